@@ -1,0 +1,18 @@
+//! How everyone else talks to an API server: a [`kube::Client`] over HTTPS or in process.
+//!
+//! The controllers, the scheduler, the kubelet and the proxy take a `kube::Client` and cannot tell where it leads: to a
+//! real kube-apiserver by kubeconfig ([`from_kubeconfig`]), or to our own server in the same process ([`in_process`]),
+//! which spares TLS and sockets but speaks the same HTTP.
+//!
+//! What it leaves to others: watching, caching and retrying are `kube::runtime`'s.
+
+mod connect;
+mod identity;
+mod upgrade;
+
+pub use connect::{ConnectError, from_kubeconfig, in_process};
+pub use identity::Identity;
+pub use upgrade::{is_upgrade, splice_upgrade};
+
+pub use k8s_openapi;
+pub use kube;

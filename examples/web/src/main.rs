@@ -1,0 +1,2 @@
+//! A small static web server for the demo image.
+fn main() {}

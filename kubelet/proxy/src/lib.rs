@@ -1,0 +1,1 @@
+//! The kube-proxy stand-in: services and endpoint slices to one nftables table.

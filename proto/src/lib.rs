@@ -1,0 +1,51 @@
+//! The words that Skiff's programs and their peers share, generated from the `.proto` files beside this folder.
+//!
+//! Nothing here decides anything: messages, clients and server traits only. Field numbers and names are those that the
+//! real etcd, kubelet and containerd use, so bytes are interchangeable.
+
+/// etcd v3 (<https://etcd.io/docs/v3.5/learning/api/>).
+pub mod etcd {
+    /// Keys, values and events.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod mvccpb {
+        tonic::include_proto!("mvccpb");
+    }
+    /// Users and roles.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod authpb {
+        tonic::include_proto!("authpb");
+    }
+    /// KV, Watch, Lease, Cluster, Maintenance, Auth.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod etcdserverpb {
+        tonic::include_proto!("etcdserverpb");
+    }
+    /// Lock.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod v3lockpb {
+        tonic::include_proto!("v3lockpb");
+    }
+    /// Election.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod v3electionpb {
+        tonic::include_proto!("v3electionpb");
+    }
+}
+
+/// The Container Runtime Interface, v1 (KEP-2040).
+pub mod cri {
+    /// `runtime.v1`.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod v1 {
+        tonic::include_proto!("runtime.v1");
+    }
+}
+
+/// Skiff's own API: Kubernetes objects over gRPC.
+pub mod api {
+    /// `skiff.v1`.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod v1 {
+        tonic::include_proto!("skiff.v1");
+    }
+}

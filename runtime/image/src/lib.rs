@@ -1,0 +1,1 @@
+//! Images: references, blobs, manifests, unpacking, overlay snapshots.

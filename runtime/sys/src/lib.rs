@@ -1,0 +1,1 @@
+//! The only crate that says unsafe: the kernel's door.

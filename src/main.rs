@@ -1,0 +1,2 @@
+//! A table of contents.
+fn main() {}

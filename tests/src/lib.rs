@@ -1,0 +1,1 @@
+//! The test harness: leak detector, peers, nodes in boxes.

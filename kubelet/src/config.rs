@@ -1,0 +1,66 @@
+//! What the node agent is told when it starts.
+//!
+//! Every folder, address and key comes from the caller; the kubelet knows no default but those that Kubernetes itself
+//! prescribes (ports in the node status, intervals of leases).
+
+use skiff_step::Engine;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// Everything a kubelet needs from the outside.
+#[derive(Clone)]
+pub struct KubeletConfig {
+    /// The node's name in the API; pods with this `spec.nodeName` are run.
+    pub node_name: String,
+    /// The API server, as `system:node:<node_name>`.
+    pub client: kube::Client,
+    /// The CRI socket, `unix:///run/…/cri.sock`.
+    pub container_runtime_endpoint: String,
+    /// Where pods keep volumes and managed files: `<data-dir>/pods`. Logs go to `logs` beside it.
+    pub root_dir: PathBuf,
+    /// The cgroup all pods live under, `/skiff`; created if missing, never left.
+    pub cgroup_root: String,
+    /// The address announced as InternalIP and as `status.hostIP`.
+    pub node_ip: IpAddr,
+    /// The pods' addresses, `10.244.0.0/24`; written to `spec.podCIDR`.
+    pub pod_cidr: String,
+    /// Where the kubelet's HTTPS API listens; port 0 takes a free one, which the node status then names.
+    pub listen: SocketAddr,
+    /// Keys of the HTTPS API.
+    pub tls: KubeletTls,
+    /// Name servers of `dnsPolicy: ClusterFirst`; empty while there is no cluster DNS (such pods get the host's).
+    pub cluster_dns: Vec<IpAddr>,
+    /// `cluster.local`.
+    pub cluster_domain: String,
+    /// How many pods the node announces and accepts; Kubernetes says 110.
+    pub max_pods: u32,
+    /// Records the steps of pod starts.
+    pub engine: Engine,
+}
+
+/// PEM texts for the kubelet's HTTPS API.
+#[derive(Clone)]
+pub struct KubeletTls {
+    /// The serving certificate (chain).
+    pub certificate: String,
+    /// Its private key.
+    pub private_key: String,
+    /// Client certificates must come from this authority.
+    pub client_ca: String,
+}
+
+impl fmt::Debug for KubeletTls {
+    /// Leaves the private key out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KubeletTls").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
+impl KubeletConfig {
+    /// Where container logs are written: `<root_dir>/../logs`.
+    #[must_use]
+    pub fn log_root(&self) -> PathBuf {
+        self.root_dir.parent().unwrap_or(Path::new("/")).join("logs")
+    }
+}

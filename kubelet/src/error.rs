@@ -1,0 +1,65 @@
+//! Why the node agent cannot start or go on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why there is no (longer a) kubelet.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeletError {
+    /// The runtime endpoint is not of the form `unix:///path`.
+    #[error("container runtime endpoint `{endpoint}`: expected unix:///PATH")]
+    Endpoint {
+        /// As given.
+        endpoint: String,
+    },
+    /// Nobody answers on the CRI socket.
+    #[error("connect to the container runtime at {endpoint}")]
+    Connect {
+        /// As given.
+        endpoint: String,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// A CRI call that the start depends on failed.
+    #[error("container runtime: {call}")]
+    Runtime {
+        /// The call.
+        call: &'static str,
+        /// Its answer.
+        source: Box<tonic::Status>,
+    },
+    /// The API server refused something the start depends on.
+    #[error("{operation}")]
+    Api {
+        /// What was asked, with its operand.
+        operation: String,
+        /// The answer.
+        source: Box<kube::Error>,
+    },
+    /// The HTTPS API cannot listen.
+    #[error("listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The certificates or the key do not work.
+    #[error("kubelet TLS: {what}: {reason}")]
+    Tls {
+        /// Which of them.
+        what: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A folder cannot be made or read.
+    #[error("{operation} {path}")]
+    Folder {
+        /// What was tried.
+        operation: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}

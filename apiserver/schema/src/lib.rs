@@ -1,1 +1,28 @@
 //! The one table of resources: names, schemas, defaults, merge keys, printer columns, and the documents derived from it.
+//!
+//! Pure functions over [`serde_json::Value`]: no I/O, no clock, no async. The API server asks [`find`] which resource a path
+//! names, [`decode`]s the body against its schema, [`apply_defaults`], validates, and stores; reading back it may ask for a
+//! [`table`]. Patches are computed by [`strategic_merge`]. Discovery and OpenAPI documents come from the same table, so that
+//! what is announced is what is served.
+//!
+//! What it leaves to others: identity (uid, resourceVersion, creationTimestamp, managedFields), allocation (cluster addresses,
+//! node ports, job selectors), admission, storage and the wire.
+
+mod decode; // is this body such an object, and what in it is unknown
+mod defaults; // what an author may leave out
+mod error; // how a refusal reads
+mod merge; // what a strategic merge patch does
+mod resource; // which resources exist, and what they are called
+mod table; // what `kubectl get` prints
+mod validate; // what is refused
+
+pub mod discovery;
+pub mod openapi;
+
+pub use decode::{DecodeError, Decoded, FieldValidation, decode};
+pub use defaults::apply_defaults;
+pub use error::{FieldError, FieldErrorKind};
+pub use merge::{PatchError, strategic_merge};
+pub use resource::{Resource, Subresource, find, find_auxiliary, find_kind, resources};
+pub use table::{IncludeObject, TableOptions, TableVersion, table};
+pub use validate::{validate_create, validate_update};

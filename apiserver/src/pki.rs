@@ -1,0 +1,184 @@
+//! The cluster's keys: an authority, and the certificates it signs for the server, the administrator and the kubelet.
+//!
+//! ```text
+//!  ca ──┬── apiserver                  serving, for the names and addresses the caller gives
+//!       ├── admin                      client, system:masters
+//!       ├── apiserver-kubelet-client   client, system:masters: how the server shows itself to a kubelet
+//!       ├── kubelet                    serving
+//!       └── kubelet-client-<node>      client, system:node:<node> in system:nodes
+//! ```
+//!
+//! Each is a pair of PEM files, `<name>.crt` and `<name>.key`, in one folder. A key is made once; its certificate is issued
+//! again when it is missing, does not fit the key, the authority or the names asked for, or expires within a month.
+//!
+//! What it leaves to others: revocation, and rotation of the authority (remove the folder while nothing runs).
+
+mod file; // private files, written whole or not at all
+mod issue; // what stands in a certificate
+mod kubeconfig; // how an administrator finds the server
+
+pub use issue::SERVING_NAME;
+
+use issue::{Authority, Role};
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// A certificate and its private key, as PEM texts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CertKey {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key (PKCS #8).
+    pub private_key: String,
+}
+
+impl fmt::Debug for CertKey {
+    /// Leaves the private key out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertKey").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file or folder of keys could not be read or written.
+    #[error("{operation} {path}")]
+    File {
+        /// `read`, `write`, `create folder`.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of ours does not hold what its name says.
+    #[error("{path}: {problem}; restore it, or remove it to have it made again")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A certificate could not be made.
+    #[error("issue certificate {name}")]
+    Issue {
+        /// `apiserver`, `admin`, …
+        name: String,
+        /// Why.
+        source: rcgen::Error,
+    },
+}
+
+/// The keys of one cluster, on disk and in memory.
+#[derive(Debug, Clone)]
+pub struct Pki {
+    directory: PathBuf,
+    authority: CertKey,
+    server: CertKey,
+    admin: CertKey,
+    kubelet_serving: CertKey,
+    apiserver_kubelet_client: CertKey,
+}
+
+impl Pki {
+    /// Reads the keys in `directory`, making those that are missing; `sans` are the names and addresses under which clients
+    /// reach the server, besides `localhost`, `127.0.0.1` and the names of the `kubernetes` service.
+    ///
+    /// # Errors
+    /// A file cannot be read or written, or holds something else than its name says.
+    pub fn open_or_create(directory: &Path, sans: &[String]) -> Result<Self, PkiError> {
+        file::create_private_directory(directory)?;
+        let authority = Authority::open_or_create(directory)?;
+        let server = authority.leaf(directory, "apiserver", &Role::Server { sans: server_names(sans) })?;
+        let kubelet_sans = [SERVING_NAME.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned()];
+        let kubelet_sans = Role::Server { sans: kubelet_sans.iter().chain(sans).cloned().collect() };
+        let masters = |user: &str| Role::Client { user: user.to_owned(), group: "system:masters".to_owned() };
+        Ok(Self {
+            admin: authority.leaf(directory, "admin", &masters("kubernetes-admin"))?,
+            apiserver_kubelet_client: authority.leaf(
+                directory,
+                "apiserver-kubelet-client",
+                &masters("kube-apiserver-kubelet-client"),
+            )?,
+            kubelet_serving: authority.leaf(directory, "kubelet", &kubelet_sans)?,
+            server,
+            authority: authority.pair(),
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// The authority's certificate as PEM: what clients and kubelets trust.
+    #[must_use]
+    pub fn authority_certificate(&self) -> &str {
+        &self.authority.certificate
+    }
+
+    /// What the API server shows its clients.
+    #[must_use]
+    pub fn server(&self) -> &CertKey {
+        &self.server
+    }
+
+    /// The administrator: `kubernetes-admin` in `system:masters`.
+    #[must_use]
+    pub fn admin(&self) -> &CertKey {
+        &self.admin
+    }
+
+    /// What the kubelet shows the API server; it carries the name [`SERVING_NAME`], which the server insists on.
+    #[must_use]
+    pub fn kubelet_serving(&self) -> &CertKey {
+        &self.kubelet_serving
+    }
+
+    /// What the API server shows the kubelet.
+    #[must_use]
+    pub fn apiserver_kubelet_client(&self) -> &CertKey {
+        &self.apiserver_kubelet_client
+    }
+
+    /// What the kubelet of `node` shows the API server: `system:node:<node>` in `system:nodes`.
+    ///
+    /// # Errors
+    /// The files cannot be read or written.
+    pub fn kubelet_client(&self, node: &str) -> Result<CertKey, PkiError> {
+        let role = Role::Client { user: format!("system:node:{node}"), group: "system:nodes".to_owned() };
+        Authority::of(&self.directory, &self.authority)?.leaf(&self.directory, &format!("kubelet-client-{node}"), &role)
+    }
+
+    /// Writes a kubeconfig (mode 0600) with which kubectl reaches `server_url` as [`Pki::admin`].
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_kubeconfig(&self, path: &Path, server_url: &str) -> Result<(), PkiError> {
+        let text = kubeconfig::text(server_url, "kubernetes-admin", self.authority_certificate(), &self.admin);
+        file::write_private(path, &text)
+    }
+
+    /// The same for the kubelet of `node`, for a kubelet that runs as a program of its own.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_kubelet_kubeconfig(&self, path: &Path, server_url: &str, node: &str) -> Result<(), PkiError> {
+        let user = format!("system:node:{node}");
+        let text = kubeconfig::text(server_url, &user, self.authority_certificate(), &self.kubelet_client(node)?);
+        file::write_private(path, &text)
+    }
+}
+
+/// The names the API server answers to (kubeadm's list, "PKI certificates and requirements").
+fn server_names(sans: &[String]) -> Vec<String> {
+    let service =
+        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let mut names: Vec<String> = service.iter().chain(&["localhost", "127.0.0.1"]).map(ToString::to_string).collect();
+    for san in sans {
+        // An address in brackets or with leading zeros is the same address.
+        let san = san.parse::<IpAddr>().map_or_else(|_| san.clone(), |address| address.to_string());
+        if !names.contains(&san) {
+            names.push(san);
+        }
+    }
+    names
+}

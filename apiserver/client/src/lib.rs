@@ -7,10 +7,12 @@
 //! What it leaves to others: watching, caching and retrying are `kube::runtime`'s.
 
 mod connect;
+mod events;
 mod identity;
 mod upgrade;
 
 pub use connect::{ConnectError, from_kubeconfig, in_process};
+pub use events::{EventKind, event_about, record};
 pub use identity::Identity;
 pub use upgrade::{is_upgrade, splice_upgrade};
 

@@ -1,0 +1,138 @@
+//! Which pods a replica set must make or delete, and what its status says. No I/O.
+
+use crate::owned::{is_active, is_ready, phase, ready_since};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+/// At most this many pods are made in one reconciliation; the next one follows at once.
+/// Kubernetes' burst for replica sets is 500: a runaway template should not flood the server.
+const BURST_PODS_MAX: usize = 500;
+
+/// The difference between what is wanted and what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Difference {
+    Create(usize),
+    /// Names, in the order in which they should go.
+    Delete(Vec<String>),
+    Nothing,
+}
+
+/// Compares `set` with the pods it owns.
+pub(crate) fn difference(set: &ReplicaSet, owned: &[Pod]) -> Difference {
+    let wanted = wanted_replicas(set);
+    let mut active: Vec<&Pod> = owned.iter().filter(|pod| is_active(pod)).collect();
+    if active.len() < wanted {
+        return Difference::Create((wanted - active.len()).min(BURST_PODS_MAX));
+    }
+    if active.len() == wanted {
+        return Difference::Nothing;
+    }
+    let surplus = active.len() - wanted;
+    active.sort_by_key(|pod| worth(pod));
+    Difference::Delete(active.iter().take(surplus).map(|pod| pod.name_any()).collect())
+}
+
+fn wanted_replicas(set: &ReplicaSet) -> usize {
+    let replicas = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    usize::try_from(replicas).unwrap_or(0)
+}
+
+/// What is lost with a pod: unassigned before assigned, pending before running, unready before ready, low deletion cost
+/// before high, young before old (the order of Kubernetes' ActivePods).
+fn worth(pod: &Pod) -> (bool, u8, bool, i32, std::cmp::Reverse<Option<Timestamp>>) {
+    let assigned = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    let progress = match phase(pod) {
+        "Running" => 2,
+        "Unknown" => 1,
+        _ => 0,
+    };
+    let cost = pod.annotations().get("controller.kubernetes.io/pod-deletion-cost").and_then(|text| text.parse().ok());
+    let born = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    (assigned, progress, is_ready(pod), cost.unwrap_or(0), std::cmp::Reverse(born))
+}
+
+/// The status to write, and when availability has to be looked at again (minReadySeconds).
+pub(crate) fn status(set: &ReplicaSet, owned: &[Pod], now: Timestamp) -> (ReplicaSetStatus, Option<SignedDuration>) {
+    let spec = set.spec.as_ref();
+    let template_labels =
+        spec.and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.clone()).unwrap_or_default();
+    let min_ready = SignedDuration::from_secs(spec.and_then(|spec| spec.min_ready_seconds).unwrap_or(0).into());
+    let active: Vec<&Pod> = owned.iter().filter(|pod| is_active(pod)).collect();
+    let waits: Vec<SignedDuration> =
+        active.iter().filter_map(|pod| ready_since(pod)).map(|since| min_ready - now.duration_since(since)).collect();
+    let fully_labeled =
+        active.iter().filter(|pod| template_labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value)));
+    let terminating = owned.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some()).count();
+    let status = ReplicaSetStatus {
+        replicas: count(active.len()),
+        fully_labeled_replicas: Some(count(fully_labeled.count())),
+        ready_replicas: Some(count(waits.len())),
+        available_replicas: Some(count(waits.iter().filter(|wait| !wait.is_positive()).count())),
+        terminating_replicas: Some(count(terminating)),
+        observed_generation: set.metadata.generation,
+        conditions: set.status.as_ref().and_then(|status| status.conditions.clone()),
+    };
+    (status, waits.into_iter().filter(SignedDuration::is_positive).min())
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn set(replicas: usize) -> ReplicaSet {
+        serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": {"replicas": replicas, "selector": {}}}))
+            .unwrap()
+    }
+
+    fn pod(name: &str, phase: &str, ready: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name}, "spec": {"nodeName": "n", "containers": []},
+            "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn finished_pods_are_replaced_and_the_least_useful_go_first() {
+        assert_eq!(difference(&set(1), &[pod("a", "Failed", "False")]), Difference::Create(1));
+        let pods =
+            [pod("ready", "Running", "True"), pod("pending", "Pending", "False"), pod("unready", "Running", "False")];
+        assert_eq!(difference(&set(1), &pods), Difference::Delete(vec!["pending".into(), "unready".into()]));
+    }
+
+    #[test]
+    fn a_pod_is_available_only_after_its_minimum_ready_time() {
+        let mut set = set(1);
+        set.spec.as_mut().unwrap().min_ready_seconds = Some(10);
+        let pods = [pod("a", "Running", "True")];
+        let at = |second: i64| "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(second);
+        let (early, again) = status(&set, &pods, at(4));
+        assert_eq!((early.ready_replicas, early.available_replicas), (Some(1), Some(0)));
+        assert_eq!(again, Some(SignedDuration::from_secs(6)));
+        let (late, again) = status(&set, &pods, at(10));
+        assert_eq!((late.available_replicas, again), (Some(1), None));
+    }
+
+    proptest! {
+        #[test]
+        fn the_difference_leads_to_what_is_wanted(wanted in 0_usize..20, phases in proptest::collection::vec(0_usize..4, 0..20)) {
+            let names = ["Pending", "Running", "Succeeded", "Failed"];
+            let pods: Vec<Pod> = phases.iter().enumerate().map(|(n, &p)| pod(&n.to_string(), names[p], "True")).collect();
+            let active = pods.iter().filter(|pod| is_active(pod)).count();
+            let after = match difference(&set(wanted), &pods) {
+                Difference::Create(more) => active + more,
+                Difference::Delete(names) => active - names.len(),
+                Difference::Nothing => active,
+            };
+            prop_assert_eq!(after, wanted);
+        }
+    }
+}

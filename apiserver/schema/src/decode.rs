@@ -1,9 +1,17 @@
 //! Reads a JSON body against a resource's schema: wrong types are refused, unknown and duplicate fields are refused, warned
 //! about or dropped, as the client's `fieldValidation` asks.
+//!
+//! Values are put in Kubernetes' own form on the way: quantities canonical, times in UTC, null fields gone.
 
-use serde_json::Value;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
 
-use crate::Resource;
+use crate::path::Path;
+use crate::quantity::Quantity;
+use crate::types::{self, Shape, Struct};
+use crate::{Resource, json};
 
 /// What the client asked for with `?fieldValidation=`; the server's default is `Warn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,18 +38,31 @@ pub struct Decoded {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Not JSON.
-    #[error("couldn't parse the body as JSON: {0}")]
+    #[error("the body is not JSON: {0}")]
     Syntax(String),
     /// `apiVersion` or `kind` name another resource than the path.
-    #[error("{0}")]
-    Kind(String),
+    #[error("{found_kind} in version {found_version:?} cannot be handled as a {kind} in version {version:?}")]
+    Kind {
+        /// `kind` in the body.
+        found_kind: String,
+        /// `apiVersion` in the body.
+        found_version: String,
+        /// Kind of the resource.
+        kind: &'static str,
+        /// `apiVersion` of the resource.
+        version: String,
+    },
     /// A field has the wrong type or form.
-    #[error("{field}: expected {expected}, got {got}")]
+    #[error("{kind} in version {version:?} cannot be handled as a {kind}: {field}: expected {expected}, got {got}")]
     Type {
+        /// Kind of the resource.
+        kind: &'static str,
+        /// `apiVersion` of the resource.
+        version: String,
         /// Path of the field.
         field: String,
         /// What the schema says.
-        expected: String,
+        expected: &'static str,
         /// The value as JSON, shortened.
         got: String,
     },
@@ -55,7 +76,258 @@ pub enum DecodeError {
 /// # Errors
 /// [`DecodeError`] names the field, what was expected and what was found.
 pub fn decode(resource: &Resource, body: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    let _ = (resource, validation);
-    let object: Value = serde_json::from_slice(body).map_err(|error| DecodeError::Syntax(error.to_string()))?;
-    Ok(Decoded { object, warnings: Vec::new() })
+    let (value, duplicates) = json::parse(body).map_err(|error| DecodeError::Syntax(error.to_string()))?;
+    let duplicates = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+    decode_parsed(resource, value, duplicates, validation)
+}
+
+/// Reads a value that is already parsed, e.g. the result of a patch. Duplicate keys cannot be seen any more.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_value(resource: &Resource, value: Value, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+    decode_parsed(resource, value, Vec::new(), validation)
+}
+
+fn decode_parsed(
+    resource: &Resource,
+    value: Value,
+    mut problems: Vec<String>,
+    validation: FieldValidation,
+) -> Result<Decoded, DecodeError> {
+    let mut reader = Reader { unknown: Vec::new() };
+    let object = Shape::Struct(resource.definition.into());
+    let mut object = reader.value(&object, value, &Path::Root).map_err(|wrong| wrong.of(resource))?;
+    set_kind(resource, &mut object)?;
+    problems.append(&mut reader.unknown);
+    match validation {
+        FieldValidation::Strict if !problems.is_empty() => Err(DecodeError::Strict(problems)),
+        FieldValidation::Warn => Ok(Decoded { object, warnings: problems }),
+        _ => Ok(Decoded { object, warnings: Vec::new() }),
+    }
+}
+
+/// Fills in `apiVersion` and `kind`, or refuses others.
+fn set_kind(resource: &Resource, object: &mut Value) -> Result<(), DecodeError> {
+    let version = resource.api_version();
+    let given = |key: &str, otherwise: &str| {
+        let text = object[key].as_str().unwrap_or_default();
+        if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
+    };
+    let (found_version, found_kind) = (given("apiVersion", &version), given("kind", resource.kind));
+    if found_version != version || found_kind != resource.kind {
+        return Err(DecodeError::Kind { found_kind, found_version, kind: resource.kind, version });
+    }
+    object["apiVersion"] = version.into();
+    object["kind"] = resource.kind.into();
+    Ok(())
+}
+
+/// A value of the wrong type.
+struct Wrong {
+    field: String,
+    expected: &'static str,
+    got: String,
+}
+
+impl Wrong {
+    fn new(path: &Path<'_>, expected: &'static str, got: &Value) -> Self {
+        const SHOWN: usize = 80;
+        let mut text = got.to_string();
+        if let Some((end, _)) = text.char_indices().nth(SHOWN) {
+            text.truncate(end);
+            text.push('…');
+        }
+        let field = path.to_string();
+        Self { field: if field.is_empty() { "the object".to_owned() } else { field }, expected, got: text }
+    }
+
+    fn of(self, resource: &Resource) -> DecodeError {
+        let Self { field, expected, got } = self;
+        DecodeError::Type { kind: resource.kind, version: resource.api_version(), field, expected, got }
+    }
+}
+
+/// Walks a value along its shape.
+struct Reader {
+    unknown: Vec<String>,
+}
+
+impl Reader {
+    fn value(&mut self, shape: &Shape, value: Value, path: &Path<'_>) -> Result<Value, Wrong> {
+        match (shape, value) {
+            (Shape::Any, value) => Ok(value),
+            (Shape::Struct(name), Value::Object(map)) => match types::find(name) {
+                Some(fields) => self.fields(fields, map, path),
+                None => Ok(Value::Object(map)),
+            },
+            (Shape::Map(inner), Value::Object(map)) => self.map(inner, map, path),
+            (Shape::List(inner), Value::Array(list)) => self.list(inner, list, path),
+            (shape, value) => scalar(shape, &value).ok_or_else(|| Wrong::new(path, expected(shape), &value)),
+        }
+    }
+
+    fn fields(&mut self, fields: &Struct, map: Map<String, Value>, path: &Path<'_>) -> Result<Value, Wrong> {
+        let mut known = Map::new();
+        for (name, value) in map {
+            let at = path.field(&name);
+            match fields.get(name.as_str()) {
+                None => self.unknown.push(format!("unknown field {:?}", at.to_string())),
+                Some(_) if value.is_null() => {}
+                Some(field) => {
+                    let value = self.value(&field.shape, value, &at)?;
+                    known.insert(name, value);
+                }
+            }
+        }
+        Ok(Value::Object(known))
+    }
+
+    fn map(&mut self, inner: &Shape, map: Map<String, Value>, path: &Path<'_>) -> Result<Value, Wrong> {
+        let mut entries = Map::new();
+        for (key, value) in map {
+            let value = self.element(inner, value, &path.field(&key))?;
+            entries.insert(key, value);
+        }
+        Ok(Value::Object(entries))
+    }
+
+    fn list(&mut self, inner: &Shape, list: Vec<Value>, path: &Path<'_>) -> Result<Value, Wrong> {
+        let elements = list.into_iter().enumerate();
+        let elements = elements.map(|(index, value)| self.element(inner, value, &path.index(index)));
+        elements.collect::<Result<_, _>>().map(Value::Array)
+    }
+
+    /// A null in a list or map is the zero value of its type, as Go reads it.
+    fn element(&mut self, shape: &Shape, value: Value, path: &Path<'_>) -> Result<Value, Wrong> {
+        self.value(shape, if value.is_null() { zero(shape) } else { value }, path)
+    }
+}
+
+fn zero(shape: &Shape) -> Value {
+    match shape {
+        Shape::String | Shape::Bytes => Value::String(String::new()),
+        Shape::Int32 | Shape::Int64 | Shape::Number | Shape::IntOrString => 0.into(),
+        Shape::Quantity => "0".into(),
+        Shape::Boolean => false.into(),
+        Shape::List(_) => Value::Array(Vec::new()),
+        Shape::Map(_) | Shape::Struct(_) => Value::Object(Map::new()),
+        Shape::Any | Shape::Time | Shape::MicroTime => Value::Null,
+    }
+}
+
+/// The value in the form of its shape; `None` when it does not fit.
+fn scalar(shape: &Shape, value: &Value) -> Option<Value> {
+    match (shape, value) {
+        (Shape::String, Value::String(_)) | (Shape::Boolean, Value::Bool(_)) | (Shape::Number, Value::Number(_)) => {
+            Some(value.clone())
+        }
+        (Shape::Int32, _) => value.as_i64().filter(|&number| i32::try_from(number).is_ok()).map(Value::from),
+        (Shape::Int64, _) => value.as_i64().map(Value::from),
+        (Shape::IntOrString, Value::String(_)) => Some(value.clone()),
+        (Shape::IntOrString, _) => scalar(&Shape::Int32, value),
+        (Shape::Bytes, Value::String(text)) => STANDARD.decode(text).is_ok().then(|| value.clone()),
+        (Shape::Quantity, Value::String(text)) => Quantity::parse(text.trim()).map(|it| it.canonical().into()),
+        (Shape::Quantity, Value::Number(number)) => {
+            Quantity::parse(&number.to_string()).map(|it| it.canonical().into())
+        }
+        (Shape::Time, Value::String(text)) => time(text, "%Y-%m-%dT%H:%M:%SZ"),
+        (Shape::MicroTime, Value::String(text)) => time(text, "%Y-%m-%dT%H:%M:%S.%6fZ"),
+        _ => None,
+    }
+}
+
+fn time(text: &str, format: &str) -> Option<Value> {
+    let time: Timestamp = text.parse().ok()?;
+    Some(time.strftime(format).to_string().into())
+}
+
+fn expected(shape: &Shape) -> &'static str {
+    match shape {
+        Shape::String => "a string",
+        Shape::Int32 => "an integer (32 bits)",
+        Shape::Int64 => "an integer",
+        Shape::Number => "a number",
+        Shape::Boolean => "true or false",
+        Shape::Bytes => "a base64 string",
+        Shape::Time | Shape::MicroTime => "a time (RFC 3339)",
+        Shape::Quantity => "a quantity (such as 100m or 1.5Gi)",
+        Shape::IntOrString => "an integer or a string",
+        Shape::List(_) => "a list",
+        Shape::Map(_) | Shape::Struct(_) => "an object",
+        Shape::Any => "anything",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::find;
+
+    fn pod(body: &Value, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+        decode(find("", "v1", "pods").expect("pods exist"), body.to_string().as_bytes(), validation)
+    }
+
+    fn decoded(spec: Value) -> Value {
+        pod(&json!({"spec": spec}), FieldValidation::Strict).expect("the body is a pod").object["spec"].take()
+    }
+
+    #[test]
+    fn strict_names_unknown_and_duplicate_fields() {
+        let pods = find("", "v1", "pods").expect("pods exist");
+        let body = br#"{"spec":{"foo":1,"containers":[{"name":"a","name":"b","imag":"x"}]}}"#;
+        let error = decode(pods, body, FieldValidation::Strict).expect_err("fields are unknown");
+        assert_eq!(
+            error.to_string(),
+            "strict decoding error: duplicate field \"spec.containers[0].name\", \
+             unknown field \"spec.containers[0].imag\", unknown field \"spec.foo\""
+        );
+        let warned = decode(pods, body, FieldValidation::Warn).expect("unknown fields only warn");
+        assert_eq!(warned.warnings.len(), 3);
+        assert_eq!(warned.object["spec"], json!({"containers": [{"name": "b"}]}));
+    }
+
+    #[test]
+    fn wrong_types_name_field_expectation_and_value() {
+        let cases = [
+            (json!({"spec": {"containers": "x"}}), "spec.containers: expected a list, got \"x\""),
+            (json!({"spec": {"hostNetwork": "yes"}}), "spec.hostNetwork: expected true or false, got \"yes\""),
+            (
+                json!({"spec": {"priority": 3_000_000_000_u64}}),
+                "spec.priority: expected an integer (32 bits), got 3000000000",
+            ),
+            (json!({"metadata": {"labels": {"a": 1}}}), "metadata.labels.a: expected a string, got 1"),
+            (
+                json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "1 core"}}}]}}),
+                "spec.containers[0].resources.limits.cpu: expected a quantity (such as 100m or 1.5Gi), got \"1 core\"",
+            ),
+            (json!([]), "the object: expected an object, got []"),
+        ];
+        for (body, text) in cases {
+            let error = pod(&body, FieldValidation::Ignore).expect_err("a type is wrong").to_string();
+            assert_eq!(error, format!("Pod in version \"v1\" cannot be handled as a Pod: {text}"));
+        }
+    }
+
+    #[test]
+    fn values_take_the_form_of_kubernetes() {
+        let limits = |cpu: Value| json!({"containers": [{"resources": {"limits": {"cpu": cpu}}}]});
+        assert_eq!(decoded(limits(json!(0.5))), limits(json!("500m")));
+        assert_eq!(decoded(limits(json!(2))), limits(json!("2")));
+        assert_eq!(decoded(json!({"nodeName": null, "nodeSelector": {"a": null}})), json!({"nodeSelector": {"a": ""}}));
+        let time = |text: &str| json!({"metadata": {"creationTimestamp": text}});
+        let object = pod(&time("2024-05-01T12:00:00.5+02:00"), FieldValidation::Strict).expect("a time").object;
+        assert_eq!(object["metadata"], time("2024-05-01T10:00:00Z")["metadata"]);
+    }
+
+    #[test]
+    fn another_kind_is_refused_and_a_missing_one_filled_in() {
+        let error =
+            pod(&json!({"apiVersion": "apps/v1", "kind": "Deployment"}), FieldValidation::Warn).expect_err("no pod");
+        assert_eq!(error.to_string(), "Deployment in version \"apps/v1\" cannot be handled as a Pod in version \"v1\"");
+        let object = pod(&json!({}), FieldValidation::Warn).expect("an empty pod").object;
+        assert_eq!(object, json!({"apiVersion": "v1", "kind": "Pod"}));
+    }
 }

@@ -1,6 +1,12 @@
 //! Discovery documents: which groups, versions and resources the server has, in the legacy and in the aggregated form.
+//!
+//! kubectl before 1.26 (and `drain`, `auth can-i`) asks for the legacy documents one by one; later ones ask `/api` and `/apis` once
+//! with an aggregated media type in `Accept`. Both list the same.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{Resource, Subresource, resources};
 
 /// Media type of an aggregated answer in version `v2`.
 pub const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -14,6 +20,22 @@ pub enum AggregatedVersion {
     V2,
     /// `apidiscovery.k8s.io/v2beta1`
     V2Beta1,
+}
+
+impl AggregatedVersion {
+    fn api_version(self) -> &'static str {
+        match self {
+            Self::V2 => "apidiscovery.k8s.io/v2",
+            Self::V2Beta1 => "apidiscovery.k8s.io/v2beta1",
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::V2 => AGGREGATED_V2,
+            Self::V2Beta1 => AGGREGATED_V2BETA1,
+        }
+    }
 }
 
 /// Which half of discovery: `/api` holds the core group, `/apis` all others.
@@ -35,21 +57,28 @@ pub fn api_versions(server_address: &str) -> Value {
 /// `GET /apis`: APIGroupList.
 #[must_use]
 pub fn api_group_list() -> Value {
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
+    let groups: Vec<Value> = groups().into_iter().filter(|group| !group.is_empty()).map(group_entry).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `GET /apis/{group}`: APIGroup.
 #[must_use]
 pub fn api_group(group: &str) -> Option<Value> {
-    let _ = group;
-    None
+    let group = groups().into_iter().find(|known| !known.is_empty() && *known == group)?;
+    let mut entry = group_entry(group);
+    entry["kind"] = "APIGroup".into();
+    entry["apiVersion"] = "v1".into();
+    Some(entry)
 }
 
 /// `GET /api/v1` (empty group) and `GET /apis/{group}/{version}`: APIResourceList.
 #[must_use]
 pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
-    let _ = (group, version);
-    None
+    let mut of_version =
+        resources().iter().filter(|resource| (resource.group, resource.version) == (group, version)).peekable();
+    let group_version = of_version.peek()?.api_version();
+    let entries: Vec<Value> = of_version.flat_map(legacy_entries).collect();
+    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}))
 }
 
 /// An aggregated document and its validator.
@@ -66,10 +95,136 @@ pub struct Aggregated {
 /// `GET /api` or `/apis` with an aggregated media type in `Accept`.
 #[must_use]
 pub fn aggregated(root: Root, version: AggregatedVersion) -> Aggregated {
-    let _ = root;
-    let content_type = match version {
-        AggregatedVersion::V2 => AGGREGATED_V2,
-        AggregatedVersion::V2Beta1 => AGGREGATED_V2BETA1,
+    let wanted = |group: &&str| group.is_empty() == (root == Root::Core);
+    let items: Vec<Value> = groups().into_iter().filter(wanted).map(aggregated_group).collect();
+    let list =
+        json!({"kind": "APIGroupDiscoveryList", "apiVersion": version.api_version(), "metadata": {}, "items": items});
+    let body = list.to_string().into_bytes();
+    let etag = format!("\"{}\"", hex::encode_upper(Sha256::digest(&body)));
+    Aggregated { etag, content_type: version.content_type(), body }
+}
+
+/// All groups in the order of the table.
+pub(crate) fn groups() -> Vec<&'static str> {
+    let mut groups: Vec<_> = resources().iter().map(|resource| resource.group).collect();
+    groups.dedup();
+    groups
+}
+
+/// The versions of a group, preferred first.
+pub(crate) fn versions(group: &str) -> Vec<&'static str> {
+    let mut versions: Vec<_> =
+        resources().iter().filter(|resource| resource.group == group).map(|resource| resource.version).collect();
+    versions.dedup();
+    versions
+}
+
+fn group_entry(group: &str) -> Value {
+    let entry = |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
+    let versions: Vec<Value> = versions(group).iter().map(entry).collect();
+    json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
+}
+
+fn legacy_entries(resource: &'static Resource) -> impl Iterator<Item = Value> {
+    let mut entry = json!({"name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
+        "kind": resource.kind, "verbs": resource.verbs});
+    if !resource.short_names.is_empty() {
+        entry["shortNames"] = resource.short_names.into();
+    }
+    if !resource.categories.is_empty() {
+        entry["categories"] = resource.categories.into();
+    }
+    std::iter::once(entry)
+        .chain(resource.subresources.iter().map(|subresource| legacy_subresource(resource, subresource)))
+}
+
+fn legacy_subresource(resource: &Resource, subresource: &Subresource) -> Value {
+    let mut entry = json!({"name": format!("{}/{}", resource.plural, subresource.name), "singularName": "",
+        "namespaced": resource.namespaced, "kind": subresource.kind, "verbs": subresource.verbs});
+    if (subresource.group, subresource.version) != (resource.group, resource.version) {
+        entry["group"] = subresource.group.into();
+        entry["version"] = subresource.version.into();
+    }
+    entry
+}
+
+fn aggregated_group(group: &str) -> Value {
+    let version = |version: &&str| {
+        let of_version = resources().iter().filter(|resource| (resource.group, resource.version) == (group, *version));
+        let entries: Vec<Value> = of_version.map(aggregated_entry).collect();
+        json!({"version": version, "freshness": "Current", "resources": entries})
     };
-    Aggregated { etag: String::new(), content_type, body: Vec::new() }
+    let versions: Vec<Value> = versions(group).iter().map(version).collect();
+    let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+    json!({"metadata": metadata, "versions": versions})
+}
+
+fn aggregated_entry(resource: &Resource) -> Value {
+    let mut entry = json!({"resource": resource.plural, "responseKind": kind(resource.group, resource.version, resource.kind),
+        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": resource.singular, "verbs": resource.verbs});
+    if !resource.short_names.is_empty() {
+        entry["shortNames"] = resource.short_names.into();
+    }
+    if !resource.categories.is_empty() {
+        entry["categories"] = resource.categories.into();
+    }
+    if !resource.subresources.is_empty() {
+        let of = |it: &Subresource| json!({"subresource": it.name, "responseKind": kind(it.group, it.version, it.kind), "verbs": it.verbs});
+        entry["subresources"] = resource.subresources.iter().map(of).collect();
+    }
+    entry
+}
+
+fn kind(group: &str, version: &str, kind: &str) -> Value {
+    json!({"group": group, "version": version, "kind": kind})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legacy_documents_list_every_resource() {
+        insta::assert_json_snapshot!(api_group_list());
+        insta::assert_json_snapshot!(api_resource_list("apps", "v1"));
+        assert_eq!(api_resource_list("apps", "v2"), None);
+        assert_eq!(api_group("nope"), None);
+        assert_eq!(api_group(""), None);
+        let listed =
+            groups().into_iter().flat_map(|group| versions(group).into_iter().map(move |version| (group, version)));
+        let mut names = Vec::new();
+        for (group, version) in listed {
+            let list = api_resource_list(group, version).expect("the group is served");
+            let of_list = list["resources"].as_array().expect("a list").clone();
+            names.extend(of_list.into_iter().filter_map(|entry| entry["name"].as_str().map(str::to_owned)));
+        }
+        for resource in resources() {
+            assert!(names.iter().any(|name| name == resource.plural), "{} is missing", resource.plural);
+        }
+    }
+
+    #[test]
+    fn aggregated_documents_hold_both_halves() {
+        let core = aggregated(Root::Core, AggregatedVersion::V2);
+        let list: Value = serde_json::from_slice(&core.body).expect("JSON");
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+        let groups = aggregated(Root::Groups, AggregatedVersion::V2Beta1);
+        let list: Value = serde_json::from_slice(&groups.body).expect("JSON");
+        assert_eq!(list["apiVersion"], "apidiscovery.k8s.io/v2beta1");
+        insta::assert_json_snapshot!(list["items"][0]);
+        assert_ne!(core.etag, groups.etag);
+        assert_eq!(core.etag, aggregated(Root::Core, AggregatedVersion::V2).etag);
+    }
+
+    #[test]
+    fn rows_are_ordered_and_verbs_sorted() {
+        for resource in resources() {
+            assert!(resource.verbs.is_sorted(), "{}", resource.plural);
+            assert!(resource.subresources.is_sorted_by_key(|it| it.name), "{}", resource.plural);
+            assert_eq!(resource.list_kind, format!("{}List", resource.kind));
+        }
+        let order: Vec<_> = resources().iter().map(|it| (it.group, it.plural)).collect();
+        assert!(order.is_sorted());
+    }
 }

@@ -8,18 +8,38 @@
 //! What it leaves to others: identity (uid, resourceVersion, creationTimestamp, managedFields), allocation (cluster addresses,
 //! node ports, job selectors), admission, storage and the wire.
 
-mod decode; // is this body such an object, and what in it is unknown
-mod defaults; // what an author may leave out
-mod error; // how a refusal reads
-mod merge; // what a strategic merge patch does
 mod resource; // which resources exist, and what they are called
-mod table; // what `kubectl get` prints
+
+mod kinds; // their JSON schemas, with descriptions
+
+mod keys; // how their lists and maps merge
+
+mod types; // both, as the server uses them
+
+mod json; // JSON text with its repeated keys
+
+mod path; // how a field is called in a message
+
+mod view; // short ways to look into JSON objects
+
+mod quantity; // 100m, 1.5Gi
+
+mod decode; // is this body such an object, and what in it is unknown
+
+mod defaults; // what an author may leave out
+
+mod error; // how a refusal reads
+
 mod validate; // what is refused
+
+mod merge; // what a strategic merge patch does
+
+mod table; // what `kubectl get` prints
 
 pub mod discovery;
 pub mod openapi;
 
-pub use decode::{DecodeError, Decoded, FieldValidation, decode};
+pub use decode::{DecodeError, Decoded, FieldValidation, decode, decode_value};
 pub use defaults::apply_defaults;
 pub use error::{FieldError, FieldErrorKind};
 pub use merge::{PatchError, strategic_merge};

@@ -244,6 +244,8 @@ static AUXILIARY: &[Resource] = &[
     body(["autoscaling", "v1"], "Scale", "io.k8s.api.autoscaling.v1.Scale"),
     body(CORE, "Binding", "io.k8s.api.core.v1.Binding"),
     body(["policy", "v1"], "Eviction", "io.k8s.api.policy.v1.Eviction"),
+    // kubectl before 1.22 evicts with the version that is gone since; the fields are the same.
+    body(["policy", "v1beta1"], "Eviction", "io.k8s.api.policy.v1.Eviction"),
     body(CORE, "DeleteOptions", DELETE_OPTIONS),
     body(["meta.k8s.io", "v1"], "DeleteOptions", DELETE_OPTIONS),
 ];

@@ -1,4 +1,11 @@
 //! What `kubectl get` prints: `meta.k8s.io` Table objects with the columns of Kubernetes' printers.
+//!
+//! A kind gives its columns and a function from an object to its cells; every object also has a name and an age.
+
+mod core;
+mod pod;
+mod text;
+mod workload;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -27,6 +34,15 @@ pub enum TableVersion {
     V1Beta1,
 }
 
+impl TableVersion {
+    fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "meta.k8s.io/v1",
+            Self::V1Beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+}
+
 /// How a table is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableOptions {
@@ -34,15 +50,104 @@ pub struct TableOptions {
     pub include_object: IncludeObject,
     /// Version of the answer.
     pub version: TableVersion,
-    /// Leave the column definitions out (`?noHeaders=true`; watches after their first event).
+    /// Leave the column definitions out: watches carry them in their first event only.
     pub no_headers: bool,
     /// Now: ages are relative to it.
     pub now: Timestamp,
 }
 
-/// The table of `items`. `list_metadata` is the list's metadata (`resourceVersion`, `continue`, …), or `{}` for one object.
+/// The table of `items`. `list_metadata` is the list's metadata (`resourceVersion`, `continue`, …); for a single object, its
+/// `{"resourceVersion": …}`.
 #[must_use]
 pub fn table(resource: &Resource, items: &[Value], list_metadata: &Value, options: &TableOptions) -> Value {
-    let _ = (resource, items, options);
-    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list_metadata, "columnDefinitions": [], "rows": []})
+    let printer = printer(resource);
+    let definitions: Vec<Value> =
+        if options.no_headers { Vec::new() } else { printer.columns.iter().map(Column::definition).collect() };
+    let rows: Vec<Value> = items.iter().map(|item| row(resource, printer, item, options)).collect();
+    let metadata = if list_metadata.is_object() { list_metadata.clone() } else { json!({}) };
+    json!({"kind": "Table", "apiVersion": options.version.api_version(), "metadata": metadata,
+        "columnDefinitions": definitions, "rows": rows})
 }
+
+fn row(resource: &Resource, printer: &Printer, item: &Value, options: &TableOptions) -> Value {
+    let mut row = json!({"cells": (printer.cells)(item, options.now)});
+    match options.include_object {
+        IncludeObject::None => {}
+        IncludeObject::Metadata => {
+            row["object"] = json!({"kind": "PartialObjectMetadata", "apiVersion": options.version.api_version(),
+                "metadata": item["metadata"]});
+        }
+        IncludeObject::Object => {
+            row["object"] = item.clone();
+            row["object"]["apiVersion"] = resource.api_version().into();
+            row["object"]["kind"] = resource.kind.into();
+        }
+    }
+    if let Some(conditions) = pod::row_conditions(resource, item) {
+        row["conditions"] = conditions;
+    }
+    row
+}
+
+/// One column. `wide` ones show with `-o wide` only.
+struct Column {
+    name: &'static str,
+    json_type: &'static str,
+    description: &'static str,
+    wide: bool,
+}
+
+impl Column {
+    const fn text(name: &'static str, description: &'static str) -> Self {
+        Self { name, json_type: "string", description, wide: false }
+    }
+
+    const fn number(name: &'static str, description: &'static str) -> Self {
+        Self { name, json_type: "integer", description, wide: false }
+    }
+
+    const fn wide(name: &'static str, description: &'static str) -> Self {
+        Self { name, json_type: "string", description, wide: true }
+    }
+
+    fn definition(&self) -> Value {
+        let format = if self.name == "Name" && !self.wide { "name" } else { "" };
+        json!({"name": self.name, "type": self.json_type, "format": format, "description": self.description,
+            "priority": i32::from(self.wide)})
+    }
+}
+
+/// How a kind is printed: `cells` gives one cell for each column.
+struct Printer {
+    columns: &'static [Column],
+    cells: fn(&Value, Timestamp) -> Vec<Value>,
+}
+
+const NAME: Column = Column::text("Name", "Name of the object, unique within its namespace and kind.");
+const AGE: Column = Column::text("Age", "Time since the object was created.");
+
+static DEFAULT: Printer = Printer { columns: &[NAME, AGE], cells: |it, now| vec![text::name(it), text::age(it, now)] };
+
+fn printer(resource: &Resource) -> &'static Printer {
+    match (resource.group, resource.kind) {
+        ("", "ConfigMap") => &core::CONFIG_MAP,
+        ("", "Endpoints") => &core::ENDPOINTS,
+        ("", "Event") => &core::EVENT,
+        ("", "Namespace") => &core::NAMESPACE,
+        ("", "Node") => &core::NODE,
+        ("", "Pod") => &pod::POD,
+        ("", "Secret") => &core::SECRET,
+        ("", "Service") => &core::SERVICE,
+        ("", "ServiceAccount") => &core::SERVICE_ACCOUNT,
+        ("apps", "Deployment") => &workload::DEPLOYMENT,
+        ("apps", "ReplicaSet") => &workload::REPLICA_SET,
+        ("batch", "Job") => &workload::JOB,
+        ("coordination.k8s.io", "Lease") => &core::LEASE,
+        ("discovery.k8s.io", "EndpointSlice") => &core::ENDPOINT_SLICE,
+        ("autoscaling", "Scale") => &workload::SCALE,
+        _ => &DEFAULT,
+    }
+}
+
+#[cfg(test)]
+mod tests;

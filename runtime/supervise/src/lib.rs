@@ -14,17 +14,78 @@
 //! One thread, one poll(2) loop, no async runtime: its memory is paid once for every pod.
 //! What it leaves to others: images, mounts, networks, bundles, and all decisions (the CRI service's).
 
+pub mod client;
 pub mod wire;
 
+mod connection; // one client
+mod console; // terminals from the runtime
+mod exit; // what is kept of an ended process
+mod job; // runs of the OCI runtime
+mod log; // CRI log format
+mod options; // the command line
+mod pod; // namespaces
+mod reap; // children that ended
+mod runtime; // the OCI runtime's command line
+mod serve; // requests
+mod stdio; // streams of a container
+mod supervisor; // the loop
+
+use crate::options::Options;
+use crate::supervisor::{Supervisor, complain};
+use crate::wire::Ready;
+use nix::errno::Errno;
+use nix::sys::prctl::set_child_subreaper;
+use nix::unistd::{dup2_stdout, setsid};
+use skiff_step::{Engine, Step};
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
 use std::process::ExitCode;
+
+const NAMESPACES: Step = Step::new("sandbox.namespaces", "namespaces(7), unshare(2)");
 
 /// `skiff-oci supervise`: `--sandbox ID --dir DIR --runtime PATH --oci-root DIR [--hostname NAME] [--network pod|host]
 /// [--ipc pod|host] [--uts pod|host]`.
 ///
 /// Prints one [`wire::Ready`] line on standard output when its socket accepts, then runs until it is told to end.
 #[must_use]
-pub fn main(_args: Vec<OsString>) -> ExitCode {
-    eprintln!("skiff-oci supervise: not implemented yet");
-    ExitCode::FAILURE
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    if args.first().is_some_and(|first| first == pod::PAUSE) {
+        return pod::pause();
+    }
+    let served = Options::parse(&args).map_err(io::Error::other).and_then(serve);
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain("serve", &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: Options) -> io::Result<()> {
+    // A session of our own: the terminal of whoever started `skiff` must not be able to interrupt containers.
+    match setsid() {
+        // EPERM: we lead a process group, and so whoever started us has seen to it (setsid(2)).
+        Ok(_) | Err(Errno::EPERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    set_child_subreaper(true)?;
+    let engine = Engine::from_env("supervise")?;
+    std::env::set_current_dir(&options.dir)?;
+    engine.run(&NAMESPACES, || options.sandbox.clone(), || pod::enter(&options))?;
+    let mut supervisor = Supervisor::bind(options, engine)?;
+    announce_ready()?;
+    supervisor.run()
+}
+
+/// If nobody reads this line, whoever wanted the sandbox is dead and will clean up by what it finds: so we end (EPIPE).
+fn announce_ready() -> io::Result<()> {
+    let ready = Ready { pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX) };
+    let mut line = serde_json::to_vec(&ready)?;
+    line.push(b'\n');
+    let mut out = io::stdout();
+    out.write_all(&line)?;
+    out.flush()?;
+    Ok(dup2_stdout(File::options().write(true).open("/dev/null")?)?)
 }

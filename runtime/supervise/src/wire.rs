@@ -89,6 +89,8 @@ pub struct Create {
     pub cgroup: String,
     /// Whether the container's processes all end with its first one.
     pub pid_namespace: PidNamespace,
+    /// `<pod uid>/<attempt>`, for the trace.
+    pub correlation: Option<String>,
 }
 
 /// What a container's standard input is.

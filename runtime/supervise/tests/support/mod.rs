@@ -1,5 +1,7 @@
 //! A pod of one test: a folder, a supervisor, a root file system of busybox, and bundles.
 
+#![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests")]
+
 use serde_json::{Value, json};
 use skiff_supervise::client::Client;
 use skiff_supervise::wire::{Create, PidNamespace, Ready, Reply, Request, StdinPolicy};
@@ -28,7 +30,11 @@ pub(crate) fn container(id: &str, bundle: &Path, dir: &Path) -> Create {
 }
 
 fn cgroup(dir: &Path, id: &str) -> String {
-    format!("/skiff-test-supervise/{}-{id}", dir.file_name().unwrap().to_string_lossy().replace('.', ""))
+    format!("{}/{id}", cgroup_parent(dir))
+}
+
+fn cgroup_parent(dir: &Path) -> String {
+    format!("/skiff-test-supervise{}", dir.file_name().unwrap().to_string_lossy().replace('.', "-"))
 }
 
 impl Pod {
@@ -156,6 +162,9 @@ impl Drop for Pod {
         }
         let _best_effort = client.call(&Request::Shutdown, &[]);
         let _reaped = self.supervisor.wait();
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
+            let _absent = std::fs::remove_dir(hierarchy.unwrap().path().join(&cgroup_parent(self.dir())[1..]));
+        }
     }
 }
 

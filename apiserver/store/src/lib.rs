@@ -3,13 +3,39 @@
 //! The store knows keys and bytes, no Kubernetes word. [`Store`] is the embedded store; [`backend::Backend`] is the API
 //! server's door to it, and to any etcd through [`etcd::Remote`].
 
-pub mod backend;
+pub mod backend; // what the API server asks of a store
+mod core; // what readers and the writer share
+mod embedded; // this store as a backend
+mod engine; // the disk
 mod error;
 pub mod etcd;
+mod folder; // the folder it is in
+pub mod hub; // who must be told
+mod index; // where each key's writes stand
+pub mod keys; // ranges of them
+mod lease; // keys that die
+mod open; // reading it all into memory
+mod plan; // what a transaction will do; no I/O
+pub mod record; // one write in history
+pub mod request; // what anyone may ask of this one
+mod session; // doing it
+mod ttl; // leases shared by many keys
+pub mod watch; // telling them, history first
+mod writer; // making it durable, then known // this store as an etcd, and any etcd as a backend
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::core::Core;
+use crate::embedded::Embedded;
+use crate::engine::disk::FileDisk;
+use crate::engine::redb::{OpenError, RedbEngine};
+use crate::folder::Folder;
+use crate::request::{Range, Ranged, Refusal, Txn, TxnDone};
+use crate::writer::{Reply, Work, Writer};
 
 pub use backend::{Backend, BackendError, Revision};
 pub use error::StoreError;
@@ -39,24 +65,110 @@ impl Default for Options {
     }
 }
 
-/// The embedded store: one folder, one writer, any number of readers.
+/// The embedded store: one folder, one writer, any number of readers. Clones are the same store.
 #[derive(Clone)]
 pub struct Store {
-    _private: (),
+    core: Arc<Core>,
+    queue: mpsc::Sender<Work>,
 }
 
 impl Store {
     /// Opens or makes the store in `folder` and takes the folder's lock. Blocks while it reads the index.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
-        let _ = options;
-        Err(StoreError::Foreign { path: folder.to_owned(), what: "the embedded store is being written".to_owned() })
+        let folder = Folder::take(folder)?;
+        let path = folder.database_path();
+        let disk = FileDisk::new(folder.database()?).map_err(|source| StoreError::File {
+            operation: "look at",
+            path: path.clone(),
+            source,
+        })?;
+        Self::open_on(disk, &path, Some(folder), options)
+    }
+
+    /// Opens or makes a store on any disk: one that fails on purpose, or memory (`redb::backends::InMemoryBackend`).
+    pub fn open_disk(disk: impl redb::StorageBackend, options: Options) -> Result<Self, StoreError> {
+        Self::open_on(disk, Path::new("the given disk"), None, options)
+    }
+
+    fn open_on(
+        disk: impl redb::StorageBackend,
+        path: &Path,
+        folder: Option<Folder>,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let foreign = |what: String| StoreError::Foreign { path: path.to_owned(), what };
+        let engine = RedbEngine::open(disk, options.cache_bytes).map_err(|error| match error {
+            OpenError::Foreign(what) => foreign(what),
+            OpenError::Io(what) => {
+                StoreError::File { operation: "open", path: path.to_owned(), source: std::io::Error::other(what) }
+            }
+        })?;
+        let (core, forgotten) = open::open(Box::new(engine), options).map_err(|error| foreign(error.0))?;
+        let core = Arc::new(core);
+        let (queue, work) = mpsc::channel();
+        let writer = Writer::new(core.clone(), work, folder, forgotten);
+        let spawned = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
+        match spawned {
+            Ok(_) => Ok(Store { core, queue }),
+            Err(source) => Err(StoreError::File { operation: "start the writer of", path: path.to_owned(), source }),
+        }
     }
 
     /// The API server's door to this store.
     pub fn backend(&self) -> Arc<dyn Backend> {
-        unreachable!("no Store can be opened yet")
+        Arc::new(Embedded::new(self.clone()))
     }
 
     /// Finishes what is queued, closes the database and releases the folder. Later requests on clones are refused.
-    pub async fn close(self) {}
+    pub async fn close(self) {
+        // Refused: it is closed already.
+        let _ = self.ask(Work::Close).await;
+    }
+
+    /// Reads keys.
+    pub async fn range(&self, range: Range) -> Result<Ranged, Refusal> {
+        if matches!(range.keys.end, keys::End::Single) {
+            // One key is a few microseconds; moving it to another thread would cost more.
+            return self.core.range(&range);
+        }
+        let core = self.core.clone();
+        let read = tokio::task::spawn_blocking(move || core.range(&range));
+        read.await.map_err(|error| Refusal::Failed(format!("read a range: {error}")))?
+    }
+
+    /// Does a transaction; when this returns it is durable.
+    pub async fn txn(&self, txn: Txn) -> Result<TxnDone, Refusal> {
+        self.ask(|reply| Work::Txn(txn, reply)).await
+    }
+
+    /// Grants a lease (id 0: one is drawn); returns its id and TTL in seconds, which may be longer than asked for.
+    pub async fn grant(&self, id: i64, ttl_seconds: i64) -> Result<(i64, i64), Refusal> {
+        self.ask(|reply| Work::Grant(id, ttl_seconds, reply)).await
+    }
+
+    /// Ends a lease and deletes its keys.
+    pub async fn revoke(&self, id: i64) -> Result<(), Refusal> {
+        self.ask(|reply| Work::Revoke(id, reply)).await
+    }
+
+    /// Forgets the history before `revision`.
+    pub async fn compact(&self, revision: Revision, until_removed: bool) -> Result<(), Refusal> {
+        self.ask(|reply| Work::Compact(revision, until_removed, reply)).await
+    }
+
+    /// The newest durable revision.
+    pub fn revision(&self) -> Revision {
+        self.core.revision()
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    async fn ask<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, Refusal> {
+        let gone = || Refusal::Failed("the store is closed".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(work(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
 }

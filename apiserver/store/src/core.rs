@@ -1,0 +1,188 @@
+//! What readers and the writer share: the engine, the index in memory, the leases, the hub of watchers.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::engine::{Engine, EngineError, Snapshot};
+use crate::hub::Hub;
+use crate::index::{Index, LATEST};
+use crate::keys::KeyRange;
+use crate::lease::Leases;
+use crate::record::{Point, Record};
+use crate::request::{Direction, Range, Ranged, Refusal, SortBy, Want};
+use crate::{Options, Revision};
+
+/// What a reader must see at one instant.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// Every key, durable or not.
+    pub index: Index,
+    /// The newest revision that is durable.
+    pub durable: Revision,
+    /// What history was last compacted to; older revisions cannot be read.
+    pub compacted: Revision,
+    /// Bytes of the history kept, without the engine's own.
+    pub history_bytes: u64,
+    /// Whether the space alarm was raised.
+    pub no_space: bool,
+}
+
+/// See the module.
+pub(crate) struct Core {
+    // Fixed at opening.
+    pub engine: Box<dyn Engine>,
+    pub options: Options,
+    pub cluster: u64,
+    pub member: u64,
+
+    // Written by the writer only, except that anyone may keep a lease alive.
+    view: RwLock<View>,
+    leases: Mutex<Leases>,
+    failed: OnceLock<String>,
+    pub hub: Hub,
+}
+
+impl Core {
+    /// Over an engine whose history was read into `view` and `leases`.
+    pub(crate) fn new(engine: Box<dyn Engine>, options: Options, ids: (u64, u64), view: View, leases: Leases) -> Self {
+        let hub = Hub::new(view.durable);
+        let (view, leases) = (RwLock::new(view), Mutex::new(leases));
+        Core { engine, options, cluster: ids.0, member: ids.1, view, leases, failed: OnceLock::new(), hub }
+    }
+
+    /// To read the index.
+    pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To change it: the writer only.
+    pub(crate) fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The leases.
+    pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn fail(&self, why: &str) {
+        // The first reason is the cause; later ones follow from it.
+        let _ = self.failed.set(why.to_owned());
+        self.hub.end();
+    }
+
+    /// Whether the store still works.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(why) => Err(Refusal::Failed(why.clone())),
+        }
+    }
+
+    /// The newest durable revision.
+    pub(crate) fn revision(&self) -> Revision {
+        self.view().durable
+    }
+
+    /// Answers a range from durable state.
+    pub(crate) fn range(&self, range: &Range) -> Result<Ranged, Refusal> {
+        self.check()?;
+        let (picked, snapshot) = {
+            let view = self.view();
+            let newest = view.durable;
+            let picked = pick(&view, range, newest, newest)?;
+            // Opened under the lock: a compaction that is about to remove these records waits for it.
+            (picked, self.engine.snapshot()?)
+        };
+        fetch(picked, range, |point| read(&*snapshot, point))
+    }
+}
+
+/// Reads a record that the index says exists.
+pub(crate) fn read(snapshot: &dyn Snapshot, point: Point) -> Result<Record, EngineError> {
+    let missing = || EngineError(format!("the record at {}.{} is missing", point.revision, point.sub));
+    snapshot.record(point)?.ok_or_else(missing)
+}
+
+/// Which records a range needs.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    points: Vec<Point>,
+    count: usize,
+    revision: Revision,
+}
+
+/// Decides which records answer `range`: `newest` is the revision its answer bears, `present` what revision 0 reads.
+pub(crate) fn pick(view: &View, range: &Range, newest: Revision, present: Revision) -> Result<Picked, Refusal> {
+    let at = match range.revision {
+        asked if asked <= 0 => present,
+        asked if asked > newest => return Err(Refusal::Future { newest }),
+        asked if asked < view.compacted => return Err(Refusal::Compacted { oldest: view.compacted }),
+        asked => asked,
+    };
+    let needed = match (range.want, range.limit) {
+        (Want::CountOnly, _) => 0,
+        (_, 0) => usize::MAX,
+        _ if range.is_picky() => usize::MAX,
+        (_, limit) => limit.saturating_add(1),
+    };
+    let (mut points, mut count) = (Vec::new(), 0);
+    for (_, point) in view.index.range(&range.keys, at) {
+        count += 1;
+        if points.len() < needed {
+            points.push(point);
+        }
+    }
+    Ok(Picked { points, count, revision: newest })
+}
+
+/// Reads what was picked, and filters, sorts and cuts it.
+pub(crate) fn fetch(
+    picked: Picked,
+    range: &Range,
+    mut read: impl FnMut(Point) -> Result<Record, EngineError>,
+) -> Result<Ranged, Refusal> {
+    let mut records = Vec::with_capacity(picked.points.len());
+    for point in picked.points {
+        let record = read(point)?;
+        if within(record.at.revision, range.modified) && within(record.created, range.created) {
+            records.push(record);
+        }
+    }
+    if let Some((by, direction)) = range.sort {
+        sort(&mut records, by, direction);
+    }
+    let more = range.limit > 0 && records.len() > range.limit;
+    if more {
+        records.truncate(range.limit);
+    }
+    if range.want == Want::KeysOnly {
+        records.iter_mut().for_each(|record| record.value.clear());
+    }
+    Ok(Ranged { records, more, count: picked.count, revision: picked.revision })
+}
+
+fn within(revision: Revision, (min, max): (Revision, Revision)) -> bool {
+    (min == 0 || revision >= min) && (max == 0 || revision <= max)
+}
+
+fn sort(records: &mut [Record], by: SortBy, direction: Direction) {
+    records.sort_by(|a, b| {
+        let order = match by {
+            SortBy::Key => a.key.cmp(&b.key),
+            SortBy::Version => a.version.cmp(&b.version),
+            SortBy::Created => a.created.cmp(&b.created),
+            SortBy::Modified => a.at.revision.cmp(&b.at.revision),
+            SortBy::Value => a.value.cmp(&b.value),
+        };
+        match direction {
+            Direction::Ascending => order,
+            Direction::Descending => order.reverse(),
+        }
+    });
+}
+
+/// Counts the keys of a range as the writer sees them.
+pub(crate) fn keys_of(view: &View, keys: &KeyRange) -> Vec<Point> {
+    view.index.range(keys, LATEST).map(|(_, point)| point).collect()
+}

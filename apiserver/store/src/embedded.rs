@@ -1,0 +1,208 @@
+//! The embedded store as the API server's [`Backend`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+
+use crate::Store;
+use crate::backend::{Backend, BackendError, Change, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
+use crate::hub::{self, Group, Moment, Ready};
+use crate::keys::KeyRange;
+use crate::record::Record;
+use crate::request::{Compare, Delete, Done, Op, Put, Range, Refusal, Relation, Target, Txn, TxnDone};
+use crate::ttl::Buckets;
+use crate::watch::Watcher;
+
+/// Bytes of key and value that a request may carry: etcd's default, which clients know.
+pub(crate) const REQUEST_BYTES_MAX: usize = 3 << 19;
+
+/// See the module.
+pub(crate) struct Embedded {
+    store: Store,
+    buckets: Buckets,
+}
+
+impl Embedded {
+    /// Over an open store.
+    pub(crate) fn new(store: Store) -> Self {
+        Embedded { store, buckets: Buckets::default() }
+    }
+
+    async fn swap(&self, key: Bytes, expected: Revision, then: Op) -> Result<Swapped, Refusal> {
+        let keys = KeyRange::single(key);
+        let compare = Compare { keys: keys.clone(), target: Target::Modified(expected), relation: Relation::Equal };
+        let txn = Txn { compares: vec![compare], success: vec![then], failure: vec![Op::Range(Range::of(keys))] };
+        Ok(swapped(self.store.txn(txn).await?))
+    }
+
+    async fn put_with_lease(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        expected: Revision,
+        lease: i64,
+    ) -> Result<Swapped, Refusal> {
+        let put = Put { key: key.clone(), value: Some(value), lease: Some(lease), want_previous: false };
+        self.swap(key, expected, Op::Put(put)).await
+    }
+
+    async fn lease(&self, ttl_seconds: i64) -> Result<i64, Refusal> {
+        if let Some(lease) = self.buckets.find(ttl_seconds, Instant::now()) {
+            return Ok(lease);
+        }
+        let (lease, _) = self.store.grant(0, Buckets::ttl_to_grant(ttl_seconds)).await?;
+        self.buckets.add(ttl_seconds, lease, Instant::now());
+        Ok(lease)
+    }
+
+    async fn put_for(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        expected: Revision,
+        ttl_seconds: i64,
+    ) -> Result<Swapped, Refusal> {
+        if ttl_seconds <= 0 {
+            return self.put_with_lease(key, value, expected, 0).await;
+        }
+        let lease = self.lease(ttl_seconds).await?;
+        match self.put_with_lease(key.clone(), value.clone(), expected, lease).await {
+            // The shared lease was revoked behind our back; the put was refused whole, so it may be sent again.
+            Err(Refusal::LeaseNotFound) => {
+                self.buckets.forget(ttl_seconds);
+                let lease = self.lease(ttl_seconds).await?;
+                self.put_with_lease(key, value, expected, lease).await
+            }
+            other => other,
+        }
+    }
+}
+
+fn swapped(txn: TxnDone) -> Swapped {
+    match txn.done.into_iter().next() {
+        Some(Done::Range(found)) => Swapped::Conflict(found.records.into_iter().next().map(entry)),
+        _ => Swapped::Done(txn.revision),
+    }
+}
+
+fn entry(record: Record) -> Entry {
+    Entry { key: record.key, value: record.value, create_revision: record.created, mod_revision: record.at.revision }
+}
+
+impl From<Refusal> for BackendError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Compacted { oldest } => BackendError::Compacted { oldest },
+            Refusal::Future { newest } => BackendError::Future { newest },
+            Refusal::NoSpace => BackendError::NoSpace,
+            Refusal::Failed(why) => BackendError::Unavailable(why),
+            other => BackendError::Internal(other.to_string()),
+        }
+    }
+}
+
+impl Backend for Embedded {
+    fn get(&self, key: Bytes) -> BoxFuture<'_, Result<Got, BackendError>> {
+        async move {
+            let found = self.store.range(Range::of(KeyRange::single(key))).await?;
+            Ok(Got { entry: found.records.into_iter().next().map(entry), revision: found.revision })
+        }
+        .boxed()
+    }
+
+    fn list(&self, range: ListRange) -> BoxFuture<'_, Result<Listed, BackendError>> {
+        async move {
+            let keys = KeyRange::prefix(&range.prefix, range.from);
+            let asked = Range { revision: range.revision, limit: range.limit, ..Range::of(keys) };
+            let found = self.store.range(asked).await?;
+            let revision = if range.revision > 0 { range.revision } else { found.revision };
+            let count = i64::try_from(found.count).unwrap_or(i64::MAX);
+            Ok(Listed { entries: found.records.into_iter().map(entry).collect(), count, revision })
+        }
+        .boxed()
+    }
+
+    fn put(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        expected: Revision,
+        ttl_seconds: i64,
+    ) -> BoxFuture<'_, Result<Swapped, BackendError>> {
+        async move {
+            if key.len() + value.len() > REQUEST_BYTES_MAX {
+                return Err(BackendError::TooLarge);
+            }
+            Ok(self.put_for(key, value, expected, ttl_seconds).await?)
+        }
+        .boxed()
+    }
+
+    fn delete(&self, key: Bytes, expected: Revision) -> BoxFuture<'_, Result<Swapped, BackendError>> {
+        async move {
+            let then = Op::Delete(Delete { keys: KeyRange::single(key.clone()), want_previous: false });
+            Ok(self.swap(key, expected, then).await?)
+        }
+        .boxed()
+    }
+
+    fn watch(&self, prefix: Bytes, after: Revision) -> BoxStream<'static, Result<WatchBatch, BackendError>> {
+        let group = Arc::new(Group::default());
+        let keys = KeyRange::prefix(&prefix, None);
+        let watcher = Watcher::add(self.store.core(), keys, after + 1, true, &group);
+        stream::unfold(Some(Following { store: self.store.clone(), group, watcher, told: after }), step).boxed()
+    }
+
+    fn size_bytes(&self) -> BoxFuture<'_, Result<u64, BackendError>> {
+        futures::future::ready(Ok(self.store.core().engine.disk_bytes())).boxed()
+    }
+}
+
+struct Following {
+    store: Store,
+    group: Arc<Group>,
+    watcher: Watcher,
+    /// The receiver knows that it has everything up to here.
+    told: Revision,
+}
+
+type Step = (Result<WatchBatch, BackendError>, Option<Following>);
+
+async fn step(following: Option<Following>) -> Option<Step> {
+    let mut following = following?;
+    loop {
+        match following.watcher.take().await {
+            Err(refusal) => return Some((Err(refusal.into()), None)),
+            Ok(moments) if !moments.is_empty() => {
+                following.told = moments.last().map_or(following.told, |moment| moment.revision);
+                let changes = moments.into_iter().flat_map(changes).collect();
+                return Some((Ok(WatchBatch::Changes(changes)), Some(following)));
+            }
+            Ok(_) => (),
+        }
+        if following.group.ready().await.contains(&Ready::Progress)
+            && let Some(seen) = following.store.core().hub.all_seen(&[following.watcher.id()])
+            && seen > following.told
+        {
+            following.told = seen;
+            return Some((Ok(WatchBatch::Progress(seen)), Some(following)));
+        }
+    }
+}
+
+fn changes(moment: Moment) -> impl Iterator<Item = Change> {
+    moment.changes.into_iter().filter_map(|change| {
+        let hub::Change { record, previous } = Arc::unwrap_or_clone(change);
+        let previous = previous.map(entry);
+        if record.is_tombstone() {
+            // Without what was deleted there is nothing to say; only a watch from a compacted deletion on gets here.
+            Some(Change::Delete { previous: previous?, revision: record.at.revision })
+        } else {
+            Some(Change::Put { entry: entry(record), previous })
+        }
+    })
+}

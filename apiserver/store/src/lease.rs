@@ -1,0 +1,142 @@
+//! Leases in memory: how long each lives, and which keys die with it.
+//!
+//! The engine keeps ids and TTLs; after a restart every lease begins anew, because nobody could keep it alive meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+/// No lease is shorter: etcd's bound, derived from its election timeout, that clients have come to rely on.
+pub(crate) const TTL_SECONDS_MIN: i64 = 2;
+/// No lease is longer: etcd's bound.
+pub(crate) const TTL_SECONDS_MAX: i64 = 9_000_000_000;
+
+#[derive(Debug)]
+struct Lease {
+    ttl_seconds: i64,
+    deadline: Instant,
+    keys: BTreeSet<Bytes>,
+}
+
+/// What a lease looks like from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeaseView {
+    /// As granted.
+    pub ttl_seconds: i64,
+    /// What is left, in whole seconds.
+    pub remaining_seconds: i64,
+    /// The keys that die with it, in order.
+    pub keys: Vec<Bytes>,
+}
+
+/// Every lease.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    leases: BTreeMap<i64, Lease>,
+    by_key: HashMap<Bytes, i64>,
+}
+
+impl Leases {
+    /// Adds a lease.
+    pub(crate) fn grant(&mut self, id: i64, ttl_seconds: i64, now: Instant) {
+        let deadline = now + lifetime(ttl_seconds);
+        self.leases.insert(id, Lease { ttl_seconds, deadline, keys: BTreeSet::new() });
+    }
+
+    /// Whether there is such a lease.
+    pub(crate) fn contains(&self, id: i64) -> bool {
+        self.leases.contains_key(&id)
+    }
+
+    /// Begins the lease's life anew; its TTL, or `None` if it is gone or its time is over.
+    pub(crate) fn keep_alive(&mut self, id: i64, now: Instant) -> Option<i64> {
+        let lease = self.leases.get_mut(&id).filter(|lease| lease.deadline > now)?;
+        lease.deadline = now + lifetime(lease.ttl_seconds);
+        Some(lease.ttl_seconds)
+    }
+
+    /// Removes a lease; its keys, in order.
+    pub(crate) fn remove(&mut self, id: i64) -> Option<Vec<Bytes>> {
+        let lease = self.leases.remove(&id)?;
+        for key in &lease.keys {
+            self.by_key.remove(key);
+        }
+        Some(lease.keys.into_iter().collect())
+    }
+
+    /// Makes `key` live by `lease` (0: by none), and no longer by another.
+    pub(crate) fn attach(&mut self, key: &Bytes, lease: i64) {
+        let before = match lease {
+            0 => self.by_key.remove(key),
+            _ => self.by_key.insert(key.clone(), lease),
+        };
+        if let Some(before) = before.filter(|&before| before != lease)
+            && let Some(lease) = self.leases.get_mut(&before)
+        {
+            lease.keys.remove(key);
+        }
+        if let Some(lease) = self.leases.get_mut(&lease) {
+            lease.keys.insert(key.clone());
+        }
+    }
+
+    /// A lease from outside; `None`: gone.
+    pub(crate) fn view(&self, id: i64, now: Instant) -> Option<LeaseView> {
+        let lease = self.leases.get(&id)?;
+        let remaining = lease.deadline.saturating_duration_since(now).as_secs();
+        Some(LeaseView {
+            ttl_seconds: lease.ttl_seconds,
+            remaining_seconds: i64::try_from(remaining).unwrap_or(i64::MAX),
+            keys: lease.keys.iter().cloned().collect(),
+        })
+    }
+
+    /// Every lease's id, in order.
+    pub(crate) fn ids(&self) -> Vec<i64> {
+        self.leases.keys().copied().collect()
+    }
+
+    /// When the next lease is over.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.leases.values().map(|lease| lease.deadline).min()
+    }
+
+    /// The leases whose time is over.
+    pub(crate) fn expired(&self, now: Instant) -> Vec<i64> {
+        self.leases.iter().filter(|(_, lease)| lease.deadline <= now).map(|(&id, _)| id).collect()
+    }
+}
+
+fn lifetime(ttl_seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(ttl_seconds).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_lives_by_one_lease() {
+        let (mut leases, now) = (Leases::default(), Instant::now());
+        leases.grant(1, 10, now);
+        leases.grant(2, 10, now);
+        let key = Bytes::from("k");
+        leases.attach(&key, 1);
+        leases.attach(&key, 2);
+        assert_eq!(leases.remove(1), Some(vec![]));
+        assert_eq!(leases.remove(2), Some(vec![key]));
+    }
+
+    #[test]
+    fn time_decides() {
+        let (mut leases, now) = (Leases::default(), Instant::now());
+        leases.grant(1, 5, now);
+        let later = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(leases.keep_alive(1, later(3)), Some(5));
+        assert!(leases.expired(later(7)).is_empty());
+        assert_eq!(leases.next_deadline(), Some(later(8)));
+        assert_eq!(leases.keep_alive(1, later(8)), None, "too late");
+        assert_eq!(leases.expired(later(8)), [1]);
+    }
+}

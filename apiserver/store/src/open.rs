@@ -1,0 +1,100 @@
+//! Reads the engine into memory: the index, the leases, the revision.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rand::Rng;
+
+use crate::core::{Core, View};
+use crate::engine::{Batch, Engine, EngineError, Mark, Snapshot, decode};
+use crate::index::Index;
+use crate::lease::Leases;
+use crate::record::Point;
+use crate::{Options, Revision};
+
+/// As in etcd, so that a first compaction to 0 is accepted and one to -1 is not.
+const NEVER_COMPACTED: Revision = -1;
+
+/// A store that was read, and the history that a compaction before had no time to remove.
+pub(crate) fn open(engine: Box<dyn Engine>, options: Options) -> Result<(Core, Vec<Point>), EngineError> {
+    let ids = identity(&*engine)?;
+    let snapshot = engine.snapshot()?;
+    let compacted = snapshot.mark(Mark::Compacted)?.unwrap_or(NEVER_COMPACTED);
+    let history = History::read(&*snapshot)?;
+    let leases = leases(&*snapshot, &history)?;
+    let mut view = View {
+        index: history.index,
+        // A fresh etcd answers 1, so that 0 can mean "the present".
+        durable: history.newest.max(compacted).max(1),
+        compacted,
+        history_bytes: history.bytes,
+        no_space: snapshot.mark(Mark::NoSpace)? == Some(1),
+    };
+    let forgotten = view.index.compact(compacted);
+    drop(snapshot);
+    Ok((Core::new(engine, options, ids, view, leases), forgotten))
+}
+
+struct History {
+    index: Index,
+    newest: Revision,
+    bytes: u64,
+    /// Keys whose last write named a lease.
+    leased: HashMap<Bytes, i64>,
+}
+
+impl History {
+    fn read(snapshot: &dyn Snapshot) -> Result<Self, EngineError> {
+        let mut history = History { index: Index::default(), newest: 0, bytes: 0, leased: HashMap::new() };
+        let mut damage = None;
+        snapshot.scan(Point::start_of(0), &mut |point, bytes| match history.add(point, bytes) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                damage = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        damage.map_or(Ok(history), Err)
+    }
+
+    fn add(&mut self, point: Point, bytes: &[u8]) -> Result<(), EngineError> {
+        let record = decode(point, bytes)?;
+        self.newest = point.revision;
+        self.bytes += record.size_bytes() as u64;
+        // The record's bytes are one block with the value in it; the index must not keep that alive.
+        let key = Bytes::copy_from_slice(&record.key);
+        match record.lease {
+            0 => self.leased.remove(&key),
+            lease => self.leased.insert(key.clone(), lease),
+        };
+        self.index.insert(key, point, record.is_tombstone());
+        Ok(())
+    }
+}
+
+fn leases(snapshot: &dyn Snapshot, history: &History) -> Result<Leases, EngineError> {
+    let (mut leases, now) = (Leases::default(), Instant::now());
+    for (id, ttl_seconds) in snapshot.leases()? {
+        leases.grant(id, ttl_seconds, now);
+    }
+    for (key, &lease) in &history.leased {
+        leases.attach(key, lease);
+    }
+    Ok(leases)
+}
+
+/// The ids that every answer bears; drawn once.
+fn identity(engine: &dyn Engine) -> Result<(u64, u64), EngineError> {
+    let snapshot = engine.snapshot()?;
+    let found = (snapshot.mark(Mark::Cluster)?, snapshot.mark(Mark::Member)?);
+    drop(snapshot);
+    if let (Some(cluster), Some(member)) = found {
+        return Ok((cluster as u64, member as u64));
+    }
+    let draw = || rand::rng().random_range(1..i64::MAX);
+    let (cluster, member) = (draw(), draw());
+    engine.commit(&Batch { marks: [(Mark::Cluster, cluster), (Mark::Member, member)].into(), ..Batch::default() })?;
+    Ok((cluster as u64, member as u64))
+}

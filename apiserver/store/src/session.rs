@@ -1,0 +1,237 @@
+//! The writer's work between two commits: applies transactions one after the other, each seeing those before it.
+//!
+//! What it writes goes into a [`Batch`] and, invisible to readers until it is durable, into the index.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::Rng;
+
+use crate::Revision;
+use crate::core::{Core, fetch, keys_of, pick, read};
+use crate::engine::{Batch, EngineError, Snapshot};
+use crate::hub::{Change, Moment};
+use crate::index::LATEST;
+use crate::keys::KeyRange;
+use crate::lease::{TTL_SECONDS_MAX, TTL_SECONDS_MIN};
+use crate::plan::{self, Path, Present};
+use crate::record::{Point, Record};
+use crate::request::{Compare, Delete, Done, Op, Put, Refusal, Txn, TxnDone};
+
+/// See the module.
+pub(crate) struct Session<'a> {
+    core: &'a Core,
+    snapshot: Box<dyn Snapshot>,
+    /// What is to become durable.
+    pub batch: Batch,
+    /// What is to be announced.
+    pub moments: Vec<Moment>,
+    written: HashMap<Point, Record>,
+    /// The newest revision, durable or not.
+    pub revision: Revision,
+    /// The changes of the transaction being applied.
+    changes: Vec<Arc<Change>>,
+}
+
+impl<'a> Session<'a> {
+    /// Begins where the last one's commit ended.
+    pub(crate) fn begin(core: &'a Core) -> Result<Self, Refusal> {
+        core.check()?;
+        Ok(Session {
+            core,
+            snapshot: core.engine.snapshot()?,
+            batch: Batch::default(),
+            moments: Vec::new(),
+            written: HashMap::new(),
+            revision: core.revision(),
+            changes: Vec::new(),
+        })
+    }
+
+    /// Does all of `txn`, or refuses it and does nothing.
+    pub(crate) fn apply(&mut self, txn: &Txn) -> Result<TxnDone, Refusal> {
+        self.check_space(txn)?;
+        let path = plan::decide(txn, self)?;
+        plan::check(txn, &path, self)?;
+        let done = self.run(txn, &path)?;
+        self.seal();
+        Ok(TxnDone { succeeded: path.succeeded, done, revision: self.revision })
+    }
+
+    /// Grants a lease; id 0: draws one. Returns id and TTL.
+    pub(crate) fn grant(&mut self, id: i64, ttl_seconds: i64) -> Result<(i64, i64), Refusal> {
+        if ttl_seconds > TTL_SECONDS_MAX {
+            return Err(Refusal::LeaseTooLong);
+        }
+        if self.core.view().no_space {
+            return Err(Refusal::NoSpace);
+        }
+        let mut leases = self.core.leases();
+        let id = match id {
+            0 => draw(|id| !leases.contains(id)),
+            id if leases.contains(id) => return Err(Refusal::LeaseExists),
+            id => id,
+        };
+        let ttl_seconds = ttl_seconds.max(TTL_SECONDS_MIN);
+        leases.grant(id, ttl_seconds, Instant::now());
+        self.batch.leases.insert(id, Some(ttl_seconds));
+        Ok((id, ttl_seconds))
+    }
+
+    /// Ends a lease and deletes its keys.
+    pub(crate) fn revoke(&mut self, id: i64) -> Result<(), Refusal> {
+        let keys = self.core.leases().remove(id).ok_or(Refusal::LeaseNotFound)?;
+        self.batch.leases.insert(id, None);
+        for key in keys {
+            self.delete_all(&KeyRange::single(key))?;
+        }
+        self.seal();
+        Ok(())
+    }
+
+    /// The leases whose time is over.
+    pub(crate) fn expired(&self) -> Vec<i64> {
+        self.core.leases().expired(Instant::now())
+    }
+
+    /// Lowers or raises the space alarm.
+    pub(crate) fn set_no_space(&mut self, raised: bool) {
+        self.core.view_mut().no_space = raised;
+        self.batch.marks.insert(crate::engine::Mark::NoSpace, i64::from(raised));
+    }
+
+    fn check_space(&mut self, txn: &Txn) -> Result<(), Refusal> {
+        if !plan::may_put(txn) {
+            return Ok(());
+        }
+        let (no_space, used) = {
+            let view = self.core.view();
+            (view.no_space, view.history_bytes)
+        };
+        if no_space {
+            return Err(Refusal::NoSpace);
+        }
+        if used + plan::put_bytes(txn) > self.core.options.quota_bytes {
+            self.set_no_space(true);
+            return Err(Refusal::NoSpace);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, txn: &Txn, path: &Path) -> Result<Vec<Done>, Refusal> {
+        let mut inside = path.inside.iter();
+        let mut done = Vec::new();
+        for op in plan::branch(txn, path.succeeded) {
+            done.push(match op {
+                Op::Range(range) => {
+                    let newest = self.revision + i64::from(!self.changes.is_empty());
+                    let picked = pick(&self.core.view(), range, newest, LATEST)?;
+                    Done::Range(fetch(picked, range, |point| self.read(point))?)
+                }
+                Op::Put(put) => self.put(put)?,
+                Op::Delete(delete) => self.delete(delete)?,
+                Op::Txn(txn) => {
+                    let path = inside.next().expect("decide made a path for each transaction inside");
+                    Done::Txn { succeeded: path.succeeded, done: self.run(txn, path)? }
+                }
+            });
+        }
+        Ok(done)
+    }
+
+    fn put(&mut self, put: &Put) -> Result<Done, Refusal> {
+        let at = self.next_point();
+        let point = self.core.view().index.at(&put.key, LATEST);
+        let previous = point.map(|point| self.read(point)).transpose()?;
+        let old = previous.as_ref();
+        let record = Record {
+            at,
+            key: put.key.clone(),
+            value: put.value.clone().or_else(|| Some(old?.value.clone())).ok_or(Refusal::KeyNotFound)?,
+            created: old.map_or(at.revision, |old| old.created),
+            version: old.map_or(0, |old| old.version) + 1,
+            lease: put.lease.or_else(|| Some(old?.lease)).ok_or(Refusal::KeyNotFound)?,
+        };
+        self.write(record, previous.clone());
+        Ok(Done::Put { previous: previous.filter(|_| put.want_previous), revision: at.revision })
+    }
+
+    fn delete(&mut self, delete: &Delete) -> Result<Done, Refusal> {
+        let previous = self.delete_all(&delete.keys)?;
+        let revision = self.revision + i64::from(!self.changes.is_empty());
+        let deleted = previous.len();
+        Ok(Done::Delete { deleted, previous: if delete.want_previous { previous } else { Vec::new() }, revision })
+    }
+
+    fn delete_all(&mut self, keys: &KeyRange) -> Result<Vec<Record>, Refusal> {
+        let points = keys_of(&self.core.view(), keys);
+        let mut previous = Vec::with_capacity(points.len());
+        for point in points {
+            let record = self.read(point)?;
+            self.write(Record::tombstone(self.next_point(), record.key.clone()), Some(record.clone()));
+            previous.push(record);
+        }
+        Ok(previous)
+    }
+
+    fn next_point(&self) -> Point {
+        let sub = u32::try_from(self.changes.len()).expect("a transaction changes fewer keys than fit in memory");
+        Point { revision: self.revision + 1, sub }
+    }
+
+    fn read(&self, point: Point) -> Result<Record, EngineError> {
+        match self.written.get(&point) {
+            Some(record) => Ok(record.clone()),
+            None => read(&*self.snapshot, point),
+        }
+    }
+
+    fn write(&mut self, record: Record, previous: Option<Record>) {
+        {
+            let mut view = self.core.view_mut();
+            view.index.insert(record.key.clone(), record.at, record.is_tombstone());
+            view.history_bytes += record.size_bytes() as u64;
+        }
+        self.core.leases().attach(&record.key, record.lease);
+        self.written.insert(record.at, record.clone());
+        self.batch.records.push(record.clone());
+        self.changes.push(Arc::new(Change { record, previous }));
+    }
+
+    /// Ends a transaction: what it changed is one revision.
+    fn seal(&mut self) {
+        if !self.changes.is_empty() {
+            self.revision += 1;
+            self.moments.push(Moment { revision: self.revision, changes: std::mem::take(&mut self.changes) });
+        }
+    }
+}
+
+impl Present for Session<'_> {
+    fn records(&self, compare: &Compare) -> Result<Vec<Record>, EngineError> {
+        let points = keys_of(&self.core.view(), &compare.keys);
+        points.into_iter().map(|point| self.read(point)).collect()
+    }
+
+    fn exists(&self, key: &[u8]) -> bool {
+        self.core.view().index.at(key, LATEST).is_some()
+    }
+
+    fn has_lease(&self, lease: i64) -> bool {
+        self.core.leases().contains(lease)
+    }
+
+    fn bounds(&self) -> (Revision, Revision) {
+        (self.revision, self.core.view().compacted)
+    }
+}
+
+fn draw(free: impl Fn(i64) -> bool) -> i64 {
+    loop {
+        let id = rand::rng().random_range(1..=i64::MAX);
+        if free(id) {
+            return id;
+        }
+    }
+}

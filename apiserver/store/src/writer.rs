@@ -1,0 +1,329 @@
+//! The one thread that writes. It takes everything queued, applies it, commits it as one, and only then tells anyone.
+//!
+//! ```text
+//!  queue ──► apply each ──► one durable commit ──► announce to watchers ──► answer each
+//!                               └── failed: refuse these and everything after (nobody knows what is on the disk)
+//! ```
+//!
+//! It sleeps until work comes, a lease ends, or something it owes is due; an idle store never wakes.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::Revision;
+use crate::core::Core;
+use crate::engine::{Batch, Mark};
+use crate::folder::Folder;
+use crate::record::Point;
+use crate::request::{Refusal, Txn, TxnDone};
+use crate::session::Session;
+
+/// Requests that share a commit, at most: bounds how long the first of them waits.
+const BATCH_MAX: usize = 1024;
+/// Records that a compaction removes in one commit: about a millisecond's work, so that writes do not wait for it.
+const FORGET_MAX: usize = 500;
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// Something for the writer to do.
+pub(crate) enum Work {
+    /// Apply a transaction.
+    Txn(Txn, Reply<TxnDone>),
+    /// Grant a lease (id or 0, TTL).
+    Grant(i64, i64, Reply<(i64, i64)>),
+    /// Revoke a lease.
+    Revoke(i64, Reply<()>),
+    /// Raise or lower the space alarm.
+    NoSpace(bool, Reply<()>),
+    /// Forget history before a revision; `true`: answer when it is gone from the disk.
+    Compact(Revision, bool, Reply<()>),
+    /// Give free space back.
+    Defragment(Reply<()>),
+    /// Stop.
+    Close(Reply<()>),
+}
+
+impl Work {
+    /// Whether it must not share a commit with others.
+    fn is_alone(&self) -> bool {
+        matches!(self, Work::Compact(..) | Work::Defragment(_) | Work::Close(_))
+    }
+}
+
+/// Answers when the commit's outcome is known.
+type Answer = Box<dyn FnOnce(&Result<(), Refusal>) + Send>;
+
+fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T, Refusal>) -> Answer {
+    Box::new(move |outcome| {
+        // The asker may have gone away; the write stands all the same.
+        let _ = reply.send(outcome.clone().and(result));
+    })
+}
+
+/// See the module.
+pub(crate) struct Writer {
+    core: Arc<Core>,
+    queue: Receiver<Work>,
+    /// Held as long as we write.
+    folder: Option<Folder>,
+    /// History that compactions have still to remove.
+    forgotten: Vec<Point>,
+    /// When history is to be compacted, and to which revision.
+    compaction: Option<(Instant, Revision)>,
+    /// When watchers are to be offered progress.
+    progress: Option<Instant>,
+}
+
+impl Writer {
+    /// A writer that is yet to [`Writer::run`].
+    pub(crate) fn new(core: Arc<Core>, queue: Receiver<Work>, folder: Option<Folder>, forgotten: Vec<Point>) -> Self {
+        Writer { core, queue, folder, forgotten, compaction: None, progress: None }
+    }
+
+    /// Works until the store is closed or nobody can send work any more.
+    pub(crate) fn run(mut self) {
+        let mut next: Option<Work> = None;
+        loop {
+            let first = match next.take() {
+                Some(work) => Some(work),
+                None => match self.wait() {
+                    Ok(work) => work,
+                    Err(RecvTimeoutError::Disconnected) => return self.close(),
+                    Err(RecvTimeoutError::Timeout) => None,
+                },
+            };
+            match first {
+                Some(Work::Close(reply)) => {
+                    self.close();
+                    let _ = reply.send(Ok(()));
+                    return;
+                }
+                Some(work) if work.is_alone() => self.alone(work),
+                first => next = self.together(first),
+            }
+            self.keep_promises();
+        }
+    }
+
+    /// The next piece of work; `None`: something else is due.
+    fn wait(&mut self) -> Result<Option<Work>, RecvTimeoutError> {
+        let due = [self.core.leases().next_deadline(), self.compaction.map(|(when, _)| when), self.progress];
+        let healthy = self.core.check().is_ok();
+        let waited = match due.into_iter().flatten().min() {
+            _ if healthy && !self.forgotten.is_empty() => self.queue.recv_timeout(std::time::Duration::ZERO),
+            Some(due) if healthy => self.queue.recv_timeout(due.saturating_duration_since(Instant::now())),
+            _ => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match waited {
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Applies `first` and what else is queued, in one commit; returns a piece of work that must be alone.
+    fn together(&mut self, first: Option<Work>) -> Option<Work> {
+        let core = self.core.clone();
+        let mut session = match Session::begin(&core) {
+            Ok(session) => session,
+            Err(refusal) => {
+                self.core.fail(&refusal.to_string());
+                first.into_iter().for_each(|work| refuse(work, &refusal));
+                return None;
+            }
+        };
+        let mut answers: Vec<Answer> = Vec::new();
+        let (mut next, mut failed) = (None, None);
+        let mut work = first;
+        while let Some(one) = work.take() {
+            answers.push(apply(&mut session, one, &mut failed));
+            if answers.len() == BATCH_MAX || failed.is_some() {
+                break;
+            }
+            match self.queue.try_recv().ok() {
+                Some(one) if one.is_alone() => next = Some(one),
+                other => work = other,
+            }
+        }
+        expire(&mut session, &mut failed);
+        session.batch.forgotten = self.some_forgotten();
+        let outcome = match failed {
+            None => self.commit(session),
+            Some(why) => Err(self.fail(why)),
+        };
+        answers.into_iter().for_each(|answer| answer(&outcome));
+        next
+    }
+
+    fn some_forgotten(&mut self) -> Vec<Point> {
+        let keep = self.forgotten.len().saturating_sub(FORGET_MAX);
+        self.forgotten.split_off(keep)
+    }
+
+    fn commit(&mut self, session: Session<'_>) -> Result<(), Refusal> {
+        let Session { batch, moments, revision, .. } = session;
+        self.write(&batch)?;
+        if !moments.is_empty() {
+            self.core.hub.publish(moments, || self.core.view_mut().durable = revision);
+            self.owe(revision);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), Refusal> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match self.core.engine.commit(batch) {
+            Ok(committed) => {
+                let view = &mut *self.core.view_mut();
+                view.history_bytes = view.history_bytes.saturating_sub(committed.forgotten_bytes);
+                Ok(())
+            }
+            Err(error) => Err(self.fail(error.0)),
+        }
+    }
+
+    fn fail(&mut self, why: String) -> Refusal {
+        tracing::error!(why, "the store failed; it refuses everything until it is opened anew");
+        self.core.fail(&why);
+        Refusal::Failed(why)
+    }
+
+    /// A write makes history to compact, and watchers that want to hear of it, later.
+    fn owe(&mut self, revision: Revision) {
+        let now = Instant::now();
+        if let (None, Some(kept)) = (self.compaction, self.core.options.history_kept) {
+            self.compaction = Some((now + kept, revision));
+        }
+        if self.progress.is_none() && self.core.hub.wants_progress() {
+            self.progress = Some(now + self.core.options.progress_interval);
+        }
+    }
+
+    fn keep_promises(&mut self) {
+        let now = Instant::now();
+        if self.progress.is_some_and(|when| when <= now) {
+            self.progress = None;
+            self.core.hub.offer_progress();
+        }
+        if let Some((_, revision)) = self.compaction.filter(|(when, _)| *when <= now) {
+            self.compaction = None;
+            // Somebody may have compacted further meanwhile; then there is nothing to do.
+            let _ = self.compact(revision);
+            let newest = self.core.revision();
+            if newest > revision {
+                self.owe(newest);
+            }
+        }
+    }
+
+    fn alone(&mut self, work: Work) {
+        match work {
+            Work::Compact(revision, until_removed, reply) => {
+                let mut done = self.compact(revision);
+                while until_removed && done.is_ok() && !self.forgotten.is_empty() {
+                    let forgotten = self.some_forgotten();
+                    done = self.write(&Batch { forgotten, ..Batch::default() });
+                }
+                answer(reply, Ok(()))(&done);
+            }
+            Work::Defragment(reply) => answer(reply, Ok(()))(&self.defragment()),
+            other => drop(self.together(Some(other))),
+        }
+    }
+
+    fn compact(&mut self, revision: Revision) -> Result<(), Refusal> {
+        self.core.check()?;
+        let (newest, compacted) = {
+            let view = self.core.view();
+            (view.durable, view.compacted)
+        };
+        if revision <= compacted {
+            return Err(Refusal::Compacted { oldest: compacted });
+        }
+        if revision > newest {
+            return Err(Refusal::Future { newest });
+        }
+        self.write(&Batch { marks: [(Mark::Compacted, revision)].into(), ..Batch::default() })?;
+        let view = &mut *self.core.view_mut();
+        view.compacted = revision;
+        self.forgotten.extend(view.index.compact(revision));
+        Ok(())
+    }
+
+    fn defragment(&self) -> Result<(), Refusal> {
+        self.core.check()?;
+        // Snapshots are held for one request; a busy server needs a few tries to find none.
+        let mut last = Ok(());
+        for _ in 0..200 {
+            last = self.core.engine.defragment();
+            if last.is_ok() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(last?)
+    }
+
+    fn close(&mut self) {
+        self.core.fail("the store is closed");
+        self.core.engine.close();
+        self.folder = None;
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.core.fail("the store's writer ended");
+        while let Ok(work) = self.queue.try_recv() {
+            refuse(work, &Refusal::Failed("the store is closed".to_owned()));
+        }
+    }
+}
+
+fn apply(session: &mut Session<'_>, work: Work, failed: &mut Option<String>) -> Answer {
+    fn note<T>(result: Result<T, Refusal>, failed: &mut Option<String>) -> Result<T, Refusal> {
+        if let Err(Refusal::Failed(why)) = &result {
+            *failed = Some(why.clone());
+        }
+        result
+    }
+    match work {
+        Work::Txn(txn, reply) => answer(reply, note(session.apply(&txn), failed)),
+        Work::Grant(id, ttl_seconds, reply) => answer(reply, note(session.grant(id, ttl_seconds), failed)),
+        Work::Revoke(id, reply) => answer(reply, note(session.revoke(id), failed)),
+        Work::NoSpace(raised, reply) => {
+            session.set_no_space(raised);
+            answer(reply, Ok(()))
+        }
+        Work::Compact(_, _, reply) | Work::Defragment(reply) | Work::Close(reply) => {
+            answer(reply, Err(Refusal::Failed("this work is done alone".to_owned())))
+        }
+    }
+}
+
+/// Revokes the leases whose time is over.
+fn expire(session: &mut Session<'_>, failed: &mut Option<String>) {
+    for id in session.expired() {
+        if let Err(Refusal::Failed(why)) = session.revoke(id) {
+            *failed = Some(why);
+        }
+    }
+}
+
+fn refuse(work: Work, why: &Refusal) {
+    let why = why.clone();
+    match work {
+        Work::Txn(_, reply) => drop(reply.send(Err(why))),
+        Work::Grant(_, _, reply) => drop(reply.send(Err(why))),
+        Work::Revoke(_, reply)
+        | Work::NoSpace(_, reply)
+        | Work::Compact(_, _, reply)
+        | Work::Defragment(reply)
+        | Work::Close(reply) => drop(reply.send(Err(why))),
+    }
+}

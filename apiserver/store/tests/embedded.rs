@@ -1,0 +1,62 @@
+//! The embedded store keeps the promises of a backend, and those of a folder.
+
+mod promises;
+
+use std::os::unix::fs::PermissionsExt;
+
+use promises::{bytes, create, keeps_backend_promises};
+use skiff_store::{BackendError, Options, Store, StoreError};
+
+#[tokio::test]
+async fn keeps_promises() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), Options::default()).unwrap();
+    keeps_backend_promises(store.backend()).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn one_folder_is_one_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), Options::default()).unwrap();
+    let error = Store::open(folder.path(), Options::default()).err().unwrap().to_string();
+    let wanted =
+        format!("data folder {} is in use by another node (pid {})", folder.path().display(), std::process::id());
+    assert_eq!(error, wanted);
+    store.close().await;
+    Store::open(folder.path(), Options::default()).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), Options::default()).unwrap();
+    let revision = create(&store.backend(), "/a", "1").await;
+    let backend = store.backend();
+    store.close().await;
+    assert!(matches!(backend.get(bytes("/a")).await, Err(BackendError::Unavailable(_))), "closed for clones too");
+    let store = Store::open(folder.path(), Options::default()).unwrap();
+    let got = store.backend().get(bytes("/a")).await.unwrap();
+    assert_eq!((got.entry.unwrap().mod_revision, got.revision), (revision, revision));
+    store.close().await;
+}
+
+#[test]
+fn foreign_files_are_named_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    std::fs::write(&path, b"dear diary, ".repeat(1000)).unwrap();
+    let error = Store::open(folder.path(), Options::default()).err().unwrap();
+    assert!(matches!(&error, StoreError::Foreign { path: named, .. } if *named == path), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"dear diary, ".repeat(1000));
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400)).unwrap();
+    let error = Store::open(&file.join("data"), Options::default()).err().unwrap();
+    assert!(error.to_string().contains(&file.join("data").display().to_string()), "{error}");
+}

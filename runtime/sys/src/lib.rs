@@ -1,3 +1,4 @@
 //! The only crate that says unsafe: the kernel's door.
 
+pub mod overlay;
 pub mod pass;

@@ -1,0 +1,379 @@
+//! The store: what the public methods do, in terms of index, layers and snapshots.
+
+use crate::disk::{Disk, Locked, remove_tree, sync_filesystem, sync_folder};
+use crate::documents::{self, Found};
+use crate::error::On;
+use crate::index::{Index, Record};
+use crate::layers::{self, Layers};
+use crate::source::Source;
+use crate::unpack::Limits;
+use crate::{Builtin, Digest, Image, ImageError, Reference, Snapshot, Usage, demo, snapshots};
+use skiff_step::{Engine, Step};
+use skiff_sys::overlay::Overlay;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const IMPORT: Step = Step::new("image.import", "image-spec image-layout.md");
+const UNPACK: Step = Step::new("image.unpack", "image-spec layer.md, Applying Changesets");
+const COMMIT: Step = Step::new("image.commit", "syncfs(2), rename(2)");
+const PREPARE: Step = Step::new("snapshot.prepare", "kernel overlayfs.rst, Upper and Lower");
+const MOUNT: Step = Step::new("overlay.mount", "kernel overlayfs.rst, Multiple lower layers");
+const UNMOUNT: Step = Step::new("overlay.unmount", "umount2(2), MNT_DETACH");
+const RELEASE: Step = Step::new("snapshot.release", "cri-api RemoveContainer");
+
+/// Images and snapshots below one folder. Cheap to clone; several processes may share the folder.
+#[derive(Debug, Clone)]
+pub struct ImageStore {
+    disk: Disk,
+    layers: Layers,
+    builtin: Builtin,
+    engine: Engine,
+}
+
+impl ImageStore {
+    /// Opens (and makes) the store in `dir`; removes what a crash left unfinished.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read, or its name has a character that overlayfs separates folders with.
+    pub fn open(dir: &Path, builtin: Builtin, engine: Engine) -> Result<Self, ImageError> {
+        let disk = Disk::open(dir)?;
+        let layers = Layers::new(disk.layers());
+        Ok(Self { disk, layers, builtin, engine })
+    }
+
+    /// Takes in the images of a docker-archive, an OCI archive or an OCI layout folder; `name` names the single image.
+    ///
+    /// # Errors
+    /// The archive is malformed, hostile, too large or for another platform; nothing of it counts then.
+    pub fn import(&self, archive_or_layout: &Path, name: Option<&str>) -> Result<Vec<Image>, ImageError> {
+        let operand = || archive_or_layout.display().to_string();
+        self.engine.run(&IMPORT, operand, || {
+            let scratch = self.disk.scratch()?;
+            let source = Source::open(archive_or_layout, scratch.path())?;
+            let mut found = documents::images(&source)?;
+            if let Some(name) = name {
+                rename_single(&mut found, name.parse()?)?;
+            }
+            self.take_in(&source, &found)
+        })
+    }
+
+    /// Unpacks what is missing, then lists the images, all of them or none.
+    fn take_in(&self, source: &Source, found: &[Found]) -> Result<Vec<Image>, ImageError> {
+        let importing = self.disk.importing()?;
+        self.unpack_missing(source, found)?;
+        for image in found {
+            let path = self.disk.configs().join(Digest::of(&image.config_bytes).hex());
+            self.disk.write(&path, &image.config_bytes)?;
+        }
+        let locked = self.disk.lock()?;
+        let mut index = self.index()?;
+        let ids = found.iter().map(|image| self.enter(&mut index, image)).collect::<Result<Vec<_>, _>>()?;
+        self.write_index(&locked, &index)?;
+        let images = ids.iter().map(|id| self.image(&index, id)).collect();
+        drop((importing, locked));
+        images
+    }
+
+    fn unpack_missing(&self, source: &Source, found: &[Found]) -> Result<(), ImageError> {
+        let scratch = self.disk.scratch()?;
+        let mut made: Vec<(PathBuf, Digest)> = Vec::new();
+        for layer in found.iter().flat_map(|image| &image.layers) {
+            if self.layers.has(&layer.diff) || made.iter().any(|(_, diff)| *diff == layer.diff) {
+                continue;
+            }
+            let at = scratch.path().join(layer.diff.hex());
+            self.engine.run(
+                &UNPACK,
+                || layer.diff.to_string(),
+                || layers::make(layer, source.read(&layer.file)?, &at, Limits::GENEROUS),
+            )?;
+            made.push((at, layer.diff));
+        }
+        if made.is_empty() {
+            return Ok(());
+        }
+        self.engine.run(
+            &COMMIT,
+            || format!("{} layers", made.len()),
+            || {
+                sync_filesystem(scratch.path())?;
+                made.iter().try_for_each(|(at, diff)| self.layers.commit(at, diff))?;
+                sync_folder(&self.disk.layers())
+            },
+        )
+    }
+
+    fn enter(&self, index: &mut Index, image: &Found) -> Result<String, ImageError> {
+        let id = Digest::of(&image.config_bytes);
+        let mut record = Record {
+            tags: image.names.iter().filter_map(Reference::tagged).collect(),
+            layers: image.layers.iter().map(|layer| layer.diff.hex()).collect(),
+            ..Record::default()
+        };
+        if let Some(manifest) = image.manifest {
+            record.digests = image.names.iter().map(|name| format!("{}@{manifest}", name.name())).collect();
+        }
+        for diff in image.layers.iter().map(|layer| layer.diff).collect::<BTreeSet<_>>() {
+            record.size_bytes += self.layers.size(&diff)?.bytes;
+        }
+        index.put(&id, record);
+        Ok(id.hex())
+    }
+
+    /// The image of this name, digest, id or unambiguous beginning of an id (12 digits at least).
+    ///
+    /// # Errors
+    /// The text is neither a reference nor an id, or the store cannot be read.
+    pub fn resolve(&self, reference_or_id: &str) -> Result<Option<Image>, ImageError> {
+        let _locked = self.disk.lock()?;
+        let index = self.index()?;
+        index.find(reference_or_id)?.map(|id| self.image(&index, &id)).transpose()
+    }
+
+    /// All images, by id.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn list(&self) -> Result<Vec<Image>, ImageError> {
+        let _locked = self.disk.lock()?;
+        let index = self.index()?;
+        index.images.keys().map(|id| self.image(&index, id)).collect()
+    }
+
+    /// The image of this name: present already, or built here (`skiff.local/demo`).
+    ///
+    /// # Errors
+    /// Anything else would have to come from a registry, which is not implemented yet.
+    pub fn pull(&self, reference: &str) -> Result<Image, ImageError> {
+        if let Some(image) = self.resolve(reference)? {
+            return Ok(image);
+        }
+        let parsed: Reference = reference.parse()?;
+        if parsed.tagged().as_deref() == Some(demo::NAME) && parsed.digest().is_none() {
+            return self.build_demo();
+        }
+        Err(ImageError::Unimplemented(format!(
+            "{parsed} is not present, and pulling from registries is not implemented yet; \
+             `skiff image import` takes archives of docker save, podman save and skopeo"
+        )))
+    }
+
+    fn build_demo(&self) -> Result<Image, ImageError> {
+        let scratch = self.disk.scratch()?;
+        let archive = scratch.path().join("demo.tar");
+        demo::build(self.builtin.web.as_deref(), &archive)?;
+        let mut images = self.import(&archive, None)?;
+        images.pop().ok_or_else(|| ImageError::NotFound(demo::NAME.to_owned()))
+    }
+
+    /// Forgets the image with all its names; its layers go when neither images nor snapshots need them. Absent is fine.
+    ///
+    /// # Errors
+    /// The text is neither a reference nor an id, or the store cannot be written.
+    pub fn remove(&self, reference_or_id: &str) -> Result<(), ImageError> {
+        let locked = self.disk.lock()?;
+        let mut index = self.index()?;
+        if let Some(id) = index.find(reference_or_id)? {
+            index.images.remove(&id);
+            self.write_index(&locked, &index)?;
+        }
+        self.sweep(locked)
+    }
+
+    /// What the layers occupy.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn usage(&self) -> Result<Usage, ImageError> {
+        let _locked = self.disk.lock()?;
+        let mut usage = Usage { at: self.disk.dir().to_owned(), bytes_used: 0, inodes_used: 0 };
+        for diff in self.layers.all()? {
+            let size = self.layers.size(&diff)?;
+            usage.bytes_used += size.bytes;
+            usage.inodes_used += size.inodes;
+        }
+        Ok(usage)
+    }
+
+    /// Makes the container's snapshot, or gives the one it has.
+    ///
+    /// # Errors
+    /// No such image, an id that is no file name, or the container has a snapshot of another image.
+    pub fn prepare(&self, image_id: &str, container_id: &str) -> Result<Snapshot, ImageError> {
+        snapshots::check_id(container_id)?;
+        self.engine.run(
+            &PREPARE,
+            || format!("{container_id} of {image_id}"),
+            || {
+                let _locked = self.disk.lock()?;
+                let index = self.index()?;
+                let id = index.find(image_id)?.ok_or_else(|| ImageError::NotFound(image_id.to_owned()))?;
+                let wanted =
+                    snapshots::Record { image_id: format!("sha256:{id}"), layers: index.images[&id].layers.clone() };
+                match snapshots::read(&self.disk, container_id)? {
+                    None => snapshots::make(&self.disk, &self.layers, container_id, &wanted)?,
+                    Some(present) if present == wanted => {}
+                    Some(present) => {
+                        let reason = format!("it has a snapshot of {}, not of {}", present.image_id, wanted.image_id);
+                        return Err(ImageError::malformed(format!("container {container_id}"), reason));
+                    }
+                }
+                snapshots::describe(&self.disk, &self.layers, container_id, &wanted)
+            },
+        )
+    }
+
+    /// Mounts the container's snapshot at `at` (made if absent), without devices.
+    ///
+    /// # Errors
+    /// No such snapshot, or the kernel refuses the overlay.
+    pub fn mount(&self, container_id: &str, at: &Path) -> Result<(), ImageError> {
+        let snapshot = self.snapshot(container_id)?;
+        if !at.is_dir() {
+            fs::create_dir(at).on("make folder", at)?;
+        }
+        let overlay = Overlay { lower: &snapshot.lower_dirs, upper: &snapshot.upper_dir, work: &snapshot.work_dir };
+        self.engine.run(
+            &MOUNT,
+            || format!("{container_id} at {}", at.display()),
+            || overlay.mount(at).map_err(std::io::Error::other).on("mount the snapshot at", at),
+        )
+    }
+
+    /// Unmounts what is mounted at `at`; nothing there is fine.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn unmount(&self, at: &Path) -> Result<(), ImageError> {
+        use nix::errno::Errno;
+        use nix::mount::{MntFlags, umount2};
+        self.engine.run(
+            &UNMOUNT,
+            || at.display().to_string(),
+            || {
+                match umount2(at, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+                    // Not a mount point, or not there.
+                    Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+                    unmounted => unmounted.on("unmount", at),
+                }
+            },
+        )
+    }
+
+    /// Removes the container's snapshot and what it wrote. Absent is fine. Unmount it first.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn release(&self, container_id: &str) -> Result<(), ImageError> {
+        snapshots::check_id(container_id)?;
+        self.engine.run(
+            &RELEASE,
+            || container_id.to_owned(),
+            || {
+                let locked = self.disk.lock()?;
+                let left = snapshots::retire(&self.disk, container_id)?;
+                self.sweep(locked)?;
+                snapshots::remove(left)
+            },
+        )
+    }
+
+    /// The containers that have a snapshot.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn snapshots(&self) -> Result<Vec<String>, ImageError> {
+        snapshots::ids(&self.disk)
+    }
+
+    /// The container's snapshot.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn snapshot(&self, container_id: &str) -> Result<Snapshot, ImageError> {
+        snapshots::check_id(container_id)?;
+        let record = snapshots::read(&self.disk, container_id)?;
+        let record = record.ok_or_else(|| ImageError::NoSnapshot(container_id.to_owned()))?;
+        snapshots::describe(&self.disk, &self.layers, container_id, &record)
+    }
+
+    /// What the container has written over its image.
+    ///
+    /// # Errors
+    /// There is no such snapshot.
+    pub fn snapshot_usage(&self, container_id: &str) -> Result<Usage, ImageError> {
+        let snapshot = self.snapshot(container_id)?;
+        let (bytes_used, inodes_used) = snapshots::written(&self.disk, container_id)?;
+        Ok(Usage { at: snapshot.upper_dir, bytes_used, inodes_used })
+    }
+
+    /// Removes layers and configurations that nothing needs. While an import is under way its layers are not in the index
+    /// yet, so then a later sweep does it.
+    fn sweep(&self, locked: Locked) -> Result<(), ImageError> {
+        let Some(nobody_imports) = self.disk.no_import()? else { return Ok(()) };
+        let index = self.index()?;
+        let mut needed: BTreeSet<String> = index.layers().cloned().collect();
+        for id in snapshots::ids(&self.disk)? {
+            needed.extend(snapshots::read(&self.disk, &id)?.into_iter().flat_map(|record| record.layers));
+        }
+        let mut retired = Vec::new();
+        for diff in self.layers.all()?.into_iter().filter(|diff| !needed.contains(&diff.hex())) {
+            let away = self.disk.tmp_name();
+            self.layers.retire(&diff, &away)?;
+            retired.push(away);
+        }
+        for entry in fs::read_dir(self.disk.configs()).on("list", self.disk.configs())? {
+            let entry = entry.on("list", self.disk.configs())?;
+            if !index.images.contains_key(entry.file_name().to_string_lossy().as_ref()) {
+                remove_tree(&entry.path())?;
+            }
+        }
+        drop((nobody_imports, locked));
+        retired.iter().try_for_each(|path| remove_tree(path))
+    }
+
+    fn index(&self) -> Result<Index, ImageError> {
+        let path = self.disk.index();
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Index::default()),
+            read => read.on("read", &path)?,
+        };
+        serde_json::from_slice(&text).map_err(|error| ImageError::malformed(path.to_string_lossy(), error.to_string()))
+    }
+
+    fn write_index(&self, _locked: &Locked, index: &Index) -> Result<(), ImageError> {
+        let text =
+            serde_json::to_vec_pretty(index).map_err(|error| ImageError::malformed("index", error.to_string()))?;
+        self.disk.write(&self.disk.index(), &text)
+    }
+
+    fn image(&self, index: &Index, id: &str) -> Result<Image, ImageError> {
+        let record = index.images.get(id).ok_or_else(|| ImageError::NotFound(id.to_owned()))?;
+        let path = self.disk.configs().join(id);
+        let text = fs::read(&path).on("read", &path)?;
+        let (expected, actual) = (format!("sha256:{id}"), Digest::of(&text).to_string());
+        if expected != actual {
+            return Err(ImageError::Mismatch { what: path.display().to_string(), expected, actual });
+        }
+        let config = serde_json::from_slice(&text);
+        Ok(Image {
+            id: expected,
+            repo_tags: record.tags.iter().cloned().collect(),
+            repo_digests: record.digests.iter().cloned().collect(),
+            size_bytes: record.size_bytes,
+            config: config.map_err(|error| ImageError::malformed(path.to_string_lossy(), error.to_string()))?,
+        })
+    }
+}
+
+fn rename_single(found: &mut [Found], name: Reference) -> Result<(), ImageError> {
+    let count = found.len();
+    let [single] = found else {
+        let reason = format!("it holds {count} images, and {name} can name only one");
+        return Err(ImageError::malformed("archive", reason));
+    };
+    single.names = vec![name];
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! Config maps, secrets, nodes, events, leases, bindings, endpoints and endpoint slices.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::errors::Errors;
+use super::names::{self, Format, PORTS};
+use super::resources;
+use crate::path::Path;
+use crate::view::{entries, list, text};
+
+/// What a config map or a secret may hold: 1 MiB.
+const DATA_SIZE: usize = 1 << 20;
+
+/// Endpoints in a slice, and addresses of an endpoint.
+const MOST_ENDPOINTS: usize = 1000;
+const MOST_ADDRESSES: usize = 100;
+
+pub(super) fn config_map(object: &Value, errors: &mut Errors) {
+    let (data, binary) = (Path::Root.field("data"), Path::Root.field("binaryData"));
+    let mut size = 0;
+    for (field, path) in [("data", &data), ("binaryData", &binary)] {
+        for (key, value) in entries(object, field) {
+            Format::ConfigKey.require(key, &path.key(key), errors);
+            size += value.as_str().map_or(0, str::len);
+        }
+    }
+    for (key, _) in entries(object, "data").filter(|(key, _)| object["binaryData"].get(key.as_str()).is_some()) {
+        errors.invalid(&data.key(key), key.as_str(), "duplicate of key present in binaryData");
+    }
+    if size > DATA_SIZE {
+        errors.too_long(&Path::Root, DATA_SIZE);
+    }
+}
+
+pub(super) fn secret(object: &Value, errors: &mut Errors) {
+    let data = Path::Root.field("data");
+    let mut size = 0;
+    for (key, value) in entries(object, "data") {
+        Format::ConfigKey.require(key, &data.key(key), errors);
+        // Base64 spells three bytes with four letters.
+        size += value.as_str().map_or(0, str::len) / 4 * 3;
+    }
+    if size > DATA_SIZE {
+        errors.too_long(&data, DATA_SIZE);
+    }
+    let mut require = |key: &str| {
+        if object["data"].get(key).is_none() {
+            errors.required(&data.key(key), "");
+        }
+    };
+    match text(object, "type") {
+        "kubernetes.io/dockerconfigjson" => require(".dockerconfigjson"),
+        "kubernetes.io/dockercfg" => require(".dockercfg"),
+        "kubernetes.io/ssh-auth" => require("ssh-privatekey"),
+        "kubernetes.io/tls" => ["tls.crt", "tls.key"].into_iter().for_each(require),
+        "kubernetes.io/basic-auth" if object["data"].get("username").is_none() => require("password"),
+        "kubernetes.io/service-account-token" => {
+            let name = "kubernetes.io/service-account.name";
+            if text(&object["metadata"]["annotations"], name).is_empty() {
+                let metadata = Path::Root.field("metadata");
+                errors.required(&metadata.field("annotations").key(name), "");
+            }
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn node(object: &Value, errors: &mut Errors) {
+    let spec = Path::Root.field("spec");
+    let mut seen = BTreeSet::new();
+    for (index, taint) in list(&object["spec"], "taints").iter().enumerate() {
+        let taints = spec.field("taints");
+        let path = taints.index(index);
+        let (key, effect) = (text(taint, "key"), text(taint, "effect"));
+        Format::QualifiedName.require(key, &path.field("key"), errors);
+        Format::LabelValue.require(text(taint, "value"), &path.field("value"), errors);
+        errors.required_one_of(&path.field("effect"), effect, &["NoExecute", "NoSchedule", "PreferNoSchedule"]);
+        if !seen.insert((key, effect)) {
+            errors.duplicate(&path, taint.clone());
+        }
+    }
+    let status = Path::Root.field("status");
+    for field in ["capacity", "allocatable"] {
+        for (name, amount) in entries(&object["status"], field) {
+            resources::amount_of(name, amount, &status.field(field).key(name), errors);
+        }
+    }
+}
+
+pub(super) fn event(object: &Value, errors: &mut Errors) {
+    let involved = Path::Root.field("involvedObject");
+    let (of_event, of_object) = (text(&object["metadata"], "namespace"), text(&object["involvedObject"], "namespace"));
+    // Events about objects without a namespace live in `default`.
+    let expected = if of_object.is_empty() { "default" } else { of_object };
+    let system = of_object.is_empty() && of_event == "kube-system";
+    if !of_event.is_empty() && of_event != expected && !system {
+        errors.invalid(&involved.field("namespace"), of_object, "does not match event.namespace");
+    }
+}
+
+pub(super) fn lease(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if let Some(seconds) = spec["leaseDurationSeconds"].as_i64().filter(|seconds| *seconds <= 0) {
+        errors.invalid(&path.field("leaseDurationSeconds"), seconds, "must be greater than 0");
+    }
+    errors.not_negative(&path.field("leaseTransitions"), &spec["leaseTransitions"]);
+}
+
+pub(super) fn binding(object: &Value, errors: &mut Errors) {
+    let (target, path) = (&object["target"], Path::Root.field("target"));
+    errors.one_of(&path.field("kind"), text(target, "kind"), &["Node", "<empty>"]);
+    if text(target, "name").is_empty() {
+        errors.required(&path.field("name"), "");
+    }
+}
+
+pub(super) fn endpoints(object: &Value, errors: &mut Errors) {
+    let subsets = Path::Root.field("subsets");
+    for (index, subset) in list(object, "subsets").iter().enumerate() {
+        let path = subsets.index(index);
+        for field in ["addresses", "notReadyAddresses"] {
+            for (at, address) in list(subset, field).iter().enumerate() {
+                let list = path.field(field);
+                names::address(text(address, "ip"), &list.index(at).field("ip"), errors);
+            }
+        }
+        endpoint_ports(list(subset, "ports"), &path.field("ports"), errors);
+    }
+}
+
+pub(super) fn endpoint_slice(object: &Value, errors: &mut Errors) {
+    let kind = text(object, "addressType");
+    errors.required_one_of(&Path::Root.field("addressType"), kind, &["FQDN", "IPv4", "IPv6"]);
+    let (endpoints, path) = (list(object, "endpoints"), Path::Root.field("endpoints"));
+    if endpoints.len() > MOST_ENDPOINTS {
+        errors.too_many(&path, endpoints.len(), MOST_ENDPOINTS);
+    }
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let endpoint_path = path.index(index);
+        let (addresses, path) = (list(endpoint, "addresses"), endpoint_path.field("addresses"));
+        if addresses.is_empty() {
+            errors.required(&path, "must contain at least 1 address");
+        } else if addresses.len() > MOST_ADDRESSES {
+            errors.too_many(&path, addresses.len(), MOST_ADDRESSES);
+        }
+        for (at, address) in addresses.iter().enumerate() {
+            slice_address(kind, address.as_str().unwrap_or_default(), &path.index(at), errors);
+        }
+    }
+    endpoint_ports(list(object, "ports"), &Path::Root.field("ports"), errors);
+}
+
+fn slice_address(kind: &str, text: &str, path: &Path<'_>, errors: &mut Errors) {
+    match kind {
+        "IPv4" if text.parse::<std::net::Ipv4Addr>().is_err() => {
+            errors.invalid(path, text, "must be a valid IPv4 address")
+        }
+        "IPv6" if text.parse::<std::net::Ipv6Addr>().is_err() => {
+            errors.invalid(path, text, "must be a valid IPv6 address")
+        }
+        "FQDN" => Format::Subdomain.require(text, path, errors),
+        _ => {}
+    }
+}
+
+fn endpoint_ports(ports: &[Value], path: &Path<'_>, errors: &mut Errors) {
+    let mut named = BTreeSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let path = path.index(index);
+        let name = text(port, "name");
+        if !name.is_empty() {
+            Format::Label.require(name, &path.field("name"), errors);
+        }
+        if !named.insert(name) {
+            errors.duplicate(&path.field("name"), name);
+        }
+        errors.in_range(&path.field("port"), &port["port"], PORTS);
+        errors.one_of(&path.field("protocol"), text(port, "protocol"), &["SCTP", "TCP", "UDP"]);
+    }
+}

@@ -1,0 +1,93 @@
+//! Collects what is wrong.
+
+use serde_json::Value;
+
+use crate::path::Path;
+use crate::{FieldError, FieldErrorKind};
+
+/// The errors found so far.
+#[derive(Debug, Default)]
+pub(super) struct Errors(Vec<FieldError>);
+
+impl Errors {
+    pub(super) fn into_inner(self) -> Vec<FieldError> {
+        self.0
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn add(&mut self, kind: FieldErrorKind, path: &Path<'_>, value: Option<Value>, detail: impl Into<String>) {
+        self.0.push(FieldError { kind, field: path.to_string(), value, detail: detail.into() });
+    }
+
+    pub(super) fn required(&mut self, path: &Path<'_>, detail: &str) {
+        self.add(FieldErrorKind::Required, path, None, detail);
+    }
+
+    pub(super) fn invalid(&mut self, path: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
+        self.add(FieldErrorKind::Invalid, path, Some(value.into()), detail);
+    }
+
+    pub(super) fn duplicate(&mut self, path: &Path<'_>, value: impl Into<Value>) {
+        self.add(FieldErrorKind::Duplicate, path, Some(value.into()), "");
+    }
+
+    pub(super) fn not_found(&mut self, path: &Path<'_>, value: impl Into<Value>) {
+        self.add(FieldErrorKind::NotFound, path, Some(value.into()), "");
+    }
+
+    pub(super) fn forbidden(&mut self, path: &Path<'_>, detail: impl Into<String>) {
+        self.add(FieldErrorKind::Forbidden, path, None, detail);
+    }
+
+    pub(super) fn too_long(&mut self, path: &Path<'_>, most: usize) {
+        self.add(FieldErrorKind::TooLong, path, None, format!("may not be more than {most} bytes"));
+    }
+
+    pub(super) fn too_many(&mut self, path: &Path<'_>, count: usize, most: usize) {
+        self.add(FieldErrorKind::TooMany, path, None, format!("{count}: must have at most {most} items"));
+    }
+
+    /// Refuses a value that is not one of `supported`; an absent one is left to other rules.
+    pub(super) fn one_of(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
+        if value.is_empty() || supported.contains(&value) {
+            return;
+        }
+        let quoted: Vec<_> = supported.iter().map(|one| format!("{one:?}")).collect();
+        let detail = format!("supported values: {}", quoted.join(", "));
+        self.add(FieldErrorKind::NotSupported, path, Some(value.into()), detail);
+    }
+
+    /// As [`Self::one_of`], for a field that must be there.
+    pub(super) fn required_one_of(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
+        if value.is_empty() {
+            self.required(path, "");
+        }
+        self.one_of(path, value, supported);
+    }
+
+    /// Refuses a number outside `least..=most`; an absent one is fine.
+    pub(super) fn in_range(&mut self, path: &Path<'_>, value: &Value, (least, most): (i64, i64)) {
+        if let Some(number) = value.as_i64()
+            && !(least..=most).contains(&number)
+        {
+            self.invalid(path, number, format!("must be between {least} and {most}, inclusive"));
+        }
+    }
+
+    /// Refuses a negative number; an absent one is fine.
+    pub(super) fn not_negative(&mut self, path: &Path<'_>, value: &Value) {
+        self.at_least(path, value, 0);
+    }
+
+    /// Refuses a number below `least`; an absent one is fine.
+    pub(super) fn at_least(&mut self, path: &Path<'_>, value: &Value, least: i64) {
+        if let Some(number) = value.as_i64()
+            && number < least
+        {
+            self.invalid(path, number, format!("must be greater than or equal to {least}"));
+        }
+    }
+}

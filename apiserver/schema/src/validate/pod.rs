@@ -1,0 +1,204 @@
+//! The spec of a pod or of a pod template.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::container::{self, PodContext, Role};
+use super::errors::Errors;
+use super::names::{self, Format};
+use super::{meta, unimplemented, volume};
+use crate::path::Path;
+use crate::view::{entries, given, list, text};
+
+/// The rules that only a new pod must keep.
+pub(super) fn only_on_create(pod: &Value, errors: &mut Errors) {
+    let spec = Path::Root.field("spec");
+    if !list(&pod["spec"], "ephemeralContainers").is_empty() {
+        errors.forbidden(&spec.field("ephemeralContainers"), "cannot be set on create");
+    }
+}
+
+/// A pod's spec.
+pub(super) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let volumes = volume::volumes(list(spec, "volumes"), &path.field("volumes"), errors);
+    let context = PodContext { volumes, host_network: spec["hostNetwork"] == true };
+    containers(spec, &context, path, errors);
+    host_ports(spec, path, errors);
+    let restarts = text(spec, "restartPolicy");
+    errors.required_one_of(&path.field("restartPolicy"), restarts, &["Always", "Never", "OnFailure"]);
+    times(spec, path, errors);
+    dns(spec, path, errors);
+    placement(spec, path, errors);
+    references(spec, path, errors);
+    security(spec, path, errors);
+    unimplemented::pod(spec, path, errors);
+}
+
+fn containers(spec: &Value, context: &PodContext<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let mut names = BTreeSet::new();
+    if list(spec, "containers").is_empty() {
+        errors.required(&path.field("containers"), "");
+    }
+    for (field, role) in [("containers", Role::App), ("initContainers", Role::Init)] {
+        let path = path.field(field);
+        for (index, one) in list(spec, field).iter().enumerate() {
+            let path = path.index(index);
+            container::container(one, role, context, &path, errors);
+            let name = text(one, "name");
+            if !name.is_empty() && !names.insert(name) {
+                errors.duplicate(&path.field("name"), name);
+            }
+        }
+    }
+}
+
+/// No two containers may take the same port of the host.
+fn host_ports(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let mut taken = BTreeSet::new();
+    let containers = path.field("containers");
+    for (at, container) in list(spec, "containers").iter().enumerate() {
+        for (index, port) in list(container, "ports").iter().enumerate() {
+            let Some(number) = port["hostPort"].as_i64().filter(|number| *number != 0) else { continue };
+            let claim = (text(port, "protocol"), text(port, "hostIP"), number);
+            if !taken.insert(claim) {
+                let ports = containers.index(at);
+                let ports = ports.field("ports");
+                errors.duplicate(&ports.index(index).field("hostPort"), format!("{}/{}/{number}", claim.0, claim.1));
+            }
+        }
+    }
+}
+
+fn times(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    errors.in_range(&path.field("activeDeadlineSeconds"), &spec["activeDeadlineSeconds"], (1, i64::from(i32::MAX)));
+    errors.not_negative(&path.field("terminationGracePeriodSeconds"), &spec["terminationGracePeriodSeconds"]);
+}
+
+fn dns(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let policy = text(spec, "dnsPolicy");
+    let policies = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+    errors.required_one_of(&path.field("dnsPolicy"), policy, &policies);
+    let (config, at) = (&spec["dnsConfig"], path.field("dnsConfig"));
+    let servers = list(config, "nameservers");
+    if policy == "None" && !config.is_object() {
+        errors.required(&at, "must provide `dnsConfig` when `dnsPolicy` is None");
+    } else if policy == "None" && servers.is_empty() {
+        errors.required(&at.field("nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None");
+    }
+    for (index, server) in servers.iter().enumerate() {
+        names::address(server.as_str().unwrap_or_default(), &at.field("nameservers").index(index), errors);
+    }
+    for field in ["hostname", "subdomain"] {
+        if given(spec, field) {
+            Format::Label.require(text(spec, field), &path.field(field), errors);
+        }
+    }
+    for (index, alias) in list(spec, "hostAliases").iter().enumerate() {
+        let aliases = path.field("hostAliases");
+        names::address(text(alias, "ip"), &aliases.index(index).field("ip"), errors);
+        for (at, name) in list(alias, "hostnames").iter().enumerate() {
+            let alias = aliases.index(index);
+            let hostnames = alias.field("hostnames");
+            Format::Subdomain.require(name.as_str().unwrap_or_default(), &hostnames.index(at), errors);
+        }
+    }
+}
+
+fn placement(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if given(spec, "nodeName") {
+        Format::Subdomain.require(text(spec, "nodeName"), &path.field("nodeName"), errors);
+    }
+    meta::labels(spec, "nodeSelector", path, errors);
+    for (index, toleration) in list(spec, "tolerations").iter().enumerate() {
+        let tolerations = path.field("tolerations");
+        self::toleration(toleration, &tolerations.index(index), errors);
+    }
+    if let Some((index, _)) = list(spec, "schedulingGates").iter().enumerate().find(|(_, gate)| !given(gate, "name")) {
+        errors.required(&path.field("schedulingGates").index(index).field("name"), "");
+    }
+    let os = path.field("os");
+    errors.one_of(&os.field("name"), text(&spec["os"], "name"), &["linux"]);
+}
+
+fn toleration(toleration: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let (key, operator, effect) = (text(toleration, "key"), text(toleration, "operator"), text(toleration, "effect"));
+    if !key.is_empty() {
+        Format::QualifiedName.require(key, &path.field("key"), errors);
+    } else if operator != "Exists" {
+        let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+        errors.invalid(&path.field("operator"), operator, detail);
+    }
+    errors.one_of(&path.field("operator"), operator, &["Equal", "Exists"]);
+    if operator == "Exists" && given(toleration, "value") {
+        errors.invalid(path, toleration.clone(), "value must be empty when `operator` is 'Exists'");
+    }
+    errors.one_of(&path.field("effect"), effect, &["NoExecute", "NoSchedule", "PreferNoSchedule"]);
+    if toleration["tolerationSeconds"].is_number() && effect != "NoExecute" {
+        errors.invalid(&path.field("effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
+    }
+}
+
+fn references(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for field in ["serviceAccountName", "priorityClassName", "runtimeClassName"] {
+        if given(spec, field) {
+            Format::Subdomain.require(text(spec, field), &path.field(field), errors);
+        }
+    }
+    let secrets = path.field("imagePullSecrets");
+    for (index, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
+        if !given(secret, "name") {
+            errors.required(&secrets.index(index).field("name"), "");
+        }
+    }
+}
+
+fn security(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let (context, at) = (&spec["securityContext"], path.field("securityContext"));
+    container::identity(context, &at, errors);
+    errors.one_of(
+        &at.field("fsGroupChangePolicy"),
+        text(context, "fsGroupChangePolicy"),
+        &["Always", "OnRootMismatch"],
+    );
+    if spec["shareProcessNamespace"] == true && spec["hostPID"] == true {
+        let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
+        errors.invalid(&path.field("shareProcessNamespace"), true, detail);
+    }
+    let mut names = BTreeSet::new();
+    for (index, sysctl) in list(context, "sysctls").iter().enumerate() {
+        let list = at.field("sysctls");
+        let path = list.index(index);
+        let name = text(sysctl, "name");
+        if name.is_empty() {
+            errors.required(&path.field("name"), "");
+        } else if !names.insert(name) {
+            errors.duplicate(&path.field("name"), name);
+        }
+    }
+}
+
+/// A pod template, whose pods must be selected by `selector` (when there is one) and restart as `policies` allow.
+pub(super) fn template(template: &Value, selector: &Value, policies: &[&str], path: &Path<'_>, errors: &mut Errors) {
+    let metadata = path.field("metadata");
+    meta::labels_and_annotations(&template["metadata"], &metadata, errors);
+    let labels = &template["metadata"]["labels"];
+    if selector.is_object() && !meta::selects(selector, labels) {
+        let shown = if labels.is_null() { Value::Object(serde_json::Map::new()) } else { labels.clone() };
+        errors.invalid(&metadata.field("labels"), shown, "`selector` does not match template `labels`");
+    }
+    let spec_path = path.field("spec");
+    spec(&template["spec"], &spec_path, errors);
+    let restarts = text(&template["spec"], "restartPolicy");
+    if ["Always", "Never", "OnFailure"].contains(&restarts) {
+        errors.one_of(&spec_path.field("restartPolicy"), restarts, policies);
+    }
+    if !list(&template["spec"], "ephemeralContainers").is_empty() {
+        errors.forbidden(&spec_path.field("ephemeralContainers"), "ephemeral containers not allowed in pod template");
+    }
+}
+
+/// Whether a selector selects nothing in particular.
+pub(super) fn is_empty_selector(selector: &Value) -> bool {
+    entries(selector, "matchLabels").next().is_none() && list(selector, "matchExpressions").is_empty()
+}

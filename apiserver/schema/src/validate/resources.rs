@@ -1,0 +1,47 @@
+//! Resource requests and limits.
+
+use serde_json::Value;
+
+use super::errors::Errors;
+use super::names::Format;
+use crate::path::Path;
+use crate::quantity::Quantity;
+use crate::view::entries;
+
+/// `resources` of a container.
+pub(super) fn requirements(resources: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let (limits, requests) = (path.field("limits"), path.field("requests"));
+    for (name, amount) in entries(resources, "limits") {
+        amount_of(name, amount, &limits.key(name), errors);
+    }
+    for (name, amount) in entries(resources, "requests") {
+        amount_of(name, amount, &requests.key(name), errors);
+        let limit = &resources["limits"][name];
+        if let (Some(request), Some(most)) = (quantity(amount), quantity(limit))
+            && request.nanos() > most.nanos()
+        {
+            let detail = format!("must be less than or equal to {name} limit of {}", most.canonical());
+            errors.invalid(&requests, request.canonical(), detail);
+        }
+    }
+}
+
+fn quantity(amount: &Value) -> Option<Quantity> {
+    Quantity::parse(amount.as_str()?)
+}
+
+/// One amount of a named resource.
+pub(super) fn amount_of(name: &str, amount: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+    if let Some(detail) = Format::QualifiedName.check(name) {
+        errors.invalid(path, name, detail);
+    } else if !standard && !name.contains('/') {
+        errors.invalid(path, name, "must be a standard resource type or fully qualified");
+    }
+    let Some(quantity) = quantity(amount) else { return };
+    if quantity.nanos() < 0 {
+        errors.invalid(path, quantity.canonical(), "must be greater than or equal to 0");
+    } else if !standard && !quantity.is_whole() {
+        errors.invalid(path, quantity.canonical(), "must be an integer");
+    }
+}

@@ -1,0 +1,238 @@
+//! Each rule, with the text a user reads.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{apply_defaults, find_kind};
+
+fn texts(errors: Vec<FieldError>) -> Vec<String> {
+    errors.iter().map(FieldError::to_string).collect()
+}
+
+fn create(api_version: &str, kind: &str, mut object: Value) -> Vec<String> {
+    let resource = find_kind(api_version, kind).expect("the kind exists");
+    if object.get("metadata").is_none() {
+        object["metadata"] = json!({"name": "x"});
+    }
+    apply_defaults(resource, &mut object);
+    texts(validate_create(resource, &object))
+}
+
+fn update(api_version: &str, kind: &str, new: &Value, old: &Value) -> Vec<String> {
+    let resource = find_kind(api_version, kind).expect("the kind exists");
+    let ready = |object: &Value| {
+        let mut object = object.clone();
+        if object.get("metadata").is_none() {
+            object["metadata"] = json!({"name": "x"});
+        }
+        apply_defaults(resource, &mut object);
+        object
+    };
+    texts(validate_update(resource, &ready(new), &ready(old), None))
+}
+
+/// A pod with one sound container, changed by `change`.
+fn pod(change: impl FnOnce(&mut Value)) -> Value {
+    let mut spec = json!({"containers": [{"name": "c", "image": "i:1"}]});
+    change(&mut spec);
+    json!({"spec": spec})
+}
+
+fn container(change: Value) -> Value {
+    pod(|spec| {
+        for (key, value) in change.as_object().expect("fields") {
+            spec["containers"][0][key] = value.clone();
+        }
+    })
+}
+
+#[test]
+fn sound_objects_pass() {
+    assert_eq!(create("v1", "Pod", pod(|_| ())), Vec::<String>::new());
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": pod(|_| ())["spec"]});
+    let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    assert_eq!(create("apps/v1", "Deployment", json!({"spec": spec})), Vec::<String>::new());
+    assert_eq!(create("apps/v1", "ReplicaSet", json!({"spec": spec})), Vec::<String>::new());
+    let job = json!({"template": {"spec": pod(|spec| spec["restartPolicy"] = "Never".into())["spec"]}});
+    assert_eq!(create("batch/v1", "Job", json!({"spec": job})), Vec::<String>::new());
+    assert_eq!(create("v1", "Service", json!({"spec": {"ports": [{"port": 80}]}})), Vec::<String>::new());
+    for (version, kind) in
+        [("v1", "ConfigMap"), ("v1", "Secret"), ("v1", "Namespace"), ("v1", "Node"), ("v1", "ServiceAccount")]
+    {
+        assert_eq!(create(version, kind, json!({})), Vec::<String>::new(), "{kind}");
+    }
+}
+
+#[test]
+fn containers_are_checked() {
+    let cases = [
+        (pod(|spec| spec["containers"] = json!([])), "spec.containers: Required value"),
+        (container(json!({"image": ""})), "spec.containers[0].image: Required value"),
+        (
+            container(json!({"image": " i"})),
+            "spec.containers[0].image: Invalid value: \" i\": must not have leading or trailing whitespace",
+        ),
+        (
+            container(json!({"ports": [{"containerPort": 70_000}]})),
+            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
+        (
+            container(json!({"imagePullPolicy": "Sometimes"})),
+            "spec.containers[0].imagePullPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+        ),
+        (
+            container(json!({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}})),
+            "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+        ),
+        (
+            container(json!({"resources": {"limits": {"memory": "-1"}}})),
+            "spec.containers[0].resources.limits[memory]: Invalid value: \"-1\": must be greater than or equal to 0",
+        ),
+        (
+            container(json!({"volumeMounts": [{"name": "v", "mountPath": "/x"}]})),
+            "spec.containers[0].volumeMounts[0].name: Not found: \"v\"",
+        ),
+        (container(json!({"env": [{"name": ""}]})), "spec.containers[0].env[0].name: Required value"),
+        (
+            container(json!({"livenessProbe": {}})),
+            "spec.containers[0].livenessProbe: Required value: must specify a handler type",
+        ),
+        (
+            container(json!({"readinessProbe": {"tcpSocket": {"port": 0}}})),
+            "spec.containers[0].readinessProbe.tcpSocket.port: Invalid value: 0: must be between 1 and 65535, inclusive",
+        ),
+        (
+            container(json!({"securityContext": {"runAsUser": -1}})),
+            "spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+        ),
+        (
+            pod(|spec| spec["initContainers"] = json!([{"name": "c", "image": "i"}])),
+            "spec.initContainers[0].name: Duplicate value: \"c\"",
+        ),
+    ];
+    for (object, expected) in cases {
+        let found = create("v1", "Pod", object);
+        assert!(found.iter().any(|text| text == expected), "{expected}\nnot in {found:#?}");
+    }
+}
+
+#[test]
+fn pods_are_checked() {
+    let with = |field: &str, value: Value| pod(|spec| spec[field] = value);
+    let cases = [
+        (
+            with("restartPolicy", json!("Maybe")),
+            "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+        ),
+        (with("volumes", json!([{"name": "a"}, {"name": "a"}])), "spec.volumes[1].name: Duplicate value: \"a\""),
+        (
+            with("volumes", json!([{"name": "a", "persistentVolumeClaim": {"claimName": "c"}}])),
+            "spec.volumes[0].persistentVolumeClaim: Forbidden: volumes of type persistentVolumeClaim are not implemented by Skiff",
+        ),
+        (
+            with("volumes", json!([{"name": "a", "emptyDir": {}, "hostPath": {"path": "/"}}])),
+            "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
+        ),
+        (
+            with("terminationGracePeriodSeconds", json!(-1)),
+            "spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            with("dnsPolicy", json!("None")),
+            "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
+        ),
+        (with("resourceClaims", json!([{"name": "gpu"}])), "spec.resourceClaims: Forbidden: not implemented by Skiff"),
+        (
+            with("ephemeralContainers", json!([{"name": "d"}])),
+            "spec.ephemeralContainers: Forbidden: cannot be set on create",
+        ),
+    ];
+    for (object, expected) in cases {
+        let found = create("v1", "Pod", object);
+        assert!(found.iter().any(|text| text == expected), "{expected}\nnot in {found:#?}");
+    }
+}
+
+#[test]
+fn metadata_is_checked() {
+    let named = |metadata: Value| create("v1", "ConfigMap", json!({"metadata": metadata}));
+    assert_eq!(named(json!({})), ["metadata.name: Required value: name or generateName is required"]);
+    assert_eq!(named(json!({"generateName": "a-"})), Vec::<String>::new());
+    let upper = named(json!({"name": "Upper"}));
+    assert!(
+        upper[0].starts_with("metadata.name: Invalid value: \"Upper\": a lowercase RFC 1123 subdomain must"),
+        "{upper:?}"
+    );
+    let digit = create("v1", "Service", json!({"metadata": {"name": "1a"}, "spec": {"ports": [{"port": 1}]}}));
+    assert!(digit[0].starts_with("metadata.name: Invalid value: \"1a\": a DNS-1035 label must"), "{digit:?}");
+    let label = named(json!({"name": "a", "labels": {"a": "-"}}));
+    assert!(label[0].starts_with("metadata.labels: Invalid value: \"-\": a valid label must"), "{label:?}");
+    let large = named(json!({"name": "a", "annotations": {"a": "x".repeat(300 << 10)}}));
+    assert_eq!(large, ["metadata.annotations: Too long: may not be more than 262144 bytes"]);
+    let placed = create("v1", "Node", json!({"metadata": {"name": "n", "namespace": "d"}}));
+    assert_eq!(placed, ["metadata.namespace: Forbidden: not allowed on this type"]);
+}
+
+#[test]
+fn services_are_checked() {
+    let service = |spec: Value| create("v1", "Service", json!({"spec": spec}));
+    assert_eq!(service(json!({})), ["spec.ports: Required value"]);
+    assert_eq!(
+        service(json!({"ports": [{"port": 70_000, "targetPort": 1}]})),
+        ["spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive"]
+    );
+    assert_eq!(
+        service(json!({"ports": [{"port": 1, "nodePort": 30_000}]})),
+        ["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"]
+    );
+    assert_eq!(
+        service(json!({"ports": [{"port": 1, "name": "a"}, {"port": 1}]})),
+        ["spec.ports[1].name: Required value", "spec.ports[1]: Duplicate value: {\"port\":1,\"protocol\":\"TCP\"}"]
+    );
+    assert_eq!(service(json!({"clusterIP": "None"})), Vec::<String>::new());
+    assert_eq!(service(json!({"type": "ExternalName"})), ["spec.externalName: Required value"]);
+}
+
+#[test]
+fn workloads_are_checked() {
+    let template = |labels: Value| json!({"metadata": {"labels": labels}, "spec": pod(|_| ())["spec"]});
+    let deployment = |spec: Value| create("apps/v1", "Deployment", json!({"spec": spec}));
+    assert_eq!(deployment(json!({"template": template(json!({}))})), ["spec.selector: Required value"]);
+    assert_eq!(
+        deployment(json!({"selector": {"matchLabels": {"a": "b"}}, "template": template(json!({"a": "c"}))})),
+        ["spec.template.metadata.labels: Invalid value: {\"a\":\"c\"}: `selector` does not match template `labels`"]
+    );
+    let job = create("batch/v1", "Job", json!({"spec": {"template": template(json!({}))}}));
+    assert_eq!(
+        job,
+        ["spec.template.spec.restartPolicy: Unsupported value: \"Always\": supported values: \"Never\", \"OnFailure\""]
+    );
+}
+
+#[test]
+fn what_is_fixed_may_not_change() {
+    let old = pod(|_| ());
+    assert_eq!(update("v1", "Pod", &container(json!({"image": "i:2"})), &old), Vec::<String>::new());
+    let moved = update("v1", "Pod", &pod(|spec| spec["nodeName"] = "n".into()), &old);
+    assert!(moved[0].starts_with("spec: Forbidden: pod updates may not change fields other than"), "{moved:?}");
+    assert!(moved[0].ends_with("changed: spec.nodeName"), "{moved:?}");
+    let service = |address: &str| json!({"spec": {"clusterIP": address, "ports": [{"port": 1}]}});
+    assert_eq!(
+        update("v1", "Service", &service("10.96.0.8"), &service("10.96.0.7")),
+        ["spec.clusterIP: Invalid value: \"10.96.0.8\": may not change once set"]
+    );
+    let map = |value: &str| json!({"immutable": true, "data": {"a": value}});
+    assert_eq!(
+        update("v1", "ConfigMap", &map("2"), &map("1")),
+        ["data: Forbidden: field is immutable when `immutable` is set"]
+    );
+    assert_eq!(
+        update("v1", "Secret", &json!({"type": "b"}), &json!({"type": "a"})),
+        ["type: Invalid value: \"b\": field is immutable"]
+    );
+    let renamed = json!({"metadata": {"name": "y"}});
+    assert_eq!(
+        update("v1", "ConfigMap", &renamed, &json!({"metadata": {"name": "x"}})),
+        ["metadata.name: Invalid value: \"y\": field is immutable"]
+    );
+}

@@ -1,0 +1,196 @@
+//! What may not change: identity, and the fields that a kind fixes when it is made.
+
+use serde_json::{Map, Value};
+
+use super::errors::Errors;
+use crate::Resource;
+use crate::path::Path;
+use crate::view::{given, is_unset, list, text};
+
+const IMMUTABLE: &str = "field is immutable";
+
+/// Name, namespace and uid; a `new` without them keeps those of `old`.
+pub(super) fn metadata(new: &Value, old: &Value, errors: &mut Errors) {
+    let path = Path::Root.field("metadata");
+    for field in ["name", "namespace", "uid"] {
+        let (after, before) = (text(&new["metadata"], field), text(&old["metadata"], field));
+        if !after.is_empty() && after != before {
+            errors.invalid(&path.field(field), after, IMMUTABLE);
+        }
+    }
+}
+
+/// The immutable fields of a kind.
+pub(super) fn immutable(resource: &Resource, new: &Value, old: &Value, errors: &mut Errors) {
+    let (after, before) = (&new["spec"], &old["spec"]);
+    let spec = Path::Root.field("spec");
+    match (resource.group, resource.kind) {
+        ("", "Pod") => pod(after, before, &spec, errors),
+        ("", "Service") => service(after, before, &spec, errors),
+        ("", "ConfigMap") => frozen(new, old, &["data", "binaryData"], errors),
+        ("", "Secret") => {
+            same("type", new, old, &Path::Root, errors);
+            frozen(new, old, &["data"], errors);
+        }
+        ("apps", "Deployment" | "ReplicaSet") => same("selector", after, before, &spec, errors),
+        ("batch", "Job") => job(after, before, &spec, errors),
+        ("discovery.k8s.io", "EndpointSlice") => same("addressType", new, old, &Path::Root, errors),
+        ("", "Node") => node(after, before, &spec, errors),
+        _ => {}
+    }
+}
+
+/// Whether two values say the same, where absent, `null`, `""`, `[]` and `{}` are one.
+fn equal(new: &Value, old: &Value) -> bool {
+    let is_empty = |value: &Value| match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        value => is_unset(value),
+    };
+    match (new, old) {
+        (Value::Object(new), Value::Object(old)) => {
+            let keys = new.keys().chain(old.keys());
+            let field = |map: &Map<String, Value>, key: &String| map.get(key).cloned().unwrap_or_default();
+            keys.into_iter().all(|key| equal(&field(new, key), &field(old, key)))
+        }
+        (Value::Array(new), Value::Array(old)) if new.len() == old.len() => {
+            new.iter().zip(old).all(|(new, old)| equal(new, old))
+        }
+        _ => new == old || is_empty(new) && is_empty(old),
+    }
+}
+
+fn same(field: &str, new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if !equal(&new[field], &old[field]) {
+        errors.invalid(&path.field(field), new[field].clone(), IMMUTABLE);
+    }
+}
+
+/// Once `immutable` is set it stays, and so does what it protects.
+fn frozen(new: &Value, old: &Value, fields: &[&str], errors: &mut Errors) {
+    const DETAIL: &str = "field is immutable when `immutable` is set";
+    if old["immutable"] != true {
+        return;
+    }
+    if new["immutable"] != true {
+        errors.forbidden(&Path::Root.field("immutable"), DETAIL);
+    }
+    for field in fields.iter().filter(|field| !equal(&new[**field], &old[**field])) {
+        errors.forbidden(&Path::Root.field(field), DETAIL);
+    }
+}
+
+const POD_DETAIL: &str = "pod updates may not change fields other than `spec.containers[*].image`, \
+     `spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions to existing tolerations), \
+     `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+fn pod(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for field in ["containers", "initContainers"] {
+        if list(new, field).len() != list(old, field).len() {
+            return errors.forbidden(&path.field(field), "pod updates may not add or remove containers");
+        }
+    }
+    deadline(new, old, &path.field("activeDeadlineSeconds"), errors);
+    tolerations(list(new, "tolerations"), list(old, "tolerations"), &path.field("tolerations"), errors);
+    // What may change is taken from the old spec; everything else must then be equal.
+    let mut rest = new.clone();
+    take("activeDeadlineSeconds", &mut rest, old);
+    take("tolerations", &mut rest, old);
+    for field in ["containers", "initContainers"] {
+        let containers = rest[field].as_array_mut().map_or(&mut [][..], Vec::as_mut_slice);
+        containers.iter_mut().zip(list(old, field)).for_each(|(new, old)| take("image", new, old));
+    }
+    if old["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0)
+        && new["terminationGracePeriodSeconds"] == 1
+    {
+        take("terminationGracePeriodSeconds", &mut rest, old);
+    }
+    gates(&mut rest, old);
+    if !equal(&rest, old) {
+        let changed = changed(&rest, old, path);
+        errors.forbidden(path, format!("{POD_DETAIL}; changed: {changed}"));
+    }
+}
+
+/// Scheduling gates may go, never come.
+fn gates(new: &mut Value, old: &Value) {
+    let before = list(old, "schedulingGates");
+    if list(new, "schedulingGates").iter().all(|gate| before.contains(gate)) {
+        take("schedulingGates", new, old);
+    }
+}
+
+fn take(field: &str, new: &mut Value, old: &Value) {
+    if let Some(map) = new.as_object_mut() {
+        map.insert(field.to_owned(), old[field].clone());
+    }
+}
+
+/// The fields of the spec that differ.
+fn changed(new: &Value, old: &Value, path: &Path<'_>) -> String {
+    let keys = [new, old].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
+    let mut names: Vec<_> = keys
+        .filter(|key| !equal(&new[key.as_str()], &old[key.as_str()]))
+        .map(|key| path.field(key).to_string())
+        .collect();
+    names.sort();
+    names.dedup();
+    names.join(", ")
+}
+
+/// A deadline may be set, or come closer.
+fn deadline(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let field = "activeDeadlineSeconds";
+    match (new[field].as_i64(), old[field].as_i64()) {
+        (None, Some(_)) => errors.invalid(path, Value::Null, "must not update from a positive integer to nil value"),
+        (Some(after), Some(before)) if after > before => {
+            errors.invalid(path, after, format!("must be less than or equal to previous value {before}"));
+        }
+        _ => {}
+    }
+}
+
+fn tolerations(new: &[Value], old: &[Value], path: &Path<'_>, errors: &mut Errors) {
+    let seconds = "tolerationSeconds";
+    let without = |toleration: &Value| {
+        let mut bare = toleration.clone();
+        bare[seconds] = Value::Null;
+        bare
+    };
+    let kept = |before: &Value| new.iter().any(|after| equal(&without(after), &without(before)));
+    if !old.iter().all(kept) {
+        errors.forbidden(path, "existing toleration can not be modified except its tolerationSeconds");
+    }
+}
+
+/// A service keeps its address as long as it has one.
+fn service(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let has_address = |spec: &Value| text(spec, "type") != "ExternalName" && given(spec, "clusterIP");
+    // An update that leaves the address out keeps it: the API server fills it in.
+    if has_address(old) && has_address(new) && new["clusterIP"] != old["clusterIP"] {
+        errors.invalid(&path.field("clusterIP"), new["clusterIP"].clone(), "may not change once set");
+    }
+}
+
+fn job(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for field in ["selector", "completionMode"] {
+        same(field, new, old, path, errors);
+    }
+    // An indexed job may grow or shrink, if its parallelism goes with it.
+    let elastic = text(new, "completionMode") == "Indexed" && new["completions"] == new["parallelism"];
+    if !elastic {
+        same("completions", new, old, path, errors);
+    }
+    if !equal(&new["template"], &old["template"]) {
+        errors.invalid(&path.field("template"), new["template"].clone(), IMMUTABLE);
+    }
+}
+
+/// A node's pod range and provider stay, once they are known.
+fn node(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for field in ["podCIDR", "podCIDRs", "providerID"] {
+        if given(old, field) && !equal(&new[field], &old[field]) {
+            errors.forbidden(&path.field(field), "node updates may not change it except from \"\" to valid");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Deployments, replica sets, jobs and scales.
+
+use serde_json::Value;
+
+use super::errors::Errors;
+use super::{meta, pod, unimplemented};
+use crate::path::Path;
+use crate::view::text;
+
+pub(super) fn deployment(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    counts(spec, &["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"], path, errors);
+    selector(&spec["selector"], "deployment", &path.field("selector"), errors);
+    let at = path.field("template");
+    pod::template(&spec["template"], &spec["selector"], &["Always"], &at, errors);
+    no_deadline(&spec["template"], &at, errors);
+    strategy(&spec["strategy"], &path.field("strategy"), errors);
+    let (ready, deadline) =
+        (spec["minReadySeconds"].as_i64().unwrap_or_default(), spec["progressDeadlineSeconds"].as_i64());
+    if let Some(deadline) = deadline
+        && deadline <= ready
+    {
+        errors.invalid(&path.field("progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds");
+    }
+}
+
+pub(super) fn replica_set(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    counts(spec, &["replicas", "minReadySeconds"], path, errors);
+    selector(&spec["selector"], "replicaset", &path.field("selector"), errors);
+    let at = path.field("template");
+    pod::template(&spec["template"], &spec["selector"], &["Always"], &at, errors);
+    no_deadline(&spec["template"], &at, errors);
+}
+
+pub(super) fn scale(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    counts(spec, &["replicas"], path, errors);
+}
+
+pub(super) fn job(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let numbers = ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"];
+    counts(spec, &numbers, path, errors);
+    let mode = text(spec, "completionMode");
+    errors.required_one_of(&path.field("completionMode"), mode, &["Indexed", "NonIndexed"]);
+    if mode == "Indexed" && spec["completions"].is_null() {
+        errors.required(&path.field("completions"), "when completion mode is Indexed");
+    }
+    let policy = text(spec, "podReplacementPolicy");
+    errors.one_of(&path.field("podReplacementPolicy"), policy, &["Failed", "TerminatingOrFailed"]);
+    // Unless `manualSelector` is set, the API server makes the selector.
+    if spec["manualSelector"] == true && !spec["selector"].is_object() {
+        errors.required(&path.field("selector"), "");
+    }
+    meta::selector(&spec["selector"], &path.field("selector"), errors);
+    pod::template(&spec["template"], &spec["selector"], &["Never", "OnFailure"], &path.field("template"), errors);
+    unimplemented::job(spec, path, errors);
+}
+
+fn counts(spec: &Value, fields: &[&str], path: &Path<'_>, errors: &mut Errors) {
+    for field in fields {
+        errors.not_negative(&path.field(field), &spec[*field]);
+    }
+}
+
+fn selector(selector: &Value, of: &str, path: &Path<'_>, errors: &mut Errors) {
+    if !selector.is_object() {
+        return errors.required(path, "");
+    }
+    if pod::is_empty_selector(selector) {
+        errors.invalid(path, selector.clone(), format!("empty selector is invalid for {of}"));
+    }
+    meta::selector(selector, path, errors);
+}
+
+fn no_deadline(template: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if template["spec"]["activeDeadlineSeconds"].is_number() {
+        let spec = path.field("spec");
+        errors.forbidden(&spec.field("activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not supported");
+    }
+}
+
+fn strategy(strategy: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let kind = text(strategy, "type");
+    errors.required_one_of(&path.field("type"), kind, &["Recreate", "RollingUpdate"]);
+    let (rolling, path) = (&strategy["rollingUpdate"], path.field("rollingUpdate"));
+    if kind == "Recreate" && rolling.is_object() {
+        return errors.forbidden(&path, "may not be specified when strategy `type` is 'Recreate'");
+    }
+    if kind != "RollingUpdate" {
+        return;
+    }
+    for field in ["maxUnavailable", "maxSurge"] {
+        count_or_percent(&rolling[field], &path.field(field), errors);
+    }
+    let zero = |value: &Value| *value == 0 || value.as_str() == Some("0%");
+    if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
+        let detail = "may not be 0 when `maxSurge` is 0";
+        errors.invalid(&path.field("maxUnavailable"), rolling["maxUnavailable"].clone(), detail);
+    }
+    if percent(&rolling["maxUnavailable"]).is_some_and(|percent| percent > 100) {
+        errors.invalid(
+            &path.field("maxUnavailable"),
+            rolling["maxUnavailable"].clone(),
+            "must not be greater than 100%",
+        );
+    }
+}
+
+fn percent(value: &Value) -> Option<u32> {
+    value.as_str()?.strip_suffix('%')?.parse().ok()
+}
+
+fn count_or_percent(value: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if value.is_string() && percent(value).is_none() {
+        errors.invalid(
+            path,
+            value.clone(),
+            "a valid percent string must be a numeric string followed by an ending '%' (e.g. '25%')",
+        );
+    }
+    errors.not_negative(path, value);
+}

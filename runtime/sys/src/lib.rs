@@ -1,4 +1,17 @@
 //! The only crate that says unsafe: the kernel's door.
+//!
+//! One function per meaning, descriptors owned or borrowed, errors as [`nix::errno::Errno`]. What nix offers safely is used
+//! from nix by the callers themselves; here is only what it lacks. Needs Linux 5.12 (mount_setattr(2)).
 
+pub mod fd;
+pub mod inroot;
+pub mod mount;
+pub mod namespace;
 pub mod overlay;
 pub mod pass;
+pub mod pidfd;
+pub mod process;
+pub mod seccomp;
+pub mod terminal;
+
+mod call;

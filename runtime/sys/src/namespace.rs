@@ -1,0 +1,24 @@
+//! Entering namespaces (setns(2)).
+
+use nix::errno::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `CLONE_NEWTIME`, which libc types as unsigned.
+pub const NEWTIME: libc::c_int = 0x80;
+
+/// Enters the namespace behind `fd`, which must be of the one kind in `kind` (a `CLONE_NEW…` constant).
+///
+/// # Errors
+/// Those of setns(2); `EINVAL` when the kind differs.
+pub fn enter(fd: BorrowedFd<'_>, kind: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: setns takes a descriptor and a number; changing our own namespaces does not touch memory.
+    Errno::result(unsafe { libc::setns(fd.as_raw_fd(), kind) }).map(drop)
+}
+
+/// Enters several namespaces of the process behind `pidfd` at once (Linux 5.8): all or none.
+///
+/// # Errors
+/// Those of setns(2).
+pub fn enter_all(pidfd: BorrowedFd<'_>, kinds: libc::c_int) -> Result<(), Errno> {
+    enter(pidfd, kinds)
+}

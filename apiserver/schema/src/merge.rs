@@ -1,8 +1,19 @@
 //! Strategic merge patch: `application/strategic-merge-patch+json`, with the merge keys of Kubernetes' struct tags.
+//!
+//! A patch looks like the object. Objects merge key by key, `null` deletes; lists are replaced, unless the schema names a merge key,
+//! by which their elements then merge. Directives (`$patch`, `$retainKeys`, `$setElementOrder/…`, `$deleteFromPrimitiveList/…`)
+//! say what this cannot express. Source: Kubernetes' strategic-merge-patch.md and its `strategicpatch` package.
 
-use serde_json::Value;
+mod directive;
+mod list;
 
+use serde_json::{Map, Value};
+
+use self::directive::{Patch, strip};
 use crate::Resource;
+use crate::keys::ListKeys;
+use crate::path::Path;
+use crate::types::{self, Shape, Struct};
 
 /// Why a patch cannot be applied; the answer is 400 BadRequest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,13 +25,121 @@ pub struct PatchError {
     pub problem: String,
 }
 
+impl PatchError {
+    fn new(path: &Path<'_>, problem: impl Into<String>) -> Self {
+        let field = path.to_string();
+        Self { field: if field.is_empty() { "the patch".to_owned() } else { field }, problem: problem.into() }
+    }
+}
+
 /// `original` with `patch` applied. The result is not validated: decode it, apply defaults, validate.
 ///
 /// # Errors
 /// [`PatchError`] names the field of the patch that does not fit.
 pub fn strategic_merge(resource: &Resource, original: &Value, patch: &Value) -> Result<Value, PatchError> {
-    let _ = resource;
-    let mut result = original.clone();
-    json_patch::merge(&mut result, patch);
-    Ok(result)
+    let root = Path::Root;
+    let (Value::Object(original), Value::Object(patch)) = (original, patch) else {
+        return Err(PatchError::new(&root, "a strategic merge patch must be an object"));
+    };
+    object(Known::Struct(types::of(resource)), None, original.clone(), patch, &root).map(Value::Object)
 }
+
+/// What the schema says about an object.
+#[derive(Clone, Copy)]
+enum Known<'a> {
+    /// Its fields.
+    Struct(&'a Struct),
+    /// It has free keys; the values look like this.
+    Map(&'a Shape),
+    /// Nothing.
+    Nothing,
+}
+
+impl<'a> Known<'a> {
+    fn of(shape: Option<&'a Shape>) -> Self {
+        match shape {
+            Some(Shape::Struct(name)) => types::find(name).map_or(Known::Nothing, Known::Struct),
+            Some(Shape::Map(values)) => Known::Map(values),
+            _ => Known::Nothing,
+        }
+    }
+
+    fn field(self, name: &str) -> (Option<&'a Shape>, Option<&'static ListKeys>) {
+        match self {
+            Known::Struct(fields) => match fields.get(name) {
+                Some(field) => (Some(&field.shape), field.keys),
+                None => (None, None),
+            },
+            Known::Map(values) => (Some(values), None),
+            Known::Nothing => (None, None),
+        }
+    }
+}
+
+/// Merges `patch` into `original`. `keys` are those of the field that holds the object.
+fn object(
+    known: Known<'_>,
+    keys: Option<&ListKeys>,
+    mut original: Map<String, Value>,
+    patch: &Map<String, Value>,
+    path: &Path<'_>,
+) -> Result<Map<String, Value>, PatchError> {
+    match directive::patch(patch, path)? {
+        Patch::Replace => return Ok(plain(patch)),
+        Patch::Delete => return Ok(Map::new()),
+        Patch::Merge => {}
+    }
+    directive::retain_keys(&mut original, patch, keys, path)?;
+    for (name, orders) in directive::lists(patch) {
+        list::directives(known, &mut original, patch, name, &orders, path)?;
+    }
+    for (name, value) in patch.iter().filter(|(name, _)| !name.starts_with('$')) {
+        field(known, &mut original, name, value, patch, path)?;
+    }
+    Ok(original)
+}
+
+/// Merges one field of a patch.
+fn field(
+    known: Known<'_>,
+    original: &mut Map<String, Value>,
+    name: &str,
+    value: &Value,
+    patch: &Map<String, Value>,
+    path: &Path<'_>,
+) -> Result<(), PatchError> {
+    if value.is_null() {
+        original.remove(name);
+        return Ok(());
+    }
+    let (shape, keys) = known.field(name);
+    let path = path.field(name);
+    let merged = match (original.remove(name), value) {
+        (Some(Value::Object(before)), Value::Object(change)) => {
+            Value::Object(object(Known::of(shape), keys, before, change, &path)?)
+        }
+        (Some(Value::Array(before)), Value::Array(change)) => match keys {
+            Some(keys) if keys.merge => {
+                let element = list::element_shape(shape);
+                let order = directive::order(patch, name);
+                Value::Array(list::merge(element, keys, before, change, order, &path)?)
+            }
+            _ => value.clone(),
+        },
+        // Nothing to merge with, or of another type: the patch as it is, without its directives.
+        _ => strip(value),
+    };
+    original.insert(name.to_owned(), merged);
+    Ok(())
+}
+
+/// A patch as an object of its own.
+fn plain(patch: &Map<String, Value>) -> Map<String, Value> {
+    match strip(&Value::Object(patch.clone())) {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

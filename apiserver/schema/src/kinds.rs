@@ -10,8 +10,6 @@ use serde_json::{Map, Value};
 
 /// Definition name of a list's metadata.
 pub(crate) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
-/// Definition name of an object's metadata.
-pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// All definitions that the resources and the auxiliary kinds reach, by name.
 pub(crate) fn definitions() -> Map<String, Value> {

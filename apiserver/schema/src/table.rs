@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Resource;
+use crate::view::default;
 
 /// `?includeObject=`: what each row carries of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,9 +79,10 @@ fn row(resource: &Resource, printer: &Printer, item: &Value, options: &TableOpti
                 "metadata": item["metadata"]});
         }
         IncludeObject::Object => {
-            row["object"] = item.clone();
-            row["object"]["apiVersion"] = resource.api_version().into();
-            row["object"]["kind"] = resource.kind.into();
+            let mut object = item.clone();
+            default(&mut object, "apiVersion", resource.api_version());
+            default(&mut object, "kind", resource.kind);
+            row["object"] = object;
         }
     }
     if let Some(conditions) = pod::row_conditions(resource, item) {

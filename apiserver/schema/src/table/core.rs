@@ -167,7 +167,7 @@ fn few(all: &[String], none: &str) -> String {
     const SHOWN: usize = 3;
     match all.len() {
         0 => none.to_owned(),
-        ..=SHOWN => all.join(","),
+        1..=SHOWN => all.join(","),
         count => format!("{} + {} more...", all[..SHOWN].join(","), count - SHOWN),
     }
 }

@@ -114,7 +114,7 @@ fn workloads_print_as_with_kubernetes() {
         job(json!({})),
     ];
     let all = [
-        printed("apps/v1", "Deployment", &[object.clone()]),
+        printed("apps/v1", "Deployment", std::slice::from_ref(&object)),
         printed("apps/v1", "ReplicaSet", &[object]),
         printed("batch/v1", "Job", &jobs),
     ];

@@ -14,10 +14,6 @@ impl Errors {
         self.0
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     fn add(&mut self, kind: FieldErrorKind, path: &Path<'_>, value: Option<Value>, detail: impl Into<String>) {
         self.0.push(FieldError { kind, field: path.to_string(), value, detail: detail.into() });
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::errors::Errors;
 use crate::Resource;
 use crate::path::Path;
-use crate::view::{given, is_unset, list, text};
+use crate::view::{given, is_unset, list, list_mut, text};
 
 const IMMUTABLE: &str = "field is immutable";
 
@@ -97,8 +97,7 @@ fn pod(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     take("activeDeadlineSeconds", &mut rest, old);
     take("tolerations", &mut rest, old);
     for field in ["containers", "initContainers"] {
-        let containers = rest[field].as_array_mut().map_or(&mut [][..], Vec::as_mut_slice);
-        containers.iter_mut().zip(list(old, field)).for_each(|(new, old)| take("image", new, old));
+        list_mut(&mut rest, field).iter_mut().zip(list(old, field)).for_each(|(new, old)| take("image", new, old));
     }
     if old["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0)
         && new["terminationGracePeriodSeconds"] == 1
@@ -154,7 +153,9 @@ fn tolerations(new: &[Value], old: &[Value], path: &Path<'_>, errors: &mut Error
     let seconds = "tolerationSeconds";
     let without = |toleration: &Value| {
         let mut bare = toleration.clone();
-        bare[seconds] = Value::Null;
+        if let Some(fields) = bare.as_object_mut() {
+            fields.remove(seconds);
+        }
         bare
     };
     let kept = |before: &Value| new.iter().any(|after| equal(&without(after), &without(before)));

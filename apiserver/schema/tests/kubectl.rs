@@ -1,0 +1,149 @@
+//! Real kubectl binaries against the documents of this crate, served over plain HTTP on loopback.
+//!
+//! The server here is a test's: it answers discovery, OpenAPI and a few lists, and remembers what it was asked. Binaries come from
+//! `SKIFF_PEERS` (a folder with `kubectl-1.20` and `kubectl-1.32`), by default `~/.cache/skiff-peers/bin`; without them the tests
+//! say so and pass.
+
+#[path = "kubectl/server.rs"]
+mod server;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use server::Server;
+
+const VERSIONS: [&str; 2] = ["kubectl-1.20", "kubectl-1.32"];
+
+fn binary(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("SKIFF_PEERS").map(PathBuf::from).or_else(|| {
+        let home = std::env::var_os("HOME")?;
+        Some(PathBuf::from(home).join(".cache/skiff-peers/bin"))
+    })?;
+    Some(folder.join(name)).filter(|path| path.exists())
+}
+
+/// Runs a kubectl of a version; `None`, with a word, when it is not there.
+fn kubectl(version: &str, server: &Server, arguments: &[&str], stdin: &str) -> Option<Output> {
+    use std::io::Write;
+    let Some(path) = binary(version) else {
+        eprintln!("skipped: {version} is not installed");
+        return None;
+    };
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let mut child = Command::new(path)
+        .args(["--server", &server.url(), "--request-timeout=20s", "--kubeconfig=/dev/null"])
+        .args(arguments)
+        .env("HOME", home.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("kubectl starts");
+    child.stdin.take().expect("a pipe").write_all(stdin.as_bytes()).expect("kubectl reads its input");
+    Some(child.wait_with_output().expect("kubectl ends"))
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn api_resources_lists_the_table() {
+    let server = Server::start();
+    for version in VERSIONS {
+        let Some(output) = kubectl(version, &server, &["api-resources"], "") else { continue };
+        let text = text(&output);
+        assert!(output.status.success(), "{version}: {text}");
+        for resource in skiff_schema::resources() {
+            assert!(text.contains(resource.plural), "{version} does not list {}:\n{text}", resource.plural);
+        }
+        assert!(text.contains("deploy") && text.contains("apps/v1"), "{version}: {text}");
+    }
+}
+
+#[test]
+fn explain_reads_the_schemas() {
+    let server = Server::start();
+    for version in VERSIONS {
+        for (what, expected) in [
+            ("pod.spec.containers", "imagePullPolicy"),
+            ("pod", "Standard object's metadata"),
+            ("deployment.spec.strategy.rollingUpdate", "maxSurge"),
+            ("service.spec.ports", "targetPort"),
+            ("job.spec", "backoffLimit"),
+            ("endpointslice", "addressType"),
+            ("lease.spec", "holderIdentity"),
+        ] {
+            let Some(output) = kubectl(version, &server, &["explain", what], "") else { continue };
+            let text = text(&output);
+            assert!(output.status.success() && text.contains(expected), "{version} explain {what}:\n{text}");
+        }
+        let Some(output) = kubectl(version, &server, &["explain", "pod", "--recursive"], "") else { continue };
+        assert!(text(&output).contains("terminationGracePeriodSeconds"), "{version}: {}", text(&output));
+    }
+}
+
+const POD: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+    "spec": {"containers": [{"name": "c", "image": "i:1", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+        "ports": [{"containerPort": 80}], "livenessProbe": {"httpGet": {"port": "web"}}}]}}"#;
+
+#[test]
+fn apply_validates_against_the_schemas() {
+    let server = Server::start();
+    for version in VERSIONS {
+        let apply = ["apply", "--dry-run=client", "-f", "-"];
+        let Some(output) = kubectl(version, &server, &apply, POD) else { continue };
+        assert!(output.status.success(), "{version}: {}", text(&output));
+        assert!(text(&output).contains("pod/p created (dry run)"), "{version}: {}", text(&output));
+    }
+    // 1.20 checks by itself; 1.32 sees in the documents that the server does, and asks it to.
+    let wrong = POD.replace("\"image\"", "\"imag\"");
+    if let Some(output) = kubectl("kubectl-1.20", &server, &["apply", "--dry-run=client", "-f", "-"], &wrong) {
+        let text = text(&output);
+        assert!(!output.status.success() && text.contains("unknown field \"imag\""), "{text}");
+    }
+    let server = Server::start();
+    if let Some(output) = kubectl("kubectl-1.32", &server, &["apply", "-f", "-"], &wrong) {
+        let text = text(&output);
+        assert!(!output.status.success() && text.contains("unknown field \"spec.containers[0].imag\""), "{text}");
+        assert!(server.asked("fieldValidation=Strict"), "{:#?}", server.requests());
+        assert!(!server.asked("/openapi/v2"), "1.32 needed version 2 as well: {:#?}", server.requests());
+    }
+}
+
+#[test]
+fn apply_patches_with_the_merge_keys() {
+    for version in VERSIONS {
+        let server = Server::start();
+        let apply = ["apply", "-f", "-"];
+        let Some(output) = kubectl(version, &server, &apply, POD) else { continue };
+        assert!(output.status.success(), "{version}: {}", text(&output));
+        let changed = POD.replace("i:1", "i:2");
+        let output = kubectl(version, &server, &apply, &changed).expect("it was there a moment ago");
+        assert!(text(&output).contains("pod/p configured"), "{version}: {}\n{:#?}", text(&output), server.requests());
+        let patches: Vec<_> = server.requests().into_iter().filter(|request| request.starts_with("PATCH")).collect();
+        assert_eq!(patches.len(), 1, "{version}: {patches:#?}");
+        assert!(patches[0].contains("$setElementOrder/containers"), "{version}: {patches:#?}");
+        assert_eq!(server.pod()["spec"]["containers"][0]["image"], "i:2", "{version}");
+        let output = kubectl(version, &server, &apply, &changed).expect("it was there a moment ago");
+        assert!(text(&output).contains("pod/p unchanged"), "{version}: {}", text(&output));
+        let dry = ["apply", "--dry-run=server", "-f", "-"];
+        let output =
+            kubectl(version, &server, &dry, &changed.replace("i:2", "i:3")).expect("it was there a moment ago");
+        assert!(text(&output).contains("server dry run"), "{version}: {}", text(&output));
+    }
+}
+
+#[test]
+fn get_prints_the_tables() {
+    for version in VERSIONS {
+        let server = Server::start();
+        let Some(output) = kubectl(version, &server, &["apply", "-f", "-"], POD) else { continue };
+        assert!(output.status.success(), "{version}: {}", text(&output));
+        let output = kubectl(version, &server, &["get", "pods"], "").expect("it was there a moment ago");
+        let text = text(&output);
+        let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(lines.next().expect("a head"), ["NAME", "READY", "STATUS", "RESTARTS", "AGE"], "{version}");
+        assert_eq!(lines.next().expect("a pod")[..4], ["p", "0/1", "Pending", "0"], "{version}: {text}");
+    }
+}

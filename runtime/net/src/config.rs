@@ -1,7 +1,9 @@
 //! The words of the interface: what a pod network is asked for with, and what it answers.
 
+use serde::{Deserialize, Serialize};
 use skiff_step::Engine;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// How the pod networks of this node are made.
@@ -55,7 +57,7 @@ pub struct PodNetwork {
 }
 
 /// One port of the node that leads to a port of the pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {
     /// Transport protocol.
     pub protocol: Protocol,
@@ -68,7 +70,7 @@ pub struct PortMapping {
 }
 
 /// Transport protocols that have ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// Protocol 6.
     Tcp,
@@ -87,6 +89,45 @@ impl Protocol {
             Self::Udp => 17,
             Self::Sctp => 132,
         }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        })
+    }
+}
+
+impl PortMapping {
+    /// Why it cannot be made, if so.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        match self.host_ip {
+            _ if self.host_port == 0 || self.container_port == 0 => Some("a port is 1 to 65535"),
+            Some(IpAddr::V6(_)) => Some("pods have no IPv6 address"),
+            Some(IpAddr::V4(address)) if address.is_loopback() => {
+                Some("packets to the loopback address do not leave it; use an address of an interface")
+            }
+            _ => None,
+        }
+    }
+
+    /// The address of the node that it is bound to; all of them when absent (`0.0.0.0` means the same).
+    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
+        match self.host_ip {
+            Some(IpAddr::V4(address)) if !address.is_unspecified() => Some(address),
+            _ => None,
+        }
+    }
+
+    /// Whether some packet would belong to both.
+    pub(crate) fn collides(&self, other: &Self) -> bool {
+        let same_port = self.protocol == other.protocol && self.host_port == other.host_port;
+        let both = self.address().zip(other.address());
+        same_port && both.is_none_or(|(one, two)| one == two)
     }
 }
 

@@ -1,0 +1,360 @@
+//! The built-in bridge plugin: performs what `plan`, `links` and `rules` decide.
+//!
+//! A pod has its address as a /32 and reaches everything, other pods too, through the node: so connection tracking sees
+//! both directions of every connection, and service addresses work between pods of one bridge with and without
+//! the bridge netfilter module.
+
+use crate::ipam::{Addresses, Lease, Record};
+use crate::links::{self, Link, Pair};
+use crate::plan::{self, Range};
+use crate::rules::{self, Wanted};
+use crate::{Attached, NetConfig, NetError, PodNetwork, Protocol};
+use nix::errno::Errno;
+use skiff_step::{Engine, Step};
+use skiff_sys::conntrack;
+use skiff_sys::netlink::{Family, Message, Refusal, Socket};
+use skiff_sys::nft::{self, Change, Transaction};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+const BRIDGE: Step = Step::new("net.bridge", "rtnetlink(7): RTM_NEWLINK bridge");
+const FORWARD: Step = Step::new("net.forward", "ip-sysctl: ip_forward");
+const RULES: Step = Step::new("net.masquerade", "nftables: table of masquerading and host ports");
+const LEASE: Step = Step::new("net.lease", "CNI 1.1: IPAM");
+const VETH: Step = Step::new("net.veth", "veth(4), IFLA_NET_NS_FD");
+const ADDRESS: Step = Step::new("net.address", "rtnetlink(7): RTM_NEWADDR");
+const ROUTE: Step = Step::new("net.route", "rtnetlink(7): RTM_NEWROUTE");
+const PORTS: Step = Step::new("net.ports", "CRI PodSandboxConfig.port_mappings");
+const UNVETH: Step = Step::new("net.veth.remove", "rtnetlink(7): RTM_DELLINK");
+
+/// The interface inside the pod.
+const POD_INTERFACE: &str = "eth0";
+const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+/// Remembers what ip_forward was before us.
+const IP_FORWARD_BEFORE: &str = "ip_forward.before";
+
+/// The bridge of this node.
+#[derive(Debug)]
+pub(crate) struct Bridge {
+    // Fixed.
+    config: NetConfig,
+    range: Range,
+    services: Option<Range>,
+    addresses: Addresses,
+    // Held while the node's side (bridge, table) is looked at and made.
+    node: Mutex<Node>,
+}
+
+/// What this process has already seen to.
+#[derive(Debug, Default)]
+struct Node {
+    /// The table was made from our records.
+    rules: bool,
+}
+
+impl Bridge {
+    pub(crate) fn new(config: NetConfig) -> Result<Self, NetError> {
+        let range = Range::parse("pod_cidr", &config.pod_cidr)?;
+        let services = config.service_cidr.as_ref().map(|text| Range::parse("service_cidr", text)).transpose()?;
+        let addresses = Addresses::open(config.state_dir.join("addresses"), range)?;
+        Ok(Self { config, range, services, addresses, node: Mutex::default() })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.config.bridge
+    }
+
+    pub(crate) fn attach(&self, pod: &PodNetwork) -> Result<Attached, NetError> {
+        let engine = &self.config.engine;
+        let mut socket = open(&self.config.bridge)?;
+        let bridge = self.ensure_node(&mut socket)?;
+        let lease = engine.run(&LEASE, || pod.sandbox_id.clone(), || self.addresses.reserve(pod))?;
+        let (Lease::New(address) | Lease::Kept(address)) = lease;
+        if matches!(lease, Lease::Kept(_)) && self.is_wired(&mut socket, pod, address)? {
+            return Ok(Attached { ips: vec![IpAddr::V4(address)] });
+        }
+        let wired = self.wire(&mut socket, pod, bridge, address);
+        if let Err(error) = wired {
+            // What cannot be taken back now is taken back by `retain` or the next detach: the record stays then.
+            if let Err(second) = self.unwire(&mut socket, pod) {
+                tracing::warn!(sandbox = pod.sandbox_id, error = %second, "cannot take back a failed attachment");
+            }
+            return Err(error);
+        }
+        Ok(Attached { ips: vec![IpAddr::V4(address)] })
+    }
+
+    pub(crate) fn detach(&self, pod: &PodNetwork) -> Result<(), NetError> {
+        self.unwire(&mut open(&self.config.bridge)?, pod)
+    }
+
+    pub(crate) fn retain(&self, live: &[String]) -> Result<(), NetError> {
+        let mut socket = open(&self.config.bridge)?;
+        let mut first = Ok(());
+        for (_, record) in self.addresses.records() {
+            if !live.contains(&record.sandbox_id) {
+                first = first.and(self.free(&mut socket, &record.sandbox_id, &self.config.engine));
+            }
+        }
+        let held = self.addresses.records();
+        for link in self.our_links(&mut socket)? {
+            if !held.keys().any(|address| plan::interface(&self.config.interface_prefix, *address) == link.name) {
+                first = first.and(remove_link(&mut socket, &link.name));
+            }
+        }
+        first
+    }
+
+    pub(crate) fn remove_all(&self) -> Result<(), NetError> {
+        let mut socket = open(&self.config.bridge)?;
+        let mut first = Ok(());
+        for link in self.our_links(&mut socket)? {
+            first = first.and(remove_link(&mut socket, &link.name));
+        }
+        first = first.and(remove_link(&mut socket, &self.config.bridge));
+        first = first.and(self.commit(vec![Change::EnsureTable, Change::RemoveTable]));
+        first = first.and(self.restore_forwarding());
+        for (_, record) in self.addresses.records() {
+            first = first.and(self.addresses.release(&record.sandbox_id).map(drop));
+        }
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).rules = false;
+        first
+    }
+
+    /// Makes what all pods share, unless it is there; answers the bridge's index.
+    fn ensure_node(&self, socket: &mut Socket) -> Result<u32, NetError> {
+        let mut node = self.node.lock().unwrap_or_else(PoisonError::into_inner);
+        let bridge = match self.find_bridge(socket)? {
+            Some(index) => index,
+            None => self.make_bridge(socket)?,
+        };
+        // Whoever flushed the ruleset did not mean our pods to lose their way out.
+        if !node.rules || !nft::table_exists(&self.config.table)? {
+            self.replace_rules(&self.addresses.records())?;
+            node.rules = true;
+        }
+        Ok(bridge)
+    }
+
+    fn find_bridge(&self, socket: &mut Socket) -> Result<Option<u32>, NetError> {
+        let name = &self.config.bridge;
+        match find_link(socket, name)? {
+            None => Ok(None),
+            Some(link) if link.kind == "bridge" => Ok(Some(link.index)),
+            Some(link) => Err(NetError::Config {
+                field: "bridge",
+                value: name.clone(),
+                reason: format!("there is an interface of this name that is no bridge (kind {:?})", link.kind),
+            }),
+        }
+    }
+
+    fn make_bridge(&self, socket: &mut Socket) -> Result<u32, NetError> {
+        let (name, gateway, engine) = (&self.config.bridge, self.range.gateway(), &self.config.engine);
+        engine.run(&FORWARD, || "1".to_owned(), || self.forward())?;
+        engine.run(
+            &BRIDGE,
+            || format!("{name} {gateway}"),
+            || {
+                ask(socket, "add bridge", name, links::add_bridge(name, gateway))?;
+                let link = find_link(socket, name)?;
+                let index = link.map_or(0, |link| link.index);
+                let broadcast = Some(self.range.broadcast());
+                let address = links::add_address(index, gateway, self.range.prefix(), broadcast);
+                ask(socket, "add address to bridge", name, address)?;
+                if let Some(services) = self.services {
+                    let route = links::add_link_route(index, (services.base(), services.prefix()), gateway);
+                    ask(socket, "add route to services on bridge", name, route)?;
+                }
+                Ok(index)
+            },
+        )
+    }
+
+    /// Lets this namespace pass packets on, and remembers how it was.
+    fn forward(&self) -> Result<(), NetError> {
+        let path = Path::new(IP_FORWARD);
+        let before = fs::read_to_string(path).map_err(NetError::file("read", path))?;
+        if before.trim() == "1" {
+            return Ok(());
+        }
+        let memory = self.config.state_dir.join(IP_FORWARD_BEFORE);
+        fs::write(&memory, before.trim()).map_err(NetError::file("write", &memory))?;
+        fs::write(path, "1").map_err(NetError::file("turn on forwarding in", path))
+    }
+
+    fn restore_forwarding(&self) -> Result<(), NetError> {
+        let memory = self.config.state_dir.join(IP_FORWARD_BEFORE);
+        let Ok(before) = fs::read_to_string(&memory) else { return Ok(()) };
+        fs::write(IP_FORWARD, before).map_err(NetError::file("restore", Path::new(IP_FORWARD)))?;
+        fs::remove_file(&memory).map_err(NetError::file("remove", &memory))
+    }
+
+    fn replace_rules(&self, records: &BTreeMap<Ipv4Addr, Record>) -> Result<(), NetError> {
+        let (range, bridge, masquerade) = (self.range, self.config.bridge.as_str(), self.config.masquerade);
+        let changes = rules::replace(&Wanted { range, bridge, masquerade, records });
+        self.config.engine.run(&RULES, || self.config.table.clone(), || self.commit(changes))
+    }
+
+    fn commit(&self, changes: Vec<Change>) -> Result<(), NetError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        Ok(Transaction { table: self.config.table.clone(), changes }.commit()?)
+    }
+
+    /// Makes a small change to the table; if the table is not as we left it, makes it anew from `records`.
+    fn amend_rules(&self, changes: Vec<Change>, records: &BTreeMap<Ipv4Addr, Record>) -> Result<(), NetError> {
+        match self.commit(changes) {
+            Err(NetError::Rules(error)) if error.is_surprise() => self.replace_rules(records),
+            other => other,
+        }
+    }
+
+    /// Whether both ends are there, as after a repeated attach.
+    fn is_wired(&self, socket: &mut Socket, pod: &PodNetwork, address: Ipv4Addr) -> Result<bool, NetError> {
+        let name = plan::interface(&self.config.interface_prefix, address);
+        if find_link(socket, &name)?.is_none() {
+            return Ok(false);
+        }
+        let mut inside = enter(pod)?;
+        Ok(find_link(&mut inside, POD_INTERFACE)?.is_some())
+    }
+
+    fn wire(&self, socket: &mut Socket, pod: &PodNetwork, bridge: u32, address: Ipv4Addr) -> Result<(), NetError> {
+        let engine = &self.config.engine;
+        let name = plan::interface(&self.config.interface_prefix, address);
+        engine.run(&VETH, || format!("{name} {POD_INTERFACE}"), || make_pair(socket, pod, bridge, &name, address))?;
+        let mut inside = enter(pod)?;
+        let index = find_link(&mut inside, POD_INTERFACE)?.map_or(0, |link| link.index);
+        engine.run(
+            &ADDRESS,
+            || format!("{POD_INTERFACE} {address}"),
+            || {
+                ask(&mut inside, "bring up loopback in the pod of", &pod.sandbox_id, links::loopback_up())?;
+                ask(&mut inside, "bring up the interface in the pod of", &pod.sandbox_id, links::up(index))?;
+                let message = links::add_address(index, address, 32, None);
+                ask(&mut inside, "add address in the pod of", &pod.sandbox_id, message)
+            },
+        )?;
+        let gateway = self.range.gateway();
+        engine.run(
+            &ROUTE,
+            || format!("default via {gateway}"),
+            || {
+                let link = links::add_link_route(index, (gateway, 32), address);
+                ask(&mut inside, "add route to the gateway in the pod of", &pod.sandbox_id, link)?;
+                let default = links::add_default_route(index, gateway);
+                ask(&mut inside, "add default route in the pod of", &pod.sandbox_id, default)
+            },
+        )?;
+        if pod.port_mappings.is_empty() {
+            return Ok(());
+        }
+        let operand = || format!("{} host ports of {address}", pod.port_mappings.len());
+        // A record of before a restart is in the table already; the surprise makes the table from all records.
+        let add = rules::add(address, &pod.port_mappings);
+        engine.run(&PORTS, operand, || self.amend_rules(add, &self.addresses.records()))
+    }
+
+    fn unwire(&self, socket: &mut Socket, pod: &PodNetwork) -> Result<(), NetError> {
+        self.free(socket, &pod.sandbox_id, &self.config.engine)
+    }
+
+    /// The interface first and the record last: a crash in between leaves a record, which says what is left to do.
+    fn free(&self, socket: &mut Socket, sandbox_id: &str, engine: &Engine) -> Result<(), NetError> {
+        let Some((address, record)) = self.addresses.find(sandbox_id) else { return Ok(()) };
+        let name = plan::interface(&self.config.interface_prefix, address);
+        engine.run(&UNVETH, || name.clone(), || remove_link(socket, &name))?;
+        if !record.ports.is_empty() {
+            self.remove_ports(address, &record)?;
+        }
+        self.addresses.release(sandbox_id).map(drop)
+    }
+
+    fn remove_ports(&self, address: Ipv4Addr, record: &Record) -> Result<(), NetError> {
+        if nft::table_exists(&self.config.table)? {
+            let mut others = self.addresses.records();
+            others.remove(&address);
+            self.amend_rules(rules::remove(address, &record.ports), &others)?;
+        }
+        if record.ports.iter().any(|mapping| mapping.protocol == Protocol::Udp) {
+            forget_udp(address).map_err(NetError::kernel("forget UDP connections of", address.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn our_links(&self, socket: &mut Socket) -> Result<Vec<Link>, NetError> {
+        let prefix = &self.config.interface_prefix;
+        let replies = socket.dump(&links::list()).map_err(NetError::kernel("list interfaces", prefix))?;
+        let all = replies.iter().filter_map(links::parse);
+        Ok(all.filter(|link| link.kind == "veth" && plan::is_interface(prefix, &link.name)).collect())
+    }
+}
+
+fn make_pair(
+    socket: &mut Socket,
+    pod: &PodNetwork,
+    bridge: u32,
+    name: &str,
+    address: Ipv4Addr,
+) -> Result<(), NetError> {
+    let netns = File::open(&pod.netns).map_err(NetError::file("open network namespace", &pod.netns))?;
+    let pair = Pair { name, peer: POD_INTERFACE, address, netns: netns.as_raw_fd(), bridge };
+    let made = socket.request(links::add_pair(pair));
+    let made = match made {
+        // The address is ours, so an interface of its name is left over from a crash, or half made.
+        Err(refusal) if refusal.errno == Errno::EEXIST => {
+            remove_link(socket, name)?;
+            socket.request(links::add_pair(pair))
+        }
+        other => other,
+    };
+    made.map_err(NetError::kernel("add interface", name))?;
+    ask(socket, "set hairpin mode of bridge port", name, links::hairpin(name))
+}
+
+fn forget_udp(address: Ipv4Addr) -> Result<(), Refusal> {
+    for connection in conntrack::list(Protocol::Udp.number())? {
+        if *connection.answered_by.ip() == address && connection.to != connection.answered_by {
+            conntrack::forget(&connection)?;
+        }
+    }
+    Ok(())
+}
+
+fn open(operand: &str) -> Result<Socket, NetError> {
+    Socket::open(Family::Route).map_err(|error| NetError::kernel("open netlink socket for", operand)(error.into()))
+}
+
+fn enter(pod: &PodNetwork) -> Result<Socket, NetError> {
+    Socket::open_in(Family::Route, &pod.netns).map_err(NetError::file("enter network namespace", &pod.netns))
+}
+
+fn ask(socket: &mut Socket, operation: &'static str, operand: &str, message: Message) -> Result<(), NetError> {
+    socket.request(message).map(drop).map_err(NetError::kernel(operation, operand))
+}
+
+fn find_link(socket: &mut Socket, name: &str) -> Result<Option<Link>, NetError> {
+    match socket.request(links::get(name)) {
+        Ok(replies) => Ok(replies.iter().find_map(links::parse)),
+        Err(refusal) if refusal.errno == Errno::ENODEV => Ok(None),
+        Err(refusal) => Err(NetError::kernel("find interface", name)(refusal)),
+    }
+}
+
+fn remove_link(socket: &mut Socket, name: &str) -> Result<(), NetError> {
+    match socket.request(links::remove(name)) {
+        Err(refusal) if refusal.errno != Errno::ENODEV => Err(NetError::kernel("remove interface", name)(refusal)),
+        _ => Ok(()),
+    }
+}
+
+/// Brings the loopback interface of a pod up, which CNI plugins for `eth0` do not.
+pub(crate) fn loopback_up(pod: &PodNetwork) -> Result<(), NetError> {
+    ask(&mut enter(pod)?, "bring up loopback in the pod of", &pod.sandbox_id, links::loopback_up())
+}

@@ -1,0 +1,180 @@
+//! The built-in bridge in real network namespaces.
+
+mod support;
+
+use skiff_net::{NetConfig, NetError, PodNetwork, PodNetworks, PortMapping, Protocol};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use support::{Namespace, ask_udp};
+
+fn config(state: &Path) -> NetConfig {
+    NetConfig {
+        state_dir: state.to_owned(),
+        pod_cidr: "10.99.0.0/24".to_owned(),
+        service_cidr: Some("10.98.0.0/16".to_owned()),
+        bridge: "skt0".to_owned(),
+        interface_prefix: "skt".to_owned(),
+        cni: None,
+        masquerade: true,
+        table: "skiff-test".to_owned(),
+        engine: skiff_step::Engine::off(),
+    }
+}
+
+/// A node, its pod networks and a folder for them.
+struct Node {
+    namespace: Namespace,
+    networks: PodNetworks,
+    state: tempfile::TempDir,
+}
+
+impl Node {
+    fn new() -> Self {
+        let state = tempfile::tempdir().expect("a folder");
+        let networks = PodNetworks::new(config(state.path())).expect("the configuration is good");
+        Self { namespace: Namespace::new(), networks, state }
+    }
+
+    fn attach(&self, pod: &PodNetwork) -> Result<Ipv4Addr, NetError> {
+        let (networks, pod) = (self.networks.clone(), pod.clone());
+        let attached = self.namespace.block_on(async move { networks.attach(&pod).await })?;
+        match attached.ips.as_slice() {
+            [IpAddr::V4(address)] => Ok(*address),
+            other => panic!("one IPv4 address, not {other:?}"),
+        }
+    }
+
+    fn detach(&self, pod: &PodNetwork) {
+        let (networks, pod) = (self.networks.clone(), pod.clone());
+        self.namespace.block_on(async move { networks.detach(&pod).await }).expect("it detaches");
+    }
+
+    fn remove_all(&self) {
+        let networks = self.networks.clone();
+        self.namespace.block_on(async move { networks.remove_all().await }).expect("it is removed");
+    }
+}
+
+fn pod(name: &str, namespace: &Namespace, port_mappings: Vec<PortMapping>) -> PodNetwork {
+    PodNetwork {
+        sandbox_id: format!("sandbox-{name}"),
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        uid: name.to_owned(),
+        netns: namespace.path(),
+        port_mappings,
+    }
+}
+
+fn mapping(protocol: Protocol, host_port: u16, container_port: u16) -> PortMapping {
+    PortMapping { protocol, container_port, host_port, host_ip: None }
+}
+
+#[test]
+fn pods_reach_each_other_the_node_and_the_outside() {
+    let (node, outside) = (Node::new(), Namespace::new());
+    node.namespace.join(&outside, "192.0.2.1/24", "192.0.2.2/24");
+    let (one, two) = (Namespace::new(), Namespace::new());
+    let first = node.attach(&pod("one", &one, Vec::new())).expect("attached");
+    let second = node.attach(&pod("two", &two, Vec::new())).expect("attached");
+    assert_ne!(first, second);
+    two.serve_tcp("two", 80);
+    outside.serve_tcp("outside", 80);
+    // Between pods the source stays; to the outside it is the node's.
+    assert_eq!(one.ask_tcp(&format!("{second}:80")).expect("pod to pod"), format!("two {first}"));
+    assert_eq!(node.namespace.ask_tcp(&format!("{second}:80")).expect("node to pod"), "two 10.99.0.1");
+    assert_eq!(one.ask_tcp("192.0.2.2:80").expect("pod to outside"), "outside 192.0.2.1");
+    // Loopback inside.
+    assert_eq!(two.ask_tcp("127.0.0.1:80").expect("loopback"), "two 127.0.0.1");
+}
+
+#[test]
+fn host_ports_lead_to_the_pod_from_everywhere() {
+    let (node, outside, inside) = (Node::new(), Namespace::new(), Namespace::new());
+    node.namespace.join(&outside, "192.0.2.1/24", "192.0.2.2/24");
+    let mut bound = mapping(Protocol::Tcp, 8081, 80);
+    bound.host_ip = Some("192.0.2.1".parse().expect("an address"));
+    let ports = vec![mapping(Protocol::Tcp, 8080, 80), mapping(Protocol::Udp, 5353, 53), bound];
+    let asked = pod("web", &inside, ports);
+    let address = node.attach(&asked).expect("attached");
+    inside.serve_tcp("web", 80);
+    inside.serve_udp("dns", 53);
+    assert_eq!(outside.ask_tcp("192.0.2.1:8080").expect("from outside"), "web 192.0.2.2");
+    assert_eq!(outside.ask_tcp("192.0.2.1:8081").expect("from outside, bound"), "web 192.0.2.2");
+    assert_eq!(node.namespace.ask_tcp("192.0.2.1:8080").expect("from the node"), "web 192.0.2.1");
+    assert_eq!(inside.ask_tcp("192.0.2.1:8080").expect("from the pod itself"), "web 10.99.0.1");
+    assert!(node.namespace.ask_tcp("10.99.0.1:8081").is_err(), "it is bound to another address");
+    let flow = outside.udp("192.0.2.1:5353");
+    assert_eq!(ask_udp(&flow).expect("UDP from outside"), "dns 192.0.2.2");
+
+    let taken = node.attach(&pod("late", &Namespace::new(), vec![mapping(Protocol::Tcp, 8080, 80)]));
+    assert!(matches!(taken, Err(NetError::PortTaken { .. })), "{taken:?}");
+
+    node.detach(&asked);
+    assert!(outside.ask_tcp("192.0.2.1:8080").is_err(), "the port is free again");
+    // The same UDP flow now leads to the next pod that asks for the port.
+    let next = Namespace::new();
+    let other = node.attach(&pod("next", &next, vec![mapping(Protocol::Udp, 5353, 53)])).expect("attached");
+    assert_ne!(address, other, "an address rests before it comes back");
+    next.serve_udp("next", 53);
+    assert_eq!(ask_udp(&flow).expect("UDP to the next pod"), "next 192.0.2.2");
+}
+
+#[test]
+fn a_restart_keeps_the_living_and_frees_the_dead() {
+    let node = Node::new();
+    let (live, dead) = (Namespace::new(), Namespace::new());
+    let (kept, lost) = (pod("live", &live, vec![mapping(Protocol::Tcp, 8080, 80)]), pod("dead", &dead, Vec::new()));
+    let address = node.attach(&kept).expect("attached");
+    node.attach(&lost).expect("attached");
+    live.serve_tcp("live", 80);
+    let networks = PodNetworks::new(config(node.state.path())).expect("it opens again");
+    let again = networks.clone();
+    node.namespace.block_on(async move { again.retain(&["sandbox-live".to_owned()]).await }).expect("it retains");
+    let links = node.namespace.command("ip -br link");
+    assert_eq!(links.matches("skt0a63").count(), 1, "{links}");
+    let same = node.namespace.block_on(async move { networks.attach(&kept).await }).expect("attached already");
+    assert_eq!(same.ips, [IpAddr::V4(address)]);
+    assert_eq!(node.namespace.ask_tcp("10.99.0.1:8080").expect("the host port is there"), "live 10.99.0.1");
+}
+
+#[test]
+fn nothing_is_left_and_the_pod_can_be_gone_first() {
+    let node = Node::new();
+    let before = (node.namespace.command("ip link; ip route show table all; nft list ruleset"), forwarding(&node));
+    let inside = Namespace::new();
+    let asked = pod("one", &inside, vec![mapping(Protocol::Tcp, 8080, 80)]);
+    node.attach(&asked).expect("attached");
+    assert_eq!(forwarding(&node), "1\n");
+    drop(inside);
+    node.detach(&asked);
+    node.detach(&asked);
+    let mut gone = pod("two", &node.namespace, Vec::new());
+    gone.netns = "/proc/0/ns/net".into();
+    let error = node.attach(&gone).expect_err("there is no such namespace").to_string();
+    assert!(error.contains("open network namespace /proc/0/ns/net"), "{error}");
+    let other = Namespace::new();
+    node.attach(&pod("three", &other, Vec::new())).expect("attached");
+    node.remove_all();
+    node.remove_all();
+    let after = (node.namespace.command("ip link; ip route show table all; nft list ruleset"), forwarding(&node));
+    assert_eq!(before, after);
+    assert_eq!(std::fs::read_dir(node.state.path().join("addresses")).expect("it is there").count(), 0);
+}
+
+fn forwarding(node: &Node) -> String {
+    node.namespace.run(|| std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("it is there"))
+}
+
+#[test]
+fn a_flushed_ruleset_comes_back_with_the_next_pod() {
+    let node = Node::new();
+    let (one, two) = (Namespace::new(), Namespace::new());
+    node.attach(&pod("one", &one, vec![mapping(Protocol::Tcp, 8080, 80)])).expect("attached");
+    one.serve_tcp("one", 80);
+    let rules = node.namespace.command("nft list ruleset");
+    node.namespace.command("nft flush ruleset");
+    node.attach(&pod("two", &two, Vec::new())).expect("attached");
+    assert_eq!(node.namespace.command("nft list ruleset"), rules);
+    assert_eq!(node.namespace.ask_tcp("10.99.0.1:8080").expect("the host port is back"), "one 10.99.0.1");
+}

@@ -111,6 +111,53 @@ fn apply_validates_against_the_schemas() {
     }
 }
 
+/// One of each kind that people write, with the forms that schemas get wrong: numbers as quantities, percents, names of ports.
+const EVERYTHING: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}},
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "b"}, "binaryData": {"x": "eA=="}},
+    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "b"}},
+    {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a"}, "imagePullSecrets": [{"name": "s"}]},
+    {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "w"},
+        "spec": {"selector": {"app": "w"}, "ports": [{"port": 80, "targetPort": "web", "name": "web"}]}},
+    {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "e"}, "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}], "ports": [{"port": 80}]},
+    {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"},
+        "spec": {"renewTime": "2026-01-01T00:00:00.000000Z", "leaseDurationSeconds": 40}},
+    {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "labels": {"app": "w"}},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "w"}},
+            "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": "25%"}},
+            "template": {"metadata": {"labels": {"app": "w"}}, "spec": {
+                "volumes": [{"name": "v", "configMap": {"name": "c", "items": [{"key": "a", "path": "a"}]}},
+                    {"name": "t", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}],
+                "containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": 0.5, "memory": "64Mi"}},
+                    "env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                    "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": true}],
+                    "readinessProbe": {"httpGet": {"port": 8080, "path": "/"}, "periodSeconds": 1}}]}}}},
+    {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i", "command": ["true"]}]}}}}
+]}"#;
+
+#[test]
+fn every_kind_passes_the_client_and_the_server() {
+    let server = Server::start();
+    for version in VERSIONS {
+        let Some(output) = kubectl(version, &server, &["apply", "--dry-run=client", "-f", "-"], EVERYTHING) else {
+            continue;
+        };
+        assert!(output.status.success(), "{version}: {}", text(&output));
+    }
+    let list: serde_json::Value = serde_json::from_str(EVERYTHING).expect("JSON");
+    for item in list["items"].as_array().expect("items") {
+        let (version, kind) = (item["apiVersion"].as_str().expect("a version"), item["kind"].as_str().expect("a kind"));
+        let resource = skiff_schema::find_kind(version, kind).expect("the kind exists");
+        let body = item.to_string();
+        let decoded = skiff_schema::decode(resource, body.as_bytes(), skiff_schema::FieldValidation::Strict);
+        let mut object = decoded.unwrap_or_else(|error| panic!("{kind}: {error}")).object;
+        skiff_schema::apply_defaults(resource, &mut object);
+        assert_eq!(skiff_schema::validate_create(resource, &object), [], "{kind}");
+    }
+}
+
 #[test]
 fn apply_patches_with_the_merge_keys() {
     for version in VERSIONS {

@@ -1,1 +1,72 @@
 //! The CRI v1 service over the OCI runtime, images and pod networks.
+//!
+//! The kubelet (ours or the real one) and crictl speak to it over a unix socket. Each sandbox has a supervisor process
+//! that holds the pod's namespaces and is the containers' parent, so this service can end at any moment and begin again
+//! without any container noticing.
+//!
+//! ```text
+//!  CRI ──► service ──► sandbox / create / container / exec ──► supervisor ──exec──► OCI runtime
+//!                            │            │
+//!                       skiff-net    skiff-image           records: disk      restart: recover
+//! ```
+//!
+//! What it leaves to others: the OCI runtime is executed, never linked; images and networks are behind [`Images`] and
+//! [`Networks`]; which pods there should be is the kubelet's business.
+
+mod bundle; // from CRI's words to config.json; pure
+mod cgroup; // paths and removal
+mod container; // start, stop, end, removal
+mod create; // CreateContainer
+mod disk; // records
+mod error; // what can go wrong
+mod exec; // exec, attach, port-forward
+mod host; // what this machine can
+mod node; // everything known
+mod pod_files; // resolv.conf, hosts, shm
+mod recover; // after a restart
+mod sandbox; // a pod's life
+mod seams; // images and networks
+mod serve; // sockets
+mod service; // gRPC
+mod signal; // stop signals
+mod stats; // cgroup reads
+mod status; // records in CRI's words
+mod supervisor; // the other process
+mod terminal; // terminals, and dialling into a pod
+mod user; // the image's users
+
+pub use error::CriError;
+pub use node::Settings;
+pub use seams::{Images, Networks};
+pub use serve::Cri;
+
+use skiff_image::ImageStore;
+use skiff_net::PodNetworks;
+use skiff_step::Engine;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What the service is made of.
+#[derive(Debug, Clone)]
+pub struct CriConfig {
+    /// The unix socket of RuntimeService and ImageService.
+    pub listen: PathBuf,
+    /// The run-dir: `sandboxes/`, `containers/`, `oci/` are made in it.
+    pub state_dir: PathBuf,
+    /// The data-dir: localhost seccomp profiles are in its folder `seccomp`.
+    pub root_dir: PathBuf,
+    /// The OCI runtime; ours, runc or crun.
+    pub oci_runtime: PathBuf,
+    /// The program with the `supervise` command (skiff-oci).
+    pub supervisor: PathBuf,
+    /// Images and snapshots.
+    pub images: ImageStore,
+    /// Pod networks.
+    pub networks: PodNetworks,
+    /// `/skiff`: cgroups of pods without a parent of the caller's go to `<root>/pods/<sandbox id>`.
+    pub cgroup_root: String,
+    /// Where exec, attach and port-forward are served; port 0 takes any.
+    pub stream_listen: SocketAddr,
+    /// Performs the steps; its trace file is passed on to supervisors and the OCI runtime.
+    pub engine: Engine,
+}

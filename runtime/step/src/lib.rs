@@ -127,6 +127,12 @@ impl Engine {
         self.inner.is_some()
     }
 
+    /// The file that lines are appended to, for [`TRACE_VARIABLE`] of programs that we start.
+    #[must_use]
+    pub fn trace_path(&self) -> Option<&Path> {
+        self.inner.as_ref()?.trace.as_ref().map(trace::File::path)
+    }
+
     /// Performs `operation` as `step`; `operand` says on what, and is only asked when a line is written.
     ///
     /// # Errors

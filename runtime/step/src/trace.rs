@@ -6,7 +6,7 @@
 use crate::Step;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How a step ended.
@@ -73,19 +73,28 @@ fn micros(duration: Duration) -> u64 {
 
 /// The open trace file.
 #[derive(Debug)]
-pub(crate) struct File(std::fs::File);
+pub(crate) struct File {
+    path: PathBuf,
+    file: std::fs::File,
+}
 
 impl File {
     /// Opens (and creates) `path` for appending; the descriptor is close-on-exec, as all of std's are.
     pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
-        std::fs::OpenOptions::new().append(true).create(true).open(path).map(Self)
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// The path as it was given.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Appends one line. A trace must never break what it observes, so a full disk loses lines, not containers.
     pub(crate) fn append(&self, line: &Line) {
         if let Ok(mut text) = serde_json::to_vec(line) {
             text.push(b'\n');
-            let _lost_when_full = (&self.0).write_all(&text);
+            let _lost_when_full = (&self.file).write_all(&text);
         }
     }
 }

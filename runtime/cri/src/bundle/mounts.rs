@@ -1,0 +1,85 @@
+//! What is mounted where: the usual file systems, the pod's files, and the container's own mounts.
+
+use super::Request;
+use crate::error::CriError;
+use serde_json::{Value, json};
+use skiff_proto::cri::v1::{Mount, MountPropagation};
+use std::path::Path;
+
+pub(super) fn mounts(request: &Request<'_>) -> Result<Vec<Value>, CriError> {
+    let mut own: Vec<&Mount> = request.config.mounts.iter().collect();
+    // A mount below another one must come after it, or it is hidden.
+    own.sort_by_key(|mount| Path::new(&mount.container_path).components().count());
+    let replaced = |path: &str| own.iter().any(|mount| Path::new(&mount.container_path) == Path::new(path));
+
+    let mut all = base(request);
+    all.extend(pod_files(request));
+    all.retain(|mount| !mount["destination"].as_str().is_some_and(replaced));
+    for mount in own {
+        all.push(bind(mount)?);
+    }
+    Ok(all)
+}
+
+fn base(request: &Request<'_>) -> Vec<Value> {
+    let access = if request.security().privileged { "rw" } else { "ro" };
+    let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
+    vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
+        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access]),
+    ]
+}
+
+fn pod_files(request: &Request<'_>) -> Vec<Value> {
+    let files = &request.pod_files;
+    let bind = |destination: &str, source: &Path, options: &[&str]| {
+        let options: Vec<&str> = ["rbind", "rprivate"].iter().chain(options).copied().collect();
+        json!({"destination": destination, "type": "bind", "source": source, "options": options})
+    };
+    let access = if request.security().readonly_rootfs { "ro" } else { "rw" };
+    vec![
+        bind("/dev/shm", &files.shm, &["nosuid", "nodev", "noexec", "rw"]),
+        bind("/etc/resolv.conf", &files.resolv_conf, &[access]),
+        bind("/etc/hostname", &files.hostname, &[access]),
+        bind("/etc/hosts", &files.hosts, &[access]),
+    ]
+}
+
+/// `selinux_relabel` needs nothing here: without SELinux (refused when asked for) there are no labels.
+fn bind(mount: &Mount) -> Result<Value, CriError> {
+    check(mount)?;
+    let propagation = match mount.propagation() {
+        MountPropagation::PropagationPrivate => "rprivate",
+        MountPropagation::PropagationHostToContainer => "rslave",
+        MountPropagation::PropagationBidirectional => "rshared",
+    };
+    let access = if mount.readonly { "ro" } else { "rw" };
+    Ok(json!({
+        "destination": mount.container_path, "type": "bind", "source": mount.host_path,
+        "options": ["rbind", propagation, access],
+    }))
+}
+
+fn check(mount: &Mount) -> Result<(), CriError> {
+    let at = &mount.container_path;
+    let unsupported = [
+        (mount.image.is_some(), "an image volume"),
+        (mount.recursive_read_only, "recursive_read_only"),
+        (!mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty(), "an id-mapped mount"),
+        (!mount.mount_options.is_empty(), "mount_options"),
+    ];
+    if let Some((_, what)) = unsupported.iter().find(|(asked, _)| *asked) {
+        return Err(CriError::Unimplemented(format!("mount at {at}: {what}")));
+    }
+    if !Path::new(at).is_absolute() {
+        return Err(CriError::Invalid(format!("mount at `{at}`: the container path is not absolute")));
+    }
+    if !Path::new(&mount.host_path).is_absolute() {
+        return Err(CriError::Invalid(format!("mount at {at}: the host path `{}` is not absolute", mount.host_path)));
+    }
+    Ok(())
+}

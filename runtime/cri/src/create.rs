@@ -1,0 +1,291 @@
+//! CreateContainer: snapshot, mount, user, bundle, and the OCI runtime's `create` through the supervisor.
+
+use crate::bundle::{self, Bundle, User, correlation, namespaces};
+use crate::disk::{ContainerPhase, ContainerRecord, SandboxPhase, SandboxRecord};
+use crate::error::{CriError, During};
+use crate::node::{Change, Container, Node, Sandbox, new_id, now_ns};
+use crate::sandbox::{and_left, blocking, folder};
+use crate::supervisor::{ask, unexpected};
+use crate::{host, pod_files, signal, user};
+use skiff_image::Image;
+use skiff_proto::cri::v1 as pb;
+use skiff_proto::cri::v1::security_profile::ProfileType;
+use skiff_proto::cri::v1::{ContainerConfig, ContainerEventType as Event, NamespaceMode};
+use skiff_step::Step;
+use skiff_supervise::wire::{Create, PidNamespace, Reply, Request, StdinPolicy};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+const ROOTFS: Step = Step::new("container.rootfs", "OCI runtime-spec, bundle.md; overlayfs");
+const BUNDLE: Step = Step::new("container.bundle", "OCI runtime-spec, config.md");
+const CREATE: Step = Step::new("container.create", "CRI v1, CreateContainer");
+
+impl Node {
+    /// CreateContainer.
+    pub(crate) async fn create_container(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        config: ContainerConfig,
+    ) -> Result<String, CriError> {
+        let of_sandbox = sandbox.record();
+        if of_sandbox.phase != SandboxPhase::Ready {
+            return Err(CriError::Precondition(format!("sandbox {}: it is not ready", of_sandbox.id)));
+        }
+        let metadata = check(&config)?;
+        let image = self.image_of(&config).await?;
+        let id = new_id();
+        let name = container_name(&of_sandbox.id, &metadata);
+        let record = self.new_record(&id, &of_sandbox, config, &image)?;
+        let reservation = self.reserve(name, &id)?;
+        self.disk.create(&record)?;
+        let container = self.add_container(record);
+        match self.make_container(&of_sandbox, &container, image).await {
+            Ok(()) => {
+                reservation.keep();
+                self.announce(Event::ContainerCreatedEvent, &id, sandbox);
+                Ok(id)
+            }
+            Err(error) => {
+                let left = self.destroy_container(&container.record()).await;
+                self.forget_container(&id);
+                Err(and_left(error, left))
+            }
+        }
+    }
+
+    async fn image_of(self: &Arc<Self>, config: &ContainerConfig) -> Result<Image, CriError> {
+        let wanted = config.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
+        let node = self.clone();
+        let found = blocking(move || Ok((node.images.resolve(&wanted)?, wanted))).await?;
+        match found {
+            (Some(image), _) => Ok(image),
+            (None, wanted) => Err(CriError::NotFound { kind: "image", id: wanted }),
+        }
+    }
+
+    fn new_record(
+        &self,
+        id: &str,
+        sandbox: &SandboxRecord,
+        config: ContainerConfig,
+        image: &Image,
+    ) -> Result<ContainerRecord, CriError> {
+        let of_image = image.config.config().as_ref().and_then(|config| config.stop_signal().clone());
+        Ok(ContainerRecord {
+            id: id.to_owned(),
+            sandbox_id: sandbox.id.clone(),
+            phase: ContainerPhase::Creating,
+            created_at_ns: now_ns(),
+            started_at_ns: 0,
+            image_id: image.id.clone(),
+            pid: None,
+            log_path: log_path(&sandbox.config.log_directory, &config.log_path)?,
+            cgroups_path: format!("{}/{id}", sandbox.cgroup_parent),
+            user: None,
+            stop_signal: signal::stop_signal(config.stop_signal(), of_image.as_deref())?,
+            notes: Vec::new(),
+            config,
+        })
+    }
+
+    async fn make_container(
+        self: &Arc<Self>,
+        sandbox: &SandboxRecord,
+        container: &Arc<Container>,
+        image: Image,
+    ) -> Result<(), CriError> {
+        let record = container.record();
+        let (id, dir) = (record.id.clone(), self.disk.folder::<ContainerRecord>(&record.id));
+        let pod_pid = match namespaces(&record.config).pid() {
+            NamespaceMode::Pod => Some(self.pod_pid(sandbox).await?),
+            _ => None,
+        };
+        let (node, of_sandbox, of_container) = (self.clone(), sandbox.clone(), record.clone());
+        let (user, notes) = blocking(move || node.write_bundle(&of_sandbox, &of_container, &image, pod_pid)).await?;
+        for note in &notes {
+            tracing::warn!("container {id}: {note}");
+        }
+        let create = Request::Create(create_request(&record, &sandbox.config, dir));
+        let engine = self.settings.engine.correlated(correlation(&sandbox.config, Some(&record.config)));
+        let supervisor = folder(self, &sandbox.id);
+        let created = ask(&supervisor, &create);
+        let pid = match engine.run_async(&CREATE, || id.clone(), created).await? {
+            Reply::Created { pid } => pid,
+            other => return Err(unexpected("create", &other)),
+        };
+        container.update(&self.disk, |record| {
+            record.phase = ContainerPhase::Created;
+            record.pid = Some(pid);
+            record.user = Some(user);
+            record.notes = notes;
+            Change::Made
+        })?;
+        Ok(())
+    }
+
+    async fn pod_pid(&self, sandbox: &SandboxRecord) -> Result<i32, CriError> {
+        match ask(&folder(self, &sandbox.id), &Request::PodPid).await? {
+            Reply::PodPid { pid } => Ok(pid),
+            other => Err(unexpected("pod pid", &other)),
+        }
+    }
+
+    /// Mounts the root file system, looks up what the bundle needs to know, and writes it.
+    fn write_bundle(
+        &self,
+        sandbox: &SandboxRecord,
+        record: &ContainerRecord,
+        image: &Image,
+        pod_pid: Option<i32>,
+    ) -> Result<(User, Vec<String>), CriError> {
+        let engine = self.settings.engine.correlated(correlation(&sandbox.config, Some(&record.config)));
+        let dir = self.disk.folder::<ContainerRecord>(&record.id);
+        let rootfs = dir.join("rootfs");
+        engine.run(
+            &ROOTFS,
+            || rootfs.display().to_string(),
+            || self.images.mount(&image.id, &record.id, &rootfs).map_err(CriError::from),
+        )?;
+        engine.run(
+            &BUNDLE,
+            || dir.display().to_string(),
+            || {
+                let security = security_of(&record.config);
+                let image_user =
+                    image.config.config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
+                let user = user::resolve(&security, &image_user, &user::Database::read(&rootfs)?)?;
+                let config = with_real_mounts(&record.config)?;
+                if let Some(parent) = record.log_path.as_deref().and_then(Path::parent) {
+                    fs::create_dir_all(parent).during(|| format!("make folder {}", parent.display()))?;
+                }
+                let request = bundle::Request {
+                    sandbox_id: &sandbox.id,
+                    sandbox: &sandbox.config,
+                    config: &config,
+                    image: &image.config,
+                    user: user.clone(),
+                    host: &self.host,
+                    rootfs: rootfs.clone(),
+                    cgroups_path: record.cgroups_path.clone(),
+                    supervisor_pid: sandbox.supervisor_pid.unwrap_or_default(),
+                    pod_pid,
+                    pod_files: pod_files::paths(&folder(self, &sandbox.id), &sandbox.config),
+                    devices: devices(&config, security.privileged)?,
+                    seccomp_file: self.seccomp_file(&security)?,
+                };
+                let Bundle { config, notes } = bundle::build(&request)?;
+                let file = dir.join("config.json");
+                fs::write(&file, config.to_string()).during(|| format!("write {}", file.display()))?;
+                Ok((user, notes))
+            },
+        )
+    }
+
+    /// The kubelet names an absolute path; a relative one is below our own folder (KEP-135).
+    fn seccomp_file(&self, security: &pb::LinuxContainerSecurityContext) -> Result<Option<String>, CriError> {
+        let Some(profile) = &security.seccomp else { return Ok(None) };
+        if profile.profile_type() != ProfileType::Localhost {
+            return Ok(None);
+        }
+        let name = profile.localhost_ref.strip_prefix("localhost/").unwrap_or(&profile.localhost_ref);
+        // An empty name must not become "no profile" (CVE-2023-2431).
+        if name.is_empty() {
+            return Err(CriError::Invalid("seccomp: profile_type Localhost without localhost_ref".to_owned()));
+        }
+        let path = self.settings.root_dir.join("seccomp").join(name);
+        fs::read_to_string(&path).map(Some).during(|| format!("read seccomp profile {}", path.display()))
+    }
+}
+
+/// The name that two containers may not share.
+pub(crate) fn container_name(sandbox_id: &str, metadata: &pb::ContainerMetadata) -> String {
+    format!("container {} (attempt {}) of sandbox {sandbox_id}", metadata.name, metadata.attempt)
+}
+
+pub(crate) fn security_of(config: &ContainerConfig) -> pb::LinuxContainerSecurityContext {
+    config.linux.as_ref().and_then(|linux| linux.security_context.clone()).unwrap_or_default()
+}
+
+fn check(config: &ContainerConfig) -> Result<pb::ContainerMetadata, CriError> {
+    let metadata =
+        config.metadata.clone().ok_or_else(|| CriError::Invalid("container: metadata is missing".to_owned()))?;
+    if metadata.name.is_empty() {
+        return Err(CriError::Invalid("container: metadata.name is empty".to_owned()));
+    }
+    if config.image.as_ref().is_none_or(|image| image.image.is_empty()) {
+        return Err(CriError::Invalid(format!("container {}: image is missing", metadata.name)));
+    }
+    let security = security_of(config);
+    let apparmor = security.apparmor.as_ref().is_some_and(|profile| profile.profile_type() == ProfileType::Localhost);
+    #[allow(deprecated, reason = "a client that still sends the old fields must not be ignored")]
+    let old = !security.apparmor_profile.is_empty() || !security.seccomp_profile_path.is_empty();
+    let unsupported = [
+        (config.windows.is_some(), "windows settings"),
+        (!config.cdi_devices.is_empty(), "CDI_devices"),
+        (security.selinux_options.is_some(), "selinux_options"),
+        (apparmor, "a localhost AppArmor profile"),
+        (old, "apparmor_profile and seccomp_profile_path (deprecated; use apparmor and seccomp)"),
+    ];
+    match unsupported.iter().find(|(asked, _)| *asked) {
+        Some((_, what)) => Err(CriError::Unimplemented(format!("container {}: {what}", metadata.name))),
+        None => Ok(metadata),
+    }
+}
+
+fn create_request(record: &ContainerRecord, sandbox: &pb::PodSandboxConfig, bundle: PathBuf) -> Create {
+    let config = &record.config;
+    Create {
+        container: record.id.clone(),
+        bundle,
+        log: record.log_path.clone(),
+        terminal: config.tty,
+        stdin: match (config.stdin, config.stdin_once) {
+            (false, _) => StdinPolicy::Empty,
+            (true, true) => StdinPolicy::Once,
+            (true, false) => StdinPolicy::Open,
+        },
+        cgroup: record.cgroups_path.clone(),
+        pid_namespace: match namespaces(config).pid() {
+            NamespaceMode::Container => PidNamespace::Private,
+            _ => PidNamespace::Shared,
+        },
+        correlation: correlation(sandbox, Some(config)).map(str::to_owned),
+    }
+}
+
+/// No log without both; the path must stay below the directory.
+fn log_path(directory: &str, path: &str) -> Result<Option<PathBuf>, CriError> {
+    if directory.is_empty() || path.is_empty() {
+        return Ok(None);
+    }
+    if !Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(CriError::Invalid(format!("log_path `{path}`: expected a path below log_directory")));
+    }
+    Ok(Some(Path::new(directory).join(path)))
+}
+
+/// Mount sources as they really are: links resolved, absent ones made as folders, as other runtimes do.
+fn with_real_mounts(config: &ContainerConfig) -> Result<ContainerConfig, CriError> {
+    let mut config = config.clone();
+    for mount in config.mounts.iter_mut().filter(|mount| !mount.host_path.is_empty()) {
+        let path = Path::new(&mount.host_path);
+        if !path.exists() {
+            fs::create_dir_all(path).during(|| format!("make folder {} to mount", path.display()))?;
+        }
+        let real = fs::canonicalize(path).during(|| format!("resolve {} to mount", path.display()))?;
+        mount.host_path = real.to_string_lossy().into_owned();
+    }
+    Ok(config)
+}
+
+fn devices(config: &ContainerConfig, privileged: bool) -> Result<Vec<bundle::Device>, CriError> {
+    let mut all = if privileged { host::devices(Path::new("/dev"), Path::new("/dev"), "rwm")? } else { Vec::new() };
+    for device in &config.devices {
+        let found =
+            host::devices(Path::new(&device.host_path), Path::new(&device.container_path), &device.permissions)?;
+        all.retain(|known| !found.iter().any(|new| new.path == known.path));
+        all.extend(found);
+    }
+    Ok(all)
+}

@@ -1,0 +1,99 @@
+//! `runtime.v1.ImageService`.
+
+use super::{Answer, to_the_end, unimplemented};
+use crate::error::CriError;
+use crate::node::{Node, now_ns};
+use crate::sandbox::blocking;
+use skiff_image::Image;
+use skiff_proto::cri::v1 as pb;
+use std::sync::Arc;
+use tokio_stream::Empty;
+use tonic::{Request, Response, Status};
+
+/// Serves images.
+pub(crate) struct ImageServer(pub(crate) Arc<Node>);
+
+#[tonic::async_trait]
+impl pb::image_service_server::ImageService for ImageServer {
+    type StreamImagesStream = Empty<Result<pb::StreamImagesResponse, Status>>;
+
+    async fn list_images(&self, request: Request<pb::ListImagesRequest>) -> Answer<pb::ListImagesResponse> {
+        let wanted = request.into_inner().filter.and_then(|filter| filter.image).map(|image| image.image);
+        let node = self.0.clone();
+        let images = blocking(move || match wanted.filter(|name| !name.is_empty()) {
+            Some(name) => Ok(node.images.resolve(&name)?.into_iter().collect()),
+            None => Ok(node.images.list()?),
+        });
+        let images: Vec<Image> = images.await?;
+        Ok(Response::new(pb::ListImagesResponse { images: images.into_iter().map(to_image).collect() }))
+    }
+
+    async fn stream_images(&self, _: Request<pb::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
+        unimplemented("StreamImages (use ListImages)")
+    }
+
+    async fn image_status(&self, request: Request<pb::ImageStatusRequest>) -> Answer<pb::ImageStatusResponse> {
+        let name = name_of(request.into_inner().image)?;
+        let node = self.0.clone();
+        let image = blocking(move || Ok(node.images.resolve(&name)?)).await?;
+        Ok(Response::new(pb::ImageStatusResponse { image: image.map(to_image), info: Default::default() }))
+    }
+
+    async fn pull_image(&self, request: Request<pb::PullImageRequest>) -> Answer<pb::PullImageResponse> {
+        let name = name_of(request.into_inner().image)?;
+        let node = self.0.clone();
+        let image = to_the_end(blocking(move || Ok(node.images.pull(&name)?))).await?;
+        Ok(Response::new(pb::PullImageResponse { image_ref: image.id }))
+    }
+
+    async fn remove_image(&self, request: Request<pb::RemoveImageRequest>) -> Answer<pb::RemoveImageResponse> {
+        let name = name_of(request.into_inner().image)?;
+        let node = self.0.clone();
+        to_the_end(blocking(move || {
+            let Some(image) = node.images.resolve(&name)? else { return Ok(()) };
+            let users = node.containers().into_iter().map(|container| container.record());
+            if let Some(user) = users.into_iter().find(|record| record.image_id == image.id) {
+                return Err(CriError::Precondition(format!("image {name}: container {} uses it", user.id)));
+            }
+            Ok(node.images.remove(&name)?)
+        }))
+        .await?;
+        Ok(Response::new(pb::RemoveImageResponse {}))
+    }
+
+    async fn image_fs_info(&self, _: Request<pb::ImageFsInfoRequest>) -> Answer<pb::ImageFsInfoResponse> {
+        let node = self.0.clone();
+        let usage = blocking(move || Ok(node.images.usage()?)).await?;
+        let usage = pb::FilesystemUsage {
+            timestamp: now_ns(),
+            fs_id: Some(pb::FilesystemIdentifier { mountpoint: usage.at.to_string_lossy().into_owned() }),
+            used_bytes: Some(pb::UInt64Value { value: usage.bytes_used }),
+            inodes_used: Some(pb::UInt64Value { value: usage.inodes_used }),
+        };
+        // Layers and writable snapshots are on the same file system; the kubelet asks for both.
+        let (image_filesystems, container_filesystems) = (vec![usage.clone()], vec![usage]);
+        Ok(Response::new(pb::ImageFsInfoResponse { image_filesystems, container_filesystems }))
+    }
+}
+
+fn name_of(image: Option<pb::ImageSpec>) -> Result<String, CriError> {
+    let name = image.map(|image| image.image).filter(|name| !name.is_empty());
+    name.ok_or_else(|| CriError::Invalid("image: its name is empty".to_owned()))
+}
+
+/// The kubelet reads uid and username to enforce runAsNonRoot, one or the other.
+fn to_image(image: Image) -> pb::Image {
+    let user = image.config.config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
+    let user = user.split(':').next().unwrap_or_default().to_owned();
+    let uid: Option<i64> = user.parse().ok();
+    pb::Image {
+        id: image.id,
+        repo_tags: image.repo_tags,
+        repo_digests: image.repo_digests,
+        size: image.size_bytes,
+        username: if uid.is_some() { String::new() } else { user },
+        uid: uid.map(|value| pb::Int64Value { value }),
+        spec: None,
+        pinned: false,
+    }
+}

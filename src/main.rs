@@ -1,2 +1,19 @@
-//! A table of contents.
-fn main() {}
+//! A table of contents: the command line, the node, the single components, the small client.
+
+mod cli; // what may be typed
+mod embedded; // the programs that skiff carries inside itself
+mod exit; // how an error is shown, and what the exit code means
+mod folders; // where a node keeps things, and whose they are
+
+mod isolate; // a node in a box: network and mount namespaces of its own
+mod node; // all components, assembled
+
+mod command; // one file per command
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    exit::report(command::dispatch(cli))
+}

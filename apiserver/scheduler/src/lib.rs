@@ -45,6 +45,7 @@ pub async fn run(client: Client, engine: Engine, shutdown: CancellationToken) {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one value at a time, on its way from the watch to the cache")]
 enum Change {
     Node(watcher::Event<Node>),
     Pod(watcher::Event<Pod>),

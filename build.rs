@@ -1,0 +1,52 @@
+//! Builds the programs that `skiff` carries inside itself and puts on a node: the OCI runtime and the demo's web server.
+//!
+//! Both must be static (they run where there are no libraries: in a container, before its root is entered) and small (they
+//! are executed for every container), so they get their own profile and flags. A nested cargo with a target folder of
+//! its own does that; with no flags of ours the two builds share nothing and so never wait for each other's lock.
+
+use std::env;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Sources of the carried programs; a change in one of them builds them again.
+const SOURCES: &[&str] = &[
+    "runtime/src",
+    "runtime/Cargo.toml",
+    "runtime/sys/src",
+    "runtime/step/src",
+    "runtime/supervise/src",
+    "examples/web/src",
+    "Cargo.lock",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for source in SOURCES {
+        println!("cargo:rerun-if-changed={source}");
+    }
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let triple = env::var("TARGET")?;
+    let folder = out.join("static");
+    build(&triple, &folder)?;
+    for program in ["skiff-oci", "skiff-web"] {
+        let built = folder.join(&triple).join("static").join(program);
+        std::fs::copy(&built, out.join(program)).map_err(|error| format!("copy {}: {error}", built.display()))?;
+    }
+    Ok(())
+}
+
+fn build(triple: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let mut cargo = Command::new(env::var("CARGO")?);
+    cargo.args(["build", "--quiet", "--locked", "--package", "skiff-oci", "--package", "skiff-web"]);
+    // With an explicit target the flags below do not reach build scripts and procedural macros, which cannot be static.
+    cargo.args(["--profile", "static", "--target", triple, "--target-dir"]).arg(folder);
+    // What the outer cargo (or clippy) told this script is not meant for the inner one.
+    let inherited = env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        (name.starts_with("CARGO") && name != "CARGO_HOME") || name.starts_with("RUSTC") || name == "CLIPPY_ARGS"
+    });
+    inherited.for_each(|name| drop(cargo.env_remove(name)));
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+    let status = cargo.status()?;
+    if status.success() { Ok(()) } else { Err(format!("building the static programs: {status}").into()) }
+}

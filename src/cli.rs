@@ -1,0 +1,292 @@
+//! What may be typed. Names of flags are those of the programs that Skiff stands in for, where there is one.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// A whole Kubernetes node that one person can hold in the head.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// Say more on stderr: -v information, -vv debugging. RUST_LOG overrides it.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  skiff up --demo                      a node in a box with a deployment to look at; Ctrl-C leaves nothing behind
+  skiff up --isolated                  the same, empty and lasting; `skiff down` removes it
+  skiff apply -f pod.yaml              create or update what a manifest says
+  skiff get pods -A                    what runs
+  skiff store serve --listen-client-urls http://127.0.0.1:2379      only the etcd stand-in";
+
+/// The commands, in the order in which a newcomer needs them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole node in this process
+    Up(Box<UpArgs>),
+    /// Stop a node and leave the host as it was
+    Down(DownArgs),
+    /// Run only the etcd stand-in
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Run only the API server, on the embedded store or on any etcd
+    Apiserver(ApiserverArgs),
+    /// Run only the scheduler, against any API server
+    Scheduler(ClientArgs),
+    /// Run only the controllers, against any API server
+    Controllers(ClientArgs),
+    /// Run only the node agent, against any API server and CRI runtime
+    Kubelet(KubeletArgs),
+    /// Run only the service proxy, against any API server
+    Proxy(ProxyArgs),
+    /// Run only the CRI service
+    Cri(CriArgs),
+    /// Work on the image store
+    Image(ImageArgs),
+    /// Live inside a node's namespaces and keep them (started by `up --isolated`)
+    #[command(hide = true)]
+    Hold,
+}
+
+/// Where a node keeps things.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FolderArgs {
+    /// Folder for what must survive a restart of the machine [default: /var/lib/skiff]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Folder for sockets and the state of running pods [default: /run/skiff; for another data folder, one of its own]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+}
+
+/// Address ranges.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RangeArgs {
+    /// Addresses of pods
+    #[arg(long, default_value = "10.244.0.0/24", value_name = "CIDR")]
+    pub(crate) pod_cidr: String,
+    /// Addresses of services
+    #[arg(long, default_value = "10.96.0.0/16", value_name = "CIDR")]
+    pub(crate) service_cidr: String,
+}
+
+/// `skiff up`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub(crate) folders: FolderArgs,
+    #[command(flatten)]
+    pub(crate) ranges: RangeArgs,
+    /// Run in network and mount namespaces of its own: nothing is added to the host's
+    #[arg(long)]
+    pub(crate) isolated: bool,
+    /// Show a deployment at work in an isolated node; Ctrl-C removes everything
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// Where the API listens [default: 127.0.0.1:6443; port 0 takes a free one]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) api_listen: Option<SocketAddr>,
+    /// Open a node port of an isolated node on the host's loopback (may be repeated)
+    #[arg(long, value_name = "HOST_PORT:NODE_PORT", requires = "isolated")]
+    pub(crate) publish: Vec<String>,
+    /// The node's name in the API [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// The node's address [default: that of the default route; 172.31.255.1 for an isolated node]
+    #[arg(long, value_name = "IP")]
+    pub(crate) node_ip: Option<IpAddr>,
+    /// Port of the kubelet's HTTPS API
+    #[arg(long, default_value_t = 10250, value_name = "PORT")]
+    pub(crate) kubelet_port: u16,
+    /// The cgroup below which everything lives [default: /skiff]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_root: Option<String>,
+    /// Open the store to etcd clients as well, e.g. http://127.0.0.1:2379 (may be repeated)
+    #[arg(long, value_name = "URL", conflicts_with = "etcd_servers")]
+    pub(crate) etcd_listen: Vec<String>,
+    /// Keep objects in this etcd instead of the embedded store (may be repeated)
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub(crate) etcd_servers: Vec<String>,
+    /// Use this OCI runtime instead of the one carried inside (e.g. /usr/bin/crun)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) oci_runtime: Option<PathBuf>,
+    /// Append a line of JSON for each step, from API write to execve
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+/// `skiff down`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DownArgs {
+    #[command(flatten)]
+    pub(crate) folders: FolderArgs,
+    #[command(flatten)]
+    pub(crate) ranges: RangeArgs,
+    /// Remove the data folder too: objects, images, keys
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// The cgroup given to `up`, if one was
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_root: Option<String>,
+}
+
+/// `skiff store`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Serve the etcd v3 API over gRPC
+    Serve(StoreServeArgs),
+}
+
+/// Flags of etcd.
+#[derive(Debug, Args)]
+pub(crate) struct StoreServeArgs {
+    /// Folder of the database
+    #[arg(long, default_value = "default.etcd", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Where clients connect: http://, https:// or unix:// (may be repeated or separated by commas)
+    #[arg(long, default_value = "http://127.0.0.1:2379", value_delimiter = ',', value_name = "URL")]
+    pub(crate) listen_client_urls: Vec<String>,
+    /// Serving certificate (PEM), for https://
+    #[arg(long, requires = "key_file", value_name = "FILE")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Ask clients for a certificate of this authority (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trusted_ca_file: Option<PathBuf>,
+    /// Refuse writes when the database reaches this size; 0: 2 GiB
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    pub(crate) quota_backend_bytes: u64,
+}
+
+/// `skiff apiserver`.
+#[derive(Debug, Args)]
+pub(crate) struct ApiserverArgs {
+    #[command(flatten)]
+    pub(crate) folders: FolderArgs,
+    /// Where the API listens
+    #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDR:PORT")]
+    pub(crate) api_listen: SocketAddr,
+    /// Keep objects in this etcd instead of the embedded store (may be repeated or separated by commas)
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub(crate) etcd_servers: Vec<String>,
+    /// The etcd's authority (PEM), for https://
+    #[arg(long, value_name = "FILE")]
+    pub(crate) etcd_cafile: Option<PathBuf>,
+    /// Our certificate for etcd (PEM)
+    #[arg(long, requires = "etcd_keyfile", value_name = "FILE")]
+    pub(crate) etcd_certfile: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) etcd_keyfile: Option<PathBuf>,
+    /// Addresses of services
+    #[arg(long, default_value = "10.96.0.0/16", value_name = "CIDR")]
+    pub(crate) service_cluster_ip_range: String,
+}
+
+/// How to reach an API server.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClientArgs {
+    /// Kubeconfig of the API server
+    #[arg(long, env = "KUBECONFIG", default_value = "/var/lib/skiff/admin.kubeconfig", value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+}
+
+/// `skiff kubelet`.
+#[derive(Debug, Args)]
+pub(crate) struct KubeletArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) folders: FolderArgs,
+    /// The CRI runtime's socket
+    #[arg(long, default_value = "unix:///run/skiff/cri.sock", value_name = "URL")]
+    pub(crate) container_runtime_endpoint: String,
+    /// The node's name in the API [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname_override: Option<String>,
+    /// The node's address [default: that of the default route]
+    #[arg(long, value_name = "IP")]
+    pub(crate) node_ip: Option<IpAddr>,
+    /// Port of the HTTPS API
+    #[arg(long, default_value_t = 10250, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// The cgroup below which pods live [default: /skiff]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_root: Option<String>,
+    /// Addresses of pods
+    #[arg(long, default_value = "10.244.0.0/24", value_name = "CIDR")]
+    pub(crate) pod_cidr: String,
+}
+
+/// `skiff proxy`.
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    /// The node's name in the API [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname_override: Option<String>,
+    /// Addresses of pods
+    #[arg(long, default_value = "10.244.0.0/24", value_name = "CIDR")]
+    pub(crate) cluster_cidr: String,
+}
+
+/// `skiff cri`.
+#[derive(Debug, Args)]
+pub(crate) struct CriArgs {
+    #[command(flatten)]
+    pub(crate) folders: FolderArgs,
+    #[command(flatten)]
+    pub(crate) ranges: RangeArgs,
+    /// Where the service listens [default: unix://RUN_DIR/cri.sock]
+    #[arg(long, value_name = "URL")]
+    pub(crate) listen: Option<String>,
+    /// Use this OCI runtime instead of the one carried inside
+    #[arg(long, value_name = "FILE")]
+    pub(crate) oci_runtime: Option<PathBuf>,
+    /// The cgroup below which pods live when the client names none [default: /skiff]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_root: Option<String>,
+}
+
+/// `skiff image`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    #[command(flatten)]
+    pub(crate) folders: FolderArgs,
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
+}
+
+/// What can be done with images.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Add the images of a docker archive, an OCI archive or an OCI layout folder
+    Import {
+        /// The archive or folder
+        path: PathBuf,
+        /// Name them so, instead of what the archive says
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Show the images
+    #[command(visible_alias = "ls")]
+    List,
+    /// Make an image present: `skiff.local/demo` is built here
+    Pull {
+        /// Its name
+        reference: String,
+    },
+    /// Remove images
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Names or ids
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+}

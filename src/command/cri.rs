@@ -1,0 +1,48 @@
+//! `skiff cri`: only the CRI service.
+
+use super::stop;
+use crate::cli::CriArgs;
+use crate::embedded::Programs;
+use crate::folders::Folders;
+use crate::node::{engine, net_config};
+use anyhow::{Context, bail};
+use skiff_cri::{Cri, CriConfig};
+use skiff_image::{Builtin, ImageStore};
+use skiff_net::PodNetworks;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+pub(crate) async fn run(args: CriArgs) -> anyhow::Result<()> {
+    let shutdown = stop::token()?;
+    let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
+    folders.create()?;
+    let _lock = folders.lock()?;
+    let programs = Programs::install(&folders.bin())?;
+    let listen = socket(args.listen.as_deref(), &folders)?;
+    let builtin = Builtin { web: Some(programs.web.clone()) };
+    let config = CriConfig {
+        listen: listen.clone(),
+        state_dir: folders.run.clone(),
+        root_dir: folders.data.clone(),
+        oci_runtime: args.oci_runtime.unwrap_or_else(|| programs.oci.clone()),
+        supervisor: programs.oci,
+        images: ImageStore::open(&folders.images(), builtin, engine("image")?).context("open the image store")?,
+        networks: PodNetworks::new(net_config(&folders, &args.ranges.pod_cidr, &args.ranges.service_cidr)?)?,
+        cgroup_root: args.cgroup_root.unwrap_or_else(|| folders.cgroup_root()),
+        stream_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        engine: engine("cri")?,
+    };
+    let cri = Cri::bind(config).await.context("start the CRI service")?;
+    println!("serving CRI v1 on unix://{}", listen.display());
+    Ok(cri.run(shutdown).await?)
+}
+
+fn socket(listen: Option<&str>, folders: &Folders) -> anyhow::Result<PathBuf> {
+    match listen {
+        None => Ok(folders.cri_socket()),
+        Some(url) => match url.strip_prefix("unix://") {
+            Some(path) if path.starts_with('/') => Ok(PathBuf::from(path)),
+            _ => bail!("--listen {url}: want unix:///absolute/path"),
+        },
+    }
+}

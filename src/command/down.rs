@@ -1,0 +1,93 @@
+//! `skiff down`: stops a node and leaves the host as it was.
+
+use super::on_runtime;
+use crate::cli::DownArgs;
+use crate::folders::Folders;
+use crate::isolate::Holder;
+use crate::node::{Teardown, Undone};
+use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::time::Duration;
+
+/// How long a running node gets to end after SIGTERM, and how often it is looked at.
+const NODE_MAX: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(20);
+
+pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("down: needs root, as up did; run it with sudo");
+    }
+    let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
+    if !folders.data.is_dir() && !folders.run.is_dir() {
+        println!("no node: neither {} nor {} is there", folders.data.display(), folders.run.display());
+        return Ok(());
+    }
+    stop_node(&folders)?;
+    let teardown = Teardown {
+        cgroup_root: args.cgroup_root.clone().unwrap_or_else(|| folders.cgroup_root()),
+        folders: folders.clone(),
+        pod_cidr: args.ranges.pod_cidr.clone(),
+        service_cidr: args.ranges.service_cidr.clone(),
+    };
+    let undone = clean(&teardown)?;
+    finish(&folders, args.purge, undone)
+}
+
+/// Asks a running node to end, and waits for it.
+fn stop_node(folders: &Folders) -> anyhow::Result<()> {
+    let Some(pid) = folders.owner() else { return Ok(()) };
+    kill(Pid::from_raw(pid), Signal::SIGTERM).with_context(|| format!("stop the node's process {pid}"))?;
+    let tries = NODE_MAX.as_millis() / PAUSE.as_millis();
+    for _ in 0..tries {
+        if folders.owner().is_none() {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    bail!("the node's process {pid} did not end within {} s of SIGTERM", NODE_MAX.as_secs())
+}
+
+/// Removes what runs: in the box if there is one, which ends with it.
+///
+/// # Errors
+/// The box cannot be entered; everything else is in the report.
+pub(crate) fn clean(teardown: &Teardown) -> anyhow::Result<Undone> {
+    let holder = Holder::find(&teardown.folders);
+    if let Some(holder) = &holder {
+        holder.enter()?;
+    }
+    let mut undone = on_runtime(async { Ok(teardown.run().await) })?;
+    if let Some(holder) = holder {
+        match holder.end(&teardown.folders) {
+            Ok(()) => undone.removed.push(("box", 1)),
+            Err(error) => undone.left.push(format!("box: {error:#}")),
+        }
+    }
+    Ok(undone)
+}
+
+/// Removes the folders and says what was done.
+///
+/// # Errors
+/// Something is left; the error names it.
+pub(crate) fn finish(folders: &Folders, purge: bool, undone: Undone) -> anyhow::Result<()> {
+    let mut left = undone.left;
+    // While something is left, the run folder is what a second `down` finds it by.
+    if left.is_empty() {
+        let folders = std::iter::once(&folders.run).chain(purge.then_some(&folders.data));
+        left.extend(folders.filter_map(|folder| crate::node::remove_folder(folder).err()).map(|error| format!("{error:#}")));
+    }
+    for (what, number) in &undone.removed {
+        println!("removed {number} {what}");
+    }
+    if !left.is_empty() {
+        bail!("left behind: {}", left.join("; "));
+    }
+    if purge {
+        println!("nothing is left of the node");
+    } else {
+        println!("nothing of the node runs; objects, images and keys stay in {} (--purge removes them)", folders.data.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! `skiff kubelet`: only the node agent, against any API server and CRI runtime.
+
+use super::stop;
+use crate::cli::KubeletArgs;
+use crate::folders::Folders;
+use crate::node::{engine, host_address, host_name};
+use anyhow::Context;
+use skiff_apiserver::Pki;
+use skiff_client::from_kubeconfig;
+use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls};
+use std::net::SocketAddr;
+
+pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
+    let shutdown = stop::token()?;
+    let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
+    folders.create()?;
+    let node_ip = args.node_ip.unwrap_or_else(host_address);
+    let node_name = args.hostname_override.unwrap_or_else(host_name);
+    let pki = Pki::open_or_create(&folders.pki(), &[node_ip.to_string(), node_name.clone()]).context("keys of the kubelet")?;
+    let serving = pki.kubelet_serving();
+    let config = KubeletConfig {
+        node_name,
+        client: from_kubeconfig(&args.client.kubeconfig).await?,
+        container_runtime_endpoint: args.container_runtime_endpoint,
+        root_dir: folders.pods(),
+        cgroup_root: args.cgroup_root.unwrap_or_else(|| folders.cgroup_root()),
+        node_ip,
+        pod_cidr: args.pod_cidr,
+        listen: SocketAddr::new(node_ip, args.port),
+        tls: KubeletTls {
+            certificate: serving.certificate.clone(),
+            private_key: serving.private_key.clone(),
+            client_ca: pki.authority_certificate().to_owned(),
+        },
+        cluster_dns: Vec::new(),
+        cluster_domain: "cluster.local".to_owned(),
+        max_pods: 110,
+        engine: engine("kubelet")?,
+    };
+    let kubelet = Kubelet::start(config).await.context("start the kubelet")?;
+    println!("kubelet listens on https://{}", kubelet.address());
+    Ok(kubelet.run(shutdown).await?)
+}

@@ -1,0 +1,49 @@
+//! One file per command.
+
+mod apiserver;
+mod control; // scheduler, controllers, proxy: each needs a kubeconfig and nothing else
+mod cri;
+mod demo;
+mod down;
+mod image;
+mod kubelet;
+mod stop; // when to stop
+mod store;
+mod up;
+
+use crate::cli::{Cli, Command};
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+/// Runs what was typed.
+pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    log_to_stderr(cli.verbose);
+    match cli.command {
+        Command::Up(args) => up::run(*args, cli.verbose),
+        Command::Down(args) => down::run(&args),
+        Command::Store(command) => on_runtime(store::run(command)),
+        Command::Apiserver(args) => on_runtime(apiserver::run(args)),
+        Command::Scheduler(args) => on_runtime(control::scheduler(args)),
+        Command::Controllers(args) => on_runtime(control::controllers(args)),
+        Command::Kubelet(args) => on_runtime(kubelet::run(args)),
+        Command::Proxy(args) => on_runtime(control::proxy(args)),
+        Command::Cri(args) => on_runtime(cri::run(args)),
+        Command::Image(args) => image::run(args),
+        Command::Hold => crate::isolate::hold(),
+    }
+}
+
+/// Runs `work` on a new async runtime. Made late, because entering a box needs a process with one thread.
+pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the async runtime")?.block_on(work)
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug,h2=info,hyper=info,tower=info,rustls=info",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,129 @@
+//! `skiff up`: a whole node in this process.
+
+use super::{demo, on_runtime, stop};
+use crate::cli::UpArgs;
+use crate::folders::Folders;
+use crate::isolate;
+use crate::node::{BOX_ADDRESS, Node, NodeConfig, Published, host_address, host_name};
+use anyhow::{Context, bail};
+use skiff_step::TRACE_VARIABLE;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// The API's usual port.
+const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443);
+/// The demo's folders, so that the next demo finds what a killed one left.
+const DEMO_DATA: &str = "/var/lib/skiff-demo";
+const DEMO_RUN: &str = "/run/skiff-demo";
+
+pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
+    if let Some(file) = args.trace.take() {
+        return Err(restart_traced(&file));
+    }
+    if args.demo {
+        args.isolated = true;
+        args.folders.data_dir.get_or_insert_with(|| PathBuf::from(DEMO_DATA));
+        if args.folders.data_dir.as_deref() == Some(Path::new(DEMO_DATA)) {
+            args.folders.run_dir.get_or_insert_with(|| PathBuf::from(DEMO_RUN));
+        }
+    }
+    require_root()?;
+    let started = Instant::now();
+    let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
+    if args.demo {
+        demo::clear_leftovers(&folders)?;
+    }
+    folders.create()?;
+    let _lock = folders.lock()?;
+    let config = prepare(&args, folders)?;
+    if args.demo {
+        return demo::run(&args, config, started);
+    }
+    on_runtime(serve(config, started, verbose))
+}
+
+/// Children learn of the trace by their environment, and a process cannot safely change its own once it has threads: so
+/// the program starts itself again with it. Returns only if that fails.
+fn restart_traced(file: &Path) -> anyhow::Error {
+    let absolute = match std::path::absolute(file) {
+        Ok(absolute) => absolute,
+        Err(error) => return anyhow::Error::new(error).context(format!("--trace {}", file.display())),
+    };
+    let mut words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(at) = words.iter().position(|word| word == "--trace") {
+        words.drain(at..(at + 2).min(words.len()));
+    }
+    words.retain(|word| !word.as_encoded_bytes().starts_with(b"--trace="));
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+    let error = Command::new(program).args(words).env(TRACE_VARIABLE, absolute).exec();
+    anyhow::Error::new(error).context("start again with a trace")
+}
+
+fn require_root() -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("up: needs root, because it makes namespaces, mounts and cgroups; run it with sudo");
+    }
+    Ok(())
+}
+
+/// Opens what must be opened on the host, then enters the box if there is to be one.
+fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<NodeConfig> {
+    let mut api = vec![listen(args)?];
+    let port = api[0].local_addr().context("address of the API")?.port();
+    let published = args.publish.iter().map(|text| Published::open(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    if args.isolated {
+        isolate::enter(&folders)?;
+        on_runtime(isolate::bring_up(BOX_ADDRESS))?;
+        // Pods cannot reach the host's loopback, so the API also listens at an address inside the box.
+        let inside = SocketAddr::from((BOX_ADDRESS, port));
+        api.push(TcpListener::bind(inside).with_context(|| format!("listen on {inside} in the box"))?);
+    }
+    let node_ip = args.node_ip.unwrap_or_else(|| if args.isolated { BOX_ADDRESS.into() } else { host_address() });
+    Ok(NodeConfig {
+        cgroup_root: args.cgroup_root.clone().unwrap_or_else(|| folders.cgroup_root()),
+        folders,
+        api,
+        published,
+        node_name: args.node_name.clone().unwrap_or_else(host_name),
+        node_ip,
+        kubelet_port: args.kubelet_port,
+        pod_cidr: args.ranges.pod_cidr.clone(),
+        service_cidr: args.ranges.service_cidr.clone(),
+        etcd_listen: args.etcd_listen.clone(),
+        etcd_servers: args.etcd_servers.clone(),
+        oci_runtime: args.oci_runtime.clone(),
+    })
+}
+
+fn listen(args: &UpArgs) -> anyhow::Result<TcpListener> {
+    let wanted = args.api_listen.unwrap_or(API);
+    match TcpListener::bind(wanted) {
+        // A demo has no fixed address that anyone could rely on.
+        Err(error) if args.demo && args.api_listen.is_none() && error.kind() == std::io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen on 127.0.0.1")
+        }
+        other => other.with_context(|| format!("listen on {wanted} for the API (another address: --api-listen ADDR:PORT)")),
+    }
+}
+
+async fn serve(config: NodeConfig, started: Instant, verbose: u8) -> anyhow::Result<()> {
+    let stop = stop::signalled()?;
+    let kubeconfig = config.folders.kubeconfig();
+    let mut node = Node::start(config).await?;
+    node.ready().await?;
+    println!(
+        "node {} is Ready after {} ms; KUBECONFIG={}",
+        node.name,
+        started.elapsed().as_millis(),
+        kubeconfig.display()
+    );
+    if verbose > 0 {
+        println!("pods go on when this process ends; `skiff down` stops them");
+    }
+    let ended = node.run(stop).await;
+    node.stop().await?;
+    ended
+}

@@ -1,0 +1,26 @@
+//! How an error is shown, and what the exit code means.
+//!
+//! 0: done. 1: refused or failed, with one sentence on stderr. 2: the command line is wrong (clap). For `exec` the exit code
+//! is that of the command in the container.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The exit code of a program that ran somewhere else, passed on as our own.
+#[derive(Debug)]
+pub(crate) struct Exited(pub(crate) u8);
+
+impl fmt::Display for Exited {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "command terminated with exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for Exited {}
+
+/// Prints the error, whole chain, on one line.
+pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("skiff: {error:#}");
+    error.downcast_ref::<Exited>().map_or(ExitCode::FAILURE, |exited| ExitCode::from(exited.0))
+}

@@ -1,0 +1,181 @@
+//! A node in a box: network and mount namespaces of its own, so that nothing is added to the host's.
+//!
+//! ```text
+//!  skiff up --isolated ──spawns──► skiff hold        lives in the new namespaces and does nothing else:
+//!        │                            │              they last as long as it does, also when `up` is killed
+//!        └────────── setns ───────────┘
+//! ```
+//!
+//! The API's socket is opened before the box is entered: a socket belongs to the network namespace it was made in, so the
+//! host's loopback leads to the API server inside. Nothing is mounted for the box on the host; ending the holder (and the
+//! pods) is all there is to clean up.
+//!
+//! All this happens while the process has one thread: setns(2) refuses a mount namespace to a process that shares its
+//! root and working folder between threads.
+
+use crate::folders::Folders;
+use anyhow::{Context, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{SigSet, Signal};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Which process holds a box open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    pid: i32,
+    /// From /proc/PID/stat, field 22: tells this process from a later one with the same number.
+    start_ticks: u64,
+}
+
+impl Holder {
+    /// The holder of this node's box, if it is alive.
+    pub(crate) fn find(folders: &Folders) -> Option<Self> {
+        let text = std::fs::read(record(folders)).ok()?;
+        let holder: Self = serde_json::from_slice(&text).ok()?;
+        (start_ticks(holder.pid) == Some(holder.start_ticks)).then_some(holder)
+    }
+
+    fn spawn(folders: &Folders) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("find this program's file")?;
+        let mut child = Command::new(program)
+            .arg("hold")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start the process that holds the box")?;
+        let mut word = String::new();
+        if let Some(mut pipe) = child.stdout.take() {
+            pipe.read_to_string(&mut word).context("wait for the box")?;
+        }
+        if word != READY {
+            let mut why = String::new();
+            if let Some(mut pipe) = child.stderr.take() {
+                pipe.read_to_string(&mut why).context("wait for the box")?;
+            }
+            bail!("make network and mount namespaces: {}", why.trim());
+        }
+        let pid = i32::try_from(child.id()).context("process id of the box")?;
+        let holder = Self { pid, start_ticks: start_ticks(pid).context("the box ended at once")? };
+        let text = serde_json::to_vec(&holder).context("describe the box")?;
+        std::fs::write(record(folders), text).with_context(|| format!("write {}", record(folders).display()))?;
+        Ok(holder)
+    }
+
+    /// Makes this process, which must have one thread, a member of the box.
+    pub(crate) fn enter(&self) -> anyhow::Result<()> {
+        // Both are opened before either is entered: /proc/PID might look different from inside.
+        let namespace = |name: &str| {
+            let path = PathBuf::from(format!("/proc/{}/ns/{name}", self.pid));
+            File::open(&path).with_context(|| format!("open {}", path.display()))
+        };
+        let (net, mnt) = (namespace("net")?, namespace("mnt")?);
+        let here = std::env::current_dir();
+        setns(net, CloneFlags::CLONE_NEWNET).context("enter the box's network namespace")?;
+        setns(mnt, CloneFlags::CLONE_NEWNS).context("enter the box's mount namespace")?;
+        // setns(2) puts us at the root of the new mount namespace; relative paths should go on meaning the same.
+        if let Ok(here) = here {
+            std::env::set_current_dir(here).context("return to the working folder")?;
+        }
+        Ok(())
+    }
+
+    /// Ends the box. Its namespaces go when the last process in them does.
+    pub(crate) fn end(&self, folders: &Folders) -> anyhow::Result<()> {
+        if start_ticks(self.pid) == Some(self.start_ticks) {
+            let pid = nix::unistd::Pid::from_raw(self.pid);
+            nix::sys::signal::kill(pid, Signal::SIGKILL).context("end the box")?;
+        }
+        match std::fs::remove_file(record(folders)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("forget the box"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Every network namespace is born with a loopback of this number (the kernel's LOOPBACK_IFINDEX).
+const LOOPBACK: u32 = 1;
+const READY: &str = "ready\n";
+
+fn record(folders: &Folders) -> PathBuf {
+    folders.run.join("box.json")
+}
+
+/// Enters this node's box, making it first if there is none.
+pub(crate) fn enter(folders: &Folders) -> anyhow::Result<()> {
+    let holder = match Holder::find(folders) {
+        Some(holder) => holder,
+        None => Holder::spawn(folders)?,
+    };
+    holder.enter()
+}
+
+/// Gives the box what a node expects of a network: a loopback that is up, and an address of its own on it.
+pub(crate) async fn bring_up(address: Ipv4Addr) -> anyhow::Result<()> {
+    let (connection, handle, _) = rtnetlink::new_connection().context("open a netlink socket")?;
+    let serving = tokio::spawn(connection);
+    let up = rtnetlink::LinkUnspec::new_with_index(LOOPBACK).up().build();
+    handle.link().set(up).execute().await.context("bring the box's loopback up")?;
+    let added = handle.address().add(LOOPBACK, address.into(), 32).execute().await;
+    serving.abort();
+    match added {
+        // The box was there already.
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -(nix::errno::Errno::EEXIST as i32) => Ok(()),
+        added => added.with_context(|| format!("give the box the address {address}")),
+    }
+}
+
+/// The program `skiff hold`: makes the namespaces, says so, and lives until it is killed.
+pub(crate) fn hold() -> anyhow::Result<()> {
+    // A Ctrl-C at the terminal must reach `up` alone: pods are stopped before their network goes.
+    nix::unistd::setsid().context("leave the terminal's session")?;
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("unshare(2)")?;
+    // Mounts made in the box must not appear on the host.
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .context("make mounts private")?;
+    let mut out = std::io::stdout();
+    out.write_all(READY.as_bytes()).and_then(|()| out.flush()).context("report to the node")?;
+    release_standard_streams()?;
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().context("block SIGTERM")?;
+    signals.wait().context("wait for SIGTERM")?;
+    Ok(())
+}
+
+/// Whoever reads our output waits for its end.
+fn release_standard_streams() -> anyhow::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
+    nix::unistd::dup2_stdout(&null).context("close stdout")?;
+    nix::unistd::dup2_stderr(&null).context("close stderr")
+}
+
+/// When the process started, in clock ticks since boot (proc_pid_stat(5), field 22).
+fn start_ticks(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses, and may contain anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let state = rest.split_whitespace().next()?;
+    (state != "Z").then(|| rest.split_whitespace().nth(19)?.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_a_start_time_and_a_dead_one_has_none() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(start_ticks(own).is_some());
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        child.wait().unwrap();
+        assert_eq!(start_ticks(pid), None);
+    }
+}

@@ -1,0 +1,48 @@
+//! All components, assembled into a node.
+
+mod assemble; // one function per component, in the order in which they need each other
+mod clients; // who talks to the API server as whom
+mod publish; // node ports of a box on the host's loopback
+mod teardown; // undoing all of it
+mod trace; // one engine per component
+
+pub(crate) use assemble::{Node, NodeConfig, net_config};
+pub(crate) use publish::Published;
+pub(crate) use teardown::{Teardown, Undone, remove_folder};
+pub(crate) use trace::engine;
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+/// The address of a node in a box. No route leads to it from outside; it only has to be local (for node ports) and not a
+/// pod's or a service's.
+pub(crate) const BOX_ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 31, 255, 1);
+/// The bridge that pods hang on.
+pub(crate) const BRIDGE: &str = "skiff0";
+/// Start of the names of the node's ends of veth pairs.
+pub(crate) const INTERFACE_PREFIX: &str = "skiff";
+/// nftables table of the pod network.
+pub(crate) const NET_TABLE: &str = "skiff";
+/// nftables table of the service proxy.
+pub(crate) const PROXY_TABLE: &str = "skiff-proxy";
+/// Node ports.
+pub(crate) const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+
+/// The address this host shows to others: the source of its default route. Connecting a UDP socket asks the routing table
+/// and sends nothing; the address is from TEST-NET-1 (RFC 5737).
+pub(crate) fn host_address() -> IpAddr {
+    let probe = || -> std::io::Result<IpAddr> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    probe().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// The host's name as a node's name: lower case, at most 63 characters of a DNS label.
+pub(crate) fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let mut name: String = name.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
+    name.truncate(63);
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() { "node".to_owned() } else { name.to_owned() }
+}

@@ -45,7 +45,9 @@ fn build(triple: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
         let name = name.to_string_lossy();
         (name.starts_with("CARGO") && name != "CARGO_HOME") || name.starts_with("RUSTC") || name == "CLIPPY_ARGS"
     });
-    inherited.for_each(|name| drop(cargo.env_remove(name)));
+    for name in inherited {
+        cargo.env_remove(name);
+    }
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
     let status = cargo.status()?;
     if status.success() { Ok(()) } else { Err(format!("building the static programs: {status}").into()) }

@@ -46,6 +46,18 @@ pub(crate) enum Command {
     Cri(CriArgs),
     /// Work on the image store
     Image(ImageArgs),
+    /// Create or change objects as manifests say
+    Apply(ApplyArgs),
+    /// Show objects
+    Get(GetArgs),
+    /// Show objects in detail, with their events
+    Describe(DescribeArgs),
+    /// Delete objects and wait until they are gone
+    Delete(DeleteArgs),
+    /// Show what a container wrote
+    Logs(LogsArgs),
+    /// Run a command in a container
+    Exec(ExecArgs),
     /// Live inside a node's namespaces and keep them (started by `up --isolated`)
     #[command(hide = true)]
     Hold,
@@ -289,4 +301,148 @@ pub(crate) enum ImageCommand {
         #[arg(required = true)]
         images: Vec<String>,
     },
+}
+
+/// Which API server, and which namespace.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// Kubeconfig of the API server
+    #[arg(long, env = "KUBECONFIG", default_value = "/var/lib/skiff/admin.kubeconfig", value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+    /// Namespace [default: that of the kubeconfig, or default]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+}
+
+/// How objects are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// A table with all columns
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+    /// kind/name, a line each
+    Name,
+}
+
+/// `skiff apply`.
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// A file of YAML or JSON, a folder of them, or - for standard input (may be repeated)
+    #[arg(short, long, required = true, value_name = "FILE")]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Let the server check everything and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `skiff get`.
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// A resource and names (pods web db), or resource/name pairs (deploy/hello svc/hello)
+    #[arg(required = true, value_name = "WHAT")]
+    pub(crate) what: Vec<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Only objects with these labels: app=web,tier!=db
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub(crate) selector: Option<String>,
+    /// Only objects with these fields: spec.nodeName=a
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) field_selector: Option<String>,
+    /// How to print them
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Output>,
+    /// Go on showing changes
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+/// `skiff describe`.
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// A resource and names, or resource/name pairs
+    #[arg(required = true, value_name = "WHAT")]
+    pub(crate) what: Vec<String>,
+}
+
+/// `skiff delete`.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// A resource and names, or resource/name pairs
+    #[arg(required_unless_present = "filename", value_name = "WHAT")]
+    pub(crate) what: Vec<String>,
+    /// The objects of these manifests
+    #[arg(short, long, value_name = "FILE", conflicts_with = "what")]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Seconds that a pod gets to end
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) grace_period: Option<i64>,
+    /// What happens to owned objects: Background, Foreground or Orphan
+    #[arg(long, default_value = "Background", value_name = "POLICY")]
+    pub(crate) cascade: String,
+    /// Do not complain about objects that are not there
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+    /// Wait until the objects are gone
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub(crate) wait: bool,
+}
+
+/// `skiff logs`.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// A pod, or deploy/, rs/, job/ or svc/ with a name
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+    /// Which container, if the pod has several
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Go on showing what is written
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Of the container's previous run
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// With the time of each line
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+    /// Only the last lines
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<i64>,
+}
+
+/// `skiff exec`.
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Pass standard input to the command
+    #[arg(short = 'i', long)]
+    pub(crate) stdin: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Which container, if the pod has several
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// A pod, or deploy/, rs/, job/ or svc/ with a name
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+    /// The command, after --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
 }

@@ -33,7 +33,8 @@ fn install(folder: &Path, name: &str, content: &[u8]) -> anyhow::Result<PathBuf>
     }
     let temporary = folder.join(format!(".{name}.{}", std::process::id()));
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(&temporary)?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(&temporary)?;
         file.write_all(content)?;
         file.set_permissions(std::fs::Permissions::from_mode(0o755))?;
         drop(file);

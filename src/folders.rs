@@ -40,7 +40,8 @@ impl Folders {
 
     /// Makes both folders, private to root.
     pub(crate) fn create(&self) -> anyhow::Result<()> {
-        let folders = [self.data.clone(), self.run.clone(), self.bin(), self.store(), self.images(), self.pods(), self.pki()];
+        let folders =
+            [self.data.clone(), self.run.clone(), self.bin(), self.store(), self.images(), self.pods(), self.pki()];
         for folder in folders {
             DirBuilder::new()
                 .recursive(true)

@@ -8,6 +8,7 @@ mod folders; // where a node keeps things, and whose they are
 mod isolate; // a node in a box: network and mount namespaces of its own
 mod node; // all components, assembled
 
+mod client; // the small client: what its commands share
 mod command; // one file per command
 
 use clap::Parser;

@@ -91,7 +91,8 @@ async fn tour(client: Client, kubeconfig: &std::path::Path) -> anyhow::Result<()
         .await
         .with_context(|| format!("deployment hello is not available after {} s", AVAILABLE_MAX.as_secs()))??;
     println!("deployment hello is available after {} ms\n", started.elapsed().as_millis());
-    let address = service.spec.as_ref().and_then(|spec| spec.cluster_ip.clone()).context("service hello has no address")?;
+    let address =
+        service.spec.as_ref().and_then(|spec| spec.cluster_ip.clone()).context("service hello has no address")?;
     println!("http://{address}/ answers:");
     for _ in 0..QUESTIONS {
         let answer = tokio::time::timeout(ANSWER_MAX, fetch(&address)).await;

@@ -76,7 +76,9 @@ pub(crate) fn finish(folders: &Folders, purge: bool, undone: Undone) -> anyhow::
     // While something is left, the run folder is what a second `down` finds it by.
     if left.is_empty() {
         let folders = std::iter::once(&folders.run).chain(purge.then_some(&folders.data));
-        left.extend(folders.filter_map(|folder| crate::node::remove_folder(folder).err()).map(|error| format!("{error:#}")));
+        left.extend(
+            folders.filter_map(|folder| crate::node::remove_folder(folder).err()).map(|error| format!("{error:#}")),
+        );
     }
     for (what, number) in &undone.removed {
         println!("removed {number} {what}");
@@ -87,7 +89,10 @@ pub(crate) fn finish(folders: &Folders, purge: bool, undone: Undone) -> anyhow::
     if purge {
         println!("nothing is left of the node");
     } else {
-        println!("nothing of the node runs; objects, images and keys stay in {} (--purge removes them)", folders.data.display());
+        println!(
+            "nothing of the node runs; objects, images and keys stay in {} (--purge removes them)",
+            folders.data.display()
+        );
     }
     Ok(())
 }

@@ -16,7 +16,8 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     folders.create()?;
     let node_ip = args.node_ip.unwrap_or_else(host_address);
     let node_name = args.hostname_override.unwrap_or_else(host_name);
-    let pki = Pki::open_or_create(&folders.pki(), &[node_ip.to_string(), node_name.clone()]).context("keys of the kubelet")?;
+    let pki = Pki::open_or_create(&folders.pki(), &[node_ip.to_string(), node_name.clone()])
+        .context("keys of the kubelet")?;
     let serving = pki.kubelet_serving();
     let config = KubeletConfig {
         node_name,

@@ -1,12 +1,18 @@
 //! One file per command.
 
 mod apiserver;
+mod apply;
 mod control; // scheduler, controllers, proxy: each needs a kubeconfig and nothing else
 mod cri;
+mod delete;
 mod demo;
+mod describe;
 mod down;
+mod exec;
+mod get;
 mod image;
 mod kubelet;
+mod logs;
 mod stop; // when to stop
 mod store;
 mod up;
@@ -29,6 +35,12 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Proxy(args) => on_runtime(control::proxy(args)),
         Command::Cri(args) => on_runtime(cri::run(args)),
         Command::Image(args) => image::run(args),
+        Command::Apply(args) => on_runtime(apply::run(args)),
+        Command::Get(args) => on_runtime(get::run(args)),
+        Command::Describe(args) => on_runtime(describe::run(args)),
+        Command::Delete(args) => on_runtime(delete::run(args)),
+        Command::Logs(args) => on_runtime(logs::run(args)),
+        Command::Exec(args) => on_runtime(exec::run(args)),
         Command::Hold => crate::isolate::hold(),
     }
 }

@@ -105,7 +105,9 @@ fn listen(args: &UpArgs) -> anyhow::Result<TcpListener> {
         Err(error) if args.demo && args.api_listen.is_none() && error.kind() == std::io::ErrorKind::AddrInUse => {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen on 127.0.0.1")
         }
-        other => other.with_context(|| format!("listen on {wanted} for the API (another address: --api-listen ADDR:PORT)")),
+        other => {
+            other.with_context(|| format!("listen on {wanted} for the API (another address: --api-listen ADDR:PORT)"))
+        }
     }
 }
 

@@ -190,7 +190,8 @@ fn serve_etcd(
 
 fn open_pki(config: &NodeConfig) -> anyhow::Result<Pki> {
     let first_service = first_address(&config.service_cidr)?;
-    let mut names: Vec<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
+    let mut names: Vec<String> =
+        ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
     names.push("kubernetes.default.svc.cluster.local".to_owned());
     names.push(config.node_name.clone());
     names.extend([Ipv4Addr::LOCALHOST.to_string(), config.node_ip.to_string(), first_service.to_string()]);
@@ -237,7 +238,8 @@ async fn start_api(
 
 fn cri_config(config: &NodeConfig, programs: &Programs) -> anyhow::Result<CriConfig> {
     let builtin = Builtin { web: Some(programs.web.clone()) };
-    let images = ImageStore::open(&config.folders.images(), builtin, engine("image")?).context("open the image store")?;
+    let images =
+        ImageStore::open(&config.folders.images(), builtin, engine("image")?).context("open the image store")?;
     Ok(CriConfig {
         listen: config.folders.cri_socket(),
         state_dir: config.folders.run.clone(),
@@ -260,7 +262,10 @@ pub(crate) fn net_config(folders: &Folders, pod_cidr: &str, service_cidr: &str) 
         service_cidr: Some(service_cidr.to_owned()),
         bridge: BRIDGE.to_owned(),
         interface_prefix: INTERFACE_PREFIX.to_owned(),
-        cni: Some(CniConfig { conf_dir: folders.data.join("cni/net.d"), bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()] }),
+        cni: Some(CniConfig {
+            conf_dir: folders.data.join("cni/net.d"),
+            bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+        }),
         masquerade: true,
         table: NET_TABLE.to_owned(),
         engine: engine("net")?,

@@ -41,7 +41,8 @@ pub(crate) fn host_address() -> IpAddr {
 /// The host's name as a node's name: lower case, at most 63 characters of a DNS label.
 pub(crate) fn host_name() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-    let mut name: String = name.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
+    let mut name: String =
+        name.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
     name.truncate(63);
     let name = name.trim_matches(['-', '.']);
     if name.is_empty() { "node".to_owned() } else { name.to_owned() }

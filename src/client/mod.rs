@@ -1,0 +1,13 @@
+//! The small client: what its commands share.
+
+mod connect; // from a kubeconfig to our gRPC API
+mod manifest; // YAML with the line of every field
+mod refusal; // the server's error, with the line of the manifest it is about
+mod resource; // `po`, `deploy/hello`: which resource is meant
+mod table; // what the server answers as a table
+
+pub(crate) use connect::{Server, connect};
+pub(crate) use manifest::{Document, read_manifests};
+pub(crate) use refusal::{explain, refusal};
+pub(crate) use resource::{Known, Target};
+pub(crate) use table::{Width, print_rows};

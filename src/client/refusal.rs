@@ -1,0 +1,72 @@
+//! The server's error, with the line of the manifest it is about.
+//!
+//! Our server sends the Kubernetes `Status` object as the gRPC error's detail (JSON in the binary trailer
+//! `grpc-status-details-bin`); its causes name fields.
+
+use super::Document;
+use serde_json::Value;
+
+/// The Kubernetes Status in a gRPC error, if it carries one.
+fn status_object(error: &tonic::Status) -> Option<Value> {
+    serde_json::from_slice(error.details()).ok().filter(|value: &Value| value["kind"] == "Status")
+}
+
+/// One sentence for an error that has no manifest behind it.
+pub(crate) fn explain(error: &tonic::Status) -> anyhow::Error {
+    let text = status_object(error).and_then(|status| status["message"].as_str().map(str::to_owned));
+    anyhow::anyhow!(text.unwrap_or_else(|| error.message().to_owned()))
+}
+
+/// A sentence for each cause, with the line in `document`.
+pub(crate) fn refusal(error: &tonic::Status, document: &Document) -> anyhow::Error {
+    let Some(status) = status_object(error) else { return explain(error) };
+    let causes = status["details"]["causes"].as_array().cloned().unwrap_or_default();
+    let message = status["message"].as_str().unwrap_or_default();
+    let lines: Vec<String> = causes.iter().filter_map(|cause| cause_line(cause, document)).collect();
+    if !lines.is_empty() {
+        return anyhow::anyhow!(lines.join("\n       "));
+    }
+    // Decoding errors name fields in quotes in the message itself: unknown field "spec.replica".
+    let field = message.split('"').nth(1).unwrap_or_default();
+    anyhow::anyhow!("{}, line {}: {message}", document.source, document.line(field))
+}
+
+fn cause_line(cause: &Value, document: &Document) -> Option<String> {
+    let field = cause["field"].as_str()?;
+    let message = cause["message"].as_str().unwrap_or_default();
+    Some(format!("{}, line {}: {field}: {message}", document.source, document.line(field)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn document() -> Document {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n  replica: 1\n")
+            .unwrap();
+        let mut documents = crate::client::read_manifests(file.path()).unwrap();
+        documents[0].source = "pod.yaml".into();
+        documents.remove(0)
+    }
+
+    fn error(status: &Value) -> tonic::Status {
+        tonic::Status::with_details(tonic::Code::InvalidArgument, "plain", status.to_string().into_bytes().into())
+    }
+
+    #[test]
+    fn causes_become_lines() {
+        let status = json!({"kind": "Status", "message": "Pod \"web\" is invalid", "details": {"causes": [
+            {"field": "metadata.name", "message": "Invalid value: \"web\": no"}]}});
+        let text = refusal(&error(&status), &document()).to_string();
+        assert_eq!(text, "pod.yaml, line 4: metadata.name: Invalid value: \"web\": no");
+    }
+
+    #[test]
+    fn a_message_that_names_a_field_gets_its_line() {
+        let status = json!({"kind": "Status", "message": "strict decoding error: unknown field \"spec.replica\""});
+        let text = refusal(&error(&status), &document()).to_string();
+        assert_eq!(text, "pod.yaml, line 6: strict decoding error: unknown field \"spec.replica\"");
+    }
+}

@@ -1,0 +1,118 @@
+//! `skiff exec`: a command in a running container. Its exit code becomes ours.
+
+use super::logs::pod_of;
+use crate::cli::ExecArgs;
+use crate::client::{connect, explain};
+use crate::exit::Exited;
+use anyhow::{Context, bail};
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use skiff_proto::api::v1::exec_input::Input;
+use skiff_proto::api::v1::exec_output::Output;
+use skiff_proto::api::v1::{ExecEnd, ExecInput, ExecStart, TerminalSize};
+use std::io::Write;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Input under way: a little, so that typing ahead works and a fast pipe is held back.
+const INPUTS_MAX: usize = 8;
+
+pub(crate) async fn run(args: ExecArgs) -> anyhow::Result<()> {
+    let server = connect(&args.server).await?;
+    let tty = args.tty && isatty(std::io::stdin());
+    let start = ExecStart {
+        namespace: server.namespace.clone(),
+        pod: pod_of(&server, &args.pod).await?,
+        container: args.container.unwrap_or_default(),
+        command: args.command,
+        stdin: args.stdin,
+        tty,
+    };
+    let (send, receive) = mpsc::channel(INPUTS_MAX);
+    send.send(input(Input::Start(start))).await.context("start the command")?;
+    let _raw = tty.then(RawTerminal::enter).transpose()?;
+    let feeders = [
+        args.stdin.then(|| tokio::spawn(feed_stdin(send.clone()))),
+        tty.then(|| tokio::spawn(feed_sizes(send.clone()))),
+    ];
+    let mut outputs =
+        server.pods().exec(ReceiverStream::new(receive)).await.map_err(|error| explain(&error))?.into_inner();
+    let mut end = None;
+    while let Some(message) = outputs.message().await.map_err(|error| explain(&error))? {
+        match message.output {
+            Some(Output::Stdout(bytes)) => write(std::io::stdout(), &bytes)?,
+            Some(Output::Stderr(bytes)) => write(std::io::stderr(), &bytes)?,
+            Some(Output::End(last)) => end = Some(last),
+            None => {}
+        }
+    }
+    feeders.into_iter().flatten().for_each(|feeder| feeder.abort());
+    finish(end)
+}
+
+fn finish(end: Option<ExecEnd>) -> anyhow::Result<()> {
+    match end {
+        Some(end) if end.exit_code == 0 && end.error.is_empty() => Ok(()),
+        Some(end) if end.exit_code != 0 => Err(Exited(u8::try_from(end.exit_code).unwrap_or(1)).into()),
+        Some(end) => bail!("{}", end.error),
+        None => bail!("the connection ended before the command did"),
+    }
+}
+
+fn input(input: Input) -> ExecInput {
+    ExecInput { input: Some(input) }
+}
+
+fn write(mut to: impl Write, bytes: &[u8]) -> anyhow::Result<()> {
+    to.write_all(bytes).and_then(|()| to.flush()).context("write the command's output")
+}
+
+async fn feed_stdin(send: mpsc::Sender<ExecInput>) {
+    let (mut stdin, mut buffer) = (tokio::io::stdin(), vec![0; 8192]);
+    loop {
+        let message = match stdin.read(&mut buffer).await {
+            Ok(0) | Err(_) => Input::StdinClosed(true),
+            Ok(length) => Input::Stdin(buffer[..length].to_vec()),
+        };
+        let last = matches!(message, Input::StdinClosed(_));
+        if send.send(input(message)).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn feed_sizes(send: mpsc::Sender<ExecInput>) {
+    let Ok(mut changed) = signal(SignalKind::window_change()) else { return };
+    loop {
+        if let Ok(size) = tcgetwinsize(std::io::stdin()) {
+            let size = TerminalSize { width: size.ws_col.into(), height: size.ws_row.into() };
+            if send.send(input(Input::Resize(size))).await.is_err() {
+                return;
+            }
+        }
+        if changed.recv().await.is_none() {
+            return;
+        }
+    }
+}
+
+/// While it lives, keys reach the command as they are typed.
+struct RawTerminal(Termios);
+
+impl RawTerminal {
+    fn enter() -> anyhow::Result<Self> {
+        let before = tcgetattr(std::io::stdin()).context("read the terminal's settings")?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw).context("set the terminal to raw")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // Nothing can be done about a terminal that is gone.
+        let _gone = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
+}

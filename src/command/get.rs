@@ -1,0 +1,131 @@
+//! `skiff get`: shows objects, once or as they change.
+
+use crate::cli::{GetArgs, Output};
+use crate::client::{Known, Server, Target, Width, connect, explain, print_rows};
+use anyhow::Context;
+use serde_json::{Value, json};
+use skiff_proto::api::v1::{GetRequest, ListRequest, WatchRequest};
+
+pub(crate) async fn run(args: GetArgs) -> anyhow::Result<()> {
+    let server = connect(&args.server).await?;
+    let targets = Known::ask(&server).await?.targets(&args.what)?;
+    if args.watch {
+        let target = targets.first().context("watch what?")?;
+        return watch(&server, &args, target).await;
+    }
+    match args.output {
+        None | Some(Output::Wide) => tables(&server, &args, &targets).await,
+        Some(form) => objects(&server, &args, &targets, form).await,
+    }
+}
+
+fn namespace<'a>(args: &GetArgs, server: &'a Server) -> &'a str {
+    if args.all_namespaces { "" } else { &server.namespace }
+}
+
+fn width(args: &GetArgs) -> Width {
+    if args.output == Some(Output::Wide) { Width::Wide } else { Width::Normal }
+}
+
+fn request(args: &GetArgs, server: &Server, target: &Target) -> ListRequest {
+    let mut address = target.address(namespace(args, server));
+    // One object is a list of one, so that it is shown as any list is.
+    let name = std::mem::take(&mut address.name);
+    let mut fields = args.field_selector.clone().unwrap_or_default();
+    if !name.is_empty() {
+        fields = [fields, format!("metadata.name={name}")]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(",");
+    }
+    ListRequest {
+        address: Some(address),
+        label_selector: args.selector.clone().unwrap_or_default(),
+        field_selector: fields,
+        ..ListRequest::default()
+    }
+}
+
+async fn tables(server: &Server, args: &GetArgs, targets: &[Target]) -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    for target in targets {
+        let request = ListRequest { as_table: true, ..request(args, server, target) };
+        let answer = server.objects().list(request).await.map_err(|error| explain(&error))?.into_inner();
+        let table: Value = serde_json::from_slice(&answer.table_json).context("read the server's table")?;
+        if table["rows"].as_array().is_none_or(Vec::is_empty) {
+            match &target.name {
+                Some(name) => missing.push(format!("{} {name:?} not found", target.resource.plural)),
+                None if args.all_namespaces || !target.resource.namespaced => eprintln!("No resources found"),
+                None => eprintln!("No resources found in {} namespace.", server.namespace),
+            }
+            continue;
+        }
+        println!("{}", print_rows(&table, width(args), args.all_namespaces && target.resource.namespaced, true));
+    }
+    anyhow::ensure!(missing.is_empty(), "{}", missing.join("; "));
+    Ok(())
+}
+
+async fn objects(server: &Server, args: &GetArgs, targets: &[Target], form: Output) -> anyhow::Result<()> {
+    let mut all = Vec::new();
+    for target in targets {
+        if target.name.is_some() {
+            let address = Some(target.address(&server.namespace));
+            let answer = server.objects().get(GetRequest { address }).await.map_err(|error| explain(&error))?;
+            all.push(serde_json::from_slice(&answer.into_inner().json).context("read the server's object")?);
+            continue;
+        }
+        let answer = server.objects().list(request(args, server, target)).await.map_err(|error| explain(&error))?;
+        for object in answer.into_inner().items {
+            all.push(serde_json::from_slice(&object.json).context("read the server's object")?);
+        }
+    }
+    if form == Output::Name {
+        for object in &all {
+            let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+            println!("{kind}/{}", object["metadata"]["name"].as_str().unwrap_or_default());
+        }
+        return Ok(());
+    }
+    let one = matches!(targets, [Target { name: Some(_), .. }]) && all.len() == 1;
+    let whole = if one { all.remove(0) } else { json!({"apiVersion": "v1", "kind": "List", "items": all}) };
+    print!("{}", render(&whole, form)?);
+    Ok(())
+}
+
+/// The value as JSON or YAML, ending with a newline.
+pub(crate) fn render(value: &Value, form: Output) -> anyhow::Result<String> {
+    match form {
+        Output::Json => Ok(format!("{}\n", serde_json::to_string_pretty(value).context("print JSON")?)),
+        _ => serde_norway::to_string(value).context("print YAML"),
+    }
+}
+
+async fn watch(server: &Server, args: &GetArgs, target: &Target) -> anyhow::Result<()> {
+    let list = request(args, server, target);
+    let as_table = matches!(args.output, None | Some(Output::Wide));
+    let request = WatchRequest {
+        address: list.address,
+        label_selector: list.label_selector,
+        field_selector: list.field_selector,
+        as_table,
+        ..WatchRequest::default()
+    };
+    let mut events = server.objects().watch(request).await.map_err(|error| explain(&error))?.into_inner();
+    let mut header = true;
+    while let Some(event) = events.message().await.map_err(|error| explain(&error))? {
+        let object: Value =
+            serde_json::from_slice(&event.object.unwrap_or_default().json).context("read the server's event")?;
+        if event.r#type == "BOOKMARK" {
+            continue;
+        }
+        if as_table {
+            println!("{}", print_rows(&object, width(args), args.all_namespaces, header));
+            header = false;
+        } else {
+            print!("{}", render(&object, args.output.unwrap_or(Output::Yaml))?);
+        }
+    }
+    Ok(())
+}

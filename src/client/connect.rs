@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
+use secrecy::ExposeSecret;
 use skiff_proto::api::v1::objects_client::ObjectsClient;
 use skiff_proto::api::v1::pods_client::PodsClient;
 use std::path::Path;
@@ -78,13 +79,13 @@ fn tls(cluster: &Cluster, user: &AuthInfo, folder: &Path) -> anyhow::Result<Clie
     )?;
     let certificate =
         pem("client-certificate", user.client_certificate_data.as_deref(), user.client_certificate.as_deref(), folder)?;
-    let key = pem("client-key", user.client_key_data.as_ref().map(secret), user.client_key.as_deref(), folder)?;
+    let key = pem(
+        "client-key",
+        user.client_key_data.as_ref().map(|key| key.expose_secret()),
+        user.client_key.as_deref(),
+        folder,
+    )?;
     Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).identity(Identity::from_pem(certificate, key)))
-}
-
-fn secret(text: &kube::core::SecretString) -> &str {
-    use kube::core::ExposeSecret as _;
-    text.expose_secret()
 }
 
 /// A PEM text that stands in the kubeconfig in base64, or in a file that it names.

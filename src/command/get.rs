@@ -68,7 +68,7 @@ async fn tables(server: &Server, args: &GetArgs, targets: &[Target]) -> anyhow::
 }
 
 async fn objects(server: &Server, args: &GetArgs, targets: &[Target], form: Output) -> anyhow::Result<()> {
-    let mut all = Vec::new();
+    let mut all: Vec<Value> = Vec::new();
     for target in targets {
         if target.name.is_some() {
             let address = Some(target.address(&server.namespace));

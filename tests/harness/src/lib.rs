@@ -1,0 +1,19 @@
+//! What tests of a whole node share: nodes in boxes, peers from Debian, the leak detector.
+//!
+//! A test that cannot run here says so through [`skip`], never by passing quietly: `tests/run` counts those lines.
+
+mod leak; // what a host looks like, and what was left on it
+mod node; // a node of its own for a test
+mod peer; // kubectl, etcdctl, crun … of both Debian releases
+mod wait; // until something holds, with an end
+
+pub use leak::Snapshot;
+pub use node::{Ended, TestNode, skiff};
+pub use peer::{Peer, peer};
+pub use wait::{eventually, eventually_within};
+
+/// Says that the running test cannot run here, and why. The test returns after it.
+pub fn skip(why: &str) {
+    let thread = std::thread::current();
+    eprintln!("SKIPPED: {}: {why}", thread.name().unwrap_or("test"));
+}

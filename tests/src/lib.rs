@@ -1,1 +1,0 @@
-//! The test harness: leak detector, peers, nodes in boxes.

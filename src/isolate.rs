@@ -21,7 +21,6 @@ use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -99,8 +98,6 @@ impl Holder {
     }
 }
 
-/// Every network namespace is born with a loopback of this number (the kernel's LOOPBACK_IFINDEX).
-const LOOPBACK: u32 = 1;
 const READY: &str = "ready\n";
 
 fn record(folders: &Folders) -> PathBuf {
@@ -114,12 +111,6 @@ pub(crate) fn enter(folders: &Folders) -> anyhow::Result<()> {
         None => Holder::spawn(folders)?,
     };
     holder.enter()
-}
-
-/// Gives the box what a node expects of a network: a loopback that is up, and an address of its own on it.
-pub(crate) async fn bring_up(address: Ipv4Addr) -> anyhow::Result<()> {
-    let _ = address;
-    Ok(())
 }
 
 /// The program `skiff hold`: makes the namespaces, says so, and lives until it is killed.

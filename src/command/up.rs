@@ -76,7 +76,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<NodeConfig> {
     let published = args.publish.iter().map(|text| Published::open(text)).collect::<anyhow::Result<Vec<_>>>()?;
     if args.isolated {
         isolate::enter(&folders)?;
-        on_runtime(isolate::bring_up(BOX_ADDRESS))?;
+        skiff_net::prepare_own(BOX_ADDRESS)?;
         // Pods cannot reach the host's loopback, so the API also listens at an address inside the box.
         let inside = SocketAddr::from((BOX_ADDRESS, port));
         api.push(TcpListener::bind(inside).with_context(|| format!("listen on {inside} in the box"))?);

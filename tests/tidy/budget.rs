@@ -18,7 +18,11 @@ fn functions_can_be_read_at_once() {
     for path in sources() {
         let text = std::fs::read_to_string(&path).unwrap();
         for (name, lines) in functions(&text) {
-            assert!(lines <= FUNCTION_LINES_MAX, "{}: {name} has {lines} lines; which decision inside deserves a name?", shown(&path));
+            assert!(
+                lines <= FUNCTION_LINES_MAX,
+                "{}: {name} has {lines} lines; which decision inside deserves a name?",
+                shown(&path)
+            );
         }
     }
 }
@@ -30,7 +34,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     for (start, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
         let code = line.trim_start();
-        let Some(at) = code.find("fn ").filter(|at| *at == 0 || code[..*at].split(' ').all(is_qualifier)) else { continue };
+        let Some(at) = code.find("fn ").filter(|at| *at == 0 || code[..*at].split(' ').all(is_qualifier)) else {
+            continue;
+        };
         let close = format!("{}}}", " ".repeat(indent));
         let end = lines[start..].iter().position(|line| *line == close || line.starts_with(&format!("{close} ")));
         let declared = code.ends_with(';');

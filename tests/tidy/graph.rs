@@ -24,7 +24,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-net", &["skiff-sys", "skiff-step"]),
     ("skiff-streams", &[]),
     // It executes the runtime and never links it; of the supervisor it knows the words.
-    ("skiff-cri", &["skiff-proto", "skiff-image", "skiff-net", "skiff-supervise", "skiff-streams", "skiff-sys", "skiff-step"]),
+    (
+        "skiff-cri",
+        &["skiff-proto", "skiff-image", "skiff-net", "skiff-supervise", "skiff-streams", "skiff-sys", "skiff-step"],
+    ),
     ("skiff-web", &[]),
     ("skiff-harness", &[]),
     (
@@ -94,6 +97,7 @@ fn every_dependency_has_its_line() {
     let (table, _) = table.split_once("\n[package]").unwrap();
     let listed = std::fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
     let names = table.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
-    let missing: Vec<_> = names.filter(|name| !name.starts_with("skiff-") && !listed.contains(&format!("`{name}`"))).collect();
+    let missing: Vec<_> =
+        names.filter(|name| !name.starts_with("skiff-") && !listed.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "docs/dependencies.md does not say why these earn their place: {missing:?}");
 }

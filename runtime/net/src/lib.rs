@@ -15,12 +15,14 @@ mod config; // what was asked for
 mod error; // why not
 mod ipam; // who has which address
 mod links; // rtnetlink messages
+mod own; // a network namespace for a node in a box
 mod plan; // which address, which name
 mod plugins; // performs: CNI
 mod rules; // the nftables table
 
 pub use config::{Attached, CniConfig, NetConfig, PodNetwork, PortMapping, Protocol};
 pub use error::NetError;
+pub use own::prepare_own;
 
 use bridge::Bridge;
 use plugins::Plugins;

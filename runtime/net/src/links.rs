@@ -16,7 +16,7 @@ const REPLACE: u16 = 0x100;
 const AF_INET: u8 = 2;
 const UP: u32 = 1;
 /// The loopback interface is the first of every namespace.
-const LOOPBACK_INDEX: u32 = 1;
+pub(crate) const LOOPBACK_INDEX: u32 = 1;
 /// Bytes of `struct ifinfomsg`.
 const LINK_HEADER_BYTES: usize = 16;
 

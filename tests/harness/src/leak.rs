@@ -86,9 +86,8 @@ fn pids() -> Vec<i32> {
 
 /// Namespaces that a process of ours lives in, and those that are mounted by name.
 fn network_namespaces() -> BTreeSet<String> {
-    let of_process = |pid: i32| {
-        mentions_skiff(pid).then(|| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok()).flatten()
-    };
+    let of_process =
+        |pid: i32| mentions_skiff(pid).then(|| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok()).flatten();
     let lived_in = pids().into_iter().filter_map(of_process).map(|link| link.display().to_string());
     lived_in.chain(names("/run/netns").into_iter().filter(|name| name.contains("skiff"))).collect()
 }
@@ -105,7 +104,9 @@ fn mentions_skiff(pid: i32) -> bool {
 }
 
 fn in_our_cgroup(pid: i32) -> bool {
-    lines(&format!("/proc/{pid}/cgroup")).iter().any(|line| line.rsplit(':').next().is_some_and(|path| path.starts_with("/skiff")))
+    lines(&format!("/proc/{pid}/cgroup"))
+        .iter()
+        .any(|line| line.rsplit(':').next().is_some_and(|path| path.starts_with("/skiff")))
 }
 
 fn processes() -> BTreeSet<String> {
@@ -147,6 +148,8 @@ fn run_files() -> BTreeSet<String> {
 
 fn files_below(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let below = entries.flat_map(|entry| if entry.is_dir() && !entry.is_symlink() { files_below(&entry) } else { vec![entry.display().to_string()] });
+    let below = entries.flat_map(|entry| {
+        if entry.is_dir() && !entry.is_symlink() { files_below(&entry) } else { vec![entry.display().to_string()] }
+    });
     std::iter::once(path.display().to_string()).chain(below).collect()
 }

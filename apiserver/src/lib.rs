@@ -1,15 +1,29 @@
 //! The API server: REST and gRPC over a registry of typed objects over a store.
 //!
-//! A request passes, in this order: who asks (`tls`, `rest`'s authorization), what is asked (`rest::request`), the
-//! object as its schema sees it (`skiff-schema`), admission (what the server adds or refuses), the registry (keys,
-//! revisions, retries), the store (`skiff_store::backend::Backend`). The gRPC door opens on the same registry.
+//! A request passes, in this order: who asks (`tls`, `auth`), what is asked (`rest::dispatch`, `grpc`), the object as its
+//! schema sees it (`skiff-schema`), admission (what the server adds or refuses), the registry (keys, revisions, retries), the
+//! store (`skiff_store::backend::Backend`). Both doors open on the same registry.
 //!
 //! What it leaves to others: everything that acts on objects. It never talks to a kubelet, except to pass logs, exec,
-//! attach and port-forward on.
+//! attach and port-forward on. Not there yet: server-side apply, bodies in protobuf, custom resources, RBAC.
 
 pub mod pki; // whose keys are these
 mod server; // the doors, and how they close
+
+mod grpc;
+mod rest; // the Kubernetes API // our own API
+
+mod app; // what every handler can reach
+mod auth; // who may do what
 mod tls; // who is at the other end
+
+mod admission; // what the server adds and refuses
+mod binding; // a pod gets its node
+mod registry; // typed objects over keys
+mod scale; // replicas, seen alone
+mod status; // how the server refuses
+
+mod kubelet; // logs, exec, attach, port-forward
 
 pub use pki::{Pki, PkiError};
 pub use server::{ApiError, ApiServer, Config};

@@ -1,8 +1,17 @@
 //! The doors of the API server, and how they close.
 
+mod listen; // connections
+
+use crate::admission::Network;
+use crate::admission::bootstrap::bootstrap;
+use crate::admission::services::Allocator;
+use crate::app::App;
+use crate::kubelet::Kubelets;
 use crate::pki::Pki;
+use crate::registry::Registry;
+use crate::{grpc, rest, tls};
 use axum::Router;
-use skiff_store::backend::{Backend, BackendError};
+use skiff_store::backend::Backend;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -31,17 +40,19 @@ pub enum ApiError {
     /// The service range is not an IPv4 network.
     #[error("service CIDR {0:?} is not an IPv4 network of at least four addresses, such as 10.96.0.0/16")]
     ServiceCidr(String),
-    /// The store failed.
-    #[error("{operation}")]
-    Store {
-        /// What was being done, on which key.
-        operation: String,
-        /// Why it failed.
-        source: BackendError,
+    /// The range of node ports is empty.
+    #[error("node port range {first}-{last} is empty")]
+    NodePorts {
+        /// Its first port.
+        first: u16,
+        /// Its last port.
+        last: u16,
     },
-    /// The objects that every cluster has could not be made.
-    #[error("create {object}: {problem}")]
+    /// The objects that every cluster has could not be made or repaired.
+    #[error("{operation} {object}: {problem}")]
     Bootstrap {
+        /// `create`, `repair`.
+        operation: &'static str,
         /// `namespaces/default`.
         object: String,
         /// Why.
@@ -63,7 +74,9 @@ pub enum ApiError {
 /// The API server. Cheap to clone; clones are the same server.
 #[derive(Clone)]
 pub struct ApiServer {
-    config: Arc<Config>,
+    app: Arc<App>,
+    router: Router,
+    tls: Arc<rustls::ServerConfig>,
 }
 
 impl ApiServer {
@@ -72,22 +85,42 @@ impl ApiServer {
     /// # Errors
     /// The store fails, or the configuration is not usable.
     pub async fn new(config: Config) -> Result<Self, ApiError> {
-        Ok(Self { config: Arc::new(config) })
+        let addresses: Network =
+            config.service_cidr.parse().map_err(|()| ApiError::ServiceCidr(config.service_cidr.clone()))?;
+        let (first, last) = (*config.node_port_range.start(), *config.node_port_range.end());
+        if first == 0 || first > last {
+            return Err(ApiError::NodePorts { first, last });
+        }
+        let allocator = Allocator::new(addresses, config.node_port_range);
+        let registry = Registry::new(config.backend, config.engine, allocator);
+        registry.services().repair(&registry).await.map_err(|status| ApiError::Bootstrap {
+            operation: "repair",
+            object: "services".to_owned(),
+            problem: status.to_string(),
+        })?;
+        bootstrap(&registry, config.advertise).await.map_err(|(object, status)| ApiError::Bootstrap {
+            operation: "create",
+            object,
+            problem: status.to_string(),
+        })?;
+        let kubelets = Kubelets::new(&config.pki)?;
+        let app = Arc::new(App { registry, kubelets, advertise: config.advertise, stopping: CancellationToken::new() });
+        let router = rest::router(app.clone()).merge(grpc::router(&app));
+        Ok(Self { router, app, tls: Arc::new(tls::server_config(&config.pki)?) })
     }
 
     /// REST and gRPC as a tower service, for `skiff_client::in_process`: requests carry their `Identity` as an extension.
-    #[must_use]
     pub fn router(&self) -> Router {
-        Router::new()
+        self.router.clone()
     }
 
-    /// Serves TLS on `listener` until `shutdown`; open watches end within a second.
+    /// Serves TLS on `listener` until `shutdown`; open watches end within a second, those of [`ApiServer::router`] too.
     ///
     /// # Errors
     /// The listener or the TLS keys are not usable.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ApiError> {
-        let _ = (listener, &self.config);
-        shutdown.cancelled().await;
-        Ok(())
+        let served = listen::serve(listener, self.tls.clone(), self.router(), shutdown, &self.app.stopping).await;
+        self.app.stopping.cancel();
+        served
     }
 }

@@ -1,0 +1,92 @@
+//! What every cluster has: four namespaces, and the service through which pods reach the API server.
+
+use crate::registry::object::{meta, name_of};
+use crate::registry::{Registry, Run, Target};
+use crate::status::Status;
+use serde_json::{Value, json};
+use skiff_schema::{Decoded, Resource};
+use std::net::{IpAddr, SocketAddr};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Makes what is missing and corrects the API server's endpoint; the error names the object.
+pub(crate) async fn bootstrap(registry: &Registry, advertise: SocketAddr) -> Result<(), (String, Status)> {
+    for name in NAMESPACES {
+        ensure(registry, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await?;
+    }
+    ensure(registry, service(registry, advertise)).await?;
+    // Only addresses a packet can be sent to: a server that listens on every address has none to announce.
+    if !advertise.ip().is_unspecified() {
+        replace(registry, endpoints(advertise)).await?;
+        replace(registry, endpoint_slice(advertise)).await?;
+    }
+    Ok(())
+}
+
+fn resource_of(object: &Value) -> &'static Resource {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    skiff_schema::find_kind(text("apiVersion"), text("kind")).expect("the table of resources has what bootstrap makes")
+}
+
+/// Stores `object` unless its name is taken.
+async fn ensure(registry: &Registry, object: Value) -> Result<(), (String, Status)> {
+    let resource = resource_of(&object);
+    let title = format!("{}/{}", resource.plural, name_of(&object));
+    let (name, namespace) = (name_of(&object).to_owned(), meta(&object, "namespace").to_owned());
+    // Asking first: creating the service again would be refused for its address, which the present one has.
+    match registry.get(&Target { resource, namespace: &namespace, name: &name }).await {
+        Err(status) if status.reason == "NotFound" => {}
+        other => return other.map(drop).map_err(|status| (title, status)),
+    }
+    match registry.create(resource, &namespace, object, Run::Real).await {
+        Err(status) if status.reason != "AlreadyExists" => Err((title, status)),
+        _ => Ok(()),
+    }
+}
+
+/// Stores `object`, or gives the one that is stored its content.
+async fn replace(registry: &Registry, object: Value) -> Result<(), (String, Status)> {
+    ensure(registry, object.clone()).await?;
+    let resource = resource_of(&object);
+    let target = Target { resource, namespace: meta(&object, "namespace"), name: name_of(&object) };
+    let change = |_: &Value| Ok(Decoded { object: object.clone(), warnings: Vec::new() });
+    let updated = registry.update(&target, "", Run::Real, change).await;
+    updated.map(drop).map_err(|status| (format!("{}/{}", resource.plural, target.name), status))
+}
+
+fn metadata() -> Value {
+    json!({"name": "kubernetes", "namespace": "default"})
+}
+
+fn service(registry: &Registry, advertise: SocketAddr) -> Value {
+    let address = registry.services().first_address().to_string();
+    let mut metadata = metadata();
+    metadata["labels"] = json!({"component": "apiserver", "provider": "kubernetes"});
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {
+        "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None",
+        "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": advertise.port()}],
+    }})
+}
+
+fn endpoints(advertise: SocketAddr) -> Value {
+    let mut metadata = metadata();
+    // The slice is ours as well: the mirroring controller must not make a second one.
+    metadata["labels"] = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
+    json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": [{
+        "addresses": [{"ip": advertise.ip().to_string()}],
+        "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
+    }]})
+}
+
+fn endpoint_slice(advertise: SocketAddr) -> Value {
+    let mut metadata = metadata();
+    metadata["labels"] = json!({"kubernetes.io/service-name": "kubernetes"});
+    let family = match advertise.ip() {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
+    };
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, "addressType": family,
+        "endpoints": [{"addresses": [advertise.ip().to_string()], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
+    })
+}

@@ -1,0 +1,145 @@
+//! One key, one owner.
+//!
+//! Addresses lie where Kubernetes keeps its IPAddress objects (KEP-1880), and look like them. Ports lie beside, one key
+//! each, where Kubernetes keeps one bitmap.
+
+use super::title;
+use crate::registry::object::meta;
+use crate::status::Status;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use skiff_store::backend::{Backend, BackendError, Entry, Swapped};
+use std::net::Ipv4Addr;
+
+pub(super) const ADDRESSES: &str = "/registry/ipaddresses/";
+pub(super) const PORTS: &str = "/registry/ranges/servicenodeports/";
+
+/// The service that claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    namespace: String,
+    name: String,
+    pub(super) uid: String,
+}
+
+impl Owner {
+    pub(super) fn of(service: &Value) -> Self {
+        let text = |field| meta(service, field).to_owned();
+        Self { namespace: text("namespace"), name: text("name"), uid: text("uid") }
+    }
+}
+
+/// An address or port of an owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    key: Bytes,
+    value: Bytes,
+    uid: String,
+}
+
+/// Whose it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    Ours,
+    Others,
+}
+
+/// The uid of the service that a claim's value names.
+pub(super) fn owner_uid(value: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(value).ok()?;
+    value["spec"]["parentRef"]["uid"].as_str().map(ToOwned::to_owned)
+}
+
+impl Claim {
+    pub(super) fn address(owner: &Owner, address: Ipv4Addr) -> Self {
+        let labels = json!({"ipaddress.kubernetes.io/ip-family": "IPv4",
+            "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"});
+        let metadata = json!({"name": address.to_string(), "labels": labels});
+        Self::new(format!("{ADDRESSES}{address}"), "networking.k8s.io/v1", "IPAddress", &metadata, owner)
+    }
+
+    pub(super) fn port(owner: &Owner, port: u16) -> Self {
+        let metadata = json!({"name": port.to_string()});
+        Self::new(format!("{PORTS}{port}"), "skiff.dev/v1", "NodePort", &metadata, owner)
+    }
+
+    fn new(key: String, api_version: &str, kind: &str, metadata: &Value, owner: &Owner) -> Self {
+        let parent =
+            json!({"resource": "services", "namespace": owner.namespace, "name": owner.name, "uid": owner.uid});
+        let value =
+            json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": {"parentRef": parent}});
+        Self { key: key.into(), value: value.to_string().into(), uid: owner.uid.clone() }
+    }
+
+    pub(super) fn key(&self) -> &Bytes {
+        &self.key
+    }
+
+    fn whose(&self, entry: Option<&Entry>) -> Taken {
+        match entry {
+            Some(entry) if owner_uid(&entry.value).as_ref() != Some(&self.uid) => Taken::Others,
+            _ => Taken::Ours,
+        }
+    }
+
+    /// Makes the claim; also says whether it is new.
+    pub(super) async fn make(&self, backend: &dyn Backend) -> Result<(Taken, bool), Status> {
+        match backend.put(self.key.clone(), self.value.clone(), 0, 0).await? {
+            Swapped::Done(_) => Ok((Taken::Ours, true)),
+            // Without an entry it was just released: somebody else's turn is as likely, so try another.
+            Swapped::Conflict(None) => Ok((Taken::Others, false)),
+            Swapped::Conflict(entry) => Ok((self.whose(entry.as_ref()), false)),
+        }
+    }
+
+    /// Whose it would be.
+    pub(super) async fn look(&self, backend: &dyn Backend) -> Result<Taken, Status> {
+        Ok(self.whose(backend.get(self.key.clone()).await?.entry.as_ref()))
+    }
+
+    /// Makes the claim whoever held it: the service that is stored is right.
+    pub(super) async fn enforce(&self, backend: &dyn Backend) -> Result<(), BackendError> {
+        let entry = backend.get(self.key.clone()).await?.entry;
+        if self.whose(entry.as_ref()) == Taken::Ours && entry.is_some() {
+            return Ok(());
+        }
+        let expected = entry.map_or(0, |entry| entry.mod_revision);
+        backend.put(self.key.clone(), self.value.clone(), expected, 0).await.map(drop)
+    }
+
+    /// Frees it, if it is ours. A failure leaves it claimed until the repair at the next start, which is no reason to fail
+    /// the write that went before.
+    pub(super) async fn release(&self, backend: &dyn Backend) {
+        if let Err(error) = self.try_release(backend).await {
+            tracing::warn!(key = ?self.key, %error, "claim of a service not released");
+        }
+    }
+
+    async fn try_release(&self, backend: &dyn Backend) -> Result<(), BackendError> {
+        let Some(entry) = backend.get(self.key.clone()).await?.entry else { return Ok(()) };
+        if self.whose(Some(&entry)) == Taken::Ours {
+            backend.delete(self.key.clone(), entry.mod_revision).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a stored service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    Address(Ipv4Addr),
+    Port(u16),
+}
+
+impl Held {
+    /// The claim that `service` has on it.
+    pub(super) fn claim(self, service: Option<&Value>) -> Claim {
+        let service = service.unwrap_or(&Value::Null);
+        let owner = Owner::of(service);
+        tracing::trace!(service = title(service), held = ?self, "claim");
+        match self {
+            Self::Address(address) => Claim::address(&owner, address),
+            Self::Port(port) => Claim::port(&owner, port),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Skiff's own API over gRPC (`proto/api/skiff.proto`): thin, on the same registry as REST.
+
+mod objects; // every resource
+mod pods; // logs and exec
+
+use crate::app::App;
+use crate::auth::{Act, authorize};
+use crate::status::Status;
+use axum::Router;
+use http::StatusCode;
+use skiff_proto::api::v1::Address;
+use skiff_proto::api::v1::objects_server::ObjectsServer;
+use skiff_proto::api::v1::pods_server::PodsServer;
+use skiff_schema::Resource;
+use std::sync::Arc;
+use tonic::Code;
+use tonic::metadata::{MetadataMap, MetadataValue};
+
+/// The largest message; the same as REST's largest body, and a list may be as long as it is.
+const MESSAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// Serves `/skiff.v1.Objects/…` and `/skiff.v1.Pods/…`.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let objects = ObjectsServer::new(objects::Service { app: app.clone() })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(usize::MAX);
+    let pods = PodsServer::new(pods::Service { app: app.clone() });
+    Router::new().route_service("/skiff.v1.Objects/{method}", objects).route_service("/skiff.v1.Pods/{method}", pods)
+}
+
+/// A refusal as gRPC says it: the nearest code, the same sentence, and the whole Status in `status-json-bin`.
+fn refuse(status: &Status) -> tonic::Status {
+    let code = match status.code {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Code::InvalidArgument
+        }
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Code::Unimplemented,
+        StatusCode::CONFLICT if status.reason == "AlreadyExists" => Code::AlreadyExists,
+        StatusCode::CONFLICT => Code::Aborted,
+        StatusCode::GONE => Code::OutOfRange,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => Code::Unavailable,
+        StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
+        _ => Code::Internal,
+    };
+    let mut metadata = MetadataMap::new();
+    metadata.insert_bin("status-json-bin", MetadataValue::from_bytes(status.value().to_string().as_bytes()));
+    tonic::Status::with_metadata(code, status.message.clone(), metadata)
+}
+
+/// The resource an address names, if the sender may do this to it.
+fn admit<T>(
+    request: &tonic::Request<T>,
+    address: Option<&Address>,
+    verb: &str,
+) -> Result<(&'static Resource, Address), tonic::Status> {
+    let address = address.cloned().ok_or_else(|| tonic::Status::invalid_argument("address is missing"))?;
+    let resource = skiff_schema::find(&address.group, &address.version, &address.resource)
+        .ok_or_else(|| refuse(&Status::no_such_path()))?;
+    let act = Act::Resource {
+        verb,
+        group: resource.group,
+        resource: resource.plural,
+        namespace: &address.namespace,
+        name: &address.name,
+    };
+    authorize(request.extensions(), act).map_err(|status| refuse(&status))?;
+    if !address.subresource.is_empty() && resource.subresource(&address.subresource).is_none() {
+        return Err(refuse(&Status::no_such_path()));
+    }
+    let one = matches!(verb, "get" | "update" | "patch" | "delete");
+    if one && address.name.is_empty() {
+        return Err(tonic::Status::invalid_argument("address.name is missing"));
+    }
+    if resource.namespaced == address.namespace.is_empty() && (one || verb == "create" || !resource.namespaced) {
+        let problem = if resource.namespaced { "is missing" } else { "must be empty: the resource is cluster-wide" };
+        return Err(tonic::Status::invalid_argument(format!("address.namespace {problem}")));
+    }
+    Ok((resource, address))
+}

@@ -1,0 +1,267 @@
+//! The Objects service: every resource that discovery names, as the JSON that REST speaks.
+
+use super::{admit, refuse};
+use crate::app::App;
+use crate::registry::object::Object as Stored;
+use crate::registry::selector::Selection;
+use crate::registry::{
+    DeleteOptions, Deleted, Event, ListOptions, Patch, PatchKind, Run, Target, VersionMatch, WatchOptions, Watcher,
+};
+use crate::rest::body as rest_body;
+use crate::scale;
+use crate::status::Status;
+use futures::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use skiff_proto::api::v1 as proto;
+use skiff_proto::api::v1::objects_server::Objects;
+use skiff_schema::{Decoded, FieldValidation, IncludeObject, Resource, TableOptions, TableVersion, table};
+use std::sync::Arc;
+use tonic::{Request, Response};
+
+pub(super) struct Service {
+    pub(super) app: Arc<App>,
+}
+
+type Answer<T> = Result<Response<T>, tonic::Status>;
+
+fn object(stored: &Stored) -> Result<proto::Object, tonic::Status> {
+    Ok(proto::Object { json: stored.json().map_err(|status| refuse(&status))? })
+}
+
+fn scale_of(stored: &Stored) -> Result<proto::Object, tonic::Status> {
+    let value = stored.value().map_err(|status| refuse(&status))?;
+    Ok(proto::Object { json: scale::of(&value).to_string().into_bytes() })
+}
+
+fn answer(address: &proto::Address, stored: &Stored) -> Answer<proto::Object> {
+    let object = if address.subresource == "scale" { scale_of(stored) } else { object(stored) };
+    object.map(Response::new)
+}
+
+fn run(dry_run: bool) -> Run {
+    if dry_run { Run::Dry } else { Run::Real }
+}
+
+fn target<'a>(resource: &'static Resource, address: &'a proto::Address) -> Target<'a> {
+    Target { resource, namespace: &address.namespace, name: &address.name }
+}
+
+fn revision(text: &str) -> Result<i64, tonic::Status> {
+    match text {
+        "" => Ok(0),
+        text => text
+            .parse()
+            .map_err(|_| tonic::Status::invalid_argument(format!("resource_version: {text:?} is not a number"))),
+    }
+}
+
+fn table_options(headed: bool) -> TableOptions {
+    let (include_object, version) = (IncludeObject::Metadata, TableVersion::V1);
+    TableOptions { include_object, version, no_headers: headed, now: Timestamp::now() }
+}
+
+/// What a write through the `scale` subresource makes of the whole object.
+fn from_scale(current: &Value, scale: &[u8]) -> Result<Decoded, Status> {
+    let scale = rest_body::auxiliary("autoscaling/v1", "Scale", scale)?;
+    Ok(Decoded { object: scale::apply(current, &scale), warnings: Vec::new() })
+}
+
+/// The registry's name of the part that is written: a scale changes the spec.
+fn written_part(subresource: &str) -> &str {
+    if subresource == "scale" { "" } else { subresource }
+}
+
+#[tonic::async_trait]
+impl Objects for Service {
+    type WatchStream = BoxStream<'static, Result<proto::WatchEvent, tonic::Status>>;
+
+    async fn get(&self, request: Request<proto::GetRequest>) -> Answer<proto::Object> {
+        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "get")?;
+        let found = self.app.registry.get(&target(resource, &address)).await.map_err(|status| refuse(&status))?;
+        answer(&address, &found)
+    }
+
+    async fn list(&self, request: Request<proto::ListRequest>) -> Answer<proto::ListResponse> {
+        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "list")?;
+        let asked = request.get_ref();
+        let list = self.read_list(resource, &address, asked).await?;
+        let mut response = proto::ListResponse {
+            resource_version: list.revision.to_string(),
+            continue_token: list.continue_token.clone(),
+            ..proto::ListResponse::default()
+        };
+        if asked.as_table {
+            let items = list.items.iter().map(Stored::value).collect::<Result<Vec<Value>, Status>>();
+            let items = items.map_err(|status| refuse(&status))?;
+            let table = table(resource, &items, &list.metadata(), &table_options(false));
+            response.table_json = table.to_string().into_bytes();
+        } else {
+            response.items = list.items.iter().map(object).collect::<Result<_, _>>()?;
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn watch(&self, request: Request<proto::WatchRequest>) -> Answer<Self::WatchStream> {
+        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "watch")?;
+        let asked = request.get_ref();
+        let selection = Selection::parse(resource, &asked.label_selector, &asked.field_selector)
+            .map_err(|status| refuse(&status))?;
+        let after = revision(&asked.resource_version)?;
+        let options =
+            WatchOptions { selection, after, initial: after == 0, mark_initial_end: false, bookmarks: asked.bookmarks };
+        let watcher = self.app.registry.watch(resource, &address.namespace, options).await;
+        let events = Events {
+            watcher: watcher.map_err(|status| refuse(&status))?,
+            resource,
+            table: asked.as_table,
+            headed: false,
+        };
+        let batches = stream::unfold(events, |mut events| async move {
+            let batch = events.next().await?;
+            Some((stream::iter(batch), events))
+        });
+        Ok(Response::new(batches.flatten().take_until(self.app.stopping.clone().cancelled_owned()).boxed()))
+    }
+
+    async fn create(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
+        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "create")?;
+        let asked = request.into_inner();
+        let json = asked.object.unwrap_or_default().json;
+        let created = self.create_at(resource, &address, &json, run(asked.dry_run)).await;
+        object(&created.map_err(|status| refuse(&status))?).map(Response::new)
+    }
+
+    async fn update(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
+        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "update")?;
+        let asked = request.into_inner();
+        let json = asked.object.unwrap_or_default().json;
+        let scaled = address.subresource == "scale";
+        let change = |current: &Value| {
+            if scaled {
+                from_scale(current, &json)
+            } else {
+                rest_body::object(resource, &json, FieldValidation::Strict)
+            }
+        };
+        let part = written_part(&address.subresource);
+        let updated = self.app.registry.update(&target(resource, &address), part, run(asked.dry_run), change).await;
+        answer(&address, &updated.map_err(|status| refuse(&status))?.object)
+    }
+
+    async fn patch(&self, request: Request<proto::PatchRequest>) -> Answer<proto::Object> {
+        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "patch")?;
+        let asked = request.into_inner();
+        let patch = PatchKind::of(&asked.patch_type).and_then(|kind| Patch::parse(kind, &asked.patch.into()));
+        let patch = patch.map_err(|status| refuse(&status))?;
+        let scaled = address.subresource == "scale";
+        let change = |current: &Value| {
+            if scaled {
+                let next = patch.apply(resource, &scale::of(current))?;
+                return from_scale(current, next.to_string().as_bytes());
+            }
+            rest_body::value(resource, patch.apply(resource, current)?, FieldValidation::Strict)
+        };
+        let part = written_part(&address.subresource);
+        let updated = self.app.registry.update(&target(resource, &address), part, run(asked.dry_run), change).await;
+        answer(&address, &updated.map_err(|status| refuse(&status))?.object)
+    }
+
+    async fn delete(&self, request: Request<proto::DeleteRequest>) -> Answer<proto::Object> {
+        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "delete")?;
+        let asked = request.get_ref();
+        let options = json!({
+            "gracePeriodSeconds": asked.grace_period_seconds,
+            "propagationPolicy": asked.propagation_policy,
+            "preconditions": {"uid": asked.uid},
+        });
+        let options = DeleteOptions::of(&options).map_err(|status| refuse(&status))?;
+        let deleted = self.app.registry.delete(&target(resource, &address), &options, Run::Real).await;
+        let (Deleted::Gone(last) | Deleted::Pending(last)) = deleted.map_err(|status| refuse(&status))?;
+        object(&last).map(Response::new)
+    }
+
+    async fn resources(&self, _: Request<proto::ResourcesRequest>) -> Answer<proto::ResourcesResponse> {
+        let resources = skiff_schema::resources().iter().map(|resource| proto::Resource {
+            group: resource.group.to_owned(),
+            version: resource.version.to_owned(),
+            kind: resource.kind.to_owned(),
+            plural: resource.plural.to_owned(),
+            singular: resource.singular.to_owned(),
+            short_names: resource.short_names.iter().map(ToString::to_string).collect(),
+            namespaced: resource.namespaced,
+        });
+        Ok(Response::new(proto::ResourcesResponse { resources: resources.collect() }))
+    }
+}
+
+impl Service {
+    async fn read_list(
+        &self,
+        resource: &'static Resource,
+        address: &proto::Address,
+        asked: &proto::ListRequest,
+    ) -> Result<crate::registry::List, tonic::Status> {
+        let options = ListOptions {
+            selection: Selection::parse(resource, &asked.label_selector, &asked.field_selector)
+                .map_err(|status| refuse(&status))?,
+            limit: usize::try_from(asked.limit).map_err(|_| tonic::Status::invalid_argument("limit is negative"))?,
+            continue_token: asked.continue_token.clone(),
+            revision: revision(&asked.resource_version)?,
+            version_match: VersionMatch::NotOlderThan,
+        };
+        self.app.registry.list(resource, &address.namespace, &options).await.map_err(|status| refuse(&status))
+    }
+
+    async fn create_at(
+        &self,
+        resource: &'static Resource,
+        address: &proto::Address,
+        json: &[u8],
+        run: Run,
+    ) -> Result<Stored, Status> {
+        if !address.subresource.is_empty() {
+            return Err(Status::not_implemented(format!("create of {} over gRPC", address.subresource)));
+        }
+        let decoded = rest_body::object(resource, json, FieldValidation::Strict)?;
+        self.app.registry.create(resource, &address.namespace, decoded.object, run).await
+    }
+}
+
+/// A watch as protobuf messages.
+struct Events {
+    watcher: Watcher,
+    resource: &'static Resource,
+    table: bool,
+    headed: bool,
+}
+
+impl Events {
+    async fn next(&mut self) -> Option<Vec<Result<proto::WatchEvent, tonic::Status>>> {
+        let events = self.watcher.next().await?;
+        Some(events.iter().map(|event| self.message(event)).collect())
+    }
+
+    fn message(&mut self, event: &Event) -> Result<proto::WatchEvent, tonic::Status> {
+        match event {
+            Event::Object(kind, stored) => {
+                let object = if self.table { self.row(stored)? } else { object(stored)? };
+                Ok(proto::WatchEvent { r#type: kind.text().to_owned(), object: Some(object) })
+            }
+            Event::Bookmark { revision, .. } => {
+                let bookmark = json!({"metadata": {"resourceVersion": revision.to_string()}});
+                let object = proto::Object { json: bookmark.to_string().into_bytes() };
+                Ok(proto::WatchEvent { r#type: "BOOKMARK".to_owned(), object: Some(object) })
+            }
+            Event::Error(status) => Err(refuse(status)),
+        }
+    }
+
+    fn row(&mut self, stored: &Stored) -> Result<proto::Object, tonic::Status> {
+        let value = stored.value().map_err(|status| refuse(&status))?;
+        let metadata = json!({"resourceVersion": stored.revision.to_string()});
+        let table = table(self.resource, &[value], &metadata, &table_options(self.headed));
+        self.headed = true;
+        Ok(proto::Object { json: table.to_string().into_bytes() })
+    }
+}

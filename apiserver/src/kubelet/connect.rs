@@ -1,0 +1,83 @@
+//! A connection to one kubelet: TLS with our certificate, HTTP/1.1 (the only version that upgrades), one request each.
+
+use super::place::Place;
+use crate::pki::{Pki, SERVING_NAME};
+use crate::server::ApiError;
+use crate::status::Status;
+use crate::tls::{authorities, certificates, private_key};
+use axum::body::Body;
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How long a kubelet may take to accept a connection. It is on this machine or in the next rack.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Dials kubelets.
+#[derive(Clone)]
+pub(crate) struct Kubelets {
+    tls: TlsConnector,
+}
+
+/// A request for the kubelet at `place`.
+pub(super) fn request(method: &str, place: &Place, path: &str) -> Result<Request<Body>, Status> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, &place.authority)
+        .body(Body::empty())
+        .map_err(|error| Status::bad_request(format!("request to the kubelet: {error}")))
+}
+
+impl Kubelets {
+    pub(crate) fn new(pki: &Pki) -> Result<Self, ApiError> {
+        let pair = pki.apiserver_kubelet_client();
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ApiError::Tls(error.to_string()))?
+            .with_root_certificates(authorities(pki)?)
+            .with_client_auth_cert(certificates(&pair.certificate)?, private_key(&pair.private_key)?)
+            .map_err(|error| ApiError::Tls(error.to_string()))?;
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+    }
+
+    pub(super) async fn dial(&self, place: &Place) -> Result<TlsStream<TcpStream>, Status> {
+        let authority = &place.authority;
+        let failed =
+            |error: String| Status::bad_gateway(format!("error dialing backend: dial tcp {authority}: {error}"));
+        let dialed = timeout(CONNECT_TIMEOUT, async {
+            let socket = TcpStream::connect(authority).await?;
+            socket.set_nodelay(true)?;
+            // The name, not the address, is what our authority vouches for: see `SERVING_NAME`.
+            let name = ServerName::try_from(SERVING_NAME).expect("the name is a DNS name");
+            self.tls.connect(name, socket).await
+        });
+        match dialed.await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed(format!("no answer in {} seconds", CONNECT_TIMEOUT.as_secs()))),
+        }
+    }
+
+    /// Sends one request; the connection lives as long as the answer's body or upgrade.
+    pub(super) async fn send(&self, place: &Place, request: Request<Body>) -> Result<Response<Incoming>, Status> {
+        let failed =
+            |error: hyper::Error| Status::bad_gateway(format!("error talking to {}: {error}", place.authority));
+        let stream = self.dial(place).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "connection to a kubelet ended");
+            }
+        });
+        sender.send_request(request).await.map_err(failed)
+    }
+}

@@ -1,0 +1,220 @@
+//! Which kubelet, and which of its paths (kubelet `/containerLogs`, `/exec`, `/attach`, `/portForward`).
+
+use crate::registry::{Registry, Target};
+use crate::status::Status;
+use axum::extract::Query;
+use http::Uri;
+use serde_json::Value;
+use skiff_schema::Resource;
+use std::fmt::Write;
+
+/// The port of kubelets that do not say theirs.
+const KUBELET_PORT: u64 = 10250;
+
+/// Where a pod runs.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pod: Value,
+    /// `10.0.0.5:10250`
+    pub(super) authority: String,
+}
+
+fn resource(plural: &str) -> &'static Resource {
+    skiff_schema::find("", "v1", plural).expect("the table of resources has pods and nodes")
+}
+
+impl Place {
+    /// Finds the kubelet of a pod.
+    pub(super) async fn of(registry: &Registry, namespace: &str, name: &str) -> Result<Self, Status> {
+        let pod = registry.get(&Target { resource: resource("pods"), namespace, name }).await?.value()?;
+        let node_name = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        if node_name.is_empty() {
+            return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+        }
+        let node = Target { resource: resource("nodes"), namespace: "", name: node_name };
+        let node = registry.get(&node).await?.value()?;
+        let authority = authority_of(&node).ok_or_else(|| {
+            Status::internal(format!("no preferred addresses found; known addresses of {node_name}: none"))
+        })?;
+        Ok(Self { pod, authority })
+    }
+
+    fn containers(&self) -> Vec<&str> {
+        let lists = ["containers", "initContainers", "ephemeralContainers"];
+        let all = lists.iter().filter_map(|list| self.pod["spec"][list].as_array()).flatten();
+        all.filter_map(|container| container["name"].as_str()).collect()
+    }
+
+    /// The container that `asked` names; empty: the only one, or the one that the pod calls its default.
+    pub(super) fn container(&self, asked: &str) -> Result<String, Status> {
+        let name = self.pod["metadata"]["name"].as_str().unwrap_or_default();
+        let all = self.containers();
+        if !asked.is_empty() {
+            let unknown = || Status::bad_request(format!("container {asked} is not valid for pod {name}"));
+            return all.contains(&asked).then(|| asked.to_owned()).ok_or_else(unknown);
+        }
+        let default = self.pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
+        let main = self.pod["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        match (default.filter(|default| all.contains(default)), main) {
+            (Some(default), _) => Ok(default.to_owned()),
+            (None, [only]) => Ok(only["name"].as_str().unwrap_or_default().to_owned()),
+            _ => Err(Status::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                all.join(" ")
+            ))),
+        }
+    }
+}
+
+fn authority_of(node: &Value) -> Option<String> {
+    let addresses = node["status"]["addresses"].as_array()?;
+    let of_kind = |kind: &str| addresses.iter().find(|address| address["type"] == kind)?["address"].as_str();
+    let host = ["InternalIP", "Hostname"].iter().find_map(|kind| of_kind(kind))?;
+    let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().unwrap_or(KUBELET_PORT);
+    Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+}
+
+fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Status> {
+    let query = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    query.map(|Query(pairs)| pairs).map_err(|error| Status::bad_request(error.to_string()))
+}
+
+/// What of a log is wanted (`v1` PodLogOptions).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LogQuery {
+    pub(crate) container: String,
+    /// As kubelet and clients spell them: `follow=true`, `tailLines=10`.
+    pub(crate) parameters: Vec<(&'static str, String)>,
+}
+
+impl LogQuery {
+    /// Reads the query of `pods/log`.
+    pub(super) fn of(uri: &Uri) -> Result<Self, Status> {
+        const KNOWN: [&str; 8] =
+            ["follow", "previous", "timestamps", "tailLines", "sinceSeconds", "sinceTime", "limitBytes", "stream"];
+        const NUMBERS: [&str; 3] = ["tailLines", "sinceSeconds", "limitBytes"];
+        let mut query = Self::default();
+        for (key, value) in pairs(uri)? {
+            if NUMBERS.contains(&key.as_str()) && value.parse::<u64>().is_err() {
+                return Err(Status::unprocessable(format!(
+                    "{key}: Invalid value: {value:?}: must be a number, zero or more"
+                )));
+            }
+            if key == "container" {
+                query.container = value;
+            } else if let Some(name) = KNOWN.iter().find(|name| **name == key) {
+                query.parameters.push((name, value));
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// The kubelet's path for a log.
+pub(crate) fn log_path(namespace: &str, pod: &str, container: &str, query: &LogQuery) -> String {
+    let path = format!("/containerLogs/{}/{}/{}", encode(namespace), encode(pod), encode(container));
+    with_query(path, query.parameters.iter().map(|(key, value)| (*key, value.as_str())))
+}
+
+/// The kubelet's path for exec, attach or port-forward. The kubelet spells the streams otherwise than PodExecOptions does.
+pub(super) fn stream_path(
+    place: &Place,
+    namespace: &str,
+    pod: &str,
+    subresource: &str,
+    uri: &Uri,
+) -> Result<String, Status> {
+    let given = pairs(uri)?;
+    if subresource == "portforward" {
+        let ports = given.iter().filter(|(key, _)| key == "ports" || key == "port");
+        let path = format!("/portForward/{}/{}", encode(namespace), encode(pod));
+        return Ok(with_query(path, ports.map(|(_, value)| ("port", value.as_str()))));
+    }
+    let text =
+        |name: &str| given.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).unwrap_or_default();
+    let container = place.container(text("container"))?;
+    let commands: Vec<(&str, &str)> =
+        given.iter().filter(|(key, _)| key == "command").map(|(_, value)| ("command", value.as_str())).collect();
+    if subresource == "exec" && commands.is_empty() {
+        return Err(Status::bad_request("you must specify at least one command for the container"));
+    }
+    let streams = [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
+    let streams: Vec<(&str, &str)> = streams
+        .iter()
+        .filter(|(ours, _)| matches!(text(ours), "true" | "1"))
+        .map(|(_, theirs)| (*theirs, "1"))
+        .collect();
+    if streams.iter().all(|(name, _)| *name == "tty") {
+        return Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
+    }
+    let path = format!("/{subresource}/{}/{}/{}", encode(namespace), encode(pod), encode(&container));
+    Ok(with_query(path, commands.into_iter().chain(streams)))
+}
+
+pub(super) fn with_query<'a>(mut path: String, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    for (index, (key, value)) in pairs.enumerate() {
+        let separator = if index == 0 { '?' } else { '&' };
+        path.push_str(&format!("{separator}{key}={}", encode(value)));
+    }
+    path
+}
+
+/// Percent-encodes all but RFC 3986's unreserved characters.
+pub(super) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").expect("writing to a String cannot fail");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn place(containers: Value) -> Place {
+        Place { pod: json!({"metadata": {"name": "p"}, "spec": {"containers": containers}}), authority: String::new() }
+    }
+
+    fn path(subresource: &str, query: &str) -> Result<String, Status> {
+        let uri: Uri = format!("/x?{query}").parse().expect("a uri");
+        stream_path(&place(json!([{"name": "c"}])), "ns", "p", subresource, &uri)
+    }
+
+    #[test]
+    fn streams_are_translated_to_the_kubelets_words() {
+        assert_eq!(
+            path("exec", "command=sh&command=-c&command=a%20%26+b&container=c&stdin=true&stdout=true&tty=true"),
+            Ok("/exec/ns/p/c?command=sh&command=-c&command=a%20%26%20b&input=1&output=1&tty=1".to_owned())
+        );
+        assert_eq!(path("attach", "stderr=true&stdout=false"), Ok("/attach/ns/p/c?error=1".to_owned()));
+        assert_eq!(path("portforward", ""), Ok("/portForward/ns/p".to_owned()));
+        assert_eq!(path("portforward", "ports=80"), Ok("/portForward/ns/p?port=80".to_owned()));
+    }
+
+    #[test]
+    fn incomplete_requests_are_refused() {
+        assert!(path("exec", "stdout=true").is_err());
+        assert!(path("exec", "command=ls").is_err());
+        assert!(path("exec", "command=ls&stdout=true&container=other").is_err());
+    }
+
+    #[test]
+    fn a_pod_with_several_containers_wants_a_choice() {
+        let error = place(json!([{"name": "c"}, {"name": "d"}])).container("").expect_err("ambiguous");
+        assert_eq!(error.message, "a container name must be specified for pod p, choose one of: [c d]");
+    }
+
+    #[test]
+    fn nodes_say_where_their_kubelet_is() {
+        let node = json!({"status": {"addresses": [{"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "10.0.0.5"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 4321}}}});
+        assert_eq!(authority_of(&node).as_deref(), Some("10.0.0.5:4321"));
+        assert_eq!(authority_of(&json!({})), None);
+    }
+}

@@ -1,0 +1,157 @@
+//! Typed objects over keys: `/registry/<resource>/<namespace>/<name>`, where the key's revision is the object's
+//! resourceVersion.
+//!
+//! Every write is a compare-and-swap on the object's key. A write that is computed from the present object (a patch, a
+//! status, a scale) is computed again when somebody else was faster.
+//!
+//! What it leaves to others: what objects look like (`skiff-schema`), what is added or refused (`admission`), the wire.
+
+pub(crate) mod object; // one object, as bytes and as value
+pub(crate) mod selector; // which objects are meant
+
+mod create; // new objects
+mod delete; // marking and removing
+mod patch; // what a patch makes of an object
+mod read; // get and list
+mod update; // changed objects
+mod watch; // what happens to objects
+
+pub(crate) use delete::{DeleteOptions, Deleted};
+pub(crate) use patch::{Patch, PatchKind};
+pub(crate) use read::{List, ListOptions, VersionMatch};
+pub(crate) use watch::{Event, WatchOptions, Watcher};
+
+use crate::admission::services::Allocator;
+use crate::status::Status;
+use bytes::Bytes;
+use object::{Object, meta};
+use serde_json::Value;
+use skiff_schema::Resource;
+use skiff_step::{Engine, Step};
+use skiff_store::backend::{Backend, Revision, Swapped};
+use std::sync::Arc;
+
+/// How often a write is computed again after losing a race. Each loss means that somebody else won, so this many losses in
+/// a row is a client that writes in a loop.
+const ATTEMPTS_MAX: usize = 32;
+
+/// How long events are kept (kube-apiserver `--event-ttl`).
+const EVENT_TTL_SECONDS: i64 = 3600;
+
+const COMMIT: Step = Step::new("api.commit", "Kubernetes API conventions: a pod's new state becomes durable");
+
+/// Whether a write is meant (`dryRun=All` is not).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// Stored.
+    Real,
+    /// Everything but stored.
+    Dry,
+}
+
+/// One object's address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) resource: &'static Resource,
+    /// Empty for resources without namespaces.
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+}
+
+impl Target<'_> {
+    fn key(&self) -> Bytes {
+        key(self.resource, self.namespace, self.name)
+    }
+
+    fn not_found(&self) -> Status {
+        Status::not_found(self.resource, self.name)
+    }
+}
+
+/// Objects over a store.
+pub(crate) struct Registry {
+    backend: Arc<dyn Backend>,
+    engine: Engine,
+    services: Allocator,
+}
+
+impl Registry {
+    pub(crate) fn new(backend: Arc<dyn Backend>, engine: Engine, services: Allocator) -> Self {
+        Self { backend, engine, services }
+    }
+
+    pub(crate) fn services(&self) -> &Allocator {
+        &self.services
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        self.backend.as_ref()
+    }
+
+    /// Stores `value` if the object's revision is still `expected`; `None`: somebody was faster.
+    async fn commit(&self, target: &Target<'_>, value: &Value, expected: Revision) -> Result<Option<Object>, Status> {
+        let mut object = Object::encode(target.resource, value, 0)?;
+        let ttl_seconds = if target.resource.plural == "events" { EVENT_TTL_SECONDS } else { 0 };
+        let put = self.backend.put(target.key(), object.stored.clone(), expected, ttl_seconds);
+        match self.traced(target, value, async { Ok(put.await?) }).await? {
+            Swapped::Done(revision) => {
+                object.revision = revision;
+                Ok(Some(object))
+            }
+            Swapped::Conflict(_) => Ok(None),
+        }
+    }
+
+    /// Removes the object if its revision is still `expected`; answers the revision of the deletion.
+    async fn remove(&self, target: &Target<'_>, value: &Value, expected: Revision) -> Result<Option<Revision>, Status> {
+        let delete = self.backend.delete(target.key(), expected);
+        match self.traced(target, value, async { Ok(delete.await?) }).await? {
+            Swapped::Done(revision) => {
+                if target.resource.plural == "services" {
+                    self.services.release(self.backend(), target, value).await;
+                }
+                Ok(Some(revision))
+            }
+            Swapped::Conflict(_) => Ok(None),
+        }
+    }
+
+    async fn traced<T>(
+        &self,
+        target: &Target<'_>,
+        value: &Value,
+        write: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        if !self.engine.is_on() || target.resource.plural != "pods" {
+            return write.await;
+        }
+        let operand = || format!("{}/{}", target.namespace, target.name);
+        self.engine.correlated(Some(meta(value, "uid"))).run_async(&COMMIT, operand, write).await
+    }
+}
+
+/// Kubernetes' names of folders under `/registry` are the plurals, but for three that are older than the rule.
+fn folder(resource: &Resource) -> &'static str {
+    match (resource.group, resource.plural) {
+        ("", "nodes") => "minions",
+        ("", "services") => "services/specs",
+        ("", "endpoints") => "services/endpoints",
+        (_, plural) => plural,
+    }
+}
+
+fn key(resource: &Resource, namespace: &str, name: &str) -> Bytes {
+    let mut text = prefix_text(resource, namespace);
+    text.push_str(name);
+    text.into()
+}
+
+fn prefix_text(resource: &Resource, namespace: &str) -> String {
+    let folder = folder(resource);
+    if namespace.is_empty() { format!("/registry/{folder}/") } else { format!("/registry/{folder}/{namespace}/") }
+}
+
+/// Every key of the resource in `namespace`; empty: everywhere.
+fn prefix(resource: &Resource, namespace: &str) -> Bytes {
+    prefix_text(resource, namespace).into()
+}

@@ -1,0 +1,278 @@
+//! Deletion: at once, or marked and left to whoever holds the object (the kubelet for pods, finalizers for anything, the
+//! namespace controller for namespaces).
+
+use super::object::{Object, finalizers, is_terminating, meta, metadata_mut, now, rfc3339};
+use super::update::may_vanish;
+use super::{ATTEMPTS_MAX, Registry, Run, Target};
+use crate::status::Status;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use skiff_schema::Resource;
+
+/// Kubernetes' finalizers that stand for a propagation policy.
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+/// What a pod gets that does not say otherwise.
+const POD_GRACE_SECONDS: i64 = 30;
+
+/// What becomes of dependents; they are the garbage collector's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Propagation {
+    Background,
+    Foreground,
+    Orphan,
+}
+
+/// How to delete (`meta/v1` DeleteOptions).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DeleteOptions {
+    pub(crate) grace_seconds: Option<i64>,
+    pub(crate) propagation: Option<Propagation>,
+    /// Refuse unless the object still has this uid.
+    pub(crate) uid: Option<String>,
+    /// Refuse unless the object still has this resourceVersion.
+    pub(crate) revision: Option<String>,
+}
+
+impl DeleteOptions {
+    /// Reads a decoded DeleteOptions.
+    pub(crate) fn of(value: &Value) -> Result<Self, Status> {
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+        let propagation = match value["propagationPolicy"].as_str() {
+            None | Some("") => None,
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some(other) => {
+                return Err(Status::unprocessable(format!(
+                    "propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \
+                     \"Orphan\""
+                )));
+            }
+        };
+        Ok(Self {
+            grace_seconds: value["gracePeriodSeconds"].as_i64(),
+            propagation,
+            uid: text(&value["preconditions"]["uid"]),
+            revision: text(&value["preconditions"]["resourceVersion"]),
+        })
+    }
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Deleted {
+    /// It is gone; this is how it last was.
+    Gone(Object),
+    /// It is marked, and somebody still holds it.
+    Pending(Object),
+}
+
+enum Plan {
+    Remove,
+    Mark(Value),
+    Wait,
+}
+
+impl Registry {
+    /// Deletes the object at `target`, or begins to.
+    pub(crate) async fn delete(
+        &self,
+        target: &Target<'_>,
+        options: &DeleteOptions,
+        run: Run,
+    ) -> Result<Deleted, Status> {
+        refuse_system_namespace(target)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let current = self.get(target).await?;
+            let value = current.value()?;
+            check_preconditions(target, &value, options)?;
+            let plan = plan(target.resource, &value, options, Timestamp::now());
+            let attempt = match plan {
+                Plan::Wait => Some(Deleted::Pending(current)),
+                Plan::Remove if run == Run::Dry => Some(Deleted::Gone(current)),
+                Plan::Remove => {
+                    let gone = self.remove(target, &value, current.revision).await?;
+                    gone.map(|revision| Deleted::Gone(Object { revision, ..current }))
+                }
+                Plan::Mark(next) if run == Run::Dry => {
+                    Some(Deleted::Pending(Object::encode(target.resource, &next, current.revision)?))
+                }
+                Plan::Mark(next) => self.commit(target, &next, current.revision).await?.map(Deleted::Pending),
+            };
+            if let Some(deleted) = attempt {
+                return Ok(deleted);
+            }
+        }
+        Err(Status::modified(target.resource, target.name))
+    }
+}
+
+fn refuse_system_namespace(target: &Target<'_>) -> Result<(), Status> {
+    let system = matches!(target.name, "default" | "kube-system" | "kube-public");
+    if target.resource.plural == "namespaces" && system {
+        return Err(Status::forbidden(target.resource, target.name, "this namespace may not be deleted"));
+    }
+    Ok(())
+}
+
+fn check_preconditions(target: &Target<'_>, current: &Value, options: &DeleteOptions) -> Result<(), Status> {
+    let checks = [("UID", &options.uid, "uid"), ("ResourceVersion", &options.revision, "resourceVersion")];
+    for (word, wanted, field) in checks {
+        let present = meta(current, field);
+        if let Some(wanted) = wanted.as_deref()
+            && wanted != present
+        {
+            let why =
+                format!("Precondition failed: {word} in precondition: {wanted}, {word} in object meta: {present}");
+            return Err(Status::conflict(target.resource, target.name, &why));
+        }
+    }
+    Ok(())
+}
+
+/// Decides how the deletion goes on from `current`.
+fn plan(resource: &Resource, current: &Value, options: &DeleteOptions, at: Timestamp) -> Plan {
+    let mut next = current.clone();
+    set_propagation(&mut next, options.propagation);
+    let grace_seconds = grace_seconds(resource, current, options);
+    if is_terminating(current) {
+        shorten_grace(&mut next, grace_seconds);
+    } else {
+        let until = at.saturating_add(SignedDuration::from_secs(grace_seconds)).unwrap_or(Timestamp::MAX);
+        let generation = current["metadata"]["generation"].as_i64();
+        let metadata = metadata_mut(&mut next);
+        metadata.insert("deletionTimestamp".to_owned(), rfc3339(until).into());
+        metadata.insert("deletionGracePeriodSeconds".to_owned(), grace_seconds.into());
+        if let Some(generation) = generation {
+            metadata.insert("generation".to_owned(), (generation + 1).into());
+        }
+    }
+    if resource.plural == "namespaces" {
+        next["status"]["phase"] = "Terminating".into();
+    }
+    match () {
+        () if may_vanish(resource, &next) => Plan::Remove,
+        () if next == *current => Plan::Wait,
+        () => Plan::Mark(next),
+    }
+}
+
+fn set_propagation(object: &mut Value, propagation: Option<Propagation>) {
+    let Some(propagation) = propagation else { return };
+    let mut list: Vec<String> = finalizers(object)
+        .into_iter()
+        .filter(|name| *name != ORPHAN && *name != FOREGROUND)
+        .map(ToOwned::to_owned)
+        .collect();
+    match propagation {
+        Propagation::Background => {}
+        Propagation::Foreground => list.push(FOREGROUND.to_owned()),
+        Propagation::Orphan => list.push(ORPHAN.to_owned()),
+    }
+    if list.is_empty() {
+        metadata_mut(object).remove("finalizers");
+    } else {
+        metadata_mut(object).insert("finalizers".to_owned(), list.into());
+    }
+}
+
+/// Only pods that run somewhere need time; everything else is held by finalizers alone.
+fn grace_seconds(resource: &Resource, pod: &Value, options: &DeleteOptions) -> i64 {
+    let placed = !pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if (resource.group, resource.plural) != ("", "pods") || !placed || ended {
+        return 0;
+    }
+    let asked = options.grace_seconds.or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64());
+    // Kubernetes reads a negative grace period as one second.
+    match asked.unwrap_or(POD_GRACE_SECONDS) {
+        seconds if seconds < 0 => 1,
+        seconds => seconds,
+    }
+}
+
+/// A second deletion may make the first one faster, never slower.
+fn shorten_grace(object: &mut Value, grace_seconds: i64) {
+    let before = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    if grace_seconds >= before {
+        return;
+    }
+    let earlier = meta(object, "deletionTimestamp")
+        .parse::<Timestamp>()
+        .ok()
+        .and_then(|until| until.saturating_sub(SignedDuration::from_secs(before - grace_seconds)).ok());
+    let metadata = metadata_mut(object);
+    metadata.insert("deletionTimestamp".to_owned(), earlier.map_or_else(now, rfc3339).into());
+    metadata.insert("deletionGracePeriodSeconds".to_owned(), grace_seconds.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(plural: &str, object: Value, options: Value) -> Plan {
+        let resource = ["", "apps"].iter().find_map(|group| skiff_schema::find(group, "v1", plural)).expect("served");
+        plan(resource, &object, &DeleteOptions::of(&options).expect("options"), Timestamp::UNIX_EPOCH)
+    }
+
+    fn running(terminating_seconds: Option<i64>) -> Value {
+        let mut pod =
+            json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 10}});
+        if let Some(seconds) = terminating_seconds {
+            pod["metadata"]["deletionTimestamp"] = "1970-01-01T00:00:10Z".into();
+            pod["metadata"]["deletionGracePeriodSeconds"] = seconds.into();
+        }
+        pod
+    }
+
+    #[test]
+    fn a_running_pod_is_marked_and_removed_with_grace_zero() {
+        let Plan::Mark(marked) = check("pods", running(None), json!({})) else { panic!("marked") };
+        assert_eq!(marked["metadata"]["deletionTimestamp"], "1970-01-01T00:00:10Z");
+        assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 10);
+        assert!(matches!(check("pods", marked.clone(), json!({})), Plan::Wait));
+        assert!(matches!(check("pods", marked, json!({"gracePeriodSeconds": 0})), Plan::Remove));
+    }
+
+    #[test]
+    fn a_second_deletion_shortens_the_first() {
+        let Plan::Mark(marked) = check("pods", running(Some(10)), json!({"gracePeriodSeconds": 3})) else {
+            panic!("marked")
+        };
+        assert_eq!(marked["metadata"]["deletionTimestamp"], "1970-01-01T00:00:03Z");
+        assert!(matches!(check("pods", running(Some(10)), json!({"gracePeriodSeconds": 60})), Plan::Wait));
+    }
+
+    #[test]
+    fn pods_that_run_nowhere_go_at_once() {
+        assert!(matches!(check("pods", json!({"metadata": {"name": "p"}, "spec": {}}), json!({})), Plan::Remove));
+        let mut ended = running(None);
+        ended["status"] = json!({"phase": "Succeeded"});
+        assert!(matches!(check("pods", ended, json!({})), Plan::Remove));
+    }
+
+    #[test]
+    fn policies_are_finalizers() {
+        let object = json!({"metadata": {"name": "d", "generation": 1}});
+        assert!(matches!(
+            check("deployments", object.clone(), json!({"propagationPolicy": "Background"})),
+            Plan::Remove
+        ));
+        for (policy, finalizer) in [("Foreground", FOREGROUND), ("Orphan", ORPHAN)] {
+            let Plan::Mark(marked) = check("deployments", object.clone(), json!({"propagationPolicy": policy})) else {
+                panic!("{policy} marks")
+            };
+            assert_eq!(marked["metadata"]["finalizers"], json!([finalizer]));
+            assert_eq!(marked["metadata"]["generation"], 2);
+        }
+    }
+
+    #[test]
+    fn namespaces_terminate_first() {
+        let object = json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}});
+        let Plan::Mark(marked) = check("namespaces", object, json!({})) else { panic!("marked") };
+        assert_eq!(marked["status"]["phase"], "Terminating");
+    }
+}

@@ -1,0 +1,141 @@
+//! One object: as bytes in the store, as JSON on the wire, as a value in between.
+//!
+//! In the store an object has no resourceVersion (that is the key's revision) and begins with `apiVersion`, `kind` and
+//! `metadata` in this order. So serving it costs one copy, with the resourceVersion spliced in behind `"metadata":{`, and
+//! no parsing.
+
+use crate::status::Status;
+use bytes::Bytes;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
+use skiff_schema::Resource;
+use skiff_store::backend::{Entry, Revision};
+
+/// An object at a revision.
+#[derive(Debug, Clone)]
+pub(crate) struct Object {
+    pub(crate) resource: &'static Resource,
+    pub(crate) stored: Bytes,
+    pub(crate) revision: Revision,
+}
+
+impl Object {
+    pub(crate) fn of(resource: &'static Resource, entry: Entry) -> Self {
+        Self { resource, stored: entry.value, revision: entry.mod_revision }
+    }
+
+    /// Makes the object that `value` would be at `revision`.
+    pub(crate) fn encode(resource: &'static Resource, value: &Value, revision: Revision) -> Result<Self, Status> {
+        let stored = serde_json::to_vec(&InOrder(value)).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Self { resource, stored: stored.into(), revision })
+    }
+
+    /// Appends the object's JSON.
+    pub(crate) fn write_json(&self, out: &mut Vec<u8>) -> Result<(), Status> {
+        let head = format!(
+            r#"{{"apiVersion":"{}","kind":"{}","metadata":{{"#,
+            self.resource.api_version(),
+            self.resource.kind
+        );
+        match self.stored.strip_prefix(head.as_bytes()) {
+            Some(rest) => {
+                out.extend_from_slice(head.as_bytes());
+                out.extend_from_slice(format!(r#""resourceVersion":"{}","#, self.revision).as_bytes());
+                out.extend_from_slice(rest);
+                Ok(())
+            }
+            // Written by another API server on the same store.
+            None => serde_json::to_writer(out, &self.value()?).map_err(|error| Status::internal(error.to_string())),
+        }
+    }
+
+    pub(crate) fn json(&self) -> Result<Vec<u8>, Status> {
+        let mut out = Vec::with_capacity(self.stored.len() + 32);
+        self.write_json(&mut out)?;
+        Ok(out)
+    }
+
+    /// The object as a value, with its resourceVersion.
+    pub(crate) fn value(&self) -> Result<Value, Status> {
+        let mut value: Value = serde_json::from_slice(&self.stored)
+            .map_err(|error| Status::internal(format!("decode stored {}: {error}", self.resource.kind)))?;
+        metadata_mut(&mut value).insert("resourceVersion".to_owned(), self.revision.to_string().into());
+        Ok(value)
+    }
+}
+
+/// Serializes an object with its type and metadata in front and without the resourceVersion.
+struct InOrder<'a>(&'a Value);
+
+impl Serialize for InOrder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const FIRST: [&str; 3] = ["apiVersion", "kind", "metadata"];
+        let Value::Object(fields) = self.0 else { return self.0.serialize(serializer) };
+        let mut map = serializer.serialize_map(None)?;
+        for name in ["apiVersion", "kind"] {
+            if let Some(value) = fields.get(name) {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        map.serialize_entry("metadata", &Metadata(fields.get("metadata")))?;
+        for (name, value) in fields.iter().filter(|(name, _)| !FIRST.contains(&name.as_str())) {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+struct Metadata<'a>(Option<&'a Value>);
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = self.0.and_then(Value::as_object).into_iter().flatten();
+        serializer.collect_map(fields.filter(|(name, _)| *name != "resourceVersion"))
+    }
+}
+
+/// `metadata`, made if it is missing.
+pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
+    object_at(object, "metadata")
+}
+
+/// The map at `field`, made if it is missing or something else.
+pub(crate) fn object_at<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    let slot = &mut object[field];
+    if !slot.is_object() {
+        *slot = Value::Object(Map::new());
+    }
+    slot.as_object_mut().expect("was made an object just above")
+}
+
+/// A text in `metadata`; empty if it is missing.
+pub(crate) fn meta<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["metadata"][field].as_str().unwrap_or_default()
+}
+
+pub(crate) fn name_of(object: &Value) -> &str {
+    meta(object, "name")
+}
+
+/// Whether deletion has begun.
+pub(crate) fn is_terminating(object: &Value) -> bool {
+    !object["metadata"]["deletionTimestamp"].is_null()
+}
+
+/// `metadata.finalizers`.
+pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
+    object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Now, as Kubernetes writes times: RFC 3339 in whole seconds.
+pub(crate) fn now() -> String {
+    rfc3339(jiff::Timestamp::now())
+}
+
+/// RFC 3339 in whole seconds.
+pub(crate) fn rfc3339(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

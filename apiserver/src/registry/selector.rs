@@ -1,0 +1,370 @@
+//! Which objects are meant: label selectors and field selectors, as in Kubernetes' query parameters
+//! ("Labels and Selectors", "Field Selectors").
+
+use super::object::Object;
+use crate::status::Status;
+use serde_json::Value;
+use skiff_schema::Resource;
+
+/// What a list or watch is restricted to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Selection {
+    labels: Vec<Requirement>,
+    fields: Vec<FieldTest>,
+}
+
+/// One comma-separated part of a label selector.
+#[derive(Debug, Clone, PartialEq)]
+struct Requirement {
+    key: String,
+    test: Test,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Test {
+    In(Vec<String>),
+    NotIn(Vec<String>),
+    Exists,
+    Absent,
+    Greater(i64),
+    Less(i64),
+}
+
+/// One part of a field selector.
+#[derive(Debug, Clone, PartialEq)]
+struct FieldTest {
+    path: String,
+    equal: bool,
+    value: String,
+}
+
+impl Selection {
+    /// Parses `labelSelector` and `fieldSelector`; empty texts select everything.
+    pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Status> {
+        let refused = |text: &str, why: String| {
+            Status::bad_request(format!("unable to parse requirement in selector {text:?}: {why}"))
+        };
+        let label_tests = split_outside_parentheses(labels)
+            .into_iter()
+            .map(|part| requirement(part).map_err(|why| refused(labels, why)))
+            .collect::<Result<_, _>>()?;
+        let field_tests = split_escaped(fields)
+            .iter()
+            .map(|part| field_test(part).ok_or_else(|| refused(fields, format!("{part:?} is not field=value"))))
+            .collect::<Result<Vec<_>, _>>()?;
+        for test in &field_tests {
+            check_field(resource, &test.path, fields)?;
+        }
+        Ok(Self { labels: label_tests, fields: field_tests })
+    }
+
+    pub(crate) fn is_everything(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    /// The one name that can match, if the selection says so.
+    pub(crate) fn single_name(&self) -> Option<&str> {
+        self.field("metadata.name")
+    }
+
+    fn field(&self, path: &str) -> Option<&str> {
+        let test = self.fields.iter().find(|test| test.path == path && test.equal)?;
+        (!test.value.is_empty()).then_some(test.value.as_str())
+    }
+
+    /// Whether `object` is selected; it is parsed only if something is to be tested.
+    pub(crate) fn selects(&self, object: &Object) -> Result<bool, Status> {
+        Ok(self.is_everything() || self.selects_value(object.resource, &object.value()?))
+    }
+
+    /// The same for a parsed object.
+    pub(crate) fn selects_value(&self, resource: &Resource, object: &Value) -> bool {
+        let labels = &object["metadata"]["labels"];
+        self.labels.iter().all(|requirement| requirement.holds(labels[&requirement.key].as_str()))
+            && self.fields.iter().all(|test| (field_value(resource, object, &test.path) == test.value) == test.equal)
+    }
+}
+
+impl Requirement {
+    fn holds(&self, value: Option<&str>) -> bool {
+        let number = || value.and_then(|value| value.parse::<i64>().ok());
+        match &self.test {
+            Test::In(values) => value.is_some_and(|value| values.iter().any(|wanted| wanted == value)),
+            Test::NotIn(values) => value.is_none_or(|value| values.iter().all(|wanted| wanted != value)),
+            Test::Exists => value.is_some(),
+            Test::Absent => value.is_none(),
+            Test::Greater(limit) => number().is_some_and(|number| number > *limit),
+            Test::Less(limit) => number().is_some_and(|number| number < *limit),
+        }
+    }
+}
+
+/// The parts between commas, where commas inside `in (a,b)` do not count.
+fn split_outside_parentheses(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_i32);
+    for (at, character) in text.char_indices() {
+        match character {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    if text.trim().is_empty() { Vec::new() } else { parts }
+}
+
+fn requirement(part: &str) -> Result<Requirement, String> {
+    let part = part.trim();
+    if let Some(key) = part.strip_prefix('!') {
+        return Ok(Requirement { key: label_key(key)?, test: Test::Absent });
+    }
+    for (operator, negated) in [("!=", true), ("==", false), ("=", false)] {
+        if let Some((key, value)) = part.split_once(operator) {
+            let values = vec![label_value(value)?];
+            let test = if negated { Test::NotIn(values) } else { Test::In(values) };
+            return Ok(Requirement { key: label_key(key)?, test });
+        }
+    }
+    if let Some((key, limit)) = part.split_once('>') {
+        return Ok(Requirement { key: label_key(key)?, test: Test::Greater(integer(limit)?) });
+    }
+    if let Some((key, limit)) = part.split_once('<') {
+        return Ok(Requirement { key: label_key(key)?, test: Test::Less(integer(limit)?) });
+    }
+    set_requirement(part)
+}
+
+/// `key`, `key in (a,b)`, `key notin (a,b)`.
+fn set_requirement(part: &str) -> Result<Requirement, String> {
+    let Some((left, list)) = part.split_once('(') else {
+        return Ok(Requirement { key: label_key(part)?, test: Test::Exists });
+    };
+    let list = list.trim_end().strip_suffix(')').ok_or_else(|| format!("{part:?} lacks a closing parenthesis"))?;
+    let values = list.split(',').map(label_value).collect::<Result<Vec<_>, _>>()?;
+    match left.split_whitespace().collect::<Vec<_>>()[..] {
+        [key, "in"] => Ok(Requirement { key: label_key(key)?, test: Test::In(values) }),
+        [key, "notin"] => Ok(Requirement { key: label_key(key)?, test: Test::NotIn(values) }),
+        _ => Err(format!("{part:?}: expected key in (...) or key notin (...)")),
+    }
+}
+
+fn integer(text: &str) -> Result<i64, String> {
+    text.trim().parse().map_err(|_| format!("{:?} is not an integer", text.trim()))
+}
+
+fn is_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let bytes = text.as_bytes();
+    bytes.len() <= 63
+        && bytes.iter().all(|byte| inner(*byte))
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+}
+
+fn label_key(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+    let prefix_is_dns = prefix.is_none_or(|prefix| prefix.len() <= 253 && prefix.split('.').all(is_name));
+    if is_name(name) && prefix_is_dns { Ok(text.to_owned()) } else { Err(format!("{text:?} is not a label key")) }
+}
+
+fn label_value(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || is_name(text) { Ok(text.to_owned()) } else { Err(format!("{text:?} is not a label value")) }
+}
+
+/// The parts between commas that are not escaped; escapes stay.
+fn split_escaped(text: &str) -> Vec<String> {
+    let (mut parts, mut part, mut escaped) = (Vec::new(), String::new(), false);
+    for character in text.chars() {
+        if character == ',' && !escaped {
+            parts.push(std::mem::take(&mut part));
+        } else {
+            part.push(character);
+        }
+        escaped = character == '\\' && !escaped;
+    }
+    parts.push(part);
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
+fn field_test(part: &str) -> Option<FieldTest> {
+    let at = part.find('=')?;
+    let (mut path, value) = (&part[..at], &part[at + 1..]);
+    let mut equal = true;
+    if let Some(shorter) = path.strip_suffix('!') {
+        (path, equal) = (shorter, false);
+    }
+    let value = value.strip_prefix('=').filter(|_| equal).unwrap_or(value);
+    Some(FieldTest { path: path.trim().to_owned(), equal, value: unescape(value) })
+}
+
+fn unescape(value: &str) -> String {
+    let (mut text, mut escaped) = (String::new(), false);
+    for character in value.chars() {
+        if character == '\\' && !escaped {
+            escaped = true;
+        } else {
+            text.push(character);
+            escaped = false;
+        }
+    }
+    text
+}
+
+/// The fields that can be selected on besides `metadata.name` and `metadata.namespace` (Kubernetes, "List of supported
+/// fields").
+fn selectable(resource: &Resource) -> &'static [&'static str] {
+    match resource.plural {
+        "pods" => &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ],
+        "events" => &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ],
+        "secrets" => &["type"],
+        "namespaces" => &["status.phase"],
+        "nodes" => &["spec.unschedulable"],
+        "services" => &["spec.clusterIP", "spec.type"],
+        "replicasets" => &["status.replicas"],
+        "jobs" => &["status.successful"],
+        _ => &[],
+    }
+}
+
+fn check_field(resource: &Resource, path: &str, selector: &str) -> Result<(), Status> {
+    if path == "metadata.name" || path == "metadata.namespace" || selectable(resource).contains(&path) {
+        return Ok(());
+    }
+    let known = ["metadata.name", "metadata.namespace"].iter().chain(selectable(resource));
+    let known: Vec<String> = known.map(|name| format!("{name:?}")).collect();
+    Err(Status::bad_request(format!(
+        "Unable to find {} that match field selector {selector:?}: {path:?} is not a known field selector: only {}",
+        resource.group_resource(),
+        known.join(", ")
+    )))
+}
+
+fn field_value(resource: &Resource, object: &Value, path: &str) -> String {
+    if (resource.plural, path) == ("events", "source") {
+        return field_value(resource, object, "source.component");
+    }
+    if (resource.plural, path) == ("jobs", "status.successful") {
+        return object["status"]["succeeded"].as_i64().unwrap_or_default().to_string();
+    }
+    match path.split('.').fold(object, |value, segment| &value[segment]) {
+        Value::String(text) => text.clone(),
+        // An absent field reads as its zero value: false for the booleans, 0 for the numbers, empty for texts.
+        Value::Null if matches!(path, "spec.unschedulable" | "spec.hostNetwork") => "false".to_owned(),
+        Value::Null if path == "status.replicas" => "0".to_owned(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn pods() -> &'static Resource {
+        skiff_schema::find("", "v1", "pods").expect("pods are served")
+    }
+
+    fn selects(labels: &str, fields: &str) -> bool {
+        let pod = json!({"metadata": {"name": "web-1", "namespace": "default", "labels": {"app": "web", "tier": "5"}},
+            "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}});
+        Selection::parse(pods(), labels, fields).expect("parses").selects_value(pods(), &pod)
+    }
+
+    #[test]
+    fn label_selectors_mean_what_kubernetes_says() {
+        for text in [
+            "",
+            "app=web",
+            "app==web",
+            "app",
+            "!gone",
+            "app in (web,api)",
+            "gone notin (a)",
+            "gone!=x",
+            "tier>4",
+            "app=web,tier in (5, 6)",
+            " app = web ",
+        ] {
+            assert!(selects(text, ""), "{text:?}");
+        }
+        for text in
+            ["app=api", "app!=web", "!app", "gone", "app notin (web)", "tier<5", "app=web,gone=x", "gone in (a)"]
+        {
+            assert!(!selects(text, ""), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn field_selectors_mean_what_kubernetes_says() {
+        for text in [
+            "metadata.name=web-1",
+            "status.phase!=Failed,status.phase!=Succeeded",
+            "spec.nodeName==n1",
+            "metadata.namespace=default",
+            "spec.hostNetwork=false",
+            "status.podIP=",
+        ] {
+            assert!(selects("", text), "{text:?}");
+        }
+        for text in ["metadata.name=web-2", "spec.nodeName!=n1", "spec.hostNetwork=true"] {
+            assert!(!selects("", text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_words_that_are_wrong() {
+        for text in ["app in (a", "a b=c", "=x", "app in a", "a=b=c", "-x"] {
+            assert!(Selection::parse(pods(), text, "").is_err(), "{text:?}");
+        }
+        let error = Selection::parse(pods(), "", "spec.color=red").expect_err("unknown field");
+        assert!(error.message.contains("\"spec.color\" is not a known field selector"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(labels in ".{0,40}", fields in ".{0,40}") {
+            let _ = Selection::parse(pods(), &labels, &fields);
+        }
+
+        #[test]
+        fn escaped_values_survive(value in "[a-z,=\\\\]{0,12}") {
+            let mut escaped = String::new();
+            for character in value.chars() {
+                if ",=\\".contains(character) { escaped.push('\\'); }
+                escaped.push(character);
+            }
+            let selection = Selection::parse(pods(), "", &format!("metadata.name={escaped}")).expect("parses");
+            prop_assert_eq!(&selection.fields[0].value, &value);
+        }
+    }
+}

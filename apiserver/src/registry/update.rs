@@ -1,0 +1,264 @@
+//! Changed objects: which part of the new state counts, and the retry when somebody else was faster.
+
+use super::object::{Object, finalizers, is_terminating, meta, metadata_mut, name_of};
+use super::{ATTEMPTS_MAX, Registry, Run, Target};
+use crate::status::Status;
+use serde_json::{Map, Value};
+use skiff_schema::{Decoded, FieldError, FieldErrorKind, Resource, apply_defaults, validate_update};
+
+/// The answer to a write.
+#[derive(Debug)]
+pub(crate) struct Updated {
+    pub(crate) object: Object,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Registry {
+    /// Replaces the object at `target` by what `change` makes of its present state; `subresource` names the part that may
+    /// change (empty: everything but the status).
+    pub(crate) async fn update(
+        &self,
+        target: &Target<'_>,
+        subresource: &str,
+        run: Run,
+        change: impl Fn(&Value) -> Result<Decoded, Status>,
+    ) -> Result<Updated, Status> {
+        for _ in 0..ATTEMPTS_MAX {
+            let current = self.get(target).await?;
+            let current_value = current.value()?;
+            let Decoded { object: wanted, warnings } = change(&current_value)?;
+            check_identity(target, &current_value, &wanted)?;
+            let mut next = next_state(target.resource, subresource, &current_value, &wanted)?;
+            apply_defaults(target.resource, &mut next);
+            if let Some(object) = self.replace(target, subresource, run, current, &current_value, &mut next).await? {
+                return Ok(Updated { object, warnings });
+            }
+        }
+        Err(Status::modified(target.resource, target.name))
+    }
+
+    /// One attempt; `None`: the object has changed meanwhile.
+    async fn replace(
+        &self,
+        target: &Target<'_>,
+        subresource: &str,
+        run: Run,
+        current: Object,
+        current_value: &Value,
+        next: &mut Value,
+    ) -> Result<Option<Object>, Status> {
+        let claims = self.services().claim_for(self.backend(), target, next, Some(current_value), run).await?;
+        let subresource = Some(subresource).filter(|name| !name.is_empty());
+        let errors = validate_update(target.resource, next, current_value, subresource);
+        let outcome = if !errors.is_empty() {
+            Err(Status::invalid(target.resource, target.name, &errors))
+        } else if next == current_value {
+            Ok(Some(current))
+        } else if run == Run::Dry {
+            Object::encode(target.resource, next, current.revision).map(Some)
+        } else if may_vanish(target.resource, next) {
+            let gone = self.remove(target, next, current.revision).await;
+            match gone {
+                Ok(Some(revision)) => Object::encode(target.resource, next, revision).map(Some),
+                Ok(None) => Ok(None),
+                Err(status) => Err(status),
+            }
+        } else {
+            self.commit(target, next, current.revision).await
+        };
+        match &outcome {
+            Ok(Some(_)) if run == Run::Real => claims.release_replaced(self.backend()).await,
+            _ => claims.give_back(self.backend()).await,
+        }
+        outcome
+    }
+}
+
+/// Refuses a new state that is about another object, or about another state of it.
+fn check_identity(target: &Target<'_>, current: &Value, wanted: &Value) -> Result<(), Status> {
+    let name = name_of(wanted);
+    if !name.is_empty() && name != target.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        )));
+    }
+    let namespace = meta(wanted, "namespace");
+    if !namespace.is_empty() && namespace != target.namespace {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the URL ({})",
+            target.namespace
+        )));
+    }
+    let (uid, present) = (meta(wanted, "uid"), meta(current, "uid"));
+    if !uid.is_empty() && uid != present {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {present}");
+        return Err(Status::conflict(target.resource, target.name, &why));
+    }
+    let revision = meta(wanted, "resourceVersion");
+    if !revision.is_empty() && revision != "0" && revision != meta(current, "resourceVersion") {
+        return Err(Status::modified(target.resource, target.name));
+    }
+    Ok(())
+}
+
+/// The state after a write: of `wanted` what this path may change, everything else of `current`.
+fn next_state(resource: &Resource, subresource: &str, current: &Value, wanted: &Value) -> Result<Value, Status> {
+    let mut next = match subresource {
+        "status" => {
+            let mut next = current.clone();
+            copy_field(&mut next, wanted, "status");
+            if matches!(resource.plural, "pods" | "nodes") {
+                for field in ["labels", "annotations"] {
+                    copy_field(&mut next["metadata"], &wanted["metadata"], field);
+                }
+            }
+            return Ok(next);
+        }
+        "finalize" => {
+            let mut next = current.clone();
+            copy_field(&mut next["spec"], &wanted["spec"], "finalizers");
+            return Ok(next);
+        }
+        // What the server itself decided about the whole object.
+        "binding" => return Ok(wanted.clone()),
+        _ => wanted.clone(),
+    };
+    for field in ["apiVersion", "kind"] {
+        next[field] = current[field].clone();
+    }
+    if resource.has_status() {
+        copy_field(&mut next, current, "status");
+    }
+    if resource.plural == "namespaces" {
+        // Only the finalize subresource lets go of a namespace.
+        copy_field(&mut next, current, "spec");
+    }
+    keep_metadata(resource, current, &mut next)?;
+    if let Some(generation) = current["metadata"]["generation"].as_i64()
+        && desired(&next) != desired(current)
+    {
+        metadata_mut(&mut next).insert("generation".to_owned(), (generation + 1).into());
+    }
+    Ok(next)
+}
+
+fn copy_field(to: &mut Value, from: &Value, field: &str) {
+    let Some(to) = to.as_object_mut() else { return };
+    match from.get(field) {
+        Some(value) if !value.is_null() => to.insert(field.to_owned(), value.clone()),
+        _ => to.remove(field),
+    };
+}
+
+/// Restores what clients may not change in the metadata.
+fn keep_metadata(resource: &Resource, current: &Value, next: &mut Value) -> Result<(), Status> {
+    const KEPT: [&str; 9] = [
+        "name",
+        "namespace",
+        "uid",
+        "generateName",
+        "resourceVersion",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ];
+    metadata_mut(next).remove("managedFields");
+    metadata_mut(next).remove("selfLink");
+    for field in KEPT {
+        copy_field(&mut next["metadata"], &current["metadata"], field);
+    }
+    let old = finalizers(current);
+    let added: Vec<&str> = finalizers(next).into_iter().filter(|name| !old.contains(name)).collect();
+    if is_terminating(current) && !added.is_empty() {
+        let error = FieldError {
+            kind: FieldErrorKind::Forbidden,
+            field: "metadata.finalizers".to_owned(),
+            value: None,
+            detail: format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+            ),
+        };
+        return Err(Status::invalid(resource, name_of(current), &[error]));
+    }
+    Ok(())
+}
+
+/// Everything that a generation counts: neither type nor metadata nor status.
+fn desired(object: &Value) -> Map<String, Value> {
+    let fields = object.as_object().into_iter().flatten();
+    fields
+        .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Whether nothing holds a terminating object any longer.
+pub(super) fn may_vanish(resource: &Resource, object: &Value) -> bool {
+    let held_by_namespace_controller =
+        resource.plural == "namespaces" && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+    is_terminating(object)
+        && finalizers(object).is_empty()
+        && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && !held_by_namespace_controller
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn resource(group: &str, plural: &str) -> &'static Resource {
+        skiff_schema::find(group, "v1", plural).expect("served")
+    }
+
+    fn deployment() -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "a", "uid": "u", "generation": 3, "resourceVersion": "9"},
+            "spec": {"replicas": 1}, "status": {"replicas": 1}})
+    }
+
+    #[test]
+    fn a_write_changes_the_spec_and_counts_it() {
+        let mut wanted = deployment();
+        wanted["spec"]["replicas"] = 2.into();
+        wanted["status"]["replicas"] = 7.into();
+        wanted["metadata"]["uid"] = "".into();
+        wanted["metadata"]["labels"] = json!({"a": "b"});
+        let next = next_state(resource("apps", "deployments"), "", &deployment(), &wanted).expect("allowed");
+        assert_eq!(next["spec"]["replicas"], 2);
+        assert_eq!(next["status"]["replicas"], 1, "the status has its own path");
+        assert_eq!(next["metadata"]["generation"], 4);
+        assert_eq!(next["metadata"]["uid"], "u");
+        assert_eq!(next["metadata"]["labels"], json!({"a": "b"}));
+    }
+
+    #[test]
+    fn a_status_write_changes_the_status_only() {
+        let mut wanted = deployment();
+        wanted["spec"]["replicas"] = 2.into();
+        wanted["status"]["replicas"] = 7.into();
+        let next = next_state(resource("apps", "deployments"), "status", &deployment(), &wanted).expect("allowed");
+        assert_eq!((&next["spec"]["replicas"], &next["status"]["replicas"]), (&1.into(), &7.into()));
+        assert_eq!(next["metadata"]["generation"], 3);
+    }
+
+    #[test]
+    fn a_terminating_object_gets_no_new_finalizers() {
+        let mut current = deployment();
+        current["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        let mut wanted = current.clone();
+        wanted["metadata"]["finalizers"] = json!(["x/y"]);
+        let error = next_state(resource("apps", "deployments"), "", &current, &wanted).expect_err("forbidden");
+        assert!(error.message.contains("metadata.finalizers: Forbidden: no new finalizers"), "{error}");
+    }
+
+    #[test]
+    fn a_namespace_is_held_until_it_is_finalized() {
+        let mut namespace = json!({"metadata": {"deletionTimestamp": "x"}, "spec": {"finalizers": ["kubernetes"]}});
+        assert!(!may_vanish(resource("", "namespaces"), &namespace));
+        namespace["spec"]["finalizers"] = json!([]);
+        assert!(may_vanish(resource("", "namespaces"), &namespace));
+    }
+}

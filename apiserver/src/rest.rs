@@ -1,0 +1,33 @@
+//! The Kubernetes REST API (`docs/reference/using-api/api-concepts`): thin, every decision is the registry's.
+
+pub(crate) mod body; // what was sent
+mod discovery; // what is served here
+mod dispatch; // which path, which verb
+mod negotiate; // in which form the answer is wanted
+mod options; // query parameters
+mod path; // what a path names
+mod respond; // the answer
+mod stream; // watches
+mod subresources; // scale, binding, eviction
+mod verbs; // get, list, create, update, patch, delete
+
+use crate::app::App;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use std::sync::Arc;
+
+/// Serves every path that is not gRPC.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new().fallback(handle).with_state(app)
+}
+
+async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let failed = dispatch::answer(&app, request).await;
+    failed.unwrap_or_else(|status| {
+        if status.code.is_server_error() {
+            tracing::warn!(code = status.code.as_u16(), message = status.message, "request failed");
+        }
+        respond::failure(&status)
+    })
+}

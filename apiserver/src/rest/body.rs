@@ -1,0 +1,92 @@
+//! What was sent: JSON or YAML, with a limit.
+
+use crate::status::Status;
+use axum::body::{Body, to_bytes};
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use serde_json::Value;
+use skiff_schema::{DecodeError, Decoded, FieldValidation, Resource, decode, decode_value, find_auxiliary};
+
+/// The largest body (kube-apiserver: 3 MiB).
+pub(super) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// The media type without its parameters; Kubernetes reads a missing one as JSON.
+pub(super) fn media_type(headers: &HeaderMap) -> &str {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match given.split(';').next().unwrap_or_default().trim() {
+        "" => "application/json",
+        given => given,
+    }
+}
+
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Status> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > BODY_BYTES_MAX) {
+        return Err(Status::too_large(BODY_BYTES_MAX));
+    }
+    to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
+            Status::too_large(BODY_BYTES_MAX)
+        } else {
+            Status::bad_request(format!("read the body: {error}"))
+        }
+    })
+}
+
+/// Reads the body as JSON text, whatever it was.
+pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Status> {
+    match media_type(headers) {
+        "application/json" => read(headers, body).await,
+        "application/yaml" | "application/x-yaml" | "text/yaml" => yaml_to_json(&read(headers, body).await?),
+        "application/vnd.kubernetes.protobuf" => Err(Status::unsupported_media_type(
+            "the body of the request was in an unknown format: bodies in application/vnd.kubernetes.protobuf are not \
+             implemented - accepted media types include: application/json, application/yaml",
+        )),
+        other => Err(Status::unsupported_media_type(format!(
+            "the body of the request was in an unknown format ({other}) - accepted media types include: \
+             application/json, application/yaml"
+        ))),
+    }
+}
+
+fn yaml_to_json(text: &[u8]) -> Result<Bytes, Status> {
+    let refused = |error: String| Status::bad_request(format!("couldn't parse the body as YAML: {error}"));
+    let value: Value = serde_norway::from_slice(text).map_err(|error| refused(error.to_string()))?;
+    serde_json::to_vec(&value).map(Bytes::from).map_err(|error| refused(error.to_string()))
+}
+
+/// Reads JSON as an object of `resource`.
+pub(crate) fn object(resource: &Resource, json: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
+    decode(resource, json, validation).map_err(|error| undecodable(resource, &error))
+}
+
+/// The same for JSON that is parsed already, the result of a patch say.
+pub(crate) fn value(resource: &Resource, value: Value, validation: FieldValidation) -> Result<Decoded, Status> {
+    decode_value(resource, value, validation).map_err(|error| undecodable(resource, &error))
+}
+
+fn undecodable(resource: &Resource, error: &DecodeError) -> Status {
+    match error {
+        // These two say themselves what they were read as.
+        DecodeError::Kind { .. } | DecodeError::Type { .. } => Status::bad_request(error.to_string()),
+        error => Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {error}",
+            resource.kind, resource.version, resource.kind
+        )),
+    }
+}
+
+/// Reads JSON as a kind that has no path of its own: Scale, Binding, Eviction, DeleteOptions. Clients name any group version
+/// of theirs in it.
+pub(crate) fn auxiliary(api_version: &str, kind: &str, json: &[u8]) -> Result<Value, Status> {
+    let refused = |error: String| Status::bad_request(format!("couldn't parse the body as {kind}: {error}"));
+    let mut value: Value = serde_json::from_slice(json).map_err(|error| refused(error.to_string()))?;
+    let given = value["kind"].as_str().unwrap_or_default();
+    if !value.is_object() || !(given.is_empty() || given == kind) {
+        return Err(refused(format!("its kind is {given:?}")));
+    }
+    (value["apiVersion"], value["kind"]) = (api_version.into(), kind.into());
+    let resource = find_auxiliary(api_version, kind).ok_or_else(|| refused("it is not served".to_owned()))?;
+    Ok(decode_value(resource, value, FieldValidation::Ignore).map_err(|error| undecodable(resource, &error))?.object)
+}

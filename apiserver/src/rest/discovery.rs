@@ -1,0 +1,130 @@
+//! What is served here: discovery, OpenAPI, version and health.
+
+use super::negotiate::accepted;
+use super::options::Parameters;
+use super::respond::{bytes, json_value};
+use crate::app::App;
+use crate::status::Status;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use serde_json::{Value, json};
+use skiff_schema::discovery::{
+    AggregatedVersion, Root, aggregated, api_group, api_group_list, api_resource_list, api_versions,
+};
+use skiff_schema::openapi;
+
+/// The Kubernetes version whose API this is; clients decide by it what they may send.
+const MAJOR: &str = "1";
+const MINOR: &str = "36";
+
+/// Answers a path that is no resource.
+pub(super) async fn answer(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Response, Status> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Status::method_not_allowed());
+    }
+    let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
+    let found =
+        |value: Option<Value>| value.map(|value| json_value(StatusCode::OK, &value)).ok_or_else(Status::no_such_path);
+    match &segments[..] {
+        ["api"] => Ok(versions(headers, Root::Core, || api_versions(&app.advertise.to_string()))),
+        ["apis"] => Ok(versions(headers, Root::Groups, api_group_list)),
+        ["api", version] => found(api_resource_list("", version)),
+        ["apis", group] => found(api_group(group)),
+        ["apis", group, version] => found(api_resource_list(group, version)),
+        ["version"] => Ok(json_value(StatusCode::OK, &version())),
+        ["openapi", "v2"] => Ok(openapi_v2(headers)),
+        ["openapi", "v3"] => Ok(json_value(StatusCode::OK, &openapi::v3_index())),
+        ["openapi", "v3", rest @ ..] => {
+            let document = openapi::v3(&rest.join("/")).ok_or_else(Status::no_such_path)?;
+            Ok(bytes(StatusCode::OK, "application/json", document))
+        }
+        ["healthz" | "livez" | "readyz", ..] => health(app, uri, &segments).await,
+        [] => Ok(json_value(
+            StatusCode::OK,
+            &json!({"paths": [
+                "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
+            ]}),
+        )),
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+/// The aggregated document if the client knows it (KEP-3352), the legacy one if not.
+fn versions(headers: &HeaderMap, root: Root, legacy: impl Fn() -> Value) -> Response {
+    let version =
+        accepted(headers).iter().find_map(|range| match (range.name, range.parameter("as"), range.parameter("v")) {
+            ("application/json", "APIGroupDiscoveryList", "v2") => Some(Some(AggregatedVersion::V2)),
+            ("application/json", "APIGroupDiscoveryList", "v2beta1") => Some(Some(AggregatedVersion::V2Beta1)),
+            ("application/json" | "application/*" | "*/*", "", _) => Some(None),
+            _ => None,
+        });
+    let Some(version) = version.flatten() else { return json_value(StatusCode::OK, &legacy()) };
+    let document = aggregated(root, version);
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == document.etag.as_bytes());
+    let mut response = if known {
+        bytes(StatusCode::NOT_MODIFIED, document.content_type, "")
+    } else {
+        bytes(StatusCode::OK, document.content_type, document.body)
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    if let Ok(tag) = HeaderValue::from_str(&document.etag) {
+        headers.insert(header::ETAG, tag);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
+}
+
+fn openapi_v2(headers: &HeaderMap) -> Response {
+    let wants_protobuf =
+        accepted(headers).iter().any(|range| range.name.starts_with("application/com.github.proto-openapi.spec.v2"));
+    if wants_protobuf {
+        bytes(StatusCode::OK, openapi::V2_PROTOBUF, openapi::v2_protobuf())
+    } else {
+        json_value(StatusCode::OK, &openapi::v2_json())
+    }
+}
+
+fn version() -> Value {
+    json!({
+        "major": MAJOR, "minor": MINOR,
+        "gitVersion": format!("v{MAJOR}.{MINOR}.0+skiff-{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none",
+        "compiler": "rustc", "platform": format!("linux/{}", goarch()),
+    })
+}
+
+/// Kubernetes names architectures as Go does.
+fn goarch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// `/livez`, `/readyz`, `/healthz`: `ok`, or what is wrong; `?verbose` lists the checks, `/readyz/<check>` asks one.
+async fn health(app: &App, uri: &Uri, segments: &[&str]) -> Result<Response, Status> {
+    let store = app.registry.backend().size_bytes().await;
+    let stopping = app.stopping.is_cancelled() && segments[0] == "readyz";
+    let checks = [("ping", true), ("etcd", store.is_ok()), ("shutdown", !stopping)];
+    let asked: Vec<&(&str, bool)> = match segments {
+        [_] => checks.iter().collect(),
+        [_, name] => checks.iter().filter(|(check, _)| check == name).collect(),
+        _ => Vec::new(),
+    };
+    if asked.is_empty() {
+        return Err(Status::no_such_path());
+    }
+    let healthy = asked.iter().all(|(_, fine)| *fine);
+    let code = if healthy { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let verbose = Parameters::of(uri)?.all("verbose").next().is_some();
+    if healthy && !verbose {
+        return Ok(bytes(code, "text/plain; charset=utf-8", "ok"));
+    }
+    let line = |(name, fine): &&(&str, bool)| {
+        if *fine { format!("[+]{name} ok\n") } else { format!("[-]{name} failed: reason withheld\n") }
+    };
+    let verdict = format!("{} check {}\n", segments[0], if healthy { "passed" } else { "failed" });
+    Ok(bytes(code, "text/plain; charset=utf-8", asked.iter().map(line).collect::<String>() + &verdict))
+}

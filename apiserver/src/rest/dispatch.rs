@@ -1,0 +1,100 @@
+//! Which path, which verb: one match, one call per arm.
+
+use super::options::Parameters;
+use super::path::{self, ResourcePath};
+use super::respond::Style;
+use super::{discovery, stream, subresources, verbs};
+use crate::app::App;
+use crate::auth::{Act, authorize};
+use crate::kubelet;
+use crate::status::Status;
+use axum::extract::Request;
+use axum::response::Response;
+use http::Method;
+use std::sync::Arc;
+
+pub(super) async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Status> {
+    let path = path::parse(request.uri().path());
+    // A stranger learns nothing from a path that does not exist.
+    let Ok(Some(path)) = path else {
+        let verb = request.method().as_str().to_ascii_lowercase();
+        authorize(request.extensions(), Act::Path { verb: &verb, path: request.uri().path() })?;
+        path?;
+        let (parts, _) = request.into_parts();
+        return discovery::answer(app, &parts.method, &parts.uri, &parts.headers).await;
+    };
+    let parameters = Parameters::of(request.uri())?;
+    let watch = parameters.flag("watch");
+    let verb = verb(request.method(), &path, watch)?;
+    let resource = path.resource;
+    let full_name = match path.subresource.as_str() {
+        "" => resource.plural.to_owned(),
+        subresource => format!("{}/{subresource}", resource.plural),
+    };
+    let (namespace, name) = (path.namespace.as_str(), path.name.as_str());
+    authorize(
+        request.extensions(),
+        Act::Resource { verb, group: resource.group, resource: &full_name, namespace, name },
+    )?;
+    if !serves(&path, verb) {
+        return Err(Status::method_not_allowed());
+    }
+    match path.subresource.as_str() {
+        "log" => kubelet::logs(app, &path.namespace, &path.name, request.uri()).await,
+        "exec" | "attach" | "portforward" => {
+            let (namespace, name, subresource) = (path.namespace.clone(), path.name.clone(), path.subresource.clone());
+            kubelet::upgrade(app, &namespace, &name, &subresource, request).await
+        }
+        _ => object_request(app, &path, verb, &parameters, request).await,
+    }
+}
+
+async fn object_request(
+    app: &Arc<App>,
+    path: &ResourcePath,
+    verb: &str,
+    parameters: &Parameters,
+    request: Request,
+) -> Result<Response, Status> {
+    let style = Style::of(request.headers(), parameters)?;
+    let call = verbs::Call { app, path, parameters, style };
+    let (parts, body) = request.into_parts();
+    match (verb, path.subresource.as_str()) {
+        ("watch", _) => stream::watch(app, path.resource, &path.namespace, parameters, style).await,
+        ("get", "scale") => subresources::get_scale(&call).await,
+        ("update" | "patch", "scale") => subresources::set_scale(&call, verb, &parts.headers, body).await,
+        ("create", "binding") => subresources::bind(&call, &parts.headers, body).await,
+        ("create", "eviction") => subresources::evict(&call, &parts.headers, body).await,
+        ("get", _) => verbs::get(&call).await,
+        ("list", _) => verbs::list(&call).await,
+        ("create", "") => verbs::create(&call, &parts.headers, body).await,
+        ("update", _) => verbs::update(&call, &parts.headers, body).await,
+        ("patch", _) => verbs::patch(&call, &parts.headers, body).await,
+        ("delete", "") => verbs::delete(&call, &parts.headers, body).await,
+        ("deletecollection", "") => verbs::delete_collection(&call, &parts.headers, body).await,
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+/// Kubernetes' verb for a method ("Authorization: determine the request verb").
+fn verb(method: &Method, path: &ResourcePath, watch: bool) -> Result<&'static str, Status> {
+    let one = !path.name.is_empty();
+    match *method {
+        Method::GET | Method::HEAD if watch && !one => Ok("watch"),
+        Method::GET | Method::HEAD if one => Ok("get"),
+        Method::GET | Method::HEAD => Ok("list"),
+        Method::POST => Ok("create"),
+        Method::PUT if one => Ok("update"),
+        Method::PATCH if one => Ok("patch"),
+        Method::DELETE if one => Ok("delete"),
+        Method::DELETE => Ok("deletecollection"),
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+fn serves(path: &ResourcePath, verb: &str) -> bool {
+    match path.resource.subresource(&path.subresource) {
+        Some(subresource) => subresource.verbs.contains(&verb),
+        None => path.resource.verbs.contains(&verb) && (verb != "create" || path.name.is_empty()),
+    }
+}

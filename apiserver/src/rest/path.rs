@@ -1,0 +1,128 @@
+//! What a path names.
+
+use crate::status::Status;
+use skiff_schema::Resource;
+
+/// A resource, a namespace of it, an object, a part of an object.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ResourcePath {
+    pub(super) resource: &'static Resource,
+    /// Empty: all namespaces, or a resource without namespaces.
+    pub(super) namespace: String,
+    /// Empty: the collection.
+    pub(super) name: String,
+    /// Empty: the object itself.
+    pub(super) subresource: String,
+}
+
+/// Reads `/api/v1/…` and `/apis/{group}/{version}/…`; `None`: no path of a resource, a discovery document perhaps.
+pub(super) fn parse(path: &str) -> Result<Option<ResourcePath>, Status> {
+    let segments = path.split('/').skip(1).map(decode).collect::<Option<Vec<String>>>();
+    let segments = segments.ok_or_else(Status::no_such_path)?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (group, version, rest) = match &segments[..] {
+        ["api", version, rest @ ..] => ("", *version, rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
+        _ => return Ok(None),
+    };
+    if rest.is_empty() || rest == [""] {
+        return Ok(None);
+    }
+    let (namespace, rest) = match rest {
+        // `namespaces/x` and `namespaces/x/status` are about the namespace itself.
+        ["namespaces", namespace, plural, rest @ ..] if !is_namespace_part(plural) => {
+            (*namespace, [&[*plural], rest].concat())
+        }
+        rest => ("", rest.to_vec()),
+    };
+    let [plural, rest @ ..] = &rest[..] else { return Err(Status::no_such_path()) };
+    let (name, subresource) = match rest {
+        [] => ("", ""),
+        [name] => (*name, ""),
+        [name, subresource] => (*name, *subresource),
+        // Deeper paths belong to proxy subresources, which are not served.
+        _ => return Err(Status::no_such_path()),
+    };
+    let resource = skiff_schema::find(group, version, plural).ok_or_else(Status::no_such_path)?;
+    let misplaced = if resource.namespaced { namespace.is_empty() && !name.is_empty() } else { !namespace.is_empty() };
+    let unknown_part = !subresource.is_empty() && resource.subresource(subresource).is_none();
+    if misplaced || unknown_part || (name.is_empty() && !rest.is_empty()) {
+        return Err(Status::no_such_path());
+    }
+    let (namespace, name, subresource) = (namespace.to_owned(), name.to_owned(), subresource.to_owned());
+    Ok(Some(ResourcePath { resource, namespace, name, subresource }))
+}
+
+fn is_namespace_part(segment: &str) -> bool {
+    matches!(segment, "status" | "finalize")
+}
+
+/// Undoes percent encoding; `None` if it is broken or hides a slash or a zero byte.
+fn decode(segment: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::new(), segment.as_bytes());
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        if *byte == b'%' {
+            let (digits, tail) = rest.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = tail;
+        } else {
+            bytes.push(*byte);
+        }
+    }
+    let text = String::from_utf8(bytes).ok()?;
+    (!text.contains(['/', '\0'])).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(path: &str) -> String {
+        match parse(path) {
+            Err(status) => format!("{}", status.code.as_u16()),
+            Ok(None) => "-".to_owned(),
+            Ok(Some(found)) => {
+                format!("{} {:?} {:?} {:?}", found.resource.plural, found.namespace, found.name, found.subresource)
+            }
+        }
+    }
+
+    #[test]
+    fn paths_name_resources() {
+        for (path, expected) in [
+            ("/api/v1/pods", r#"pods "" "" """#),
+            ("/api/v1/namespaces/a/pods", r#"pods "a" "" """#),
+            ("/api/v1/namespaces/a/pods/p", r#"pods "a" "p" """#),
+            ("/api/v1/namespaces/a/pods/p/log", r#"pods "a" "p" "log""#),
+            ("/api/v1/namespaces/a", r#"namespaces "" "a" """#),
+            ("/api/v1/namespaces/a/status", r#"namespaces "" "a" "status""#),
+            ("/api/v1/namespaces/a/finalize", r#"namespaces "" "a" "finalize""#),
+            ("/apis/apps/v1/namespaces/a/deployments/d/scale", r#"deployments "a" "d" "scale""#),
+            ("/api/v1/nodes/n%31", r#"nodes "" "n1" """#),
+            ("/api/v1", "-"),
+            ("/api/v1/", "-"),
+            ("/apis/apps/v1", "-"),
+            ("/apis", "-"),
+            ("/version", "-"),
+            ("/api/v1/pods/p", "404"),
+            ("/api/v1/namespaces/a/nodes", "404"),
+            ("/api/v1/widgets", "404"),
+            ("/api/v1/namespaces/a/pods/p/color", "404"),
+            ("/api/v1/nodes/%2e%2e%2f", "404"),
+            ("/api/v1/nodes/%zz", "404"),
+            ("/api/v1/namespaces/a/pods/p/proxy/x", "404"),
+            ("/api/v2/pods", "404"),
+        ] {
+            assert_eq!(check(path), expected, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(path in "/(api|apis)/[a-z0-9%/.]{0,40}") {
+            let _ = parse(&path);
+        }
+    }
+}

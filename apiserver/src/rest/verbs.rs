@@ -1,0 +1,151 @@
+//! The verbs of ordinary objects.
+
+use super::body;
+use super::options::Parameters;
+use super::path::ResourcePath;
+use super::respond::{self, Style};
+use crate::app::App;
+use crate::registry::object::{Object, meta, name_of};
+use crate::registry::{DeleteOptions, Deleted, List, Patch, PatchKind, Target};
+use crate::status::{Status, success};
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// One request about objects.
+pub(super) struct Call<'a> {
+    pub(super) app: &'a Arc<App>,
+    pub(super) path: &'a ResourcePath,
+    pub(super) parameters: &'a Parameters,
+    pub(super) style: Style,
+}
+
+impl Call<'_> {
+    pub(super) fn target(&self) -> Target<'_> {
+        Target { resource: self.path.resource, namespace: &self.path.namespace, name: &self.path.name }
+    }
+}
+
+pub(super) async fn get(call: &Call<'_>) -> Result<Response, Status> {
+    let object = call.app.registry.get(&call.target()).await?;
+    respond::object(StatusCode::OK, call.style, &object)
+}
+
+pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
+    let resource = call.path.resource;
+    let options = call.parameters.list(resource)?;
+    let list = call.app.registry.list(resource, &call.path.namespace, &options).await?;
+    respond::list(call.style, resource, &list)
+}
+
+pub(super) async fn create(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
+    let (validation, run) = (call.parameters.field_validation()?, call.parameters.run()?);
+    let json = body::read_json(headers, body).await?;
+    let decoded = body::object(call.path.resource, &json, validation)?;
+    let created = call.app.registry.create(call.path.resource, &call.path.namespace, decoded.object, run).await?;
+    let response = respond::object(StatusCode::CREATED, call.style, &created)?;
+    Ok(respond::with_warnings(response, &decoded.warnings))
+}
+
+pub(super) async fn update(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
+    let (validation, run) = (call.parameters.field_validation()?, call.parameters.run()?);
+    let json = body::read_json(headers, body).await?;
+    let decoded = body::object(call.path.resource, &json, validation)?;
+    let change = |_: &Value| Ok(decoded.clone());
+    let updated = call.app.registry.update(&call.target(), &call.path.subresource, run, change).await?;
+    let response = respond::object(StatusCode::OK, call.style, &updated.object)?;
+    Ok(respond::with_warnings(response, &updated.warnings))
+}
+
+pub(super) async fn patch(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
+    let (validation, run) = (call.parameters.field_validation()?, call.parameters.run()?);
+    let kind = PatchKind::of(body::media_type(headers))?;
+    let patch = Patch::parse(kind, &body::read(headers, body).await?)?;
+    let resource = call.path.resource;
+    let change = |current: &Value| body::value(resource, patch.apply(resource, current)?, validation);
+    let updated = call.app.registry.update(&call.target(), &call.path.subresource, run, change).await?;
+    let response = respond::object(StatusCode::OK, call.style, &updated.object)?;
+    Ok(respond::with_warnings(response, &updated.warnings))
+}
+
+/// DeleteOptions from the body, or from the query where the body says nothing.
+pub(super) async fn delete_options(
+    call: &Call<'_>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(DeleteOptions, Value), Status> {
+    let json = body::read_json(headers, body).await?;
+    let mut value = if json.iter().all(u8::is_ascii_whitespace) {
+        Value::Object(serde_json::Map::new())
+    } else {
+        body::auxiliary("v1", "DeleteOptions", &json)?
+    };
+    if let (true, Some(seconds)) =
+        (value["gracePeriodSeconds"].is_null(), call.parameters.number("gracePeriodSeconds")?)
+    {
+        value["gracePeriodSeconds"] = seconds.into();
+    }
+    let policy = call.parameters.text("propagationPolicy");
+    if value["propagationPolicy"].is_null() && !policy.is_empty() {
+        value["propagationPolicy"] = policy.into();
+    }
+    Ok((DeleteOptions::of(&value)?, value))
+}
+
+/// `dryRun` may stand in the query or in DeleteOptions.
+fn run(call: &Call<'_>, options: &Value) -> Result<crate::registry::Run, Status> {
+    match options["dryRun"].as_array().and_then(|list| list.first()) {
+        Some(word) if word == "All" => Ok(crate::registry::Run::Dry),
+        Some(other) => Err(Status::unprocessable(format!("dryRun: Unsupported value: {other}"))),
+        None => call.parameters.run(),
+    }
+}
+
+pub(super) async fn delete(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
+    let (options, value) = delete_options(call, headers, body).await?;
+    let run = run(call, &value)?;
+    match call.app.registry.delete(&call.target(), &options, run).await? {
+        Deleted::Pending(object) => respond::object(StatusCode::OK, call.style, &object),
+        // Kubernetes shows the last state of pods and services, and only a success of everything else.
+        Deleted::Gone(object) if matches!(call.path.resource.plural, "pods" | "services" | "serviceaccounts") => {
+            respond::object(StatusCode::OK, call.style, &object)
+        }
+        Deleted::Gone(object) => {
+            let value = object.value()?;
+            let status = success(call.path.resource, name_of(&value), Some(meta(&value, "uid")), StatusCode::OK);
+            Ok(respond::json_value(StatusCode::OK, &status))
+        }
+    }
+}
+
+pub(super) async fn delete_collection(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
+    let (options, value) = delete_options(call, headers, body).await?;
+    let run = run(call, &value)?;
+    let resource = call.path.resource;
+    let chosen = call.app.registry.list(resource, &call.path.namespace, &call.parameters.list(resource)?).await?;
+    let mut deleted = List { items: Vec::with_capacity(chosen.items.len()), ..chosen };
+    for object in chosen.items {
+        if let Some(object) = delete_one(call, &object, &options, run).await? {
+            deleted.items.push(object);
+        }
+    }
+    respond::list(call.style, resource, &deleted)
+}
+
+/// Deletes one of many; that somebody else has deleted it meanwhile is as good.
+async fn delete_one(
+    call: &Call<'_>,
+    object: &Object,
+    options: &DeleteOptions,
+    run: crate::registry::Run,
+) -> Result<Option<Object>, Status> {
+    let value = object.value()?;
+    let target = Target { resource: object.resource, namespace: meta(&value, "namespace"), name: name_of(&value) };
+    match call.app.registry.delete(&target, options, run).await {
+        Ok(Deleted::Gone(object) | Deleted::Pending(object)) => Ok(Some(object)),
+        Err(status) if status.reason == "NotFound" => Ok(None),
+        Err(status) => Err(status),
+    }
+}

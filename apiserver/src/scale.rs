@@ -1,0 +1,69 @@
+//! The Scale of an object that has replicas (`autoscaling/v1`).
+
+use serde_json::{Value, json};
+
+/// The Scale that `object` shows.
+pub(crate) fn of(object: &Value) -> Value {
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object["metadata"].get(field) {
+            metadata[field] = value.clone();
+        }
+    }
+    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)});
+    let selector = selector_text(&object["spec"]["selector"]);
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(1)}, "status": status})
+}
+
+/// `object` with the replicas that `scale` wants, at the revision that it names.
+pub(crate) fn apply(object: &Value, scale: &Value) -> Value {
+    let mut next = object.clone();
+    // A missing number is zero: that is what the field's zero value means in a Scale.
+    next["spec"]["replicas"] = scale["spec"]["replicas"].as_i64().unwrap_or(0).into();
+    for field in ["uid", "resourceVersion"] {
+        if let Some(value) = scale["metadata"].get(field) {
+            next["metadata"][field] = value.clone();
+        }
+    }
+    next
+}
+
+/// A LabelSelector as text.
+fn selector_text(selector: &Value) -> String {
+    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    let expressions = selector["matchExpressions"].as_array().into_iter().flatten().map(|expression| {
+        let key = expression["key"].as_str().unwrap_or_default();
+        let values: Vec<&str> =
+            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        match expression["operator"].as_str() {
+            Some("In") => format!("{key} in ({})", values.join(",")),
+            Some("NotIn") => format!("{key} notin ({})", values.join(",")),
+            Some("DoesNotExist") => format!("!{key}"),
+            _ => key.to_owned(),
+        }
+    });
+    labels.chain(expressions).collect::<Vec<String>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_shows_and_sets_replicas() {
+        let object = json!({"metadata": {"name": "d", "uid": "u", "labels": {"x": "y"}, "resourceVersion": "4"},
+            "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "d"},
+                "matchExpressions": [{"key": "t", "operator": "In", "values": ["a", "b"]}]}},
+            "status": {"replicas": 1}});
+        let mut scale = of(&object);
+        assert_eq!(scale["status"], json!({"replicas": 1, "selector": "app=d,t in (a,b)"}));
+        assert_eq!(scale["metadata"], json!({"name": "d", "uid": "u", "resourceVersion": "4"}));
+        scale["spec"]["replicas"] = 5.into();
+        assert_eq!(apply(&object, &scale)["spec"]["replicas"], 5);
+    }
+}

@@ -1,0 +1,118 @@
+//! Connections: TLS, then HTTP/1.1 or HTTP/2 with upgrades, each request carrying its peer's identity.
+
+use super::ApiError;
+use crate::tls;
+use axum::Router;
+use axum::extract::Request;
+use http::Extensions;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use skiff_client::Identity;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// How long a stranger may take to finish the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long open requests may take once the server stops. Watches end at once; the whole stop stays below a second.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(700);
+/// Rest after the listener fails, with all descriptors in use for example: trying at once would only burn time.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// A client that answers no ping for this long is gone, and its watches with it.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Accepts connections until `shutdown`, then cancels `stopping` and lets open requests finish.
+pub(super) async fn serve(
+    listener: TcpListener,
+    config: Arc<rustls::ServerConfig>,
+    router: Router,
+    shutdown: CancellationToken,
+    stopping: &CancellationToken,
+) -> Result<(), ApiError> {
+    let address = listener.local_addr().map_or_else(|_| "an unknown address".to_owned(), |address| address.to_string());
+    let failed = |source| ApiError::Listen { address: address.clone(), source };
+    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    let acceptor = TlsAcceptor::from(config);
+    let graceful = Arc::new(GracefulShutdown::new());
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((socket, _)) => {
+                connections.spawn(connection(socket, acceptor.clone(), router.clone(), graceful.clone()));
+            }
+            // The peer went away before we came to it.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+            Err(error) => {
+                tracing::warn!(%error, %address, "accept failed");
+                sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+    drop(listener);
+    stopping.cancel();
+    drain(graceful, connections).await;
+    Ok(())
+}
+
+/// Gives open requests a moment, then cuts.
+async fn drain(graceful: Arc<GracefulShutdown>, mut connections: JoinSet<()>) {
+    let finished = timeout(DRAIN_TIMEOUT, async {
+        // Connections in their handshake hold the other references; they are cut below.
+        if let Ok(graceful) = Arc::try_unwrap(graceful) {
+            graceful.shutdown().await;
+        }
+        while connections.join_next().await.is_some() {}
+    });
+    if finished.await.is_err() {
+        tracing::debug!(open = connections.len(), "connections cut");
+    }
+    connections.shutdown().await;
+}
+
+async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router, graceful: Arc<GracefulShutdown>) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!("TLS handshake timed out"),
+    };
+    let identity = tls::peer(stream.get_ref().1);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        introduce(request.extensions_mut(), identity.as_ref());
+        router.clone().oneshot(request)
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).adaptive_window(true);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let watched = graceful.watch(serving);
+    drop(graceful);
+    if let Err(error) = watched.await {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+fn introduce(extensions: &mut Extensions, identity: Option<&Identity>) {
+    if let Some(identity) = identity {
+        extensions.insert(identity.clone());
+    }
+}

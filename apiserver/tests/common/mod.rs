@@ -1,0 +1,132 @@
+//! A whole API server over a store in a scratch folder, for tests.
+#![allow(dead_code, reason = "every test file uses its own part of this")]
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use http::{Request, StatusCode};
+use serde_json::Value;
+use skiff_apiserver::{ApiServer, Config, Pki};
+use skiff_client::Identity;
+use skiff_store::{Options, Store};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// A server, and everything that must live as long as it does.
+pub(crate) struct World {
+    pub(crate) server: ApiServer,
+    pub(crate) pki: Pki,
+    pub(crate) address: SocketAddr,
+    pub(crate) folder: TempDir,
+    pub(crate) store: Store,
+    listener: Option<TcpListener>,
+}
+
+/// A node port range that a test can fill.
+pub(crate) const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=30002;
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("skiff-apiserver").tempdir().expect("scratch folder");
+        Self::in_folder(folder).await
+    }
+
+    pub(crate) async fn in_folder(folder: TempDir) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let pki = Pki::open_or_create(&folder.path().join("pki"), &["127.0.0.1".to_owned()]).expect("keys");
+        let store = Store::open(&folder.path().join("store"), Options::default()).expect("store");
+        let config = Config {
+            backend: store.backend(),
+            service_cidr: "10.96.0.0/24".to_owned(),
+            node_port_range: NODE_PORTS,
+            pki: pki.clone(),
+            advertise: address,
+            engine: skiff_step::Engine::off(),
+        };
+        let server = ApiServer::new(config).await.expect("server");
+        Self { server, pki, address, folder, store, listener: Some(listener) }
+    }
+
+    /// Serves TLS until the token is cancelled.
+    pub(crate) fn serve(&mut self) -> (CancellationToken, JoinHandle<()>) {
+        let (listener, server) = (self.listener.take().expect("served once"), self.server.clone());
+        let shutdown = CancellationToken::new();
+        let until = shutdown.clone();
+        let served = tokio::spawn(async move { server.serve(listener, until).await.expect("serves") });
+        (shutdown, served)
+    }
+
+    pub(crate) fn client(&self) -> kube::Client {
+        skiff_client::in_process(self.server.router(), Identity::component("test"))
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        let path = self.folder.path().join("admin.kubeconfig");
+        self.pki.write_kubeconfig(&path, &format!("https://{}", self.address)).expect("kubeconfig");
+        path
+    }
+
+    /// One request as an administrator; the answer's code and JSON (or text as a JSON string).
+    pub(crate) async fn ask(&self, method: &str, path: &str, content_type: &str, body: &str) -> (StatusCode, Value) {
+        let request = request(method, path, content_type, body);
+        send(self.server.router(), request).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.ask("GET", path, "", "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        self.ask("POST", path, "application/json", &body.to_string()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        self.ask("PUT", path, "application/json", &body.to_string()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        self.ask("DELETE", path, "application/json", &body.to_string()).await
+    }
+
+    /// What the test expects to work, with the answer in the failure's message.
+    pub(crate) async fn must(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (code, answer) = self.ask(method, path, "application/json", &body.to_string()).await;
+        assert!(code.is_success(), "{method} {path}: {code} {answer}");
+        answer
+    }
+}
+
+pub(crate) fn request(method: &str, path: &str, content_type: &str, body: &str) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    if !content_type.is_empty() {
+        request = request.header("content-type", content_type);
+    }
+    let mut request = request.body(Body::from(body.to_owned())).expect("a request");
+    request.extensions_mut().insert(Identity::component("test"));
+    request
+}
+
+pub(crate) async fn send(router: Router, request: Request<Body>) -> (StatusCode, Value) {
+    let response = router.oneshot(request).await.expect("infallible");
+    let code = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX).await.expect("body");
+    let text = String::from_utf8_lossy(&body).into_owned();
+    (code, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// A program of another project that the tests talk to; `None`, with the reason on stderr, if it is not installed.
+pub(crate) fn peer(name: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    let folder =
+        std::env::var_os("SKIFF_PEERS").map_or_else(|| Path::new(&home).join(".cache/skiff-peers/bin"), PathBuf::from);
+    let path = folder.join(name);
+    if !path.exists() {
+        eprintln!("skipped: {} is not installed (tests/run installs it)", path.display());
+        return None;
+    }
+    Some(path)
+}

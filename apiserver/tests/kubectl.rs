@@ -1,0 +1,185 @@
+//! kubectl of two Debian releases against the server over TLS: what users type, and what they see.
+
+mod common;
+
+use common::{World, peer};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+const PEERS: [&str; 2] = ["kubectl-1.20", "kubectl-1.32"];
+
+struct Kubectl {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    home: PathBuf,
+}
+
+impl Kubectl {
+    fn new(world: &World, program: PathBuf) -> Self {
+        let home = world.folder.path().join(program.file_name().expect("a file"));
+        fs::create_dir_all(&home).expect("home");
+        Self { program, kubeconfig: world.kubeconfig(), home }
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments.split_whitespace()).env_clear().env("HOME", &self.home);
+        command.env("KUBECONFIG", &self.kubeconfig).current_dir(&self.home).stdin(Stdio::null());
+        command
+    }
+
+    fn output(&self, arguments: &str) -> Output {
+        self.command(arguments).output().expect("kubectl starts")
+    }
+
+    /// What a command that must succeed prints.
+    fn run(&self, arguments: &str) -> String {
+        let output = self.output(arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{} {arguments}\n{out}{err}", self.program.display());
+        out + &err
+    }
+
+    /// What a command that must fail prints.
+    fn refused(&self, arguments: &str) -> String {
+        let output = self.output(arguments);
+        assert!(!output.status.success(), "{} {arguments} should fail", self.program.display());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path: PathBuf = self.home.join(name);
+        fs::write(&path, text).expect("manifest");
+        path
+    }
+}
+
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+}
+
+/// Runs `check` with every kubectl there is, each with a server of its own.
+async fn with_each(check: fn(&Kubectl)) {
+    for name in PEERS {
+        let Some(program) = peer(name) else { continue };
+        let mut world = World::new().await;
+        let (shutdown, served) = world.serve();
+        let kubectl = Kubectl::new(&world, program);
+        tokio::task::spawn_blocking(move || check(&kubectl)).await.expect("checked");
+        shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(10), served).await.expect("stops").expect("served");
+    }
+}
+
+const DEPLOYMENT: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: c, image: nginx, ports: [{containerPort: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, nodePort: 30001}]}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_applied_changed_scaled_and_deleted() {
+    with_each(|kubectl| {
+        kubectl.write("web.yaml", DEPLOYMENT);
+        assert_has(&kubectl.run("apply -f web.yaml"), &["deployment.apps/web created", "service/web created"]);
+        assert_has(&kubectl.run("apply -f web.yaml"), &["deployment.apps/web unchanged", "service/web unchanged"]);
+        kubectl.write("web.yaml", &DEPLOYMENT.replace("nginx", "nginx:9"));
+        assert_has(&kubectl.run("apply -f web.yaml"), &["deployment.apps/web configured", "service/web unchanged"]);
+        assert_has(&kubectl.run("get deploy web -o jsonpath={.spec.template.spec.containers[0].image}"), &["nginx:9"]);
+        assert_has(&kubectl.run("scale deployment web --replicas=3"), &["deployment.apps/web scaled"]);
+        assert_has(&kubectl.run("scale deployment web --replicas=4 --current-replicas=3"), &["scaled"]);
+        assert_has(&kubectl.run("get deploy web"), &["NAME", "READY", "UP-TO-DATE", "web", "0/4"]);
+        assert_has(&kubectl.run("get svc web"), &["NodePort", "10.96.0.", "80:30001/TCP"]);
+        assert_has(&kubectl.run("describe deployment web"), &["Name:", "web", "nginx:9", "Replicas:", "4 desired"]);
+        assert_has(&kubectl.run("describe svc web"), &["Type:", "NodePort", "30001/TCP"]);
+        assert_has(&kubectl.run("set image deployment/web c=nginx:10"), &["image updated"]);
+        assert_has(&kubectl.run("label deployment web tier=front"), &["labeled"]);
+        assert_has(&kubectl.run("get deploy -l tier=front -o name"), &["deployment.apps/web"]);
+        assert_has(&kubectl.run("delete -f web.yaml"), &["deployment.apps \"web\" deleted", "service \"web\" deleted"]);
+        assert_has(
+            &kubectl.refused("get deploy web"),
+            &["Error from server (NotFound): deployments.apps \"web\" not found"],
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_manifests_are_refused_with_the_field() {
+    with_each(|kubectl| {
+        let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: i, IMAGE}]}\n";
+        kubectl.write("unknown.yaml", &pod.replace("IMAGE", "imagePull: x"));
+        assert_has(&kubectl.refused("create -f unknown.yaml"), &["unknown field", "imagePull"]);
+        kubectl.write("wrong.yaml", &pod.replace("IMAGE", "ports: [{containerPort: 70000}]"));
+        let text = kubectl.refused("create -f wrong.yaml");
+        assert_has(
+            &text,
+            &["The Pod \"p\" is invalid: spec.containers[0].ports[0].containerPort: Invalid value: 70000"],
+        );
+        kubectl.write("fine.yaml", &pod.replace("IMAGE", "tty: true"));
+        assert_has(&kubectl.run("create -f fine.yaml"), &["pod/p created"]);
+        assert_has(
+            &kubectl.refused("create -f fine.yaml"),
+            &["Error from server (AlreadyExists)", "pods \"p\" already exists"],
+        );
+        let text = kubectl.refused("create -n nowhere -f fine.yaml");
+        assert_has(&text, &["Error from server (NotFound)", "namespaces \"nowhere\" not found"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_explains_itself() {
+    with_each(|kubectl| {
+        assert_has(&kubectl.run("version"), &["Server Version"]);
+        assert_has(&kubectl.run("api-resources"), &["pods", "po", "deployments", "apps/v1", "Pod"]);
+        assert_has(&kubectl.run("api-versions"), &["apps/v1", "v1"]);
+        assert_has(&kubectl.run("get --raw /readyz?verbose"), &["[+]etcd ok", "readyz check passed"]);
+        assert_has(&kubectl.run("get ns"), &["default", "kube-system", "Active"]);
+        assert_has(&kubectl.run("get all -A"), &["service/kubernetes", "10.96.0.1"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_awaited_and_watched() {
+    with_each(|kubectl| {
+        kubectl.write(
+            "pod.yaml",
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: i}]}\n",
+        );
+        let mut watch =
+            kubectl.command("get pods -w --request-timeout=4s").stdout(Stdio::piped()).spawn().expect("kubectl");
+        kubectl.run("create -f pod.yaml");
+        assert_has(&kubectl.refused("wait --for=condition=Ready pod/p --timeout=1s"), &["timed out"]);
+        let later = kubectl.command("delete pod p --wait=false").spawn().expect("kubectl");
+        assert_has(&kubectl.run("wait --for=delete pod/p --timeout=20s"), &[]);
+        assert!(later.wait_with_output().expect("kubectl").status.success());
+        let _ = watch.wait();
+        let output = watch.wait_with_output().expect("kubectl");
+        assert_has(&String::from_utf8_lossy(&output.stdout), &["NAME", "p ", "Pending"]);
+        kubectl.run("create -f pod.yaml");
+        assert_has(&kubectl.run("describe pod p"), &["Name:", "p", "Status:", "Pending", "QoS Class:", "BestEffort"]);
+        assert_has(&kubectl.run("delete pod p"), &["pod \"p\" deleted"]);
+        assert_has(&kubectl.run("get pods"), &["No resources found in default namespace"]);
+    })
+    .await;
+}

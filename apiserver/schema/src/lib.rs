@@ -39,6 +39,8 @@ mod table; // what `kubectl get` prints
 pub mod discovery;
 pub mod openapi;
 
+pub mod protobuf;
+
 pub use decode::{DecodeError, Decoded, FieldValidation, decode, decode_value};
 pub use defaults::apply_defaults;
 pub use error::{FieldError, FieldErrorKind};

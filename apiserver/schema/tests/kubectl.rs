@@ -194,3 +194,24 @@ fn get_prints_the_tables() {
         assert_eq!(lines.next().expect("a pod")[..4], ["p", "0/1", "Pending", "0"], "{version}: {text}");
     }
 }
+
+/// kubectl 1.32 sends its imperative commands as protobuf, and takes no refusal.
+#[test]
+fn imperative_commands_come_as_protobuf() {
+    let server = Server::start();
+    let commands: [&[&str]; 8] = [
+        &["create", "namespace", "n"],
+        &["create", "configmap", "c", "--from-literal=a=b"],
+        &["create", "secret", "generic", "s", "--from-literal=a=b"],
+        &["create", "deployment", "d", "--image=i:1", "--replicas=0", "--port=80"],
+        &["create", "job", "j", "--image=i:1", "--", "sh", "-c", "exit"],
+        &["create", "service", "nodeport", "w", "--tcp=80:web", "--node-port=30080"],
+        &["create", "service", "clusterip", "h", "--clusterip=None"],
+        &["create", "serviceaccount", "a"],
+    ];
+    for command in commands {
+        let Some(output) = kubectl("kubectl-1.32", &server, command, "") else { return };
+        assert!(output.status.success(), "{command:?}: {}", text(&output));
+    }
+    insta::assert_json_snapshot!(server.created());
+}

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use skiff_schema::discovery::{self, AggregatedVersion, Root};
-use skiff_schema::{FieldValidation, IncludeObject, TableOptions, TableVersion, find, openapi};
+use skiff_schema::{FieldValidation, IncludeObject, TableOptions, TableVersion, find, openapi, protobuf};
 
 /// What the server was asked, and the pod that was applied.
 #[derive(Default)]
 struct State {
     requests: Vec<String>,
     pod: Option<Value>,
+    created: Vec<Value>,
 }
 
 /// The running server. It ends with the test's process.
@@ -52,6 +53,11 @@ impl Server {
         self.requests().iter().any(|request| request.contains(part))
     }
 
+    /// The objects that came as protobuf.
+    pub(crate) fn created(&self) -> Vec<Value> {
+        self.state.lock().expect("no thread panicked").created.clone()
+    }
+
     /// The pod as it is now.
     pub(crate) fn pod(&self) -> Value {
         self.state.lock().expect("no thread panicked").pod.clone().unwrap_or_default()
@@ -62,6 +68,7 @@ struct Request {
     method: String,
     target: String,
     accept: String,
+    content_type: String,
     body: Vec<u8>,
 }
 
@@ -102,7 +109,7 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
     let mut words = line.split_whitespace().map(str::to_owned);
     let (method, target) = (words.next()?, words.next()?);
-    let (mut length, mut accept) = (0, String::new());
+    let (mut length, mut accept, mut content_type) = (0, String::new(), String::new());
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -110,12 +117,13 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().ok()?,
             "accept" => value.trim().clone_into(&mut accept),
+            "content-type" => value.trim().clone_into(&mut content_type),
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Request { method, target, accept, body })
+    Some(Request { method, target, accept, content_type, body })
 }
 
 fn answer(request: &Request, state: &mut State) -> Answer {
@@ -138,7 +146,34 @@ fn answer(request: &Request, state: &mut State) -> Answer {
             None => not_found(),
         },
         ["api", "v1", "namespaces", "default", "pods", rest @ ..] => pods(request, rest.first().copied(), state),
+        ["api", "v1", rest @ ..] if request.method == "POST" => created(request, ["", "v1"], rest, state),
+        ["apis", group, version, rest @ ..] if request.method == "POST" => {
+            created(request, [group, version], rest, state)
+        }
         _ => not_found(),
+    }
+}
+
+/// Any other POST: the object is decoded from what kubectl sends, and kept for the test.
+fn created(request: &Request, [group, version]: [&str; 2], rest: &[&str], state: &mut State) -> Answer {
+    let Some(resource) = rest.last().and_then(|plural| find(group, version, plural)) else { return not_found() };
+    if request.content_type != protobuf::CONTENT_TYPE {
+        return failed(
+            415,
+            "UnsupportedMediaType",
+            &format!("{} is not what this test is about", request.content_type),
+        );
+    }
+    let value = match protobuf::to_json(&request.body) {
+        Ok(value) => value,
+        Err(error) => return failed(400, "BadRequest", &error.to_string()),
+    };
+    match skiff_schema::decode_value(resource, value, FieldValidation::Strict) {
+        Ok(decoded) => {
+            state.created.push(decoded.object.clone());
+            json_answer(201, &decoded.object)
+        }
+        Err(error) => failed(400, "BadRequest", &error.to_string()),
     }
 }
 

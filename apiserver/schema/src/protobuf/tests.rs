@@ -1,0 +1,102 @@
+//! Messages written by hand, and bytes that are none. Real ones come from kubectl, in `tests/kubectl.rs`.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+/// A length-delimited field.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(bytes.len()).expect("short messages only");
+    assert!(length < 0x80 && number < 16, "one byte each");
+    [&[number << 3 | 2, length], bytes].concat()
+}
+
+fn varint(number: u8, value: u8) -> Vec<u8> {
+    vec![number << 3, value]
+}
+
+fn body(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let type_meta = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
+    [MAGIC.to_vec(), field(1, &type_meta), field(2, raw)].concat()
+}
+
+#[test]
+fn a_config_map_becomes_json() {
+    let metadata = [field(1, b"c"), field(3, b""), field(8, b""), varint(7, 0)].concat();
+    let data = [field(1, b"k"), field(2, b"v")].concat();
+    let raw = [field(1, &metadata), field(2, &data), varint(4, 0)].concat();
+    assert_eq!(
+        to_json(&body("v1", "ConfigMap", &raw)),
+        // Zero values of the metadata are not given; `immutable` is a pointer in Go, so false was said.
+        Ok(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": "v"}, "immutable": false})
+        )
+    );
+}
+
+#[test]
+fn embedded_messages_and_special_scalars_become_json() {
+    let quantity = field(1, b"10m");
+    let limits = [field(1, b"cpu"), field(2, &quantity)].concat();
+    let port = [varint(1, 1), field(3, b"web")].concat();
+    let get = field(2, &port);
+    let probe = [field(1, &field(2, &get)), varint(3, 5)].concat();
+    let container = [field(1, b"c"), field(2, b"i"), field(8, &field(1, &limits)), field(10, &probe)].concat();
+    let volume = [field(1, b"v"), field(2, &field(2, &[]))].concat();
+    let spec = [field(1, &volume), field(2, &container), varint(11, 1)].concat();
+    let pod = to_json(&body("v1", "Pod", &field(2, &spec))).expect("a pod");
+    assert_eq!(
+        pod["spec"],
+        json!({"volumes": [{"name": "v", "emptyDir": {}}], "hostNetwork": true, "containers": [{"name": "c", "image": "i",
+            "resources": {"limits": {"cpu": "10m"}},
+            "livenessProbe": {"httpGet": {"port": "web"}, "timeoutSeconds": 5}}]})
+    );
+}
+
+#[test]
+fn what_is_no_such_body_is_refused() {
+    assert_eq!(to_json(b"{}"), Err(ProtobufError::Magic));
+    let unknown = to_json(&body("v1", "Nothing", &[]));
+    assert_eq!(
+        unknown.map_err(|it| it.to_string()),
+        Err("no kind \"Nothing\" is registered for version \"v1\"".to_owned())
+    );
+    assert_eq!(to_json(&body("v1", "Pod", &[0x0a, 5, 1])), Err(ProtobufError::Malformed("it ends too early")));
+}
+
+/// Every message that a schema reaches has its numbers, and every numbered field is in the schema of its message or newer.
+#[test]
+fn the_table_covers_the_schema() {
+    for resource in crate::resources().iter().chain(crate::resource::auxiliary()) {
+        let mut open = vec![resource.definition.to_owned()];
+        let mut seen = std::collections::BTreeSet::new();
+        while let Some(definition) = open.pop() {
+            if !seen.insert(definition.clone()) {
+                continue;
+            }
+            let known = types::find(&definition).unwrap_or_else(|| panic!("{definition} is in the catalog"));
+            let names = known.keys().filter(|name| !matches!(&***name, "apiVersion" | "kind"));
+            let has_fields = names.clone().next().is_some();
+            assert!(!has_fields || fields::row(&definition).is_some(), "{definition} has no field numbers");
+            open.extend(known.values().filter_map(|field| struct_of(&field.shape)));
+        }
+    }
+}
+
+fn struct_of(shape: &Shape) -> Option<String> {
+    match shape {
+        Shape::Struct(name) => Some(name.to_string()),
+        Shape::List(inner) | Shape::Map(inner) => struct_of(inner),
+        _ => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(raw in proptest::collection::vec(any::<u8>(), 0..100)) {
+        let _ = to_json(&raw);
+        let _ = to_json(&body("v1", "Pod", &raw));
+        let _ = to_json(&body("apps/v1", "Deployment", &field(2, &raw)));
+    }
+}

@@ -14,7 +14,7 @@ pub(crate) fn stop_signal(asked: Named, image: Option<&str>) -> Result<i32, CriE
     match (asked, image) {
         (Named::RuntimeDefault, None | Some("")) => Ok(Signal::SIGTERM as i32),
         (Named::RuntimeDefault, Some(image)) => number(image),
-        (named, _) => number(&named.as_str_name().replace("PLUS", "+").replace("MINUS", "-")),
+        (named, _) => number(&named.as_str_name().replace("SIGNAL_", "").replace("PLUS", "+").replace("MINUS", "-")),
     }
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn named(number: i32) -> Named {
         50..64 => format!("SIGRTMAXMINUS{}", RTMAX - number),
         _ => Signal::try_from(number).map(|signal| signal.as_str().to_owned()).unwrap_or_default(),
     };
-    Named::from_str_name(&text).unwrap_or(Named::RuntimeDefault)
+    Named::from_str_name(&format!("SIGNAL_{text}")).unwrap_or(Named::RuntimeDefault)
 }
 
 fn number(text: &str) -> Result<i32, CriError> {
@@ -38,6 +38,7 @@ fn number(text: &str) -> Result<i32, CriError> {
     let number = match name {
         "CLD" => Some(Signal::SIGCHLD as i32),
         "POLL" => Some(Signal::SIGIO as i32),
+        "IOT" => Some(Signal::SIGABRT as i32),
         _ => name
             .parse()
             .ok()

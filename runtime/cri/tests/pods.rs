@@ -1,5 +1,7 @@
 //! Sandboxes and containers through the gRPC socket, over a real OCI runtime.
 
+#![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests")]
+
 mod support;
 
 use skiff_proto::cri::v1 as pb;
@@ -200,7 +202,7 @@ async fn an_exec_that_takes_too_long_is_killed() {
     assert_eq!(runtime.exec_sync(request).await.unwrap_err().code(), Code::DeadlineExceeded);
     for _ in 0..500 {
         let text = exec(&mut runtime, &id, &["/bin/sh", "-c", "cat /proc/*/cmdline"]).await.stdout;
-        if !String::from_utf8_lossy(&text).contains("sleep\0777") {
+        if !String::from_utf8_lossy(&text).contains("sleep\u{0}777") {
             return service.finish().await;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

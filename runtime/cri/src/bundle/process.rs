@@ -53,10 +53,10 @@ pub(crate) fn exec_process(container: &Value, command: &[String], terminal: bool
     let mut process = container.clone();
     process["args"] = json!(command);
     process["terminal"] = json!(terminal);
-    if let (true, Some(env)) = (terminal, process["env"].as_array_mut()) {
-        if !env.iter().any(|variable| variable.as_str().is_some_and(|text| text.starts_with("TERM="))) {
-            env.push(json!("TERM=xterm"));
-        }
+    let has_term =
+        |env: &Vec<Value>| env.iter().any(|pair| pair.as_str().is_some_and(|pair| pair.starts_with("TERM=")));
+    if let Some(env) = process["env"].as_array_mut().filter(|env| terminal && !has_term(env)) {
+        env.push(json!("TERM=xterm"));
     }
     Ok(process)
 }

@@ -94,6 +94,18 @@ mod tests {
     }
 
     #[test]
+    fn a_service_drops_what_its_former_type_had() {
+        let ports = json!([{"port": 80}]);
+        let former = json!({"spec": {"type": "ClusterIP", "externalTrafficPolicy": "Cluster", "ports": ports,
+            "sessionAffinity": "None", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 5}}}});
+        let now = defaulted("v1", "Service", former);
+        assert_eq!(now["spec"].get("externalTrafficPolicy"), None);
+        assert_eq!(now["spec"].get("sessionAffinityConfig"), None);
+        let sticky = defaulted("v1", "Service", json!({"spec": {"sessionAffinity": "ClientIP", "ports": ports}}));
+        assert_eq!(sticky["spec"]["sessionAffinityConfig"], json!({"clientIP": {"timeoutSeconds": 10_800}}));
+    }
+
+    #[test]
     fn string_data_becomes_data() {
         let secret = defaulted("v1", "Secret", json!({"data": {"a": "eA==", "b": "eA=="}, "stringData": {"a": "y"}}));
         assert_eq!(secret, json!({"type": "Opaque", "data": {"a": "eQ==", "b": "eA=="}}));

@@ -12,12 +12,7 @@ const AFFINITY_SECONDS: i64 = 10_800;
 pub(super) fn service(spec: &mut Value) {
     default(spec, "sessionAffinity", "None");
     default(spec, "type", "ClusterIP");
-    if text(spec, "sessionAffinity") == "ClientIP"
-        && let Some(client) =
-            object_mut(spec, "sessionAffinityConfig").and_then(|config| object_mut(config, "clientIP"))
-    {
-        default(client, "timeoutSeconds", AFFINITY_SECONDS);
-    }
+    affinity(spec);
     for port in list_mut(spec, "ports") {
         service_port(port);
     }
@@ -31,9 +26,29 @@ pub(super) fn service(spec: &mut Value) {
     default(spec, "ipFamilies", json!(["IPv4"]));
     if kind == "NodePort" || kind == "LoadBalancer" || !list(spec, "externalIPs").is_empty() {
         default(spec, "externalTrafficPolicy", "Cluster");
+    } else if text(spec, "externalTrafficPolicy") == "Cluster" {
+        // The default of the type that the service had before; it says nothing any more.
+        forget(spec, "externalTrafficPolicy");
     }
     if kind == "LoadBalancer" {
         default(spec, "allocateLoadBalancerNodePorts", true);
+    }
+}
+
+/// A service that forgets its clients has nothing to configure about it.
+fn affinity(spec: &mut Value) {
+    if text(spec, "sessionAffinity") == "None" {
+        forget(spec, "sessionAffinityConfig");
+    } else if let Some(config) = object_mut(spec, "sessionAffinityConfig")
+        && let Some(client) = object_mut(config, "clientIP")
+    {
+        default(client, "timeoutSeconds", AFFINITY_SECONDS);
+    }
+}
+
+fn forget(spec: &mut Value, field: &str) {
+    if let Some(fields) = spec.as_object_mut() {
+        fields.remove(field);
     }
 }
 

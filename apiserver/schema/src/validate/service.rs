@@ -70,9 +70,6 @@ fn affinity(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let affinity = text(spec, "sessionAffinity");
     errors.required_one_of(&path.field("sessionAffinity"), affinity, &["ClientIP", "None"]);
     let (config, path) = (&spec["sessionAffinityConfig"], path.field("sessionAffinityConfig"));
-    if affinity == "None" && config.is_object() {
-        errors.forbidden(&path, "must not be set when session affinity is None");
-    }
     let client = path.field("clientIP");
     errors.in_range(&client.field("timeoutSeconds"), &config["clientIP"]["timeoutSeconds"], AFFINITY);
 }

@@ -52,6 +52,12 @@ pub enum KubeletError {
         /// What is wrong.
         reason: String,
     },
+    /// The cgroups above all pods cannot be made.
+    #[error("{message}")]
+    Cgroup {
+        /// Which, and why.
+        message: String,
+    },
     /// A folder cannot be made or read.
     #[error("{operation} {path}")]
     Folder {

@@ -1,17 +1,48 @@
 //! The node agent: turns the pods assigned to this node into CRI calls, and what happened into pod status.
+//!
+//! It knows two things only: a container runtime behind CRI v1, and an API server behind a `kube::Client`.
+//!
+//! Left out so far: static pods, device plugins, eviction, image garbage collection, ephemeral containers, in-place
+//! resizing. What a pod asks for and we do not do is listed in [`unsupported`] and refused by name.
 
 mod config; // what it is told
 mod error; // why it cannot
+mod agent; // what all pods' tasks share
+mod cri; // the door to the runtime
+mod events; // what people are told
+mod labels; // how the runtime's objects name their pods
+mod unsupported; // what we refuse
+mod node; // the Node object and its lease
+mod pod; // one pod's life
+mod probe; // is it up?
+mod volume; // its files
+mod board; // what the HTTPS API may see
+mod server; // the HTTPS API: logs, exec, attach, port-forward
 
 pub use config::{KubeletConfig, KubeletTls};
 pub use error::KubeletError;
+
+use agent::Agent;
+use cri::Cri;
+use events::{Recorder, Severity};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Service;
+use kube::Api;
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use node::{Keeper, Machine, NodeInputs};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// A node agent that is bound, connected to its container runtime and registered.
 pub struct Kubelet {
-    config: KubeletConfig,
-    listening: tokio::net::TcpListener,
+    agent: Arc<Agent>,
+    keeper: Keeper,
+    server: server::Server,
+    helpers: JoinSet<()>,
 }
 
 impl Kubelet {
@@ -20,24 +51,79 @@ impl Kubelet {
     /// # Errors
     /// See [`KubeletError`].
     pub async fn start(config: KubeletConfig) -> Result<Self, KubeletError> {
-        let listening = tokio::net::TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| KubeletError::Listen { address: config.listen, source })?;
-        Ok(Self { config, listening })
+        for folder in [&config.root_dir, &config.log_root()] {
+            make_folder(folder)?;
+        }
+        let server = server::Server::bind(config.listen, &config.tls).await?;
+        let cri = Cri::connect(&config.container_runtime_endpoint).await?;
+        let runtime = cri.version().await.map_err(|source| KubeletError::Runtime { call: "Version", source: Box::new(source) })?;
+        announce_pod_cidr(&cri, &config.pod_cidr).await?;
+        pod::cgroup::create_parents(&config.cgroup_root).map_err(|message| KubeletError::Cgroup { message })?;
+        let machine = Machine::read(&config.root_dir);
+        let inputs = NodeInputs {
+            name: config.node_name.clone(),
+            ip: config.node_ip.to_string(),
+            pod_cidr: config.pod_cidr.clone(),
+            max_pods: config.max_pods,
+            port: server.address().port(),
+            runtime: format!("{}://{}", runtime.name, runtime.version),
+            machine: machine.clone(),
+        };
+        let keeper = node::register(config.client.clone(), cri.clone(), inputs, config.root_dir.clone()).await?;
+        let mut helpers = JoinSet::new();
+        let (recorder, write_events) = Recorder::new(config.client.clone(), &config.node_name);
+        helpers.spawn(write_events);
+        recorder.node(keeper.node(), Severity::Normal, "Starting", "Starting kubelet.");
+        let services = follow_services(&config.client, &mut helpers);
+        let agent = Arc::new(Agent::new(&config, cri, runtime.name, recorder, services, machine));
+        Ok(Self { agent, keeper, server, helpers })
     }
 
     /// Where the HTTPS API listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.listening.local_addr().unwrap_or(self.config.listen)
+        self.server.address()
     }
 
     /// Runs pods until `shutdown` is cancelled; leaves them running then.
     ///
     /// # Errors
-    /// See [`KubeletError`].
+    /// The runtime does not list what it has.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), KubeletError> {
-        shutdown.cancelled().await;
-        Ok(())
+        let Self { agent, keeper, server, mut helpers } = self;
+        helpers.spawn(keeper.keep());
+        helpers.spawn(server.serve(Arc::clone(&agent)));
+        let result = pod::dispatch::run(agent, shutdown).await;
+        helpers.shutdown().await;
+        result.map_err(|source| KubeletError::Runtime { call: "list sandboxes and containers", source: Box::new(source) })
     }
+}
+
+fn make_folder(path: &Path) -> Result<(), KubeletError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| KubeletError::Folder { operation: "create", path: path.to_owned(), source })
+}
+
+/// Tells the runtime the pods' network; one that has its own configuration need not take it.
+async fn announce_pod_cidr(cri: &Cri, pod_cidr: &str) -> Result<(), KubeletError> {
+    match cri.set_pod_cidr(pod_cidr).await {
+        Err(status) if status.code() == tonic::Code::Unimplemented => {
+            tracing::debug!("the runtime has its own pod network configuration");
+            Ok(())
+        }
+        result => result.map_err(|source| KubeletError::Runtime { call: "UpdateRuntimeConfig", source: Box::new(source) }),
+    }
+}
+
+/// Services by watch, for their environment variables.
+fn follow_services(client: &kube::Client, helpers: &mut JoinSet<()>) -> reflector::Store<Service> {
+    let (store, writer) = reflector::store();
+    let stream = watcher(Api::all(client.clone()), watcher::Config::default()).default_backoff().reflect(writer);
+    helpers.spawn(stream.for_each(|seen| {
+        if let Err(error) = seen {
+            tracing::warn!(%error, "service watch");
+        }
+        std::future::ready(())
+    }));
+    store
 }

@@ -1,0 +1,81 @@
+//! What every pod's task shares: the doors to the runtime and the API, and the node's settings.
+
+use crate::board::Board;
+use crate::config::KubeletConfig;
+use crate::cri::Cri;
+use crate::events::Recorder;
+use crate::node::Machine;
+use crate::pod::cgroup::PodCgroup;
+use crate::pod::names::{ClusterNames, HostResolver};
+use crate::pod::status::NodeFacts;
+use crate::volume::PodDir;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::runtime::reflector::Store;
+use skiff_step::Engine;
+use std::path::PathBuf;
+
+/// Shared by all workers, behind an `Arc`.
+pub(crate) struct Agent {
+    pub(crate) node_name: String,
+    pub(crate) client: kube::Client,
+    pub(crate) cri: Cri,
+    pub(crate) recorder: Recorder,
+    pub(crate) services: Store<Service>,
+    pub(crate) facts: NodeFacts,
+    pub(crate) machine: Machine,
+    pub(crate) cluster: ClusterNames,
+    pub(crate) resolver: HostResolver,
+    pub(crate) root_dir: PathBuf,
+    pub(crate) log_root: PathBuf,
+    pub(crate) cgroup_root: String,
+    pub(crate) max_pods: u32,
+    pub(crate) engine: Engine,
+    pub(crate) board: Board,
+}
+
+impl Agent {
+    /// Assembles what `config` and the first answers of the runtime give.
+    pub(crate) fn new(
+        config: &KubeletConfig,
+        cri: Cri,
+        runtime_name: String,
+        recorder: Recorder,
+        services: Store<Service>,
+        machine: Machine,
+    ) -> Self {
+        Self {
+            node_name: config.node_name.clone(),
+            client: config.client.clone(),
+            cri,
+            recorder,
+            services,
+            facts: NodeFacts { host_ip: config.node_ip.to_string(), runtime_name },
+            machine,
+            cluster: ClusterNames { servers: config.cluster_dns.clone(), domain: config.cluster_domain.clone() },
+            resolver: HostResolver::read(),
+            root_dir: config.root_dir.clone(),
+            log_root: config.log_root(),
+            cgroup_root: config.cgroup_root.clone(),
+            max_pods: config.max_pods,
+            engine: config.engine.clone(),
+            board: Board::default(),
+        }
+    }
+
+    /// The folder of `pod`.
+    pub(crate) fn dir(&self, pod: &Pod) -> PodDir {
+        PodDir::of(&self.root_dir, pod.metadata.uid.as_deref().unwrap_or_default())
+    }
+
+    /// The log folder of `pod`.
+    pub(crate) fn logs(&self, pod: &Pod) -> PathBuf {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let meta = &pod.metadata;
+        self.log_root.join(format!("{}_{}_{}", text(&meta.namespace), text(&meta.name), text(&meta.uid)))
+    }
+
+    /// The cgroup of `pod`.
+    pub(crate) fn cgroup(&self, pod: &Pod) -> PodCgroup {
+        PodCgroup::of(&self.cgroup_root, pod)
+    }
+}

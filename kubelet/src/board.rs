@@ -1,0 +1,46 @@
+//! What the HTTPS API may know of the pods: each worker posts its view here.
+
+use crate::pod::observed::Observed;
+use k8s_openapi::api::core::v1::Pod;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// One pod's view.
+#[derive(Clone)]
+pub(crate) struct Posted {
+    /// The object with the status last computed.
+    pub(crate) pod: Arc<Pod>,
+    /// What the runtime has of it.
+    pub(crate) seen: Arc<Observed>,
+}
+
+/// All views, by uid.
+#[derive(Default)]
+pub(crate) struct Board(RwLock<HashMap<String, Posted>>);
+
+impl Board {
+    /// Replaces the view of the pod `uid`.
+    pub(crate) fn post(&self, uid: &str, posted: Posted) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), posted);
+    }
+
+    /// Takes the view of the pod `uid` down.
+    pub(crate) fn remove(&self, uid: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// The pod of that name; with several of it, the one that is not being deleted.
+    pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Posted> {
+        let matches = |posted: &&Posted| {
+            let meta = &posted.pod.metadata;
+            meta.namespace.as_deref() == Some(namespace) && meta.name.as_deref() == Some(name)
+        };
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.values().filter(matches).min_by_key(|posted| posted.pod.metadata.deletion_timestamp.is_some()).cloned()
+    }
+
+    /// All views.
+    pub(crate) fn all(&self) -> Vec<Posted> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}

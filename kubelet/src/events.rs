@@ -1,0 +1,154 @@
+//! Writes core/v1 Events about pods and the node, off the path of what they report.
+//!
+//! Equal events within the recorder's memory become one object with a count, as in Kubernetes. Events are best effort:
+//! when the queue is full or the server refuses, one is lost and a line is logged.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// How many events may wait for the server: a burst of 100 pods makes about 500.
+const QUEUE_EVENTS_MAX: usize = 1024;
+/// How many different events are remembered for counting; above this all counting starts anew.
+const REMEMBERED_MAX: usize = 4096;
+
+/// Whether something is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Severity {
+    Normal,
+    Warning,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct News {
+    about: ObjectReference,
+    severity: Severity,
+    reason: &'static str,
+    message: String,
+    at: Timestamp,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    uid: Option<String>,
+    field: Option<String>,
+    severity: Severity,
+    reason: &'static str,
+    message: String,
+}
+
+struct Known {
+    name: String,
+    count: i32,
+}
+
+/// Takes events; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    queue: mpsc::Sender<News>,
+}
+
+impl Recorder {
+    /// A recorder for the kubelet of `node`; the returned future writes until the last recorder is dropped.
+    pub(crate) fn new(client: kube::Client, node: &str) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (queue, waiting) = mpsc::channel(QUEUE_EVENTS_MAX);
+        (Self { queue }, write_all(client, Arc::from(node), waiting))
+    }
+
+    /// About a pod, or one of its containers.
+    pub(crate) fn pod(&self, pod: &Pod, container: Option<&str>, severity: Severity, reason: &'static str, message: impl Into<String>) {
+        let meta = &pod.metadata;
+        let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        let field = container.map(|name| {
+            let list = if init.clone().any(|container| container.name == name) { "initContainers" } else { "containers" };
+            format!("spec.{list}{{{name}}}")
+        });
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: meta.name.clone(),
+            namespace: meta.namespace.clone(),
+            uid: meta.uid.clone(),
+            field_path: field,
+            resource_version: meta.resource_version.clone(),
+        };
+        self.send(about, severity, reason, message.into());
+    }
+
+    /// About the node.
+    pub(crate) fn node(&self, node: &Node, severity: Severity, reason: &'static str, message: impl Into<String>) {
+        let name = node.metadata.name.clone();
+        // Node events carry the name as uid, so that they are found before the node has one (kubelet's own habit).
+        let about = ObjectReference { kind: Some("Node".to_owned()), uid: name.clone(), name, ..Default::default() };
+        self.send(about, severity, reason, message.into());
+    }
+
+    fn send(&self, about: ObjectReference, severity: Severity, reason: &'static str, message: String) {
+        let news = News { about, severity, reason, message, at: Timestamp::now() };
+        if let Err(error) = self.queue.try_send(news) {
+            tracing::warn!(%error, "event lost");
+        }
+    }
+}
+
+async fn write_all(client: kube::Client, node: Arc<str>, mut waiting: mpsc::Receiver<News>) {
+    let mut known: HashMap<Key, Known> = HashMap::new();
+    while let Some(news) = waiting.recv().await {
+        if known.len() > REMEMBERED_MAX {
+            known.clear();
+        }
+        if let Err(error) = write(&client, &node, &news, &mut known).await {
+            tracing::warn!(reason = news.reason, message = news.message, %error, "event not written");
+        }
+    }
+}
+
+async fn write(client: &kube::Client, node: &str, news: &News, known: &mut HashMap<Key, Known>) -> kube::Result<()> {
+    let namespace = news.about.namespace.as_deref().unwrap_or("default");
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let key = Key {
+        uid: news.about.uid.clone(),
+        field: news.about.field_path.clone(),
+        severity: news.severity,
+        reason: news.reason,
+        message: news.message.clone(),
+    };
+    if let Some(known) = known.get_mut(&key) {
+        known.count += 1;
+        let patch = serde_json::json!({"count": known.count, "lastTimestamp": Time(news.at)});
+        match events.patch(&known.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            // The server forgets events after an hour; then this is a new one.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            other => return other.map(drop),
+        }
+    }
+    let event = event_of(news, namespace, node);
+    let name = event.metadata.name.clone().unwrap_or_default();
+    events.create(&PostParams::default(), &event).await?;
+    known.insert(key, Known { name, count: 1 });
+    Ok(())
+}
+
+fn event_of(news: &News, namespace: &str, node: &str) -> Event {
+    let about = news.about.name.as_deref().unwrap_or_default();
+    // Names of events are the object's name and the time in hex, as client-go makes them.
+    let name = format!("{about}.{:x}", news.at.as_nanosecond());
+    Event {
+        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..Default::default() },
+        involved_object: news.about.clone(),
+        type_: Some(format!("{:?}", news.severity)),
+        reason: Some(news.reason.to_owned()),
+        message: Some(news.message.clone()),
+        count: Some(1),
+        first_timestamp: Some(Time(news.at)),
+        last_timestamp: Some(Time(news.at)),
+        source: Some(EventSource { component: Some("kubelet".to_owned()), host: Some(node.to_owned()) }),
+        reporting_component: Some("kubelet".to_owned()),
+        reporting_instance: Some(node.to_owned()),
+        ..Default::default()
+    }
+}

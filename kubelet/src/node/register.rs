@@ -1,0 +1,125 @@
+//! Writes the Node object: at the start, when something changed, and every five minutes.
+
+use super::status::{NodeInputs, differs, labels, node, status};
+use super::{Machine, lease};
+use crate::cri::Cri;
+use crate::error::KubeletError;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeCondition};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
+use skiff_proto::cri::v1 as cri;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often the lease is renewed and the node looked at.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often we look while the node is not ready, to say so as soon as it is.
+const IMPATIENT: Duration = Duration::from_millis(100);
+/// How often the status is written without a change (nodeStatusReportFrequency).
+const REPORT: Duration = Duration::from_secs(300);
+
+/// Keeps the node's object true.
+pub(crate) struct Keeper {
+    client: kube::Client,
+    cri: Cri,
+    inputs: NodeInputs,
+    root: PathBuf,
+    node: Node,
+    reported: Instant,
+}
+
+/// Creates the node's object, or takes over the one that is there.
+///
+/// # Errors
+/// The API server refuses.
+pub(crate) async fn register(client: kube::Client, cri: Cri, inputs: NodeInputs, root: PathBuf) -> Result<Keeper, KubeletError> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let refused = |operation: &str| {
+        let operation = format!("{operation} node {}", inputs.name);
+        move |error: kube::Error| KubeletError::Api { operation, source: Box::new(error) }
+    };
+    let fresh = status(&inputs, &look(&cri).await, Machine::pressure(&root), &[], Timestamp::now());
+    let object = node(&inputs, fresh);
+    let node = match nodes.create(&PostParams::default(), &object).await {
+        Ok(node) => node,
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let spec = json!({"podCIDR": inputs.pod_cidr, "podCIDRs": [inputs.pod_cidr]});
+            let patch = json!({"metadata": {"labels": labels(&inputs)}, "spec": spec});
+            let patch = Patch::Merge(patch);
+            nodes.patch(&inputs.name, &PatchParams::default(), &patch).await.map_err(refused("update"))?
+        }
+        Err(error) => return Err(refused("register")(error)),
+    };
+    let mut keeper = Keeper { client, cri, inputs, root, node, reported: Instant::now() };
+    keeper.report_if_due().await.map_err(|error| KubeletError::Api {
+        operation: format!("write the status of node {}", keeper.inputs.name),
+        source: Box::new(error),
+    })?;
+    Ok(keeper)
+}
+
+async fn look(cri: &Cri) -> Result<cri::RuntimeStatus, String> {
+    cri.status().await.map_err(|status| status.message().to_owned())
+}
+
+impl Keeper {
+    /// Runs for ever.
+    pub(crate) async fn keep(mut self) {
+        let mut renewed: Option<Instant> = None;
+        loop {
+            if renewed.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
+                match lease::renew(&self.client, &self.node).await {
+                    Ok(()) => renewed = Some(Instant::now()),
+                    Err(error) => tracing::warn!(%error, "lease not renewed"),
+                }
+            }
+            let ready = self.is_ready();
+            let pause = if ready && renewed.is_some() { HEARTBEAT } else if ready { Duration::from_secs(1) } else { IMPATIENT };
+            tokio::time::sleep(pause).await;
+            if let Err(error) = self.report_if_due().await {
+                tracing::warn!(%error, "node status not written");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+
+    /// The object as last written.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    fn conditions(&self) -> Vec<NodeCondition> {
+        self.node.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.conditions().iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    }
+
+    async fn report_if_due(&mut self) -> kube::Result<()> {
+        let runtime = look(&self.cri).await;
+        let old = self.conditions();
+        let new = status(&self.inputs, &runtime, Machine::pressure(&self.root), &old, Timestamp::now());
+        let known = self.node.status.clone().unwrap_or_default();
+        let ours = k8s_openapi::api::core::v1::NodeStatus {
+            capacity: known.capacity,
+            allocatable: known.allocatable,
+            addresses: known.addresses,
+            conditions: known.conditions,
+            daemon_endpoints: known.daemon_endpoints,
+            node_info: known.node_info,
+            ..Default::default()
+        };
+        if !differs(&ours, &new) && self.reported.elapsed() < REPORT {
+            return Ok(());
+        }
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let patch = Patch::Strategic(json!({"status": new}));
+        nodes.patch_status(&self.inputs.name, &PatchParams::default(), &patch).await?;
+        self.node.status = Some(new);
+        self.reported = Instant::now();
+        Ok(())
+    }
+}

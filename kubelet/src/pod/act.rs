@@ -1,0 +1,333 @@
+//! Performs one step of a plan and tells the worker how it went. No decisions here.
+
+use super::memory::{Failure, ReadyImage};
+use super::observed::{Instance, Sandbox};
+use super::plan::{Logs, Step};
+use super::sandbox::{SandboxInputs, config, correlation};
+use super::sources::{self, References};
+use super::wanted::PullPolicy;
+use super::{env::Downward, hooks, report, start};
+use crate::agent::Agent;
+use crate::events::Severity;
+use crate::volume::{self, Preparation};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, ServiceAccount};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use skiff_proto::cri::v1 as cri;
+use skiff_step::{Engine, Step as Named};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+const SANDBOX: Named = Named::new("pod.sandbox", "CRI v1 RunPodSandbox");
+const PULL: Named = Named::new("pod.pull", "CRI v1 ImageStatus, PullImage");
+const VOLUMES: Named = Named::new("pod.volumes", "Kubernetes, Volumes");
+const STOP: Named = Named::new("pod.stop", "CRI v1 StopContainer");
+const REMOVE: Named = Named::new("pod.remove", "CRI v1 RemovePodSandbox");
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Folders, cgroup and volumes stand; they age at the given moment.
+    Prepared(Result<Option<Timestamp>, Failure>),
+    /// A sandbox stands.
+    Sandbox(Result<Sandbox, Failure>),
+    /// An image is there, for a container's start with this restart count.
+    Image(String, u32, Result<ReadyImage, Failure>),
+    /// A container runs; where it does not, there may still be an instance.
+    Started(String, Result<Instance, Box<(Failure, Option<Instance>)>>),
+    /// A postStart hook ran for an instance.
+    Hooked(String, String, Result<(), String>),
+    /// A container was stopped.
+    Stopped(Result<Instance, Failure>),
+    /// A sandbox was stopped.
+    SandboxStopped(Result<String, Failure>),
+    /// A container or sandbox is gone.
+    Removed(Result<String, Failure>),
+    /// Folders and cgroup are gone.
+    Cleared(Result<(), Failure>),
+    /// The API server knows.
+    Parted(Result<(), Failure>),
+}
+
+/// What a step is performed on.
+#[derive(Clone)]
+pub(crate) struct Scene {
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) pod: Arc<Pod>,
+    /// The standing sandbox.
+    pub(crate) sandbox: Option<Sandbox>,
+    /// The image of the container that the step is about.
+    pub(crate) image: Option<ReadyImage>,
+    /// When its image is fetched.
+    pub(crate) pull: PullPolicy,
+    /// The status to leave behind.
+    pub(crate) last_status: PodStatus,
+}
+
+impl Scene {
+    pub(super) fn engine(&self, attempt: u32) -> Engine {
+        self.agent.engine.correlated(Some(&correlation(&self.pod, attempt)))
+    }
+
+    pub(super) fn event(&self, container: Option<&str>, severity: Severity, reason: &'static str, message: impl Into<String>) {
+        self.agent.recorder.pod(&self.pod, container, severity, reason, message);
+    }
+
+    pub(super) fn downward<'a>(&'a self, ips: &'a [String]) -> Downward<'a> {
+        Downward {
+            pod: &self.pod,
+            ips,
+            host_ip: &self.agent.facts.host_ip,
+            node_milli_cpu: self.agent.machine.cpus * 1000,
+            node_memory_bytes: self.agent.machine.memory_bytes,
+        }
+    }
+
+    pub(super) fn sandbox_config(&self, attempt: u32) -> cri::PodSandboxConfig {
+        let agent = &self.agent;
+        let inputs = SandboxInputs {
+            node_name: &agent.node_name,
+            attempt,
+            log_directory: &agent.logs(&self.pod),
+            cgroup: &agent.cgroup(&self.pod),
+            cluster: &agent.cluster,
+            resolver: &agent.resolver,
+        };
+        config(&self.pod, &inputs)
+    }
+}
+
+/// Performs `step`.
+pub(crate) async fn act(scene: Scene, step: Step) -> Outcome {
+    match step {
+        Step::Prepare => Outcome::Prepared(prepare(&scene).await),
+        Step::RunSandbox { attempt } => Outcome::Sandbox(run_sandbox(&scene, attempt).await),
+        Step::EnsureImage { container, attempt } => {
+            let result = ensure_image(&scene, &container, attempt).await;
+            Outcome::Image(container, attempt, result)
+        }
+        Step::Start { container, attempt, sandbox } => {
+            let result = start::start(&scene, &container, attempt, &sandbox).await;
+            Outcome::Started(container, result.map_err(Box::new))
+        }
+        Step::PostStart { container, id } => {
+            let result = hooks::post_start(&scene, &container, &id).await;
+            Outcome::Hooked(container, id, result)
+        }
+        Step::Stop { container, id, grace_seconds, why } => {
+            Outcome::Stopped(stop(&scene, &container, &id, grace_seconds, &why).await)
+        }
+        Step::Remove { id, .. } => {
+            let result = scene.agent.cri.remove_container(&id).await;
+            Outcome::Removed(result.map(|()| id).map_err(|status| failed("FailedRemove", "RemoveContainer", &status)))
+        }
+        Step::StopSandbox { id } => {
+            let result = scene.agent.cri.stop_sandbox(&id).await;
+            Outcome::SandboxStopped(result.map(|()| id).map_err(|status| failed("FailedKillPod", "StopPodSandbox", &status)))
+        }
+        Step::RemoveSandbox { id } => Outcome::Removed(remove_sandbox(&scene, id).await),
+        Step::Clear { logs } => Outcome::Cleared(clear(&scene, logs).await),
+        Step::Farewell => Outcome::Parted(farewell(&scene).await),
+    }
+}
+
+pub(super) fn failed(reason: &str, operation: &str, status: &tonic::Status) -> Failure {
+    Failure::new(reason, format!("{operation}: {} ({:?})", status.message(), status.code()))
+}
+
+/// Runs blocking file work off the async threads.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure::new("FailedMount", format!("file work ended early: {error}"))),
+    }
+}
+
+async fn prepare(scene: &Scene) -> Result<Option<Timestamp>, Failure> {
+    let engine = scene.engine(0);
+    let work = async {
+        let volumes = scene.pod.spec.as_ref().and_then(|spec| spec.volumes.clone()).unwrap_or_default();
+        let namespace = scene.pod.metadata.namespace.clone().unwrap_or_default();
+        let references = References::of_volumes(&volumes);
+        let sources = sources::fetch(&scene.agent.client, &namespace, &references).await?;
+        let (tokens, refresh_at) = tokens(scene, &namespace).await?;
+        let scene = scene.clone();
+        blocking(move || {
+            let cgroup = scene.agent.cgroup(&scene.pod);
+            cgroup.create(&scene.pod).map_err(|message| Failure::new("FailedCreatePodContainer", message))?;
+            let dir = scene.agent.dir(&scene.pod);
+            let down = scene.downward(&[]);
+            volume::prepare(&Preparation { dir: &dir, pod: &scene.pod, sources: &sources, tokens: &tokens, down })
+        })
+        .await?;
+        Ok(refresh_at)
+    };
+    let result: Result<_, Failure> = engine.run_async(&VOLUMES, || scene.agent.dir(&scene.pod).path().display().to_string(), work).await;
+    if let Err(failure) = &result {
+        scene.event(None, Severity::Warning, "FailedMount", &failure.message);
+    }
+    result
+}
+
+type Tokens = BTreeMap<(String, i64), String>;
+
+/// Tokens for projected volumes, and when to ask for new ones (at 80 % of the shortest life).
+async fn tokens(scene: &Scene, namespace: &str) -> Result<(Tokens, Option<Timestamp>), Failure> {
+    let (mut tokens, mut refresh_at) = (Tokens::new(), None);
+    let account = scene.pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or("default".into());
+    for (audience, seconds) in volume::content::token_requests(&scene.pod) {
+        let bound = BoundObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: scene.pod.metadata.name.clone(),
+            uid: scene.pod.metadata.uid.clone(),
+        };
+        let spec = TokenRequestSpec {
+            audiences: Some(audience.clone()).filter(|text| !text.is_empty()).map(|text| vec![text]),
+            expiration_seconds: Some(seconds),
+            bound_object_ref: Some(bound),
+        };
+        let request = TokenRequest { spec: Some(spec), ..Default::default() };
+        let accounts: Api<ServiceAccount> = Api::namespaced(scene.agent.client.clone(), namespace);
+        let issued = accounts.create_token_request(&account, &PostParams::default(), &request).await;
+        let issued = issued.map_err(|error| {
+            Failure::new("FailedMount", format!("the API server issues no token for serviceaccount {namespace}/{account}: {error}"))
+        })?;
+        let next = Timestamp::now() + SignedDuration::from_secs(seconds * 4 / 5);
+        refresh_at = Some(refresh_at.map_or(next, |known: Timestamp| known.min(next)));
+        tokens.insert((audience, seconds), issued.status.and_then(|status| status.token).unwrap_or_default());
+    }
+    Ok((tokens, refresh_at))
+}
+
+async fn run_sandbox(scene: &Scene, attempt: u32) -> Result<Sandbox, Failure> {
+    let engine = scene.engine(attempt);
+    let work = async {
+        let logs = scene.agent.logs(&scene.pod);
+        tokio::fs::create_dir_all(&logs).await.map_err(|error| {
+            Failure::new("FailedCreatePodSandBox", format!("create {}: {error}", logs.display()))
+        })?;
+        let blame = |call: &'static str| move |status: tonic::Status| failed("FailedCreatePodSandBox", call, &status);
+        let id = scene.agent.cri.run_sandbox(scene.sandbox_config(attempt)).await.map_err(blame("RunPodSandbox"))?;
+        let answer = scene.agent.cri.sandbox_status(&id).await.map_err(blame("PodSandboxStatus"))?;
+        answer.status.as_ref().map(Sandbox::of).ok_or_else(|| {
+            Failure::new("FailedCreatePodSandBox", format!("PodSandboxStatus {id}: answer without status"))
+        })
+    };
+    let result = engine.run_async(&SANDBOX, || format!("attempt {attempt}"), work).await;
+    if let Err(failure) = &result {
+        let message = format!("Failed to create pod sandbox: {}", failure.message);
+        scene.event(None, Severity::Warning, "FailedCreatePodSandBox", message);
+    }
+    result
+}
+
+async fn ensure_image(scene: &Scene, container: &str, attempt: u32) -> Result<ReadyImage, Failure> {
+    let name = super::container::find(&scene.pod, container).and_then(|container| container.image.clone());
+    let name = name.unwrap_or_default();
+    let spec = cri::ImageSpec { image: name.clone(), user_specified_image: name.clone(), ..Default::default() };
+    let work = find_or_pull(scene, container, &name, spec);
+    scene.engine(attempt).run_async(&PULL, || name.clone(), work).await
+}
+
+async fn find_or_pull(scene: &Scene, container: &str, name: &str, spec: cri::ImageSpec) -> Result<ReadyImage, Failure> {
+    let runtime = &scene.agent.cri;
+    let inspect = |status: tonic::Status| failed("ImageInspectError", "ImageStatus", &status);
+    let present = runtime.image(spec.clone()).await.map_err(inspect)?;
+    match (scene.pull, present) {
+        (PullPolicy::Never | PullPolicy::IfNotPresent, Some(image)) => {
+            let message = format!("Container image \"{name}\" already present on machine");
+            scene.event(Some(container), Severity::Normal, "Pulled", message);
+            return Ok(ready(&image));
+        }
+        (PullPolicy::Never, None) => {
+            let message = format!("Container image \"{name}\" is not present with pull policy of Never");
+            scene.event(Some(container), Severity::Warning, "ErrImageNeverPull", &message);
+            return Err(Failure::new("ErrImageNeverPull", message));
+        }
+        (PullPolicy::Always, _) | (PullPolicy::IfNotPresent, None) => {}
+    }
+    scene.event(Some(container), Severity::Normal, "Pulling", format!("Pulling image \"{name}\""));
+    let started = Instant::now();
+    if let Err(status) = runtime.pull(spec.clone(), scene.sandbox_config(0)).await {
+        let message = format!("Failed to pull image \"{name}\": {}", status.message());
+        scene.event(Some(container), Severity::Warning, "Failed", &message);
+        return Err(Failure::new("ErrImagePull", message));
+    }
+    let image = runtime.image(spec).await.map_err(inspect)?;
+    let image = image.ok_or_else(|| Failure::new("ErrImagePull", format!("image \"{name}\" is not there after its pull")))?;
+    let took = started.elapsed().as_millis();
+    let message = format!("Successfully pulled image \"{name}\" in {took}ms. Image size: {} bytes.", image.size);
+    scene.event(Some(container), Severity::Normal, "Pulled", message);
+    Ok(ready(&image))
+}
+
+fn ready(image: &cri::Image) -> ReadyImage {
+    let uid = image.uid.as_ref().map(|uid| uid.value);
+    ReadyImage { reference: image.id.clone(), uid, username: image.username.clone() }
+}
+
+async fn stop(scene: &Scene, container: &str, id: &str, grace_seconds: i64, why: &str) -> Result<Instance, Failure> {
+    let message = if why == "Stopping container" { format!("Stopping container {container}") } else { why.to_owned() };
+    scene.event(Some(container), Severity::Normal, "Killing", message);
+    let left = hooks::pre_stop(scene, container, id, grace_seconds).await;
+    let work = async {
+        let blame = |call: &'static str| move |status: tonic::Status| failed("FailedKillPod", call, &status);
+        scene.agent.cri.stop_container(id, left).await.map_err(blame("StopContainer"))?;
+        let status = scene.agent.cri.container_status(id).await.map_err(blame("ContainerStatus"))?;
+        let sandbox = scene.sandbox.as_ref().map_or("", |sandbox| &sandbox.id);
+        Instance::of(&status, sandbox).ok_or_else(|| Failure::new("FailedKillPod", format!("container {id} lost its labels")))
+    };
+    scene.engine(0).run_async(&STOP, || format!("{container} {id} grace {left}s"), work).await
+}
+
+async fn remove_sandbox(scene: &Scene, id: String) -> Result<String, Failure> {
+    let work = async {
+        let blame = |call: &'static str| move |status: tonic::Status| failed("FailedKillPod", call, &status);
+        scene.agent.cri.stop_sandbox(&id).await.map_err(blame("StopPodSandbox"))?;
+        scene.agent.cri.remove_sandbox(&id).await.map_err(blame("RemovePodSandbox"))
+    };
+    scene.engine(0).run_async(&REMOVE, || id.clone(), work).await?;
+    Ok(id)
+}
+
+async fn clear(scene: &Scene, logs: Logs) -> Result<(), Failure> {
+    let scene = scene.clone();
+    blocking(move || {
+        let failed = |message: String| Failure::new("FailedCleanup", message);
+        volume::clear(&scene.agent.dir(&scene.pod)).map_err(|error| failed(error.to_string()))?;
+        scene.agent.cgroup(&scene.pod).remove().map_err(failed)?;
+        let folder = scene.agent.logs(&scene.pod);
+        match logs {
+            Logs::Remove if folder.exists() => std::fs::remove_dir_all(&folder)
+                .map_err(|error| failed(format!("remove {}: {error}", folder.display()))),
+            _ => Ok(()),
+        }
+    })
+    .await
+}
+
+/// Leaves the last status and lets the object go: grace 0, and only if it is still this pod (uid).
+async fn farewell(scene: &Scene) -> Result<(), Failure> {
+    let meta = &scene.pod.metadata;
+    let name = meta.name.clone().unwrap_or_default();
+    let pods: Api<Pod> = Api::namespaced(scene.agent.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let gone = |error: &kube::Error| matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
+    if let Err(error) = report::patch(&pods, &scene.pod, &scene.last_status).await
+        && !gone(&error)
+    {
+        tracing::warn!(pod = name, %error, "last status not written");
+    }
+    let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
+    let parameters =
+        DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..Default::default() };
+    match pods.delete(&name, &parameters).await {
+        Err(error) if !gone(&error) => Err(Failure::new("FailedDelete", format!("delete pod {name}: {error}"))),
+        _ => Ok(()),
+    }
+}

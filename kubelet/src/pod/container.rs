@@ -1,0 +1,93 @@
+//! The CRI container that a container of a pod becomes.
+//!
+//! Pure: from spec, environment and mounts to a `ContainerConfig`.
+
+use super::env::Env;
+use super::memory::{Failure, ReadyImage};
+use super::{resources, sandbox, security};
+use crate::labels;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use skiff_proto::cri::v1 as cri;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// What a container needs besides its definition.
+pub(crate) struct ContainerInputs<'a> {
+    pub(crate) node_name: &'a str,
+    pub(crate) attempt: u32,
+    pub(crate) sandbox: &'a str,
+    pub(crate) image: &'a ReadyImage,
+    pub(crate) env: &'a Env,
+    pub(crate) mounts: Vec<cri::Mount>,
+    pub(crate) termination_file: &'a Path,
+    pub(crate) memory_bytes: i64,
+}
+
+/// The container of that name in `pod`.
+pub(crate) fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+    let spec = pod.spec.as_ref()?;
+    spec.init_containers.iter().flatten().chain(&spec.containers).find(|container| container.name == name)
+}
+
+/// Where its log is, below the pod's log folder.
+pub(crate) fn log_path(container: &str, attempt: u32) -> String {
+    format!("{container}/{attempt}.log")
+}
+
+/// The configuration of `container`.
+///
+/// # Errors
+/// Its security context cannot be kept.
+pub(crate) fn config(
+    pod: &Pod,
+    container: &Container,
+    inputs: ContainerInputs<'_>,
+) -> Result<cri::ContainerConfig, Failure> {
+    let empty = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&empty);
+    let expand = |list: &Option<Vec<String>>| list.iter().flatten().map(|text| inputs.env.expand(text)).collect();
+    let envs = inputs.env.iter();
+    Ok(cri::ContainerConfig {
+        metadata: Some(cri::ContainerMetadata { name: container.name.clone(), attempt: inputs.attempt }),
+        image: Some(cri::ImageSpec {
+            image: inputs.image.reference.clone(),
+            user_specified_image: container.image.clone().unwrap_or_default(),
+            ..Default::default()
+        }),
+        command: expand(&container.command),
+        args: expand(&container.args),
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        envs: envs.map(|(key, value)| cri::KeyValue { key: key.to_owned(), value: value.as_bytes().to_vec() }).collect(),
+        mounts: inputs.mounts,
+        labels: labels::of_container(pod, inputs.node_name, &container.name),
+        annotations: annotations(pod, container, &inputs.termination_file.display().to_string(), inputs.attempt, inputs.sandbox),
+        log_path: log_path(&container.name, inputs.attempt),
+        stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
+        tty: container.tty.unwrap_or(false),
+        linux: Some(cri::LinuxContainerConfig {
+            resources: Some(resources::of_container(spec, container, inputs.memory_bytes)),
+            security_context: Some(security::of_container(spec, container, inputs.image)?),
+        }),
+        ..Default::default()
+    })
+}
+
+fn annotations(pod: &Pod, container: &Container, file: &str, attempt: u32, sandbox_id: &str) -> HashMap<String, String> {
+    let path = container.termination_message_path.clone().unwrap_or_else(|| TERMINATION_PATH.to_owned());
+    let policy = container.termination_message_policy.clone().unwrap_or_else(|| "File".to_owned());
+    let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+    HashMap::from([
+        (labels::HASH.to_owned(), labels::hash(container)),
+        (labels::RESTART_COUNT.to_owned(), attempt.to_string()),
+        (labels::SANDBOX.to_owned(), sandbox_id.to_owned()),
+        (labels::TERMINATION_FILE.to_owned(), file.to_owned()),
+        ("io.kubernetes.container.terminationMessagePath".to_owned(), path),
+        ("io.kubernetes.container.terminationMessagePolicy".to_owned(), policy),
+        ("io.kubernetes.pod.terminationGracePeriod".to_owned(), grace.to_string()),
+        (skiff_step::CORRELATION_ANNOTATION.to_owned(), sandbox::correlation(pod, attempt)),
+    ])
+}
+
+/// Where a container finds its termination message file when it names no other place (Kubernetes' default).
+pub(crate) const TERMINATION_PATH: &str = "/dev/termination-log";

@@ -1,0 +1,203 @@
+//! From the API's watch and the runtime's reports to the pods' workers.
+//!
+//! One worker per pod uid. A pod of which the API sends a deletion, or which a new list no longer has, is told so by its
+//! worker; what the runtime has of pods that no list names is buried, after the first complete list only.
+
+use super::observed::Observed;
+use super::orphans;
+use super::runtime_events::{self, Inventory, News, Report};
+use super::worker::{self, Event, Inbox, Sighting};
+use crate::agent::Agent;
+use crate::events::Severity;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+struct Dispatch {
+    agent: Arc<Agent>,
+    workers: HashMap<String, Inbox>,
+    running: JoinSet<String>,
+    burials: JoinSet<String>,
+    buried: HashSet<String>,
+    /// What the runtime had when we started, of pods that have not come yet.
+    unclaimed: HashMap<String, Observed>,
+    /// Pods that their workers are done with, until the API forgets them.
+    done: HashSet<String>,
+    /// Uids of the list that is coming in.
+    listing: HashSet<String>,
+    /// Whether a complete list has come.
+    listed: bool,
+}
+
+/// Runs the node's pods until `shutdown`; they keep running after it.
+pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) -> Result<(), tonic::Status> {
+    let mut inventory = Inventory::default();
+    let unclaimed = inventory.list(&agent).await?;
+    let (news, mut reports) = mpsc::unbounded_channel::<News>();
+    let mut helpers = JoinSet::new();
+    helpers.spawn(runtime_events::follow(Arc::clone(&agent), inventory, news));
+    let pods: Api<Pod> = Api::all(agent.client.clone());
+    let ours = watcher::Config::default().fields(&format!("spec.nodeName={}", agent.node_name));
+    let mut stream = watcher(pods, ours).default_backoff().into_stream().boxed();
+    let mut dispatch = Dispatch::new(agent, unclaimed);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            change = stream.try_next() => match change {
+                Ok(Some(change)) => dispatch.change(change),
+                Ok(None) => return Ok(()),
+                Err(error) => tracing::warn!(%error, "pod watch"),
+            },
+            Some((uid, report)) = reports.recv() => dispatch.report(uid, report),
+            Some(ended) = dispatch.running.join_next() => dispatch.ended(ended),
+            Some(_buried) = dispatch.burials.join_next() => {}
+        }
+    }
+}
+
+impl Dispatch {
+    fn new(agent: Arc<Agent>, unclaimed: HashMap<String, Observed>) -> Self {
+        Self {
+            agent,
+            workers: HashMap::new(),
+            running: JoinSet::new(),
+            burials: JoinSet::new(),
+            buried: HashSet::new(),
+            unclaimed,
+            done: HashSet::new(),
+            listing: HashSet::new(),
+            listed: false,
+        }
+    }
+
+    fn change(&mut self, change: watcher::Event<Pod>) {
+        match change {
+            watcher::Event::Init => self.listing.clear(),
+            watcher::Event::InitApply(pod) => {
+                self.listing.extend(pod.metadata.uid.clone());
+                self.assign(pod);
+            }
+            watcher::Event::InitDone => self.list_done(),
+            watcher::Event::Apply(pod) => self.assign(pod),
+            watcher::Event::Delete(pod) => self.remove(&pod.metadata.uid.unwrap_or_default()),
+        }
+    }
+
+    fn assign(&mut self, pod: Pod) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        if self.done.contains(&uid) {
+            return;
+        }
+        let pod = Arc::new(pod);
+        if let Some(inbox) = self.workers.get(&uid) {
+            // A worker that has just ended is found out by `ended`.
+            let _ended = inbox.send(Event::Pod(pod));
+            return;
+        }
+        let adopted = self.unclaimed.remove(&uid).unwrap_or_default();
+        let is_new = adopted == Observed::default();
+        let limit = usize::try_from(self.agent.max_pods).unwrap_or(usize::MAX);
+        if is_new && self.workers.len() >= limit && pod.metadata.deletion_timestamp.is_none() {
+            return self.turn_away(uid, &pod);
+        }
+        let (inbox, events) = mpsc::unbounded_channel();
+        let work = worker::run(Arc::clone(&self.agent), pod, adopted, inbox.clone(), events);
+        self.workers.insert(uid.clone(), inbox);
+        self.running.spawn(async move {
+            work.await;
+            uid
+        });
+    }
+
+    /// More pods than the node takes: the pod fails, as in Kubernetes, and whoever made it makes another elsewhere.
+    fn turn_away(&mut self, uid: String, pod: &Arc<Pod>) {
+        let message = format!("Node takes at most {} pods", self.agent.max_pods);
+        self.agent.recorder.pod(pod, None, Severity::Warning, "OutOfpods", &message);
+        self.done.insert(uid.clone());
+        let (agent, pod) = (Arc::clone(&self.agent), Arc::clone(pod));
+        self.burials.spawn(async move {
+            super::report::reject(&agent.client, &pod, "OutOfpods", &message).await;
+            uid
+        });
+    }
+
+    fn remove(&mut self, uid: &str) {
+        self.done.remove(uid);
+        if let Some(inbox) = self.workers.get(uid) {
+            let _ended = inbox.send(Event::Removed);
+        }
+    }
+
+    fn list_done(&mut self) {
+        let listing = std::mem::take(&mut self.listing);
+        let missing: Vec<_> = self.workers.keys().filter(|uid| !listing.contains(*uid)).cloned().collect();
+        for uid in missing {
+            self.remove(&uid);
+        }
+        self.done.retain(|uid| listing.contains(uid));
+        if self.listed {
+            return;
+        }
+        self.listed = true;
+        for uid in orphans::folders(&self.agent) {
+            if !self.workers.contains_key(&uid) && !self.done.contains(&uid) {
+                self.unclaimed.entry(uid).or_default();
+            }
+        }
+        for (uid, left) in std::mem::take(&mut self.unclaimed) {
+            self.bury(uid, left);
+        }
+    }
+
+    fn bury(&mut self, uid: String, left: Observed) {
+        if !self.buried.insert(uid.clone()) {
+            return;
+        }
+        let agent = Arc::clone(&self.agent);
+        self.burials.spawn(async move {
+            orphans::bury(agent, uid.clone(), left).await;
+            uid
+        });
+    }
+
+    fn report(&mut self, uid: Option<String>, report: Report) {
+        match (uid, report) {
+            (Some(uid), Report::Parts(sighting)) => self.tell(&uid, sighting),
+            (_, Report::Everything(mut all, listed_at)) => {
+                let uids: Vec<_> = self.workers.keys().cloned().collect();
+                for uid in uids {
+                    let seen = all.remove(&uid).unwrap_or_default();
+                    self.tell(&uid, Sighting::All(seen, listed_at));
+                }
+                if !self.listed {
+                    // Pods that have not come yet: the newer list is the better one.
+                    self.unclaimed.extend(all);
+                }
+            }
+            (None, Report::Parts(_)) => {}
+        }
+    }
+
+    fn tell(&self, uid: &str, sighting: Sighting) {
+        if let Some(inbox) = self.workers.get(uid) {
+            let _ended = inbox.send(Event::Seen(sighting));
+        }
+    }
+
+    fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {
+        match ended {
+            Ok(uid) => {
+                self.workers.remove(&uid);
+                self.done.insert(uid);
+            }
+            // A bug of ours in one pod's task must not look like a pod that is done: the process ends with its message.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What pods take from other API objects: config maps, secrets and services.
+//!
+//! Fetched when a container starts or a volume is written, only where the pod names it. An object that is not there is a
+//! fact (`None`), not an error; a server that does not answer is an error.
+
+use super::memory::Failure;
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service, Volume};
+use kube::Api;
+use kube::runtime::watcher;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The objects by name; a name that was asked for and is not there maps to `None`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sources {
+    pub(crate) config_maps: BTreeMap<String, Option<ConfigMap>>,
+    pub(crate) secrets: BTreeMap<String, Option<Secret>>,
+    /// Those whose variables the pod gets.
+    pub(crate) services: Vec<Service>,
+}
+
+/// The names of objects that something refers to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct References {
+    pub(crate) config_maps: BTreeSet<String>,
+    pub(crate) secrets: BTreeSet<String>,
+}
+
+impl References {
+    /// Those in a container's environment.
+    pub(crate) fn of_env(container: &Container) -> Self {
+        let mut found = Self::default();
+        for from in container.env_from.iter().flatten() {
+            found.config_maps.extend(from.config_map_ref.iter().map(|reference| reference.name.clone()));
+            found.secrets.extend(from.secret_ref.iter().map(|reference| reference.name.clone()));
+        }
+        for from in container.env.iter().flatten().filter_map(|env| env.value_from.as_ref()) {
+            found.config_maps.extend(from.config_map_key_ref.iter().map(|reference| reference.name.clone()));
+            found.secrets.extend(from.secret_key_ref.iter().map(|reference| reference.name.clone()));
+        }
+        found
+    }
+
+    /// Those of a pod's volumes.
+    pub(crate) fn of_volumes(volumes: &[Volume]) -> Self {
+        let mut found = Self::default();
+        for volume in volumes {
+            found.config_maps.extend(volume.config_map.iter().map(|source| source.name.clone()));
+            found.secrets.extend(volume.secret.iter().filter_map(|source| source.secret_name.clone()));
+            for source in volume.projected.iter().flat_map(|all| all.sources.iter().flatten()) {
+                found.config_maps.extend(source.config_map.iter().map(|source| source.name.clone()));
+                found.secrets.extend(source.secret.iter().map(|source| source.name.clone()));
+            }
+        }
+        found
+    }
+
+    /// Whether nothing is referred to.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.config_maps.is_empty() && self.secrets.is_empty()
+    }
+}
+
+/// Fetches what `references` names in `namespace`.
+pub(crate) async fn fetch(client: &kube::Client, namespace: &str, references: &References) -> Result<Sources, Failure> {
+    let mut sources = Sources::default();
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    for name in &references.config_maps {
+        let found = maps.get_opt(name).await.map_err(|error| refused("configmap", namespace, name, &error))?;
+        sources.config_maps.insert(name.clone(), found);
+    }
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    for name in &references.secrets {
+        let found = secrets.get_opt(name).await.map_err(|error| refused("secret", namespace, name, &error))?;
+        sources.secrets.insert(name.clone(), found);
+    }
+    Ok(sources)
+}
+
+fn refused(kind: &str, namespace: &str, name: &str, error: &kube::Error) -> Failure {
+    Failure::new("CreateContainerConfigError", format!("get {kind} {namespace}/{name}: {error}"))
+}
+
+/// The services whose variables `pod` gets: those of its namespace, and always `default/kubernetes`.
+pub(crate) fn linked(pod: &Pod, all: &[std::sync::Arc<Service>]) -> Vec<Service> {
+    let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
+    let namespace = pod.metadata.namespace.as_deref();
+    let wanted = |service: &&std::sync::Arc<Service>| {
+        let place = (service.metadata.namespace.as_deref(), service.metadata.name.as_deref());
+        place == (Some("default"), Some("kubernetes")) || links && place.0 == namespace
+    };
+    let mut found: Vec<_> = all.iter().filter(wanted).map(|service| Service::clone(service)).collect();
+    // The pod's own namespace last, so that a service of the name `kubernetes` there wins.
+    found.sort_by_key(|service| (service.metadata.namespace.as_deref() == namespace, service.metadata.name.clone()));
+    found
+}
+
+/// Tells `inbox` whenever one of the referenced objects changes; the first sight of each is no change.
+pub(super) async fn follow(client: kube::Client, namespace: String, references: References, inbox: super::worker::Inbox) {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+    let secrets: Api<Secret> = Api::namespaced(client, &namespace);
+    let maps = references.config_maps.into_iter().map(|name| follow_one(maps.clone(), name, inbox.clone()).boxed());
+    let secrets = references.secrets.into_iter().map(|name| follow_one(secrets.clone(), name, inbox.clone()).boxed());
+    futures::future::join_all(maps.chain(secrets)).await;
+}
+
+async fn follow_one<K>(api: Api<K>, name: String, inbox: super::worker::Inbox)
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let versions = watcher::watch_object(api, &name).filter_map(|seen| std::future::ready(seen.ok()));
+    let mut versions = std::pin::pin!(versions.skip(1));
+    while versions.next().await.is_some() {
+        if inbox.send(super::worker::Event::SourceChanged).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,542 @@
+//! The one task that owns a pod: it takes in events, plans, sets steps going and reports.
+//!
+//! Nobody else changes the pod's memory; everything that can wake the task is an [`Event`] or the plan's own moment.
+
+use super::act::{Outcome, Scene, act};
+use super::backoff::{RESTARTS, RETRIES};
+use super::memory::{Failure, Lane, Memory};
+use super::observed::{Instance, Life, Observed, Sandbox};
+use super::plan::{Plan, Step, plan};
+use super::sources::References;
+use super::status::{Inputs, status};
+use super::wanted::{Ending, PullPolicy, Removed, Role, Wanted};
+use super::{last_words, report};
+use crate::agent::Agent;
+use crate::board::Posted;
+use crate::events::Severity;
+use crate::probe::{self, Kind, Probed};
+use crate::unsupported;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use skiff_step::Step as Named;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+const SEEN: Named = Named::new("pod.seen", "Kubernetes API, watch pods with spec.nodeName");
+
+/// Everything that can wake a pod's task.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The API object changed.
+    Pod(Arc<Pod>),
+    /// The API no longer has it.
+    Removed,
+    /// The runtime reported something.
+    Seen(Sighting),
+    /// A step ended.
+    Done(Lane, Box<Outcome>),
+    /// A probe came to a verdict.
+    Probed(Probed),
+    /// An object that a volume shows has changed.
+    SourceChanged,
+}
+
+/// A report of the runtime.
+#[derive(Debug, Clone)]
+pub(crate) enum Sighting {
+    /// News of some parts.
+    Some(Vec<Sandbox>, Vec<Instance>),
+    /// All there is, as listed from the given moment on: what was known before and is not in it is gone.
+    All(Observed, Instant),
+}
+
+/// How events reach the task. Unbounded, so that no report of the runtime is lost; senders are few and slow.
+pub(crate) type Inbox = mpsc::UnboundedSender<Event>;
+
+pub(super) struct Worker {
+    // Fixed.
+    agent: Arc<Agent>,
+    uid: String,
+    inbox: Inbox,
+    first_seen: Timestamp,
+
+    // What we know.
+    pod: Arc<Pod>,
+    removed: Removed,
+    wanted: Wanted,
+    seen: Observed,
+    learned: HashMap<String, Instant>,
+    memory: Memory,
+
+    // What runs for us; dropped with us.
+    tasks: JoinSet<()>,
+    lanes: HashMap<Lane, AbortHandle>,
+    probes: HashMap<(String, Kind), AbortHandle>,
+    status: watch::Sender<Option<k8s_openapi::api::core::v1::PodStatus>>,
+}
+
+/// Runs the pod to its end; returns when nothing is left to do for it.
+pub(crate) async fn run(agent: Arc<Agent>, pod: Arc<Pod>, adopted: Observed, inbox: Inbox, mut events: mpsc::UnboundedReceiver<Event>) {
+    let mut worker = Worker::new(agent, pod, adopted, inbox);
+    loop {
+        let plan = worker.turn();
+        if plan.over {
+            break;
+        }
+        let wake = plan.wake_at.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => worker.take(event),
+                None => break,
+            },
+            () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {}
+        }
+        // Whatever else waits belongs to the same turn.
+        while let Ok(event) = events.try_recv() {
+            worker.take(event);
+        }
+        while worker.tasks.try_join_next().is_some() {}
+    }
+    worker.agent.board.remove(&worker.uid);
+}
+
+impl Worker {
+    fn new(agent: Arc<Agent>, pod: Arc<Pod>, adopted: Observed, inbox: Inbox) -> Self {
+        let (status, statuses) = watch::channel(None);
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let engine = agent.engine.correlated(Some(&super::sandbox::correlation(&pod, 0)));
+        engine.note(&SEEN, || pod.metadata.name.clone().unwrap_or_default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(report::follow(agent.client.clone(), Arc::clone(&pod), statuses, engine));
+        let wanted = Wanted::of(&pod, Removed::No);
+        let mut worker = Self {
+            agent,
+            uid,
+            inbox,
+            first_seen: Timestamp::now(),
+            pod,
+            removed: Removed::No,
+            wanted,
+            seen: Observed::default(),
+            learned: HashMap::new(),
+            memory: Memory::default(),
+            tasks,
+            lanes: HashMap::new(),
+            probes: HashMap::new(),
+            status,
+        };
+        worker.adopt(adopted);
+        worker.watch_sources();
+        if worker.wanted.refused.is_some() && worker.wanted.ending == Ending::Staying {
+            let sentence = unsupported::sentence(&worker.pod);
+            worker.event(None, Severity::Warning, unsupported::REASON, &sentence);
+        }
+        worker
+    }
+
+    fn event(&self, container: Option<&str>, severity: Severity, reason: &'static str, message: &str) {
+        self.agent.recorder.pod(&self.pod, container, severity, reason, message);
+    }
+
+    /// Takes over what a former kubelet left: what ran is not started again, hooks that ran do not run again, and what
+    /// was ready stays so until a probe says otherwise.
+    fn adopt(&mut self, adopted: Observed) {
+        let statuses = self.pod.status.clone().unwrap_or_default();
+        let all: Vec<_> = statuses.container_statuses.into_iter().chain(statuses.init_container_statuses).flatten().collect();
+        for instance in adopted.containers.values().filter(|instance| instance.is_running()) {
+            let reported = all.iter().find(|status| status.name == instance.name);
+            let memory = self.memory.of(&instance.name);
+            memory.hooked = Some(instance.id.clone());
+            if reported.is_some_and(|status| status.started == Some(true)) {
+                memory.started = Some(instance.id.clone());
+            }
+            if reported.is_some_and(|status| status.ready) {
+                memory.ready = Some(instance.id.clone());
+            }
+        }
+        self.sight(Sighting::Some(adopted.sandboxes.into_values().collect(), adopted.containers.into_values().collect()));
+    }
+
+    /// Follows the objects that volumes show.
+    fn watch_sources(&mut self) {
+        let volumes = self.pod.spec.as_ref().and_then(|spec| spec.volumes.clone()).unwrap_or_default();
+        let references = References::of_volumes(&volumes);
+        if !references.is_empty() && self.wanted.ending == Ending::Staying {
+            let namespace = self.pod.metadata.namespace.clone().unwrap_or_default();
+            let follow = super::sources::follow(self.agent.client.clone(), namespace, references, self.inbox.clone());
+            self.tasks.spawn(follow);
+        }
+    }
+
+    /// Plans, sets the plan's steps going, and reports.
+    fn turn(&mut self) -> Plan {
+        let now = Timestamp::now();
+        if self.wanted.deadline.is_some_and(|deadline| deadline <= now) && self.memory.doomed.is_none() && self.is_staying() {
+            let message = "Pod was active on the node longer than the specified deadline";
+            self.doom(Failure::new("DeadlineExceeded", message));
+        }
+        let plan = plan(&self.wanted, &self.seen, &self.memory, now);
+        let farewell = plan.steps.contains(&Step::Farewell);
+        self.report(now, farewell);
+        for step in plan.steps.clone() {
+            self.begin(step);
+        }
+        self.reconcile_probes();
+        self.agent.board.post(&self.uid, Posted { pod: Arc::clone(&self.pod), seen: Arc::new(self.seen.clone()) });
+        plan
+    }
+
+    fn is_staying(&self) -> bool {
+        self.wanted.ending == Ending::Staying
+    }
+
+    fn doom(&mut self, failure: Failure) {
+        self.event(None, Severity::Warning, "Failed", &failure.message);
+        self.memory.doomed = Some(failure);
+    }
+
+    /// Computes the status and hands it to the writer, unless the farewell will write it.
+    fn report(&mut self, now: Timestamp, farewell: bool) {
+        if self.removed == Removed::Yes || self.wanted.ending == Ending::Terminal {
+            return;
+        }
+        let new = status(&Inputs {
+            pod: &self.pod,
+            wanted: &self.wanted,
+            seen: &self.seen,
+            memory: &self.memory,
+            node: &self.agent.facts,
+            first_seen: self.first_seen,
+            now,
+        });
+        if self.pod.status.as_ref() != Some(&new) {
+            Arc::make_mut(&mut self.pod).status = Some(new.clone());
+            self.wanted = Wanted::of(&self.pod, self.removed);
+        }
+        if !farewell {
+            self.status.send_if_modified(|old| {
+                let changed = old.as_ref() != Some(&new);
+                *old = Some(new);
+                changed
+            });
+        }
+    }
+
+    fn begin(&mut self, step: Step) {
+        let (lane, container) = (step.lane(), container_of(&step));
+        if let Step::Start { container, attempt, .. } = &step
+            && *attempt > 0
+        {
+            self.memory.of(container).runs.note(RESTARTS, Timestamp::now());
+        }
+        let image = container.as_ref().and_then(|name| self.memory.get(name)?.image.clone()).map(|(_, image)| image);
+        let pull = container.as_ref().and_then(|name| self.wanted.container(name)).map_or(PullPolicy::IfNotPresent, |c| c.pull);
+        let scene = Scene {
+            agent: Arc::clone(&self.agent),
+            pod: Arc::clone(&self.pod),
+            sandbox: self.seen.newest_sandbox().cloned(),
+            image,
+            pull,
+            last_status: self.pod.status.clone().unwrap_or_default(),
+        };
+        let (inbox, to) = (self.inbox.clone(), lane.clone());
+        let handle = self.tasks.spawn(async move {
+            let outcome = act(scene, step).await;
+            // The worker outlives its tasks; when it is gone nobody wants to know.
+            let _closed = inbox.send(Event::Done(to, Box::new(outcome)));
+        });
+        self.memory.busy.insert(lane.clone());
+        self.lanes.insert(lane, handle);
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Pod(pod) => self.renew(pod),
+            Event::Removed => {
+                self.removed = Removed::Yes;
+                self.rethink();
+            }
+            Event::Seen(sighting) => self.sight(sighting),
+            Event::Done(lane, outcome) => {
+                self.memory.busy.remove(&lane);
+                self.lanes.remove(&lane);
+                self.learn(*outcome);
+            }
+            Event::Probed(probed) => self.judge(probed),
+            Event::SourceChanged => self.memory.refresh_at = Some(Timestamp::now()),
+        }
+    }
+
+    /// A new version of the API object: its spec and metadata count, of its status only what others wrote.
+    fn renew(&mut self, pod: Arc<Pod>) {
+        let changed = |old: &Pod, new: &Pod| {
+            old.metadata.labels != new.metadata.labels || old.metadata.annotations != new.metadata.annotations
+        };
+        if self.memory.prepared && changed(&self.pod, &pod) {
+            self.memory.refresh_at = Some(Timestamp::now());
+        }
+        let mut pod = pod;
+        if let Some(ours) = self.pod.status.clone() {
+            let status = Arc::make_mut(&mut pod).status.get_or_insert_default();
+            let theirs = status.conditions.take().unwrap_or_default();
+            *status = ours;
+            let conditions = status.conditions.get_or_insert_default();
+            conditions.retain(|ours| is_ours(ours) || theirs.iter().any(|theirs| theirs.type_ == ours.type_));
+            for condition in theirs.into_iter().filter(|condition| !is_ours(condition)) {
+                conditions.retain(|known| known.type_ != condition.type_);
+                conditions.push(condition);
+            }
+        }
+        self.pod = pod;
+        self.rethink();
+    }
+
+    /// Reads the wish again; when the pod is told to go, what would only delay that is given up.
+    fn rethink(&mut self) {
+        let before = self.wanted.ending;
+        self.wanted = Wanted::of(&self.pod, self.removed);
+        if self.wanted.ending == before {
+            return;
+        }
+        self.memory.endings.clear();
+        let given_up: Vec<_> = self.lanes.keys().filter(|lane| matches!(lane, Lane::Hook(_) | Lane::Container(_))).cloned().collect();
+        for lane in given_up {
+            let interruptible = match &lane {
+                Lane::Container(name) => self.memory.get(name).is_none_or(|memory| memory.image.is_none())
+                    || self.seen.latest(name).is_some_and(Instance::is_running),
+                _ => true,
+            };
+            if interruptible && let Some(handle) = self.lanes.remove(&lane) {
+                handle.abort();
+                self.memory.busy.remove(&lane);
+            }
+        }
+    }
+
+    fn sight(&mut self, sighting: Sighting) {
+        match sighting {
+            Sighting::Some(sandboxes, instances) => {
+                for sandbox in sandboxes {
+                    self.learned.entry(sandbox.id.clone()).or_insert_with(Instant::now);
+                    self.seen.absorb_sandbox(sandbox);
+                }
+                for instance in instances {
+                    self.absorb(instance);
+                }
+            }
+            Sighting::All(all, listed_at) => {
+                let gone = |id: &String| self.learned.get(id).is_none_or(|at| *at < listed_at);
+                let known = self.seen.sandboxes.keys().chain(self.seen.containers.keys());
+                let there = |id: &String| all.sandboxes.contains_key(id) || all.containers.contains_key(id);
+                let lost: Vec<_> = known.filter(|id| !there(id) && gone(id)).cloned().collect();
+                for id in lost {
+                    self.seen.forget(&id);
+                }
+                self.sight(Sighting::Some(all.sandboxes.into_values().collect(), all.containers.into_values().collect()));
+            }
+        }
+    }
+
+    fn absorb(&mut self, mut instance: Instance) {
+        let known = self.seen.containers.get(&instance.id);
+        let ended_before = known.is_some_and(|known| matches!(known.life, Life::Exited { .. }));
+        self.learned.entry(instance.id.clone()).or_insert_with(Instant::now);
+        if let Life::Exited { code, finished_at, .. } = instance.life
+            && !ended_before
+        {
+            let log = self.agent.logs(&self.pod).join(super::container::log_path(&instance.name, instance.attempt));
+            instance.last_words = last_words::read(&self.pod, &instance, &log, code);
+            self.note_end(&instance, finished_at);
+        }
+        self.seen.absorb(instance);
+    }
+
+    /// A container ended: if it has to wait before its next run, say so.
+    fn note_end(&self, instance: &Instance, finished_at: Timestamp) {
+        let delay = self.memory.get(&instance.name).map_or(0, |memory| memory.runs.delay_seconds(RESTARTS, finished_at));
+        if delay > 0 && self.is_staying() {
+            let meta = &self.pod.metadata;
+            let text = |value: &Option<String>| value.clone().unwrap_or_default();
+            let message = format!(
+                "Back-off restarting failed container {} in pod {}_{}({})",
+                instance.name,
+                text(&meta.name),
+                text(&meta.namespace),
+                self.uid
+            );
+            self.event(Some(&instance.name), Severity::Warning, "BackOff", &message);
+        }
+    }
+
+    fn learn(&mut self, outcome: Outcome) {
+        let now = Timestamp::now();
+        match outcome {
+            Outcome::Prepared(Ok(refresh_at)) => {
+                self.memory.prepared = true;
+                self.memory.folders.clear();
+                self.memory.folder_failure = None;
+                self.memory.refresh_at = refresh_at;
+            }
+            Outcome::Prepared(Err(failure)) | Outcome::Cleared(Err(failure)) => {
+                self.complain(&failure);
+                self.memory.folders.note(RETRIES, now);
+                self.memory.folder_failure = Some(failure);
+            }
+            Outcome::Sandbox(Ok(sandbox)) => {
+                self.memory.sandbox_failure = None;
+                self.memory.sandboxes.clear();
+                self.sight(Sighting::Some(vec![sandbox], Vec::new()));
+            }
+            Outcome::Sandbox(Err(failure)) => {
+                self.complain(&failure);
+                self.memory.sandboxes.note(RETRIES, now);
+                self.memory.sandbox_failure = Some(failure);
+            }
+            Outcome::Image(name, attempt, result) => self.learn_image(&name, attempt, result, now),
+            Outcome::Started(name, result) => self.learn_start(&name, result, now),
+            Outcome::Hooked(name, id, Ok(())) => self.memory.of(&name).hooked = Some(id),
+            Outcome::Hooked(name, id, Err(error)) => {
+                let why = format!("FailedPostStartHook: {error}");
+                let memory = self.memory.of(&name);
+                memory.hooked = Some(id.clone());
+                memory.condemned = Some((id, why));
+            }
+            ending => self.learn_ending(ending, now),
+        }
+    }
+
+    fn learn_image(&mut self, name: &str, attempt: u32, result: Result<super::memory::ReadyImage, Failure>, now: Timestamp) {
+        let memory = self.memory.of(name);
+        match result {
+            Ok(image) => {
+                memory.image = Some((attempt, image));
+                memory.image_failure = None;
+                memory.pulls.clear();
+            }
+            Err(failure) => {
+                let again = memory.image_failure.is_some() && failure.reason == "ErrImagePull";
+                memory.pulls.note(RESTARTS, now);
+                let backing_off = Failure::new("ImagePullBackOff", format!("Back-off pulling image: {}", failure.message));
+                memory.image_failure = Some(if again { backing_off } else { failure.clone() });
+                if again {
+                    self.event(Some(name), Severity::Normal, "BackOff", &failure.message);
+                }
+            }
+        }
+    }
+
+    fn learn_start(&mut self, name: &str, result: Result<Instance, Box<(Failure, Option<Instance>)>>, now: Timestamp) {
+        match result {
+            Ok(instance) => {
+                let memory = self.memory.of(name);
+                memory.start_failure = None;
+                memory.starts.clear();
+                memory.image = None;
+                self.absorb(instance);
+            }
+            Err(failed) => {
+                let (failure, instance) = *failed;
+                let memory = self.memory.of(name);
+                memory.starts.note(RETRIES, now);
+                memory.start_failure = Some(failure);
+                if let Some(instance) = instance {
+                    self.absorb(instance);
+                }
+            }
+        }
+    }
+
+    fn learn_ending(&mut self, outcome: Outcome, now: Timestamp) {
+        match outcome {
+            Outcome::Stopped(Ok(instance)) => self.absorb(instance),
+            Outcome::SandboxStopped(Ok(id)) => {
+                if let Some(sandbox) = self.seen.sandboxes.get_mut(&id) {
+                    sandbox.ready = false;
+                }
+            }
+            Outcome::Removed(Ok(id)) => self.seen.forget(&id),
+            Outcome::Cleared(Ok(())) => self.memory.cleared = true,
+            Outcome::Parted(Ok(())) => self.memory.parted = true,
+            Outcome::Stopped(Err(failure))
+            | Outcome::SandboxStopped(Err(failure))
+            | Outcome::Removed(Err(failure))
+            | Outcome::Parted(Err(failure)) => {
+                self.memory.endings.note(RETRIES, now);
+                self.complain(&failure);
+                self.event(None, Severity::Warning, "FailedKillPod", &failure.message);
+            }
+            // The others are `learn`'s.
+            _ => {}
+        }
+    }
+
+    /// Failures of the pod as a whole have no place in its status: they go to the log (and were events where they arose).
+    fn complain(&self, failure: &Failure) {
+        tracing::warn!(pod = self.pod.metadata.name, uid = self.uid, reason = failure.reason, "{}", failure.message);
+    }
+
+    fn judge(&mut self, probed: Probed) {
+        if !self.seen.latest(&probed.container).is_some_and(|instance| instance.id == probed.id && instance.is_running()) {
+            return;
+        }
+        let memory = self.memory.of(&probed.container);
+        match (probed.kind, probed.failure) {
+            (Kind::Startup, None) => memory.started = Some(probed.id),
+            (Kind::Readiness, None) => memory.ready = Some(probed.id),
+            (Kind::Readiness, Some(_)) => memory.ready = None,
+            (Kind::Liveness, None) => {}
+            (kind @ (Kind::Liveness | Kind::Startup), Some(_)) => {
+                let why = format!("Container {} failed {} probe, will be restarted", probed.container, kind.name());
+                memory.condemned = Some((probed.id, why));
+            }
+        }
+    }
+
+    /// Starts the probes that running containers need, ends the others.
+    fn reconcile_probes(&mut self) {
+        let ending = !self.is_staying();
+        let mut due = HashMap::new();
+        for wanted in self.wanted.containers.iter().filter(|container| container.role != Role::Init) {
+            let Some(instance) = self.seen.latest(&wanted.name).filter(|instance| instance.is_running()) else { continue };
+            let started = super::status::has_started(wanted, self.memory.get(&wanted.name), &instance.id);
+            for kind in Kind::ALL {
+                if kind.runs(started) && !(ending && kind != Kind::Readiness) {
+                    due.insert((instance.id.clone(), kind), wanted.name.clone());
+                }
+            }
+        }
+        self.probes.retain(|key, handle| {
+            let keep = due.contains_key(key);
+            if !keep {
+                handle.abort();
+            }
+            keep
+        });
+        for ((id, kind), name) in due {
+            if self.probes.contains_key(&(id.clone(), kind)) {
+                continue;
+            }
+            let ip = self.seen.newest_sandbox().and_then(|sandbox| sandbox.ips.first().cloned());
+            let ip = ip.unwrap_or_else(|| self.agent.facts.host_ip.clone());
+            let subject = probe::Subject { agent: Arc::clone(&self.agent), pod: Arc::clone(&self.pod), container: name, id: id.clone(), ip };
+            if let Some(task) = probe::task(subject, kind, self.inbox.clone()) {
+                let handle = self.tasks.spawn(task);
+                self.probes.insert((id, kind), handle);
+            }
+        }
+    }
+}
+
+fn container_of(step: &Step) -> Option<String> {
+    match step.lane() {
+        Lane::Container(name) | Lane::Hook(name) => Some(name),
+        _ => None,
+    }
+}
+
+fn is_ours(condition: &PodCondition) -> bool {
+    super::conditions::OURS.contains(&condition.type_.as_str())
+}

@@ -1,0 +1,127 @@
+//! GET requests of probes and hooks, over HTTP/1.1 and HTTPS.
+//!
+//! Certificates are not checked: a probe asks whether the server answers, not who it is (Kubernetes, "HTTP probes").
+
+use super::ask::port;
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderName, USER_AGENT};
+use http::{HeaderValue, Request};
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Asks as `action` says; `ip` is where the container is. Success is a status from 200 to 399; a redirect is not
+/// followed, as where it leads is not the container's to choose.
+pub(crate) async fn get(action: &HTTPGetAction, container: &Container, ip: &str, timeout: Duration) -> Result<(), String> {
+    let host = action.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| ip.to_owned());
+    let port = port(&action.port, container)?;
+    let secure = action.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    let path = action.path.clone().filter(|path| !path.is_empty()).unwrap_or_else(|| "/".to_owned());
+    let scheme = if secure { "https" } else { "http" };
+    let url = format!("{scheme}://{host}:{port}{}", if path.starts_with('/') { path.clone() } else { format!("/{path}") });
+    let about = |error: &dyn std::fmt::Display| format!("Get \"{url}\": {error}");
+    let work = async {
+        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|error| about(&error))?;
+        let request = request(action, &url, &format!("{host}:{port}")).map_err(|error| about(&error))?;
+        let status = if secure {
+            let name = ServerName::try_from(host.clone()).map_err(|error| about(&error))?;
+            let stream = TlsConnector::from(trusting()).connect(name, stream).await.map_err(|error| about(&error))?;
+            send(stream, request).await
+        } else {
+            send(stream, request).await
+        };
+        status.map_err(|error| about(&error))
+    };
+    match tokio::time::timeout(timeout, work).await {
+        Ok(Ok(200..=399)) => Ok(()),
+        Ok(Ok(status)) => Err(format!("HTTP probe failed with statuscode: {status}")),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(about(&format!("no answer within {timeout:?}"))),
+    }
+}
+
+fn request(action: &HTTPGetAction, url: &str, authority: &str) -> Result<Request<Empty<Bytes>>, http::Error> {
+    let uri: http::Uri = url.parse()?;
+    let target = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let mut request = Request::get(target).header(CONNECTION, "close").body(Empty::new())?;
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_str(authority)?);
+    headers.insert(USER_AGENT, HeaderValue::from_static("kube-probe/1.36"));
+    for header in action.http_headers.iter().flatten() {
+        headers.insert(HeaderName::from_bytes(header.name.as_bytes())?, HeaderValue::from_str(&header.value)?);
+    }
+    Ok(request)
+}
+
+async fn send<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    request: Request<Empty<Bytes>>,
+) -> Result<u16, hyper::Error> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let answer = sender.send_request(request);
+    // The connection is driven only while we wait for the head of the answer; the body is nobody's business.
+    tokio::select! {
+        answer = answer => Ok(answer?.status().as_u16()),
+        ended = connection => ended.map(|()| 0),
+    }
+}
+
+fn trusting() -> Arc<ClientConfig> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    let make = || {
+        let provider = Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("ring offers the protocol versions that rustls has by default");
+        Arc::new(config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth())
+    };
+    Arc::clone(CONFIG.get_or_init(make))
+}
+
+/// Takes any certificate, but still checks that its owner signs the handshake.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,118 @@
+//! What a container sees of its pod's volumes: the CRI mounts.
+
+use super::{PodDir, subpath};
+use crate::pod::container::TERMINATION_PATH;
+use crate::pod::env::Env;
+use crate::pod::memory::Failure;
+use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
+use skiff_proto::cri::v1 as cri;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The mounts of `container`: volumes, `/etc/hosts` and the termination message file, which is made here.
+///
+/// # Errors
+/// A mount names no volume, or its subPath does not lead anywhere safe.
+pub(crate) fn mounts(
+    dir: &PodDir,
+    pod: &Pod,
+    container: &Container,
+    attempt: u32,
+    env: &Env,
+) -> Result<Vec<cri::Mount>, Failure> {
+    let mut out = Vec::new();
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        out.push(volume_mount(dir, pod, container, index, mount, env)?);
+    }
+    let taken = |path: &str, out: &[cri::Mount]| out.iter().any(|mount| mount.container_path == path);
+    if !taken("/etc/hosts", &out) && dir.hosts().exists() {
+        out.push(plain(&dir.hosts(), "/etc/hosts"));
+    }
+    let inside = container.termination_message_path.as_deref().unwrap_or(TERMINATION_PATH);
+    if !inside.is_empty() && !taken(inside, &out) {
+        let file = dir.termination_file(&container.name, attempt);
+        make_termination_file(&file)
+            .map_err(|error| Failure::new("CreateContainerConfigError", format!("create {}: {error}", file.display())))?;
+        out.push(plain(&file, inside));
+    }
+    Ok(out)
+}
+
+/// Any user of the container may write its last words.
+fn make_termination_file(file: &Path) -> std::io::Result<()> {
+    if let Some(parent) = file.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(file, "")?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o666))
+}
+
+fn plain(host: &Path, inside: &str) -> cri::Mount {
+    cri::Mount { container_path: inside.to_owned(), host_path: host.display().to_string(), ..Default::default() }
+}
+
+fn volume_mount(
+    dir: &PodDir,
+    pod: &Pod,
+    container: &Container,
+    index: usize,
+    mount: &VolumeMount,
+    env: &Env,
+) -> Result<cri::Mount, Failure> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let wrong = |message: String| Failure::new("CreateContainerConfigError", message);
+    let volume = volumes.into_iter().find(|volume| volume.name == mount.name);
+    let volume = volume.ok_or_else(|| wrong(format!("volumeMounts[{index}]: there is no volume {}", mount.name)))?;
+    let source = source(dir, volume)?;
+    let inner = match (&mount.sub_path_expr, &mount.sub_path) {
+        (Some(expression), _) if !expression.is_empty() => Some(env.expand(expression)),
+        (_, Some(path)) if !path.is_empty() => Some(path.clone()),
+        _ => None,
+    };
+    let host = match inner {
+        Some(inner) => {
+            let target = dir.subpath(&container.name, index);
+            bind_once(&source, Path::new(&inner), &target).map_err(wrong)?;
+            target
+        }
+        None => source,
+    };
+    let absolute = if mount.mount_path.starts_with('/') { mount.mount_path.clone() } else { format!("/{}", mount.mount_path) };
+    Ok(cri::Mount {
+        readonly: mount.read_only.unwrap_or(false) || is_read_only(volume),
+        propagation: propagation(mount).into(),
+        ..plain(&host, &absolute)
+    })
+}
+
+/// Volumes whose files we replace are read-only to containers.
+fn is_read_only(volume: &Volume) -> bool {
+    volume.config_map.is_some() || volume.secret.is_some() || volume.downward_api.is_some() || volume.projected.is_some()
+}
+
+fn source(dir: &PodDir, volume: &Volume) -> Result<PathBuf, Failure> {
+    let Some(host) = &volume.host_path else { return Ok(dir.volume(&volume.name)) };
+    let path = PathBuf::from(&host.path);
+    // Containers get what is there now; a missing folder is made as a bind mount's source has to exist.
+    if host.type_.as_deref().unwrap_or_default().is_empty() && !path.exists() {
+        fs::create_dir_all(&path)
+            .map_err(|error| Failure::new("CreateContainerConfigError", format!("create {}: {error}", path.display())))?;
+    }
+    Ok(path)
+}
+
+fn propagation(mount: &VolumeMount) -> cri::MountPropagation {
+    match mount.mount_propagation.as_deref() {
+        Some("HostToContainer") => cri::MountPropagation::PropagationHostToContainer,
+        Some("Bidirectional") => cri::MountPropagation::PropagationBidirectional,
+        _ => cri::MountPropagation::PropagationPrivate,
+    }
+}
+
+/// Binds `inner` of `volume` to `target`, replacing what an earlier run bound there.
+fn bind_once(volume: &Path, inner: &Path, target: &Path) -> Result<(), String> {
+    while nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH | nix::mount::MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
+    let found = subpath::open(volume, inner)?;
+    subpath::bind(&found, target)
+}

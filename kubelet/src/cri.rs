@@ -154,7 +154,12 @@ impl Cri {
         answer.status.ok_or_else(|| Status::internal(format!("ContainerStatus {id}: answer without status")))
     }
 
-    pub(crate) async fn exec_sync(&self, id: &str, cmd: Vec<String>, seconds: i64) -> Result<cri::ExecSyncResponse, Status> {
+    pub(crate) async fn exec_sync(
+        &self,
+        id: &str,
+        cmd: Vec<String>,
+        seconds: i64,
+    ) -> Result<cri::ExecSyncResponse, Status> {
         let request = cri::ExecSyncRequest { container_id: id.to_owned(), cmd, timeout: seconds };
         // The runtime ends the command at its time-out; ours only guards against a runtime that does not.
         let request = timed(request, seconds.unsigned_abs() + 30);

@@ -60,11 +60,19 @@ impl Recorder {
     }
 
     /// About a pod, or one of its containers.
-    pub(crate) fn pod(&self, pod: &Pod, container: Option<&str>, severity: Severity, reason: &'static str, message: impl Into<String>) {
+    pub(crate) fn pod(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        severity: Severity,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         let meta = &pod.metadata;
         let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
         let field = container.map(|name| {
-            let list = if init.clone().any(|container| container.name == name) { "initContainers" } else { "containers" };
+            let list =
+                if init.clone().any(|container| container.name == name) { "initContainers" } else { "containers" };
             format!("spec.{list}{{{name}}}")
         });
         let about = ObjectReference {

@@ -5,19 +5,19 @@
 //! Left out so far: static pods, device plugins, eviction, image garbage collection, ephemeral containers, in-place
 //! resizing. What a pod asks for and we do not do is listed in [`unsupported`] and refused by name.
 
-mod config; // what it is told
-mod error; // why it cannot
 mod agent; // what all pods' tasks share
+mod board; // what the HTTPS API may see
+mod config; // what it is told
 mod cri; // the door to the runtime
+mod error; // why it cannot
 mod events; // what people are told
 mod labels; // how the runtime's objects name their pods
-mod unsupported; // what we refuse
 mod node; // the Node object and its lease
 mod pod; // one pod's life
 mod probe; // is it up?
-mod volume; // its files
-mod board; // what the HTTPS API may see
-mod server; // the HTTPS API: logs, exec, attach, port-forward
+mod server;
+mod unsupported; // what we refuse
+mod volume; // its files // the HTTPS API: logs, exec, attach, port-forward
 
 pub use config::{KubeletConfig, KubeletTls};
 pub use error::KubeletError;
@@ -56,7 +56,10 @@ impl Kubelet {
         }
         let server = server::Server::bind(config.listen, &config.tls).await?;
         let cri = Cri::connect(&config.container_runtime_endpoint).await?;
-        let runtime = cri.version().await.map_err(|source| KubeletError::Runtime { call: "Version", source: Box::new(source) })?;
+        let runtime = cri
+            .version()
+            .await
+            .map_err(|source| KubeletError::Runtime { call: "Version", source: Box::new(source) })?;
         announce_pod_cidr(&cri, &config.pod_cidr).await?;
         pod::cgroup::create_parents(&config.cgroup_root).map_err(|message| KubeletError::Cgroup { message })?;
         let machine = Machine::read(&config.root_dir);
@@ -95,7 +98,8 @@ impl Kubelet {
         helpers.spawn(server.serve(Arc::clone(&agent)));
         let result = pod::dispatch::run(agent, shutdown).await;
         helpers.shutdown().await;
-        result.map_err(|source| KubeletError::Runtime { call: "list sandboxes and containers", source: Box::new(source) })
+        result
+            .map_err(|source| KubeletError::Runtime { call: "list sandboxes and containers", source: Box::new(source) })
     }
 }
 
@@ -111,7 +115,9 @@ async fn announce_pod_cidr(cri: &Cri, pod_cidr: &str) -> Result<(), KubeletError
             tracing::debug!("the runtime has its own pod network configuration");
             Ok(())
         }
-        result => result.map_err(|source| KubeletError::Runtime { call: "UpdateRuntimeConfig", source: Box::new(source) }),
+        result => {
+            result.map_err(|source| KubeletError::Runtime { call: "UpdateRuntimeConfig", source: Box::new(source) })
+        }
     }
 }
 

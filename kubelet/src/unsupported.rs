@@ -51,7 +51,11 @@ fn of_spec(spec: &PodSpec, found: &mut Vec<String>) {
 }
 
 fn of_container(path: &str, container: &Container, found: &mut Vec<String>) {
-    note(found, container.volume_devices.as_ref().is_some_and(|list| !list.is_empty()), format!("{path}.volumeDevices"));
+    note(
+        found,
+        container.volume_devices.as_ref().is_some_and(|list| !list.is_empty()),
+        format!("{path}.volumeDevices"),
+    );
     note(found, container.restart_policy_rules.is_some(), format!("{path}.restartPolicyRules"));
     let claims = container.resources.as_ref().and_then(|resources| resources.claims.as_ref());
     note(found, claims.is_some_and(|claims| !claims.is_empty()), format!("{path}.resources.claims"));

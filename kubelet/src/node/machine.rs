@@ -65,10 +65,12 @@ impl Machine {
     /// Looks how short the node is now.
     pub(crate) fn pressure(root: &Path) -> Pressure {
         let disk = statvfs(root).is_ok_and(|stat| {
-            stat.blocks_available() * 10 < stat.blocks() || stat.files() > 0 && stat.files_available() * 20 < stat.files()
+            stat.blocks_available() * 10 < stat.blocks()
+                || stat.files() > 0 && stat.files_available() * 20 < stat.files()
         });
         // loadavg(5): the fourth field is running/existing scheduling entities.
-        let tasks = line("/proc/loadavg").split(['/', ' ']).nth(4).and_then(|count| count.parse::<i64>().ok()).unwrap_or(0);
+        let tasks =
+            line("/proc/loadavg").split(['/', ' ']).nth(4).and_then(|count| count.parse::<i64>().ok()).unwrap_or(0);
         let most = line("/proc/sys/kernel/pid_max").parse::<i64>().unwrap_or(i64::MAX);
         Pressure { memory: meminfo("MemAvailable") < MEMORY_BYTES_MIN, disk, pids: tasks > most / 10 * 9 }
     }

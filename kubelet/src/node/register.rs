@@ -34,7 +34,12 @@ pub(crate) struct Keeper {
 ///
 /// # Errors
 /// The API server refuses.
-pub(crate) async fn register(client: kube::Client, cri: Cri, inputs: NodeInputs, root: PathBuf) -> Result<Keeper, KubeletError> {
+pub(crate) async fn register(
+    client: kube::Client,
+    cri: Cri,
+    inputs: NodeInputs,
+    root: PathBuf,
+) -> Result<Keeper, KubeletError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let refused = |operation: &str| {
         let operation = format!("{operation} node {}", inputs.name);
@@ -76,7 +81,13 @@ impl Keeper {
                 }
             }
             let ready = self.is_ready();
-            let pause = if ready && renewed.is_some() { HEARTBEAT } else if ready { Duration::from_secs(1) } else { IMPATIENT };
+            let pause = if ready && renewed.is_some() {
+                HEARTBEAT
+            } else if ready {
+                Duration::from_secs(1)
+            } else {
+                IMPATIENT
+            };
             tokio::time::sleep(pause).await;
             if let Err(error) = self.report_if_due().await {
                 tracing::warn!(%error, "node status not written");

@@ -130,9 +130,30 @@ fn conditions(
         (is, reason, message.to_owned())
     };
     let of = [
-        ("MemoryPressure", short(pressure.memory, ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"), ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"))),
-        ("DiskPressure", short(pressure.disk, ("KubeletHasDiskPressure", "kubelet has disk pressure"), ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"))),
-        ("PIDPressure", short(pressure.pids, ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"), ("KubeletHasSufficientPID", "kubelet has sufficient PID available"))),
+        (
+            "MemoryPressure",
+            short(
+                pressure.memory,
+                ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+                ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            ),
+        ),
+        (
+            "DiskPressure",
+            short(
+                pressure.disk,
+                ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+                ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            ),
+        ),
+        (
+            "PIDPressure",
+            short(
+                pressure.pids,
+                ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+                ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            ),
+        ),
         ("Ready", (ready, if ready { "KubeletReady" } else { "KubeletNotReady" }, message)),
     ];
     of.map(|(kind, (status, reason, message))| {
@@ -144,7 +165,9 @@ fn conditions(
             reason: Some(reason.to_owned()),
             message: Some(message),
             last_heartbeat_time: Some(Time(seconds(now))),
-            last_transition_time: before.and_then(|before| before.last_transition_time.clone()).or(Some(Time(seconds(now)))),
+            last_transition_time: before
+                .and_then(|before| before.last_transition_time.clone())
+                .or(Some(Time(seconds(now)))),
         }
     })
     .into()
@@ -167,7 +190,8 @@ mod tests {
     use super::*;
 
     fn runtime(network: bool) -> Result<cri::RuntimeStatus, String> {
-        let condition = |kind: &str, status| cri::RuntimeCondition { r#type: kind.into(), status, ..Default::default() };
+        let condition =
+            |kind: &str, status| cri::RuntimeCondition { r#type: kind.into(), status, ..Default::default() };
         Ok(cri::RuntimeStatus { conditions: vec![condition("RuntimeReady", true), condition("NetworkReady", network)] })
     }
 

@@ -72,7 +72,13 @@ impl Scene {
         self.agent.engine.correlated(Some(&correlation(&self.pod, attempt)))
     }
 
-    pub(super) fn event(&self, container: Option<&str>, severity: Severity, reason: &'static str, message: impl Into<String>) {
+    pub(super) fn event(
+        &self,
+        container: Option<&str>,
+        severity: Severity,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         self.agent.recorder.pod(&self.pod, container, severity, reason, message);
     }
 
@@ -126,7 +132,9 @@ pub(crate) async fn act(scene: Scene, step: Step) -> Outcome {
         }
         Step::StopSandbox { id } => {
             let result = scene.agent.cri.stop_sandbox(&id).await;
-            Outcome::SandboxStopped(result.map(|()| id).map_err(|status| failed("FailedKillPod", "StopPodSandbox", &status)))
+            Outcome::SandboxStopped(
+                result.map(|()| id).map_err(|status| failed("FailedKillPod", "StopPodSandbox", &status)),
+            )
         }
         Step::RemoveSandbox { id } => Outcome::Removed(remove_sandbox(&scene, id).await),
         Step::Clear { logs } => Outcome::Cleared(clear(&scene, logs).await),
@@ -167,7 +175,8 @@ async fn prepare(scene: &Scene) -> Result<Option<Timestamp>, Failure> {
         .await?;
         Ok(refresh_at)
     };
-    let result: Result<_, Failure> = engine.run_async(&VOLUMES, || scene.agent.dir(&scene.pod).path().display().to_string(), work).await;
+    let result: Result<_, Failure> =
+        engine.run_async(&VOLUMES, || scene.agent.dir(&scene.pod).path().display().to_string(), work).await;
     if let Err(failure) = &result {
         scene.event(None, Severity::Warning, "FailedMount", &failure.message);
     }
@@ -179,7 +188,8 @@ type Tokens = BTreeMap<(String, i64), String>;
 /// Tokens for projected volumes, and when to ask for new ones (at 80 % of the shortest life).
 async fn tokens(scene: &Scene, namespace: &str) -> Result<(Tokens, Option<Timestamp>), Failure> {
     let (mut tokens, mut refresh_at) = (Tokens::new(), None);
-    let account = scene.pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or("default".into());
+    let account =
+        scene.pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or("default".into());
     for (audience, seconds) in volume::content::token_requests(&scene.pod) {
         let bound = BoundObjectReference {
             api_version: Some("v1".to_owned()),
@@ -196,7 +206,10 @@ async fn tokens(scene: &Scene, namespace: &str) -> Result<(Tokens, Option<Timest
         let accounts: Api<ServiceAccount> = Api::namespaced(scene.agent.client.clone(), namespace);
         let issued = accounts.create_token_request(&account, &PostParams::default(), &request).await;
         let issued = issued.map_err(|error| {
-            Failure::new("FailedMount", format!("the API server issues no token for serviceaccount {namespace}/{account}: {error}"))
+            Failure::new(
+                "FailedMount",
+                format!("the API server issues no token for serviceaccount {namespace}/{account}: {error}"),
+            )
         })?;
         let next = Timestamp::now() + SignedDuration::from_secs(seconds * 4 / 5);
         refresh_at = Some(refresh_at.map_or(next, |known: Timestamp| known.min(next)));
@@ -209,9 +222,9 @@ async fn run_sandbox(scene: &Scene, attempt: u32) -> Result<Sandbox, Failure> {
     let engine = scene.engine(attempt);
     let work = async {
         let logs = scene.agent.logs(&scene.pod);
-        tokio::fs::create_dir_all(&logs).await.map_err(|error| {
-            Failure::new("FailedCreatePodSandBox", format!("create {}: {error}", logs.display()))
-        })?;
+        tokio::fs::create_dir_all(&logs)
+            .await
+            .map_err(|error| Failure::new("FailedCreatePodSandBox", format!("create {}: {error}", logs.display())))?;
         let blame = |call: &'static str| move |status: tonic::Status| failed("FailedCreatePodSandBox", call, &status);
         let id = scene.agent.cri.run_sandbox(scene.sandbox_config(attempt)).await.map_err(blame("RunPodSandbox"))?;
         let answer = scene.agent.cri.sandbox_status(&id).await.map_err(blame("PodSandboxStatus"))?;
@@ -260,7 +273,8 @@ async fn find_or_pull(scene: &Scene, container: &str, name: &str, spec: cri::Ima
         return Err(Failure::new("ErrImagePull", message));
     }
     let image = runtime.image(spec).await.map_err(inspect)?;
-    let image = image.ok_or_else(|| Failure::new("ErrImagePull", format!("image \"{name}\" is not there after its pull")))?;
+    let image =
+        image.ok_or_else(|| Failure::new("ErrImagePull", format!("image \"{name}\" is not there after its pull")))?;
     let took = started.elapsed().as_millis();
     let message = format!("Successfully pulled image \"{name}\" in {took}ms. Image size: {} bytes.", image.size);
     scene.event(Some(container), Severity::Normal, "Pulled", message);
@@ -281,7 +295,8 @@ async fn stop(scene: &Scene, container: &str, id: &str, grace_seconds: i64, why:
         scene.agent.cri.stop_container(id, left).await.map_err(blame("StopContainer"))?;
         let status = scene.agent.cri.container_status(id).await.map_err(blame("ContainerStatus"))?;
         let sandbox = scene.sandbox.as_ref().map_or("", |sandbox| &sandbox.id);
-        Instance::of(&status, sandbox).ok_or_else(|| Failure::new("FailedKillPod", format!("container {id} lost its labels")))
+        Instance::of(&status, sandbox)
+            .ok_or_else(|| Failure::new("FailedKillPod", format!("container {id} lost its labels")))
     };
     scene.engine(0).run_async(&STOP, || format!("{container} {id} grace {left}s"), work).await
 }

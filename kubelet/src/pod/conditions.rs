@@ -50,7 +50,8 @@ pub(super) fn conditions(facts: &Facts<'_>, old: &[PodCondition], gates: &[Strin
 fn render(facts: &Facts<'_>, verdict: &Verdict, old: &[PodCondition]) -> PodCondition {
     let before = old.iter().find(|condition| condition.type_ == verdict.kind);
     let status = if verdict.reason.is_none() { "True" } else { "False" };
-    let unchanged = before.filter(|before| before.status == status).and_then(|before| before.last_transition_time.clone());
+    let unchanged =
+        before.filter(|before| before.status == status).and_then(|before| before.last_transition_time.clone());
     PodCondition {
         type_: verdict.kind.to_owned(),
         status: status.to_owned(),
@@ -91,9 +92,10 @@ fn containers_ready(facts: &Facts<'_>) -> Option<(&'static str, String)> {
         "Failed" => return Some(("PodFailed", String::new())),
         _ => {}
     }
-    let sidecars = facts.inits.iter().filter(|status| {
-        facts.wanted.container(&status.name).is_some_and(|container| container.role == Role::Sidecar)
-    });
+    let sidecars = facts
+        .inits
+        .iter()
+        .filter(|status| facts.wanted.container(&status.name).is_some_and(|container| container.role == Role::Sidecar));
     let lasting = sidecars.chain(facts.containers);
     let unready: Vec<_> = lasting.filter(|status| !status.ready).map(|status| status.name.clone()).collect();
     if unready.is_empty() && !facts.containers.is_empty() {
@@ -111,6 +113,10 @@ fn ready(
         return containers;
     }
     let open = |gate: &&String| !old.iter().any(|known| known.type_ == **gate && known.status == "True");
-    let closed: Vec<_> = gates.iter().filter(open).map(|gate| format!("corresponding condition of pod readiness gate \"{gate}\" is not True")).collect();
+    let closed: Vec<_> = gates
+        .iter()
+        .filter(open)
+        .map(|gate| format!("corresponding condition of pod readiness gate \"{gate}\" is not True"))
+        .collect();
     if closed.is_empty() { YES } else { Some(("ReadinessGatesNotReady", closed.join(", "))) }
 }

@@ -57,10 +57,18 @@ pub(crate) fn config(
         command: expand(&container.command),
         args: expand(&container.args),
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        envs: envs.map(|(key, value)| cri::KeyValue { key: key.to_owned(), value: value.as_bytes().to_vec() }).collect(),
+        envs: envs
+            .map(|(key, value)| cri::KeyValue { key: key.to_owned(), value: value.as_bytes().to_vec() })
+            .collect(),
         mounts: inputs.mounts,
         labels: labels::of_container(pod, inputs.node_name, &container.name),
-        annotations: annotations(pod, container, &inputs.termination_file.display().to_string(), inputs.attempt, inputs.sandbox),
+        annotations: annotations(
+            pod,
+            container,
+            &inputs.termination_file.display().to_string(),
+            inputs.attempt,
+            inputs.sandbox,
+        ),
         log_path: log_path(&container.name, inputs.attempt),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
@@ -73,7 +81,13 @@ pub(crate) fn config(
     })
 }
 
-fn annotations(pod: &Pod, container: &Container, file: &str, attempt: u32, sandbox_id: &str) -> HashMap<String, String> {
+fn annotations(
+    pod: &Pod,
+    container: &Container,
+    file: &str,
+    attempt: u32,
+    sandbox_id: &str,
+) -> HashMap<String, String> {
     let path = container.termination_message_path.clone().unwrap_or_else(|| TERMINATION_PATH.to_owned());
     let policy = container.termination_message_policy.clone().unwrap_or_else(|| "File".to_owned());
     let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);

@@ -222,10 +222,8 @@ fn service_variables(service: &Service) -> Vec<(String, String)> {
         port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()).to_lowercase()
     };
     let url = |port| format!("{}://{ip}:{}", protocol(port), port.port);
-    let mut out = vec![
-        (format!("{name}_SERVICE_HOST"), ip.to_owned()),
-        (format!("{name}_SERVICE_PORT"), first.port.to_string()),
-    ];
+    let mut out =
+        vec![(format!("{name}_SERVICE_HOST"), ip.to_owned()), (format!("{name}_SERVICE_PORT"), first.port.to_string())];
     for port in ports.iter().filter(|port| port.name.as_ref().is_some_and(|name| !name.is_empty())) {
         let port_name = shout(port.name.as_deref().unwrap_or_default());
         out.push((format!("{name}_SERVICE_PORT_{port_name}"), port.port.to_string()));
@@ -256,7 +254,8 @@ mod tests {
             "labels": {"app": "x"}}, "spec": {"containers": [], "nodeName": "n1"}}))
         .unwrap();
         let ips = ["10.0.0.2".to_owned()];
-        let down = Downward { pod: &pod, ips: &ips, host_ip: "1.1.1.1", node_milli_cpu: 2000, node_memory_bytes: 1 << 30 };
+        let down =
+            Downward { pod: &pod, ips: &ips, host_ip: "1.1.1.1", node_milli_cpu: 2000, node_memory_bytes: 1 << 30 };
         environment(&serde_json::from_value(container).unwrap(), sources, &down)
     }
 
@@ -285,7 +284,9 @@ mod tests {
     #[test]
     fn a_missing_key_fails_unless_optional() {
         let variable = |optional: bool| {
-            value(json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k", "optional": optional}}}))
+            value(
+                json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k", "optional": optional}}}),
+            )
         };
         assert_eq!(variable(false).unwrap_err().message, "couldn't find key k in configmap shop/m");
         assert_eq!(variable(true).unwrap(), "");

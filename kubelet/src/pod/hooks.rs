@@ -12,7 +12,11 @@ const GRACE_SECONDS_MIN: i64 = 2;
 /// How long a postStart hook may take: it has no limit of its own in Kubernetes, the pod just waits. Ours is a day.
 const POST_START_SECONDS_MAX: i64 = 86_400;
 
-fn handler(scene: &Scene, name: &str, pick: fn(&Lifecycle) -> Option<&LifecycleHandler>) -> Option<(Container, LifecycleHandler)> {
+fn handler(
+    scene: &Scene,
+    name: &str,
+    pick: fn(&Lifecycle) -> Option<&LifecycleHandler>,
+) -> Option<(Container, LifecycleHandler)> {
     let container = find(&scene.pod, name)?;
     let handler = container.lifecycle.as_ref().and_then(pick)?;
     Some((container.clone(), handler.clone()))
@@ -20,7 +24,9 @@ fn handler(scene: &Scene, name: &str, pick: fn(&Lifecycle) -> Option<&LifecycleH
 
 /// Runs the postStart hook of the container `name`.
 pub(super) async fn post_start(scene: &Scene, name: &str, id: &str) -> Result<(), String> {
-    let Some((container, handler)) = handler(scene, name, |lifecycle| lifecycle.post_start.as_ref()) else { return Ok(()) };
+    let Some((container, handler)) = handler(scene, name, |lifecycle| lifecycle.post_start.as_ref()) else {
+        return Ok(());
+    };
     let result = run(scene, &container, id, &handler, POST_START_SECONDS_MAX).await;
     if let Err(error) = &result {
         scene.event(Some(name), Severity::Warning, "FailedPostStartHook", format!("PostStartHook failed: {error}"));
@@ -30,7 +36,9 @@ pub(super) async fn post_start(scene: &Scene, name: &str, id: &str) -> Result<()
 
 /// Runs the preStop hook of the container `name`; what is left of the grace period, seconds.
 pub(super) async fn pre_stop(scene: &Scene, name: &str, id: &str, grace_seconds: i64) -> i64 {
-    let Some((container, handler)) = handler(scene, name, |lifecycle| lifecycle.pre_stop.as_ref()) else { return grace_seconds };
+    let Some((container, handler)) = handler(scene, name, |lifecycle| lifecycle.pre_stop.as_ref()) else {
+        return grace_seconds;
+    };
     if grace_seconds <= 0 {
         return 0;
     }
@@ -47,10 +55,17 @@ pub(super) async fn pre_stop(scene: &Scene, name: &str, id: &str, grace_seconds:
     (grace_seconds - spent).max(GRACE_SECONDS_MIN)
 }
 
-async fn run(scene: &Scene, container: &Container, id: &str, handler: &LifecycleHandler, seconds: i64) -> Result<(), String> {
+async fn run(
+    scene: &Scene,
+    container: &Container,
+    id: &str,
+    handler: &LifecycleHandler,
+    seconds: i64,
+) -> Result<(), String> {
     if let Some(exec) = &handler.exec {
         let command = exec.command.clone().unwrap_or_default();
-        let answer = scene.agent.cri.exec_sync(id, command, seconds).await.map_err(|status| status.message().to_owned())?;
+        let answer =
+            scene.agent.cri.exec_sync(id, command, seconds).await.map_err(|status| status.message().to_owned())?;
         return match answer.exit_code {
             0 => Ok(()),
             code => Err(format!("command exited with {code}: {}", String::from_utf8_lossy(&answer.stderr))),

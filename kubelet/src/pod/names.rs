@@ -74,8 +74,11 @@ pub(crate) fn dns_config(pod: &Pod, cluster: &ClusterNames, host: &HostResolver)
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
     let on_host = spec.host_network.unwrap_or(false);
-    let from_host =
-        || cri::DnsConfig { servers: host.servers.clone(), searches: host.searches.clone(), options: host.options.clone() };
+    let from_host = || cri::DnsConfig {
+        servers: host.servers.clone(),
+        searches: host.searches.clone(),
+        options: host.options.clone(),
+    };
     let mut config = match policy {
         "None" => cri::DnsConfig::default(),
         "Default" => from_host(),
@@ -163,7 +166,8 @@ mod tests {
 
     #[test]
     fn hosts_names_the_pod_with_its_domain_and_aliases() {
-        let spec = json!({"containers": [], "subdomain": "db", "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]});
+        let spec =
+            json!({"containers": [], "subdomain": "db", "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]});
         let text = hosts_file(&pod(spec), &["10.244.0.5".to_owned()], &cluster());
         assert!(text.contains("10.244.0.5\tweb.db.shop.svc.cluster.local\tweb\n"), "{text}");
         assert!(text.ends_with("1.2.3.4\ta\tb\n"), "{text}");

@@ -230,9 +230,4 @@ impl Observed {
         found.sort_by_key(|instance| std::cmp::Reverse((instance.attempt, instance.created_at)));
         found.into_iter()
     }
-
-    /// Whether nothing runs and no sandbox stands.
-    pub(crate) fn is_still(&self) -> bool {
-        !self.containers.values().any(Instance::is_running) && !self.sandboxes.values().any(|sandbox| sandbox.ready)
-    }
 }

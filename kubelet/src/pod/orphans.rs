@@ -72,7 +72,8 @@ pub(super) fn folders(agent: &Agent) -> HashSet<String> {
         let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
     };
-    let of_logs = names(&agent.log_root).into_iter().filter_map(|name| name.rsplit_once('_').map(|(_, uid)| uid.to_owned()));
+    let of_logs =
+        names(&agent.log_root).into_iter().filter_map(|name| name.rsplit_once('_').map(|(_, uid)| uid.to_owned()));
     names(&agent.root_dir).into_iter().chain(of_logs).filter(|uid| is_uid(uid)).collect()
 }
 

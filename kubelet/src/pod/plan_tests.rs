@@ -1,1 +1,320 @@
+//! Plans, told as stories: `pod init=migrate app=web; sandbox; exit migrate 0`.
+//!
+//! Words of the first sentence describe the pod, the others happen one after the other. After each the planner is asked
+//! until it has nothing more to do, and everything it wants is done at once and works. What is compared is what was done
+//! after the last sentence.
 
+use super::*;
+use crate::pod::memory::ReadyImage;
+use crate::pod::wanted::PullPolicy;
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+struct World {
+    wanted: Wanted,
+    seen: Observed,
+    memory: Memory,
+    now: Timestamp,
+    done: Vec<String>,
+    /// Containers end as soon as they are told to stop.
+    ids: u32,
+}
+
+fn container(name: &str, role: Role) -> WantedContainer {
+    WantedContainer {
+        name: name.to_owned(),
+        role,
+        hash: "h".to_owned(),
+        pull: PullPolicy::IfNotPresent,
+        startup_probe: false,
+        readiness_probe: false,
+        post_start: false,
+        recorded: None,
+    }
+}
+
+impl World {
+    fn new(pod: &str) -> Self {
+        let mut wanted = Wanted {
+            containers: Vec::new(),
+            restart: RestartPolicy::Always,
+            ending: Ending::Staying,
+            deadline: None,
+            grace_seconds: 30,
+            refused: None,
+        };
+        for word in pod.split_whitespace().skip(1) {
+            match word.split_once('=').unwrap() {
+                ("init", name) => wanted.containers.push(container(name, Role::Init)),
+                ("side", name) => wanted.containers.push(container(name, Role::Sidecar)),
+                ("app", name) => wanted.containers.push(container(name, Role::App)),
+                ("restart", "never") => wanted.restart = RestartPolicy::Never,
+                ("restart", "onfailure") => wanted.restart = RestartPolicy::OnFailure,
+                other => panic!("no such word: {other:?}"),
+            }
+        }
+        wanted.containers.sort_by_key(|container| container.role == Role::App);
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        Self { wanted, seen: Observed::default(), memory: Memory::default(), now, done: Vec::new(), ids: 0 }
+    }
+
+    fn id(&mut self, kind: &str) -> String {
+        self.ids += 1;
+        format!("{kind}{}", self.ids)
+    }
+
+    fn settle(&mut self) -> Plan {
+        for _ in 0..50 {
+            let plan = plan(&self.wanted, &self.seen, &self.memory, self.now);
+            if plan.steps.is_empty() {
+                return plan;
+            }
+            for step in plan.steps {
+                self.perform(step);
+            }
+        }
+        panic!("never at rest: {:?}", self.done);
+    }
+
+    fn perform(&mut self, step: Step) {
+        let now = self.now;
+        match step {
+            Step::Prepare => (self.memory.prepared, self.memory.refresh_at) = (true, None),
+            Step::RunSandbox { attempt } => {
+                let id = self.id("s");
+                self.done.push(format!("sandbox {attempt}"));
+                let ips = vec!["10.0.0.1".to_owned()];
+                self.seen.absorb_sandbox(Sandbox { id, attempt, ready: true, created_at: now, ips });
+            }
+            Step::EnsureImage { container, attempt } => {
+                self.memory.of(&container).image = Some((attempt, ReadyImage::default()));
+            }
+            Step::Start { container, attempt, sandbox } => {
+                if attempt > 0 {
+                    self.memory.of(&container).runs.note(RESTARTS, now);
+                }
+                self.done.push(format!("start {container} {attempt}"));
+                let id = self.id("c");
+                let life = Life::Running { started_at: now };
+                self.seen.absorb(instance(id, sandbox, &container, attempt, now, life));
+            }
+            Step::PostStart { container, id } => self.memory.of(&container).hooked = Some(id),
+            Step::Stop { container, id, grace_seconds, .. } => {
+                self.done.push(format!("stop {container} {grace_seconds}"));
+                self.end(&id, 143);
+            }
+            Step::Remove { container, id } => {
+                self.done.push(format!("remove {container}"));
+                self.seen.forget(&id);
+            }
+            Step::StopSandbox { id } => {
+                self.done.push("stop sandbox".to_owned());
+                self.seen.sandboxes.get_mut(&id).unwrap().ready = false;
+            }
+            Step::RemoveSandbox { id } => {
+                self.done.push("remove sandbox".to_owned());
+                self.seen.forget(&id);
+            }
+            Step::Clear { .. } => self.memory.cleared = true,
+            Step::Farewell => {
+                self.done.push("farewell".to_owned());
+                self.memory.parted = true;
+            }
+        }
+    }
+
+    fn end(&mut self, id: &str, code: i32) {
+        let old = self.seen.containers[id].clone();
+        let (reason, message) = (String::new(), String::new());
+        let life = Life::Exited { started_at: self.now, finished_at: self.now, code, reason, message };
+        self.seen.absorb(Instance { life, ..old });
+    }
+
+    fn tell(&mut self, sentence: &str) {
+        self.done.clear();
+        let words: Vec<_> = sentence.split_whitespace().collect();
+        match words[..] {
+            ["exit", name, code] => {
+                let id = self.seen.latest(name).unwrap().id.clone();
+                self.end(&id, code.parse().unwrap());
+            }
+            ["wait", seconds] => self.now += SignedDuration::from_secs(seconds.parse().unwrap()),
+            ["delete", grace] => self.wanted.ending = Ending::Deleting { grace_seconds: grace.parse().unwrap() },
+            ["gone"] => self.wanted.ending = Ending::Gone { grace_seconds: 5 },
+            ["sandbox", "dies"] => self.seen.sandboxes.values_mut().for_each(|sandbox| sandbox.ready = false),
+            ["unhealthy", name] => {
+                let id = self.seen.latest(name).unwrap().id.clone();
+                self.memory.of(name).condemned = Some((id, "liveness".to_owned()));
+            }
+            ["half-made", name] => {
+                let (id, sandbox) = (self.id("c"), self.seen.standing().unwrap().id.clone());
+                let attempt = self.seen.latest(name).map_or(0, |latest| latest.attempt + 1);
+                self.seen.absorb(instance(id, sandbox, name, attempt, self.now, Life::Created));
+            }
+            ["kubelet", "restarts"] => self.memory = Memory::default(),
+            ["lost", name] => {
+                let id = self.seen.latest(name).unwrap().id.clone();
+                self.seen.forget(&id);
+                let position = self.wanted.containers.iter().position(|container| container.name == name).unwrap();
+                self.wanted.containers[position].recorded = Some(0);
+            }
+            _ => panic!("no such sentence: {sentence}"),
+        }
+    }
+}
+
+fn instance(id: String, sandbox: String, name: &str, attempt: u32, now: Timestamp, life: Life) -> Instance {
+    Instance {
+        id,
+        sandbox,
+        name: name.to_owned(),
+        attempt,
+        hash: "h".to_owned(),
+        created_at: now,
+        life,
+        image_ref: String::new(),
+        image: String::new(),
+        log_path: String::new(),
+        last_words: None,
+        termination_file: None,
+    }
+}
+
+fn play(story: &str) -> (World, Plan) {
+    let mut sentences = story.split(';').map(str::trim);
+    let mut world = World::new(sentences.next().unwrap());
+    let mut plan = world.settle();
+    for sentence in sentences {
+        world.tell(sentence);
+        plan = world.settle();
+    }
+    (world, plan)
+}
+
+fn check(story: &str, expected: &[&str]) {
+    let (world, _) = play(story);
+    assert_eq!(world.done, expected, "{story}");
+}
+
+#[test]
+fn a_pod_starts_in_order() {
+    check("pod app=web", &["sandbox 0", "start web 0"]);
+    check("pod app=a app=b", &["sandbox 0", "start a 0", "start b 0"]);
+    check("pod init=migrate app=web", &["sandbox 0", "start migrate 0"]);
+    check("pod init=migrate app=web; exit migrate 0", &["start web 0"]);
+    check("pod init=one init=two app=web; exit one 0", &["start two 0"]);
+    check("pod side=proxy app=web", &["sandbox 0", "start proxy 0", "start web 0"]);
+}
+
+#[test]
+fn a_failed_init_container_holds_the_pod() {
+    check("pod init=migrate app=web; exit migrate 1", &["start migrate 1"]);
+    check("pod init=migrate app=web restart=never; exit migrate 1", &["stop sandbox"]);
+}
+
+#[test]
+fn restarts_follow_the_policy() {
+    check("pod app=web; exit web 0", &["start web 1"]);
+    check("pod app=web restart=onfailure; exit web 1", &["start web 1"]);
+    check("pod app=web restart=onfailure; exit web 0", &["stop sandbox"]);
+    check("pod app=web restart=never; exit web 1", &["stop sandbox"]);
+    check("pod app=a app=b restart=never; exit a 0", &[]);
+}
+
+#[test]
+fn restarts_back_off() {
+    let (world, plan) = play("pod app=web; exit web 1; exit web 1");
+    assert_eq!(world.done, Vec::<String>::new());
+    assert_eq!(plan.wake_at, Some(world.now + SignedDuration::from_secs(10)));
+    check("pod app=web; exit web 1; exit web 1; wait 9", &[]);
+    check("pod app=web; exit web 1; exit web 1; wait 10", &["start web 2", "remove web"]);
+    check("pod app=web; exit web 1; exit web 1; wait 10; exit web 1; wait 19", &[]);
+    check("pod app=web; exit web 1; exit web 1; wait 10; wait 700; exit web 1", &["start web 3", "remove web"]);
+}
+
+#[test]
+fn old_instances_go_and_one_dead_stays() {
+    let (world, _) = play("pod app=web; exit web 1; exit web 1; wait 10; exit web 1; wait 20; exit web 1");
+    let attempts: Vec<_> = world.seen.instances("web").map(|instance| instance.attempt).collect();
+    assert_eq!(attempts, [3, 2]);
+}
+
+#[test]
+fn a_pod_leaves_in_order() {
+    check("pod app=web; delete 7", &["stop web 7", "remove sandbox", "farewell"]);
+    check("pod side=proxy app=web; delete 7", &["stop web 7", "stop proxy 7", "remove sandbox", "farewell"]);
+    check("pod app=web; gone", &["stop web 5", "remove sandbox"]);
+    let (_, plan) = play("pod app=web; delete 0");
+    assert!(plan.over);
+}
+
+#[test]
+fn sidecars_end_after_the_last_app() {
+    check("pod side=proxy app=job restart=never; exit job 0", &["stop proxy 30", "stop sandbox"]);
+}
+
+#[test]
+fn a_fallen_sandbox_is_replaced_and_init_runs_again() {
+    check("pod app=web; sandbox dies", &["stop web 0", "sandbox 1", "start web 1"]);
+    let story = "pod init=migrate app=web; exit migrate 0; sandbox dies";
+    check(story, &["stop web 0", "sandbox 1", "start migrate 1"]);
+}
+
+#[test]
+fn probes_condemn() {
+    check("pod app=web; unhealthy web", &["stop web 30", "start web 1"]);
+    check("pod app=web restart=never; unhealthy web", &["stop web 30", "stop sandbox"]);
+}
+
+#[test]
+fn a_restarted_kubelet_starts_nothing_twice() {
+    check("pod app=web; kubelet restarts", &[]);
+    check("pod init=migrate app=web; exit migrate 0; kubelet restarts", &[]);
+    check("pod app=web restart=never; exit web 0; kubelet restarts", &[]);
+    check("pod app=web restart=never; lost web", &["stop sandbox"]);
+    check("pod app=web; lost web", &["start web 1"]);
+}
+
+#[test]
+fn a_half_made_container_is_made_again() {
+    check("pod app=web; exit web 1; exit web 1; half-made web", &["remove web", "remove web"]);
+    check("pod app=web; exit web 1; exit web 1; half-made web; wait 10", &["start web 2"]);
+}
+
+#[test]
+fn what_is_refused_is_not_started() {
+    let mut world = World::new("pod app=web");
+    world.wanted.refused = Some("no".to_owned());
+    world.settle();
+    assert!(world.done.is_empty());
+}
+
+proptest! {
+    /// Whatever happens, planning comes to rest, a container never runs twice, and a deleted pod ends.
+    #[test]
+    fn the_plan_comes_to_rest(restart in 0..3usize, happenings in proptest::collection::vec(0..6usize, 0..12)) {
+        let policy = ["", " restart=never", " restart=onfailure"][restart];
+        let mut world = World::new(&format!("pod init=i side=s app=a app=b{policy}"));
+        world.settle();
+        for happening in happenings {
+            let running: Vec<_> = world.seen.containers.values().filter(|c| c.is_running()).map(|c| c.name.clone()).collect();
+            let sentence = match (happening, running.first(), running.last()) {
+                (0, Some(name), _) => format!("exit {name} 0"),
+                (1, Some(name), _) | (2, _, Some(name)) => format!("exit {name} 1"),
+                (3, ..) => "wait 400".to_owned(),
+                (4, ..) => "sandbox dies".to_owned(),
+                _ => "kubelet restarts".to_owned(),
+            };
+            world.tell(&sentence);
+            world.settle();
+            for container in &world.wanted.containers {
+                let alive = world.seen.instances(&container.name).filter(|instance| instance.is_running()).count();
+                prop_assert!(alive <= 1, "{} runs {alive} times", container.name);
+            }
+        }
+        world.tell("delete 1");
+        let plan = world.settle();
+        prop_assert!(plan.over || plan.wake_at.is_some());
+        prop_assert!(world.seen.sandboxes.is_empty());
+    }
+}

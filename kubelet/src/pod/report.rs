@@ -41,14 +41,20 @@ fn body(pod: &Pod, old: Option<&PodStatus>, new: &PodStatus) -> Value {
 fn is_starting(status: &PodStatus) -> bool {
     let on_its_way = |container: &ContainerStatus| {
         let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
-        waiting.is_some_and(|waiting| matches!(waiting.reason.as_deref(), Some("ContainerCreating" | "PodInitializing")))
+        waiting
+            .is_some_and(|waiting| matches!(waiting.reason.as_deref(), Some("ContainerCreating" | "PodInitializing")))
     };
     let inits = status.init_container_statuses.as_ref().is_none_or(Vec::is_empty);
     status.phase.as_deref() == Some("Pending") && inits && status.container_statuses.iter().flatten().all(on_its_way)
 }
 
 /// Writes what `statuses` holds until it closes. `pod` is the object as first seen.
-pub(super) async fn follow(client: kube::Client, pod: Arc<Pod>, mut statuses: watch::Receiver<Option<PodStatus>>, engine: Engine) {
+pub(super) async fn follow(
+    client: kube::Client,
+    pod: Arc<Pod>,
+    mut statuses: watch::Receiver<Option<PodStatus>>,
+    engine: Engine,
+) {
     let pods: Api<Pod> = Api::namespaced(client, pod.metadata.namespace.as_deref().unwrap_or_default());
     let mut written = Pod { metadata: pod.metadata.clone(), spec: None, status: pod.status.clone() };
     while statuses.changed().await.is_ok() {

@@ -55,7 +55,8 @@ pub(crate) fn milli(quantity: &Quantity) -> Option<i128> {
     let (number, suffix) = text.split_at(split);
     let (num, den) = scale(suffix)?;
     let negative = number.starts_with('-');
-    let (whole, fraction) = number.trim_start_matches(['+', '-']).split_once('.').unwrap_or((number.trim_start_matches(['+', '-']), ""));
+    let (whole, fraction) =
+        number.trim_start_matches(['+', '-']).split_once('.').unwrap_or((number.trim_start_matches(['+', '-']), ""));
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }

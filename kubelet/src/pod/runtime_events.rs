@@ -123,7 +123,8 @@ async fn report(agent: &Agent, event: cri::ContainerEventResponse, news: &mpsc::
         statuses.extend(agent.cri.container_status(&event.container_id).await.ok());
     }
     let of_sandbox = sandbox.and_then(|sandbox| sandbox.metadata.as_ref()).map(|meta| meta.uid.clone());
-    let of_container = || statuses.iter().find_map(|status| labels::get(&status.labels, labels::POD_UID).map(str::to_owned));
+    let of_container =
+        || statuses.iter().find_map(|status| labels::get(&status.labels, labels::POD_UID).map(str::to_owned));
     let Some(uid) = of_sandbox.filter(|uid| !uid.is_empty()).or_else(of_container) else { return };
     let sandbox_id = sandbox.map_or("", |sandbox| sandbox.id.as_str());
     let instances = statuses.iter().filter_map(|status| Instance::of(status, sandbox_id)).collect();

@@ -133,7 +133,8 @@ pub(super) fn of_container(
     }
     let capabilities = own.capabilities.unwrap_or_default();
     let unmasked = own.proc_mount.as_deref() == Some("Unmasked");
-    let paths = |list: &[&str]| if unmasked { Vec::new() } else { list.iter().map(|path| (*path).to_owned()).collect() };
+    let paths =
+        |list: &[&str]| if unmasked { Vec::new() } else { list.iter().map(|path| (*path).to_owned()).collect() };
     Ok(cri::LinuxContainerSecurityContext {
         capabilities: Some(cri::Capability {
             add_capabilities: capabilities.add.unwrap_or_default(),
@@ -158,12 +159,15 @@ pub(super) fn of_container(
 }
 
 fn verify_non_root(container: &Container, user: Option<i64>, username: &str) -> Result<(), Failure> {
-    let refuse = |why: String| Err(Failure::new("CreateContainerConfigError", format!("container {}: {why}", container.name)));
+    let refuse =
+        |why: String| Err(Failure::new("CreateContainerConfigError", format!("container {}: {why}", container.name)));
     match user {
         Some(0) => refuse("runAsNonRoot is set and the user is root (uid 0)".to_owned()),
         Some(_) => Ok(()),
         None if username.is_empty() => refuse("runAsNonRoot is set and the image will run as root".to_owned()),
-        None => refuse(format!("runAsNonRoot is set and the image has non-numeric user ({username}), cannot verify user is non-root")),
+        None => refuse(format!(
+            "runAsNonRoot is set and the image has non-numeric user ({username}), cannot verify user is non-root"
+        )),
     }
 }
 
@@ -172,7 +176,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn context(pod: serde_json::Value, own: serde_json::Value, image: &ReadyImage) -> Result<cri::LinuxContainerSecurityContext, Failure> {
+    fn context(
+        pod: serde_json::Value,
+        own: serde_json::Value,
+        image: &ReadyImage,
+    ) -> Result<cri::LinuxContainerSecurityContext, Failure> {
         let spec: PodSpec = serde_json::from_value(json!({"containers": [], "securityContext": pod})).unwrap();
         let container = serde_json::from_value(json!({"name": "c", "securityContext": own})).unwrap();
         of_container(&spec, &container, image)
@@ -191,12 +199,24 @@ mod tests {
 
     #[test]
     fn a_localhost_profile_without_file_is_refused() {
-        assert!(context(json!({"seccompProfile": {"type": "Localhost", "localhostProfile": ""}}), json!({}), &ReadyImage::default()).is_err());
+        assert!(
+            context(
+                json!({"seccompProfile": {"type": "Localhost", "localhostProfile": ""}}),
+                json!({}),
+                &ReadyImage::default()
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn the_container_wins_over_the_pod() {
-        let both = context(json!({"runAsUser": 1, "fsGroup": 7}), json!({"runAsUser": 2, "allowPrivilegeEscalation": false}), &ReadyImage::default()).unwrap();
+        let both = context(
+            json!({"runAsUser": 1, "fsGroup": 7}),
+            json!({"runAsUser": 2, "allowPrivilegeEscalation": false}),
+            &ReadyImage::default(),
+        )
+        .unwrap();
         assert_eq!((both.run_as_user.unwrap().value, both.no_new_privs, both.supplemental_groups), (2, true, vec![7]));
     }
 }

@@ -96,7 +96,12 @@ pub(crate) fn linked(pod: &Pod, all: &[std::sync::Arc<Service>]) -> Vec<Service>
 }
 
 /// Tells `inbox` whenever one of the referenced objects changes; the first sight of each is no change.
-pub(super) async fn follow(client: kube::Client, namespace: String, references: References, inbox: super::worker::Inbox) {
+pub(super) async fn follow(
+    client: kube::Client,
+    namespace: String,
+    references: References,
+    inbox: super::worker::Inbox,
+) {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
     let secrets: Api<Secret> = Api::namespaced(client, &namespace);
     let maps = references.config_maps.into_iter().map(|name| follow_one(maps.clone(), name, inbox.clone()).boxed());

@@ -56,6 +56,13 @@ pub(crate) enum Sighting {
 /// How events reach the task. Unbounded, so that no report of the runtime is lost; senders are few and slow.
 pub(crate) type Inbox = mpsc::UnboundedSender<Event>;
 
+/// A step under way.
+struct Running {
+    handle: AbortHandle,
+    /// Whether giving it up half-way leaves nothing behind in the runtime.
+    can_be_given_up: bool,
+}
+
 pub(super) struct Worker {
     // Fixed.
     agent: Arc<Agent>,
@@ -73,13 +80,19 @@ pub(super) struct Worker {
 
     // What runs for us; dropped with us.
     tasks: JoinSet<()>,
-    lanes: HashMap<Lane, AbortHandle>,
+    lanes: HashMap<Lane, Running>,
     probes: HashMap<(String, Kind), AbortHandle>,
     status: watch::Sender<Option<k8s_openapi::api::core::v1::PodStatus>>,
 }
 
 /// Runs the pod to its end; returns when nothing is left to do for it.
-pub(crate) async fn run(agent: Arc<Agent>, pod: Arc<Pod>, adopted: Observed, inbox: Inbox, mut events: mpsc::UnboundedReceiver<Event>) {
+pub(crate) async fn run(
+    agent: Arc<Agent>,
+    pod: Arc<Pod>,
+    adopted: Observed,
+    inbox: Inbox,
+    mut events: mpsc::UnboundedReceiver<Event>,
+) {
     let mut worker = Worker::new(agent, pod, adopted, inbox);
     loop {
         let plan = worker.turn();
@@ -145,7 +158,8 @@ impl Worker {
     /// was ready stays so until a probe says otherwise.
     fn adopt(&mut self, adopted: Observed) {
         let statuses = self.pod.status.clone().unwrap_or_default();
-        let all: Vec<_> = statuses.container_statuses.into_iter().chain(statuses.init_container_statuses).flatten().collect();
+        let all: Vec<_> =
+            statuses.container_statuses.into_iter().chain(statuses.init_container_statuses).flatten().collect();
         for instance in adopted.containers.values().filter(|instance| instance.is_running()) {
             let reported = all.iter().find(|status| status.name == instance.name);
             let memory = self.memory.of(&instance.name);
@@ -157,7 +171,10 @@ impl Worker {
                 memory.ready = Some(instance.id.clone());
             }
         }
-        self.sight(Sighting::Some(adopted.sandboxes.into_values().collect(), adopted.containers.into_values().collect()));
+        self.sight(Sighting::Some(
+            adopted.sandboxes.into_values().collect(),
+            adopted.containers.into_values().collect(),
+        ));
     }
 
     /// Follows the objects that volumes show.
@@ -174,7 +191,10 @@ impl Worker {
     /// Plans, sets the plan's steps going, and reports.
     fn turn(&mut self) -> Plan {
         let now = Timestamp::now();
-        if self.wanted.deadline.is_some_and(|deadline| deadline <= now) && self.memory.doomed.is_none() && self.is_staying() {
+        if self.wanted.deadline.is_some_and(|deadline| deadline <= now)
+            && self.memory.doomed.is_none()
+            && self.is_staying()
+        {
             let message = "Pod was active on the node longer than the specified deadline";
             self.doom(Failure::new("DeadlineExceeded", message));
         }
@@ -227,13 +247,18 @@ impl Worker {
 
     fn begin(&mut self, step: Step) {
         let (lane, container) = (step.lane(), container_of(&step));
+        // A pull, a hook and a wait for an end can be asked for again; anything else makes or removes something.
+        let can_be_given_up = matches!(step, Step::EnsureImage { .. } | Step::PostStart { .. } | Step::Stop { .. });
         if let Step::Start { container, attempt, .. } = &step
             && *attempt > 0
         {
             self.memory.of(container).runs.note(RESTARTS, Timestamp::now());
         }
         let image = container.as_ref().and_then(|name| self.memory.get(name)?.image.clone()).map(|(_, image)| image);
-        let pull = container.as_ref().and_then(|name| self.wanted.container(name)).map_or(PullPolicy::IfNotPresent, |c| c.pull);
+        let pull = container
+            .as_ref()
+            .and_then(|name| self.wanted.container(name))
+            .map_or(PullPolicy::IfNotPresent, |c| c.pull);
         let scene = Scene {
             agent: Arc::clone(&self.agent),
             pod: Arc::clone(&self.pod),
@@ -249,7 +274,7 @@ impl Worker {
             let _closed = inbox.send(Event::Done(to, Box::new(outcome)));
         });
         self.memory.busy.insert(lane.clone());
-        self.lanes.insert(lane, handle);
+        self.lanes.insert(lane, Running { handle, can_be_given_up });
     }
 
     fn take(&mut self, event: Event) {
@@ -302,15 +327,11 @@ impl Worker {
             return;
         }
         self.memory.endings.clear();
-        let given_up: Vec<_> = self.lanes.keys().filter(|lane| matches!(lane, Lane::Hook(_) | Lane::Container(_))).cloned().collect();
+        let given_up: Vec<_> =
+            self.lanes.iter().filter(|(_, running)| running.can_be_given_up).map(|(lane, _)| lane.clone()).collect();
         for lane in given_up {
-            let interruptible = match &lane {
-                Lane::Container(name) => self.memory.get(name).is_none_or(|memory| memory.image.is_none())
-                    || self.seen.latest(name).is_some_and(Instance::is_running),
-                _ => true,
-            };
-            if interruptible && let Some(handle) = self.lanes.remove(&lane) {
-                handle.abort();
+            if let Some(running) = self.lanes.remove(&lane) {
+                running.handle.abort();
                 self.memory.busy.remove(&lane);
             }
         }
@@ -335,7 +356,10 @@ impl Worker {
                 for id in lost {
                     self.seen.forget(&id);
                 }
-                self.sight(Sighting::Some(all.sandboxes.into_values().collect(), all.containers.into_values().collect()));
+                self.sight(Sighting::Some(
+                    all.sandboxes.into_values().collect(),
+                    all.containers.into_values().collect(),
+                ));
             }
         }
     }
@@ -356,7 +380,8 @@ impl Worker {
 
     /// A container ended: if it has to wait before its next run, say so.
     fn note_end(&self, instance: &Instance, finished_at: Timestamp) {
-        let delay = self.memory.get(&instance.name).map_or(0, |memory| memory.runs.delay_seconds(RESTARTS, finished_at));
+        let delay =
+            self.memory.get(&instance.name).map_or(0, |memory| memory.runs.delay_seconds(RESTARTS, finished_at));
         if delay > 0 && self.is_staying() {
             let meta = &self.pod.metadata;
             let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -408,7 +433,13 @@ impl Worker {
         }
     }
 
-    fn learn_image(&mut self, name: &str, attempt: u32, result: Result<super::memory::ReadyImage, Failure>, now: Timestamp) {
+    fn learn_image(
+        &mut self,
+        name: &str,
+        attempt: u32,
+        result: Result<super::memory::ReadyImage, Failure>,
+        now: Timestamp,
+    ) {
         let memory = self.memory.of(name);
         match result {
             Ok(image) => {
@@ -419,7 +450,8 @@ impl Worker {
             Err(failure) => {
                 let again = memory.image_failure.is_some() && failure.reason == "ErrImagePull";
                 memory.pulls.note(RESTARTS, now);
-                let backing_off = Failure::new("ImagePullBackOff", format!("Back-off pulling image: {}", failure.message));
+                let backing_off =
+                    Failure::new("ImagePullBackOff", format!("Back-off pulling image: {}", failure.message));
                 memory.image_failure = Some(if again { backing_off } else { failure.clone() });
                 if again {
                     self.event(Some(name), Severity::Normal, "BackOff", &failure.message);
@@ -479,7 +511,11 @@ impl Worker {
     }
 
     fn judge(&mut self, probed: Probed) {
-        if !self.seen.latest(&probed.container).is_some_and(|instance| instance.id == probed.id && instance.is_running()) {
+        if !self
+            .seen
+            .latest(&probed.container)
+            .is_some_and(|instance| instance.id == probed.id && instance.is_running())
+        {
             return;
         }
         let memory = self.memory.of(&probed.container);
@@ -500,7 +536,9 @@ impl Worker {
         let ending = !self.is_staying();
         let mut due = HashMap::new();
         for wanted in self.wanted.containers.iter().filter(|container| container.role != Role::Init) {
-            let Some(instance) = self.seen.latest(&wanted.name).filter(|instance| instance.is_running()) else { continue };
+            let Some(instance) = self.seen.latest(&wanted.name).filter(|instance| instance.is_running()) else {
+                continue;
+            };
             let started = super::status::has_started(wanted, self.memory.get(&wanted.name), &instance.id);
             for kind in Kind::ALL {
                 if kind.runs(started) && !(ending && kind != Kind::Readiness) {
@@ -521,7 +559,13 @@ impl Worker {
             }
             let ip = self.seen.newest_sandbox().and_then(|sandbox| sandbox.ips.first().cloned());
             let ip = ip.unwrap_or_else(|| self.agent.facts.host_ip.clone());
-            let subject = probe::Subject { agent: Arc::clone(&self.agent), pod: Arc::clone(&self.pod), container: name, id: id.clone(), ip };
+            let subject = probe::Subject {
+                agent: Arc::clone(&self.agent),
+                pod: Arc::clone(&self.pod),
+                container: name,
+                id: id.clone(),
+                ip,
+            };
             if let Some(task) = probe::task(subject, kind, self.inbox.clone()) {
                 let handle = self.tasks.spawn(task);
                 self.probes.insert((id, kind), handle);

@@ -7,7 +7,12 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// Asks; the error says what is wrong with the container.
-pub(super) async fn ask(subject: &Subject, container: &Container, probe: &Probe, timeout: Duration) -> Result<(), String> {
+pub(super) async fn ask(
+    subject: &Subject,
+    container: &Container,
+    probe: &Probe,
+    timeout: Duration,
+) -> Result<(), String> {
     if let Some(exec) = &probe.exec {
         return ask_exec(subject, exec.command.clone().unwrap_or_default(), timeout).await;
     }

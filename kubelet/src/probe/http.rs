@@ -21,13 +21,19 @@ use tokio_rustls::TlsConnector;
 
 /// Asks as `action` says; `ip` is where the container is. Success is a status from 200 to 399; a redirect is not
 /// followed, as where it leads is not the container's to choose.
-pub(crate) async fn get(action: &HTTPGetAction, container: &Container, ip: &str, timeout: Duration) -> Result<(), String> {
+pub(crate) async fn get(
+    action: &HTTPGetAction,
+    container: &Container,
+    ip: &str,
+    timeout: Duration,
+) -> Result<(), String> {
     let host = action.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| ip.to_owned());
     let port = port(&action.port, container)?;
     let secure = action.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
     let path = action.path.clone().filter(|path| !path.is_empty()).unwrap_or_else(|| "/".to_owned());
     let scheme = if secure { "https" } else { "http" };
-    let url = format!("{scheme}://{host}:{port}{}", if path.starts_with('/') { path.clone() } else { format!("/{path}") });
+    let url =
+        format!("{scheme}://{host}:{port}{}", if path.starts_with('/') { path.clone() } else { format!("/{path}") });
     let about = |error: &dyn std::fmt::Display| format!("Get \"{url}\": {error}");
     let work = async {
         let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|error| about(&error))?;

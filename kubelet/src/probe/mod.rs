@@ -89,7 +89,8 @@ fn seconds(value: Option<i32>, default: u64) -> Duration {
 async fn run(subject: Subject, container: Container, probe: Probe, kind: Kind, inbox: Inbox) {
     let (period, timeout) = (seconds(probe.period_seconds, 10), seconds(probe.timeout_seconds, 1));
     let mut streak = Streak::new(probe.success_threshold, probe.failure_threshold);
-    tokio::time::sleep(Duration::from_secs(probe.initial_delay_seconds.unwrap_or(0).max(0).unsigned_abs().into())).await;
+    tokio::time::sleep(Duration::from_secs(probe.initial_delay_seconds.unwrap_or(0).max(0).unsigned_abs().into()))
+        .await;
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -1,16 +1,119 @@
-//! The kubelet's HTTPS API.
+//! The kubelet's HTTPS API: logs, exec, attach and port-forward for the API server.
+//!
+//! Everybody but `/healthz` needs a client certificate of the cluster's authority, and one that may: see [`auth`].
+
+mod auth; // who may
+mod log_lines; // what a CRI log line says; no I/O
+mod logs; // reads CRI log files
+mod routes; // which path does what
+mod streams; // exec, attach, port-forward
+
 use crate::agent::Agent;
 use crate::config::KubeletTls;
 use crate::error::KubeletError;
+use auth::Caller;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use std::net::SocketAddr;
 use std::sync::Arc;
-pub(crate) struct Server(tokio::net::TcpListener, SocketAddr);
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+/// How long a client may take for its handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// A bound server.
+pub(crate) struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+}
+
 impl Server {
-    pub(crate) async fn bind(a: SocketAddr, _: &KubeletTls) -> Result<Self, KubeletError> {
-        let l = tokio::net::TcpListener::bind(a).await.map_err(|source| KubeletError::Listen { address: a, source })?;
-        let a = l.local_addr().unwrap_or(a);
-        Ok(Self(l, a))
+    /// Binds `address` with the keys of `tls`.
+    pub(crate) async fn bind(address: SocketAddr, tls: &KubeletTls) -> Result<Self, KubeletError> {
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(tls)?));
+        let refused = |source| KubeletError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address, acceptor })
     }
-    pub(crate) fn address(&self) -> SocketAddr { self.1 }
-    pub(crate) async fn serve(self, _: Arc<Agent>) { let _ = self.0; std::future::pending::<()>().await }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves for ever.
+    pub(crate) async fn serve(self, agent: Arc<Agent>) {
+        let router = routes::router(agent);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => drop(connections.spawn(connection(self.acceptor.clone(), stream, router.clone()))),
+                    Err(error) => {
+                        // Out of descriptors, say: accepting again at once would spin.
+                        tracing::warn!(%error, "kubelet API: accept");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(_ended) = connections.join_next() => {}
+            }
+        }
+    }
+}
+
+fn server_config(tls: &KubeletTls) -> Result<ServerConfig, KubeletError> {
+    let wrong =
+        |what: &'static str| move |error: &dyn std::fmt::Display| KubeletError::Tls { what, reason: error.to_string() };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut authorities = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(tls.client_ca.as_bytes()) {
+        let authority = authority.map_err(|error| wrong("client CA")(&error))?;
+        authorities.add(authority).map_err(|error| wrong("client CA")(&error))?;
+    }
+    // Anonymous clients get as far as /healthz; everything else asks for the certificate itself.
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| wrong("client CA")(&error))?;
+    let chain = CertificateDer::pem_slice_iter(tls.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let key =
+        PrivateKeyDer::from_pem_slice(tls.private_key.as_bytes()).map_err(|error| wrong("private key")(&error))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong("protocol versions")(&error))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain.map_err(|error| wrong("certificate")(&error))?, key)
+        .map_err(|error| wrong("certificate")(&error))?;
+    // Only HTTP/1.1 can be upgraded to what exec and port-forward speak.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: axum::Router) {
+    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "kubelet API: handshake"),
+        Err(_) => return,
+    };
+    let caller = Caller::of(stream.get_ref().1.peer_certificates());
+    let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(caller.clone());
+        request.map(axum::body::Body::new)
+    });
+    let builder = Builder::new(TokioExecutor::new());
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "kubelet API: connection");
+    }
 }

@@ -62,7 +62,8 @@ fn write_file(set: &Path, path: &Path, data: &[u8], mode: u32, group: Option<u32
 }
 
 fn holds(set: &Path, payload: &Payload) -> bool {
-    let same = |(path, file): (&PathBuf, &super::content::File)| fs::read(set.join(path)).is_ok_and(|data| data == file.data);
+    let same =
+        |(path, file): (&PathBuf, &super::content::File)| fs::read(set.join(path)).is_ok_and(|data| data == file.data);
     payload.iter().all(same) && count_files(set).is_ok_and(|count| count == payload.len())
 }
 

@@ -6,7 +6,8 @@ use crate::pod::env::{Downward, field_value, resource_value};
 use crate::pod::memory::Failure;
 use crate::pod::sources::Sources;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret, ServiceAccountTokenProjection, Volume,
+    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret, ServiceAccountTokenProjection,
+    Volume,
 };
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -79,7 +80,8 @@ fn projected(source: &ProjectedVolumeSource, given: &Given<'_>, out: &mut Payloa
             downward(api.items.as_deref(), mode, given, out)?;
         }
         if let Some(token) = &part.service_account_token {
-            let text = given.tokens.get(&token_key(token)).ok_or_else(|| failed("no service account token".to_owned()))?;
+            let text =
+                given.tokens.get(&token_key(token)).ok_or_else(|| failed("no service account token".to_owned()))?;
             insert(out, &token.path, text.clone().into_bytes(), 0o600)?;
         }
     }
@@ -111,7 +113,8 @@ fn secret(
     given: &Given<'_>,
     out: &mut Payload,
 ) -> Result<(), Failure> {
-    let data = |secret: &Secret| secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect();
+    let data =
+        |secret: &Secret| secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect();
     let all = given.sources.secrets.get(name).and_then(Option::as_ref).map(data);
     keys("secret", name, all, items, mode, optional, given.down.pod, out)
 }
@@ -174,7 +177,8 @@ fn failed(message: String) -> Failure {
 /// Adds a file; its path must stay in the volume and out of the `..` names that the atomic writer uses.
 fn insert(out: &mut Payload, path: &str, data: Vec<u8>, mode: i32) -> Result<(), Failure> {
     let relative = Path::new(path);
-    let plain = |part: Component<'_>| matches!(part, Component::Normal(name) if !name.to_string_lossy().starts_with(".."));
+    let plain =
+        |part: Component<'_>| matches!(part, Component::Normal(name) if !name.to_string_lossy().starts_with(".."));
     if path.is_empty() || !relative.components().all(plain) {
         return Err(failed(format!("path `{path}` must be relative and must not contain or start with `..`")));
     }

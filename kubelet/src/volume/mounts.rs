@@ -32,8 +32,9 @@ pub(crate) fn mounts(
     let inside = container.termination_message_path.as_deref().unwrap_or(TERMINATION_PATH);
     if !inside.is_empty() && !taken(inside, &out) {
         let file = dir.termination_file(&container.name, attempt);
-        make_termination_file(&file)
-            .map_err(|error| Failure::new("CreateContainerConfigError", format!("create {}: {error}", file.display())))?;
+        make_termination_file(&file).map_err(|error| {
+            Failure::new("CreateContainerConfigError", format!("create {}: {error}", file.display()))
+        })?;
         out.push(plain(&file, inside));
     }
     Ok(out)
@@ -78,7 +79,8 @@ fn volume_mount(
         }
         None => source,
     };
-    let absolute = if mount.mount_path.starts_with('/') { mount.mount_path.clone() } else { format!("/{}", mount.mount_path) };
+    let absolute =
+        if mount.mount_path.starts_with('/') { mount.mount_path.clone() } else { format!("/{}", mount.mount_path) };
     Ok(cri::Mount {
         readonly: mount.read_only.unwrap_or(false) || is_read_only(volume),
         propagation: propagation(mount).into(),
@@ -88,7 +90,10 @@ fn volume_mount(
 
 /// Volumes whose files we replace are read-only to containers.
 fn is_read_only(volume: &Volume) -> bool {
-    volume.config_map.is_some() || volume.secret.is_some() || volume.downward_api.is_some() || volume.projected.is_some()
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
 }
 
 fn source(dir: &PodDir, volume: &Volume) -> Result<PathBuf, Failure> {
@@ -96,8 +101,9 @@ fn source(dir: &PodDir, volume: &Volume) -> Result<PathBuf, Failure> {
     let path = PathBuf::from(&host.path);
     // Containers get what is there now; a missing folder is made as a bind mount's source has to exist.
     if host.type_.as_deref().unwrap_or_default().is_empty() && !path.exists() {
-        fs::create_dir_all(&path)
-            .map_err(|error| Failure::new("CreateContainerConfigError", format!("create {}: {error}", path.display())))?;
+        fs::create_dir_all(&path).map_err(|error| {
+            Failure::new("CreateContainerConfigError", format!("create {}: {error}", path.display()))
+        })?;
     }
     Ok(path)
 }
@@ -112,7 +118,9 @@ fn propagation(mount: &VolumeMount) -> cri::MountPropagation {
 
 /// Binds `inner` of `volume` to `target`, replacing what an earlier run bound there.
 fn bind_once(volume: &Path, inner: &Path, target: &Path) -> Result<(), String> {
-    while nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH | nix::mount::MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
+    while nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH | nix::mount::MntFlags::UMOUNT_NOFOLLOW).is_ok()
+    {
+    }
     let found = subpath::open(volume, inner)?;
     subpath::bind(&found, target)
 }

@@ -2,9 +2,9 @@
 //!
 //! Blocking: the caller has fetched the objects and runs this off the async threads.
 
+use super::PodDir;
 use super::atomic;
 use super::content::{Given, payload};
-use super::PodDir;
 use crate::pod::env::Downward;
 use crate::pod::memory::Failure;
 use crate::pod::resources::units;
@@ -34,9 +34,14 @@ pub(crate) struct Preparation<'a> {
 pub(crate) fn prepare(preparation: &Preparation<'_>) -> Result<(), Failure> {
     let root = preparation.dir.path();
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o750).create(root).map_err(|error| failed(&format!("create {}", root.display()), &error))?;
+    builder
+        .recursive(true)
+        .mode(0o750)
+        .create(root)
+        .map_err(|error| failed(&format!("create {}", root.display()), &error))?;
     let spec = preparation.pod.spec.as_ref();
-    let group = spec.and_then(|spec| spec.security_context.as_ref()?.fs_group).and_then(|group| u32::try_from(group).ok());
+    let group =
+        spec.and_then(|spec| spec.security_context.as_ref()?.fs_group).and_then(|group| u32::try_from(group).ok());
     for volume in spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         one(preparation, volume, group)?;
     }

@@ -20,12 +20,19 @@ fn how(flags: OFlag) -> OpenHow {
 /// Opens `path` below `volume`, making folders that are missing.
 pub(super) fn open(volume: &Path, path: &Path) -> Result<OwnedFd, String> {
     let blame = |errno: Errno| format!("subPath {} in {}: {errno}", path.display(), volume.display());
-    let root = nix::fcntl::open(volume, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map_err(blame)?;
+    if path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(format!("subPath {}: must be relative and must not contain `..`", path.display()));
+    }
+    let root = nix::fcntl::open(volume, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(blame)?;
     match openat2(&root, path, how(OFlag::O_PATH)) {
         Err(Errno::ENOENT) => {}
         found => return found.map_err(blame),
     }
-    let (mut at, mut done) = (root.as_fd().try_clone_to_owned().map_err(|error| format!("subPath {}: {error}", path.display()))?, PathBuf::new());
+    let (mut at, mut done) = (
+        root.as_fd().try_clone_to_owned().map_err(|error| format!("subPath {}: {error}", path.display()))?,
+        PathBuf::new(),
+    );
     for part in path.components() {
         let Component::Normal(name) = part else { continue };
         match mkdirat(&at, name, Mode::from_bits_truncate(0o777)) {

@@ -1,6 +1,8 @@
 //! A whole kubelet against a pretended runtime and an API server in memory; with `SKIFF_TEST_CRI=unix:///…` the scenario
 //! at the end also runs against a real runtime. Needs root, for cgroups; each test has a cgroup subtree of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};

@@ -151,8 +151,7 @@ fn choose<'a>(posted: &'a Posted, container: &str, previous: bool) -> Result<&'a
             .next()
             .ok_or_else(|| bad(format!("container \"{container}\" in pod \"{name}\" is waiting to start")));
     }
-    let dead =
-        posted.seen.instances(container).skip(usize::from(instances.next().is_some_and(Instance::is_running))).next();
+    let dead = posted.seen.instances(container).nth(usize::from(instances.next().is_some_and(Instance::is_running)));
     dead.ok_or_else(|| bad(format!("previous terminated container \"{container}\" in pod \"{name}\" not found")))
 }
 
@@ -175,7 +174,7 @@ async fn stats(State(agent): State<Arc<Agent>>) -> Result<Response, Refusal> {
         let containers: Vec<_> = own
             .map(|stats| {
                 let name = stats.attributes.as_ref().and_then(|a| a.metadata.as_ref()).map(|meta| meta.name.clone());
-                let (cpu, memory) = (stats.cpu.clone().unwrap_or_default(), stats.memory.clone().unwrap_or_default());
+                let (cpu, memory) = (stats.cpu.unwrap_or_default(), stats.memory.unwrap_or_default());
                 json!({"name": name,
                     "cpu": {"usageCoreNanoSeconds": number(&cpu.usage_core_nano_seconds), "usageNanoCores": number(&cpu.usage_nano_cores)},
                     "memory": {"workingSetBytes": number(&memory.working_set_bytes), "usageBytes": number(&memory.usage_bytes)}})

@@ -152,6 +152,8 @@ async fn the_api_explains_itself() {
         assert_has(&kubectl.run("version"), &["Server Version"]);
         assert_has(&kubectl.run("api-resources"), &["pods", "po", "deployments", "apps/v1", "Pod"]);
         assert_has(&kubectl.run("api-versions"), &["apps/v1", "v1"]);
+        assert_has(&kubectl.run("explain pod.spec.containers"), &["image", "imagePullPolicy", "FIELD"]);
+        assert_has(&kubectl.run("explain deployment --api-version=apps/v1"), &["replicas", "Deployment"]);
         assert_has(&kubectl.run("get --raw /readyz?verbose"), &["[+]etcd ok", "readyz check passed"]);
         assert_has(&kubectl.run("get ns"), &["default", "kube-system", "Active"]);
         assert_has(&kubectl.run("get all -A"), &["service/kubernetes", "10.96.0.1"]);

@@ -1,6 +1,8 @@
 //! A whole API server over a store in a scratch folder, for tests.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
+pub(crate) mod kubelet;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Request, StatusCode};
@@ -125,7 +127,7 @@ pub(crate) fn peer(name: &str) -> Option<PathBuf> {
         std::env::var_os("SKIFF_PEERS").map_or_else(|| Path::new(&home).join(".cache/skiff-peers/bin"), PathBuf::from);
     let path = folder.join(name);
     if !path.exists() {
-        eprintln!("skipped: {} is not installed (tests/run installs it)", path.display());
+        eprintln!("SKIPPED: {} is not installed (tests/run installs it)", path.display());
         return None;
     }
     Some(path)

@@ -153,7 +153,7 @@ async fn the_api_explains_itself() {
         assert_has(&kubectl.run("api-resources"), &["pods", "po", "deployments", "apps/v1", "Pod"]);
         assert_has(&kubectl.run("api-versions"), &["apps/v1", "v1"]);
         assert_has(&kubectl.run("explain pod.spec.containers"), &["image", "imagePullPolicy", "FIELD"]);
-        assert_has(&kubectl.run("explain deployment --api-version=apps/v1"), &["replicas", "Deployment"]);
+        assert_has(&kubectl.run("explain deployment.spec --api-version=apps/v1"), &["replicas", "Deployment"]);
         assert_has(&kubectl.run("get --raw /readyz?verbose"), &["[+]etcd ok", "readyz check passed"]);
         assert_has(&kubectl.run("get ns"), &["default", "kube-system", "Active"]);
         assert_has(&kubectl.run("get all -A"), &["service/kubernetes", "10.96.0.1"]);
@@ -172,9 +172,13 @@ async fn objects_are_awaited_and_watched() {
             kubectl.command("get pods -w --request-timeout=4s").stdout(Stdio::piped()).spawn().expect("kubectl");
         kubectl.run("create -f pod.yaml");
         assert_has(&kubectl.refused("wait --for=condition=Ready pod/p --timeout=1s"), &["timed out"]);
-        let later = kubectl.command("delete pod p --wait=false").spawn().expect("kubectl");
-        assert_has(&kubectl.run("wait --for=delete pod/p --timeout=20s"), &[]);
-        assert!(later.wait_with_output().expect("kubectl").status.success());
+        kubectl.run("annotate pod p seen=yes");
+        let hold = r#"patch pod p --type=merge -p {"metadata":{"finalizers":["example.com/hold"]}}"#;
+        kubectl.run(hold);
+        let deletion = kubectl.command("delete pod p --timeout=30s").stdout(Stdio::piped()).spawn().expect("kubectl");
+        while kubectl.run("get pod p -o jsonpath={.metadata.deletionTimestamp}").is_empty() {}
+        kubectl.run(r#"patch pod p --type=json -p [{"op":"remove","path":"/metadata/finalizers"}]"#);
+        assert!(deletion.wait_with_output().expect("kubectl").status.success(), "delete waits until the pod is gone");
         let _ = watch.wait();
         let output = watch.wait_with_output().expect("kubectl");
         assert_has(&String::from_utf8_lossy(&output.stdout), &["NAME", "p ", "Pending"]);

@@ -33,7 +33,10 @@ async fn logs_come_from_the_kubelet_with_its_words() {
     let (code, text) = world.get(&format!("{LOG}?container=c&follow=true&tailLines=2&nonsense=x")).await;
     assert_eq!((code, text.as_str()), (StatusCode::OK, Some("first line\nasked: follow=true&tailLines=2\n")));
     let (code, status) = world.get(&format!("{LOG}?container=d")).await;
-    assert_eq!((code, &status["message"]), (StatusCode::BAD_REQUEST, &"container \"d\" in pod \"p\" is waiting to start".into()));
+    assert_eq!(
+        (code, &status["message"]),
+        (StatusCode::BAD_REQUEST, &"container \"d\" in pod \"p\" is waiting to start".into())
+    );
     let (_, status) = world.get(LOG).await;
     assert_eq!(status["message"], "a container name must be specified for pod p, choose one of: [c d]");
     assert_eq!(world.get(&format!("{LOG}?container=x")).await.0, StatusCode::BAD_REQUEST);
@@ -51,8 +54,14 @@ async fn a_kubelet_that_is_gone_is_a_bad_gateway() {
     world.must("POST", "/api/v1/namespaces/default/pods", &pod).await;
     let (code, status) = world.get(LOG).await;
     assert_eq!(code, StatusCode::BAD_GATEWAY);
-    assert!(status["message"].as_str().is_some_and(|text| text.contains("error dialing backend: dial tcp 127.0.0.1:1")), "{status}");
-    assert_eq!(world.get("/api/v1/namespaces/default/pods/p/exec?command=ls&stdout=true").await.0, StatusCode::BAD_REQUEST);
+    assert!(
+        status["message"].as_str().is_some_and(|text| text.contains("error dialing backend: dial tcp 127.0.0.1:1")),
+        "{status}"
+    );
+    assert_eq!(
+        world.get("/api/v1/namespaces/default/pods/p/exec?command=ls&stdout=true").await.0,
+        StatusCode::BAD_REQUEST
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +145,8 @@ async fn channel(world: &World) -> Channel {
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(world.pki.authority_certificate()))
         .identity(Identity::from_pem(&admin.certificate, &admin.private_key));
-    let endpoint = Channel::from_shared(format!("https://{}", world.address)).expect("a url").tls_config(tls).expect("TLS");
+    let endpoint =
+        Channel::from_shared(format!("https://{}", world.address)).expect("a url").tls_config(tls).expect("TLS");
     endpoint.connect().await.expect("connects")
 }
 
@@ -160,7 +170,8 @@ async fn objects_are_written_and_watched_over_grpc() {
     let asked = WatchRequest { address: address("configmaps", ""), ..WatchRequest::default() };
     let mut events = objects.watch(asked).await.expect("watch").into_inner();
     let json = br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"1"}}"#.to_vec();
-    let write = WriteRequest { address: address("configmaps", ""), object: Some(Object { json }), ..WriteRequest::default() };
+    let write =
+        WriteRequest { address: address("configmaps", ""), object: Some(Object { json }), ..WriteRequest::default() };
     objects.create(write.clone()).await.expect("created");
     assert_eq!(objects.create(write).await.expect_err("twice").code(), Code::AlreadyExists);
     let patch = PatchRequest {
@@ -179,7 +190,8 @@ async fn objects_are_written_and_watched_over_grpc() {
     let missing = objects.get(GetRequest { address: address("configmaps", "c") }).await.expect_err("gone");
     assert_eq!((missing.code(), missing.message()), (Code::NotFound, "configmaps \"c\" not found"));
     for expected in ["ADDED", "MODIFIED", "DELETED"] {
-        let event = timeout(Duration::from_secs(10), events.next()).await.expect("in time").expect("an event").expect("sound");
+        let event =
+            timeout(Duration::from_secs(10), events.next()).await.expect("in time").expect("an event").expect("sound");
         assert_eq!(event.r#type, expected);
     }
     shutdown.cancel();

@@ -54,8 +54,11 @@ pub(crate) async fn start(world: &World) {
 fn tls(pki: &Pki) -> rustls::ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(pki.authority_certificate().as_bytes()).expect("PEM")).expect("an authority");
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().expect("verifier");
+    roots
+        .add(CertificateDer::from_pem_slice(pki.authority_certificate().as_bytes()).expect("PEM"))
+        .expect("an authority");
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().expect("verifier");
     let pair = pki.kubelet_serving();
     rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -84,10 +87,13 @@ async fn exec(Query(query): Query<Vec<(String, String)>>, upgrade: WebSocketUpgr
     upgrade.protocols(["v5.channel.k8s.io"]).on_upgrade(move |socket| talk(socket, command.join(" "), stdin))
 }
 
-async fn talk(mut socket: WebSocket, command: String, stdin: bool) {
-    let message = |channel: u8, data: &[u8]| Message::Binary([&[channel], data].concat().into());
-    let _ = socket.send(message(1, format!("ran: {command}\n").as_bytes())).await;
-    while stdin {
+fn message(channel: u8, data: &[u8]) -> Message {
+    Message::Binary([&[channel], data].concat().into())
+}
+
+/// Sends stdin back on stdout, and sizes on stderr, until stdin is closed.
+async fn echo_input(socket: &mut WebSocket) {
+    loop {
         match socket.recv().await {
             Some(Ok(Message::Binary(data))) if data.starts_with(&[0]) => {
                 let _ = socket.send(message(1, &data[1..])).await;
@@ -96,8 +102,15 @@ async fn talk(mut socket: WebSocket, command: String, stdin: bool) {
                 let _ = socket.send(message(2, &data[1..])).await;
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            _ => break,
+            _ => return,
         }
+    }
+}
+
+async fn talk(mut socket: WebSocket, command: String, stdin: bool) {
+    let _ = socket.send(message(1, format!("ran: {command}\n").as_bytes())).await;
+    if stdin {
+        echo_input(&mut socket).await;
     }
     let status = match command.strip_prefix("exit ") {
         Some(code) => json!({"metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",

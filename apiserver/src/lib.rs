@@ -5,7 +5,7 @@
 //! store (`skiff_store::backend::Backend`). Both doors open on the same registry.
 //!
 //! What it leaves to others: everything that acts on objects. It never talks to a kubelet, except to pass logs, exec,
-//! attach and port-forward on. Not there yet: server-side apply, bodies in protobuf, custom resources, RBAC.
+//! attach and port-forward on. Not there yet: server-side apply, custom resources, RBAC.
 
 pub mod pki; // whose keys are these
 mod server; // the doors, and how they close

@@ -147,6 +147,26 @@ async fn bad_manifests_are_refused_with_the_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn objects_are_made_by_commands() {
+    with_each(|kubectl| {
+        assert_has(&kubectl.run("create namespace n2"), &["namespace/n2 created"]);
+        assert_has(&kubectl.run("create configmap c -n n2 --from-literal=a=1"), &["configmap/c created"]);
+        assert_has(&kubectl.run("create secret generic s --from-literal=a=b"), &["secret/s created"]);
+        assert_has(&kubectl.run("create deployment d --image=nginx"), &["deployment.apps/d created"]);
+        assert_has(&kubectl.run("expose deployment d --port=80 --name=e"), &["service/e exposed"]);
+        assert_has(&kubectl.run("run r --image=busybox"), &["pod/r created"]);
+        assert_has(&kubectl.run("create sa robot"), &["serviceaccount/robot created"]);
+        assert_has(&kubectl.run("create job j --image=busybox"), &["job.batch/j created"]);
+        assert_has(&kubectl.run("get secret s -o jsonpath={.data.a}"), &["Yg=="]);
+        assert_has(&kubectl.run("get cm c -n n2 -o jsonpath={.data.a}"), &["1"]);
+        assert_has(&kubectl.run("get job j -o jsonpath={.spec.selector.matchLabels}"), &["controller-uid"]);
+        assert_has(&kubectl.run("delete pod r --grace-period=0 --force"), &["pod \"r\" force deleted"]);
+        assert_has(&kubectl.run("delete deploy,svc,secret,job --all --wait=false"), &["deployment.apps \"d\" deleted"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_api_explains_itself() {
     with_each(|kubectl| {
         assert_has(&kubectl.run("version"), &["Server Version"]);

@@ -1,11 +1,11 @@
-//! What was sent: JSON or YAML, with a limit.
+//! What was sent: JSON, YAML or Kubernetes' protobuf, with a limit.
 
 use crate::status::Status;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde_json::Value;
-use skiff_schema::{DecodeError, Decoded, FieldValidation, Resource, decode, decode_value, find_auxiliary};
+use skiff_schema::{DecodeError, Decoded, FieldValidation, Resource, decode, decode_value, find_auxiliary, protobuf};
 
 /// The largest body (kube-apiserver: 3 MiB).
 pub(super) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -39,13 +39,14 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, 
     match media_type(headers) {
         "application/json" => read(headers, body).await,
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml_to_json(&read(headers, body).await?),
-        "application/vnd.kubernetes.protobuf" => Err(Status::unsupported_media_type(
-            "the body of the request was in an unknown format: bodies in application/vnd.kubernetes.protobuf are not \
-             implemented - accepted media types include: application/json, application/yaml",
-        )),
+        protobuf::CONTENT_TYPE => {
+            let value = protobuf::to_json(&read(headers, body).await?);
+            let value = value.map_err(|error| Status::bad_request(error.to_string()))?;
+            Ok(value.to_string().into())
+        }
         other => Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format ({other}) - accepted media types include: \
-             application/json, application/yaml"
+             application/json, application/yaml, application/vnd.kubernetes.protobuf"
         ))),
     }
 }

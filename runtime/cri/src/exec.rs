@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// The most that ExecSync answers per stream: with headroom below gRPC's usual limit of 16 MiB that the kubelet sets.
 const SYNC_BYTES_MAX: usize = 7 * 1024 * 1024;
@@ -197,14 +198,14 @@ impl Node {
         let mut connection = Connection::open(&dir)?;
         connection.call(&Request::Exec(exec), &theirs.fds()).await?;
         drop(theirs);
-        let copy = ours.copy();
-        tokio::pin!(copy);
-        let exit = tokio::select! {
-            exit = connection.next() => exit?,
-            () = &mut copy => connection.next().await?,
+        let ended = CancellationToken::new();
+        let exit = async {
+            let exit = connection.next().await;
+            ended.cancel();
+            exit
         };
-        // Output that is still in the pipes; a background child that keeps them open is not waited for long.
-        let _rest = tokio::time::timeout(Duration::from_millis(100), copy_rest(&mut copy)).await;
+        let (exit, ()) = tokio::join!(exit, ours.copy(&ended));
+        let exit = exit?;
         exit_status(&exit.0)
     }
 
@@ -215,13 +216,17 @@ impl Node {
         let master = master.ok_or_else(|| CriError::Runtime("exec: the supervisor sent no terminal".to_owned()))?;
         let master = crate::terminal::Terminal::new(master).during(|| "use the terminal of exec".to_owned())?;
         let StreamIo { stdin, stdout, stderr: _, mut resizes } = io;
-        let output = master.copy_out(stdout);
-        let input = master.copy_in(stdin);
-        let resize = master.follow_sizes(&mut resizes);
-        tokio::pin!(output, input, resize);
+        let ended = CancellationToken::new();
+        let exit = async {
+            let exit = connection.next().await;
+            ended.cancel();
+            exit
+        };
+        let whole = async { tokio::join!(exit, master.copy_out(stdout, &ended)).0 };
+        let endless = async { tokio::join!(master.copy_in(stdin), master.follow_sizes(&mut resizes)).0 };
         let exit = tokio::select! {
-            exit = async { output.await; connection.next().await } => exit?,
-            never = async { tokio::join!(input, resize).0 } => match never {},
+            exit = whole => exit?,
+            never = endless => match never {},
         };
         exit_status(&exit.0)
     }
@@ -238,6 +243,8 @@ impl Node {
         let dir = folder(self, &record.sandbox_id);
         Connection::open(&dir)?.call(&Request::Attach(attach), &theirs.fds()).await?;
         drop(theirs);
+        // The supervisor closes the pipes at the container's end.
+        let endless = CancellationToken::new();
         let (closed, none) = mpsc::channel(1);
         drop(closed);
         let mut resizes = std::mem::replace(&mut ours.resizes, none);
@@ -251,7 +258,7 @@ impl Node {
             std::future::pending().await
         };
         tokio::select! {
-            () = ours.copy() => Ok(()),
+            () = ours.copy(&endless) => Ok(()),
             never = resize => never,
         }
     }
@@ -266,10 +273,6 @@ impl Node {
         let copied = tokio::io::copy_bidirectional(&mut stream, &mut inside).await;
         copied.map(drop).during(|| format!("forward port {port} of sandbox {}", record.id))
     }
-}
-
-async fn copy_rest(copy: &mut (impl Future<Output = ()> + Unpin)) {
-    copy.await;
 }
 
 fn exit_status(reply: &Reply) -> Result<ExitStatus, CriError> {
@@ -322,26 +325,39 @@ fn split(io: StreamIo) -> Result<(Theirs, Ours), CriError> {
 }
 
 impl Ours {
-    /// Copies until all output has ended; input never holds it up. Errors mean that one end is gone, which ends the copy.
-    async fn copy(self) {
-        let output = |end: Option<(pipe::Receiver, Output)>| async move {
-            if let Some((mut from, mut to)) = end {
-                let _gone = tokio::io::copy(&mut from, &mut to).await;
-                let _gone = to.shutdown().await;
-            }
-        };
+    /// Copies until all output has ended, or the process has and its pipes are empty; input never holds it up. Errors
+    /// mean that one end is gone, which ends that copy.
+    async fn copy(self, ended: &CancellationToken) {
         let input = async {
             if let Some((mut from, mut to)) = self.stdin {
                 let _gone = tokio::io::copy(&mut from, &mut to).await;
             }
             std::future::pending::<()>().await;
         };
-        let outputs = async { tokio::join!(output(self.stdout), output(self.stderr)) };
+        let outputs = async { tokio::join!(copy_output(self.stdout, ended), copy_output(self.stderr, ended)) };
         tokio::select! {
             _ = outputs => {}
             () = input => {}
         }
     }
+}
+
+/// A client may be slow, so nothing here has a time limit: what a process wrote before its end is in the pipe, and is
+/// delivered; what its children may still write to the pipe is not waited for.
+async fn copy_output(end: Option<(pipe::Receiver, Output)>, ended: &CancellationToken) {
+    let Some((mut from, mut to)) = end else { return };
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let count = tokio::select! {
+            biased;
+            () = ended.cancelled() => nix::unistd::read(&from, &mut buffer).unwrap_or(0),
+            read = from.read(&mut buffer) => read.unwrap_or(0),
+        };
+        if count == 0 || to.write_all(&buffer[..count]).await.is_err() {
+            break;
+        }
+    }
+    let _gone = to.shutdown().await;
 }
 
 fn receiver(reader: PipeReader) -> io::Result<pipe::Receiver> {

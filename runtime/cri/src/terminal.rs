@@ -10,9 +10,14 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How long a terminal without output is believed to have more, after its process has ended.
+const QUIET_AFTER_END: Duration = Duration::from_millis(100);
 
 /// The master side of a terminal.
 pub(crate) struct Terminal(AsyncFd<File>);
@@ -25,25 +30,38 @@ impl Terminal {
         Ok(Self(AsyncFd::new(file)?))
     }
 
-    /// Copies what the terminal shows until its last user is gone (the master then reads EIO).
-    pub(crate) async fn copy_out(&self, to: Option<Output>) {
-        let (mut to, mut buffer) = (to, vec![0; 16 * 1024]);
-        while let Ok(mut guard) = self.0.readable().await {
-            match guard.try_io(|file| file.get_ref().read(&mut buffer)) {
-                Ok(Ok(0) | Err(_)) => break,
-                // A client that is gone must not stop the process from writing.
-                Ok(Ok(count)) => {
-                    if let Some(output) = &mut to
-                        && output.write_all(&buffer[..count]).await.is_err()
-                    {
-                        to = None;
-                    }
-                }
-                Err(_would_block) => {}
+    /// Copies what the terminal shows until its last user is gone (the master then reads EIO), or the process has ended
+    /// and nothing more comes: children in the background may keep a terminal for ever.
+    pub(crate) async fn copy_out(&self, mut to: Option<Output>, ended: &CancellationToken) {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Some(count) = self.read_until(&mut buffer, ended).await {
+            // A client that is gone must not stop the process from writing.
+            if let Some(output) = &mut to
+                && output.write_all(&buffer[..count]).await.is_err()
+            {
+                to = None;
             }
         }
         if let Some(mut output) = to {
             let _gone = output.shutdown().await;
+        }
+    }
+
+    async fn read_until(&self, buffer: &mut [u8], ended: &CancellationToken) -> Option<usize> {
+        let quiet = async {
+            ended.cancelled().await;
+            // The kernel moves what was written to the master in its own time (a work queue).
+            tokio::time::sleep(QUIET_AFTER_END).await;
+        };
+        tokio::pin!(quiet);
+        loop {
+            let mut guard = tokio::select! {
+                guard = self.0.readable() => guard.ok()?,
+                () = &mut quiet => return None,
+            };
+            if let Ok(read) = guard.try_io(|file| file.get_ref().read(buffer)) {
+                return read.ok().filter(|&count| count > 0);
+            }
         }
     }
 

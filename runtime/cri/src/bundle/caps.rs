@@ -70,6 +70,12 @@ const DEFAULT: [&str; 14] = [
 /// CAP_SYS_RESOURCE's bit.
 pub(super) const SYS_RESOURCE: u64 = 1 << 24;
 
+/// The capabilities of the requested container.
+pub(super) fn of(request: &super::Request<'_>) -> Result<BTreeSet<String>, CriError> {
+    let security = request.security();
+    bounding(&security.capabilities.unwrap_or_default(), security.privileged, request.host.capabilities)
+}
+
 /// The container's capabilities, with their `CAP_` names, in order.
 ///
 /// `available` is our own bounding set: asking by name for more is refused, `ALL` means all of these.

@@ -1,6 +1,6 @@
 //! The `linux` object: namespaces, limits, devices, hidden paths.
 
-use super::{Device, Host, Request, namespaces, seccomp};
+use super::{Device, Host, Request, caps, namespaces, seccomp};
 use crate::error::CriError;
 use serde_json::{Map, Value, json};
 use skiff_proto::cri::v1::{LinuxContainerResources, MountPropagation, NamespaceMode};
@@ -37,7 +37,7 @@ pub(super) fn linux(request: &Request<'_>, notes: &mut Vec<String>) -> Result<Va
         linux["maskedPaths"] = json!(or_default(&security.masked_paths, &MASKED));
         linux["readonlyPaths"] = json!(or_default(&security.readonly_paths, &READONLY));
     }
-    if let Some(profile) = seccomp::profile(request)? {
+    if let Some(profile) = seccomp::profile(request, &caps::of(request)?)? {
         linux["seccomp"] = profile;
     }
     let sysctls = request.sandbox.linux.as_ref().map(|linux| &linux.sysctls).filter(|sysctls| !sysctls.is_empty());

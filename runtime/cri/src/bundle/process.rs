@@ -22,7 +22,7 @@ pub(crate) struct User {
 pub(super) fn process(request: &Request<'_>, notes: &mut Vec<String>) -> Result<Value, CriError> {
     let (config, security) = (request.config, request.security());
     let asked = security.capabilities.clone().unwrap_or_default();
-    let bounding = caps::bounding(&asked, security.privileged, request.host.capabilities)?;
+    let bounding = caps::of(request)?;
     let ambient = caps::ambient(&asked, &bounding)?;
     let mut process = json!({
         "terminal": config.tty,

@@ -8,52 +8,59 @@ use super::Request;
 use crate::error::CriError;
 use serde_json::{Value, json};
 use skiff_proto::cri::v1::security_profile::ProfileType;
+use std::collections::BTreeSet;
 
-/// Refused with EPERM.
-const REFUSED: [&str; 42] = [
-    "acct",
-    "add_key",
-    "bpf",
-    "clock_adjtime",
-    "clock_settime",
-    "create_module",
-    "delete_module",
-    "finit_module",
-    "fsconfig",
-    "fsmount",
-    "fsopen",
-    "fspick",
-    "init_module",
-    "io_uring_enter",
-    "io_uring_register",
-    "io_uring_setup",
-    "ioperm",
-    "iopl",
-    "kcmp",
-    "kexec_file_load",
-    "kexec_load",
-    "keyctl",
-    "lookup_dcookie",
-    "mount",
-    "mount_setattr",
-    "move_mount",
-    "move_pages",
-    "nfsservctl",
-    "open_by_handle_at",
-    "open_tree",
-    "perf_event_open",
-    "pivot_root",
-    "quotactl",
-    "quotactl_fd",
-    "reboot",
-    "request_key",
-    "setns",
-    "swapoff",
-    "swapon",
-    "umount2",
-    "unshare",
-    "userfaultfd",
+/// Refused with EPERM, unless the container has the capability whose point the call is.
+const REFUSED: [(&str, &[&str]); 10] = [
+    (
+        "CAP_SYS_ADMIN",
+        &[
+            "bpf",
+            "fsconfig",
+            "fsmount",
+            "fsopen",
+            "fspick",
+            "lookup_dcookie",
+            "mount",
+            "mount_setattr",
+            "move_mount",
+            "open_tree",
+            "perf_event_open",
+            "pivot_root",
+            "quotactl",
+            "quotactl_fd",
+            "setns",
+            "swapoff",
+            "swapon",
+            "umount2",
+            "unshare",
+        ],
+    ),
+    ("CAP_SYS_MODULE", &["create_module", "delete_module", "finit_module", "init_module"]),
+    ("CAP_SYS_TIME", &["clock_adjtime", "clock_settime"]),
+    ("CAP_SYS_BOOT", &["kexec_file_load", "kexec_load", "reboot"]),
+    ("CAP_SYS_PTRACE", &["kcmp"]),
+    ("CAP_SYS_NICE", &["move_pages"]),
+    ("CAP_SYS_PACCT", &["acct"]),
+    ("CAP_SYS_RAWIO", &["ioperm", "iopl"]),
+    ("CAP_DAC_READ_SEARCH", &["open_by_handle_at"]),
+    (
+        NOBODY,
+        &[
+            "add_key",
+            "io_uring_enter",
+            "io_uring_register",
+            "io_uring_setup",
+            "keyctl",
+            "nfsservctl",
+            "request_key",
+            "userfaultfd",
+        ],
+    ),
 ];
+
+/// No capability: these share state with the whole machine, or are the favourite doors of exploits.
+const NOBODY: &str = "";
 
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
@@ -62,12 +69,12 @@ const CLONE_NAMESPACES: u64 = 0x7E02_0000;
 /// socket(2) families with a history of holes and no use in containers: AF_ALG and AF_VSOCK.
 const FAMILIES: [u64; 2] = [38, 40];
 
-pub(super) fn profile(request: &Request<'_>) -> Result<Option<Value>, CriError> {
+pub(super) fn profile(request: &Request<'_>, capabilities: &BTreeSet<String>) -> Result<Option<Value>, CriError> {
     let security = request.security();
     let Some(profile) = security.seccomp.filter(|_| !security.privileged) else { return Ok(None) };
     match ProfileType::try_from(profile.profile_type) {
         Ok(ProfileType::Unconfined) => Ok(None),
-        Ok(ProfileType::RuntimeDefault) => Ok(Some(runtime_default())),
+        Ok(ProfileType::RuntimeDefault) => Ok(Some(runtime_default(capabilities))),
         Ok(ProfileType::Localhost) => {
             let text = request.seccomp_file.as_deref().unwrap_or_default();
             let value: Value = serde_json::from_str(text)
@@ -78,18 +85,20 @@ pub(super) fn profile(request: &Request<'_>) -> Result<Option<Value>, CriError> 
     }
 }
 
-fn runtime_default() -> Value {
+fn runtime_default(capabilities: &BTreeSet<String>) -> Value {
     let masked = |flags: u64| json!({"index": 0, "value": flags, "valueTwo": flags, "op": "SCMP_CMP_MASKED_EQ"});
-    // One rule for each flag: a masked comparison is true only if all bits of its mask are as given.
-    let flags = (0..64).map(|bit| 1_u64 << bit).filter(|flag| CLONE_NAMESPACES & flag != 0);
-    let mut syscalls = vec![
-        json!({"names": &REFUSED[..], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM}),
+    let refused = REFUSED.iter().filter(|(capability, _)| !capabilities.contains(*capability));
+    let refused: Vec<&str> = refused.flat_map(|(_, names)| names.iter().copied()).collect();
+    let mut syscalls = vec![json!({"names": refused, "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM})];
+    if !capabilities.contains("CAP_SYS_ADMIN") {
         // Its flags are behind a pointer that a filter cannot follow; with ENOSYS, libc falls back to clone.
-        json!({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS}),
-    ];
-    syscalls.extend(flags.map(
-        |flag| json!({"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": [masked(flag)]}),
-    ));
+        syscalls.push(json!({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS}));
+        // One rule for each flag: a masked comparison is true only if all bits of its mask are as given.
+        let flags = (0..64).map(|bit| 1_u64 << bit).filter(|flag| CLONE_NAMESPACES & flag != 0);
+        syscalls.extend(flags.map(
+            |flag| json!({"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": [masked(flag)]}),
+        ));
+    }
     syscalls.extend(FAMILIES.map(|family| {
         let equal = json!({"index": 0, "value": family, "op": "SCMP_CMP_EQ"});
         json!({"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": [equal]})

@@ -18,6 +18,7 @@ pub(crate) mod dispatch; // from the watch to the workers
 pub(crate) mod env; // a container's environment; no I/O
 mod hooks; // postStart and preStop
 mod last_words; // termination messages
+mod learn; // from the ends of its steps
 pub(crate) mod memory; // what we remember in between
 pub(crate) mod names; // hostname, DNS, /etc/hosts
 pub(crate) mod observed; // what the runtime has

@@ -3,7 +3,7 @@
 //! Nobody else changes the pod's memory; everything that can wake the task is an [`Event`] or the plan's own moment.
 
 use super::act::{Outcome, Scene, act};
-use super::backoff::{RESTARTS, RETRIES};
+use super::backoff::RESTARTS;
 use super::memory::{Failure, Lane, Memory};
 use super::observed::{Instance, Life, Observed, Sandbox};
 use super::plan::{Plan, Step, plan};
@@ -66,17 +66,17 @@ struct Running {
 pub(super) struct Worker {
     // Fixed.
     agent: Arc<Agent>,
-    uid: String,
+    pub(super) uid: String,
     inbox: Inbox,
     first_seen: Timestamp,
 
     // What we know.
-    pod: Arc<Pod>,
+    pub(super) pod: Arc<Pod>,
     removed: Removed,
     wanted: Wanted,
-    seen: Observed,
+    pub(super) seen: Observed,
     learned: HashMap<String, Instant>,
-    memory: Memory,
+    pub(super) memory: Memory,
 
     // What runs for us; dropped with us.
     tasks: JoinSet<()>,
@@ -150,7 +150,7 @@ impl Worker {
         worker
     }
 
-    fn event(&self, container: Option<&str>, severity: Severity, reason: &'static str, message: &str) {
+    pub(super) fn event(&self, container: Option<&str>, severity: Severity, reason: &'static str, message: &str) {
         self.agent.recorder.pod(&self.pod, container, severity, reason, message);
     }
 
@@ -337,7 +337,7 @@ impl Worker {
         }
     }
 
-    fn sight(&mut self, sighting: Sighting) {
+    pub(super) fn sight(&mut self, sighting: Sighting) {
         match sighting {
             Sighting::Some(sandboxes, instances) => {
                 for sandbox in sandboxes {
@@ -364,7 +364,7 @@ impl Worker {
         }
     }
 
-    fn absorb(&mut self, mut instance: Instance) {
+    pub(super) fn absorb(&mut self, mut instance: Instance) {
         let known = self.seen.containers.get(&instance.id);
         let ended_before = known.is_some_and(|known| matches!(known.life, Life::Exited { .. }));
         self.learned.entry(instance.id.clone()).or_insert_with(Instant::now);
@@ -394,120 +394,6 @@ impl Worker {
             );
             self.event(Some(&instance.name), Severity::Warning, "BackOff", &message);
         }
-    }
-
-    fn learn(&mut self, outcome: Outcome) {
-        let now = Timestamp::now();
-        match outcome {
-            Outcome::Prepared(Ok(refresh_at)) => {
-                self.memory.prepared = true;
-                self.memory.folders.clear();
-                self.memory.folder_failure = None;
-                self.memory.refresh_at = refresh_at;
-            }
-            Outcome::Prepared(Err(failure)) | Outcome::Cleared(Err(failure)) => {
-                self.complain(&failure);
-                self.memory.folders.note(RETRIES, now);
-                self.memory.folder_failure = Some(failure);
-            }
-            Outcome::Sandbox(Ok(sandbox)) => {
-                self.memory.sandbox_failure = None;
-                self.memory.sandboxes.clear();
-                self.sight(Sighting::Some(vec![sandbox], Vec::new()));
-            }
-            Outcome::Sandbox(Err(failure)) => {
-                self.complain(&failure);
-                self.memory.sandboxes.note(RETRIES, now);
-                self.memory.sandbox_failure = Some(failure);
-            }
-            Outcome::Image(name, attempt, result) => self.learn_image(&name, attempt, result, now),
-            Outcome::Started(name, result) => self.learn_start(&name, result, now),
-            Outcome::Hooked(name, id, Ok(())) => self.memory.of(&name).hooked = Some(id),
-            Outcome::Hooked(name, id, Err(error)) => {
-                let why = format!("FailedPostStartHook: {error}");
-                let memory = self.memory.of(&name);
-                memory.hooked = Some(id.clone());
-                memory.condemned = Some((id, why));
-            }
-            ending => self.learn_ending(ending, now),
-        }
-    }
-
-    fn learn_image(
-        &mut self,
-        name: &str,
-        attempt: u32,
-        result: Result<super::memory::ReadyImage, Failure>,
-        now: Timestamp,
-    ) {
-        let memory = self.memory.of(name);
-        match result {
-            Ok(image) => {
-                memory.image = Some((attempt, image));
-                memory.image_failure = None;
-                memory.pulls.clear();
-            }
-            Err(failure) => {
-                let again = memory.image_failure.is_some() && failure.reason == "ErrImagePull";
-                memory.pulls.note(RESTARTS, now);
-                let backing_off =
-                    Failure::new("ImagePullBackOff", format!("Back-off pulling image: {}", failure.message));
-                memory.image_failure = Some(if again { backing_off } else { failure.clone() });
-                if again {
-                    self.event(Some(name), Severity::Normal, "BackOff", &failure.message);
-                }
-            }
-        }
-    }
-
-    fn learn_start(&mut self, name: &str, result: Result<Instance, Box<(Failure, Option<Instance>)>>, now: Timestamp) {
-        match result {
-            Ok(instance) => {
-                let memory = self.memory.of(name);
-                memory.start_failure = None;
-                memory.starts.clear();
-                memory.image = None;
-                self.absorb(instance);
-            }
-            Err(failed) => {
-                let (failure, instance) = *failed;
-                let memory = self.memory.of(name);
-                memory.starts.note(RETRIES, now);
-                memory.start_failure = Some(failure);
-                if let Some(instance) = instance {
-                    self.absorb(instance);
-                }
-            }
-        }
-    }
-
-    fn learn_ending(&mut self, outcome: Outcome, now: Timestamp) {
-        match outcome {
-            Outcome::Stopped(Ok(instance)) => self.absorb(instance),
-            Outcome::SandboxStopped(Ok(id)) => {
-                if let Some(sandbox) = self.seen.sandboxes.get_mut(&id) {
-                    sandbox.ready = false;
-                }
-            }
-            Outcome::Removed(Ok(id)) => self.seen.forget(&id),
-            Outcome::Cleared(Ok(())) => self.memory.cleared = true,
-            Outcome::Parted(Ok(())) => self.memory.parted = true,
-            Outcome::Stopped(Err(failure))
-            | Outcome::SandboxStopped(Err(failure))
-            | Outcome::Removed(Err(failure))
-            | Outcome::Parted(Err(failure)) => {
-                self.memory.endings.note(RETRIES, now);
-                self.complain(&failure);
-                self.event(None, Severity::Warning, "FailedKillPod", &failure.message);
-            }
-            // The others are `learn`'s.
-            _ => {}
-        }
-    }
-
-    /// Failures of the pod as a whole have no place in its status: they go to the log (and were events where they arose).
-    fn complain(&self, failure: &Failure) {
-        tracing::warn!(pod = self.pod.metadata.name, uid = self.uid, reason = failure.reason, "{}", failure.message);
     }
 
     fn judge(&mut self, probed: Probed) {

@@ -1,0 +1,119 @@
+//! What a worker learns from the ends of its steps.
+
+use super::act::Outcome;
+use super::backoff::{RESTARTS, RETRIES};
+use super::memory::{Failure, ReadyImage};
+use super::observed::Instance;
+use super::worker::{Sighting, Worker};
+use crate::events::Severity;
+use jiff::Timestamp;
+
+impl Worker {
+    pub(super) fn learn(&mut self, outcome: Outcome) {
+        let now = Timestamp::now();
+        match outcome {
+            Outcome::Prepared(Ok(refresh_at)) => {
+                self.memory.prepared = true;
+                self.memory.folders.clear();
+                self.memory.folder_failure = None;
+                self.memory.refresh_at = refresh_at;
+            }
+            Outcome::Prepared(Err(failure)) | Outcome::Cleared(Err(failure)) => {
+                self.complain(&failure);
+                self.memory.folders.note(RETRIES, now);
+                self.memory.folder_failure = Some(failure);
+            }
+            Outcome::Sandbox(Ok(sandbox)) => {
+                self.memory.sandbox_failure = None;
+                self.memory.sandboxes.clear();
+                self.sight(Sighting::Some(vec![sandbox], Vec::new()));
+            }
+            Outcome::Sandbox(Err(failure)) => {
+                self.complain(&failure);
+                self.memory.sandboxes.note(RETRIES, now);
+                self.memory.sandbox_failure = Some(failure);
+            }
+            Outcome::Image(name, attempt, result) => self.learn_image(&name, attempt, result, now),
+            Outcome::Started(name, result) => self.learn_start(&name, result, now),
+            Outcome::Hooked(name, id, Ok(())) => self.memory.of(&name).hooked = Some(id),
+            Outcome::Hooked(name, id, Err(error)) => {
+                let why = format!("FailedPostStartHook: {error}");
+                let memory = self.memory.of(&name);
+                memory.hooked = Some(id.clone());
+                memory.condemned = Some((id, why));
+            }
+            ending => self.learn_ending(ending, now),
+        }
+    }
+
+    fn learn_image(&mut self, name: &str, attempt: u32, result: Result<ReadyImage, Failure>, now: Timestamp) {
+        let memory = self.memory.of(name);
+        match result {
+            Ok(image) => {
+                memory.image = Some((attempt, image));
+                memory.image_failure = None;
+                memory.pulls.clear();
+            }
+            Err(failure) => {
+                let again = memory.image_failure.is_some() && failure.reason == "ErrImagePull";
+                memory.pulls.note(RESTARTS, now);
+                let backing_off =
+                    Failure::new("ImagePullBackOff", format!("Back-off pulling image: {}", failure.message));
+                memory.image_failure = Some(if again { backing_off } else { failure.clone() });
+                if again {
+                    self.event(Some(name), Severity::Normal, "BackOff", &failure.message);
+                }
+            }
+        }
+    }
+
+    fn learn_start(&mut self, name: &str, result: Result<Instance, Box<(Failure, Option<Instance>)>>, now: Timestamp) {
+        match result {
+            Ok(instance) => {
+                let memory = self.memory.of(name);
+                memory.start_failure = None;
+                memory.starts.clear();
+                memory.image = None;
+                self.absorb(instance);
+            }
+            Err(failed) => {
+                let (failure, instance) = *failed;
+                let memory = self.memory.of(name);
+                memory.starts.note(RETRIES, now);
+                memory.start_failure = Some(failure);
+                if let Some(instance) = instance {
+                    self.absorb(instance);
+                }
+            }
+        }
+    }
+
+    fn learn_ending(&mut self, outcome: Outcome, now: Timestamp) {
+        match outcome {
+            Outcome::Stopped(Ok(instance)) => self.absorb(instance),
+            Outcome::SandboxStopped(Ok(id)) => {
+                if let Some(sandbox) = self.seen.sandboxes.get_mut(&id) {
+                    sandbox.ready = false;
+                }
+            }
+            Outcome::Removed(Ok(id)) => self.seen.forget(&id),
+            Outcome::Cleared(Ok(())) => self.memory.cleared = true,
+            Outcome::Parted(Ok(())) => self.memory.parted = true,
+            Outcome::Stopped(Err(failure))
+            | Outcome::SandboxStopped(Err(failure))
+            | Outcome::Removed(Err(failure))
+            | Outcome::Parted(Err(failure)) => {
+                self.memory.endings.note(RETRIES, now);
+                self.complain(&failure);
+                self.event(None, Severity::Warning, "FailedKillPod", &failure.message);
+            }
+            // The others are `learn`'s.
+            _ => {}
+        }
+    }
+
+    /// Failures of the pod as a whole have no place in its status: they go to the log (and were events where they arose).
+    pub(super) fn complain(&self, failure: &Failure) {
+        tracing::warn!(pod = self.pod.metadata.name, uid = self.uid, reason = failure.reason, "{}", failure.message);
+    }
+}

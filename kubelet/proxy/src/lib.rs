@@ -2,10 +2,19 @@
 //!
 //! What it leaves to others: pods (it sees services and endpoint slices), and choosing service addresses and ports.
 
-mod error;
+mod apply; // performs: one transaction
+mod error; // why not
+mod flows; // which UDP flows to forget
+mod plan; // which table, which changes
+mod rules; // the rules in it
+mod service; // what services and slices mean
+mod watch; // when to look again
 
 pub use error::ProxyError;
 
+use apply::Applier;
+use rules::PodRange;
+use skiff_sys::nft::{Change, Transaction};
 use tokio_util::sync::CancellationToken;
 
 /// What the proxy needs to know.
@@ -29,8 +38,10 @@ pub struct ProxyConfig {
 /// # Errors
 /// The pod range does not parse, or the kernel refuses nftables (rights, modules).
 pub async fn run(config: ProxyConfig, shutdown: CancellationToken) -> Result<(), ProxyError> {
-    let _ = (config, shutdown);
-    Err(ProxyError::Unimplemented("run"))
+    let pods =
+        PodRange::parse(&config.pod_cidr).ok_or_else(|| ProxyError::PodCidr { value: config.pod_cidr.clone() })?;
+    let applier = Applier::new(config.table.clone(), pods, config.engine.clone());
+    watch::Proxy::new(&config, applier).run(shutdown).await
 }
 
 /// Removes `table`; it is fine if there is none.
@@ -38,6 +49,6 @@ pub async fn run(config: ProxyConfig, shutdown: CancellationToken) -> Result<(),
 /// # Errors
 /// The kernel refuses nftables.
 pub fn remove(table: &str) -> Result<(), ProxyError> {
-    let _ = table;
-    Err(ProxyError::Unimplemented("remove"))
+    let changes = vec![Change::EnsureTable, Change::RemoveTable];
+    Ok(Transaction { table: table.to_owned(), changes }.commit()?)
 }

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 const BRIDGE: Step = Step::new("net.bridge", "rtnetlink(7): RTM_NEWLINK bridge");
-const FORWARD: Step = Step::new("net.forward", "ip-sysctl: ip_forward");
+const FORWARD: Step = Step::new("net.forward", "ip-sysctl: ip_forward, send_redirects");
 const RULES: Step = Step::new("net.masquerade", "nftables: table of masquerading and host ports");
 const LEASE: Step = Step::new("net.lease", "CNI 1.1: IPAM");
 const VETH: Step = Step::new("net.veth", "veth(4), IFLA_NET_NS_FD");
@@ -33,9 +33,13 @@ const UNVETH: Step = Step::new("net.veth.remove", "rtnetlink(7): RTM_DELLINK");
 
 /// The interface inside the pod.
 const POD_INTERFACE: &str = "eth0";
-const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
-/// Remembers what ip_forward was before us.
-const IP_FORWARD_BEFORE: &str = "ip_forward.before";
+/// How this namespace has to be, and where we remember how it was: the node passes packets on, and does not tell pods to
+/// talk to each other directly. They reach each other through the node over one interface, which the kernel takes for a
+/// detour; the redirects would go around connection tracking, and use up the rate of the ICMP errors that pods need.
+const SETTINGS: [(&str, &str, &str); 2] = [
+    ("/proc/sys/net/ipv4/ip_forward", "1", "ip_forward.before"),
+    ("/proc/sys/net/ipv4/conf/all/send_redirects", "0", "send_redirects.before"),
+];
 
 /// The bridge of this node.
 #[derive(Debug)]
@@ -117,7 +121,7 @@ impl Bridge {
         }
         first = first.and(remove_link(&mut socket, &self.config.bridge));
         first = first.and(self.commit(vec![Change::EnsureTable, Change::RemoveTable]));
-        first = first.and(self.restore_forwarding());
+        first = first.and(self.restore_settings());
         for (_, record) in self.addresses.records() {
             first = first.and(self.addresses.release(&record.sandbox_id).map(drop));
         }
@@ -155,7 +159,7 @@ impl Bridge {
 
     fn make_bridge(&self, socket: &mut Socket) -> Result<u32, NetError> {
         let (name, gateway, engine) = (&self.config.bridge, self.range.gateway(), &self.config.engine);
-        engine.run(&FORWARD, || "1".to_owned(), || self.forward())?;
+        engine.run(&FORWARD, || "on".to_owned(), || self.forward())?;
         engine.run(
             &BRIDGE,
             || format!("{name} {gateway}"),
@@ -166,6 +170,7 @@ impl Bridge {
                 let broadcast = Some(self.range.broadcast());
                 let address = links::add_address(index, gateway, self.range.prefix(), broadcast);
                 ask(socket, "add address to bridge", name, address)?;
+                set(Path::new(&format!("/proc/sys/net/ipv4/conf/{name}/send_redirects")), "0")?;
                 if let Some(services) = self.services {
                     let route = links::add_link_route(index, (services.base(), services.prefix()), gateway);
                     ask(socket, "add route to services on bridge", name, route)?;
@@ -175,28 +180,34 @@ impl Bridge {
         )
     }
 
-    /// Lets this namespace pass packets on, and remembers how it was.
+    /// Changes the settings of this namespace, and remembers how they were.
     fn forward(&self) -> Result<(), NetError> {
-        let path = Path::new(IP_FORWARD);
-        let before = fs::read_to_string(path).map_err(NetError::file("read", path))?;
-        if before.trim() == "1" {
-            return Ok(());
+        for (path, wanted, memory) in SETTINGS {
+            let path = Path::new(path);
+            let before = fs::read_to_string(path).map_err(NetError::file("read", path))?;
+            if before.trim() == wanted {
+                continue;
+            }
+            let memory = self.config.state_dir.join(memory);
+            fs::write(&memory, before.trim()).map_err(NetError::file("write", &memory))?;
+            set(path, wanted)?;
         }
-        let memory = self.config.state_dir.join(IP_FORWARD_BEFORE);
-        fs::write(&memory, before.trim()).map_err(NetError::file("write", &memory))?;
-        fs::write(path, "1").map_err(NetError::file("turn on forwarding in", path))
+        Ok(())
     }
 
-    fn restore_forwarding(&self) -> Result<(), NetError> {
-        let memory = self.config.state_dir.join(IP_FORWARD_BEFORE);
-        let Ok(before) = fs::read_to_string(&memory) else { return Ok(()) };
-        fs::write(IP_FORWARD, before).map_err(NetError::file("restore", Path::new(IP_FORWARD)))?;
-        fs::remove_file(&memory).map_err(NetError::file("remove", &memory))
+    fn restore_settings(&self) -> Result<(), NetError> {
+        for (path, _, memory) in SETTINGS {
+            let memory = self.config.state_dir.join(memory);
+            let Ok(before) = fs::read_to_string(&memory) else { continue };
+            set(Path::new(path), &before)?;
+            fs::remove_file(&memory).map_err(NetError::file("remove", &memory))?;
+        }
+        Ok(())
     }
 
     fn replace_rules(&self, records: &BTreeMap<Ipv4Addr, Record>) -> Result<(), NetError> {
-        let (range, bridge, masquerade) = (self.range, self.config.bridge.as_str(), self.config.masquerade);
-        let changes = rules::replace(&Wanted { range, bridge, masquerade, records });
+        let (range, masquerade) = (self.range, self.config.masquerade);
+        let changes = rules::replace(&Wanted { range, masquerade, records });
         self.config.engine.run(&RULES, || self.config.table.clone(), || self.commit(changes))
     }
 
@@ -316,6 +327,10 @@ fn make_pair(
     };
     made.map_err(NetError::kernel("add interface", name))?;
     ask(socket, "set hairpin mode of bridge port", name, links::hairpin(name))
+}
+
+fn set(path: &Path, value: &str) -> Result<(), NetError> {
+    fs::write(path, value).map_err(NetError::file("write", path))
 }
 
 fn forget_udp(address: Ipv4Addr) -> Result<(), Refusal> {

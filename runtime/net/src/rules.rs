@@ -5,7 +5,6 @@
 //!                       (protocol . port)           -> pod . port     to any local address
 //!  postrouting          from a pod back to the same pod, through a host port -> masquerade
 //!                       from a pod to outside the pod range                  -> masquerade
-//!  redirects            no ICMP redirect leaves the bridge
 //! ```
 
 use crate::PortMapping;
@@ -43,7 +42,6 @@ const HAIRPINS: &str = "hairpins";
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted<'a> {
     pub(crate) range: Range,
-    pub(crate) bridge: &'a str,
     pub(crate) masquerade: bool,
     pub(crate) records: &'a BTreeMap<Ipv4Addr, Record>,
 }
@@ -110,7 +108,6 @@ fn chains() -> Vec<Chain> {
         base("prerouting", ChainType::Nat, Hook::Prerouting, DESTINATION_NAT),
         base("output", ChainType::Nat, Hook::Output, DESTINATION_NAT),
         base("postrouting", ChainType::Nat, Hook::Postrouting, SOURCE_NAT),
-        base("redirects", ChainType::Filter, Hook::Output, 0),
     ]
 }
 
@@ -125,7 +122,6 @@ fn rules(wanted: &Wanted<'_>) -> Vec<Rule> {
     if wanted.masquerade {
         rules.push(rule("postrouting", masquerade(wanted.range)));
     }
-    rules.push(rule("redirects", redirects(wanted.bridge)));
     rules
 }
 
@@ -197,23 +193,6 @@ fn masquerade(range: Range) -> Vec<E> {
         E::Mask { register: Register(0), mask },
         not_equal(Register(0), &base),
         E::Masquerade,
-    ]
-}
-
-/// Pods reach each other through the node, over one interface. The kernel takes that for a detour and would tell them
-/// to talk directly, which would go around connection tracking.
-fn redirects(bridge: &str) -> Vec<E> {
-    let mut name = bridge.as_bytes().to_vec();
-    name.resize(16, 0);
-    vec![
-        E::OutputInterface(Register(0)),
-        equal(Register(0), &name),
-        E::TransportProtocol(Register(0)),
-        equal(Register(0), &[1]),
-        E::TransportHeader { to: Register(0), offset: 0, bytes: 1 },
-        // ICMP type 5.
-        equal(Register(0), &[5]),
-        E::Drop,
     ]
 }
 

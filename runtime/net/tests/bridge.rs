@@ -145,7 +145,7 @@ fn nothing_is_left_and_the_pod_can_be_gone_first() {
     let inside = Namespace::new();
     let asked = pod("one", &inside, vec![mapping(Protocol::Tcp, 8080, 80)]);
     node.attach(&asked).expect("attached");
-    assert_eq!(forwarding(&node), "1\n");
+    assert_eq!(forwarding(&node), "1\n0\n");
     drop(inside);
     node.detach(&asked);
     node.detach(&asked);
@@ -163,7 +163,7 @@ fn nothing_is_left_and_the_pod_can_be_gone_first() {
 }
 
 fn forwarding(node: &Node) -> String {
-    node.namespace.run(|| std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("it is there"))
+    node.namespace.command("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/send_redirects")
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses another part")]
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -24,10 +24,20 @@ pub(crate) struct Namespace {
 impl Namespace {
     /// A new, empty namespace.
     pub(crate) fn new() -> Self {
+        Self::with(|| unshare(CloneFlags::CLONE_NEWNET).expect("tests of networks need CAP_SYS_ADMIN"))
+    }
+
+    /// A second thread in the same namespace.
+    pub(crate) fn again(&self) -> Self {
+        let namespace = std::fs::File::open(self.path()).expect("the namespace is there");
+        Self::with(move || setns(&namespace, CloneFlags::CLONE_NEWNET).expect("it is a network namespace"))
+    }
+
+    fn with(enter: impl FnOnce() + Send + 'static) -> Self {
         let (jobs, inbox) = channel::<Job>();
         let (ready, is_ready) = channel();
         std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("tests of networks need CAP_SYS_ADMIN");
+            enter();
             ready.send(nix::unistd::gettid().as_raw()).expect("the test waits");
             inbox.into_iter().for_each(|job| job());
         });

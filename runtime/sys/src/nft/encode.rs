@@ -33,6 +33,8 @@ const SET_EVAL: u32 = 0x20;
 /// The type of verdicts as values.
 const DATA_VERDICT: u32 = 0xffff_ff00;
 const LIST_ELEMENT: u16 = 1;
+/// How many elements rules may add to a set; the kernel wants to know. Each takes about 100 bytes.
+const REMEMBERED_MAX: u32 = 65_536;
 /// An element with a chain name of full length is below 300 bytes, and a list must stay below 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 200;
 
@@ -151,9 +153,9 @@ impl Batch<'_> {
             SetKind::Keys => self.set(&set.name, self.ids, 0, &set.key),
             SetKind::Verdicts => self.set(&set.name, self.ids, SET_MAP, &set.key).be32(6, DATA_VERDICT).be32(7, 0),
             SetKind::Values(value) => typed_values(self.set(&set.name, self.ids, SET_MAP, &set.key), value),
-            SetKind::Remembered(value) => {
-                let flags = SET_MAP | SET_TIMEOUT | SET_EVAL;
-                typed_values(self.set(&set.name, self.ids, flags, &set.key), value)
+            SetKind::Remembered => {
+                let made = self.set(&set.name, self.ids, SET_TIMEOUT | SET_EVAL, &set.key);
+                made.nest(9, |description| description.be32(1, REMEMBERED_MAX))
             }
         };
         self.push(made, format!("add set {}", set.name));

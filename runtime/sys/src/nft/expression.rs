@@ -93,8 +93,8 @@ pub enum Expression {
     InlineMap { map: AnonymousMap, key: Register, to: Register },
     /// Obeys the verdict that the map has for the key.
     VerdictMap { map: String, key: Register },
-    /// Adds the key and value to a map, or renews their time.
-    Remember { map: String, key: Register, value: Register, timeout_ms: u64 },
+    /// Adds the key to a set, or renews its time. Does not match when the set is full.
+    Remember { set: String, key: Register, timeout_ms: u64 },
     /// Loads a constant.
     Load { to: Register, value: Vec<u8> },
     /// Continues in another chain and does not come back.
@@ -148,9 +148,7 @@ impl Expression {
             E::VerdictMap { map, key } => {
                 ("lookup", Box::new(move |m| m.text(1, map).be32(2, key.number()).be32(3, 0)))
             }
-            E::Remember { map, key, value, timeout_ms } => {
-                ("dynset", Box::new(move |m| remember(m, map, *key, *value, *timeout_ms)))
-            }
+            E::Remember { set, key, timeout_ms } => ("dynset", Box::new(move |m| remember(m, set, *key, *timeout_ms))),
             E::Load { to, value } => {
                 ("immediate", Box::new(move |m| m.be32(1, to.number()).nest(2, |d| data_value(d, value))))
             }
@@ -196,10 +194,9 @@ fn inline_lookup(message: Message, key: Register, to: Register, inline: Option<&
     message.text(1, &inline.name).be32(2, key.number()).be32(3, to.number()).be32(4, inline.id)
 }
 
-fn remember(message: Message, map: &str, key: Register, value: Register, timeout_ms: u64) -> Message {
+fn remember(message: Message, set: &str, key: Register, timeout_ms: u64) -> Message {
     // Operation 1 is update: add, or renew the time.
-    let target = message.text(1, map).be32(3, 1);
-    target.be32(4, key.number()).be32(5, value.number()).be64(6, timeout_ms)
+    message.text(1, set).be32(3, 1).be32(4, key.number()).be64(6, timeout_ms)
 }
 
 fn destination_nat(message: Message, address: Register, port: Register) -> Message {

@@ -41,8 +41,8 @@ pub enum SetKind {
     Verdicts,
     /// A value for each key.
     Values(Vec<DataType>),
-    /// A value for each key, added by rules and forgotten after a time.
-    Remembered(Vec<DataType>),
+    /// Nothing; rules add the keys, and they are forgotten after a time.
+    Remembered,
 }
 
 /// A named set or map.

@@ -1,0 +1,286 @@
+//! The rules of the proxy's table that every node has, and those of one service port. No I/O.
+//!
+//! ```text
+//!  prerouting, output      (address . protocol . port) -> chain of the service port   services
+//!                          (protocol . port)           -> chain of the service port   node-ports, local addresses only
+//!  service/…               any endpoint -> rewrite destination; with affinity: the one the client had, or any
+//!  endpoint/…              with affinity: remember the client, rewrite destination
+//!  postrouting             from an endpoint back to itself -> masquerade
+//!                          to an endpoint that is no pod of this node -> masquerade
+//!  input, forward, output  still for a service address or port -> nobody is there: reject
+//! ```
+
+use crate::service::Protocol;
+use skiff_sys::nft::{
+    AnonymousMap, Chain, ChainType, Compare, DataType, Expression as E, Hook, Register, Rule, Set, SetKind, port,
+    protocol,
+};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+const ADDRESS: DataType = DataType::Ipv4Address;
+const PROTOCOL: DataType = DataType::Protocol;
+const SERVICE: DataType = DataType::Service;
+const DESTINATION_NAT: i32 = -100;
+const SOURCE_NAT: i32 = 100;
+const FILTER: i32 = 0;
+/// `IPS_DST_NAT`.
+const STATUS_DESTINATION_NAT: u32 = 1 << 5;
+/// `RTN_LOCAL`.
+const KIND_LOCAL: u32 = 2;
+const SOURCE_OFFSET: u32 = 12;
+const DESTINATION_OFFSET: u32 = 16;
+
+pub(crate) const SERVICES: &str = "services";
+pub(crate) const NODE_PORTS: &str = "node-ports";
+pub(crate) const CLUSTER_ADDRESSES: &str = "cluster-addresses";
+pub(crate) const REJECTED: &str = "rejected";
+pub(crate) const REJECTED_NODE_PORTS: &str = "rejected-node-ports";
+pub(crate) const HAIRPINS: &str = "hairpins";
+const REJECTIONS: &str = "rejections";
+
+/// The pod addresses of this node: first address and mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PodRange {
+    pub(crate) base: [u8; 4],
+    pub(crate) mask: [u8; 4],
+}
+
+impl PodRange {
+    /// Reads `ADDRESS/BITS`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = text.split_once('/')?;
+        let (address, bits): (Ipv4Addr, u32) = (address.parse().ok()?, bits.parse().ok()?);
+        let mask = u32::MAX.checked_shl(32u32.checked_sub(bits)?).unwrap_or(0);
+        Some(Self { base: (u32::from(address) & mask).to_be_bytes(), mask: mask.to_be_bytes() })
+    }
+}
+
+/// Key of [`SERVICES`] and [`REJECTED`].
+pub(crate) fn address_key(transport: Protocol, at: SocketAddrV4) -> Vec<u8> {
+    [at.ip().octets(), protocol(transport.number()), port(at.port())].concat()
+}
+
+/// Key of [`NODE_PORTS`] and [`REJECTED_NODE_PORTS`].
+pub(crate) fn port_key(transport: Protocol, number: u16) -> Vec<u8> {
+    [protocol(transport.number()), port(number)].concat()
+}
+
+/// Key of [`HAIRPINS`].
+pub(crate) fn hairpin_key(address: Ipv4Addr) -> Vec<u8> {
+    [address.octets(), address.octets()].concat()
+}
+
+/// The sets that every node has.
+pub(crate) fn sets() -> Vec<Set> {
+    let set = |name: &str, key: &[DataType], kind| Set { name: name.to_owned(), key: key.to_vec(), kind };
+    vec![
+        set(SERVICES, &[ADDRESS, PROTOCOL, SERVICE], SetKind::Verdicts),
+        set(NODE_PORTS, &[PROTOCOL, SERVICE], SetKind::Verdicts),
+        set(CLUSTER_ADDRESSES, &[ADDRESS], SetKind::Keys),
+        set(REJECTED, &[ADDRESS, PROTOCOL, SERVICE], SetKind::Keys),
+        set(REJECTED_NODE_PORTS, &[PROTOCOL, SERVICE], SetKind::Keys),
+        set(HAIRPINS, &[ADDRESS, ADDRESS], SetKind::Keys),
+    ]
+}
+
+/// The set in which an endpoint's clients are remembered.
+pub(crate) fn affinity_set(name: &str) -> Set {
+    Set { name: name.to_owned(), key: vec![ADDRESS], kind: SetKind::Remembered }
+}
+
+/// The chains that every node has.
+pub(crate) fn chains() -> Vec<Chain> {
+    let base = |name: &str, kind, hook, priority| Chain { name: name.to_owned(), base: Some((kind, hook, priority)) };
+    vec![
+        Chain { name: REJECTIONS.to_owned(), base: None },
+        base("prerouting", ChainType::Nat, Hook::Prerouting, DESTINATION_NAT),
+        base("output", ChainType::Nat, Hook::Output, DESTINATION_NAT),
+        base("postrouting", ChainType::Nat, Hook::Postrouting, SOURCE_NAT),
+        base("filter-input", ChainType::Filter, Hook::Input, FILTER),
+        base("filter-forward", ChainType::Filter, Hook::Forward, FILTER),
+        base("filter-output", ChainType::Filter, Hook::Output, FILTER),
+    ]
+}
+
+/// The rules that every node has.
+pub(crate) fn rules(pods: PodRange) -> Vec<Rule> {
+    let rule = |chain: &str, expressions| Rule { chain: chain.to_owned(), expressions };
+    let mut rules = Vec::new();
+    for chain in ["prerouting", "output"] {
+        rules.push(rule(chain, to_service()));
+        rules.push(rule(chain, to_node_port()));
+    }
+    rules.push(rule("postrouting", back_to_itself()));
+    rules.push(rule("postrouting", off_node(pods)));
+    for chain in ["filter-input", "filter-forward", "filter-output"] {
+        rules.push(rule(chain, vec![E::Goto(REJECTIONS.to_owned())]));
+    }
+    for unserved in [unserved_cluster_address(), unserved_address(), unserved_node_port()] {
+        let mut reset = only_tcp();
+        reset.extend(unserved.clone());
+        reset.push(E::RejectTcp);
+        rules.push(rule(REJECTIONS, reset));
+        let mut unreachable = unserved;
+        unreachable.push(E::RejectIcmp);
+        rules.push(rule(REJECTIONS, unreachable));
+    }
+    rules
+}
+
+/// The rule of a service port's chain: a new connection goes to any endpoint.
+pub(crate) fn to_any(endpoints: &BTreeSet<SocketAddrV4>) -> Vec<E> {
+    let all: Vec<_> = endpoints.iter().collect();
+    if let [only] = all.as_slice() {
+        return to_one(**only);
+    }
+    let modulus = u32::try_from(all.len()).expect("a service has fewer endpoints than 2^32");
+    let value = |at: &SocketAddrV4| [at.ip().octets(), port(at.port())].concat();
+    let elements = (0u32..).zip(all).map(|(number, at)| (number.to_ne_bytes().to_vec(), value(at))).collect();
+    let map = AnonymousMap { key: DataType::Integer, value: vec![ADDRESS, SERVICE], elements };
+    vec![E::Random { to: Register(0), modulus }, E::InlineMap { map, key: Register(0), to: Register(0) }, rewrite()]
+}
+
+/// The rules of a service port's chain when clients stay with their endpoint: `endpoints` are sets of clients with the
+/// chains of their endpoints.
+pub(crate) fn to_known(endpoints: &[(String, String)]) -> Vec<Vec<E>> {
+    let known = endpoints.iter().map(|(clients, chain)| {
+        let is_known = E::InSet { set: clients.clone(), key: Register(0) };
+        vec![source(Register(0)), is_known, E::Goto(chain.clone())]
+    });
+    // Each endpoint takes its share of what the ones before it left over; the last takes all.
+    let left_over = (1u32..).zip(endpoints.iter().rev());
+    let mut by_chance: Vec<Vec<E>> = left_over
+        .map(|(modulus, (_, chain))| match modulus {
+            1 => vec![E::Goto(chain.clone())],
+            _ => vec![
+                E::Random { to: Register(0), modulus },
+                compare(Register(0), Compare::Equal, &0u32.to_ne_bytes()),
+                E::Goto(chain.clone()),
+            ],
+        })
+        .collect();
+    by_chance.reverse();
+    known.chain(by_chance).collect()
+}
+
+/// The rules of the chain of one endpoint: remember the client, and go there even if there is no room to remember.
+pub(crate) fn to_remembering(at: SocketAddrV4, clients: &str, seconds: u32) -> Vec<Vec<E>> {
+    let timeout_ms = u64::from(seconds) * 1000;
+    let remember = E::Remember { set: clients.to_owned(), key: Register(0), timeout_ms };
+    vec![vec![source(Register(0)), remember], to_one(at)]
+}
+
+fn to_one(at: SocketAddrV4) -> Vec<E> {
+    vec![
+        E::Load { to: Register(0), value: at.ip().octets().to_vec() },
+        E::Load { to: Register(1), value: at.port().to_be_bytes().to_vec() },
+        rewrite(),
+    ]
+}
+
+fn rewrite() -> E {
+    E::DestinationNat { address: Register(0), port: Register(1) }
+}
+
+fn source(to: Register) -> E {
+    E::NetworkHeader { to, offset: SOURCE_OFFSET, bytes: 4 }
+}
+
+fn destination(to: Register) -> E {
+    E::NetworkHeader { to, offset: DESTINATION_OFFSET, bytes: 4 }
+}
+
+fn destination_port(to: Register) -> E {
+    E::TransportHeader { to, offset: 2, bytes: 2 }
+}
+
+fn compare(register: Register, how: Compare, value: &[u8]) -> E {
+    E::Compare { register, how, value: value.to_vec() }
+}
+
+/// Registers 0 to 2: the key of a service.
+fn service_key() -> Vec<E> {
+    vec![destination(Register(0)), E::TransportProtocol(Register(1)), destination_port(Register(2))]
+}
+
+/// For an address of this node, but not of its loopback interface: packets to it never leave that. Registers 0 and 1:
+/// the key of a node port.
+fn node_port_key() -> Vec<E> {
+    vec![
+        destination(Register(0)),
+        E::Mask { register: Register(0), mask: [255, 0, 0, 0] },
+        compare(Register(0), Compare::NotEqual, &[127, 0, 0, 0]),
+        E::DestinationKind(Register(0)),
+        compare(Register(0), Compare::Equal, &KIND_LOCAL.to_ne_bytes()),
+        E::TransportProtocol(Register(0)),
+        destination_port(Register(1)),
+    ]
+}
+
+fn to_service() -> Vec<E> {
+    let mut rule = service_key();
+    rule.push(E::VerdictMap { map: SERVICES.to_owned(), key: Register(0) });
+    rule
+}
+
+fn to_node_port() -> Vec<E> {
+    let mut rule = node_port_key();
+    rule.push(E::VerdictMap { map: NODE_PORTS.to_owned(), key: Register(0) });
+    rule
+}
+
+/// The destination of the connection was rewritten.
+fn rewritten() -> Vec<E> {
+    vec![
+        E::ConnectionStatus(Register(0)),
+        E::Mask { register: Register(0), mask: STATUS_DESTINATION_NAT.to_ne_bytes() },
+        compare(Register(0), Compare::NotEqual, &[0; 4]),
+    ]
+}
+
+/// An endpoint drops packets that come from its own address.
+fn back_to_itself() -> Vec<E> {
+    let mut rule = rewritten();
+    rule.extend([source(Register(0)), destination(Register(1))]);
+    rule.push(E::InSet { set: HAIRPINS.to_owned(), key: Register(0) });
+    rule.push(E::Masquerade);
+    rule
+}
+
+/// Answers of an endpoint elsewhere have to come back through this node, which knows the service address.
+fn off_node(pods: PodRange) -> Vec<E> {
+    let mut loopback = b"lo".to_vec();
+    loopback.resize(16, 0);
+    let mut rule = rewritten();
+    rule.extend([
+        destination(Register(0)),
+        E::Mask { register: Register(0), mask: pods.mask },
+        compare(Register(0), Compare::NotEqual, &pods.base),
+        // To this node itself: nothing can go astray.
+        E::OutputInterface(Register(0)),
+        compare(Register(0), Compare::NotEqual, &loopback),
+        E::Masquerade,
+    ]);
+    rule
+}
+
+fn only_tcp() -> Vec<E> {
+    vec![E::TransportProtocol(Register(0)), compare(Register(0), Compare::Equal, &[Protocol::Tcp.number()])]
+}
+
+fn unserved_cluster_address() -> Vec<E> {
+    vec![destination(Register(0)), E::InSet { set: CLUSTER_ADDRESSES.to_owned(), key: Register(0) }]
+}
+
+fn unserved_address() -> Vec<E> {
+    let mut rule = service_key();
+    rule.push(E::InSet { set: REJECTED.to_owned(), key: Register(0) });
+    rule
+}
+
+fn unserved_node_port() -> Vec<E> {
+    let mut rule = node_port_key();
+    rule.push(E::InSet { set: REJECTED_NODE_PORTS.to_owned(), key: Register(0) });
+    rule
+}

@@ -319,3 +319,21 @@ async fn ports_are_forwarded_through_a_websocket() {
     let (session, _accept) = start(pipe, Role::Client);
     check_forwarding(&session).await;
 }
+
+/// kubectl reads the stdin stream too, and stops sending when our half ends: not before the command is done with it.
+#[tokio::test]
+async fn our_half_of_stdin_ends_with_the_command() {
+    let world = World::new();
+    let mut client = Client::open(&world, exec(&["cat"]), V4).await;
+    let mut stdin = client.streams.remove("stdin").unwrap();
+    let mut echoed = [0; 4];
+    for _round in 0..20 {
+        stdin.writer.write_all(b"ping").await.unwrap();
+        client.streams.get_mut("stdout").unwrap().reader.read_exact(&mut echoed).await.unwrap();
+    }
+    let mut early = [0; 1];
+    let waiting = tokio::time::timeout(std::time::Duration::from_millis(50), stdin.reader.read(&mut early)).await;
+    assert!(waiting.is_err(), "our half ended while the command reads");
+    stdin.writer.shutdown().await.unwrap();
+    assert_eq!(stdin.reader.read(&mut early).await.unwrap(), 0);
+}

@@ -17,7 +17,19 @@ use tonic::transport::{Channel, Endpoint};
 
 pub(crate) struct Service {
     pub(crate) dir: tempfile::TempDir,
+    parts: Parts,
     process: Child,
+    /// Keeps the network namespace while the service is restarted.
+    _holder: Option<Child>,
+}
+
+/// Which program serves.
+#[derive(Clone, Copy)]
+enum Parts {
+    /// `cri-over-fakes`, in our own network namespace: it makes nothing there.
+    Fake,
+    /// `cri-whole`, in the network namespace of this process.
+    Real(u32),
 }
 
 impl Service {
@@ -28,20 +40,34 @@ impl Service {
     pub(crate) async fn start_with(env: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         make_rootfs(&dir.path().join("rootfs"));
-        let process = launch(dir.path(), env).await;
-        Self { dir, process }
+        let process = launch(dir.path(), Parts::Fake, env).await;
+        Self { dir, parts: Parts::Fake, process, _holder: None }
+    }
+
+    /// With the real image store and pod networks.
+    pub(crate) async fn start_whole() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let holder = hold_network().await;
+        let parts = Parts::Real(holder.id().unwrap());
+        let process = launch(dir.path(), parts, &[]).await;
+        Self { dir, parts, process, _holder: Some(holder) }
+    }
+
+    /// Of the service's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id().unwrap()
     }
 
     /// SIGKILL, then the same again.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.process.kill().await.unwrap();
-        self.process = launch(self.dir.path(), &[]).await;
+        self.process = launch(self.dir.path(), self.parts, &[]).await;
     }
 
     /// Waits until the service has killed itself at a planned fault, then starts it without.
     pub(crate) async fn restart_after_its_death(&mut self) {
         self.process.wait().await.unwrap();
-        self.process = launch(self.dir.path(), &[]).await;
+        self.process = launch(self.dir.path(), self.parts, &[]).await;
     }
 
     pub(crate) async fn runtime(&self) -> RuntimeServiceClient<Channel> {
@@ -173,14 +199,22 @@ pub(crate) fn container(name: &str, args: &[&str]) -> pb::ContainerConfig {
     }
 }
 
-async fn launch(dir: &Path, env: &[(&str, &str)]) -> Child {
+async fn launch(dir: &Path, parts: Parts, env: &[(&str, &str)]) -> Child {
     let examples = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
     let supervisor = std::env::var_os("SKIFF_TEST_SUPERVISOR").map_or(examples.join("cri-supervisor"), PathBuf::from);
-    let mut process = Command::new(examples.join("cri-over-fakes"))
+    let (mut command, last) = match parts {
+        Parts::Fake => (Command::new(examples.join("cri-over-fakes")), dir.join("rootfs")),
+        Parts::Real(holder) => {
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net=/proc/{holder}/ns/net")).arg(examples.join("cri-whole"));
+            (command, find("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]))
+        }
+    };
+    let mut process = command
         .arg(dir)
         .arg(find("SKIFF_TEST_OCI_RUNTIME", &["runc", "runc-1.1.15", "crun"]))
         .arg(supervisor)
-        .arg(dir.join("rootfs"))
+        .arg(last)
         .envs(env.iter().copied())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -190,6 +224,17 @@ async fn launch(dir: &Path, env: &[(&str, &str)]) -> Child {
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
     assert_eq!(line, "ready\n");
     process
+}
+
+/// A process in a new network namespace.
+async fn hold_network() -> Child {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", "echo there; exec sleep 1000"]).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut holder = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
+    assert_eq!(line, "there\n");
+    holder
 }
 
 async fn channel(socket: &Path) -> Channel {

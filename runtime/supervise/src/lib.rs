@@ -44,7 +44,7 @@ use std::process::ExitCode;
 
 const NAMESPACES: Step = Step::new("sandbox.namespaces", "namespaces(7), unshare(2)");
 
-/// `skiff-oci supervise`: `--sandbox ID --dir DIR --runtime PATH --oci-root DIR [--hostname NAME] [--network pod|host]
+/// `skiff-oci supervise`, with the arguments after that word: `--sandbox ID --dir DIR --runtime PATH --oci-root DIR [--hostname NAME] [--network pod|host]
 /// [--ipc pod|host] [--uts pod|host]`.
 ///
 /// Prints one [`wire::Ready`] line on standard output when its socket accepts, then runs until it is told to end.

@@ -1,10 +1,13 @@
 //! The words of the interface: what a pod network is asked for with, and what it answers.
 
+use crate::NetError;
 use serde::{Deserialize, Serialize};
 use skiff_step::Engine;
 use std::fmt;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 /// How the pod networks of this node are made.
 #[derive(Debug, Clone)]
@@ -90,6 +93,12 @@ impl Protocol {
             Self::Sctp => 132,
         }
     }
+}
+
+/// Makes a folder that only its owner may enter, with the ones above it.
+pub(crate) fn make_folder(folder: &Path) -> Result<(), NetError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(NetError::file("create folder", folder))
 }
 
 impl fmt::Display for Protocol {

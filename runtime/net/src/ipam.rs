@@ -50,7 +50,7 @@ pub(crate) enum Lease {
 impl Addresses {
     /// Reads the records in `folder`, which is made if needed.
     pub(crate) fn open(folder: PathBuf, range: Range) -> Result<Self, NetError> {
-        fs::create_dir_all(&folder).map_err(NetError::file("create folder", &folder))?;
+        crate::config::make_folder(&folder)?;
         let mut records = BTreeMap::new();
         for entry in fs::read_dir(&folder).map_err(NetError::file("read folder", &folder))? {
             let path = entry.map_err(NetError::file("read folder", &folder))?.path();

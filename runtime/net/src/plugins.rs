@@ -44,7 +44,7 @@ pub(crate) struct Plugins {
 
 impl Plugins {
     pub(crate) fn new(config: CniConfig, folder: PathBuf, engine: Engine) -> Result<Self, NetError> {
-        fs::create_dir_all(&folder).map_err(NetError::file("create folder", &folder))?;
+        crate::config::make_folder(&folder)?;
         Ok(Self { config, folder, engine })
     }
 

@@ -178,3 +178,40 @@ fn a_flushed_ruleset_comes_back_with_the_next_pod() {
     assert_eq!(node.namespace.command("nft list ruleset"), rules);
     assert_eq!(node.namespace.ask_tcp("10.99.0.1:8080").expect("the host port is back"), "one 10.99.0.1");
 }
+
+#[test]
+fn a_hundred_pods_at_once_have_a_hundred_addresses() {
+    let node = Node::new();
+    let pods: Vec<(Namespace, PodNetwork)> = (0..100)
+        .map(|number| {
+            let namespace = Namespace::new();
+            let pod = pod(&number.to_string(), &namespace, Vec::new());
+            (namespace, pod)
+        })
+        .collect();
+    let asked: Vec<PodNetwork> = pods.iter().map(|(_, pod)| pod.clone()).collect();
+    let networks = node.networks.clone();
+    let start = std::time::Instant::now();
+    let addresses = node.namespace.block_on(async move {
+        let tasks: Vec<_> = asked
+            .into_iter()
+            .map(|pod| {
+                let networks = networks.clone();
+                tokio::spawn(async move { networks.attach(&pod).await.expect("attached").ips })
+            })
+            .collect();
+        let mut addresses = std::collections::BTreeSet::new();
+        for task in tasks {
+            addresses.extend(task.await.expect("it does not panic"));
+        }
+        addresses
+    });
+    eprintln!("100 pods at once: {:?}", start.elapsed());
+    assert_eq!(addresses.len(), 100);
+    let late = Namespace::new();
+    let start = std::time::Instant::now();
+    node.attach(&pod("late", &late, Vec::new())).expect("attached");
+    eprintln!("one more: {:?}", start.elapsed());
+    node.remove_all();
+    assert!(!node.namespace.command("ip -br link").contains("skt"));
+}

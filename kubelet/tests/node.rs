@@ -5,10 +5,12 @@
 
 mod support;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;
+use skiff_client::Identity;
 use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Bench {
-    server: Server,
+    /// As the kubelet.
+    node_client: kube::Client,
+    /// As everybody else.
     client: kube::Client,
     runtime: FakeRuntime,
     folder: tempfile::TempDir,
@@ -36,19 +40,41 @@ fn tls() -> KubeletTls {
 
 impl Bench {
     fn new() -> Self {
-        let (server, runtime) = (Server::new(), FakeRuntime::new());
+        let server = Server::new();
+        Self::over(server.client(), server.client(), tempfile::tempdir().unwrap())
+    }
+
+    /// Over our own API server, on a store in the bench's folder.
+    async fn with_our_server() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let pki = skiff_apiserver::Pki::open_or_create(&folder.path().join("pki"), &["127.0.0.1".to_owned()]).unwrap();
+        let store = skiff_store::Store::open(&folder.path().join("store"), skiff_store::Options::default()).unwrap();
+        let config = skiff_apiserver::Config {
+            backend: store.backend(),
+            service_cidr: "10.96.0.0/24".to_owned(),
+            node_port_range: 30000..=30010,
+            pki,
+            advertise: "127.0.0.1:6443".parse().unwrap(),
+            engine: skiff_step::Engine::off(),
+        };
+        let server = skiff_apiserver::ApiServer::new(config).await.unwrap();
+        let client = |identity| skiff_client::in_process(server.router(), identity);
+        Self::over(client(Identity::component("test")), client(Identity::node("n1")), folder)
+    }
+
+    fn over(client: kube::Client, node_client: kube::Client, folder: tempfile::TempDir) -> Self {
+        let runtime = FakeRuntime::new();
         let socket = folder.path().join("cri.sock");
         runtime.serve(&socket);
         let cgroup = format!("/skiff-test-kubelet-{}", uuid::Uuid::new_v4().simple());
         let endpoint = format!("unix://{}", socket.display());
-        Self { client: server.client(), server, runtime, folder, cgroup, endpoint }
+        Self { client, node_client, runtime, folder, cgroup, endpoint }
     }
 
     fn config(&self) -> KubeletConfig {
         KubeletConfig {
             node_name: "n1".into(),
-            client: self.server.client(),
+            client: self.node_client.clone(),
             container_runtime_endpoint: self.endpoint.clone(),
             root_dir: self.folder.path().join("pods"),
             cgroup_root: self.cgroup.clone(),
@@ -146,7 +172,15 @@ fn one(image: &str) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_runs_and_goes() {
-    let bench = Bench::new();
+    a_pod_runs_and_goes_on(Bench::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_runs_and_goes_with_our_api_server() {
+    a_pod_runs_and_goes_on(Bench::with_our_server().await).await;
+}
+
+async fn a_pod_runs_and_goes_on(bench: Bench) {
     let (_shutdown, _task) = bench.kubelet().await;
     let nodes: Api<Node> = Api::all(bench.client.clone());
     let node = nodes.get("n1").await.unwrap();
@@ -159,6 +193,8 @@ async fn a_pod_runs_and_goes() {
     assert!(bench.runtime.table.lock().unwrap().sandboxes.is_empty());
     assert!(bench.runtime.table.lock().unwrap().calls.contains(&"stop 3".to_owned()));
     assert!(!bench.folder.path().join("pods").join(uid).exists());
+    let leases: Api<Lease> = Api::namespaced(bench.client.clone(), "kube-node-lease");
+    assert!(leases.get("n1").await.unwrap().spec.unwrap().renew_time.is_some());
     let reasons = bench.reasons().await;
     for expected in ["Pulled", "Created", "Started", "Killing"] {
         assert!(reasons.iter().any(|reason| reason == expected), "no {expected} in {reasons:?}");
@@ -167,7 +203,15 @@ async fn a_pod_runs_and_goes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_told() {
-    let bench = Bench::new();
+    failures_are_told_on(Bench::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_told_with_our_api_server() {
+    failures_are_told_on(Bench::with_our_server().await).await;
+}
+
+async fn failures_are_told_on(bench: Bench) {
     let (_shutdown, _task) = bench.kubelet().await;
     bench.create("crash", one("exit-3")).await;
     bench.create("nopull", one("missing:1")).await;
@@ -190,7 +234,15 @@ async fn failures_are_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_kubelet_adopts_and_buries() {
-    let bench = Bench::new();
+    a_new_kubelet_adopts_and_buries_on(Bench::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_kubelet_adopts_and_buries_with_our_api_server() {
+    a_new_kubelet_adopts_and_buries_on(Bench::with_our_server().await).await;
+}
+
+async fn a_new_kubelet_adopts_and_buries_on(bench: Bench) {
     let (shutdown, task) = bench.kubelet().await;
     for name in ["stays", "goes"] {
         bench.create(name, one("img:1")).await;
@@ -216,7 +268,15 @@ async fn a_new_kubelet_adopts_and_buries() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn init_containers_volumes_probes_and_hooks() {
-    let bench = Bench::new();
+    init_containers_volumes_probes_and_hooks_on(Bench::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_containers_volumes_probes_and_hooks_with_our_api_server() {
+    init_containers_volumes_probes_and_hooks_on(Bench::with_our_server().await).await;
+}
+
+async fn init_containers_volumes_probes_and_hooks_on(bench: Bench) {
     let (_shutdown, _task) = bench.kubelet().await;
     let maps: Api<ConfigMap> = Api::namespaced(bench.client.clone(), "default");
     let map = json!({"metadata": {"name": "conf"}, "data": {"key": "value"}});
@@ -259,7 +319,7 @@ async fn on_a_real_runtime() {
     };
     let image = std::env::var("SKIFF_TEST_IMAGE").unwrap();
     let bench = {
-        let mut bench = Bench::new();
+        let mut bench = Bench::with_our_server().await;
         bench.endpoint = endpoint;
         bench
     };

@@ -84,7 +84,7 @@ pub(super) fn node(object: &Value, errors: &mut Errors) {
     let status = Path::Root.field("status");
     for field in ["capacity", "allocatable"] {
         for (name, amount) in entries(&object["status"], field) {
-            resources::amount_of(name, amount, &status.field(field).key(name), errors);
+            resources::node_amount_of(name, amount, &status.field(field).key(name), errors);
         }
     }
 }

@@ -38,10 +38,29 @@ pub(super) fn amount_of(name: &str, amount: &Value, path: &Path<'_>, errors: &mu
     } else if !standard && !name.contains('/') {
         errors.invalid(path, name, "must be a standard resource type or fully qualified");
     }
+    check_amount(amount, if standard { Fractions::Allowed } else { Fractions::Refused }, path, errors);
+}
+
+/// One amount of a node's capacity, which also counts pods.
+pub(super) fn node_amount_of(name: &str, amount: &Value, path: &Path<'_>, errors: &mut Errors) {
+    match name {
+        "pods" => check_amount(amount, Fractions::Refused, path, errors),
+        _ => amount_of(name, amount, path, errors),
+    }
+}
+
+/// Whether an amount may have a fraction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fractions {
+    Allowed,
+    Refused,
+}
+
+fn check_amount(amount: &Value, fractions: Fractions, path: &Path<'_>, errors: &mut Errors) {
     let Some(quantity) = quantity(amount) else { return };
     if quantity.nanos() < 0 {
         errors.invalid(path, quantity.canonical(), "must be greater than or equal to 0");
-    } else if !standard && !quantity.is_whole() {
+    } else if fractions == Fractions::Refused && !quantity.is_whole() {
         errors.invalid(path, quantity.canonical(), "must be an integer");
     }
 }

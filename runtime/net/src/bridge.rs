@@ -16,6 +16,7 @@ use skiff_sys::netlink::{Family, Message, Refusal, Socket};
 use skiff_sys::nft::{self, Change, Transaction};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -330,7 +331,10 @@ fn make_pair(
 }
 
 fn set(path: &Path, value: &str) -> Result<(), NetError> {
-    fs::write(path, value).map_err(NetError::file("write", path))
+    fs::write(path, value).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => NetError::NoRight { operation: "write", operand: path.display().to_string() },
+        _ => NetError::file("write", path)(error),
+    })
 }
 
 fn forget_udp(address: Ipv4Addr) -> Result<(), Refusal> {

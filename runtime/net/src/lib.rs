@@ -160,9 +160,9 @@ fn check_name(field: &'static str, name: &str, bytes_max: usize) -> Result<(), N
     Err(NetError::Config { field, value: name.to_owned(), reason })
 }
 
-/// Whether this process has CAP_NET_ADMIN (proc(5), `CapEff`).
+/// Whether this thread has CAP_NET_ADMIN (proc(5), `CapEff`).
 fn has_net_admin() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> CAP_NET_ADMIN & 1 == 1)
 }

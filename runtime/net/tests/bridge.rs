@@ -215,3 +215,24 @@ fn a_hundred_pods_at_once_have_a_hundred_addresses() {
     node.remove_all();
     assert!(!node.namespace.command("ip -br link").contains("skt"));
 }
+
+#[test]
+fn a_missing_right_is_one_sentence() {
+    let (node, inside) = (Node::new(), Namespace::new());
+    let networks = node.networks.clone();
+    let (ready, error) = node.namespace.run(move || {
+        drop_net_admin();
+        let ready = networks.ready().expect_err("a right is missing").to_string();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let asked = pod("one", &inside, Vec::new());
+        (ready, runtime.block_on(networks.attach(&asked)).expect_err("a right is missing").to_string())
+    });
+    assert_eq!(ready, "change the pod network on skt0: it needs CAP_NET_ADMIN in its network namespace");
+    assert_eq!(error, "write /proc/sys/net/ipv4/ip_forward: it needs CAP_NET_ADMIN in its network namespace");
+}
+
+/// Takes CAP_NET_ADMIN from this thread and those it starts.
+fn drop_net_admin() {
+    caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_NET_ADMIN).expect("dropping is always allowed");
+    caps::drop(None, caps::CapSet::Permitted, caps::Capability::CAP_NET_ADMIN).expect("dropping is always allowed");
+}

@@ -329,3 +329,17 @@ async fn strangers_are_kept_out() {
         assert_eq!(common::send(world.server.router(), request).await.0.as_u16(), expected, "{path}");
     }
 }
+
+#[tokio::test]
+async fn commits_of_pods_are_recorded_and_can_fail() {
+    let (world, trace) = World::traced("api.commit:2=error(5)").await;
+    let created = world.must("POST", PODS, &pod("p", json!({}))).await;
+    let (code, status) = world.post(PODS, &pod("q", json!({}))).await;
+    assert_eq!(code, StatusCode::INTERNAL_SERVER_ERROR, "{status}");
+    assert_eq!(world.get(&format!("{PODS}/q")).await.0, StatusCode::NOT_FOUND, "a failed commit stores nothing");
+    let text = std::fs::read_to_string(trace).expect("a trace");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!((&lines[0]["step"], &lines[0]["operand"]), (&json!("api.commit"), &json!("default/p")));
+    assert_eq!(lines[0]["correlation"], created["metadata"]["uid"]);
+}

@@ -36,7 +36,20 @@ impl World {
         Self::in_folder(folder).await
     }
 
+    /// A server that records its steps, and may be made to fail at them.
+    pub(crate) async fn traced(faults: &str) -> (Self, PathBuf) {
+        let folder = tempfile::Builder::new().prefix("skiff-apiserver").tempdir().expect("scratch folder");
+        let trace = folder.path().join("trace");
+        let faults = faults.parse().expect("a fault plan");
+        let engine = skiff_step::Engine::new("apiserver", Some(&trace), faults).expect("an engine");
+        (Self::with(folder, engine).await, trace)
+    }
+
     pub(crate) async fn in_folder(folder: TempDir) -> Self {
+        Self::with(folder, skiff_step::Engine::off()).await
+    }
+
+    async fn with(folder: TempDir, engine: skiff_step::Engine) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let pki = Pki::open_or_create(&folder.path().join("pki"), &["127.0.0.1".to_owned()]).expect("keys");
@@ -47,7 +60,7 @@ impl World {
             node_port_range: NODE_PORTS,
             pki: pki.clone(),
             advertise: address,
-            engine: skiff_step::Engine::off(),
+            engine,
         };
         let server = ApiServer::new(config).await.expect("server");
         Self { server, pki, address, folder, store, listener: Some(listener) }

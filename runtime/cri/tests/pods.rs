@@ -280,6 +280,41 @@ async fn a_killed_service_finds_everything_again() {
 }
 
 #[tokio::test]
+async fn without_its_supervisor_a_pod_is_ended_and_says_so() {
+    let mut service = Service::start().await;
+    let mut runtime = service.runtime().await;
+    for restart in [false, true] {
+        let sandbox = run_sandbox(&mut runtime, service.sandbox(&format!("orphan-{restart}"))).await;
+        let id = create(&mut runtime, &sandbox, container("main", &["sleep", "1000"])).await.unwrap();
+        start(&mut runtime, &id).await;
+        let request = pb::PodSandboxStatusRequest { pod_sandbox_id: sandbox.clone(), verbose: true };
+        let info = runtime.pod_sandbox_status(request.clone()).await.unwrap().into_inner().info;
+        let info: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
+        let pid = nix::unistd::Pid::from_raw(info["pid"].as_i64().unwrap().try_into().unwrap());
+        if restart {
+            service.stop_process().await;
+        }
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        if restart {
+            service.start_process().await;
+            runtime = service.runtime().await;
+        }
+        let ended = wait_until_exited(&mut runtime, &id).await;
+        assert_eq!((ended.exit_code, ended.reason.as_str()), (255, "Unknown"));
+        for _ in 0..500 {
+            let status = runtime.pod_sandbox_status(request.clone()).await.unwrap().into_inner().status.unwrap();
+            if status.state() == pb::PodSandboxState::SandboxNotready {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let stop = pb::StopPodSandboxRequest { pod_sandbox_id: sandbox.clone() };
+        runtime.stop_pod_sandbox(stop).await.unwrap();
+    }
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn a_service_that_dies_half_way_leaves_nothing() {
     for fault in ["sandbox.supervise:1=kill", "sandbox.shm:1=kill", "sandbox.attach:1=kill"] {
         let mut service = Service::start_with(&[("SKIFF_FAULT", fault)]).await;
@@ -309,6 +344,33 @@ async fn a_service_that_dies_half_way_leaves_nothing() {
         assert_eq!(list.items.len(), 1, "{fault}");
         service.finish().await;
     }
+}
+
+#[tokio::test]
+async fn killed_among_many_starts_nothing_leaks() {
+    let mut service = Service::start().await;
+    let mut starts = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let (mut runtime, config) = (service.runtime().await, service.sandbox(&format!("many-{number}")));
+        starts.spawn(async move {
+            let request = pb::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+            let sandbox = runtime.run_pod_sandbox(request).await.ok()?.into_inner().pod_sandbox_id;
+            let id = create(&mut runtime, &sandbox, container("main", &["sleep", "1000"])).await.ok()?;
+            runtime.start_container(pb::StartContainerRequest { container_id: id.clone() }).await.ok()?;
+            Some(id)
+        });
+    }
+    // The first pod runs, the others are somewhere on the way.
+    let first = starts.join_next().await.unwrap().unwrap().unwrap();
+    service.kill_and_restart().await;
+    let mut runtime = service.runtime().await;
+    assert_eq!(status(&mut runtime, &first).await.state(), pb::ContainerState::ContainerRunning);
+    let list = runtime.list_containers(pb::ListContainersRequest::default()).await.unwrap().into_inner();
+    let mut sandboxes: Vec<_> = list.containers.iter().map(|container| &container.pod_sandbox_id).collect();
+    sandboxes.sort();
+    sandboxes.dedup();
+    assert_eq!(sandboxes.len(), list.containers.len());
+    service.finish().await;
 }
 
 #[tokio::test]

@@ -60,7 +60,17 @@ impl Service {
 
     /// SIGKILL, then the same again.
     pub(crate) async fn kill_and_restart(&mut self) {
+        self.stop_process().await;
+        self.start_process().await;
+    }
+
+    /// SIGKILL.
+    pub(crate) async fn stop_process(&mut self) {
         self.process.kill().await.unwrap();
+    }
+
+    /// Over what the predecessor left.
+    pub(crate) async fn start_process(&mut self) {
         self.process = launch(self.dir.path(), self.parts, &[]).await;
     }
 

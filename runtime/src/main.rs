@@ -1,2 +1,48 @@
-//! The OCI runtime: the command line of runc.
-fn main() {}
+//! The OCI runtime: the command line of runc over one program with one thread.
+//!
+//! A command reads config.json twice ([`spec`]), decides ([`plan`]), and lets parent and first process act ([`init`]). Every
+//! privileged operation is a named step ([`steps`]). What it leaves to others: images, networks, stdio, and when to start
+//! what. Left out on purpose: checkpoint and restore (each of their doors has been an escape), systemd cgroups, seccomp
+//! notification, idmapped mounts; a config.json that asks for them is refused by the field's path.
+
+mod cgroup; // limits and membership
+mod cli; // words to options
+mod cmd; // one file per command
+mod error; // operation, operand, reason
+mod hooks; // programs of the engine
+mod id; // container ids, process identity
+mod init; // parent, first process, handshake
+mod plan; // decisions without I/O
+mod report; // what people and engines read
+mod rootfs; // the file tree
+mod seal; // our own file out of reach
+mod seccomp; // profile to program
+mod spec; // as written, as meant
+mod state; // what is remembered
+mod steps; // names and clauses
+mod time; // RFC 3339
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == "supervise") {
+        return skiff_supervise::main(words.into_iter().skip(1).collect());
+    }
+    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let invocation = match cmd::read(&words) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            report::failure(&cli::Words::default(), &error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    match cmd::run(&invocation) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            report::failure(&invocation.global, &error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -22,3 +22,12 @@ pub fn enter(fd: BorrowedFd<'_>, kind: libc::c_int) -> Result<(), Errno> {
 pub fn enter_all(pidfd: BorrowedFd<'_>, kinds: libc::c_int) -> Result<(), Errno> {
     enter(pidfd, kinds)
 }
+
+/// Sets the NIS domain name of this UTS namespace (setdomainname(2)).
+///
+/// # Errors
+/// `EINVAL` when it is too long, `EPERM` without rights over the namespace.
+pub fn set_domain_name(name: &str) -> Result<(), Errno> {
+    // SAFETY: the kernel reads `len` bytes at the address of `name`, which outlives the call.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}

@@ -34,18 +34,18 @@ pub enum Kin {
 /// directory `cgroup` if one is given (`CLONE_INTO_CGROUP`, Linux 5.7).
 ///
 /// # Errors
-/// Those of clone3(2).
-///
-/// # Safety
-/// The caller's program must have one thread only: the child gets a copy of its memory in which the locks of other threads
-/// would stay held for ever.
-pub unsafe fn clone(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>, kin: Kin) -> Result<Cloned, Errno> {
+/// Those of clone3(2); `EBUSY` when the program has several threads: the child would get a copy of its memory in which the
+/// locks of the others stay held for ever.
+pub fn clone(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>, kin: Kin) -> Result<Cloned, Errno> {
+    if !is_single_threaded()? {
+        return Err(Errno::EBUSY);
+    }
     let mut pidfd: RawFd = -1;
     let namespaces = u64::try_from(namespaces).map_err(|_| Errno::EINVAL)?;
     let args = arguments(namespaces, cgroup, kin, &raw mut pidfd);
     let size = size_of::<libc::clone_args>();
     // SAFETY: clone3 reads `size` bytes at `args` and writes one descriptor to `pidfd`, both on our stack until the call
-    // returns; without CLONE_VM the child gets its own copy of that stack. The caller promises a single thread.
+    // returns; without CLONE_VM the child gets its own copy of that stack. There is one thread, checked above.
     let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size) })?;
     if pid == 0 {
         return Ok(Cloned::Child);
@@ -82,8 +82,38 @@ fn arguments(namespaces: u64, cgroup: Option<BorrowedFd<'_>>, kin: Kin, pidfd: *
     }
 }
 
+/// The kernel's count of links of `task` is two and one for each thread (proc_pid_task(5)).
+fn is_single_threaded() -> Result<bool, Errno> {
+    Ok(nix::sys::stat::stat("/proc/self/task")?.st_nlink == 3)
+}
+
 /// Ends this process at once, running no destructors: for the child of a clone, whose memory is a copy.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) takes a number and does not return.
     unsafe { libc::_exit(code) }
+}
+
+/// Sets a resource limit of the process `pid` (prlimit(2)); `resource` is a `RLIMIT_…` constant.
+///
+/// # Errors
+/// `EPERM` for raising the hard limit without CAP_SYS_RESOURCE; `EINVAL` when soft is above hard.
+pub fn set_limit(pid: libc::pid_t, resource: libc::c_int, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: prlimit reads one rlimit64 from the address, which outlives the call; null means the old one is not wanted.
+    let result = unsafe {
+        libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, std::ptr::null_mut::<libc::rlimit64>())
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Gives signals their first meaning back before execve(2): nothing blocked, and SIGPIPE, which Rust's runtime ignores, not
+/// ignored (both would be inherited).
+///
+/// # Errors
+/// Those of sigaction(2) and sigprocmask(2).
+pub fn reset_signals() -> Result<(), Errno> {
+    use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+    // SAFETY: the default disposition runs no code of ours.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    SigSet::empty().thread_set_mask()
 }

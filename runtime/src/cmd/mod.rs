@@ -1,0 +1,132 @@
+//! The commands, one file each, and what they share: the global options, the container they name.
+
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod foreground;
+mod help;
+mod kill;
+mod list;
+mod pause;
+mod spec;
+mod update;
+
+use crate::cli::{End, GLOBAL, Opt, Words};
+use crate::error::{Acts, Error, On, Result};
+use crate::id::ContainerId;
+use crate::seal;
+use crate::state::{Container, Folder};
+use skiff_step::{CORRELATION_ANNOTATION, Engine};
+use std::path::{Path, PathBuf};
+
+/// Where containers are remembered unless `--root` says otherwise.
+const DEFAULT_ROOT: &str = "/run/skiff-oci";
+
+/// What every command gets.
+pub(crate) struct Context {
+    /// Folder of the containers' state.
+    pub(crate) root: PathBuf,
+    pub(crate) acts: Acts,
+}
+
+impl Context {
+    /// The folder of the container that `words` name first.
+    fn folder(&self, words: &Words) -> Result<(ContainerId, Folder)> {
+        let id = words.positionals.first().ok_or_else(|| Error::Usage("a container id is needed".to_owned()))?;
+        let id = ContainerId::check(id)?;
+        let folder = Folder::new(&self.root, &id);
+        Ok((id, folder))
+    }
+
+    /// The container that `words` name first, and steps that carry its correlation id.
+    fn container(&self, words: &Words) -> Result<(Container, Acts)> {
+        let container = self.folder(words)?.1.load()?;
+        let acts = self.acts.correlated(container.record.annotations.get(CORRELATION_ANNOTATION).map(String::as_str));
+        Ok((container, acts))
+    }
+}
+
+/// The global options, and the command with its own words.
+pub(crate) struct Invocation {
+    pub(crate) global: Words,
+    pub(crate) command: Option<String>,
+    pub(crate) words: Vec<String>,
+}
+
+/// Splits the command line.
+///
+/// # Errors
+/// An unknown global option.
+pub(crate) fn read(words: &[String]) -> Result<Invocation> {
+    let mut global = Words::sort(words, GLOBAL, End::AfterPositionals(1))?;
+    let words = if global.positionals.is_empty() { Vec::new() } else { global.positionals.split_off(1) };
+    Ok(Invocation { command: global.positionals.pop(), global, words })
+}
+
+/// Runs the command; its value is the program's exit code.
+///
+/// # Errors
+/// What it could not do.
+pub(crate) fn run(invocation: &Invocation) -> Result<u8> {
+    let global = &invocation.global;
+    if global.is_on("version") {
+        println!("skiff-oci version {}\nspec: 1.2.1", env!("CARGO_PKG_VERSION"));
+        return Ok(0);
+    }
+    if global.is_on("help") || matches!(invocation.command.as_deref(), None | Some("help")) {
+        return help::print(None);
+    }
+    if global.is_on("systemd-cgroup") {
+        return Err(Error::Usage("--systemd-cgroup: cgroups through systemd are not implemented".to_owned()));
+    }
+    let root = PathBuf::from(global.value("root").unwrap_or(DEFAULT_ROOT));
+    let root = std::path::absolute(&root).on("find", root.display())?;
+    let engine = Engine::from_env("oci").on("open trace for", "skiff-oci")?;
+    let context = Context { root, acts: Acts::new(engine) };
+    dispatch(&context, invocation.command.as_deref().unwrap_or_default(), &invocation.words)
+}
+
+type Run = fn(&Context, &Words) -> Result<u8>;
+
+/// A command: name, options, where they end, and who runs it.
+pub(crate) struct Command(&'static str, &'static [Opt], End, Run);
+
+/// All of them, in the order of a container's life.
+pub(crate) const COMMANDS: &[Command] = &[
+    Command("create", create::OPTIONS, End::Never, create::create),
+    Command("start", NONE, End::Never, create::start),
+    Command("run", create::RUN_OPTIONS, End::Never, create::run),
+    Command("exec", exec::OPTIONS, End::AfterPositionals(2), exec::exec),
+    Command("state", NONE, End::Never, list::state),
+    Command("kill", kill::OPTIONS, End::Never, kill::kill),
+    Command("pause", NONE, End::Never, pause::pause),
+    Command("resume", NONE, End::Never, pause::resume),
+    Command("update", update::OPTIONS, End::Never, update::update),
+    Command("ps", list::PS_OPTIONS, End::Never, list::ps),
+    Command("list", list::OPTIONS, End::Never, list::list),
+    Command("delete", delete::OPTIONS, End::Never, delete::delete),
+    Command("features", NONE, End::Never, features::features),
+    Command("spec", spec::OPTIONS, End::Never, spec::spec),
+];
+
+const HELP: Opt = Opt("help", Some('h'), crate::cli::Takes::Nothing);
+const NONE: &[Opt] = &[HELP];
+
+fn dispatch(context: &Context, name: &str, words: &[String]) -> Result<u8> {
+    let command = COMMANDS.iter().find(|command| command.0 == name);
+    let command = command.ok_or_else(|| Error::Usage(format!("no such command: {name} (see skiff-oci --help)")))?;
+    let words = Words::sort(words, command.1, command.2)?;
+    if words.is_on("help") {
+        return help::print(Some(command));
+    }
+    if ["create", "run", "exec"].contains(&command.0) {
+        seal::run_sealed(&context.acts)?;
+    }
+    command.3(context, &words)
+}
+
+/// A path given as an option, absolute.
+fn path(words: &Words, name: &str) -> Result<Option<PathBuf>> {
+    words.value(name).map(|path| std::path::absolute(Path::new(path)).on("find", path)).transpose()
+}

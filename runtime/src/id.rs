@@ -1,0 +1,140 @@
+//! Container ids and process identity.
+
+use crate::error::{Error, On, Result};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The longest id: with a suffix it must still be one file name (255 bytes, path_resolution(7)).
+const ID_BYTES_MAX: usize = 253;
+
+/// A checked container id: safe as one component of a path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ContainerId(String);
+
+impl ContainerId {
+    /// Checks `^[A-Za-z0-9][A-Za-z0-9_.+-]*$`, at most 253 bytes.
+    ///
+    /// # Errors
+    /// It does not match.
+    pub(crate) fn check(text: &str) -> Result<Self> {
+        let mut bytes = text.bytes();
+        let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let goes_on_well = bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte));
+        if starts_well && goes_on_well && text.len() <= ID_BYTES_MAX {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::Usage(format!(
+                "container id `{}`: not of the form [A-Za-z0-9][A-Za-z0-9_.+-]*",
+                text.escape_debug()
+            )))
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A process that cannot be mistaken for a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessId {
+    /// Its number in the host's pid namespace.
+    pub(crate) pid: i32,
+    /// Clock ticks after boot at which it began (proc_pid_stat(5), field 22).
+    pub(crate) start_ticks: u64,
+}
+
+impl ProcessId {
+    /// Identifies the running process `pid`.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub(crate) fn of(pid: i32) -> Result<Self> {
+        let (_, start_ticks) = stat(pid).ok_or(Errno::ESRCH).on("identify process", pid)?;
+        Ok(Self { pid, start_ticks })
+    }
+
+    /// Whether it still runs; a zombie does not.
+    pub(crate) fn is_alive(self) -> bool {
+        stat(self.pid).is_some_and(|(state, start)| start == self.start_ticks && state != 'Z' && state != 'X')
+    }
+
+    /// Its descriptor, if it still runs: whatever is done through it is done to this process.
+    ///
+    /// # Errors
+    /// Descriptors have run out.
+    pub(crate) fn open(self) -> Result<Option<OwnedFd>> {
+        match skiff_sys::pidfd::open(self.pid) {
+            // Checked after opening: the descriptor holds the process, so the number cannot change hands any more.
+            Ok(pidfd) => Ok(self.is_alive().then_some(pidfd)),
+            Err(Errno::ESRCH) => Ok(None),
+            Err(errno) => Err(errno).on("open process", self.pid),
+        }
+    }
+
+    /// Sends a signal; whether there was a process to receive it.
+    ///
+    /// # Errors
+    /// The number is no signal.
+    pub(crate) fn signal(self, signal: i32) -> Result<bool> {
+        let Some(pidfd) = self.open()? else { return Ok(false) };
+        match skiff_sys::pidfd::send(pidfd.as_fd(), signal) {
+            Ok(()) => Ok(true),
+            Err(Errno::ESRCH) => Ok(false),
+            Err(errno) => Err(errno).on("signal", format!("{} with {signal}", self.pid)),
+        }
+    }
+}
+
+/// State letter and start time of `pid`.
+fn stat(pid: i32) -> Option<(char, u64)> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may hold spaces and parentheses itself, so fields count from the last one.
+fn parse_stat(text: &str) -> Option<(char, u64)> {
+    let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ids_are_file_names_and_nothing_else() {
+        for good in ["a", "web-1", "A_b.c+d", &"x".repeat(253)] {
+            assert!(ContainerId::check(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "-x", "a/b", "a b", "\u{e9}", "a\0", &"x".repeat(254)] {
+            assert!(ContainerId::check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_process_knows_itself_and_no_impostor() {
+        let me = ProcessId::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(me.is_alive() && me.open().unwrap().is_some());
+        let impostor = ProcessId { start_ticks: me.start_ticks + 1, ..me };
+        assert!(!impostor.is_alive() && impostor.open().unwrap().is_none());
+        assert!(!impostor.signal(0).unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn a_hostile_process_name_does_not_move_the_fields(name in "[ ()a-z0-9]{0,15}") {
+            let text = format!("7 ({name}) S 1 1 1 0 -1 4 5 6 7 8 9 10 11 12 20 0 1 0 4711 99 0");
+            prop_assert_eq!(parse_stat(&text), Some(('S', 4711)));
+        }
+    }
+}

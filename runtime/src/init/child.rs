@@ -1,0 +1,189 @@
+//! The container's first process: runs after clone3 and before execve.
+//!
+//! The program has one thread, so memory may be allocated here; but every host path was opened by the parent and lies in
+//! [`Luggage`]. Each operation is a named step, and each failure is told to the parent before this process ends.
+
+use super::handshake::{ChildEnd, FromChild, FromParent};
+use super::payload::Payload;
+use super::terminal;
+use crate::error::{Acts, Error, On, Result};
+use crate::plan::Plan;
+use crate::spec::Spec;
+use crate::{hooks, rootfs, steps};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, sethostname, setresgid, setresuid, setsid};
+use skiff_sys::inroot::{InRoot, Kind, open_beneath};
+use skiff_sys::mount::Context;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// Everything the first process needs and could not reach itself.
+#[derive(Debug)]
+pub(crate) struct Luggage<'a> {
+    pub(crate) acts: Acts,
+    pub(crate) spec: &'a Spec,
+    pub(crate) plan: &'a Plan,
+    /// The specification's State with the status `creating`, for hooks.
+    pub(crate) state: serde_json::Value,
+    pub(crate) rootfs: OwnedFd,
+    pub(crate) sources: Vec<rootfs::Source>,
+    pub(crate) devices: Vec<rootfs::Bound>,
+    pub(crate) tasks: Vec<(PathBuf, File)>,
+    pub(crate) joins: Vec<(libc::c_int, PathBuf, OwnedFd)>,
+    pub(crate) console: Option<UnixStream>,
+    pub(crate) start: UnixListener,
+    pub(crate) preserve_fds: u32,
+}
+
+/// Builds the container around this process and becomes its program. Never returns.
+pub(crate) fn run(luggage: Luggage<'_>, parent: ChildEnd) -> ! {
+    let failed = match build(&luggage, &parent) {
+        Ok(payload) => match parent.tell(&FromChild::Ready) {
+            Ok(()) => {
+                drop(parent);
+                wait_and_execute(&luggage, payload)
+            }
+            Err(error) => error,
+        },
+        Err(error) => {
+            // If the parent has gone, nobody is left to be told.
+            let _nobody_listens = parent.tell(&FromChild::Failed(error.to_string()));
+            error
+        }
+    };
+    drop(failed);
+    skiff_sys::process::exit_now(1)
+}
+
+fn build<'a>(luggage: &'a Luggage<'_>, parent: &ChildEnd) -> Result<Payload<'a>> {
+    let (acts, spec) = (&luggage.acts, luggage.spec);
+    umask(Mode::empty());
+    parent.await_word(FromParent::Mapped)?;
+    if spec.namespaces.has(libc::CLONE_NEWUSER) {
+        become_root()?;
+    } else {
+        // Nobody inside may look into this process while it still holds the host's descriptors (proc_pid_exe(5)).
+        prctl::set_dumpable(false).on("hide", "process")?;
+    }
+    enter_cgroup(luggage)?;
+    enter_namespaces(luggage)?;
+    acts.step(&steps::SESSION_NEW, "", setsid)?;
+    name_host(acts, spec)?;
+    let root = build_rootfs(luggage, parent)?;
+    enter_rootfs(luggage, &root)?;
+    prctl::set_dumpable(false).on("hide", "process")?;
+    Payload::prepare(acts, &spec.process, spec.seccomp.as_ref(), luggage.preserve_fds)
+}
+
+/// In a new user namespace this process is nobody until it takes an id that is mapped.
+pub(crate) fn become_root() -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresgid(gid, gid, gid).on("become root in", "user namespace")?;
+    setresuid(uid, uid, uid).on("become root in", "user namespace")
+}
+
+fn enter_cgroup(luggage: &Luggage<'_>) -> Result<()> {
+    for (path, file) in &luggage.tasks {
+        luggage.acts.step_io(&steps::CGROUP_JOIN, path.display(), || (&*file).write_all(b"0"))?;
+    }
+    Ok(())
+}
+
+fn enter_namespaces(luggage: &Luggage<'_>) -> Result<()> {
+    for (kind, path, fd) in &luggage.joins {
+        let entered = || skiff_sys::namespace::enter(fd.as_fd(), *kind);
+        luggage.acts.step(&steps::NS_JOIN, path.display(), entered)?;
+    }
+    if luggage.plan.unshare != 0 {
+        let flags = CloneFlags::from_bits_truncate(luggage.plan.unshare);
+        luggage.acts.step(&steps::NS_UNSHARE, "cgroup", || unshare(flags))?;
+    }
+    Ok(())
+}
+
+fn name_host(acts: &Acts, spec: &Spec) -> Result<()> {
+    if let Some(name) = &spec.hostname {
+        acts.step(&steps::HOST_NAME, name, || sethostname(name))?;
+    }
+    if let Some(name) = &spec.domainname {
+        acts.step(&steps::HOST_DOMAIN, name, || skiff_sys::namespace::set_domain_name(name))?;
+    }
+    Ok(())
+}
+
+fn build_rootfs(luggage: &Luggage<'_>, parent: &ChildEnd) -> Result<InRoot> {
+    let (acts, spec, plan) = (&luggage.acts, luggage.spec, luggage.plan);
+    rootfs::isolate(acts, spec.propagation.0)?;
+    let copied = luggage.rootfs.try_clone().on("keep", "rootfs")?;
+    let root = rootfs::attach_root(acts, copied, &spec.rootfs)?;
+    rootfs::attach_all(acts, &root, &spec.mounts, &luggage.sources)?;
+    if plan.fills_dev {
+        rootfs::make_all(acts, &root, &plan.devices, &luggage.devices)?;
+        rootfs::links(acts, &root)?;
+    }
+    if let Some(console) = &luggage.console {
+        terminal::give(acts, &root, &spec.process, console)?;
+    }
+    if plan.parent_waits_for_assembly {
+        parent.tell(&FromChild::Assembled)?;
+        parent.await_word(FromParent::HooksRan)?;
+    }
+    let list = spec.hooks.create_container().as_ref();
+    hooks::run(acts, "createContainer", list, &luggage.state, Path::new("/"))?;
+    Ok(root)
+}
+
+fn enter_rootfs(luggage: &Luggage<'_>, root: &InRoot) -> Result<()> {
+    let (acts, spec) = (&luggage.acts, luggage.spec);
+    write_sysctl(acts, spec)?;
+    // A missing working directory is made, as runc does; if it cannot be, entering it says why.
+    let _entering_reports = root.make(&spec.process.cwd, Kind::Directory);
+    rootfs::readonly_all(acts, root, &spec.readonly_paths)?;
+    rootfs::mask_all(acts, root, &spec.masked_paths)?;
+    if spec.readonly_root {
+        rootfs::make_readonly(acts, root.root())?;
+    }
+    rootfs::pivot(acts, root, &spec.rootfs)?;
+    rootfs::propagate(root.root(), spec.propagation)
+}
+
+/// Through a procfs of our own that is attached nowhere: nothing can be mounted over its files (CVE-2025-52881).
+fn write_sysctl(acts: &Acts, spec: &Spec) -> Result<()> {
+    if spec.sysctl.is_empty() {
+        return Ok(());
+    }
+    let procfs = Context::open(c"proc").and_then(|context| context.mount(0)).on("mount", "private procfs")?;
+    for (path, value) in &spec.sysctl {
+        acts.step_io(&steps::SYSCTL_WRITE, path.display(), || {
+            let file = open_beneath(procfs.as_fd(), path, nix::fcntl::OFlag::O_WRONLY)?;
+            File::from(file).write_all(value.as_bytes())
+        })?;
+    }
+    Ok(())
+}
+
+/// Waits until `start` connects, and answers it with silence (the connection closes on execve) or with the error.
+fn wait_and_execute(luggage: &Luggage<'_>, payload: Payload<'_>) -> Error {
+    let mut starter = match luggage.start.accept().on("wait for", "start") {
+        Ok((starter, _)) => starter,
+        Err(error) => return error,
+    };
+    let error = match start(luggage, payload) {
+        Err(error) => error,
+        Ok(never) => match never {},
+    };
+    let _starter_may_be_gone = starter.write_all(error.to_string().as_bytes());
+    error
+}
+
+fn start(luggage: &Luggage<'_>, payload: Payload<'_>) -> Result<Infallible> {
+    let list = luggage.spec.hooks.start_container().as_ref();
+    hooks::run(&luggage.acts, "startContainer", list, &luggage.state, Path::new("/"))?;
+    payload.execute()
+}

@@ -1,0 +1,171 @@
+//! The words between the runtime and the container's first process while it is built.
+//!
+//! One message is one packet of a `SOCK_SEQPACKET` pair: a letter and, for a failure or a pid, text. The order is fixed:
+//!
+//! ```text
+//!  parent                                   child
+//!    │  ── clone3 ───────────────────────────►│
+//!    │ ◄─ Born(pid)  (through a relay only) ─ │
+//!    │  ── Mapped  (new user namespace) ─────►│  users, cgroup, namespaces, mounts, devices
+//!    │ ◄─ Assembled  (if hooks wait) ──────── │
+//!    │  ── HooksRan ─────────────────────────►│  root, privileges
+//!    │ ◄─ Ready, or Failed(text) ──────────── │  waits for the start
+//! ```
+
+use crate::error::{Error, On, Result};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// The longest packet: an error names one path and a reason.
+const PACKET_BYTES_MAX: usize = 16 * 1024;
+
+/// What the child says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FromChild {
+    /// A relay made the child, which has this pid in our namespace.
+    Born(i32),
+    /// Namespaces, mounts and devices are there; the root is still the host's.
+    Assembled,
+    /// Nothing is left but the start.
+    Ready,
+    /// It cannot be built.
+    Failed(String),
+}
+
+/// What the parent says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FromParent {
+    /// The user namespace's maps and the limits are written.
+    Mapped,
+    /// The hooks that come before the root changes ran.
+    HooksRan,
+}
+
+/// The parent's end.
+#[derive(Debug)]
+pub(crate) struct ParentEnd(OwnedFd);
+
+/// The child's end.
+#[derive(Debug)]
+pub(crate) struct ChildEnd(OwnedFd);
+
+/// Makes both ends; close-on-exec.
+///
+/// # Errors
+/// Descriptors have run out.
+pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
+    let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+    let (parent, child) = pair.on("make", "handshake")?;
+    Ok((ParentEnd(parent), ChildEnd(child)))
+}
+
+impl ParentEnd {
+    /// Tells the child to go on.
+    ///
+    /// # Errors
+    /// The child has ended.
+    pub(crate) fn tell(&self, word: FromParent) -> Result<()> {
+        let letter = if word == FromParent::Mapped { b"m" } else { b"h" };
+        send(self.0.as_raw_fd(), letter, MsgFlags::MSG_NOSIGNAL).map(drop).on("tell", "container process")
+    }
+
+    /// Waits for the child to say `wanted`.
+    ///
+    /// # Errors
+    /// It fails, with its own words, or ends without any.
+    pub(crate) fn await_word(&self, wanted: &FromChild) -> Result<()> {
+        match self.receive()? {
+            FromChild::Failed(text) => Err(Error::Said(text)),
+            word if word == *wanted => Ok(()),
+            word => Err(Error::Said(format!("container process said {word:?} where {wanted:?} was due"))),
+        }
+    }
+
+    /// Waits for a relay to name the child.
+    ///
+    /// # Errors
+    /// As for [`ParentEnd::await_word`].
+    pub(crate) fn await_birth(&self) -> Result<i32> {
+        match self.receive()? {
+            FromChild::Born(pid) => Ok(pid),
+            FromChild::Failed(text) => Err(Error::Said(text)),
+            word => Err(Error::Said(format!("relay said {word:?} instead of a pid"))),
+        }
+    }
+
+    fn receive(&self) -> Result<FromChild> {
+        let mut buffer = vec![0; PACKET_BYTES_MAX];
+        let count = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).on("hear", "container process")?;
+        decode(&buffer[..count]).ok_or_else(|| Error::Said("container process ended before it was ready".to_owned()))
+    }
+}
+
+impl ChildEnd {
+    /// Tells the parent.
+    ///
+    /// # Errors
+    /// The parent has ended.
+    pub(crate) fn tell(&self, word: &FromChild) -> Result<()> {
+        send(self.0.as_raw_fd(), &encode(word), MsgFlags::MSG_NOSIGNAL).map(drop).on("tell", "runtime")
+    }
+
+    /// Waits for the parent to say `wanted`.
+    ///
+    /// # Errors
+    /// The parent has ended.
+    pub(crate) fn await_word(&self, wanted: FromParent) -> Result<()> {
+        let mut letter = [0];
+        let count = recv(self.0.as_raw_fd(), &mut letter, MsgFlags::empty()).on("hear", "runtime")?;
+        let heard = match &letter[..count] {
+            b"m" => Some(FromParent::Mapped),
+            b"h" => Some(FromParent::HooksRan),
+            _ => None,
+        };
+        if heard == Some(wanted) { Ok(()) } else { Err(Error::Said("the runtime ended during creation".to_owned())) }
+    }
+}
+
+fn encode(word: &FromChild) -> Vec<u8> {
+    let mut packet = match word {
+        FromChild::Born(pid) => format!("b{pid}"),
+        FromChild::Assembled => "a".to_owned(),
+        FromChild::Ready => "r".to_owned(),
+        FromChild::Failed(text) => format!("f{text}"),
+    }
+    .into_bytes();
+    packet.truncate(PACKET_BYTES_MAX);
+    packet
+}
+
+fn decode(packet: &[u8]) -> Option<FromChild> {
+    let (letter, text) = packet.split_first()?;
+    let text = String::from_utf8_lossy(text);
+    match letter {
+        b'b' => text.parse().ok().map(FromChild::Born),
+        b'a' => Some(FromChild::Assembled),
+        b'r' => Some(FromChild::Ready),
+        b'f' => Some(FromChild::Failed(text.into_owned())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_survives_the_way() {
+        for word in [FromChild::Born(7), FromChild::Assembled, FromChild::Ready, FromChild::Failed("x: y".to_owned())] {
+            assert_eq!(decode(&encode(&word)), Some(word));
+        }
+        assert_eq!(decode(b""), None);
+        assert_eq!(decode(b"?"), None);
+    }
+
+    #[test]
+    fn an_end_without_words_is_a_failure() {
+        let (parent, child) = pair().unwrap();
+        drop(child);
+        assert!(parent.await_word(&FromChild::Ready).unwrap_err().to_string().contains("before it was ready"));
+    }
+}

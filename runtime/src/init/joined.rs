@@ -1,0 +1,137 @@
+//! A further process in a running container (`exec`).
+
+use super::handshake::{ChildEnd, FromChild, FromParent, ParentEnd, pair};
+use super::parent::{clone_one, equip, in_pid_namespace, write_pid_file};
+use super::payload::Payload;
+use super::{child, terminal};
+use crate::error::{Acts, Error, On, Result};
+use crate::seccomp::Filter;
+use crate::spec::{KINDS, Process};
+use crate::state::Container;
+use crate::steps;
+use nix::sys::prctl;
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, setsid};
+use skiff_sys::inroot::InRoot;
+use skiff_sys::process::{Born, Cloned, Kin};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// What `exec` was asked for.
+#[derive(Debug)]
+pub(crate) struct Joining<'a> {
+    pub(crate) acts: &'a Acts,
+    pub(crate) container: &'a Container,
+    pub(crate) process: &'a Process,
+    pub(crate) filter: Option<&'a Filter>,
+    pub(crate) console: Option<UnixStream>,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) preserve_fds: u32,
+}
+
+/// What the child needs and could not reach itself.
+struct Luggage<'a> {
+    joining: &'a Joining<'a>,
+    /// The container's first process, whose namespaces are entered.
+    leader: OwnedFd,
+    kinds: libc::c_int,
+    tasks: Vec<(PathBuf, File)>,
+}
+
+/// Starts the process; it runs when this returns.
+///
+/// # Errors
+/// The container does not run, or the program cannot be executed.
+pub(crate) fn join(joining: &Joining<'_>) -> Result<Born> {
+    let record = &joining.container.record;
+    let leader = record.process.open()?;
+    let leader = leader.ok_or_else(|| Error::Said(format!("cannot exec in a stopped container: {}", record.id)))?;
+    let kinds = foreign_kinds(record.process.pid)?;
+    let unified = record.cgroup.open_unified()?;
+    let luggage = Luggage { joining, leader, kinds, tasks: record.cgroup.open_tasks()? };
+    let (parent_end, child_end) = pair()?;
+    let pid = (kinds & libc::CLONE_NEWPID != 0).then_some(&luggage.leader);
+    let clone = || clone_one(joining.acts, 0, unified.as_ref().map(AsFd::as_fd), Kin::Child);
+    let born = match in_pid_namespace(joining.acts, pid, clone)? {
+        Cloned::Child => {
+            drop(parent_end);
+            run(&luggage, &child_end)
+        }
+        Cloned::Parent(born) => born,
+    };
+    drop(child_end);
+    if let Err(error) = raise(joining, &born, &parent_end) {
+        let _may_have_ended = skiff_sys::pidfd::kill(born.pidfd.as_fd());
+        let _reaped = waitpid(Pid::from_raw(born.pid), None);
+        return Err(error);
+    }
+    Ok(born)
+}
+
+/// The namespaces of `pid` that are not ours: entering one's own user namespace is refused (setns(2)).
+fn foreign_kinds(pid: i32) -> Result<libc::c_int> {
+    let mut kinds = 0;
+    for (kind, name) in KINDS {
+        let theirs = PathBuf::from(format!("/proc/{pid}/ns/{name}"));
+        let inode = |path: &Path| fs::metadata(path).map(|meta| meta.ino()).on("look at", path.display());
+        if inode(&theirs)? != inode(&Path::new("/proc/self/ns").join(name))? {
+            kinds |= kind;
+        }
+    }
+    Ok(kinds)
+}
+
+fn raise(joining: &Joining<'_>, born: &Born, end: &ParentEnd) -> Result<()> {
+    equip(joining.acts, born.pid, joining.process)?;
+    end.tell(FromParent::Mapped)?;
+    end.await_word(&FromChild::Ready)?;
+    // The child's end closes on execve: silence means that it runs.
+    match end.await_word(&FromChild::Ready) {
+        Err(Error::Said(text)) if text.starts_with("container process ended") => (),
+        other => return other,
+    }
+    joining.pid_file.as_deref().map_or(Ok(()), |path| write_pid_file(path, born.pid))
+}
+
+fn run(luggage: &Luggage<'_>, end: &ChildEnd) -> ! {
+    let failed = match become_program(luggage, end) {
+        Err(error) => error,
+        Ok(never) => match never {},
+    };
+    // If the parent has gone, nobody is left to be told.
+    let _nobody_listens = end.tell(&FromChild::Failed(failed.to_string()));
+    skiff_sys::process::exit_now(1)
+}
+
+fn become_program(luggage: &Luggage<'_>, end: &ChildEnd) -> Result<std::convert::Infallible> {
+    let joining = luggage.joining;
+    let acts = joining.acts;
+    end.await_word(FromParent::Mapped)?;
+    for (path, file) in &luggage.tasks {
+        acts.step_io(&steps::CGROUP_JOIN, path.display(), || (&*file).write_all(b"0"))?;
+    }
+    // Once inside, the container's processes can see this one; they must not look into it (CVE-2019-5736, CVE-2016-9962).
+    prctl::set_dumpable(false).on("hide", "process")?;
+    let kinds = luggage.kinds & !libc::CLONE_NEWPID;
+    if kinds != 0 {
+        acts.step(&steps::NS_JOIN, format!("{kinds:#x}"), || {
+            skiff_sys::namespace::enter_all(luggage.leader.as_fd(), kinds)
+        })?;
+    }
+    if kinds & libc::CLONE_NEWUSER != 0 {
+        child::become_root()?;
+        prctl::set_dumpable(false).on("hide", "process")?;
+    }
+    acts.step(&steps::SESSION_NEW, "", setsid)?;
+    if let Some(console) = &joining.console {
+        let root = InRoot::open_host(Path::new("/")).on("open", "/")?;
+        terminal::give_joined(acts, &root, joining.process, console)?;
+    }
+    let payload = Payload::prepare(acts, joining.process, joining.filter, joining.preserve_fds)?;
+    end.tell(&FromChild::Ready)?;
+    payload.execute()
+}

@@ -1,0 +1,13 @@
+//! Who performs the plan: the runtime as parent, the container's first process as child, and their handshake.
+
+mod child;
+mod handshake;
+mod joined;
+mod parent;
+mod payload;
+mod relay;
+mod terminal;
+
+pub(crate) use joined::{Joining, join};
+pub(crate) use parent::{Creation, create, start};
+pub(crate) use terminal::connect as connect_console;

@@ -1,0 +1,262 @@
+//! The last steps before the program: terminal, user, capabilities, filter, execve. Shared by containers and `exec`.
+
+use crate::error::{Acts, Error, On, Result};
+use crate::seccomp::Filter;
+use crate::spec::Process;
+use crate::steps;
+use caps::{CapSet, CapsHashSet};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::prctl;
+use nix::sys::stat::{Mode, SFlag, fstat, stat, umask};
+use nix::unistd::{AccessFlags, Gid, Uid, chdir, execve, faccessat, fchown, getcwd, setgroups, setresgid, setresuid};
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, RawFd};
+use std::path::Path;
+
+/// Where programs are looked for when the environment has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What most systems log in with; config.json can say otherwise.
+const DEFAULT_UMASK: u32 = 0o022;
+/// Standard input, output and error.
+const STDIO_FDS: RawFd = 3;
+
+/// A process that has become the container's user and knows its program.
+#[derive(Debug)]
+pub(crate) struct Payload<'a> {
+    acts: &'a Acts,
+    process: &'a Process,
+    filter: Option<&'a Filter>,
+    path: CString,
+    env: Vec<CString>,
+    preserve_fds: u32,
+}
+
+impl<'a> Payload<'a> {
+    /// Becomes the user, gives up what it must not have, and finds the program. The root is the container's already.
+    ///
+    /// # Errors
+    /// The kernel refuses a step, or there is no such program.
+    pub(crate) fn prepare(
+        acts: &'a Acts,
+        process: &'a Process,
+        filter: Option<&'a Filter>,
+        preserve_fds: u32,
+    ) -> Result<Self> {
+        own_stdio(process)?;
+        if process.no_new_privileges {
+            acts.step(&steps::PRIVILEGES_LOCK, "", prctl::set_no_new_privs)?;
+        }
+        bound(acts, process)?;
+        prctl::set_keepcaps(true).on("keep", "capabilities")?;
+        become_user(acts, process)?;
+        // Changing users clears the effective set but not the permitted one (PR_SET_KEEPCAPS); raise it again to set up.
+        let permitted = caps::read(None, CapSet::Permitted).map_err(no_caps)?;
+        caps::set(None, CapSet::Effective, &permitted).map_err(no_caps)?;
+        let mut payload =
+            Self { acts, process, filter, path: CString::default(), env: environment(process), preserve_fds };
+        enter_cwd(acts, &process.cwd)?;
+        if !payload.needs_privilege_for_filter() {
+            set_caps(acts, process)?;
+        }
+        payload.path = find(process, &payload.env)?;
+        Ok(payload)
+    }
+
+    /// Without no_new_privs the kernel takes a filter only from who has CAP_SYS_ADMIN (seccomp(2)), so the capabilities go
+    /// after it; with it, the filter comes last and need not allow any of our own calls but execve.
+    fn needs_privilege_for_filter(&self) -> bool {
+        self.filter.is_some() && !self.process.no_new_privileges
+    }
+
+    /// Becomes the program.
+    ///
+    /// # Errors
+    /// It cannot be executed. There is no way back from here but to end.
+    pub(crate) fn execute(self) -> Result<Infallible> {
+        let first_hidden = STDIO_FDS + RawFd::try_from(self.preserve_fds).unwrap_or(RawFd::MAX - STDIO_FDS);
+        skiff_sys::fd::cloexec_from(first_hidden).on("hide", "descriptors")?;
+        skiff_sys::process::reset_signals().on("reset", "signals")?;
+        if let Some(filter) = self.filter {
+            self.acts.step(&steps::SECCOMP_LOAD, format!("{} instructions", filter.program.len()), || {
+                skiff_sys::seccomp::install(&filter.program, filter.flags)
+            })?;
+        }
+        if self.needs_privilege_for_filter() {
+            set_caps(self.acts, self.process)?;
+        }
+        let operand = self.path.to_string_lossy().into_owned();
+        self.acts.step(&steps::EXEC_PAYLOAD, operand, || execve(&self.path, &self.process.args, &self.env))
+    }
+}
+
+/// A program that is not root could not even open its own `/dev/stdout` if that belonged to root.
+fn own_stdio(process: &Process) -> Result<()> {
+    let null = stat("/dev/null").map(|null| null.st_rdev).ok();
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+        let Ok(stat) = fstat(fd) else { continue };
+        let is_null = SFlag::from_bits_truncate(stat.st_mode).contains(SFlag::S_IFCHR) && Some(stat.st_rdev) == null;
+        if stat.st_uid == process.uid || is_null {
+            continue;
+        }
+        match fchown(fd, Some(Uid::from_raw(process.uid)), None) {
+            // Sockets, read-only files and files of unmapped owners stay as they are; nothing worse follows.
+            Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS) => (),
+            Err(errno) => return Err(errno).on("give stdio to", process.uid),
+        }
+    }
+    Ok(())
+}
+
+fn bound(acts: &Acts, process: &Process) -> Result<()> {
+    acts.step(&steps::CAPS_BOUND, format!("{} capabilities", process.caps.bounding.len()), || {
+        for cap in caps::all().difference(&process.caps.bounding) {
+            // A kernel older than the list does not know its newest ones, and so nobody has them.
+            if caps::has_cap(None, CapSet::Bounding, *cap).unwrap_or(false) {
+                caps::drop(None, CapSet::Bounding, *cap).map_err(|_| Errno::EPERM)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn become_user(acts: &Acts, process: &Process) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
+    let groups: Vec<_> = process.additional_gids.iter().copied().map(Gid::from_raw).collect();
+    acts.step(&steps::USER_GROUPS, format!("{:?}", process.additional_gids), || setgroups(&groups))?;
+    acts.step(&steps::USER_SET, format!("{uid}:{gid}"), || {
+        setresgid(gid, gid, gid)?;
+        setresuid(uid, uid, uid)?;
+        umask(Mode::from_bits_truncate(process.umask.unwrap_or(DEFAULT_UMASK)));
+        Ok(())
+    })
+}
+
+/// Sets what config.json asks, as far as the runtime itself has it: nobody can give what they do not have.
+fn set_caps(acts: &Acts, process: &Process) -> Result<()> {
+    let mut reason = None;
+    let set = acts.step(&steps::CAPS_SET, format!("{} permitted", process.caps.permitted.len()), || {
+        try_set_caps(process).map_err(|error| {
+            reason = Some(error);
+            Errno::EPERM
+        })
+    });
+    match reason {
+        Some(error) => Err(no_caps(error)),
+        None => set,
+    }
+}
+
+fn try_set_caps(process: &Process) -> std::result::Result<(), caps::errors::CapsError> {
+    let has = caps::read(None, CapSet::Permitted)?;
+    let both = |left: &CapsHashSet, right: &CapsHashSet| left.intersection(right).copied().collect::<CapsHashSet>();
+    let permitted = both(&process.caps.permitted, &has);
+    let ambient = both(&process.caps.ambient, &permitted);
+    // Inheritable first, while the permitted set still covers it; effective before permitted, which must contain it.
+    caps::set(None, CapSet::Inheritable, &ambient)?;
+    caps::set(None, CapSet::Effective, &both(&process.caps.effective, &permitted))?;
+    caps::set(None, CapSet::Permitted, &permitted)?;
+    if caps::read(None, CapSet::Ambient)?.is_empty() && ambient.is_empty() {
+        return Ok(());
+    }
+    caps::set(None, CapSet::Ambient, &ambient)
+}
+
+fn no_caps(error: caps::errors::CapsError) -> Error {
+    Error::Said(format!("{}: {error}", steps::CAPS_SET.id))
+}
+
+fn enter_cwd(acts: &Acts, cwd: &Path) -> Result<()> {
+    acts.step(&steps::CWD_ENTER, cwd.display(), || chdir(cwd))?;
+    // A working directory outside the root, reached through a leaked descriptor, reads as "(unreachable)…" (CVE-2024-21626).
+    let here = getcwd().on("cwd.enter", cwd.display())?;
+    if here.is_absolute() {
+        return Ok(());
+    }
+    Err(Error::Said(format!("cwd.enter {}: is outside the container's root", cwd.display())))
+}
+
+/// The environment, with HOME from the container's `/etc/passwd` when config.json has none.
+fn environment(process: &Process) -> Vec<CString> {
+    let mut env = process.env.clone();
+    if !env.iter().any(|pair| pair.to_bytes().starts_with(b"HOME=")) {
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let home = home_of(&passwd, process.uid).unwrap_or("/");
+        env.extend(CString::new(format!("HOME={home}")));
+    }
+    env
+}
+
+fn home_of(passwd: &str, uid: u32) -> Option<&str> {
+    let is_user = |line: &&str| line.split(':').nth(2).and_then(|field| field.parse::<u32>().ok()) == Some(uid);
+    let home = passwd.lines().find(is_user)?.split(':').nth(5)?;
+    // An entry that is no path is the image's mistake or an injection (CVE-2022-4318), not a home.
+    Some(home).filter(|home| home.starts_with('/') && !home.chars().any(char::is_control))
+}
+
+/// The program's path, looked up as execvp(3) would, before anything starts: an engine wants to hear of a wrong name from
+/// `create`.
+fn find(process: &Process, env: &[CString]) -> Result<CString> {
+    let name = process.args.first().expect("Process::check refuses empty args");
+    let text = name.to_string_lossy();
+    if text.contains('/') {
+        return executable(name).map(|()| name.clone()).map_err(|errno| {
+            // Engines look for these words in lower case.
+            Error::Said(format!("exec: \"{text}\": stat {text}: {}", errno.desc().to_lowercase()))
+        });
+    }
+    let path =
+        env.iter().filter_map(|pair| pair.to_str().ok()?.strip_prefix("PATH=")).next_back().unwrap_or(DEFAULT_PATH);
+    let mut last = Errno::ENOENT;
+    for directory in path.split(':') {
+        let Ok(candidate) = CString::new(format!("{}/{text}", if directory.is_empty() { "." } else { directory }))
+        else {
+            continue;
+        };
+        match executable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::EACCES) => last = Errno::EACCES,
+            Err(_) => (),
+        }
+    }
+    if last == Errno::EACCES {
+        return Err(Error::Said(format!("exec: \"{text}\": permission denied")));
+    }
+    Err(Error::Said(format!("exec: \"{text}\": executable file not found in $PATH")))
+}
+
+fn executable(path: &CStr) -> std::result::Result<(), Errno> {
+    let found = stat(path)?;
+    if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+        return Err(Errno::EACCES);
+    }
+    faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/srv\t/x:/bin/sh\nodd:x:34:34::nowhere:\nshort:x:35\n";
+
+    #[test]
+    fn home_comes_from_passwd_only_when_it_is_a_path() {
+        assert_eq!(home_of(PASSWD, 0), Some("/root"));
+        for uid in [33, 34, 35, 36] {
+            assert_eq!(home_of(PASSWD, uid), None, "{uid}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_passwd_is_survived(passwd in "[a-z:0-9/\n\r\u{e9}]{0,80}", uid: u32) {
+            if let Some(home) = home_of(&passwd, uid) {
+                prop_assert!(home.starts_with('/'));
+            }
+        }
+    }
+}

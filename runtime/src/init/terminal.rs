@@ -1,0 +1,89 @@
+//! The container's terminal: made inside, its master sent out.
+
+use crate::error::{Acts, Error, On, Result};
+use crate::spec::Process;
+use crate::steps;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
+use skiff_sys::inroot::{InRoot, Kind, is_character_device};
+use skiff_sys::mount::{Depth, attach, copy};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// linux/magic.h
+const DEVPTS_SUPER_MAGIC: FsType = FsType(0x1cd1);
+
+/// Makes a terminal, puts it on `/dev/console`, on our standard descriptors and in control of our session, and sends its
+/// master through `console`.
+///
+/// # Errors
+/// There is no devpts at `/dev/pts`, or nobody takes the master.
+pub(crate) fn give(acts: &Acts, root: &InRoot, process: &Process, console: &UnixStream) -> Result<()> {
+    let slave = open_and_send(acts, root, process, console)?;
+    acts.step(&steps::MOUNT_ATTACH, "/dev/console", || {
+        let target = root.make(Path::new("/dev/console"), Kind::File)?;
+        attach(copy(slave.as_fd(), Depth::One)?.as_fd(), target.as_fd())
+    })?;
+    take(&slave)
+}
+
+/// The same for a process that joins: `/dev/console` stays the first one's.
+///
+/// # Errors
+/// As for [`give`].
+pub(crate) fn give_joined(acts: &Acts, root: &InRoot, process: &Process, console: &UnixStream) -> Result<()> {
+    take(&open_and_send(acts, root, process, console)?)
+}
+
+fn open_and_send(acts: &Acts, root: &InRoot, process: &Process, console: &UnixStream) -> Result<OwnedFd> {
+    let master = acts.step(&steps::TERMINAL_OPEN, "/dev/pts/ptmx", || open_master(root))?;
+    let slave = skiff_sys::terminal::peer(master.as_fd()).on(steps::TERMINAL_OPEN.id, "peer")?;
+    fchown(&slave, Some(Uid::from_raw(process.uid)), None).on("give terminal to", process.uid)?;
+    if let Some((columns, rows)) = process.terminal.filter(|size| *size != (0, 0)) {
+        skiff_sys::pass::set_window_size(master.as_fd(), columns, rows).on("size", "terminal")?;
+    }
+    acts.step(&steps::TERMINAL_SEND, "console socket", || {
+        skiff_sys::pass::send_with_fds(console.as_fd(), b"/dev/ptmx", &[master.as_fd()])
+    })?;
+    Ok(slave)
+}
+
+/// The image may have put anything there (CVE-2025-52565); only a devpts' own multiplexer is one.
+fn open_master(root: &InRoot) -> std::result::Result<OwnedFd, Errno> {
+    let place = root.place_nofollow(Path::new("/dev/pts/ptmx"))?;
+    if fstatfs(&place)?.filesystem_type() != DEVPTS_SUPER_MAGIC || !is_character_device(place.as_fd(), 5, 2)? {
+        return Err(Errno::ENODEV);
+    }
+    root.open(Path::new("/dev/pts/ptmx"), OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW, Mode::empty())
+}
+
+fn take(slave: &OwnedFd) -> Result<()> {
+    skiff_sys::terminal::make_controlling(slave.as_fd()).on("control", "terminal")?;
+    dup2_stdin(slave).on("use", "terminal")?;
+    dup2_stdout(slave).on("use", "terminal")?;
+    dup2_stderr(slave).on("use", "terminal")
+}
+
+/// Connects to the socket at `path` that wants the master.
+///
+/// # Errors
+/// Nobody listens.
+pub(crate) fn connect(path: &Path) -> Result<UnixStream> {
+    UnixStream::connect(path).on("connect to console socket", path.display())
+}
+
+/// Checks that a terminal and a console socket come together.
+///
+/// # Errors
+/// One comes without the other.
+pub(crate) fn check(process: &Process, socket: Option<&Path>) -> Result<()> {
+    match (process.terminal, socket) {
+        (Some(_), None) => Err(Error::Usage("process.terminal is set: --console-socket is needed".to_owned())),
+        (None, Some(_)) => Err(Error::Usage("--console-socket is given, but process.terminal is not set".to_owned())),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,162 @@
+//! Device files and the links beside them.
+
+use super::copy_host;
+use crate::error::{Acts, Error, Result};
+use crate::steps;
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
+use skiff_sys::inroot::{InRoot, Kind};
+use skiff_sys::mount::{Depth, attach};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Supplied always (runtime-spec config-linux, Default Devices): all of major 1 but the terminal.
+const DEFAULTS: &[(&str, u64, u64)] = &[
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+/// Supplied always (runtime-spec runtime-linux, Dev symbolic links; `ptmx` with the default devices).
+const LINKS: &[(&str, &str)] = &[
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/ptmx", "pts/ptmx"),
+];
+const DEVICE_MODE: u32 = 0o666;
+
+/// A device as meant.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    path: PathBuf,
+    kind: SFlag,
+    number: u64,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+/// A device of the host, copied for a container whose users may not make devices.
+pub(crate) type Bound = (PathBuf, OwnedFd);
+
+/// The default devices and `extra`, which may give one of them other rights.
+///
+/// # Errors
+/// A device without numbers, by field path.
+pub(crate) fn defaults(extra: &[LinuxDevice]) -> Result<Vec<Node>> {
+    let mut nodes: Vec<Node> = Vec::new();
+    for (path, major, minor) in DEFAULTS {
+        let number = makedev(*major, *minor);
+        nodes.push(Node { path: path.into(), kind: SFlag::S_IFCHR, number, mode: DEVICE_MODE, uid: 0, gid: 0 });
+    }
+    for (index, device) in extra.iter().enumerate() {
+        let node = Node::check(index, device)?;
+        nodes.retain(|other| other.path != node.path);
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+impl Node {
+    fn check(index: usize, device: &LinuxDevice) -> Result<Self> {
+        let field = |name: &str| format!("linux.devices[{index}].{name}");
+        let kind = match device.typ() {
+            LinuxDeviceType::B => SFlag::S_IFBLK,
+            LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
+            LinuxDeviceType::P => SFlag::S_IFIFO,
+            LinuxDeviceType::A => return Err(Error::refused(field("type"), "`a` is no kind of device file")),
+        };
+        if !device.path().is_absolute() {
+            return Err(Error::refused(field("path"), "is not an absolute path"));
+        }
+        let number =
+            |value: i64, name: &str| u64::try_from(value).map_err(|_| Error::refused(field(name), "is negative"));
+        Ok(Self {
+            path: device.path().clone(),
+            kind,
+            number: makedev(number(device.major(), "major")?, number(device.minor(), "minor")?),
+            mode: device.file_mode().unwrap_or(DEVICE_MODE),
+            uid: device.uid().unwrap_or(0),
+            gid: device.gid().unwrap_or(0),
+        })
+    }
+
+    /// Copies the host's file of the same path, for a container in a user namespace (mknod(2) is refused there).
+    ///
+    /// # Errors
+    /// The host has no such file.
+    pub(crate) fn bound(&self, acts: &Acts) -> Result<Bound> {
+        Ok((self.path.clone(), copy_host(acts, &steps::MOUNT_SOURCE, &self.path, Depth::One)?))
+    }
+}
+
+/// Makes `nodes`, or attaches the host's where `bound` has them.
+///
+/// # Errors
+/// One cannot be made.
+pub(crate) fn make_all(acts: &Acts, root: &InRoot, nodes: &[Node], bound: &[Bound]) -> Result<()> {
+    for (path, copied) in bound {
+        acts.step(&steps::DEVICE_CREATE, path.display(), || {
+            attach(copied.as_fd(), root.make(path, Kind::File)?.as_fd())
+        })?;
+    }
+    if bound.is_empty() {
+        for node in nodes {
+            acts.step(&steps::DEVICE_CREATE, node.path.display(), || make(root, node))?;
+        }
+    }
+    Ok(())
+}
+
+fn make(root: &InRoot, node: &Node) -> std::result::Result<(), Errno> {
+    let (parent, name) = root.parent(&node.path)?;
+    let make = || mknodat(&parent, name, node.kind, Mode::from_bits_truncate(node.mode), node.number);
+    match make() {
+        Err(Errno::EEXIST) if is_there(root, node)? => (),
+        // The image has something else there. It is the container's own file, seen by nobody yet.
+        Err(Errno::EEXIST) => {
+            unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?;
+            make()?;
+        }
+        result => result?,
+    }
+    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+    fchownat(&parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+fn is_there(root: &InRoot, node: &Node) -> std::result::Result<bool, Errno> {
+    let stat = fstat(&root.place_nofollow(&node.path)?)?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    Ok(kind == node.kind && stat.st_rdev == node.number && stat.st_mode & 0o777 == node.mode)
+}
+
+/// Makes the links that programs expect in `/dev`.
+///
+/// # Errors
+/// One cannot be made.
+pub(crate) fn links(acts: &Acts, root: &InRoot) -> Result<()> {
+    for (path, target) in LINKS {
+        acts.step(&steps::DEVICE_LINK, path, || link(root, Path::new(path), target))?;
+    }
+    Ok(())
+}
+
+fn link(root: &InRoot, path: &Path, target: &str) -> std::result::Result<(), Errno> {
+    let (parent, name) = root.parent(path)?;
+    match symlinkat(target, &parent, name) {
+        // A device file in place of ptmx would be the host's terminals; anything else there is the image's choice.
+        Err(Errno::EEXIST) if target == "pts/ptmx" => {
+            unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?;
+            symlinkat(target, &parent, name)
+        }
+        Err(Errno::EEXIST) => Ok(()),
+        result => result,
+    }
+}

@@ -1,0 +1,66 @@
+//! What may be mounted on `/proc`.
+//!
+//! The runtime and the container's programs trust `/proc` to be the kernel's: labels, privileges and limits are written and
+//! checked there. A volume in its place could lie about all of them (CVE-2019-16884, CVE-2019-19921).
+
+use crate::error::{Error, Result};
+use std::path::Path;
+
+/// Files of procfs that a host's emulation (lxcfs and the like) may cover.
+const COVERABLE: &[&str] = &[
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "sys/crypto/fips_enabled",
+    "sys/kernel/ns_last_pid",
+];
+
+/// What stands at the source of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// A procfs.
+    Procfs,
+    /// Anything else.
+    Other,
+}
+
+/// Checks that `content` may stand at `resolved`, a path inside the container after all links.
+///
+/// # Errors
+/// It would stand for or inside `/proc`.
+pub(super) fn check(resolved: &Path, content: Content) -> Result<()> {
+    let Ok(below) = resolved.strip_prefix("/proc") else { return Ok(()) };
+    let is_fine = match below.to_str() {
+        Some("") => content == Content::Procfs,
+        Some(name) => COVERABLE.contains(&name),
+        None => false,
+    };
+    if is_fine {
+        return Ok(());
+    }
+    Err(Error::Said(format!(
+        "mount.target {}: cannot be mounted because it would stand in for procfs",
+        resolved.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_procfs_stands_for_proc() {
+        assert!(check(Path::new("/proc"), Content::Procfs).is_ok());
+        assert!(check(Path::new("/proc/meminfo"), Content::Other).is_ok());
+        assert!(check(Path::new("/process"), Content::Other).is_ok());
+        for path in ["/proc", "/proc/self", "/proc/1/attr", "/proc/sys/kernel"] {
+            assert!(check(Path::new(path), Content::Other).is_err(), "{path}");
+        }
+        assert!(check(Path::new("/proc/sys"), Content::Procfs).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! The container's file tree, built by its first process before it enters it.
+//!
+//! Everything is placed through one door ([`InRoot`]) and attached by descriptor, so nothing that the image or another
+//! container does to a path meanwhile can redirect it. Sources on the host were opened by the parent, before the clone.
+
+mod device;
+mod guard;
+mod mask;
+mod mount;
+
+pub(crate) use device::{Bound, Node, defaults, links, make_all};
+pub(crate) use mask::{mask_all, readonly_all};
+pub(crate) use mount::{Source, attach_all, prepare};
+
+use crate::error::{Acts, On, Result};
+use crate::steps;
+use nix::mount::{MntFlags, umount2};
+use nix::unistd::{chdir, fchdir, pivot_root};
+use skiff_sys::inroot::InRoot;
+use skiff_sys::mount::{Change, Depth, Propagation, attach, attr, change, copy};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Copies the mount tree at `path` of the host, attached nowhere, receiving mount events but sending none.
+///
+/// # Errors
+/// The path cannot be opened.
+pub(crate) fn copy_host(acts: &Acts, step: &skiff_step::Step, path: &Path, depth: Depth) -> Result<OwnedFd> {
+    use nix::fcntl::{OFlag, open};
+    acts.step(step, path.display(), || {
+        let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+        copy(place.as_fd(), depth)
+    })
+}
+
+/// Cuts this mount namespace off: the host's mounts arrive at most, none of ours leave.
+///
+/// # Errors
+/// Those of mount_setattr(2).
+pub(crate) fn isolate(acts: &Acts, propagation: Propagation) -> Result<()> {
+    let inwards = if propagation == Propagation::Private { Propagation::Private } else { Propagation::Slave };
+    acts.step(&steps::ROOTFS_ISOLATE, "/", || {
+        let root = skiff_sys::inroot::host_root()?;
+        change(root.as_fd(), Change { propagation: Some(inwards), ..Change::default() }, Depth::Tree)
+    })
+}
+
+/// Attaches the rootfs on top of `/`, which every user may reach, and returns the door to it. The process itself stays
+/// below it, in the host's tree, until [`pivot`].
+///
+/// # Errors
+/// Those of move_mount(2).
+pub(crate) fn attach_root(acts: &Acts, rootfs: OwnedFd, path: &Path) -> Result<InRoot> {
+    acts.step(&steps::ROOTFS_ATTACH, path.display(), || {
+        let root = skiff_sys::inroot::host_root()?;
+        attach(rootfs.as_fd(), root.as_fd())
+    })?;
+    Ok(InRoot::new(rootfs))
+}
+
+/// Makes the rootfs `/` and drops the host's tree.
+///
+/// # Errors
+/// Those of pivot_root(2).
+pub(crate) fn pivot(acts: &Acts, root: &InRoot, path: &Path) -> Result<()> {
+    acts.step(&steps::ROOTFS_PIVOT, path.display(), || {
+        fchdir(root.root())?;
+        // With both names the same, the old root ends up on top of the new one, and needs no directory of its own
+        // (pivot_root(2), Notes).
+        pivot_root(".", ".")?;
+        umount2(".", MntFlags::MNT_DETACH)?;
+        chdir("/")
+    })
+}
+
+/// Makes `/` read-only.
+///
+/// # Errors
+/// Those of mount_setattr(2).
+pub(crate) fn make_readonly(acts: &Acts, root: BorrowedFd<'_>) -> Result<()> {
+    acts.step(&steps::ROOTFS_READONLY, "/", || {
+        change(root, Change { set: attr::RDONLY, ..Change::default() }, Depth::One)
+    })
+}
+
+/// Lets mount events travel to and from the container's root as configured.
+///
+/// # Errors
+/// Those of mount_setattr(2).
+pub(crate) fn propagate(root: BorrowedFd<'_>, (propagation, depth): (Propagation, Depth)) -> Result<()> {
+    // Slave and private hold already since isolate().
+    if matches!(propagation, Propagation::Slave | Propagation::Private) {
+        return Ok(());
+    }
+    change(root, Change { propagation: Some(propagation), ..Change::default() }, depth).on("set propagation of", "/")
+}

@@ -1,0 +1,260 @@
+//! What was asked for: config.json read twice, first as written (the `oci-spec` types), then as meant (these types).
+//!
+//! As meant, nothing is optional that the runtime relies on, and nothing is left that it would ignore: a field that cannot
+//! be honoured is refused by its path. Inert by the specification or by the kernel, and so not refused:
+//! `linux.resources.memory.kernel` and `.useHierarchy` (gone from Linux), `process.commandLine` (Windows),
+//! `process.user.username` (Windows), other platforms' sections, unknown properties (runtime-spec, Extensibility).
+
+mod mount;
+mod namespaces;
+mod process;
+mod resources;
+
+pub(crate) use mount::{CopyUp, Mount, What};
+pub(crate) use namespaces::{IdMap, KINDS, Namespaces};
+pub(crate) use process::Process;
+pub(crate) use resources::{DeviceRule, Limits, Throttled};
+
+use crate::error::{Error, On, Result};
+use crate::seccomp;
+use oci_spec::runtime as oci;
+use skiff_sys::mount::{Depth, Propagation};
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+/// A container as meant.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    /// The root filesystem on the host, absolute.
+    pub(crate) rootfs: PathBuf,
+    /// Whether `/` is read-only.
+    pub(crate) readonly_root: bool,
+    /// In order.
+    pub(crate) mounts: Vec<Mount>,
+    /// The program.
+    pub(crate) process: Process,
+    /// UTS names.
+    pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
+    /// Namespaces.
+    pub(crate) namespaces: Namespaces,
+    /// Who is who in a new user namespace.
+    pub(crate) uid_maps: Vec<IdMap>,
+    pub(crate) gid_maps: Vec<IdMap>,
+    /// Device files beside the default ones.
+    pub(crate) devices: Vec<oci::LinuxDevice>,
+    /// Hidden.
+    pub(crate) masked_paths: Vec<PathBuf>,
+    /// Read-only.
+    pub(crate) readonly_paths: Vec<PathBuf>,
+    /// Kernel parameters of the namespaces, as `/proc/sys` paths and values.
+    pub(crate) sysctl: Vec<(PathBuf, String)>,
+    /// How mount events travel to and from the container's root.
+    pub(crate) propagation: (Propagation, Depth),
+    /// Below each hierarchy's root; relative.
+    pub(crate) cgroup: PathBuf,
+    /// What the cgroup allows.
+    pub(crate) limits: Limits,
+    /// Which system calls are answered how.
+    pub(crate) seccomp: Option<seccomp::Filter>,
+    /// Programs to run at points of the life.
+    pub(crate) hooks: oci::Hooks,
+    /// Free words.
+    pub(crate) annotations: HashMap<String, String>,
+}
+
+/// Reads `<bundle>/config.json` as written.
+///
+/// # Errors
+/// It is missing, or not of the specification's shape; with its path.
+pub(crate) fn read(config: &Path) -> Result<oci::Spec> {
+    let bytes = std::fs::read(config).on("read", config.display())?;
+    serde_json::from_slice(&bytes).on("read", config.display())
+}
+
+impl Spec {
+    /// Reads `written` as meant, for the container `id` of `bundle`.
+    ///
+    /// # Errors
+    /// The first field that is missing or cannot be honoured.
+    pub(crate) fn check(id: &str, bundle: &Path, written: &oci::Spec) -> Result<Self> {
+        check_version(written.version())?;
+        let root = written.root().as_ref().ok_or_else(|| Error::refused("root", "is missing"))?;
+        let process = written.process().as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
+        let linux = written.linux().as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
+        refuse_unsupported(linux)?;
+        let namespaces = Namespaces::check(linux.namespaces().as_deref().unwrap_or_default())?;
+        let mounts = written.mounts().iter().flatten().enumerate();
+        let mounts = mounts.map(|(index, mount)| absolute_source(bundle, Mount::check(index, mount)?));
+        let spec = Self {
+            rootfs: bundle.join(root.path()),
+            readonly_root: root.readonly().unwrap_or(false),
+            mounts: mounts.collect::<Result<_>>()?,
+            process: Process::check("process", process)?,
+            hostname: written.hostname().clone().filter(|name| !name.is_empty()),
+            domainname: written.domainname().clone().filter(|name| !name.is_empty()),
+            uid_maps: IdMap::read(linux.uid_mappings().as_ref()),
+            gid_maps: IdMap::read(linux.gid_mappings().as_ref()),
+            devices: linux.devices().clone().unwrap_or_default(),
+            masked_paths: paths("linux.maskedPaths", linux.masked_paths().as_deref())?,
+            readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths().as_deref())?,
+            sysctl: sysctl(linux.sysctl().as_ref(), &namespaces)?,
+            propagation: propagation(linux.rootfs_propagation().as_deref())?,
+            cgroup: cgroup_path(id, linux.cgroups_path().as_deref())?,
+            limits: Limits::check(linux.resources().as_ref())?,
+            seccomp: linux.seccomp().as_ref().map(seccomp::Filter::check).transpose()?,
+            hooks: check_hooks(written.hooks().clone().unwrap_or_default())?,
+            annotations: written.annotations().clone().unwrap_or_default(),
+            namespaces,
+        };
+        spec.check_together()?;
+        Ok(spec)
+    }
+
+    /// What only makes sense together.
+    fn check_together(&self) -> Result<()> {
+        let makes_users = self.namespaces.makes(libc::CLONE_NEWUSER);
+        if makes_users && (self.uid_maps.is_empty() || self.gid_maps.is_empty()) {
+            return Err(Error::refused("linux.uidMappings", "a new user namespace needs uid and gid mappings"));
+        }
+        let has_maps = !(self.uid_maps.is_empty() && self.gid_maps.is_empty());
+        if has_maps && !self.namespaces.has(libc::CLONE_NEWUSER) {
+            return Err(Error::refused("linux.uidMappings", "mappings need a user namespace"));
+        }
+        let named = [("hostname", &self.hostname), ("domainname", &self.domainname)];
+        if let Some((field, _)) = named.iter().find(|(_, name)| name.is_some())
+            && !self.namespaces.has(libc::CLONE_NEWUTS)
+        {
+            return Err(Error::refused(*field, "without a UTS namespace the host's name would change"));
+        }
+        Ok(())
+    }
+}
+
+fn check_version(version: &str) -> Result<()> {
+    let major = version.split('.').next().unwrap_or_default();
+    if major == "1" { Ok(()) } else { Err(Error::refused("ociVersion", format!("`{version}` is not 1.x"))) }
+}
+
+fn refuse_unsupported(linux: &oci::Linux) -> Result<()> {
+    let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let has_offsets = linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty());
+    let asked = [
+        ("netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+        ("mountLabel", is_set(linux.mount_label())),
+        ("intelRdt", linux.intel_rdt().is_some()),
+        ("memoryPolicy", linux.memory_policy().is_some()),
+        ("personality", linux.personality().is_some()),
+        ("timeOffsets", has_offsets),
+    ];
+    match asked.iter().find(|(_, is_asked)| *is_asked) {
+        Some((name, _)) => Err(Error::refused(format!("linux.{name}"), "is not implemented")),
+        None => Ok(()),
+    }
+}
+
+fn absolute_source(bundle: &Path, mut mount: Mount) -> Result<Mount> {
+    if let What::Bind { source, .. } = &mut mount.what {
+        *source = bundle.join(&*source);
+    }
+    Ok(mount)
+}
+
+fn paths(field: &str, written: Option<&[String]>) -> Result<Vec<PathBuf>> {
+    let one = |(index, path): (usize, &String)| match Path::new(path) {
+        path if path.is_absolute() => Ok(path.to_owned()),
+        _ => Err(Error::refused(format!("{field}[{index}]"), "is not an absolute path")),
+    };
+    written.unwrap_or_default().iter().enumerate().map(one).collect()
+}
+
+/// Only parameters that belong to a namespace of the container; all others are the host's.
+fn sysctl(written: Option<&HashMap<String, String>>, namespaces: &Namespaces) -> Result<Vec<(PathBuf, String)>> {
+    const IPC: &[&str] =
+        &["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax"];
+    const IPC_MORE: &[&str] = &["kernel.shmmni", "kernel.shm_rmid_forced"];
+    let mut checked = Vec::new();
+    for (key, value) in written.into_iter().flatten() {
+        let dotted = key.replace('/', ".");
+        let kind = match dotted.as_str() {
+            name if IPC.contains(&name) || IPC_MORE.contains(&name) || name.starts_with("fs.mqueue.") => {
+                libc::CLONE_NEWIPC
+            }
+            name if name.starts_with("net.") => libc::CLONE_NEWNET,
+            "kernel.domainname" | "kernel.hostname" => libc::CLONE_NEWUTS,
+            _ => return Err(Error::refused(format!("linux.sysctl.{key}"), "does not belong to a namespace")),
+        };
+        if !namespaces.has(kind) {
+            return Err(Error::refused(
+                format!("linux.sysctl.{key}"),
+                "would change the host: its namespace is shared",
+            ));
+        }
+        // sysctl(8): where the key has slashes, dots are part of a name (an interface such as eth0.1).
+        let path = if key.contains('/') { key.clone() } else { key.replace('.', "/") };
+        if Path::new(&path).components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(Error::refused(format!("linux.sysctl.{key}"), "is not a parameter's name"));
+        }
+        checked.push((Path::new("sys").join(path), value.clone()));
+    }
+    checked.sort();
+    Ok(checked)
+}
+
+fn propagation(written: Option<&str>) -> Result<(Propagation, Depth)> {
+    Ok(match written.unwrap_or_default() {
+        // What containers expect: mounts of the host arrive, none leave.
+        "" | "rslave" => (Propagation::Slave, Depth::Tree),
+        "slave" => (Propagation::Slave, Depth::One),
+        "private" => (Propagation::Private, Depth::One),
+        "rprivate" => (Propagation::Private, Depth::Tree),
+        "shared" => (Propagation::Shared, Depth::One),
+        "rshared" => (Propagation::Shared, Depth::Tree),
+        "unbindable" => (Propagation::Unbindable, Depth::One),
+        "runbindable" => (Propagation::Unbindable, Depth::Tree),
+        other => return Err(Error::refused("linux.rootfsPropagation", format!("`{other}` is unknown"))),
+    })
+}
+
+/// Absolute: below each hierarchy's root. Relative or missing: below our own folder there, never below the caller's cgroup.
+fn cgroup_path(id: &str, written: Option<&Path>) -> Result<PathBuf> {
+    let written = written.filter(|path| !path.as_os_str().is_empty());
+    let path = match written {
+        Some(path) if path.is_absolute() => path.to_owned(),
+        Some(path) => Path::new("/skiff-oci").join(path),
+        None => Path::new("/skiff-oci").join(id),
+    };
+    let relative = path.strip_prefix("/").unwrap_or(&path);
+    let is_plain = |part| matches!(part, Component::Normal(_));
+    if relative.as_os_str().is_empty() || !relative.components().all(is_plain) {
+        return Err(Error::refused("linux.cgroupsPath", format!("`{}` is not a path below the root", path.display())));
+    }
+    Ok(relative.to_owned())
+}
+
+fn check_hooks(hooks: oci::Hooks) -> Result<oci::Hooks> {
+    // Deprecated, but still what podman and docker set.
+    #[allow(deprecated)]
+    let lists = [
+        ("prestart", hooks.prestart()),
+        ("createRuntime", hooks.create_runtime()),
+        ("createContainer", hooks.create_container()),
+        ("startContainer", hooks.start_container()),
+        ("poststart", hooks.poststart()),
+        ("poststop", hooks.poststop()),
+    ];
+    for (name, list) in lists {
+        for (index, hook) in list.iter().flatten().enumerate() {
+            if !hook.path().is_absolute() {
+                return Err(Error::refused(format!("hooks.{name}[{index}].path"), "is not an absolute path"));
+            }
+            if hook.timeout().is_some_and(|seconds| seconds <= 0) {
+                return Err(Error::refused(format!("hooks.{name}[{index}].timeout"), "is not above zero"));
+            }
+        }
+    }
+    Ok(hooks)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! The process as meant: user, capabilities, limits, program.
+
+use crate::error::{Error, Result};
+use caps::{Capability, CapsHashSet};
+use nix::sys::resource::Resource;
+use oci_spec::runtime as oci;
+use std::ffi::CString;
+use std::path::PathBuf;
+
+/// The program of a container, or one that joins it.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    /// Its terminal's columns and rows, if it gets one.
+    pub(crate) terminal: Option<(u16, u16)>,
+    /// Program and arguments; never empty.
+    pub(crate) args: Vec<CString>,
+    /// Environment.
+    pub(crate) env: Vec<CString>,
+    /// Working directory inside the container, absolute.
+    pub(crate) cwd: PathBuf,
+    /// User id inside the container.
+    pub(crate) uid: u32,
+    /// Group id inside the container.
+    pub(crate) gid: u32,
+    /// Supplementary groups.
+    pub(crate) additional_gids: Vec<u32>,
+    /// File mode creation mask; kept as it is when not given.
+    pub(crate) umask: Option<u32>,
+    /// Capability sets.
+    pub(crate) caps: Caps,
+    /// Limits: resource, soft, hard.
+    pub(crate) rlimits: Vec<(Resource, u64, u64)>,
+    /// Whether execve(2) may no longer give privileges.
+    pub(crate) no_new_privileges: bool,
+    /// Adjustment of the out-of-memory killer's choice.
+    pub(crate) oom_score_adj: Option<i32>,
+}
+
+/// Capability sets. The inheritable set is not among them: it is what `ambient` needs and nothing else, because
+/// capabilities that survive execve(2) through file capabilities are nobody's intent (CVE-2022-29162).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Caps {
+    pub(crate) bounding: CapsHashSet,
+    pub(crate) effective: CapsHashSet,
+    pub(crate) permitted: CapsHashSet,
+    pub(crate) ambient: CapsHashSet,
+}
+
+impl Process {
+    /// Reads `written`, which stands at `field`.
+    ///
+    /// # Errors
+    /// What is missing or cannot be honoured, by field path.
+    pub(crate) fn check(field: &str, written: &oci::Process) -> Result<Self> {
+        refuse_unsupported(field, written)?;
+        let at = |name: &str| format!("{field}.{name}");
+        let args = strings(&at("args"), written.args().as_deref().unwrap_or_default())?;
+        if args.is_empty() {
+            return Err(Error::refused(at("args"), "is empty: there is nothing to execute"));
+        }
+        if !written.cwd().is_absolute() {
+            return Err(Error::refused(at("cwd"), "is not an absolute path"));
+        }
+        let user = written.user();
+        let size = written.console_size();
+        Ok(Self {
+            terminal: written.terminal().unwrap_or(false).then(|| size.as_ref().map_or((0, 0), columns_and_rows)),
+            args,
+            env: strings(&at("env"), written.env().as_deref().unwrap_or_default())?,
+            cwd: written.cwd().clone(),
+            uid: user.uid(),
+            gid: user.gid(),
+            additional_gids: user.additional_gids().clone().unwrap_or_default(),
+            umask: user.umask(),
+            caps: written.capabilities().as_ref().map_or_else(Caps::default, Caps::read),
+            rlimits: rlimits(&at("rlimits"), written.rlimits().as_deref().unwrap_or_default())?,
+            no_new_privileges: written.no_new_privileges().unwrap_or(false),
+            oom_score_adj: written.oom_score_adj(),
+        })
+    }
+}
+
+impl Caps {
+    fn read(written: &oci::LinuxCapabilities) -> Self {
+        let set = |caps: &Option<oci::Capabilities>| caps.iter().flatten().copied().map(capability).collect();
+        Self {
+            bounding: set(written.bounding()),
+            effective: set(written.effective()),
+            permitted: set(written.permitted()),
+            ambient: set(written.ambient()),
+        }
+    }
+}
+
+/// The same capability in the words of the crate that sets them; both enumerate linux/capability.h.
+fn capability(written: oci::Capability) -> Capability {
+    format!("CAP_{written}").parse().expect("both crates name the capabilities of linux/capability.h")
+}
+
+fn columns_and_rows(size: &oci::Box) -> (u16, u16) {
+    let cells = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
+    (cells(size.width()), cells(size.height()))
+}
+
+fn refuse_unsupported(field: &str, written: &oci::Process) -> Result<()> {
+    let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let asked = [
+        ("apparmorProfile", written.apparmor_profile().as_deref().is_some_and(|p| !p.is_empty() && p != "unconfined")),
+        ("selinuxLabel", is_set(written.selinux_label())),
+        ("ioPriority", written.io_priority().is_some()),
+        ("scheduler", written.scheduler().is_some()),
+        ("execCPUAffinity", written.exec_cpu_affinity().is_some()),
+    ];
+    match asked.iter().find(|(_, is_asked)| *is_asked) {
+        Some((name, _)) => Err(Error::refused(format!("{field}.{name}"), "is not implemented")),
+        None => Ok(()),
+    }
+}
+
+fn strings(field: &str, words: &[String]) -> Result<Vec<CString>> {
+    let text = |(index, word): (usize, &String)| {
+        CString::new(word.as_str()).map_err(|_| Error::refused(format!("{field}[{index}]"), "has a NUL character"))
+    };
+    words.iter().enumerate().map(text).collect()
+}
+
+fn rlimits(field: &str, written: &[oci::PosixRlimit]) -> Result<Vec<(Resource, u64, u64)>> {
+    let mut limits: Vec<(Resource, u64, u64)> = Vec::with_capacity(written.len());
+    for (index, limit) in written.iter().enumerate() {
+        let resource = resource(limit.typ());
+        if limits.iter().any(|(seen, ..)| *seen == resource) {
+            return Err(Error::refused(format!("{field}[{index}].type"), "appears twice"));
+        }
+        limits.push((resource, limit.soft(), limit.hard()));
+    }
+    Ok(limits)
+}
+
+const fn resource(written: oci::PosixRlimitType) -> Resource {
+    use oci::PosixRlimitType as Type;
+    match written {
+        Type::RlimitCpu => Resource::RLIMIT_CPU,
+        Type::RlimitFsize => Resource::RLIMIT_FSIZE,
+        Type::RlimitData => Resource::RLIMIT_DATA,
+        Type::RlimitStack => Resource::RLIMIT_STACK,
+        Type::RlimitCore => Resource::RLIMIT_CORE,
+        Type::RlimitRss => Resource::RLIMIT_RSS,
+        Type::RlimitNproc => Resource::RLIMIT_NPROC,
+        Type::RlimitNofile => Resource::RLIMIT_NOFILE,
+        Type::RlimitMemlock => Resource::RLIMIT_MEMLOCK,
+        Type::RlimitAs => Resource::RLIMIT_AS,
+        Type::RlimitLocks => Resource::RLIMIT_LOCKS,
+        Type::RlimitSigpending => Resource::RLIMIT_SIGPENDING,
+        Type::RlimitMsgqueue => Resource::RLIMIT_MSGQUEUE,
+        Type::RlimitNice => Resource::RLIMIT_NICE,
+        Type::RlimitRtprio => Resource::RLIMIT_RTPRIO,
+        Type::RlimitRttime => Resource::RLIMIT_RTTIME,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(changes: serde_json::Value) -> Result<Process> {
+        let mut json = serde_json::json!({"user": {"uid": 1, "gid": 2}, "args": ["true"], "cwd": "/"});
+        for (key, value) in changes.as_object().unwrap() {
+            json[key] = value.clone();
+        }
+        Process::check("process", &serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn every_capability_of_the_specification_is_known() {
+        for name in ["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE", "CAP_BPF", "CAP_PERFMON", "CAP_AUDIT_READ", "CAP_SYS_ADMIN"]
+        {
+            let process = check(serde_json::json!({"capabilities": {"bounding": [name]}})).unwrap();
+            assert_eq!(process.caps.bounding.iter().map(ToString::to_string).collect::<Vec<_>>(), [name]);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_by_field() {
+        let text = |changes| check(changes).unwrap_err().to_string();
+        assert!(text(serde_json::json!({"args": []})).starts_with("process.args: "));
+        assert!(text(serde_json::json!({"cwd": "x"})).starts_with("process.cwd: "));
+        assert!(text(serde_json::json!({"env": ["A=\u{0}"]})).starts_with("process.env[0]: "));
+        assert!(text(serde_json::json!({"selinuxLabel": "x"})).starts_with("process.selinuxLabel: "));
+        let twice = serde_json::json!([{"type": "RLIMIT_CORE", "hard": 1, "soft": 1}, {"type": "RLIMIT_CORE", "hard": 1, "soft": 1}]);
+        assert!(text(serde_json::json!({"rlimits": twice})).starts_with("process.rlimits[1].type: "));
+    }
+}

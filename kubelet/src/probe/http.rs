@@ -73,12 +73,14 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     request: Request<Empty<Bytes>>,
 ) -> Result<u16, hyper::Error> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let answer = sender.send_request(request);
+    let mut answer = std::pin::pin!(sender.send_request(request));
     // The connection is driven only while we wait for the head of the answer; the body is nobody's business.
     tokio::select! {
-        answer = answer => Ok(answer?.status().as_u16()),
-        ended = connection => ended.map(|()| 0),
+        answer = &mut answer => return Ok(answer?.status().as_u16()),
+        ended = connection => ended?,
     }
+    // A short answer and its end arrive together; then the connection is done before the answer was looked at.
+    Ok(answer.await?.status().as_u16())
 }
 
 fn trusting() -> Arc<ClientConfig> {

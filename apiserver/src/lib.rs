@@ -10,8 +10,8 @@
 pub mod pki; // whose keys are these
 mod server; // the doors, and how they close
 
-mod grpc;
-mod rest; // the Kubernetes API // our own API
+mod grpc; // our own API
+mod rest; // the Kubernetes API
 
 mod app; // what every handler can reach
 mod auth; // who may do what

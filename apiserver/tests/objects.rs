@@ -45,70 +45,33 @@ async fn refusals_are_kubernetes_statuses() {
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404,
             "message": "pods \"x\" not found", "details": {"name": "x", "kind": "pods"}})
     );
-    world.must("POST", CONFIG_MAPS, &config_map("c", "1")).await;
-    let check = async |method: &str, path: &str, body: Value, expected: (u16, &str, &str)| {
-        let (code, status) = world.ask(method, path, "application/json", &body.to_string()).await;
-        let message = status["message"].as_str().unwrap_or_default();
-        assert_eq!(
-            (code.as_u16(), status["reason"].as_str().unwrap_or_default()),
-            (expected.0, expected.1),
-            "{status}"
-        );
-        assert!(message.contains(expected.2), "{message}");
-    };
-    check("POST", CONFIG_MAPS, config_map("c", "1"), (409, "AlreadyExists", "configmaps \"c\" already exists")).await;
-    check(
-        "POST",
-        CONFIG_MAPS,
-        config_map("", "1"),
-        (422, "Invalid", "metadata.name: Required value: name or generateName is required"),
-    )
-    .await;
-    check(
-        "POST",
-        CONFIG_MAPS,
-        config_map("A_b", "1"),
-        (422, "Invalid", "ConfigMap \"A_b\" is invalid: metadata.name: Invalid value"),
-    )
-    .await;
-    check("POST", CONFIG_MAPS, pod("p", json!({})), (400, "BadRequest", "cannot be handled as a ConfigMap")).await;
-    check(
-        "POST",
-        "/api/v1/namespaces/no/configmaps",
-        config_map("d", "1"),
-        (404, "NotFound", "namespaces \"no\" not found"),
-    )
-    .await;
-    check(
-        "PUT",
-        &format!("{CONFIG_MAPS}/other"),
-        config_map("other", "1"),
-        (404, "NotFound", "configmaps \"other\" not found"),
-    )
-    .await;
-    check(
-        "PUT",
-        &format!("{CONFIG_MAPS}/c"),
-        config_map("other", "1"),
-        (400, "BadRequest", "does not match the name on the URL"),
-    )
-    .await;
-    check("GET", "/api/v1/widgets", json!({}), (404, "NotFound", "the server could not find the requested resource"))
-        .await;
-    check(
-        "DELETE",
-        PODS.trim_end_matches("/pods"),
-        json!({}),
-        (403, "Forbidden", "namespaces \"default\" is forbidden: this namespace may not be deleted"),
-    )
-    .await;
-    check(
-        "POST",
-        &format!("{CONFIG_MAPS}/c"),
-        config_map("c", "1"),
-        (405, "MethodNotAllowed", "does not allow this method"),
-    )
-    .await;
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_code_and_sentence() {
+    let world = World::new().await;
+    let (one, other, same) = (format!("{CONFIG_MAPS}/c"), format!("{CONFIG_MAPS}/other"), config_map("c", "1"));
+    world.must("POST", CONFIG_MAPS, &same).await;
+    let nameless = "metadata.name: Required value: name or generateName is required";
+    let misnamed = "ConfigMap \"A_b\" is invalid: metadata.name: Invalid value";
+    let nowhere = "/api/v1/namespaces/no/configmaps";
+    let kept = "namespaces \"default\" is forbidden: this namespace may not be deleted";
+    for (method, path, body, code, reason, sentence) in [
+        ("POST", CONFIG_MAPS, &same, 409, "AlreadyExists", "configmaps \"c\" already exists"),
+        ("POST", CONFIG_MAPS, &config_map("", "1"), 422, "Invalid", nameless),
+        ("POST", CONFIG_MAPS, &config_map("A_b", "1"), 422, "Invalid", misnamed),
+        ("POST", CONFIG_MAPS, &pod("p", json!({})), 400, "BadRequest", "cannot be handled as a ConfigMap"),
+        ("POST", nowhere, &same, 404, "NotFound", "namespaces \"no\" not found"),
+        ("PUT", &other, &config_map("other", "1"), 404, "NotFound", "configmaps \"other\" not found"),
+        ("PUT", &one, &config_map("other", "1"), 400, "BadRequest", "does not match the name on the URL"),
+        ("GET", "/api/v1/widgets", &json!({}), 404, "NotFound", "the server could not find the requested resource"),
+        ("DELETE", "/api/v1/namespaces/default", &json!({}), 403, "Forbidden", kept),
+        ("POST", &one, &same, 405, "MethodNotAllowed", "does not allow this method"),
+    ] {
+        let (answered, status) = world.ask(method, path, "application/json", &body.to_string()).await;
+        assert_eq!((answered.as_u16(), &status["reason"]), (code, &json!(reason)), "{method} {path}: {status}");
+        assert!(status["message"].as_str().is_some_and(|text| text.contains(sentence)), "{status}");
+    }
 }
 
 #[tokio::test]

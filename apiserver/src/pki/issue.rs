@@ -46,7 +46,7 @@ impl Authority {
             (Some(certificate), Some(private_key)) => Self::of(directory, &CertKey { certificate, private_key }),
             (None, _) => {
                 let key = open_or_create_key(directory, "ca")?;
-                let certificate = authority_params(&key).self_signed(&key).map_err(issue("ca"))?.pem();
+                let certificate = authority_params().self_signed(&key).map_err(issue("ca"))?.pem();
                 write_private(&certificate_path, &certificate)?;
                 Self::of(directory, &CertKey { certificate, private_key: key.serialize_pem() })
             }
@@ -145,7 +145,7 @@ fn issue(name: &str) -> impl FnOnce(rcgen::Error) -> PkiError {
     move |source| PkiError::Issue { name, source }
 }
 
-fn authority_params(_key: &KeyPair) -> CertificateParams {
+fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "skiff-ca");

@@ -173,11 +173,19 @@ impl Drop for Service {
             let _gone = nix::mount::umount2(at, nix::mount::MntFlags::MNT_DETACH);
         }
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            let root = hierarchy.path().join(&self.cgroup_root()[1..]);
-            let _absent = std::fs::remove_dir(root.join("pods"));
-            let _absent = std::fs::remove_dir(root);
+            remove_cgroup(&hierarchy.path().join(&self.cgroup_root()[1..]));
         }
     }
+}
+
+/// With everything below it; a cgroup's files are not removed but vanish with it.
+fn remove_cgroup(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _absent = std::fs::remove_dir(folder);
 }
 
 fn processes() -> Vec<(i32, String)> {

@@ -100,13 +100,13 @@ pub enum BackendError {
     /// The revision asked for is no longer kept (Kubernetes: 410 Gone).
     #[error("required revision has been compacted; the oldest kept is {oldest}")]
     Compacted {
-        /// Oldest revision that can still be read.
+        /// Oldest revision that can still be read; 0: the store did not say.
         oldest: Revision,
     },
     /// The revision asked for has not happened yet.
     #[error("required revision is a future revision; the newest is {newest}")]
     Future {
-        /// Newest revision.
+        /// Newest revision; 0: the store did not say.
         newest: Revision,
     },
     /// The value is larger than the store takes (Kubernetes: 413).

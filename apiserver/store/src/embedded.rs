@@ -151,6 +151,11 @@ impl Backend for Embedded {
     }
 
     fn watch(&self, prefix: Bytes, after: Revision) -> BoxStream<'static, Result<WatchBatch, BackendError>> {
+        let oldest = self.store.core().view().compacted;
+        if after + 1 < oldest {
+            // Even if the newest of it is still in memory: what is answered must not depend on that.
+            return stream::once(futures::future::ready(Err(BackendError::Compacted { oldest }))).boxed();
+        }
         let group = Arc::new(Group::default());
         let keys = KeyRange::prefix(&prefix, None);
         let watcher = Watcher::add(self.store.core(), keys, after + 1, true, &group);

@@ -20,7 +20,7 @@ const RECENT_MOMENTS_MAX: usize = 8192;
 
 /// One change, with what it replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// The write; a tombstone: a deletion.
     pub record: Record,
     /// What stood there before.
@@ -29,14 +29,14 @@ pub struct Change {
 
 impl Change {
     /// Bytes of keys and values.
-    pub fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         self.record.size_bytes() + self.previous.as_ref().map_or(0, Record::size_bytes)
     }
 }
 
 /// All changes of one revision that somebody sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// The revision.
     pub revision: Revision,
     /// In order.
@@ -45,7 +45,7 @@ pub struct Moment {
 
 impl Moment {
     /// Bytes of keys and values.
-    pub fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         self.changes.iter().map(|change| change.size_bytes()).sum()
     }
 
@@ -58,18 +58,18 @@ impl Moment {
 
 /// Names a watcher within one hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WatcherId(u64);
+pub(crate) struct WatcherId(u64);
 
 /// What wakes the task that serves some watchers.
 #[derive(Debug, Default)]
-pub struct Group {
+pub(crate) struct Group {
     ready: Mutex<Vec<Ready>>,
     wake: Notify,
 }
 
 /// Why a task was woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ready {
+pub(crate) enum Ready {
     /// This watcher has something to see.
     Changes(WatcherId),
     /// A while has passed with writes: watchers that want to know may be told the revision.
@@ -80,7 +80,7 @@ pub enum Ready {
 
 impl Group {
     /// Waits until something is ready and takes it.
-    pub async fn ready(&self) -> Vec<Ready> {
+    pub(crate) async fn ready(&self) -> Vec<Ready> {
         loop {
             let woken = self.wake.notified();
             let ready = std::mem::take(&mut *lock(&self.ready));
@@ -92,7 +92,7 @@ impl Group {
     }
 
     /// Makes `ready` return `what`.
-    pub fn push(&self, what: Ready) {
+    pub(crate) fn push(&self, what: Ready) {
         lock(&self.ready).push(what);
         self.wake.notify_one();
     }
@@ -111,7 +111,7 @@ struct Watcher {
 
 /// What [`Hub::take`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
+pub(crate) enum Taken {
     /// Nothing more.
     Nothing,
     /// These, in order; the watcher is ready again if there are more.
@@ -139,13 +139,13 @@ struct State {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Hub {
+pub(crate) struct Hub {
     state: Mutex<State>,
 }
 
 impl Hub {
     /// A hub of a store at `revision`.
-    pub fn new(revision: Revision) -> Self {
+    pub(crate) fn new(revision: Revision) -> Self {
         Hub {
             state: Mutex::new(State {
                 published: revision,
@@ -160,7 +160,7 @@ impl Hub {
     }
 
     /// Makes revisions known, in order, after `reveal` has let readers see them.
-    pub fn publish(&self, moments: Vec<Moment>, reveal: impl FnOnce()) {
+    pub(crate) fn publish(&self, moments: Vec<Moment>, reveal: impl FnOnce()) {
         let state = &mut *lock(&self.state);
         reveal();
         for moment in moments {
@@ -175,7 +175,7 @@ impl Hub {
     }
 
     /// Adds a watcher that sees everything from `start` on.
-    pub fn add(&self, keys: KeyRange, start: Revision, wants_progress: bool, group: &Arc<Group>) -> WatcherId {
+    pub(crate) fn add(&self, keys: KeyRange, start: Revision, wants_progress: bool, group: &Arc<Group>) -> WatcherId {
         let state = &mut *lock(&self.state);
         state.last_id += 1;
         let id = WatcherId(state.last_id);
@@ -190,12 +190,12 @@ impl Hub {
     }
 
     /// Removes a watcher.
-    pub fn remove(&self, id: WatcherId) {
+    pub(crate) fn remove(&self, id: WatcherId) {
         lock(&self.state).watchers.remove(&id);
     }
 
     /// What `id` has not seen, about `bytes_max` of it.
-    pub fn take(&self, id: WatcherId, bytes_max: usize) -> Taken {
+    pub(crate) fn take(&self, id: WatcherId, bytes_max: usize) -> Taken {
         let state = &mut *lock(&self.state);
         let Some(watcher) = state.watchers.get_mut(&id) else { return Taken::Nothing };
         let Some(from) = watcher.pending else { return Taken::Nothing };
@@ -218,7 +218,7 @@ impl Hub {
     }
 
     /// Says that `id` has seen everything before `next`.
-    pub fn caught_up_to(&self, id: WatcherId, next: Revision) {
+    pub(crate) fn caught_up_to(&self, id: WatcherId, next: Revision) {
         let state = &mut *lock(&self.state);
         if let Some(watcher) = state.watchers.get_mut(&id) {
             watcher.pending = None;
@@ -229,7 +229,7 @@ impl Hub {
     }
 
     /// The revision up to which every watcher of `ids` has taken everything; `None`: one has not, or begins in the future.
-    pub fn all_seen(&self, ids: &[WatcherId]) -> Option<Revision> {
+    pub(crate) fn all_seen(&self, ids: &[WatcherId]) -> Option<Revision> {
         let state = lock(&self.state);
         let seen = |id| {
             let watcher: Option<&Watcher> = state.watchers.get(id);
@@ -239,12 +239,12 @@ impl Hub {
     }
 
     /// Wakes everyone who wants to be told the revision.
-    pub fn offer_progress(&self) {
+    pub(crate) fn offer_progress(&self) {
         self.wake(Ready::Progress, |watcher| watcher.wants_progress);
     }
 
     /// Wakes everyone for the last time.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         lock(&self.state).ended = true;
         self.wake(Ready::Ended, |_| true);
     }
@@ -262,12 +262,12 @@ impl Hub {
     }
 
     /// Whether anybody wants to be told the revision.
-    pub fn wants_progress(&self) -> bool {
+    pub(crate) fn wants_progress(&self) -> bool {
         lock(&self.state).watchers.values().any(|watcher| watcher.wants_progress)
     }
 
     /// How many watchers there are.
-    pub fn watchers(&self) -> usize {
+    pub(crate) fn watchers(&self) -> usize {
         lock(&self.state).watchers.len()
     }
 }

@@ -78,7 +78,9 @@ impl KeyRange {
             End::Before(end) => end,
             End::Unbounded => Bytes::from_static(&[0]),
         };
-        (self.from, end)
+        // etcd takes no empty key; nothing but the empty key, which cannot be written, is before this one.
+        let from = if self.from.is_empty() { Bytes::from_static(&[0]) } else { self.from };
+        (from, end)
     }
 }
 

@@ -10,7 +10,7 @@ mod engine; // the disk
 mod error;
 pub mod etcd;
 mod folder; // the folder it is in
-pub mod hub; // who must be told
+mod hub; // who must be told
 mod index; // where each key's writes stand
 pub mod keys; // ranges of them
 mod lease; // keys that die
@@ -20,7 +20,7 @@ pub mod record; // one write in history
 pub mod request; // what anyone may ask of this one
 mod session; // doing it
 mod ttl; // leases shared by many keys
-pub mod watch; // telling them, history first
+mod watch; // telling them, history first
 mod writer; // making it durable, then known // this store as an etcd, and any etcd as a backend
 
 use std::path::Path;

@@ -17,7 +17,7 @@ const SCANNED_MAX: usize = 10_000;
 const BATCH_BYTES: usize = 1 << 20;
 
 /// One watch; ends when dropped.
-pub struct Watcher {
+pub(crate) struct Watcher {
     core: Arc<Core>,
     keys: KeyRange,
     id: WatcherId,
@@ -25,18 +25,24 @@ pub struct Watcher {
 
 impl Watcher {
     /// Watches `keys` from revision `start` on; `group` is told when there is something to [`Watcher::take`].
-    pub fn add(core: &Arc<Core>, keys: KeyRange, start: Revision, wants_progress: bool, group: &Arc<Group>) -> Self {
+    pub(crate) fn add(
+        core: &Arc<Core>,
+        keys: KeyRange,
+        start: Revision,
+        wants_progress: bool,
+        group: &Arc<Group>,
+    ) -> Self {
         let id = core.hub.add(keys.clone(), start, wants_progress, group);
         Watcher { core: core.clone(), keys, id }
     }
 
     /// Its name in its group.
-    pub fn id(&self) -> WatcherId {
+    pub(crate) fn id(&self) -> WatcherId {
         self.id
     }
 
     /// What happened since; empty: nothing, or nothing of interest yet, and the group will be told.
-    pub async fn take(&self) -> Result<Vec<Moment>, Refusal> {
+    pub(crate) async fn take(&self) -> Result<Vec<Moment>, Refusal> {
         self.core.check()?;
         match self.core.hub.take(self.id, BATCH_BYTES) {
             Taken::Nothing => Ok(Vec::new()),

@@ -1,5 +1,7 @@
 //! The embedded store keeps the promises of a backend, and those of a folder.
 
+#![allow(clippy::unwrap_used)]
+
 mod promises;
 
 use std::os::unix::fs::PermissionsExt;

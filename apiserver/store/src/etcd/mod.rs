@@ -1,5 +1,20 @@
-//! The etcd v3 protocol, from both sides: our store served over gRPC, and any etcd as a [`Backend`].
+//! The etcd v3 protocol, from both sides: our store served over gRPC, and any etcd as a [`crate::Backend`].
 
+mod answer; // refusals in etcd's words
+mod auth;
+mod check; // does a request make sense
+mod cluster;
+mod kv;
+mod lease;
+mod lock;
+mod maintenance;
+mod probes; // over plain HTTP
+mod remote; // the other side: any etcd as a backend
+mod serve; // sockets
+mod watch;
+mod words; // etcd's messages and ours
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,12 +23,60 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use crate::{Backend, Store, StoreError};
+use skiff_proto::etcd::etcdserverpb::ResponseHeader;
+
+use crate::{Store, StoreError};
+
+pub use remote::Remote;
+
+/// The version that we claim: API servers enable what they use of us by it (progress requests since 3.5.13).
+pub(crate) const SERVED_VERSION: &str = "3.5.16";
+/// Messages that we decode, at most: etcd's request limit and its slack of 512 KiB. Larger ones are refused by gRPC itself.
+const DECODED_BYTES_MAX: usize = (3 << 19) + (1 << 19);
 
 /// The gRPC services KV, Watch, Lease, Maintenance, Cluster, Auth, Lock and Election over `store`.
 pub fn routes(store: Store) -> Routes {
-    let _ = store;
-    Routes::default()
+    routes_at(store, Vec::new())
+}
+
+/// The same, knowing the addresses that a member list should show.
+fn routes_at(store: Store, urls: Vec<String>) -> Routes {
+    use skiff_proto::etcd::etcdserverpb as pb;
+    use skiff_proto::etcd::{v3electionpb, v3lockpb};
+    let service = Arc::new(Service { store, urls: urls.into() });
+    let kv = pb::kv_server::KvServer::from_arc(service.clone());
+    Routes::new(kv.max_decoding_message_size(DECODED_BYTES_MAX))
+        .add_service(pb::watch_server::WatchServer::from_arc(service.clone()))
+        .add_service(pb::lease_server::LeaseServer::from_arc(service.clone()))
+        .add_service(pb::cluster_server::ClusterServer::from_arc(service.clone()))
+        .add_service(pb::maintenance_server::MaintenanceServer::from_arc(service.clone()))
+        .add_service(pb::auth_server::AuthServer::from_arc(service.clone()))
+        .add_service(v3lockpb::lock_server::LockServer::from_arc(service.clone()))
+        .add_service(v3electionpb::election_server::ElectionServer::from_arc(service))
+}
+
+/// What every gRPC service of ours needs.
+#[derive(Clone)]
+pub(crate) struct Service {
+    store: Store,
+    urls: Arc<[String]>,
+}
+
+impl Service {
+    /// Makes headers.
+    fn header(&self) -> impl Fn(i64) -> Option<ResponseHeader> + use<> {
+        let core = self.store.core();
+        let (cluster_id, member_id) = (core.cluster, core.member);
+        move |revision| Some(ResponseHeader { cluster_id, member_id, revision, raft_term: 1 })
+    }
+
+    fn header_now(&self) -> Option<ResponseHeader> {
+        self.header()(self.store.revision())
+    }
+
+    fn header_of_no_revision(&self) -> Option<ResponseHeader> {
+        self.header()(0)
+    }
 }
 
 /// Where to listen, in the words of etcd's `--listen-client-urls`; parses from `http://ADDR:PORT`, `https://ADDR:PORT` and
@@ -26,6 +89,16 @@ pub enum Listen {
     Https(SocketAddr),
     /// A unix socket, plain.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Http(address) => write!(out, "http://{address}"),
+            Listen::Https(address) => write!(out, "https://{address}"),
+            Listen::Unix(path) => write!(out, "unix://{}", path.display()),
+        }
+    }
 }
 
 impl FromStr for Listen {
@@ -79,17 +152,5 @@ pub struct ServeOptions {
 /// Serves the gRPC services and the probes `/health`, `/livez`, `/readyz`, `/version`, `/metrics` on every address until
 /// `shutdown` is cancelled.
 pub async fn serve(store: Store, options: ServeOptions, shutdown: CancellationToken) -> Result<(), StoreError> {
-    let _ = (store, options, shutdown);
-    Err(StoreError::Listen { operation: "serve", address: String::new(), what: "not written yet".to_owned() })
-}
-
-/// Any etcd v3 endpoint as a [`Backend`].
-pub struct Remote;
-
-impl Remote {
-    /// Connects to the first endpoint (`http(s)://host:port`, `unix://path`) that answers, and again whenever it is lost.
-    pub async fn connect(endpoints: &[String], tls: Option<ClientTls>) -> Result<Arc<dyn Backend>, StoreError> {
-        let _ = tls;
-        Err(StoreError::Connect { endpoints: endpoints.join(","), what: "not written yet".to_owned() })
-    }
+    serve::serve(store, options, shutdown).await
 }

@@ -1,5 +1,8 @@
 //! What the API server relies on, whatever [`Backend`] it was given: one suite for all of them.
 
+// Each test program uses a part of this; and helpers of tests may unwrap as tests do.
+#![allow(dead_code, clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,66 @@
+//! Refusals in etcd's words: clients compare code and text, so both are etcd's own (`api/v3rpc/rpctypes/error.go`).
+
+use tonic::{Code, Status};
+
+use crate::request::Refusal;
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let (code, text) = match refusal {
+            Refusal::Compacted { .. } => (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted"),
+            Refusal::Future { .. } => (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision"),
+            Refusal::KeyNotFound => return key_not_found(),
+            Refusal::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
+            Refusal::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
+            Refusal::LeaseTooLong => (Code::OutOfRange, "etcdserver: too large lease TTL"),
+            Refusal::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+            Refusal::Failed(why) => return Status::unavailable(format!("etcdserver: {why}")),
+        };
+        Status::new(code, text)
+    }
+}
+
+fn invalid(text: &str) -> Status {
+    Status::invalid_argument(format!("etcdserver: {text}"))
+}
+
+pub(crate) fn key_not_found() -> Status {
+    invalid("key not found")
+}
+
+pub(crate) fn empty_key() -> Status {
+    invalid("key is not provided")
+}
+
+pub(crate) fn value_provided() -> Status {
+    invalid("value is provided")
+}
+
+pub(crate) fn lease_provided() -> Status {
+    invalid("lease is provided")
+}
+
+pub(crate) fn too_many_ops() -> Status {
+    invalid("too many operations in txn request")
+}
+
+pub(crate) fn duplicate_key() -> Status {
+    invalid("duplicate key given in txn request")
+}
+
+pub(crate) fn too_large() -> Status {
+    invalid("request is too large")
+}
+
+pub(crate) fn bad_sort() -> Status {
+    invalid("invalid sort option")
+}
+
+pub(crate) fn auth_not_enabled() -> Status {
+    Status::failed_precondition("etcdserver: authentication is not enabled")
+}
+
+/// What this store leaves out on purpose.
+pub(crate) fn left_out(what: &str) -> Status {
+    Status::unimplemented(format!("{what} is not implemented by this store, which is one node without consensus"))
+}

@@ -1,0 +1,73 @@
+//! etcd's KV service.
+
+use futures::stream::BoxStream;
+use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_proto::etcd::etcdserverpb::kv_server::Kv;
+use tonic::{Request, Response, Status};
+
+use super::{Service, answer, check, words};
+use crate::request::{Done, Op, Txn};
+
+#[tonic::async_trait]
+impl Kv for Service {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let request = request.into_inner();
+        check::range(&request)?;
+        let found = self.store.range(words::range(request)).await?;
+        Ok(Response::new(words::ranged(found, &self.header())))
+    }
+
+    type RangeStreamStream = BoxStream<'static, Result<pb::RangeStreamResponse, Status>>;
+
+    async fn range_stream(&self, _: Request<pb::RangeRequest>) -> Result<Response<Self::RangeStreamStream>, Status> {
+        // An API server asks for it by trying, and falls back to Range on this code.
+        Err(answer::left_out("RangeStream"))
+    }
+
+    async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        let request = request.into_inner();
+        check::put(&request)?;
+        check::size(&request)?;
+        let done = self.store.txn(Txn::of(Op::Put(words::put(request)))).await?;
+        let prev_kv = match done.done.into_iter().next() {
+            Some(Done::Put { previous, .. }) => previous.map(words::key_value),
+            _ => None,
+        };
+        Ok(Response::new(pb::PutResponse { header: self.header()(done.revision), prev_kv }))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let request = request.into_inner();
+        check::delete(&request)?;
+        let done = self.store.txn(Txn::of(Op::Delete(words::delete(request)))).await?;
+        let (deleted, previous) = match done.done.into_iter().next() {
+            Some(Done::Delete { deleted, previous, .. }) => (deleted, previous),
+            _ => (0, Vec::new()),
+        };
+        Ok(Response::new(pb::DeleteRangeResponse {
+            header: self.header()(done.revision),
+            deleted: i64::try_from(deleted).unwrap_or(i64::MAX),
+            prev_kvs: previous.into_iter().map(words::key_value).collect(),
+        }))
+    }
+
+    async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        let request = request.into_inner();
+        check::txn(&request)?;
+        check::size(&request)?;
+        let done = self.store.txn(words::txn(request)).await?;
+        Ok(Response::new(words::txn_done(done, &self.header())))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let request = request.into_inner();
+        self.store.compact(request.revision, request.physical).await?;
+        Ok(Response::new(pb::CompactionResponse { header: self.header_now() }))
+    }
+}

@@ -1,0 +1,76 @@
+//! etcd's Lease service.
+
+use std::time::Instant;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_proto::etcd::etcdserverpb::lease_server::Lease;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Service;
+
+#[tonic::async_trait]
+impl Lease for Service {
+    async fn lease_grant(
+        &self,
+        request: Request<pb::LeaseGrantRequest>,
+    ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let request = request.into_inner();
+        let (id, ttl) = self.store.grant(request.id, request.ttl).await?;
+        Ok(Response::new(pb::LeaseGrantResponse { header: self.header_now(), id, ttl, error: String::new() }))
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<pb::LeaseRevokeRequest>,
+    ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        self.store.revoke(request.into_inner().id).await?;
+        Ok(Response::new(pb::LeaseRevokeResponse { header: self.header_now() }))
+    }
+
+    type LeaseKeepAliveStream = BoxStream<'static, Result<pb::LeaseKeepAliveResponse, Status>>;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let service = self.clone();
+        let answers = request.into_inner().map(move |request| {
+            let id = request?.id;
+            service.store.core().check()?;
+            // TTL 0 tells the client that the lease is gone.
+            let ttl = service.store.core().leases().keep_alive(id, Instant::now()).unwrap_or(0);
+            Ok(pb::LeaseKeepAliveResponse { header: service.header_now(), id, ttl })
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<pb::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let pb::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        let view = self.store.core().leases().view(id, Instant::now());
+        let header = self.header_now();
+        Ok(Response::new(match view {
+            None => pb::LeaseTimeToLiveResponse { header, id, ttl: -1, granted_ttl: 0, keys: Vec::new() },
+            Some(view) => pb::LeaseTimeToLiveResponse {
+                header,
+                id,
+                ttl: view.remaining_seconds,
+                granted_ttl: view.ttl_seconds,
+                keys: if keys { view.keys } else { Vec::new() },
+            },
+        }))
+    }
+
+    async fn lease_leases(
+        &self,
+        _: Request<pb::LeaseLeasesRequest>,
+    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        let ids = self.store.core().leases().ids();
+        let leases = ids.into_iter().map(|id| pb::LeaseStatus { id }).collect();
+        Ok(Response::new(pb::LeaseLeasesResponse { header: self.header_now(), leases }))
+    }
+}

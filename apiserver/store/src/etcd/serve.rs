@@ -1,0 +1,173 @@
+//! Listens, and serves gRPC and HTTP on the same port.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Listen, ServeOptions, Tls, probes, routes_at};
+use crate::{Store, StoreError};
+
+/// Streams that a connection may open: as etcd 3.5 has it, practically as many as it likes.
+const STREAMS_MAX: u32 = u32::MAX;
+
+pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: CancellationToken) -> Result<(), StoreError> {
+    let tls = options.tls.as_ref().map(acceptor).transpose()?;
+    let mut sockets = Vec::new();
+    for listen in &options.listen {
+        sockets.push(Socket::bind(listen, tls.as_ref()).await?);
+    }
+    let urls = sockets.iter().map(|socket| socket.url.clone()).collect();
+    let app = routes_at(store.clone(), urls).into_axum_router().merge(probes::routes(store));
+    let tracker = TaskTracker::new();
+    for socket in sockets {
+        tracker.spawn(socket.accept(app.clone(), shutdown.clone()));
+    }
+    tracker.close();
+    tracker.wait().await;
+    Ok(())
+}
+
+enum Door {
+    Tcp(TcpListener, Option<TlsAcceptor>),
+    Unix(UnixListener),
+}
+
+struct Socket {
+    door: Door,
+    url: String,
+}
+
+impl Socket {
+    async fn bind(listen: &Listen, tls: Option<&TlsAcceptor>) -> Result<Self, StoreError> {
+        let url = listen.to_string();
+        let refuse = |what: String| StoreError::Listen { operation: "listen on", address: url.clone(), what };
+        let door = match listen {
+            Listen::Http(address) => {
+                Door::Tcp(TcpListener::bind(address).await.map_err(|error| refuse(error.to_string()))?, None)
+            }
+            Listen::Https(address) => {
+                let tls = tls.ok_or_else(|| refuse("https needs a certificate and a key".to_owned()))?;
+                let listener = TcpListener::bind(address).await.map_err(|error| refuse(error.to_string()))?;
+                Door::Tcp(listener, Some(tls.clone()))
+            }
+            Listen::Unix(path) => {
+                free(path).map_err(|error| refuse(error.to_string()))?;
+                Door::Unix(UnixListener::bind(path).map_err(|error| refuse(error.to_string()))?)
+            }
+        };
+        Ok(Socket { door, url })
+    }
+
+    async fn accept(self, app: Router, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                accepted = self.next(&app, &shutdown) => if let Err(error) = accepted {
+                    // Out of file descriptors, say: the next connection may fare better, but not at once.
+                    tracing::warn!(url = self.url, %error, "cannot accept a connection");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                },
+            }
+        }
+    }
+
+    async fn next(&self, app: &Router, shutdown: &CancellationToken) -> io::Result<()> {
+        let (app, shutdown) = (app.clone(), shutdown.clone());
+        match &self.door {
+            Door::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                tokio::spawn(connection(stream, app, shutdown));
+            }
+            Door::Tcp(listener, tls) => {
+                let (stream, _) = listener.accept().await?;
+                // Answers are small and wait for nothing: Nagle would hold them back.
+                stream.set_nodelay(true)?;
+                match tls.clone() {
+                    None => drop(tokio::spawn(connection(stream, app, shutdown))),
+                    Some(tls) => drop(tokio::spawn(async move {
+                        match tls.accept(stream).await {
+                            Ok(stream) => connection(stream, app, shutdown).await,
+                            Err(error) => tracing::debug!(%error, "a client failed to shake hands"),
+                        }
+                    })),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    app: Router,
+    shutdown: CancellationToken,
+) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http2().max_concurrent_streams(STREAMS_MAX);
+    let service = TowerToHyperService::new(app);
+    let served = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // Dropping the connection ends its streams: watches have no other end.
+        () = shutdown.cancelled() => (),
+        // A client that goes away without a word is nothing to report.
+        _ = served => (),
+    }
+}
+
+/// Removes the socket of a process that is gone; one that somebody still answers on is left for bind to refuse.
+fn free(path: &std::path::Path) -> io::Result<()> {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StoreError> {
+    let refuse = |what: String| StoreError::Listen { operation: "set up TLS for", address: "https".to_owned(), what };
+    let chain = certificates(&tls.certificate).map_err(|what| refuse(format!("certificate: {what}")))?;
+    let key = PrivateKeyDer::from_pem_slice(&tls.key).map_err(|error| refuse(format!("key: {error}")))?;
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refuse(error.to_string()))?;
+    let builder = match &tls.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(ca) => {
+            let roots = Arc::new(roots(ca).map_err(|what| refuse(format!("client CA: {what}")))?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| refuse(format!("client CA: {error}")))?)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| refuse(error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err("holds no certificate".to_owned()),
+        other => other.map_err(|error| error.to_string()),
+    }
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    Ok(roots)
+}

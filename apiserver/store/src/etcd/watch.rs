@@ -1,0 +1,314 @@
+//! etcd's Watch service: many watches on one stream, served by one task.
+//!
+//! ```text
+//!  requests ──► Stream (one task) ──► responses
+//!                  ▲ woken by its Group when the hub has something for one of its watches
+//! ```
+//!
+//! A watch gives one batch at a time and then waits for its turn, so a busy watch does not starve the others; a client that does
+//! not read stops the task, and its watches fall back to history (see [`crate::hub`]).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
+use skiff_proto::etcd::etcdserverpb::watch_server::Watch;
+use skiff_proto::etcd::mvccpb;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Service, words};
+use crate::hub::{Change, Group, Moment, Ready, WatcherId};
+use crate::keys::KeyRange;
+use crate::request::Refusal;
+use crate::watch::Watcher;
+
+/// Answers that wait for the client to read; beyond, the task waits and the hub remembers.
+const UNREAD_MAX: usize = 16;
+/// Bytes of events after which a watch that asked for fragments gets another one: etcd's request limit.
+const FRAGMENT_BYTES: usize = 3 << 19;
+
+#[tonic::async_trait]
+impl Watch for Service {
+    type WatchStream = BoxStream<'static, Result<pb::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<pb::WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (answers, receiver) = mpsc::channel(UNREAD_MAX);
+        let stream = Stream {
+            service: self.clone(),
+            group: Arc::new(Group::default()),
+            watches: BTreeMap::new(),
+            ids: HashMap::new(),
+            next_id: 0,
+            ready: VecDeque::new(),
+            answers,
+        };
+        tokio::spawn(stream.run(request.into_inner()));
+        Ok(Response::new(ReceiverStream::new(receiver).boxed()))
+    }
+}
+
+/// One watch of a stream.
+struct Served {
+    watcher: Watcher,
+    wants_previous: bool,
+    wants_progress: bool,
+    fragment: bool,
+    no_puts: bool,
+    no_deletes: bool,
+}
+
+/// The client went away.
+struct Gone;
+
+struct Stream {
+    service: Service,
+    group: Arc<Group>,
+    watches: BTreeMap<i64, Served>,
+    ids: HashMap<WatcherId, i64>,
+    next_id: i64,
+    ready: VecDeque<i64>,
+    answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+}
+
+impl Stream {
+    async fn run(mut self, mut requests: Streaming<pb::WatchRequest>) {
+        // An error ends the stream; the client was told or is gone.
+        let _ = self.serve(&mut requests).await;
+    }
+
+    async fn serve(&mut self, requests: &mut Streaming<pb::WatchRequest>) -> Result<(), Gone> {
+        let group = self.group.clone();
+        loop {
+            // Requests first: a client that cancels a busy watch means it.
+            tokio::select! {
+                biased;
+                request = requests.next() => match request {
+                    Some(Ok(request)) => self.request(request).await?,
+                    // A client may close its side and keep listening; etcd ends the stream then, and so do we.
+                    Some(Err(_)) | None => return Ok(()),
+                },
+                woken = group.ready(), if self.ready.is_empty() => self.woken(woken).await?,
+                () = std::future::ready(()), if !self.ready.is_empty() => self.deliver_next().await?,
+            }
+        }
+    }
+
+    async fn send(&self, answer: pb::WatchResponse) -> Result<(), Gone> {
+        self.answers.send(Ok(answer)).await.map_err(|_| Gone)
+    }
+
+    async fn request(&mut self, request: pb::WatchRequest) -> Result<(), Gone> {
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(create)) => self.create(create).await,
+            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id).await,
+            Some(RequestUnion::ProgressRequest(_)) => self.report_progress().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn create(&mut self, create: pb::WatchCreateRequest) -> Result<(), Gone> {
+        // An empty key with an end is a range from the first key on; alone it is the smallest key.
+        let key = if create.key.is_empty() { vec![0].into() } else { create.key.clone() };
+        let keys = KeyRange::from_etcd(key, create.range_end.clone());
+        if keys.is_empty() {
+            return self.refuse("etcdserver: mvcc: watcher range is empty").await;
+        }
+        let id = match create.watch_id {
+            0 => self.draw_id(),
+            id if self.watches.contains_key(&id) => {
+                return self.refuse("etcdserver: mvcc: watcher ID already exists").await;
+            }
+            id => id,
+        };
+        let (newest, compacted) = {
+            let view = self.service.store.core().view();
+            (view.durable, view.compacted)
+        };
+        let header = self.service.header_now();
+        self.send(pb::WatchResponse { header, watch_id: id, created: true, ..Default::default() }).await?;
+        let start = if create.start_revision > 0 { create.start_revision } else { newest + 1 };
+        if start < compacted {
+            return self.compacted(id, compacted).await;
+        }
+        self.add(id, keys, start, &create);
+        Ok(())
+    }
+
+    fn add(&mut self, id: i64, keys: KeyRange, start: i64, create: &pb::WatchCreateRequest) {
+        use pb::watch_create_request::FilterType;
+        let filters = |filter: FilterType| create.filters().any(|other| other == filter);
+        let core = self.service.store.core();
+        let watcher = Watcher::add(core, keys, start, create.progress_notify, &self.group);
+        self.ids.insert(watcher.id(), id);
+        let served = Served {
+            watcher,
+            wants_previous: create.prev_kv,
+            wants_progress: create.progress_notify,
+            fragment: create.fragment,
+            no_puts: filters(FilterType::Noput),
+            no_deletes: filters(FilterType::Nodelete),
+        };
+        self.watches.insert(id, served);
+    }
+
+    fn draw_id(&mut self) -> i64 {
+        while self.watches.contains_key(&self.next_id) {
+            self.next_id += 1;
+        }
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    async fn refuse(&self, reason: &str) -> Result<(), Gone> {
+        self.send(pb::WatchResponse {
+            header: self.service.header_now(),
+            watch_id: -1,
+            created: true,
+            canceled: true,
+            cancel_reason: reason.to_owned(),
+            ..Default::default()
+        })
+        .await
+    }
+
+    /// etcd gives this answer no revision and no reason; clients look at `compact_revision`.
+    async fn compacted(&self, watch_id: i64, compact_revision: i64) -> Result<(), Gone> {
+        let header = self.service.header_of_no_revision();
+        self.send(pb::WatchResponse { header, watch_id, canceled: true, compact_revision, ..Default::default() }).await
+    }
+
+    async fn cancel(&mut self, watch_id: i64) -> Result<(), Gone> {
+        if !self.forget(watch_id) {
+            return Ok(());
+        }
+        let header = self.service.header_now();
+        self.send(pb::WatchResponse { header, watch_id, canceled: true, ..Default::default() }).await
+    }
+
+    fn forget(&mut self, watch_id: i64) -> bool {
+        let Some(served) = self.watches.remove(&watch_id) else { return false };
+        self.ids.remove(&served.watcher.id());
+        self.ready.retain(|&ready| ready != watch_id);
+        true
+    }
+
+    async fn woken(&mut self, woken: Vec<Ready>) -> Result<(), Gone> {
+        for ready in woken {
+            match ready {
+                Ready::Changes(watcher) => self.queue(watcher),
+                Ready::Progress => self.offer_progress().await?,
+                Ready::Ended => {
+                    let why =
+                        self.service.store.core().check().err().map_or(Status::unavailable("closed"), Status::from);
+                    // The client may be gone as well.
+                    let _ = self.answers.send(Err(why)).await;
+                    return Err(Gone);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, watcher: WatcherId) {
+        if let Some(&id) = self.ids.get(&watcher)
+            && !self.ready.contains(&id)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    async fn deliver_next(&mut self) -> Result<(), Gone> {
+        let Some(id) = self.ready.pop_front() else { return Ok(()) };
+        let Some(served) = self.watches.get(&id) else { return Ok(()) };
+        match served.watcher.take().await {
+            Ok(moments) => {
+                for answer in served.answers(id, moments) {
+                    let header = self.service.header()(last_revision(&answer));
+                    self.send(pb::WatchResponse { header, ..answer }).await?;
+                }
+                Ok(())
+            }
+            Err(Refusal::Compacted { oldest }) => {
+                self.forget(id);
+                self.compacted(id, oldest).await
+            }
+            Err(refusal) => {
+                let _ = self.answers.send(Err(refusal.into())).await;
+                Err(Gone)
+            }
+        }
+    }
+
+    /// The revision up to which every watch of this stream was sent everything.
+    fn all_sent(&self) -> Option<i64> {
+        let ids: Vec<_> = self.watches.values().map(|served| served.watcher.id()).collect();
+        self.service.store.core().hub.all_seen(&ids)
+    }
+
+    /// Silence means: not yet, ask again.
+    async fn report_progress(&mut self) -> Result<(), Gone> {
+        match self.all_sent() {
+            Some(revision) => {
+                let header = self.service.header()(revision);
+                self.send(pb::WatchResponse { header, watch_id: -1, ..Default::default() }).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn offer_progress(&mut self) -> Result<(), Gone> {
+        let wanting = self.watches.iter().filter(|(_, served)| served.wants_progress);
+        let seen = |served: &Served| self.service.store.core().hub.all_seen(&[served.watcher.id()]);
+        let seen: Vec<_> = wanting.filter_map(|(&id, served)| Some((id, seen(served)?))).collect();
+        for (watch_id, revision) in seen {
+            let header = self.service.header()(revision);
+            self.send(pb::WatchResponse { header, watch_id, ..Default::default() }).await?;
+        }
+        Ok(())
+    }
+}
+
+fn last_revision(answer: &pb::WatchResponse) -> i64 {
+    answer.events.last().and_then(|event| event.kv.as_ref()).map_or(0, |kv| kv.mod_revision)
+}
+
+impl Served {
+    /// One answer, or several if the watch takes fragments. Without a header.
+    fn answers(&self, watch_id: i64, moments: Vec<Moment>) -> Vec<pb::WatchResponse> {
+        let changes = moments.into_iter().flat_map(|moment| moment.changes).filter(|change| self.wants(change));
+        let mut answers: Vec<pb::WatchResponse> = Vec::new();
+        let mut bytes = 0;
+        for change in changes {
+            bytes += change.size_bytes();
+            let event = self.event(Arc::unwrap_or_clone(change));
+            match answers.last_mut() {
+                Some(last) if !self.fragment || bytes <= FRAGMENT_BYTES => last.events.push(event),
+                last => {
+                    last.into_iter().for_each(|last| last.fragment = true);
+                    bytes = 0;
+                    answers.push(pb::WatchResponse { watch_id, events: vec![event], ..Default::default() });
+                }
+            }
+        }
+        answers
+    }
+
+    fn wants(&self, change: &Change) -> bool {
+        if change.record.is_tombstone() { !self.no_deletes } else { !self.no_puts }
+    }
+
+    fn event(&self, change: Change) -> mvccpb::Event {
+        use mvccpb::event::EventType;
+        let event = if change.record.is_tombstone() { EventType::Delete } else { EventType::Put };
+        let prev_kv = change.previous.filter(|_| self.wants_previous).map(words::key_value);
+        mvccpb::Event { r#type: event.into(), kv: Some(words::key_value(change.record)), prev_kv }
+    }
+}

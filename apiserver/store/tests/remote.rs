@@ -27,14 +27,14 @@ async fn over_our_own_server() {
 async fn over_etcd_3_5() {
     let Some(program) = peer("etcd-3.5", "/nonexistent") else { return };
     let etcd = real_etcd(&program).await;
-    keeps_backend_promises(Remote::connect(&[etcd.url.clone()], None).await.unwrap()).await;
+    keeps_backend_promises(Remote::connect(std::slice::from_ref(&etcd.url), None).await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn over_etcd_3_4() {
     let Some(program) = peer("etcd-3.4", "/usr/bin/etcd") else { return };
     let etcd = real_etcd(&program).await;
-    keeps_backend_promises(Remote::connect(&[etcd.url.clone()], None).await.unwrap()).await;
+    keeps_backend_promises(Remote::connect(std::slice::from_ref(&etcd.url), None).await.unwrap()).await;
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn client_certificates_are_asked_for() {
     tokio::spawn(serve(store, options, CancellationToken::new()));
     wait_for(&url).await;
     let known = ClientTls { ca: ca.clone(), identity: Some(issued(&authority)) };
-    create(&Remote::connect(&[url.clone()], Some(known)).await.unwrap(), "/a", "1").await;
+    create(&Remote::connect(std::slice::from_ref(&url), Some(known)).await.unwrap(), "/a", "1").await;
     let unknown = ClientTls { ca, identity: None };
     assert!(Remote::connect(&[url], Some(unknown)).await.is_err());
 }
@@ -95,7 +95,7 @@ async fn client_certificates_are_asked_for() {
 async fn a_watch_survives_its_server() {
     let first = ours(Options::default()).await;
     let url = first.url.clone();
-    let remote = Remote::connect(&[url.clone()], None).await.unwrap();
+    let remote = Remote::connect(std::slice::from_ref(&url), None).await.unwrap();
     let one = create(&remote, "/a", "1").await;
     let mut watch = remote.watch(bytes("/"), one);
     let two = done(remote.put(bytes("/a"), bytes("2"), one, 0).await.unwrap());

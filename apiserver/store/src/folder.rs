@@ -9,6 +9,8 @@ use crate::StoreError;
 
 const LOCK: &str = "lock";
 const DATABASE: &str = "store.redb";
+/// A database being made. A process killed meanwhile leaves it half made, so it gets its real name only when it is whole.
+const UNFINISHED: &str = "store.redb.new";
 
 /// The folder's lock, released when dropped or when the process ends.
 #[derive(Debug)]
@@ -44,14 +46,18 @@ impl Folder {
         self.path.join(DATABASE)
     }
 
-    /// Opens the database file, or makes an empty one whose name survives a power failure.
-    pub(crate) fn database(&self) -> Result<File, StoreError> {
-        let path = self.database_path();
-        let file = open(&path).map_err(|error| failed("open", &path, error))?;
+    /// Opens the database file; if there is none, lets `make` write one, whose name then survives a power failure.
+    pub(crate) fn database(&self, make: impl FnOnce(File) -> Result<(), StoreError>) -> Result<File, StoreError> {
+        let (path, unfinished) = (self.database_path(), self.path.join(UNFINISHED));
+        if !path.try_exists().map_err(|error| failed("look for", &path, error))? {
+            let file = open(&unfinished).and_then(|file| file.set_len(0).map(|()| file));
+            make(file.map_err(|error| failed("create", &unfinished, error))?)?;
+            fs::rename(&unfinished, &path).map_err(|error| failed("rename", &unfinished, error))?;
+        }
         File::open(&self.path)
             .and_then(|folder| folder.sync_all())
             .map_err(|error| failed("sync", &self.path, error))?;
-        Ok(file)
+        open(&path).map_err(|error| failed("open", &path, error))
     }
 }
 

@@ -31,6 +31,7 @@ use tokio::sync::oneshot;
 
 use crate::core::Core;
 use crate::embedded::Embedded;
+use crate::engine::Engine;
 use crate::engine::disk::FileDisk;
 use crate::engine::redb::{OpenError, RedbEngine};
 use crate::folder::Folder;
@@ -77,12 +78,12 @@ impl Store {
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
         let folder = Folder::take(folder)?;
         let path = folder.database_path();
-        let disk = FileDisk::new(folder.database()?).map_err(|source| StoreError::File {
-            operation: "look at",
-            path: path.clone(),
-            source,
+        let cache_bytes = options.cache_bytes;
+        let file = folder.database(|file| {
+            // Making the engine makes it durable; closing it leaves a file that needs no repair.
+            make_engine(disk(file, &path)?, &path, cache_bytes).map(|engine| engine.close())
         })?;
-        Self::open_on(disk, &path, Some(folder), options)
+        Self::open_on(disk(file, &path)?, &path, Some(folder), options)
     }
 
     /// Opens or makes a store on any disk: one that fails on purpose, or memory (`redb::backends::InMemoryBackend`).
@@ -96,13 +97,8 @@ impl Store {
         folder: Option<Folder>,
         options: Options,
     ) -> Result<Self, StoreError> {
+        let engine = make_engine(disk, path, options.cache_bytes)?;
         let foreign = |what: String| StoreError::Foreign { path: path.to_owned(), what };
-        let engine = RedbEngine::open(disk, options.cache_bytes).map_err(|error| match error {
-            OpenError::Foreign(what) => foreign(what),
-            OpenError::Io(what) => {
-                StoreError::File { operation: "open", path: path.to_owned(), source: std::io::Error::other(what) }
-            }
-        })?;
         let (core, forgotten) = open::open(Box::new(engine), options).map_err(|error| foreign(error.0))?;
         let core = Arc::new(core);
         let (queue, work) = mpsc::channel();
@@ -171,4 +167,18 @@ impl Store {
         self.queue.send(work(reply)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
+}
+
+fn disk(file: std::fs::File, path: &Path) -> Result<FileDisk, StoreError> {
+    let failed = |source| StoreError::File { operation: "look at", path: path.to_owned(), source };
+    FileDisk::new(file).map_err(failed)
+}
+
+fn make_engine(disk: impl redb::StorageBackend, path: &Path, cache_bytes: usize) -> Result<RedbEngine, StoreError> {
+    RedbEngine::open(disk, cache_bytes).map_err(|error| match error {
+        OpenError::Foreign(what) => StoreError::Foreign { path: path.to_owned(), what },
+        OpenError::Io(what) => {
+            StoreError::File { operation: "open", path: path.to_owned(), source: std::io::Error::other(what) }
+        }
+    })
 }

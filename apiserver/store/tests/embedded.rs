@@ -62,3 +62,13 @@ fn a_folder_that_cannot_be_made_is_named() {
     let error = Store::open(&file.join("data"), Options::default()).err().unwrap();
     assert!(error.to_string().contains(&file.join("data").display().to_string()), "{error}");
 }
+
+#[tokio::test]
+async fn a_database_half_made_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("store.redb.new"), [0; 4096]).unwrap();
+    let store = Store::open(folder.path(), Options::default()).unwrap();
+    create(&store.backend(), "/a", "1").await;
+    store.close().await;
+    assert!(!folder.path().join("store.redb.new").exists());
+}

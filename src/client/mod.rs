@@ -10,4 +10,4 @@ pub(crate) use connect::{Server, connect};
 pub(crate) use manifest::{Document, read_manifests};
 pub(crate) use refusal::{explain, refusal};
 pub(crate) use resource::{Known, Target};
-pub(crate) use table::{Width, print_rows};
+pub(crate) use table::{Width, plain_table, print_rows, text};

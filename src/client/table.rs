@@ -12,24 +12,37 @@ pub(crate) enum Width {
     Wide,
 }
 
+/// A table without lines, as kubectl prints them: columns three blanks apart.
+pub(crate) fn plain_table<T: Into<comfy_table::Row>>(header: T) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    table
+}
+
+/// The text of a table, without blanks at the ends of lines.
+pub(crate) fn text(table: &Table) -> String {
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
 /// The rows of `tables` (same columns) under one header; with the namespace in front if `namespaces`.
 pub(crate) fn print_rows(answer: &Value, width: Width, with_namespace: bool, with_header: bool) -> String {
     let columns = answer["columnDefinitions"].as_array().cloned().unwrap_or_default();
     let shown: Vec<usize> = (0..columns.len())
         .filter(|&n| width == Width::Wide || columns[n]["priority"].as_i64().unwrap_or(0) == 0)
         .collect();
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    if with_header {
-        let names = shown.iter().map(|&n| columns[n]["name"].as_str().unwrap_or_default().to_uppercase());
-        table.set_header(with_namespace.then(|| "NAMESPACE".to_owned()).into_iter().chain(names));
-    }
+    let names = shown.iter().map(|&n| columns[n]["name"].as_str().unwrap_or_default().to_uppercase());
+    let mut table = plain_table(with_namespace.then(|| "NAMESPACE".to_owned()).into_iter().chain(names));
     for row in answer["rows"].as_array().into_iter().flatten() {
         let namespace = row["object"]["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
         let cells = shown.iter().map(|&n| cell(&row["cells"][n]));
         table.add_row(with_namespace.then_some(namespace).into_iter().chain(cells));
     }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    let printed = text(&table);
+    // A watch prints its header once; the columns keep their widths all the same.
+    if with_header { printed } else { printed.split_once('\n').map(|(_, rows)| rows.to_owned()).unwrap_or_default() }
 }
 
 fn cell(value: &Value) -> String {

@@ -2,10 +2,10 @@
 
 use super::{down, on_runtime, stop};
 use crate::cli::UpArgs;
+use crate::client::{plain_table, text};
 use crate::folders::Folders;
 use crate::node::{Node, NodeConfig, Teardown};
 use anyhow::{Context, bail};
-use comfy_table::{Table, presets};
 use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -138,10 +138,9 @@ async fn fetch(address: &str) -> anyhow::Result<String> {
     Ok(body.lines().next().unwrap_or_default().to_owned())
 }
 
-async fn table_of_pods(client: &Client) -> anyhow::Result<Table> {
+async fn table_of_pods(client: &Client) -> anyhow::Result<String> {
     let pods: Api<Pod> = Api::default_namespaced(client.clone());
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["POD", "PHASE", "IP", "NODE", "CONTAINER"]);
+    let mut table = plain_table(["POD", "PHASE", "IP", "NODE", "CONTAINER"]);
     for pod in pods.list(&ListParams::default()).await.context("list pods")? {
         let status = pod.status.as_ref();
         let container = status.and_then(|status| status.container_statuses.as_ref()?.first()?.container_id.clone());
@@ -153,7 +152,7 @@ async fn table_of_pods(client: &Client) -> anyhow::Result<Table> {
             container.unwrap_or_default().chars().take(20).collect(),
         ]);
     }
-    Ok(table)
+    Ok(text(&table))
 }
 
 fn print_next(kubeconfig: &std::path::Path) {

@@ -1,10 +1,9 @@
 //! `skiff describe`: one object in words, and what happened to it.
 
 use crate::cli::{DescribeArgs, Output};
-use crate::client::{Known, Server, Target, connect, explain};
+use crate::client::{Known, Server, Target, connect, explain, plain_table, text};
 use crate::command::get::render;
 use anyhow::Context;
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 use skiff_proto::api::v1::{Address, GetRequest, ListRequest};
 
@@ -94,20 +93,18 @@ fn event_table(events: &[Value]) -> String {
     if events.is_empty() {
         return "Events: none\n".to_owned();
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["TYPE", "REASON", "LAST SEEN", "FROM", "MESSAGE"]);
+    let mut table = plain_table(["TYPE", "REASON", "LAST SEEN", "FROM", "MESSAGE"]);
     for event in events {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let times =
             event["count"].as_i64().filter(|count| *count > 1).map_or_else(String::new, |count| format!(" (x{count})"));
         table.add_row([
-            text(&event["type"]),
-            text(&event["reason"]),
-            text(&event["lastTimestamp"]) + &times,
-            text(&event["source"]["component"]),
-            text(&event["message"]),
+            word(&event["type"]),
+            word(&event["reason"]),
+            word(&event["lastTimestamp"]) + &times,
+            word(&event["source"]["component"]),
+            word(&event["message"]),
         ]);
     }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    format!("Events:\n{}\n", lines.join("\n"))
+    format!("Events:\n{}\n", text(&table))
 }

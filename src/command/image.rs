@@ -1,11 +1,11 @@
 //! `skiff image`: works on the image store, whether or not a node runs.
 
 use crate::cli::{ImageArgs, ImageCommand};
+use crate::client::{plain_table, text};
 use crate::embedded::Programs;
 use crate::folders::Folders;
 use crate::node::engine;
 use anyhow::Context;
-use comfy_table::{Table, presets};
 use skiff_image::{Builtin, Image, ImageStore};
 
 pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
@@ -34,15 +34,14 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
 }
 
 fn print(images: &[Image]) {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["IMAGE", "ID", "SIZE"]);
+    let mut table = plain_table(["IMAGE", "ID", "SIZE"]);
     for image in images {
         let names = if image.repo_tags.is_empty() { &image.repo_digests } else { &image.repo_tags };
         let id = image.id.strip_prefix("sha256:").unwrap_or(&image.id);
         let name = names.first().map_or("<none>", String::as_str);
         table.add_row([name, id.get(..12).unwrap_or(id), &size(image.size_bytes)]);
     }
-    println!("{table}");
+    println!("{}", text(&table));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]

@@ -49,7 +49,13 @@ impl Teardown {
     pub(crate) async fn run(&self) -> Undone {
         let mut undone = Undone::default();
         if self.folders.run.join("sandboxes").is_dir() {
-            undone.note("pods", self.sandboxes().await);
+            match self.sandboxes().await {
+                // What the orderly way could not end is found by what it is below; only what then still stands is left.
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "pods could not be removed through the CRI service")
+                }
+                removed => undone.note("pods", removed),
+            }
         }
         undone.note("processes", processes::kill_all(&self.cgroup_root, &self.folders.run).await);
         undone.note("pod network", self.network().await);

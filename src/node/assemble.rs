@@ -33,6 +33,9 @@ use tokio_util::sync::CancellationToken;
 /// How long the components get to end. Pods go on without them, so nothing is lost after it.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
+/// Watchers that lost their place resume from history; kube-apiserver keeps five minutes of it in etcd.
+const HISTORY_KEPT: Duration = Duration::from_secs(300);
+
 /// What a node is made of.
 pub(crate) struct NodeConfig {
     pub(crate) folders: Folders,
@@ -168,7 +171,10 @@ async fn open_store(config: &NodeConfig) -> anyhow::Result<(Arc<dyn Backend>, Op
         return Ok((backend.with_context(|| format!("connect to etcd at {}", config.etcd_servers.join(",")))?, None));
     }
     let folder = config.folders.store();
-    let opened = tokio::task::spawn_blocking(move || Store::open(&folder, Options::default())).await;
+    let opened = tokio::task::spawn_blocking(move || {
+        Store::open(&folder, Options { history_kept: Some(HISTORY_KEPT), ..Options::default() })
+    })
+    .await;
     let store = opened.context("open the store")?.context("open the store")?;
     Ok((store.backend(), Some(store)))
 }

@@ -7,7 +7,7 @@ use super::handshake::{ChildEnd, FromChild, FromParent};
 use super::payload::Payload;
 use super::terminal;
 use crate::error::{Acts, Error, On, Result};
-use crate::plan::Plan;
+use crate::plan::{Plan, Way};
 use crate::spec::Spec;
 use crate::{hooks, rootfs, steps};
 use nix::sched::{CloneFlags, unshare};
@@ -96,7 +96,9 @@ fn enter_cgroup(luggage: &Luggage<'_>) -> Result<()> {
 }
 
 fn enter_namespaces(luggage: &Luggage<'_>) -> Result<()> {
-    for (kind, path, fd) in &luggage.joins {
+    // A relay has entered them before this process was born.
+    let joins = if luggage.plan.way == Way::Direct { luggage.joins.as_slice() } else { &[] };
+    for (kind, path, fd) in joins {
         let entered = || skiff_sys::namespace::enter(fd.as_fd(), *kind);
         luggage.acts.step(&steps::NS_JOIN, path.display(), entered)?;
     }

@@ -1,0 +1,180 @@
+//! A bundle with a busybox rootfs, and the runtime's command line around it. Dropping a bundle deletes its container and
+//! checks that no cgroup is left.
+
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that must happen: long enough for a loaded machine, since it only bounds a failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+const APPLETS: &[&str] = &[
+    "sh", "cat", "echo", "id", "true", "sleep", "ls", "stat", "grep", "hostname", "touch", "mkdir", "readlink", "tty",
+];
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A bundle and the folder for the state of its container.
+pub(crate) struct Bundle {
+    directory: tempfile::TempDir,
+    /// The container's id, different for every bundle.
+    pub(crate) id: String,
+}
+
+impl Bundle {
+    /// A bundle whose shell runs `script`, with `change` made to its config.json.
+    pub(crate) fn new(script: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("test-{}-{number}", std::process::id());
+        let bundle = Self { directory: tempfile::tempdir().unwrap(), id };
+        let rootfs = bundle.rootfs();
+        for name in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
+            fs::create_dir_all(rootfs.join(name)).unwrap();
+        }
+        fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("Debian's busybox-static is installed");
+        for applet in APPLETS {
+            symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
+        }
+        let mut config = bundle.template(script);
+        change(&mut config);
+        fs::write(bundle.config(), config.to_string()).unwrap();
+        bundle
+    }
+
+    fn template(&self, script: &str) -> Value {
+        let tmpfs = |path: &str, mode: &str| json!({"destination": path, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", mode]});
+        json!({
+            "ociVersion": "1.2.0",
+            "process": {"user": {"uid": 0, "gid": 0}, "args": ["sh", "-c", script], "cwd": "/",
+                        "env": ["PATH=/bin", "TERM=xterm"], "noNewPrivileges": true},
+            "root": {"path": "rootfs"},
+            "hostname": "box",
+            "mounts": [
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                tmpfs("/dev", "mode=755"),
+                {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]},
+            ],
+            "linux": {
+                "cgroupsPath": self.cgroup(),
+                "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}],
+            },
+        })
+    }
+
+    /// The container's cgroup, below each hierarchy's root.
+    pub(crate) fn cgroup(&self) -> String {
+        format!("/skiff-test-{}", self.id)
+    }
+
+    /// A file of the container's cgroup of version 1.
+    pub(crate) fn cgroup_file(&self, controller: &str, file: &str) -> PathBuf {
+        PathBuf::from(format!("/sys/fs/cgroup/{controller}{}/{file}", self.cgroup()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.path().join("rootfs")
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path().join("config.json")
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    /// `skiff-oci --root … WORDS`, with stdio away from the terminal.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skiff-oci"));
+        command.arg("--root").arg(self.root()).args(words).current_dir(self.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn oci(&self, words: &[&str]) -> Said {
+        Said::of(self.command(words).output().unwrap())
+    }
+
+    /// `run`, to its end.
+    pub(crate) fn run(&self) -> Said {
+        self.oci(&["run", &self.id])
+    }
+
+    /// `create`, with the container's output in a file, and `start`.
+    pub(crate) fn start(&self) {
+        let out = fs::File::create(self.path().join("out")).unwrap();
+        let err = self.path().join("err");
+        let status = self.command(&["create", &self.id]).stdout(out).stderr(fs::File::create(&err).unwrap()).status();
+        assert!(status.unwrap().success(), "create: {}", fs::read_to_string(&err).unwrap());
+        let started = self.oci(&["start", &self.id]);
+        assert_eq!(started.code, 0, "{started:?}");
+    }
+
+    /// The output of a started container so far.
+    pub(crate) fn output(&self) -> String {
+        fs::read_to_string(self.path().join("out")).unwrap()
+    }
+
+    /// The word of `state`.
+    pub(crate) fn status(&self) -> String {
+        self.state()["status"].as_str().unwrap().to_owned()
+    }
+
+    /// The whole of `state`.
+    pub(crate) fn state(&self) -> Value {
+        serde_json::from_str(&self.oci(&["state", &self.id]).out).unwrap()
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let deleted = self.oci(&["delete", "--force", &self.id]);
+        if !std::thread::panicking() {
+            assert_eq!((deleted.code, deleted.err.as_str()), (0, ""));
+            for entry in fs::read_dir("/sys/fs/cgroup").unwrap() {
+                let left = entry.unwrap().path().join(self.cgroup().trim_start_matches('/'));
+                assert!(!left.exists(), "left behind: {}", left.display());
+            }
+            assert!(!self.root().join(&self.id).exists());
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            assert!(!mounts.contains(self.path().to_str().unwrap()), "a mount is left on the host");
+        }
+    }
+}
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// Asserts success and returns the output.
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+}
+
+/// Waits until `happened`, or fails with `what`.
+pub(crate) fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !happened() {
+        assert!(begun.elapsed() < PATIENCE, "did not happen: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,6 +1,9 @@
 //! A bundle with a busybox rootfs, and the runtime's command line around it. Dropping a bundle deletes its container and
 //! checks that no cgroup is left.
 
+// A helper of tests may fail like a test.
+#![allow(clippy::unwrap_used)]
+
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -110,6 +110,16 @@ impl Acts {
         self.0.run(step, || operand.to_string(), operation).on(step.id, &operand)
     }
 
+    /// Like [`Acts::step`] for an operation that does not come back when it succeeds.
+    pub(crate) fn last_step<T>(
+        &self,
+        step: &Step,
+        operand: impl Display,
+        operation: impl FnOnce() -> std::result::Result<T, Errno>,
+    ) -> Result<T> {
+        self.0.leave(step, || operand.to_string(), operation).on(step.id, &operand)
+    }
+
     /// Like [`Acts::step`] for an operation of the standard library.
     pub(crate) fn step_io<T>(
         &self,

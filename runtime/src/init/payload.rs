@@ -87,7 +87,7 @@ impl<'a> Payload<'a> {
             set_caps(self.acts, self.process)?;
         }
         let operand = self.path.to_string_lossy().into_owned();
-        self.acts.step(&steps::EXEC_PAYLOAD, operand, || execve(&self.path, &self.process.args, &self.env))
+        self.acts.last_step(&steps::EXEC_PAYLOAD, operand, || execve(&self.path, &self.process.args, &self.env))
     }
 }
 

@@ -156,6 +156,33 @@ impl Engine {
         result
     }
 
+    /// Like [`Engine::run`] for an operation that does not come back when it succeeds (execve): its line is written
+    /// before it, and a second one if it fails.
+    ///
+    /// # Errors
+    /// What `operation` fails with, or the planned fault.
+    pub fn leave<T, E>(
+        &self,
+        step: &Step,
+        operand: impl Fn() -> String,
+        operation: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: Display + From<Injected>,
+    {
+        let Some(inner) = &self.inner else { return operation() };
+        let (at, started) = (SystemTime::now(), Instant::now());
+        let result = match inner.faults.strike(step.id) {
+            Some(fault) => Err(fault.into()),
+            None => {
+                self.note(step, &operand);
+                operation()
+            }
+        };
+        inner.record(step, at, started, self.correlation.as_deref(), operand(), &result);
+        result
+    }
+
     /// Like [`Engine::run`] for an operation that waits.
     ///
     /// # Errors

@@ -69,6 +69,9 @@ impl Holder {
 
     /// Makes this process, which must have one thread, a member of the box.
     pub(crate) fn enter(&self) -> anyhow::Result<()> {
+        if self.is_entered() {
+            return Ok(());
+        }
         // Both are opened before either is entered: /proc/PID might look different from inside.
         let namespace = |name: &str| {
             let path = PathBuf::from(format!("/proc/{}/ns/{name}", self.pid));
@@ -83,6 +86,13 @@ impl Holder {
             std::env::set_current_dir(here).context("return to the working folder")?;
         }
         Ok(())
+    }
+
+    /// Whether this process lives in the box already.
+    fn is_entered(&self) -> bool {
+        let namespace = |whose: &str, name: &str| std::fs::read_link(format!("/proc/{whose}/ns/{name}")).ok();
+        let holder = self.pid.to_string();
+        ["net", "mnt"].iter().all(|name| namespace("self", name) == namespace(&holder, name))
     }
 
     /// Ends the box. Its namespaces go when the last process in them does.

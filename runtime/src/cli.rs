@@ -26,7 +26,7 @@ pub(crate) enum End {
 }
 
 /// Words sorted into options and positionals.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Words {
     options: Vec<(&'static str, String)>,
     /// What is no option.

@@ -382,3 +382,41 @@ fn every_injected_fault_leaves_nothing_behind() {
         assert_eq!((cleaned.code, cleaned.err.as_str()), (0, ""), "{step}");
     }
 }
+
+#[test]
+fn a_hook_after_the_start_kills_when_it_fails_and_one_after_the_end_does_not() {
+    let failing = json!([{"path": "/bin/sh", "args": ["sh", "-c", "exit 1"]}]);
+    let after_start = Bundle::new("sleep 60", |c| c["hooks"] = json!({"poststart": failing.clone()}));
+    after_start.create();
+    assert_eq!(after_start.oci(&["start", &after_start.id]).code, 1);
+    wait_until("end", || after_start.status() == "stopped");
+
+    let after_end = Bundle::new("exit 5", |c| c["hooks"] = json!({"poststop": failing}));
+    let log = after_end.path().join("log");
+    let said = after_end.oci(&["--log", log.to_str().unwrap(), "run", &after_end.id]);
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(fs::read_to_string(&log).unwrap().contains("level=warning"), "the failure is logged");
+}
+
+#[test]
+fn the_programs_own_file_cannot_be_overwritten_from_inside() {
+    let bundle = plain("sleep 60");
+    bundle.start();
+    // The interpreter is whoever executes the script: the runtime itself, in the container.
+    fs::write(bundle.rootfs().join("bin/again"), "#!/proc/self/exe\n").unwrap();
+    fs::set_permissions(bundle.rootfs().join("bin/again"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let before = fs::read(env!("CARGO_BIN_EXE_skiff-oci")).unwrap();
+    bundle.oci(&["exec", &bundle.id, "again"]);
+    assert!(fs::read(env!("CARGO_BIN_EXE_skiff-oci")).unwrap() == before);
+    let created = plain("true");
+    created.create();
+    let exe = format!("/proc/{}/exe", created.state()["pid"]);
+    let refused = fs::OpenOptions::new().write(true).open(exe).unwrap_err().raw_os_error();
+    assert!(
+        [Some(nix::errno::Errno::EROFS as i32), Some(nix::errno::Errno::ETXTBSY as i32)].contains(&refused),
+        "{refused:?}"
+    );
+    let flags = nix::sys::statvfs::statvfs(format!("/proc/{}/exe", created.state()["pid"]).as_str()).unwrap().flags();
+    assert!(flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY));
+}

@@ -75,7 +75,18 @@ pub(super) fn preserve_fds(words: &Words) -> Result<u32> {
 /// `create ID`.
 pub(super) fn create(context: &Context, words: &Words) -> Result<u8> {
     let asked = asked(context, words)?;
-    init::create(&creation(&asked, words)?).map(|_| 0)
+    let container = init::create(&creation(&asked, words)?)?;
+    warn_of_devices(context, &asked, &container);
+    Ok(0)
+}
+
+/// Device rules of version 2 are programs (eBPF), which are not implemented; what a container may open there is only limited
+/// by the device files that it has and by the missing CAP_MKNOD.
+fn warn_of_devices(context: &Context, asked: &Asked, container: &Container) {
+    let has_controller = container.record.cgroup.directory("devices").is_some();
+    if !has_controller && asked.spec.limits.devices.iter().any(|rule| !rule.allow) {
+        context.warn("linux.resources.devices: not enforced, this host has no devices controller of cgroup version 1");
+    }
 }
 
 /// `start ID`.
@@ -106,6 +117,7 @@ pub(super) fn run(context: &Context, words: &Words) -> Result<u8> {
     }
     let signals = if detach { None } else { Some(foreground::Signals::take()?) };
     let container = init::create(&creation)?;
+    warn_of_devices(context, &asked, &container);
     let started = init::start(&asked.acts, &container, &asked.spec.hooks);
     let code = match (started, signals) {
         (Err(error), _) => Err(error),
@@ -113,11 +125,8 @@ pub(super) fn run(context: &Context, words: &Words) -> Result<u8> {
         (Ok(()), Some(signals)) => foreground::wait(container.record.process.pid, &signals, relay),
     };
     if !words.is_on("keep") || code.is_err() {
-        finish(&asked, &container)?;
+        let poststop = asked.spec.hooks.poststop().as_ref();
+        super::delete::remove(context, &asked.acts, &container, poststop)?;
     }
     code
-}
-
-fn finish(asked: &Asked, container: &Container) -> Result<()> {
-    super::delete::remove(&asked.acts, container, asked.spec.hooks.poststop().as_ref())
 }

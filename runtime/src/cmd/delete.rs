@@ -36,12 +36,17 @@ pub(super) fn delete(context: &Context, words: &Words) -> Result<u8> {
     }
     let config = container.config();
     let poststop = config.as_ref().ok().and_then(|config| config.hooks().as_ref()?.poststop().clone());
-    remove(&acts, &container, poststop.as_ref()).map(|()| 0)
+    remove(context, &acts, &container, poststop.as_ref()).map(|()| 0)
 }
 
 /// Kills what is left, removes cgroup and state, runs the hooks. A failing hook does not keep anything (runtime-spec: log and
 /// go on); any other failure keeps the state, so that the command can be repeated.
-pub(super) fn remove(acts: &Acts, container: &Container, poststop: Option<&Vec<Hook>>) -> Result<()> {
+pub(super) fn remove(
+    context: &Context,
+    acts: &Acts,
+    container: &Container,
+    poststop: Option<&Vec<Hook>>,
+) -> Result<()> {
     let record = &container.record;
     if let Some(pidfd) = record.process.open()? {
         use std::os::fd::AsFd;
@@ -54,9 +59,10 @@ pub(super) fn remove(acts: &Acts, container: &Container, poststop: Option<&Vec<H
     record.cgroup.remove(acts)?;
     let state = container.state_as(Status::Stopped.word());
     let directory = if record.bundle.is_dir() { record.bundle.as_path() } else { Path::new("/") };
-    let hooked = hooks::run(acts, "poststop", poststop, &state, directory);
-    container.folder.remove(acts)?;
-    hooked
+    if let Err(error) = hooks::run(acts, "poststop", poststop, &state, directory) {
+        context.warn(&error.to_string());
+    }
+    container.folder.remove(acts)
 }
 
 /// A creation that was killed leaves its folder with a copy of config.json, which names the cgroup.

@@ -28,9 +28,16 @@ pub(crate) struct Context {
     /// Folder of the containers' state.
     pub(crate) root: PathBuf,
     pub(crate) acts: Acts,
+    /// Says where the log is.
+    pub(crate) global: Words,
 }
 
 impl Context {
+    /// Logs what does not stop a command.
+    fn warn(&self, text: &str) {
+        crate::report::line(&self.global, "warning", text);
+    }
+
     /// The folder of the container that `words` name first.
     fn folder(&self, words: &Words) -> Result<(ContainerId, Folder)> {
         let id = words.positionals.first().ok_or_else(|| Error::Usage("a container id is needed".to_owned()))?;
@@ -83,7 +90,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8> {
     let root = PathBuf::from(global.value("root").unwrap_or(DEFAULT_ROOT));
     let root = std::path::absolute(&root).on("find", root.display())?;
     let engine = Engine::from_env("oci").on("open trace for", "skiff-oci")?;
-    let context = Context { root, acts: Acts::new(engine) };
+    let context = Context { root, acts: Acts::new(engine), global: global.clone() };
     dispatch(&context, invocation.command.as_deref().unwrap_or_default(), &invocation.words)
 }
 

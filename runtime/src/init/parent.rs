@@ -278,5 +278,11 @@ pub(crate) fn start(acts: &Acts, container: &Container, hooks: &oci_spec::runtim
     if !answer.is_empty() {
         return Err(Error::Said(answer));
     }
-    hooks::run(acts, "poststart", hooks.poststart().as_ref(), &container.state_as("running"), &container.record.bundle)
+    let (list, state) = (hooks.poststart().as_ref(), container.state_as("running"));
+    let hooked = hooks::run(acts, "poststart", list, &state, &container.record.bundle);
+    if hooked.is_err() {
+        // A container whose engine could not finish starting it must not run on unattended, as with runc.
+        container.record.process.signal(libc::SIGKILL)?;
+    }
+    hooked
 }

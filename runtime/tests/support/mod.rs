@@ -110,12 +110,17 @@ impl Bundle {
         self.oci(&["run", &self.id])
     }
 
-    /// `create`, with the container's output in a file, and `start`.
-    pub(crate) fn start(&self) {
+    /// `create`, with the container's output in a file: a pipe of ours would stay open for as long as the container lives.
+    pub(crate) fn create(&self) {
         let out = fs::File::create(self.path().join("out")).unwrap();
         let err = self.path().join("err");
         let status = self.command(&["create", &self.id]).stdout(out).stderr(fs::File::create(&err).unwrap()).status();
         assert!(status.unwrap().success(), "create: {}", fs::read_to_string(&err).unwrap());
+    }
+
+    /// [`Bundle::create`] and `start`.
+    pub(crate) fn start(&self) {
+        self.create();
         let started = self.oci(&["start", &self.id]);
         assert_eq!(started.code, 0, "{started:?}");
     }

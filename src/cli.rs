@@ -60,7 +60,10 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// Live inside a node's namespaces and keep them (started by `up --isolated`)
     #[command(hide = true)]
-    Hold,
+    Hold {
+        /// The node's run folder; only to be seen in lists of processes
+        run_dir: PathBuf,
+    },
 }
 
 /// Where a node keeps things.

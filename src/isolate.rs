@@ -44,6 +44,7 @@ impl Holder {
         let program = std::env::current_exe().context("find this program's file")?;
         let mut child = Command::new(program)
             .arg("hold")
+            .arg(&folders.run)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -114,13 +115,41 @@ fn record(folders: &Folders) -> PathBuf {
     folders.run.join("box.json")
 }
 
-/// Enters this node's box, making it first if there is none.
-pub(crate) fn enter(folders: &Folders) -> anyhow::Result<()> {
-    let holder = match Holder::find(folders) {
-        Some(holder) => holder,
-        None => Holder::spawn(folders)?,
-    };
-    holder.enter()
+/// Enters this node's box, making it first if there is none; returns what ends a new box again if the start fails.
+pub(crate) fn enter(folders: &Folders) -> anyhow::Result<NewBox> {
+    if let Some(holder) = Holder::find(folders) {
+        holder.enter()?;
+        return Ok(NewBox { made: None, folders: folders.clone() });
+    }
+    let new = NewBox { made: Some(Holder::spawn(folders)?), folders: folders.clone() };
+    if let Some(holder) = &new.made {
+        holder.enter()?;
+    }
+    Ok(new)
+}
+
+/// A box that was just made, or nothing if it was found. Dropped without being kept: the box ends.
+#[must_use]
+pub(crate) struct NewBox {
+    made: Option<Holder>,
+    folders: Folders,
+}
+
+impl NewBox {
+    /// The node is up: the box stays.
+    pub(crate) fn keep(mut self) {
+        self.made = None;
+    }
+}
+
+impl Drop for NewBox {
+    fn drop(&mut self) {
+        if let Some(holder) = &self.made
+            && let Err(error) = holder.end(&self.folders)
+        {
+            tracing::warn!(error = format!("{error:#}"), "the box stays");
+        }
+    }
 }
 
 /// The program `skiff hold`: makes the namespaces, says so, and lives until it is killed.

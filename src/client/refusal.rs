@@ -1,14 +1,14 @@
 //! The server's error, with the line of the manifest it is about.
 //!
-//! Our server sends the Kubernetes `Status` object as the gRPC error's detail (JSON in the binary trailer
-//! `grpc-status-details-bin`); its causes name fields.
+//! Our server sends the Kubernetes `Status` object as JSON in the binary trailer `status-json-bin`; its causes name fields.
 
 use super::Document;
 use serde_json::Value;
 
 /// The Kubernetes Status in a gRPC error, if it carries one.
 fn status_object(error: &tonic::Status) -> Option<Value> {
-    serde_json::from_slice(error.details()).ok().filter(|value: &Value| value["kind"] == "Status")
+    let bytes = error.metadata().get_bin("status-json-bin")?.to_bytes().ok()?;
+    serde_json::from_slice(&bytes).ok().filter(|value: &Value| value["kind"] == "Status")
 }
 
 /// One sentence for an error that has no manifest behind it.
@@ -52,7 +52,10 @@ mod tests {
     }
 
     fn error(status: &Value) -> tonic::Status {
-        tonic::Status::with_details(tonic::Code::InvalidArgument, "plain", status.to_string().into_bytes().into())
+        let mut error = tonic::Status::invalid_argument("plain");
+        let bytes = tonic::metadata::MetadataValue::from_bytes(status.to_string().as_bytes());
+        error.metadata_mut().insert_bin("status-json-bin", bytes);
+        error
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{down, on_runtime, stop};
 use crate::cli::UpArgs;
 use crate::client::{plain_table, text};
 use crate::folders::Folders;
+use crate::isolate::NewBox;
 use crate::node::{Node, NodeConfig, Teardown};
 use anyhow::{Context, bail};
 use futures::TryStreamExt;
@@ -41,7 +42,7 @@ pub(crate) fn clear_leftovers(folders: &Folders) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn run(args: &UpArgs, config: NodeConfig, started: Instant) -> anyhow::Result<()> {
+pub(crate) fn run(args: &UpArgs, config: NodeConfig, new_box: Option<NewBox>, started: Instant) -> anyhow::Result<()> {
     let folders = config.folders.clone();
     let teardown = Teardown {
         folders: folders.clone(),
@@ -49,6 +50,8 @@ pub(crate) fn run(args: &UpArgs, config: NodeConfig, started: Instant) -> anyhow
         pod_cidr: args.ranges.pod_cidr.clone(),
         service_cidr: args.ranges.service_cidr.clone(),
     };
+    // Whatever happens, the teardown below ends the box.
+    new_box.into_iter().for_each(NewBox::keep);
     let shown = on_runtime(show(config, started));
     println!("\nstopping");
     let undone = down::clean(&teardown)?;

@@ -113,16 +113,22 @@ async fn watch(server: &Server, args: &GetArgs, target: &Target) -> anyhow::Resu
         ..WatchRequest::default()
     };
     let mut events = server.objects().watch(request).await.map_err(|error| explain(&error))?.into_inner();
-    let mut header = true;
+    // Only the first event names the columns.
+    let mut columns = Value::Null;
     while let Some(event) = events.message().await.map_err(|error| explain(&error))? {
-        let object: Value =
+        let mut object: Value =
             serde_json::from_slice(&event.object.unwrap_or_default().json).context("read the server's event")?;
         if event.r#type == "BOOKMARK" {
             continue;
         }
         if as_table {
-            println!("{}", print_rows(&object, width(args), args.all_namespaces, header));
-            header = false;
+            let first = columns.is_null();
+            if first {
+                columns = object["columnDefinitions"].clone();
+            } else {
+                object["columnDefinitions"] = columns.clone();
+            }
+            println!("{}", print_rows(&object, width(args), args.all_namespaces, first));
         } else {
             print!("{}", render(&object, args.output.unwrap_or(Output::Yaml))?);
         }

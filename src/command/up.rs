@@ -3,7 +3,7 @@
 use super::{demo, on_runtime, stop};
 use crate::cli::UpArgs;
 use crate::folders::Folders;
-use crate::isolate;
+use crate::isolate::{self, NewBox};
 use crate::node::{BOX_ADDRESS, Node, NodeConfig, Published, host_address, host_name};
 use anyhow::{Context, bail};
 use skiff_step::TRACE_VARIABLE;
@@ -38,11 +38,11 @@ pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
     }
     folders.create()?;
     let _lock = folders.lock()?;
-    let config = prepare(&args, folders)?;
+    let (config, new_box) = prepare(&args, folders)?;
     if args.demo {
-        return demo::run(&args, config, started);
+        return demo::run(&args, config, new_box, started);
     }
-    on_runtime(serve(config, started, verbose))
+    on_runtime(serve(config, new_box, started, verbose))
 }
 
 /// Children learn of the trace by their environment, and a process cannot safely change its own once it has threads: so
@@ -70,19 +70,20 @@ fn require_root() -> anyhow::Result<()> {
 }
 
 /// Opens what must be opened on the host, then enters the box if there is to be one.
-fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<NodeConfig> {
+fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Option<NewBox>)> {
     let mut api = vec![listen(args)?];
     let port = api[0].local_addr().context("address of the API")?.port();
     let published = args.publish.iter().map(|text| Published::open(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut new_box = None;
     if args.isolated {
-        isolate::enter(&folders)?;
+        new_box = Some(isolate::enter(&folders)?);
         skiff_net::prepare_own(BOX_ADDRESS)?;
         // Pods cannot reach the host's loopback, so the API also listens at an address inside the box.
         let inside = SocketAddr::from((BOX_ADDRESS, port));
         api.push(TcpListener::bind(inside).with_context(|| format!("listen on {inside} in the box"))?);
     }
     let node_ip = args.node_ip.unwrap_or_else(|| if args.isolated { BOX_ADDRESS.into() } else { host_address() });
-    Ok(NodeConfig {
+    let config = NodeConfig {
         cgroup_root: args.cgroup_root.clone().unwrap_or_else(|| folders.cgroup_root()),
         folders,
         api,
@@ -95,7 +96,8 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<NodeConfig> {
         etcd_listen: args.etcd_listen.clone(),
         etcd_servers: args.etcd_servers.clone(),
         oci_runtime: args.oci_runtime.clone(),
-    })
+    };
+    Ok((config, new_box))
 }
 
 fn listen(args: &UpArgs) -> anyhow::Result<TcpListener> {
@@ -111,11 +113,13 @@ fn listen(args: &UpArgs) -> anyhow::Result<TcpListener> {
     }
 }
 
-async fn serve(config: NodeConfig, started: Instant, verbose: u8) -> anyhow::Result<()> {
+async fn serve(config: NodeConfig, new_box: Option<NewBox>, started: Instant, verbose: u8) -> anyhow::Result<()> {
     let stop = stop::signalled()?;
     let kubeconfig = config.folders.kubeconfig();
     let mut node = Node::start(config).await?;
     node.ready().await?;
+    // From here on pods live in it, and go on when this process ends.
+    new_box.into_iter().for_each(NewBox::keep);
     println!(
         "node {} is Ready after {} ms; KUBECONFIG={}",
         node.name,

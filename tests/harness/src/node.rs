@@ -116,9 +116,16 @@ impl TestNode {
         assert!(ready, "the node did not become Ready:\n{}", self.log());
     }
 
-    fn folders(&self) -> [String; 4] {
+    fn folders(&self) -> [String; 6] {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
-        ["--data-dir".into(), path("data"), "--run-dir".into(), path("run")]
+        let group = format!("/{}", self.mark());
+        ["--data-dir".into(), path("data"), "--run-dir".into(), path("run"), "--cgroup-root".into(), group]
+    }
+
+    /// What everything of this node bears in its path, words or cgroup.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        self.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     fn log_file(&self) -> PathBuf {
@@ -286,7 +293,7 @@ impl TestNode {
     pub fn down(mut self) {
         let ended = self.run_down(&["--purge"]);
         assert_eq!(ended.code, 0, "skiff down: {}\nthe node's log:\n{}", ended.err, self.log());
-        self.before.assert_nothing_new();
+        self.before.assert_nothing_new_of(&self.mark());
         assert!(!self.data().exists(), "the data folder is still there");
     }
 }

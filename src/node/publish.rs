@@ -45,9 +45,8 @@ impl Published {
 
 async fn pass_on(mut near: TcpStream, target: SocketAddr) {
     // A refused connection closes the caller's: what it would have seen without us.
-    if let Ok(mut far) = TcpStream::connect(target).await {
-        if let Err(error) = tokio::io::copy_bidirectional(&mut near, &mut far).await {
-            tracing::debug!(%error, %target, "published connection");
-        }
+    let Ok(mut far) = TcpStream::connect(target).await else { return };
+    if let Err(error) = tokio::io::copy_bidirectional(&mut near, &mut far).await {
+        tracing::debug!(%error, %target, "published connection");
     }
 }

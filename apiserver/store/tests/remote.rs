@@ -153,3 +153,21 @@ async fn http_get(url: &str, path: &str) -> String {
     stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
+
+#[tokio::test]
+async fn nobody_there_is_said_with_the_address() {
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let error = Remote::connect(std::slice::from_ref(&url), None).await.err().unwrap().to_string();
+    assert!(error.contains(&url) && error.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_answers_is_found_behind_those_that_do_not() {
+    let ours = ours(Options::default()).await;
+    // Takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_url = format!("http://{}", silent.local_addr().unwrap());
+    let urls = [format!("http://127.0.0.1:{}", free_port()), silent_url, ours.url.clone()];
+    let remote = Remote::connect(&urls, None).await.unwrap();
+    assert_eq!(create(&remote, "/a", "1").await, ours.store.revision());
+}

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::select_ok;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::kv_client::KvClient;
 use skiff_proto::etcd::etcdserverpb::lease_client::LeaseClient;
@@ -31,6 +33,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Link {
     channels: Vec<Channel>,
     current: AtomicUsize,
+    /// How long to wait for an answer.
+    patience: Duration,
 }
 
 impl Link {
@@ -42,11 +46,22 @@ impl Link {
             let what = "no endpoint was given".to_owned();
             return Err(StoreError::Connect { endpoints: String::new(), what });
         }
-        Ok(Link { channels, current: AtomicUsize::new(0) })
+        Ok(Link { channels, current: AtomicUsize::new(0), patience: ANSWER_TIMEOUT })
     }
 
     fn channel(&self) -> Channel {
         self.channels[self.current.load(Ordering::Relaxed) % self.channels.len()].clone()
+    }
+
+    /// Asks all endpoints at once for their status and uses the first that answers from now on.
+    pub(crate) async fn reach(&self) -> Result<(), BackendError> {
+        let ask = |(index, channel): (usize, &Channel)| {
+            let mut client = MaintenanceClient::new(channel.clone());
+            async move { self.answered(client.status(pb::StatusRequest {})).await.map(|_| index) }.boxed()
+        };
+        let (first, _) = select_ok(self.channels.iter().enumerate().map(ask)).await?;
+        self.current.store(first, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Uses the next endpoint from now on.
@@ -62,7 +77,7 @@ impl Link {
         let mut last = BackendError::Unavailable("no endpoint".to_owned());
         // Once more than there are endpoints: a connection that broke since the last request fails the first try.
         for _ in 0..=self.channels.len() {
-            match answered(ask(self.channel())).await {
+            match self.answered(ask(self.channel())).await {
                 Err(BackendError::Unavailable(why)) => last = BackendError::Unavailable(why),
                 other => return other,
             }
@@ -86,15 +101,23 @@ impl Link {
     /// Sent once.
     pub(crate) async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, BackendError> {
         let mut client = KvClient::new(self.channel()).max_decoding_message_size(usize::MAX);
-        let done = answered(client.txn(request)).await;
+        let done = self.answered(client.txn(request)).await;
         self.noting_loss(done)
     }
 
     /// Sent once; a lease whose id got lost expires by itself.
     pub(crate) async fn grant(&self, ttl: i64) -> Result<i64, BackendError> {
         let request = pb::LeaseGrantRequest { ttl, id: 0 };
-        let done = answered(LeaseClient::new(self.channel()).lease_grant(request)).await;
+        let done = self.answered(LeaseClient::new(self.channel()).lease_grant(request)).await;
         Ok(self.noting_loss(done)?.id)
+    }
+
+    async fn answered<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, BackendError> {
+        match tokio::time::timeout(self.patience, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(refusal(&status)),
+            Err(_) => Err(BackendError::Unavailable(format!("no answer within {} ms", self.patience.as_millis()))),
+        }
     }
 
     fn noting_loss<T>(&self, result: Result<T, BackendError>) -> Result<T, BackendError> {
@@ -113,15 +136,7 @@ impl Link {
         // An etcd cut off from its cluster ends the watch instead of saying nothing for ever.
         request.metadata_mut().insert("hasleader", tonic::metadata::MetadataValue::from_static("true"));
         let mut client = WatchClient::new(self.channel()).max_decoding_message_size(usize::MAX);
-        answered(client.watch(request)).await
-    }
-}
-
-async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, BackendError> {
-    match tokio::time::timeout(ANSWER_TIMEOUT, call).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(refusal(&status)),
-        Err(_) => Err(BackendError::Unavailable(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
+        self.answered(client.watch(request)).await
     }
 }
 
@@ -140,7 +155,7 @@ pub(crate) fn refusal(status: &Status) -> BackendError {
             BackendError::TooLarge
         }
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted => {
-            BackendError::Unavailable(text.to_owned())
+            BackendError::Unavailable(with_sources(text.to_owned(), status))
         }
         code => BackendError::Internal(format!("{text} ({code:?})")),
     }
@@ -169,5 +184,33 @@ fn channel(url: &str, tls: Option<&ClientTls>) -> Result<Channel, StoreError> {
 
 /// tonic keeps what happened in the sources.
 fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    with_sources(error.to_string(), error)
+}
+
+fn with_sources(text: String, error: &dyn std::error::Error) -> String {
+    let mut texts = vec![text];
+    for source in std::iter::successors(error.source(), |error| error.source()) {
+        let text = source.to_string();
+        // Some repeat their source.
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_endpoint_is_given_up() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", silent.local_addr().expect("its address"));
+        let link = Link { patience: Duration::from_millis(50), ..Link::new(&[url], None).expect("a link") };
+        for error in [link.reach().await.err(), link.status().await.err(), link.grant(1).await.err()] {
+            let text = error.expect("nobody answers").to_string();
+            assert_eq!(text, "store unavailable: no answer within 50 ms");
+        }
+    }
 }

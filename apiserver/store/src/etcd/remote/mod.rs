@@ -32,11 +32,14 @@ pub struct Remote {
 
 impl Remote {
     /// Connects to the first endpoint (`http(s)://host:port`, `unix://path`) that answers, and again whenever it is lost.
+    ///
+    /// # Errors
+    /// When none has answered after ten seconds; the error names all of them.
     pub async fn connect(endpoints: &[String], tls: Option<ClientTls>) -> Result<Arc<dyn Backend>, StoreError> {
         let link = Arc::new(Link::new(endpoints, tls)?);
         let refuse =
             |error: BackendError| StoreError::Connect { endpoints: endpoints.join(","), what: error.to_string() };
-        link.status().await.map_err(refuse)?;
+        link.reach().await.map_err(refuse)?;
         Ok(Arc::new(Remote { link, buckets: Buckets::default() }))
     }
 

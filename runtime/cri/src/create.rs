@@ -139,13 +139,14 @@ impl Node {
         image: &Image,
         pod_pid: Option<i32>,
     ) -> Result<(User, Vec<String>), CriError> {
-        let engine = self.settings.engine.correlated(correlation(&sandbox.config, Some(&record.config)));
+        let correlation = correlation(&sandbox.config, Some(&record.config));
+        let engine = self.settings.engine.correlated(correlation);
         let dir = self.disk.folder::<ContainerRecord>(&record.id);
         let rootfs = dir.join("rootfs");
         engine.run(
             &ROOTFS,
             || rootfs.display().to_string(),
-            || self.images.mount(&image.id, &record.id, &rootfs).map_err(CriError::from),
+            || self.images.mount(&image.id, &record.id, &rootfs, correlation).map_err(CriError::from),
         )?;
         engine.run(
             &BUNDLE,

@@ -14,8 +14,9 @@ pub trait Images: Send + Sync + 'static {
     fn pull(&self, reference: &str) -> Result<Image, ImageError>;
     fn remove(&self, reference_or_id: &str) -> Result<(), ImageError>;
     fn usage(&self) -> Result<Usage, ImageError>;
-    /// Prepares and mounts the container's root file system at `at`.
-    fn mount(&self, image_id: &str, container_id: &str, at: &Path) -> Result<(), ImageError>;
+    /// Prepares and mounts the container's root file system at `at`; `correlation` is for the trace.
+    fn mount(&self, image_id: &str, container_id: &str, at: &Path, correlation: Option<&str>)
+    -> Result<(), ImageError>;
     fn unmount(&self, at: &Path) -> Result<(), ImageError>;
     fn release(&self, container_id: &str) -> Result<(), ImageError>;
     fn snapshots(&self) -> Result<Vec<String>, ImageError>;
@@ -37,9 +38,16 @@ impl Images for ImageStore {
     fn usage(&self) -> Result<Usage, ImageError> {
         Self::usage(self)
     }
-    fn mount(&self, image_id: &str, container_id: &str, at: &Path) -> Result<(), ImageError> {
-        self.prepare(image_id, container_id)?;
-        Self::mount(self, container_id, at)
+    fn mount(
+        &self,
+        image_id: &str,
+        container_id: &str,
+        at: &Path,
+        correlation: Option<&str>,
+    ) -> Result<(), ImageError> {
+        let store = self.correlated(correlation);
+        store.prepare(image_id, container_id)?;
+        Self::mount(&store, container_id, at)
     }
     fn unmount(&self, at: &Path) -> Result<(), ImageError> {
         Self::unmount(self, at)

@@ -42,6 +42,12 @@ impl ImageStore {
         Ok(Self { disk, layers, builtin, engine })
     }
 
+    /// The same store, whose steps carry `id` (`<pod uid>/<attempt>`) in the trace.
+    #[must_use]
+    pub fn correlated(&self, id: Option<&str>) -> Self {
+        Self { engine: self.engine.correlated(id), ..self.clone() }
+    }
+
     /// Takes in the images of a docker-archive, an OCI archive or an OCI layout folder; `name` names the single image.
     ///
     /// # Errors

@@ -74,7 +74,8 @@ impl Bridge {
     }
 
     pub(crate) fn attach(&self, pod: &PodNetwork) -> Result<Attached, NetError> {
-        let engine = &self.config.engine;
+        // Lines of the trace are joined by the pod's uid.
+        let engine = self.config.engine.correlated(Some(&pod.uid));
         let mut socket = open(&self.config.bridge)?;
         let bridge = self.ensure_node(&mut socket)?;
         let lease = engine.run(&LEASE, || pod.sandbox_id.clone(), || self.addresses.reserve(pod))?;
@@ -238,7 +239,7 @@ impl Bridge {
     }
 
     fn wire(&self, socket: &mut Socket, pod: &PodNetwork, bridge: u32, address: Ipv4Addr) -> Result<(), NetError> {
-        let engine = &self.config.engine;
+        let engine = self.config.engine.correlated(Some(&pod.uid));
         let name = plan::interface(&self.config.interface_prefix, address);
         engine.run(&VETH, || format!("{name} {POD_INTERFACE}"), || make_pair(socket, pod, bridge, &name, address))?;
         let mut inside = enter(pod)?;
@@ -274,7 +275,7 @@ impl Bridge {
     }
 
     fn unwire(&self, socket: &mut Socket, pod: &PodNetwork) -> Result<(), NetError> {
-        self.free(socket, &pod.sandbox_id, &self.config.engine)
+        self.free(socket, &pod.sandbox_id, &self.config.engine.correlated(Some(&pod.uid)))
     }
 
     /// The interface first and the record last: a crash in between leaves a record, which says what is left to do.

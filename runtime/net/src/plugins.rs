@@ -153,7 +153,7 @@ impl Plugins {
 
     async fn execute(&self, step: &Step, call: Call<'_>) -> Result<Vec<u8>, NetError> {
         let operand = || format!("{} {}", call.network.kind(call.index), call.pod.sandbox_id);
-        self.engine.run_async(step, operand, self.run(&call)).await
+        self.engine.correlated(Some(&call.pod.uid)).run_async(step, operand, self.run(&call)).await
     }
 
     async fn run(&self, call: &Call<'_>) -> Result<Vec<u8>, NetError> {

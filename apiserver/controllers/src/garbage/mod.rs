@@ -138,15 +138,23 @@ impl Collector {
         })
     }
 
-    /// Deletes the object if the server agrees that none of its owners exists.
+    /// Deletes the object if the server agrees that it still has owners and that none of them exists. The graph may lag
+    /// behind: an orphaned object loses its owner and its reference to it by two watches, in any order.
     async fn collect(&self, uid: &str) -> Result<(), ControllerError> {
         let Some(node) = self.graph.get(uid) else { return Ok(()) };
-        for owner in &node.owners {
-            if self.exists(node, owner).await? {
+        let Some(api) = self.api(node) else { return Ok(()) };
+        let live = absent_is_none(api.get_metadata(&node.name).await).on(|| format!("get {}", node.name))?;
+        let Some((_, live)) =
+            live.and_then(|live| Node::new(node.resource, &live.metadata)).filter(|(is, _)| is == uid)
+        else {
+            return Ok(());
+        };
+        for owner in &live.owners {
+            if self.exists(&live, owner).await? {
                 return Ok(());
             }
         }
-        self.delete(uid, node).await
+        if live.owners.is_empty() { Ok(()) } else { self.delete(uid, &live).await }
     }
 
     async fn exists(&self, dependent: &Node, owner: &OwnerReference) -> Result<bool, ControllerError> {

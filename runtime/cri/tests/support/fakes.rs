@@ -55,7 +55,7 @@ impl Images for Folder {
     fn usage(&self) -> Result<Usage, ImageError> {
         Ok(Usage { at: self.rootfs.clone(), bytes_used: 1, inodes_used: 1 })
     }
-    fn mount(&self, _: &str, id: &str, at: &Path) -> Result<(), ImageError> {
+    fn mount(&self, _: &str, id: &str, at: &Path, _: Option<&str>) -> Result<(), ImageError> {
         let (upper, work) = (self.snapshots.join(id).join("upper"), self.snapshots.join(id).join("work"));
         for folder in [&upper, &work, &at.to_owned()] {
             std::fs::create_dir_all(folder).map_err(|error| failed("make folder", folder, error))?;

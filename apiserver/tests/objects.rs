@@ -156,6 +156,64 @@ async fn every_patch_type_does_its_own() {
 }
 
 #[tokio::test]
+async fn a_write_that_wants_nothing_else_changes_nothing() {
+    let world = World::new().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let wanted = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "creationTimestamp": null},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": 0.5}},
+                "ports": [{"containerPort": 80}], "readinessProbe": {"tcpSocket": {"port": 80}}}]}}}});
+    let created = world.must("POST", path, &wanted).await;
+    let one = format!("{path}/web");
+    for kind in ["application/merge-patch+json", "application/strategic-merge-patch+json"] {
+        let (code, patched) = world.ask("PATCH", &one, kind, &wanted.to_string()).await;
+        assert_eq!(
+            (code, &patched),
+            (StatusCode::OK, &created),
+            "{kind}: the list of containers comes without defaults"
+        );
+    }
+    assert_eq!(world.must("PUT", &one, &wanted).await, created);
+    let (_, changed) = world.ask("PATCH", &one, "application/merge-patch+json", r#"{"spec":{"replicas":3}}"#).await;
+    assert_eq!(changed["metadata"]["generation"], 2);
+    assert_ne!(changed["metadata"]["resourceVersion"], created["metadata"]["resourceVersion"]);
+    let services = "/api/v1/namespaces/default/services";
+    let wanted = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+        "spec": {"type": "NodePort", "selector": {"a": "b"}, "ports": [{"port": 80}]}});
+    let created = world.must("POST", services, &wanted).await;
+    let patched =
+        world.ask("PATCH", &format!("{services}/web"), "application/merge-patch+json", &wanted.to_string()).await;
+    assert_eq!(patched, (StatusCode::OK, created), "the node port stays");
+}
+
+#[tokio::test]
+async fn bodies_that_cannot_be_read_name_their_fields() {
+    let world = World::new().await;
+    let mut wanted = pod("p", json!({}));
+    wanted["spec"]["containers"][0]["imag"] = "x".into();
+    wanted["spec"]["prio"] = 1.into();
+    let causes = async |wanted: &Value| {
+        let (code, status) = world.post(&format!("{PODS}?fieldValidation=Strict"), wanted).await;
+        assert_eq!(code, StatusCode::BAD_REQUEST, "{status}");
+        let message = status["message"].as_str().unwrap_or_default();
+        assert!(message.starts_with("Pod in version \"v1\" cannot be handled as a Pod: "), "{message}");
+        status["details"]["causes"].clone()
+    };
+    assert_eq!(
+        causes(&wanted).await,
+        json!([
+            {"reason": "FieldValueInvalid", "message": "unknown field", "field": "spec.containers[0].imag"},
+            {"reason": "FieldValueInvalid", "message": "unknown field", "field": "spec.prio"},
+        ])
+    );
+    let mut wanted = pod("p", json!({}));
+    wanted["spec"]["hostNetwork"] = "yes".into();
+    let message = "expected true or false, got \"yes\"";
+    let cause = json!([{"reason": "FieldValueTypeInvalid", "message": message, "field": "spec.hostNetwork"}]);
+    assert_eq!(causes(&wanted).await, cause);
+}
+
+#[tokio::test]
 async fn lists_are_selected_and_paged() {
     let world = World::new().await;
     for (index, tier) in ["front", "front", "back", "front"].iter().enumerate() {

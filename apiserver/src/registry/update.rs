@@ -48,6 +48,8 @@ impl Registry {
         next: &mut Value,
     ) -> Result<Option<Object>, Status> {
         let claims = self.services().claim_for(self.backend(), target, next, Some(current_value), run).await?;
+        // Only now, with all defaults in and with what the server assigns, is it known whether anything else is wanted.
+        count_generation(subresource, current_value, next);
         let subresource = Some(subresource).filter(|name| !name.is_empty());
         let errors = validate_update(target.resource, next, current_value, subresource);
         let outcome = if !errors.is_empty() {
@@ -135,12 +137,17 @@ fn next_state(resource: &Resource, subresource: &str, current: &Value, wanted: &
         copy_field(&mut next, current, "spec");
     }
     keep_metadata(resource, current, &mut next)?;
-    if let Some(generation) = current["metadata"]["generation"].as_i64()
-        && desired(&next) != desired(current)
-    {
-        metadata_mut(&mut next).insert("generation".to_owned(), (generation + 1).into());
-    }
     Ok(next)
+}
+
+/// Counts one more generation if `next` wants something else than `current`. The server's own paths do not count.
+fn count_generation(subresource: &str, current: &Value, next: &mut Value) {
+    if !matches!(subresource, "status" | "finalize" | "binding")
+        && let Some(generation) = current["metadata"]["generation"].as_i64()
+        && desired(next) != desired(current)
+    {
+        metadata_mut(next).insert("generation".to_owned(), (generation + 1).into());
+    }
 }
 
 fn copy_field(to: &mut Value, from: &Value, field: &str) {
@@ -226,7 +233,8 @@ mod tests {
         wanted["status"]["replicas"] = 7.into();
         wanted["metadata"]["uid"] = "".into();
         wanted["metadata"]["labels"] = json!({"a": "b"});
-        let next = next_state(resource("apps", "deployments"), "", &deployment(), &wanted).expect("allowed");
+        let mut next = next_state(resource("apps", "deployments"), "", &deployment(), &wanted).expect("allowed");
+        count_generation("", &deployment(), &mut next);
         assert_eq!(next["spec"]["replicas"], 2);
         assert_eq!(next["status"]["replicas"], 1, "the status has its own path");
         assert_eq!(next["metadata"]["generation"], 4);

@@ -39,7 +39,8 @@ impl Status {
         self
     }
 
-    fn caused_by(mut self, causes: Vec<Value>) -> Self {
+    /// Names what is to blame: objects with `reason`, `message` and `field`.
+    pub(crate) fn caused_by(mut self, causes: Vec<Value>) -> Self {
         let details = self.details.get_or_insert_with(|| json!({}));
         details["causes"] = causes.into();
         self

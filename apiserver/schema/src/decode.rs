@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::error::FieldErrorKind;
 use crate::path::Path;
 use crate::quantity::Quantity;
 use crate::types::{self, Shape, Struct};
@@ -57,8 +58,8 @@ pub enum DecodeError {
     Type {
         /// Kind of the resource.
         kind: &'static str,
-        /// `apiVersion` of the resource.
-        version: String,
+        /// Version of the resource, without its group.
+        version: &'static str,
         /// Path of the field.
         field: String,
         /// What the schema says.
@@ -67,8 +68,55 @@ pub enum DecodeError {
         got: String,
     },
     /// Unknown or duplicate fields in a strict decode.
-    #[error("strict decoding error: {}", .0.join(", "))]
-    Strict(Vec<String>),
+    #[error("strict decoding error: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Strict(Vec<Problem>),
+}
+
+/// Stands for the path of the root, which is empty.
+const WHOLE: &str = "the object";
+
+/// A field that Kubernetes' API does not have, or that is there twice.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// No such field; its path.
+    #[error("unknown field {0:?}")]
+    Unknown(String),
+    /// The same field again; its path.
+    #[error("duplicate field {0:?}")]
+    Duplicate(String),
+}
+
+/// One field that a body was refused for: what goes into a Status' `details.causes[]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause<'a> {
+    /// Why.
+    pub kind: FieldErrorKind,
+    /// Path of the field.
+    pub field: &'a str,
+    /// What is wrong with it, without its path.
+    pub message: String,
+}
+
+impl DecodeError {
+    /// The fields that are to blame; none if it is not about fields.
+    #[must_use]
+    pub fn causes(&self) -> Vec<Cause<'_>> {
+        let cause = |kind, field, message: &str| Cause { kind, field, message: message.to_owned() };
+        match self {
+            Self::Syntax(_) | Self::Kind { .. } => Vec::new(),
+            Self::Type { field, .. } if field == WHOLE => Vec::new(),
+            Self::Type { field, expected, got, .. } => {
+                vec![cause(FieldErrorKind::TypeInvalid, field, &format!("expected {expected}, got {got}"))]
+            }
+            Self::Strict(problems) => problems
+                .iter()
+                .map(|problem| match problem {
+                    Problem::Unknown(field) => cause(FieldErrorKind::Invalid, field, "unknown field"),
+                    Problem::Duplicate(field) => cause(FieldErrorKind::Duplicate, field, "duplicate field"),
+                })
+                .collect(),
+        }
+    }
 }
 
 /// Reads `body` as an object of `resource`.
@@ -77,7 +125,7 @@ pub enum DecodeError {
 /// [`DecodeError`] names the field, what was expected and what was found.
 pub fn decode(resource: &Resource, body: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let (value, duplicates) = json::parse(body).map_err(|error| DecodeError::Syntax(error.to_string()))?;
-    let duplicates = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+    let duplicates = duplicates.into_iter().map(Problem::Duplicate).collect();
     decode_parsed(resource, value, duplicates, validation)
 }
 
@@ -92,7 +140,7 @@ pub fn decode_value(resource: &Resource, value: Value, validation: FieldValidati
 fn decode_parsed(
     resource: &Resource,
     value: Value,
-    mut problems: Vec<String>,
+    mut problems: Vec<Problem>,
     validation: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
     let mut reader = Reader { unknown: Vec::new() };
@@ -102,7 +150,7 @@ fn decode_parsed(
     problems.append(&mut reader.unknown);
     match validation {
         FieldValidation::Strict if !problems.is_empty() => Err(DecodeError::Strict(problems)),
-        FieldValidation::Warn => Ok(Decoded { object, warnings: problems }),
+        FieldValidation::Warn => Ok(Decoded { object, warnings: problems.iter().map(ToString::to_string).collect() }),
         _ => Ok(Decoded { object, warnings: Vec::new() }),
     }
 }
@@ -139,18 +187,18 @@ impl Wrong {
             text.push('…');
         }
         let field = path.to_string();
-        Self { field: if field.is_empty() { "the object".to_owned() } else { field }, expected, got: text }
+        Self { field: if field.is_empty() { WHOLE.to_owned() } else { field }, expected, got: text }
     }
 
     fn of(self, resource: &Resource) -> DecodeError {
         let Self { field, expected, got } = self;
-        DecodeError::Type { kind: resource.kind, version: resource.api_version(), field, expected, got }
+        DecodeError::Type { kind: resource.kind, version: resource.version, field, expected, got }
     }
 }
 
 /// Walks a value along its shape.
 struct Reader {
-    unknown: Vec<String>,
+    unknown: Vec<Problem>,
 }
 
 impl Reader {
@@ -172,7 +220,7 @@ impl Reader {
         for (name, value) in map {
             let at = path.field(&name);
             match fields.get(name.as_str()) {
-                None => self.unknown.push(format!("unknown field {:?}", at.to_string())),
+                None => self.unknown.push(Problem::Unknown(at.to_string())),
                 Some(_) if value.is_null() => {}
                 Some(field) => {
                     let value = self.value(&field.shape, value, &at)?;

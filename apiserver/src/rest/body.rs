@@ -4,8 +4,10 @@ use crate::status::Status;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use serde_json::Value;
-use skiff_schema::{DecodeError, Decoded, FieldValidation, Resource, decode, decode_value, find_auxiliary, protobuf};
+use serde_json::{Value, json};
+use skiff_schema::{
+    Cause, DecodeError, Decoded, FieldValidation, Resource, decode, decode_value, find_auxiliary, protobuf,
+};
 
 /// The largest body (kube-apiserver: 3 MiB).
 pub(super) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -68,14 +70,18 @@ pub(crate) fn value(resource: &Resource, value: Value, validation: FieldValidati
 }
 
 fn undecodable(resource: &Resource, error: &DecodeError) -> Status {
-    match error {
+    let status = match error {
         // These two say themselves what they were read as.
         DecodeError::Kind { .. } | DecodeError::Type { .. } => Status::bad_request(error.to_string()),
         error => Status::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: {error}",
             resource.kind, resource.version, resource.kind
         )),
-    }
+    };
+    let cause =
+        |cause: Cause<'_>| json!({"reason": cause.kind.reason(), "message": cause.message, "field": cause.field});
+    let causes: Vec<_> = error.causes().into_iter().map(cause).collect();
+    if causes.is_empty() { status } else { status.caused_by(causes) }
 }
 
 /// Reads JSON as a kind that has no path of its own: Scale, Binding, Eviction, DeleteOptions. Clients name any group version

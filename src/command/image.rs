@@ -38,8 +38,10 @@ fn print(images: &[Image]) {
     for image in images {
         let names = if image.repo_tags.is_empty() { &image.repo_digests } else { &image.repo_tags };
         let id = image.id.strip_prefix("sha256:").unwrap_or(&image.id);
-        let name = names.first().map_or("<none>", String::as_str);
-        table.add_row([name, id.get(..12).unwrap_or(id), &size(image.size_bytes)]);
+        let names = if names.is_empty() { vec!["<none>"] } else { names.iter().map(String::as_str).collect() };
+        for name in names {
+            table.add_row([name, id.get(..12).unwrap_or(id), &size(image.size_bytes)]);
+        }
     }
     println!("{}", text(&table));
 }

@@ -13,6 +13,7 @@ use skiff_sys::overlay::Overlay;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 const IMPORT: Step = Step::new("image.import", "image-spec image-layout.md");
 const UNPACK: Step = Step::new("image.unpack", "image-spec layer.md, Applying Changesets");
@@ -29,6 +30,8 @@ pub struct ImageStore {
     layers: Layers,
     builtin: Builtin,
     engine: Engine,
+    /// Held while the demo image is built: ten pods that ask at once wait for one build.
+    building: Arc<Mutex<()>>,
 }
 
 impl ImageStore {
@@ -39,7 +42,7 @@ impl ImageStore {
     pub fn open(dir: &Path, builtin: Builtin, engine: Engine) -> Result<Self, ImageError> {
         let disk = Disk::open(dir)?;
         let layers = Layers::new(disk.layers());
-        Ok(Self { disk, layers, builtin, engine })
+        Ok(Self { disk, layers, builtin, engine, building: Arc::default() })
     }
 
     /// The same store, whose steps carry `id` (`<pod uid>/<attempt>`) in the trace.
@@ -158,7 +161,12 @@ impl ImageStore {
         }
         let parsed: Reference = reference.parse()?;
         if parsed.tagged().as_deref() == Some(demo::NAME) && parsed.digest().is_none() {
-            return self.build_demo();
+            // A builder that panicked left nothing half-made behind (see `import`), so its lock may be taken over.
+            let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+            return match self.resolve(reference)? {
+                Some(built_meanwhile) => Ok(built_meanwhile),
+                None => self.build_demo(),
+            };
         }
         Err(ImageError::Unimplemented(format!(
             "{parsed} is not present, and pulling from registries is not implemented yet; \

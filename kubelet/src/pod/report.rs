@@ -24,17 +24,29 @@ pub(super) async fn patch(pods: &Api<Pod>, pod: &Pod, status: &PodStatus) -> kub
 }
 
 /// The strategic merge patch from `old` to `new`: conditions merge by type, lists of containers are replaced, what is no
-/// longer there is null.
+/// longer there is null, in conditions too (the reason why something was not so, when it is so).
 fn body(pod: &Pod, old: Option<&PodStatus>, new: &PodStatus) -> Value {
     let object = |status: &PodStatus| match serde_json::to_value(status) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     };
     let mut status = object(new);
-    for key in old.map(object).unwrap_or_default().keys() {
-        status.entry(key.clone()).or_insert(Value::Null);
+    let old = old.map(object).unwrap_or_default();
+    let known = old.get("conditions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        let before = known.iter().find(|before| before["type"] == condition["type"]);
+        if let (Some(before), Some(condition)) = (before.and_then(Value::as_object), condition.as_object_mut()) {
+            clear_missing(before, condition);
+        }
     }
+    clear_missing(&old, &mut status);
     json!({"metadata": {"uid": pod.metadata.uid}, "status": status})
+}
+
+fn clear_missing(old: &Map<String, Value>, new: &mut Map<String, Value>) {
+    for key in old.keys().filter(|key| !new.contains_key(*key)).cloned().collect::<Vec<_>>() {
+        new.insert(key, Value::Null);
+    }
 }
 
 /// Whether the only news in `status` is that the pod is on its way.
@@ -109,5 +121,17 @@ mod tests {
         let new = PodStatus { phase: Some("Running".into()), ..Default::default() };
         let expected = json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "reason": null}});
         assert_eq!(body(&pod, Some(&old), &new), expected);
+    }
+
+    #[test]
+    fn a_condition_that_turns_true_loses_its_reason() {
+        let status =
+            |conditions: Value| -> PodStatus { serde_json::from_value(json!({ "conditions": conditions })).unwrap() };
+        let old =
+            status(json!([{"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "[web]"}]));
+        let new = status(json!([{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}]));
+        let expected = json!([{"type": "Ready", "status": "True", "reason": null, "message": null},
+            {"type": "ContainersReady", "status": "True"}]);
+        assert_eq!(body(&Pod::default(), Some(&old), &new)["status"]["conditions"], expected);
     }
 }

@@ -1,13 +1,20 @@
 //! Port-forward over SPDY: each forwarded connection is a pair of streams, one for data and one for what goes wrong.
 //!
 //! Pairs share a `requestID`. Clients from before that header open the error stream first and the data stream next.
+//!
+//! Old kubectls (1.20) keep a connection open until the error stream ends, and the end of the data stream alone tells
+//! them nothing. So the error stream ends with the pod's half of the data stream, not after the client's half.
 
 use crate::spdy::{Role, Stream, start};
 use crate::{PortForwardRequest, StreamError, StreamRuntime};
 use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
@@ -90,17 +97,58 @@ fn request_id(stream: &Stream, kind: Kind) -> String {
 
 async fn forward(pair: Pair, request: PortForwardRequest, runtime: Arc<dyn StreamRuntime>) {
     let Pair { data, mut error } = pair;
-    let forwarded = match port(&data, &request) {
-        Ok(port) => {
-            let stream = Box::new(tokio::io::join(data.reader, data.writer));
-            runtime.port_forward(request.sandbox_id, port, stream).await
-        }
-        Err(refused) => Err(refused),
+    let port = match port(&data, &request) {
+        Ok(port) => port,
+        Err(refused) => return tell(&mut error, Err(refused)).await,
     };
-    if let Err(reason) = forwarded {
+    let (ended, pod_ended) = oneshot::channel();
+    let writer = TellsEnd { writer: data.writer, ended: Some(ended) };
+    let stream = Box::new(tokio::io::join(data.reader, writer));
+    let mut forwarded = runtime.port_forward(request.sandbox_id, port, stream);
+    tokio::select! {
+        biased;
+        result = &mut forwarded => tell(&mut error, result).await,
+        Ok(()) = pod_ended => {
+            tell(&mut error, Ok(())).await;
+            // The client may go on sending; nobody listens to what goes wrong with that any more.
+            if let Err(reason) = forwarded.await {
+                tracing::debug!(port, %reason, "a forwarded connection broke after the pod had ended it");
+            }
+        }
+    }
+}
+
+/// Ends the error stream, with the reason if there is one. A client that has left needs none.
+async fn tell(error: &mut Stream, result: Result<(), StreamError>) {
+    if let Err(reason) = result {
         let _left = error.writer.write_all(reason.to_string().as_bytes()).await;
     }
     let _left = error.writer.shutdown().await;
+}
+
+/// A writer that tells when it was shut down.
+struct TellsEnd<W> {
+    writer: W,
+    ended: Option<oneshot::Sender<()>>,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for TellsEnd<W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = ready!(Pin::new(&mut self.writer).poll_shutdown(cx));
+        if let Some(ended) = self.ended.take() {
+            // Nobody waits once the forwarding itself is over.
+            let _over = ended.send(());
+        }
+        Poll::Ready(result)
+    }
 }
 
 fn port(data: &Stream, request: &PortForwardRequest) -> Result<u16, StreamError> {

@@ -163,12 +163,26 @@ impl World {
         child.kill().await.unwrap();
     }
 
+    /// The pod closes first, as after an answer with `Connection: close`; the client has nothing to close.
+    async fn check_port_forward_ended_by_pod(&self) {
+        let mut child = self.command(&["port-forward", "pod/web", ":2"]).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.next_line().await.unwrap().expect("kubectl says where it listens");
+        let mut client = TcpStream::connect(line.split(' ').nth(2).unwrap()).await.unwrap();
+        let mut answer = String::new();
+        let read = tokio::time::timeout(Duration::from_secs(30), client.read_to_string(&mut answer)).await;
+        read.expect("the forwarded connection ends").unwrap();
+        assert_eq!(answer, "bye");
+        child.kill().await.unwrap();
+    }
+
     async fn check_all(&self, transport: &str) {
         self.check_exec().await;
         self.check_attach().await;
         self.check_port_forward().await;
+        self.check_port_forward_ended_by_pod().await;
         let seen = self.seen.lock().unwrap();
-        assert_eq!(seen.len(), 7, "{seen:?}");
+        assert_eq!(seen.len(), 8, "{seen:?}");
         assert!(seen.iter().all(|request| request == transport), "{seen:?}");
     }
 }

@@ -270,6 +270,21 @@ async fn forwarded(session: &Session, port: &str, request_id: Option<&str>) -> (
     (text, failure)
 }
 
+/// The pod closes first: a client that waits for the ends of data and error sees both, while its own half is open.
+async fn check_end_by_pod(session: &Session) {
+    let headers = |kind| Headers::of(&[("streamType", kind), ("port", "2"), ("requestID", "end")]);
+    let mut error = session.open(headers("error")).await.unwrap();
+    let mut data = session.open(headers("data")).await.unwrap();
+    let (mut text, mut failure) = (String::new(), String::new());
+    let ends = async {
+        data.reader.read_to_string(&mut text).await.unwrap();
+        error.reader.read_to_string(&mut failure).await.unwrap();
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), ends).await.expect("both streams end");
+    assert_eq!((text.as_str(), failure.as_str()), ("bye", ""));
+    data.writer.write_all(b"still open").await.unwrap();
+}
+
 async fn check_forwarding(session: &Session) {
     let many = (10..60).map(|port| async move {
         let (port, id) = (port.to_string(), format!("r{port}"));
@@ -279,6 +294,7 @@ async fn check_forwarding(session: &Session) {
     assert_eq!(forwarded(session, "80", None).await, ("port 80: ping".into(), String::new()));
     assert_eq!(forwarded(session, "1", Some("a")).await, (String::new(), "connection refused".into()));
     assert_eq!(forwarded(session, "99999", Some("b")).await, (String::new(), "`99999` is no port".into()));
+    check_end_by_pod(session).await;
 }
 
 #[tokio::test]

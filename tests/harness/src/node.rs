@@ -102,10 +102,8 @@ impl TestNode {
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let log = std::fs::File::options().append(true).create(true).open(self.log_file());
-        let mut process = skiff()
-            .args(["up", "--isolated", "--api-listen", "127.0.0.1:0", "--node-name", "node"])
-            .args(self.folders())
-            .args(&self.flags)
+        let mut process = self
+            .up_command()
             .stdout(Stdio::piped())
             .stderr(log.map_or_else(|_| Stdio::null(), Stdio::from))
             .spawn()
@@ -114,6 +112,18 @@ impl TestNode {
         let ready = said.into_iter().flatten().map_while(Result::ok).any(|line| line.contains("is Ready"));
         self.process = Some(process);
         assert!(ready, "the node did not become Ready:\n{}", self.log());
+    }
+
+    /// The command that starts this node's process, for a test that runs it with another environment.
+    ///
+    /// It has every flag of [`TestNode::start`]: a process that put its pods elsewhere, in another cgroup for one, would
+    /// be another node over the same folders.
+    #[must_use]
+    pub fn up_command(&self) -> Command {
+        let mut command = skiff();
+        command.args(["up", "--isolated", "--api-listen", "127.0.0.1:0", "--node-name", "node"]);
+        command.args(self.folders()).args(&self.flags);
+        command
     }
 
     fn folders(&self) -> [String; 6] {

@@ -53,9 +53,10 @@ pub(crate) async fn run(args: ExecArgs) -> anyhow::Result<()> {
 
 fn finish(end: Option<ExecEnd>) -> anyhow::Result<()> {
     match end {
-        Some(end) if end.exit_code == 0 && end.error.is_empty() => Ok(()),
-        Some(end) if end.exit_code != 0 => Err(Exited(u8::try_from(end.exit_code).unwrap_or(1)).into()),
-        Some(end) => bail!("{}", end.error),
+        // It has no exit code of its own, so the one that is sent says nothing.
+        Some(end) if !end.error.is_empty() => bail!("{}", end.error),
+        Some(end) if end.exit_code == 0 => Ok(()),
+        Some(end) => Err(Exited(u8::try_from(end.exit_code).unwrap_or(1)).into()),
         None => bail!("the connection ended before the command did"),
     }
 }
@@ -114,5 +115,20 @@ impl Drop for RawTerminal {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that is gone.
         let _gone = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_never_ran_has_a_reason_and_no_code() {
+        let end = |exit_code, error: &str| finish(Some(ExecEnd { exit_code, error: error.to_owned() }));
+        assert!(end(0, "").is_ok());
+        assert_eq!(end(7, "").unwrap_err().downcast::<Exited>().unwrap().0, 7);
+        let never_ran = end(-1, "exec: \"/no/such\": no such file or directory").unwrap_err();
+        assert!(never_ran.downcast_ref::<Exited>().is_none());
+        assert_eq!(never_ran.to_string(), "exec: \"/no/such\": no such file or directory");
     }
 }

@@ -69,6 +69,26 @@ async fn exec_streams_and_reports_its_exit_code() {
 }
 
 #[tokio::test]
+async fn a_program_that_is_not_there_is_named() {
+    const PROGRAM: &str = "/no/such/program";
+    let service = Service::start().await;
+    let (mut runtime, id) = running(&service, container("main", &["sleep", "1000"])).await;
+    for tty in [false, true] {
+        let cmd = vec![PROGRAM.to_owned()];
+        let request = pb::ExecRequest { container_id: id.clone(), cmd, tty, stdin: false, stdout: true, stderr: !tty };
+        let url = runtime.exec(request).await.unwrap().into_inner().url;
+        let status: serde_json::Value = serde_json::from_str(&talk(&url, &[]).await[usize::from(ERROR)]).unwrap();
+        assert_eq!(status["status"], "Failure", "{status}");
+        assert_ne!(status["reason"], "NonZeroExitCode", "nothing ran that could exit: {status}");
+        assert!(status["message"].as_str().is_some_and(|text| text.contains(PROGRAM)), "{status}");
+    }
+    let request = pb::ExecSyncRequest { container_id: id, cmd: vec![PROGRAM.to_owned()], timeout: 10 };
+    let refused = runtime.exec_sync(request).await.unwrap_err();
+    assert!(refused.message().contains(PROGRAM), "{refused}");
+    service.finish().await;
+}
+
+#[tokio::test]
 async fn large_output_arrives_whole() {
     let service = Service::start().await;
     let (mut runtime, id) = running(&service, container("main", &["sleep", "1000"])).await;

@@ -1,0 +1,24 @@
+//! A whole node in a box of its own: the demo, crashes, bad input, traces, every kind of workload.
+//!
+//! Each test starts its own node and ends with `node.down()`, which looks for leaks on the host; so they run one at a time
+//! (`--test-threads=1`).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod support; // manifests, looks from inside the box, what runs in a container
+
+mod bad_manifest; // what is refused, where, and why
+mod bad_surroundings; // folders, ports and ranges that cannot be used
+mod demo; // what a newcomer sees first
+mod down; // leaving the host as it was
+mod midstart; // kill -9 while pods are starting
+mod restart; // kill -9 with pods running
+mod trace; // from API write to execve
+
+mod client; // get, describe, apply, delete
+mod client_streams; // watches, logs, exec
+mod lifecycle; // crashes, probes, init containers, grace
+mod limits;
+mod services; // addresses and ports, names
+mod volumes; // configmaps, secrets, shared folders
+mod workloads; // deployments, jobs, namespaces, owners // what a container may use

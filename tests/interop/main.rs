@@ -1,0 +1,13 @@
+//! A whole node with real programs of others on the other side of a seam.
+//!
+//! They come from Debian 12 and 13, see `tests/peers`; a test whose peer is missing says so and is counted as skipped.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod support; // pods, and programs whose output is read as it comes
+
+mod etcd; // etcdctl at our store, our API server on an etcd
+mod images;
+mod kubectl; // the clients of both releases
+mod kubectl_streams; // the same where they go on
+mod runtimes; // our CRI service over somebody else's OCI runtime // what skopeo, buildah and umoci make

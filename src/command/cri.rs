@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 pub(crate) async fn run(args: CriArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
+    super::up::check_runtime(args.oci_runtime.as_deref())?;
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     folders.create()?;
     let _lock = folders.lock()?;

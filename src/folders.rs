@@ -85,11 +85,33 @@ impl Folders {
     }
 
     /// The cgroup below which everything of this node lives: `/skiff`, or `/skiff-<hash>` for a node in other folders.
-    pub(crate) fn cgroup_root(&self) -> String {
+    fn cgroup_root(&self) -> String {
         match self.run.file_name().and_then(|name| name.to_str()) {
             Some(name) if self.run.starts_with("/run") && name.starts_with("skiff") => format!("/{name}"),
             _ => format!("/skiff-{}", short_hash(&self.run)),
         }
+    }
+
+    /// The cgroup root that the pods of this run folder stand below: the one asked for, else the one they were started
+    /// with, else the default. Remembered in the run folder, so that `down` looks where `up` worked.
+    pub(crate) fn settle_cgroup_root(&self, asked: Option<&str>) -> anyhow::Result<String> {
+        let file = self.run.join("cgroup-root");
+        let known = std::fs::read_to_string(&file).ok().filter(|text| !text.is_empty());
+        match (asked, &known) {
+            (Some(asked), Some(known)) if asked != known => {
+                bail!(
+                    "--cgroup-root {asked}: the pods of {} stand below {known}; run skiff down first",
+                    self.run.display()
+                )
+            }
+            (None, Some(known)) => return Ok(known.clone()),
+            _ => {}
+        }
+        let root = asked.map_or_else(|| self.cgroup_root(), str::to_owned);
+        if self.run.is_dir() {
+            std::fs::write(&file, &root).with_context(|| format!("write {}", file.display()))?;
+        }
+        Ok(root)
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -163,6 +185,16 @@ mod tests {
         let third = Folders::choose(Some(Path::new("/tmp/a")), Some(Path::new("/tmp/b"))).unwrap();
         assert_eq!(third.run, Path::new("/tmp/b"));
         assert!(third.cgroup_root().starts_with("/skiff-"));
+    }
+
+    #[test]
+    fn pods_are_looked_for_where_they_were_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = Folders::choose(Some(&folder.path().join("data")), Some(folder.path())).unwrap();
+        assert_eq!(folders.settle_cgroup_root(Some("/mine")).unwrap(), "/mine");
+        assert_eq!(folders.settle_cgroup_root(None).unwrap(), "/mine");
+        let refusal = folders.settle_cgroup_root(Some("/other")).unwrap_err().to_string();
+        assert!(refusal.contains("/other") && refusal.contains("/mine"), "{refusal}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: CriArgs) -> anyhow::Result<()> {
         supervisor: programs.oci,
         images: ImageStore::open(&folders.images(), builtin, engine("image")?).context("open the image store")?,
         networks: PodNetworks::new(net_config(&folders, &args.ranges.pod_cidr, &args.ranges.service_cidr)?)?,
-        cgroup_root: args.cgroup_root.unwrap_or_else(|| folders.cgroup_root()),
+        cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
         stream_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         engine: engine("cri")?,
     };

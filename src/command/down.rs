@@ -25,7 +25,7 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
     }
     stop_node(&folders)?;
     let teardown = Teardown {
-        cgroup_root: args.cgroup_root.clone().unwrap_or_else(|| folders.cgroup_root()),
+        cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
         folders: folders.clone(),
         pod_cidr: args.ranges.pod_cidr.clone(),
         service_cidr: args.ranges.service_cidr.clone(),

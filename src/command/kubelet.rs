@@ -24,7 +24,7 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         client: from_kubeconfig(&args.client.kubeconfig).await?,
         container_runtime_endpoint: args.container_runtime_endpoint,
         root_dir: folders.pods(),
-        cgroup_root: args.cgroup_root.unwrap_or_else(|| folders.cgroup_root()),
+        cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
         node_ip,
         pod_cidr: args.pod_cidr,
         listen: SocketAddr::new(node_ip, args.port),

@@ -96,7 +96,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     }
     let node_ip = args.node_ip.unwrap_or_else(|| if args.isolated { BOX_ADDRESS.into() } else { host_address() });
     let config = NodeConfig {
-        cgroup_root: args.cgroup_root.clone().unwrap_or_else(|| folders.cgroup_root()),
+        cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
         folders,
         api,
         published,

@@ -147,11 +147,14 @@ async fn until_dropped(world: &World) {
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_command() {
     let world = World::new();
-    let client = Client::open(&world, exec(&["hang"]), V4).await;
+    // A client that left before the command began would find nothing to end.
+    let mut client = Client::open(&world, exec(&["hang"]), V4).await;
+    client.streams.get_mut("stdout").unwrap().reader.read_exact(&mut [0; 2]).await.unwrap();
     drop(client);
     until_dropped(&world).await;
     let world = World::new();
-    let socket = websocket(&world, &world.server.exec_url(exec(&["hang"])), Some("v5.channel.k8s.io")).await;
+    let mut socket = websocket(&world, &world.server.exec_url(exec(&["hang"])), Some("v5.channel.k8s.io")).await;
+    while !socket.next().await.unwrap().unwrap().into_data().ends_with(b"up") {}
     drop(socket);
     until_dropped(&world).await;
 }

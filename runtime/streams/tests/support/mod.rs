@@ -66,7 +66,12 @@ async fn command(request: ExecRequest, mut io: StreamIo) -> Result<ExitStatus, S
             io.stdout.take().unwrap().write_all(text.as_bytes()).await.map_err(lost)?;
         }
         ["exit", code] => return Ok(ExitStatus(code.parse().unwrap())),
-        ["hang"] => std::future::pending().await,
+        ["hang"] => {
+            let mut stdout = io.stdout.take().unwrap();
+            stdout.write_all(b"up").await.map_err(lost)?;
+            stdout.flush().await.map_err(lost)?;
+            std::future::pending().await
+        }
         _ => return Err(StreamError::NotFound(format!("container {} has no such command", request.container_id))),
     }
     Ok(ExitStatus(0))

@@ -1,10 +1,10 @@
 //! Hooks: programs that the engine wants run at points of a container's life, with its state on their standard input.
 
 use crate::error::{Acts, Error, On, Result};
+use crate::spec::config::Hook;
 use crate::steps;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use oci_spec::runtime::Hook;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -23,7 +23,7 @@ pub(crate) fn run(
     directory: &Path,
 ) -> Result<()> {
     for (index, hook) in hooks.into_iter().flatten().enumerate() {
-        let operand = format!("{name}[{index}] {}", hook.path().display());
+        let operand = format!("{name}[{index}] {}", hook.path.display());
         let mut reason = String::new();
         let done = acts.step(&steps::HOOK_RUN, &operand, || {
             run_one(hook, state, directory).map_err(|error| {
@@ -39,20 +39,20 @@ pub(crate) fn run(
 }
 
 fn run_one(hook: &Hook, state: &serde_json::Value, directory: &Path) -> Result<()> {
-    let args = hook.args().clone().unwrap_or_default();
-    let environment = hook.env().iter().flatten().filter_map(|pair| pair.split_once('='));
-    let mut command = Command::new(hook.path());
+    let args = hook.args.clone().unwrap_or_default();
+    let environment = hook.env.iter().flatten().filter_map(|pair| pair.split_once('='));
+    let mut command = Command::new(&hook.path);
     command.args(args.iter().skip(1)).env_clear().envs(environment).current_dir(directory);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     if let Some(first) = args.first() {
         command.arg0(first);
     }
-    let mut child = command.spawn().on("execute", hook.path().display())?;
+    let mut child = command.spawn().on("execute", hook.path.display())?;
     if let Some(mut stdin) = child.stdin.take() {
         // A hook that does not care about the state may close its input; that is its right.
         let _not_read = stdin.write_all(state.to_string().as_bytes());
     }
-    wait(&mut child, hook.timeout())
+    wait(&mut child, hook.timeout)
 }
 
 fn wait(child: &mut Child, timeout_seconds: Option<i64>) -> Result<()> {

@@ -77,9 +77,7 @@ fn binds_dev(spec: &Spec) -> bool {
 }
 
 fn has_hooks(spec: &Spec) -> bool {
-    // Deprecated, but still what podman and docker set.
-    #[allow(deprecated)]
-    let lists = [spec.hooks.prestart(), spec.hooks.create_runtime()];
+    let lists = [&spec.hooks.prestart, &spec.hooks.create_runtime];
     lists.iter().any(|list| list.as_ref().is_some_and(|hooks| !hooks.is_empty()))
 }
 

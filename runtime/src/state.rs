@@ -11,8 +11,8 @@
 use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
 use crate::id::{ContainerId, ProcessId};
+use crate::spec::config::Config;
 use crate::steps;
-use oci_spec::runtime as oci;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
@@ -195,7 +195,7 @@ impl Container {
     ///
     /// # Errors
     /// The copy cannot be read.
-    pub(crate) fn config(&self) -> Result<oci::Spec> {
+    pub(crate) fn config(&self) -> Result<Config> {
         crate::spec::read(&self.folder.config())
     }
 }

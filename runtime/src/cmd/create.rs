@@ -50,6 +50,7 @@ fn asked(context: &Context, words: &Words) -> Result<Asked> {
     let bundle = path(words, "bundle")?.map_or_else(|| std::env::current_dir().on("find", "working directory"), Ok)?;
     let written = spec::read(&bundle.join("config.json"))?;
     let spec = Spec::check(id.as_str(), &bundle, &written)?;
+    spec.process.warnings.iter().for_each(|warning| context.warn(warning));
     let acts = context.acts.correlated(spec.annotations.get(CORRELATION_ANNOTATION).map(String::as_str));
     Ok(Asked { id, folder, bundle, spec, acts })
 }
@@ -99,7 +100,7 @@ pub(super) fn start(context: &Context, words: &Words) -> Result<u8> {
             return Err(Error::Said(format!("cannot start a container that is {}: {id}", status.word())));
         }
     }
-    let hooks = container.config()?.hooks().clone().unwrap_or_default();
+    let hooks = container.config()?.hooks.unwrap_or_default();
     init::start(&acts, &container, &hooks).map(|()| 0)
 }
 
@@ -125,7 +126,7 @@ pub(super) fn run(context: &Context, words: &Words) -> Result<u8> {
         (Ok(()), Some(signals)) => foreground::wait(container.record.process.pid, &signals, relay),
     };
     if !words.is_on("keep") || code.is_err() {
-        let poststop = asked.spec.hooks.poststop().as_ref();
+        let poststop = asked.spec.hooks.poststop.as_ref();
         super::delete::remove(context, &asked.acts, &container, poststop)?;
     }
     code

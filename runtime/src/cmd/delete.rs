@@ -6,9 +6,8 @@ use crate::cli::{Opt, Takes, Words};
 use crate::error::{Acts, Error, On, Result};
 use crate::hooks;
 use crate::id::ContainerId;
-use crate::spec;
+use crate::spec::{self, config::Hook};
 use crate::state::{Container, Folder, Status};
-use oci_spec::runtime::Hook;
 use std::path::Path;
 
 pub(super) const OPTIONS: &[Opt] = &[Opt("force", Some('f'), Takes::Nothing), super::HELP];
@@ -35,7 +34,7 @@ pub(super) fn delete(context: &Context, words: &Words) -> Result<u8> {
         }
     }
     let config = container.config();
-    let poststop = config.as_ref().ok().and_then(|config| config.hooks().as_ref()?.poststop().clone());
+    let poststop = config.as_ref().ok().and_then(|config| config.hooks.as_ref()?.poststop.clone());
     remove(context, &acts, &container, poststop.as_ref()).map(|()| 0)
 }
 

@@ -6,8 +6,8 @@ use crate::error::{Error, On, Result};
 use crate::init::{self, Joining};
 use crate::seccomp::Filter;
 use crate::spec::Process;
+use crate::spec::config::{self, Config};
 use crate::state::Status;
-use oci_spec::runtime as oci;
 use std::path::Path;
 
 pub(super) const OPTIONS: &[Opt] = &[
@@ -38,7 +38,8 @@ pub(super) fn exec(context: &Context, words: &Words) -> Result<u8> {
     }
     let config = container.config()?;
     let process = Process::check("process", &written(words, &config)?)?;
-    let filter = config.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).map(Filter::check).transpose()?;
+    process.warnings.iter().for_each(|warning| context.warn(warning));
+    let filter = config.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()).map(Filter::check).transpose()?;
     let detach = words.is_on("detach");
     let mut socket = path(words, "console-socket")?;
     let relay = match (&process.terminal, detach, &socket) {
@@ -65,65 +66,49 @@ pub(super) fn exec(context: &Context, words: &Words) -> Result<u8> {
 }
 
 /// The process as written: the file's, or the container's own with what the options change.
-fn written(words: &Words, config: &oci::Spec) -> Result<oci::Process> {
+fn written(words: &Words, config: &Config) -> Result<config::Process> {
     if let Some(file) = words.value("process") {
         let bytes = std::fs::read(Path::new(file)).on("read", file)?;
-        return serde_json::from_slice(&bytes).on("read", file);
+        return config::parse("process", file, &bytes);
     }
-    let process = config.process().clone().ok_or_else(|| Error::refused("process", "is missing"))?;
+    let process = config.process.clone().ok_or_else(|| Error::refused("process", "is missing"))?;
     overlay(process, words)
 }
 
-fn overlay(mut process: oci::Process, words: &Words) -> Result<oci::Process> {
+fn overlay(mut process: config::Process, words: &Words) -> Result<config::Process> {
     let args = words.positionals.get(1..).unwrap_or_default().to_vec();
     if args.is_empty() {
         return Err(Error::Usage("exec: a program is needed, or --process FILE".to_owned()));
     }
-    process.set_args(Some(args));
-    process.set_terminal(Some(words.is_on("tty")));
-    let mut env = process.env().clone().unwrap_or_default();
-    env.extend(words.values("env").into_iter().map(str::to_owned));
-    process.set_env(Some(env));
+    process.args = Some(args);
+    process.terminal = Some(words.is_on("tty"));
+    process.env.get_or_insert_default().extend(words.values("env").into_iter().map(str::to_owned));
     if let Some(cwd) = words.value("cwd") {
-        process.set_cwd(cwd.into());
+        process.cwd = cwd.into();
     }
     if words.is_on("no-new-privs") {
-        process.set_no_new_privileges(Some(true));
+        process.no_new_privileges = Some(true);
     }
     if let Some(user) = words.value("user") {
         let (uid, gid) = ids(user)?;
-        let mut changed = oci::User::default();
-        changed.set_uid(uid).set_gid(gid.unwrap_or(process.user().gid()));
-        process.set_user(changed);
+        process.user = config::User { uid, gid: gid.unwrap_or(process.user.gid), ..config::User::default() };
     }
     let gids = words.values("additional-gids").into_iter().map(id).collect::<Result<Vec<_>>>()?;
     if !gids.is_empty() {
-        process.user_mut().set_additional_gids(Some(gids));
+        process.user.additional_gids = Some(gids);
     }
-    add_caps(process, &words.values("cap"))
+    add_caps(&mut process, &words.values("cap"));
+    Ok(process)
 }
 
-fn add_caps(mut process: oci::Process, names: &[&str]) -> Result<oci::Process> {
+fn add_caps(process: &mut config::Process, names: &[&str]) {
     if names.is_empty() {
-        return Ok(process);
+        return;
     }
-    let mut caps = process.capabilities().clone().unwrap_or_default();
-    for name in names {
-        let cap = serde_json::from_value::<oci::Capability>((*name).into()).on("--cap", name)?;
-        for set in [caps.bounding().clone(), caps.effective().clone(), caps.permitted().clone()].into_iter().enumerate()
-        {
-            let (index, set) = set;
-            let mut set = set.unwrap_or_default();
-            set.insert(cap);
-            match index {
-                0 => caps.set_bounding(Some(set)),
-                1 => caps.set_effective(Some(set)),
-                _ => caps.set_permitted(Some(set)),
-            };
-        }
+    let caps = process.capabilities.get_or_insert_default();
+    for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
+        set.get_or_insert_default().extend(names.iter().map(|name| (*name).to_owned()));
     }
-    process.set_capabilities(Some(caps));
-    Ok(process)
 }
 
 /// `UID` or `UID:GID`, as numbers and nothing else: a name would have to be looked up in files that the container controls,

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Error, On, Result};
-use crate::spec::Limits;
+use crate::spec::{Limits, config};
 use crate::state::Status;
 use std::io::Read;
 
@@ -23,6 +23,6 @@ pub(super) fn update(context: &Context, words: &Words) -> Result<u8> {
         "-" => drop(std::io::stdin().read_to_end(&mut bytes).on("read", "standard input")?),
         path => bytes = std::fs::read(path).on("read", path)?,
     }
-    let limits = Limits::check(Some(&serde_json::from_slice(&bytes).on("read", file)?))?;
+    let limits = Limits::check(Some(&config::parse("linux.resources", file, &bytes)?))?;
     container.record.cgroup.update(&acts, &limits).map(|()| 0)
 }

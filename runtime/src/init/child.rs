@@ -136,7 +136,7 @@ fn build_rootfs(luggage: &Luggage<'_>, parent: &ChildEnd) -> Result<InRoot> {
         parent.tell(&FromChild::Assembled)?;
         parent.await_word(FromParent::HooksRan)?;
     }
-    let list = spec.hooks.create_container().as_ref();
+    let list = spec.hooks.create_container.as_ref();
     hooks::run(acts, "createContainer", list, &luggage.state, Path::new("/"))?;
     Ok(root)
 }
@@ -185,7 +185,7 @@ fn wait_and_execute(luggage: &Luggage<'_>, payload: Payload<'_>) -> Error {
 }
 
 fn start(luggage: &Luggage<'_>, payload: Payload<'_>) -> Result<Infallible> {
-    let list = luggage.spec.hooks.start_container().as_ref();
+    let list = luggage.spec.hooks.start_container.as_ref();
     hooks::run(&luggage.acts, "startContainer", list, &luggage.state, Path::new("/"))?;
     payload.execute()
 }

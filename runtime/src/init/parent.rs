@@ -7,6 +7,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
 use crate::id::{ContainerId, ProcessId};
 use crate::plan::{Plan, Way};
+use crate::spec::config::Hooks;
 use crate::spec::{IdMap, Process, Spec};
 use crate::state::{Container, Folder, Record};
 use crate::{hooks, rootfs, steps, time};
@@ -225,10 +226,8 @@ fn raise_born(
 fn run_early_hooks(creation: &Creation<'_>, container: &Container) -> Result<()> {
     let (acts, hooks) = (creation.acts, &creation.spec.hooks);
     let state = container.state_as("creating");
-    // Deprecated, but still what podman and docker set.
-    #[allow(deprecated)]
-    hooks::run(acts, "prestart", hooks.prestart().as_ref(), &state, creation.bundle)?;
-    hooks::run(acts, "createRuntime", hooks.create_runtime().as_ref(), &state, creation.bundle)
+    hooks::run(acts, "prestart", hooks.prestart.as_ref(), &state, creation.bundle)?;
+    hooks::run(acts, "createRuntime", hooks.create_runtime.as_ref(), &state, creation.bundle)
 }
 
 fn map_users(acts: &Acts, pid: i32, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {
@@ -265,7 +264,7 @@ pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
 ///
 /// # Errors
 /// It is not in the status `created`, or its program cannot be executed.
-pub(crate) fn start(acts: &Acts, container: &Container, hooks: &oci_spec::runtime::Hooks) -> Result<()> {
+pub(crate) fn start(acts: &Acts, container: &Container, hooks: &Hooks) -> Result<()> {
     let socket = container.folder.start_socket();
     let mut stream = acts.step_io(&steps::START_SIGNAL, container.folder.path().display(), || {
         let directory = std::fs::File::open(container.folder.path())?;
@@ -278,7 +277,7 @@ pub(crate) fn start(acts: &Acts, container: &Container, hooks: &oci_spec::runtim
     if !answer.is_empty() {
         return Err(Error::Said(answer));
     }
-    let (list, state) = (hooks.poststart().as_ref(), container.state_as("running"));
+    let (list, state) = (hooks.poststart.as_ref(), container.state_as("running"));
     let hooked = hooks::run(acts, "poststart", list, &state, &container.record.bundle);
     if hooked.is_err() {
         // A container whose engine could not finish starting it must not run on unattended, as with runc.

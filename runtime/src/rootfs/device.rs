@@ -2,12 +2,12 @@
 
 use super::copy_host;
 use crate::error::{Acts, Error, Result};
+use crate::spec::config::Device;
 use crate::steps;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use skiff_sys::inroot::{InRoot, Kind};
 use skiff_sys::mount::{Depth, attach};
 use std::os::fd::{AsFd, OwnedFd};
@@ -50,7 +50,7 @@ pub(crate) type Bound = (PathBuf, OwnedFd);
 ///
 /// # Errors
 /// A device without numbers, by field path.
-pub(crate) fn defaults(extra: &[LinuxDevice]) -> Result<Vec<Node>> {
+pub(crate) fn defaults(extra: &[Device]) -> Result<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
     for (path, major, minor) in DEFAULTS {
         let number = makedev(*major, *minor);
@@ -65,26 +65,26 @@ pub(crate) fn defaults(extra: &[LinuxDevice]) -> Result<Vec<Node>> {
 }
 
 impl Node {
-    fn check(index: usize, device: &LinuxDevice) -> Result<Self> {
+    fn check(index: usize, device: &Device) -> Result<Self> {
         let field = |name: &str| format!("linux.devices[{index}].{name}");
-        let kind = match device.typ() {
-            LinuxDeviceType::B => SFlag::S_IFBLK,
-            LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
-            LinuxDeviceType::P => SFlag::S_IFIFO,
-            LinuxDeviceType::A => return Err(Error::refused(field("type"), "`a` is no kind of device file")),
+        let kind = match device.kind.as_str() {
+            "b" => SFlag::S_IFBLK,
+            "c" | "u" => SFlag::S_IFCHR,
+            "p" => SFlag::S_IFIFO,
+            other => return Err(Error::refused(field("type"), format!("`{other}` is no kind of device file"))),
         };
-        if !device.path().is_absolute() {
+        if !device.path.is_absolute() {
             return Err(Error::refused(field("path"), "is not an absolute path"));
         }
         let number =
             |value: i64, name: &str| u64::try_from(value).map_err(|_| Error::refused(field(name), "is negative"));
         Ok(Self {
-            path: device.path().clone(),
+            path: device.path.clone(),
             kind,
-            number: makedev(number(device.major(), "major")?, number(device.minor(), "minor")?),
-            mode: device.file_mode().unwrap_or(DEVICE_MODE),
-            uid: device.uid().unwrap_or(0),
-            gid: device.gid().unwrap_or(0),
+            number: makedev(number(device.major, "major")?, number(device.minor, "minor")?),
+            mode: device.file_mode.unwrap_or(DEVICE_MODE),
+            uid: device.uid.unwrap_or(0),
+            gid: device.gid.unwrap_or(0),
         })
     }
 

@@ -9,8 +9,8 @@ mod compile;
 mod syscalls;
 
 use crate::error::{Error, Result};
+use crate::spec::config;
 use compile::{Condition, Rule, Test};
-use oci_spec::runtime as oci;
 use skiff_sys::seccomp::{INSTRUCTIONS_MAX, Instruction};
 use std::collections::BTreeMap;
 
@@ -31,29 +31,29 @@ impl Filter {
     ///
     /// # Errors
     /// Notification, and what cannot be expressed, by field path.
-    pub(crate) fn check(written: &oci::LinuxSeccomp) -> Result<Self> {
-        if written.listener_path().is_some() {
+    pub(crate) fn check(written: &config::Seccomp) -> Result<Self> {
+        if written.listener_path.is_some() {
             return Err(Error::refused("linux.seccomp.listenerPath", "notification is not implemented"));
         }
-        let default = answer("linux.seccomp.defaultAction", written.default_action(), written.default_errno_ret())?;
-        let rules = rules(written.syscalls().as_deref().unwrap_or_default())?;
+        let default = answer("linux.seccomp.defaultAction", written.default_action, written.default_errno_ret)?;
+        let rules = rules(written.syscalls.as_deref().unwrap_or_default())?;
         let program = compile::compile(default, &rules);
         if program.len() > INSTRUCTIONS_MAX {
             let reason = format!("needs {} instructions, the kernel takes {INSTRUCTIONS_MAX}", program.len());
             return Err(Error::refused("linux.seccomp.syscalls", reason));
         }
-        Ok(Self { program, flags: flags(written.flags().as_deref().unwrap_or_default()) })
+        Ok(Self { program, flags: flags(written.flags.as_deref().unwrap_or_default()) })
     }
 }
 
-fn rules(written: &[oci::LinuxSyscall]) -> Result<BTreeMap<u32, Vec<Rule>>> {
+fn rules(written: &[config::Syscall]) -> Result<BTreeMap<u32, Vec<Rule>>> {
     let numbers = syscalls::numbers();
     let mut rules: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
     for (index, syscall) in written.iter().enumerate() {
         let field = format!("linux.seccomp.syscalls[{index}]");
-        let answer = answer(&format!("{field}.action"), syscall.action(), syscall.errno_ret())?;
-        let alternatives = alternatives(&field, syscall.args().as_deref().unwrap_or_default())?;
-        for number in syscall.names().iter().filter_map(|name| numbers.get(name.as_str())) {
+        let answer = answer(&format!("{field}.action"), syscall.action, syscall.errno_ret)?;
+        let alternatives = alternatives(&field, syscall.args.as_deref().unwrap_or_default())?;
+        for number in syscall.names.iter().filter_map(|name| numbers.get(name.as_str())) {
             let one = |conditions: &Vec<Condition>| Rule { conditions: conditions.clone(), answer };
             rules.entry(*number).or_default().extend(alternatives.iter().map(one));
         }
@@ -63,10 +63,10 @@ fn rules(written: &[oci::LinuxSyscall]) -> Result<BTreeMap<u32, Vec<Rule>>> {
 
 /// Conditions hold together, unless one argument appears twice: then each is an alternative. The specification says so by
 /// having been written after libseccomp, which cannot compare an argument twice in one rule.
-fn alternatives(field: &str, args: &[oci::LinuxSeccompArg]) -> Result<Vec<Vec<Condition>>> {
+fn alternatives(field: &str, args: &[config::Arg]) -> Result<Vec<Vec<Condition>>> {
     let mut conditions = Vec::with_capacity(args.len());
     for (index, arg) in args.iter().enumerate() {
-        let argument = u8::try_from(arg.index()).ok().filter(|argument| *argument < 6);
+        let argument = u8::try_from(arg.index).ok().filter(|argument| *argument < 6);
         let argument =
             argument.ok_or_else(|| Error::refused(format!("{field}.args[{index}].index"), "is not 0 to 5"))?;
         conditions.push(Condition { argument, test: test(arg) });
@@ -80,43 +80,43 @@ fn alternatives(field: &str, args: &[oci::LinuxSeccompArg]) -> Result<Vec<Vec<Co
     }
 }
 
-fn test(arg: &oci::LinuxSeccompArg) -> Test {
-    use oci::LinuxSeccompOperator as Operator;
-    let value = arg.value();
-    match arg.op() {
-        Operator::ScmpCmpNe => Test::NotEqual(value),
-        Operator::ScmpCmpLt => Test::Less(value),
-        Operator::ScmpCmpLe => Test::LessOrEqual(value),
-        Operator::ScmpCmpEq => Test::Equal(value),
-        Operator::ScmpCmpGe => Test::GreaterOrEqual(value),
-        Operator::ScmpCmpGt => Test::Greater(value),
-        Operator::ScmpCmpMaskedEq => Test::MaskedEqual { mask: value, value: arg.value_two().unwrap_or(0) },
+fn test(arg: &config::Arg) -> Test {
+    use config::Operator;
+    let value = arg.value;
+    match arg.op {
+        Operator::Ne => Test::NotEqual(value),
+        Operator::Lt => Test::Less(value),
+        Operator::Le => Test::LessOrEqual(value),
+        Operator::Eq => Test::Equal(value),
+        Operator::Ge => Test::GreaterOrEqual(value),
+        Operator::Gt => Test::Greater(value),
+        Operator::MaskedEq => Test::MaskedEqual { mask: value, value: arg.value_two.unwrap_or(0) },
     }
 }
 
 /// The kernel's return value for an action (seccomp(2)).
-fn answer(field: &str, action: oci::LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
-    use oci::LinuxSeccompAction as Action;
+fn answer(field: &str, action: config::Action, errno: Option<u32>) -> Result<u32> {
+    use config::Action;
     match action {
-        Action::ScmpActNotify => Err(Error::refused(field, "notification is not implemented")),
-        Action::ScmpActErrno | Action::ScmpActTrace => {
+        Action::Notify => Err(Error::refused(field, "notification is not implemented")),
+        Action::Errno | Action::Trace => {
             let errno = errno.unwrap_or(EPERM);
             if errno > 0xffff {
                 return Err(Error::refused(field, format!("errno {errno} has more than 16 bits")));
             }
-            Ok(action.as_u32(Some(0)) | errno)
+            Ok(action.number() | errno)
         }
-        _ => Ok(action.as_u32(None)),
+        _ => Ok(action.number()),
     }
 }
 
-fn flags(written: &[oci::LinuxSeccompFilterFlag]) -> libc::c_ulong {
-    use oci::LinuxSeccompFilterFlag as Flag;
+fn flags(written: &[config::FilterFlag]) -> libc::c_ulong {
+    use config::FilterFlag as Flag;
     let bit = |flag: &Flag| match flag {
-        Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
-        Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+        Flag::Log => libc::SECCOMP_FILTER_FLAG_LOG,
+        Flag::SpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
         // One thread has nothing to synchronize, and without a listener nobody waits.
-        Flag::SeccompFilterFlagTsync | Flag::SeccompFilterFlagWaitKillableRecv => 0,
+        Flag::Tsync | Flag::WaitKillableRecv => 0,
     };
     written.iter().map(bit).fold(0, |bits, bit| bits | bit)
 }

@@ -1,10 +1,12 @@
-//! What was asked for: config.json read twice, first as written (the `oci-spec` types), then as meant (these types).
+//! What was asked for: config.json read twice, first as written ([`config`]), then as meant (these types).
 //!
 //! As meant, nothing is optional that the runtime relies on, and nothing is left that it would ignore: a field that cannot
 //! be honoured is refused by its path. Inert by the specification or by the kernel, and so not refused:
 //! `linux.resources.memory.kernel` and `.useHierarchy` (gone from Linux), `process.commandLine` (Windows),
 //! `process.user.username` (Windows), other platforms' sections, unknown properties (runtime-spec, Extensibility).
 
+#[allow(dead_code, reason = "the whole document, also where nothing asks for a field yet")]
+pub(crate) mod config;
 mod mount;
 mod namespaces;
 mod process;
@@ -17,7 +19,7 @@ pub(crate) use resources::{DeviceRule, Limits, Throttled};
 
 use crate::error::{Error, On, Result};
 use crate::seccomp;
-use oci_spec::runtime as oci;
+use config::{Config, Hooks, Linux};
 use skiff_sys::mount::{Depth, Propagation};
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -42,7 +44,7 @@ pub(crate) struct Spec {
     pub(crate) uid_maps: Vec<IdMap>,
     pub(crate) gid_maps: Vec<IdMap>,
     /// Device files beside the default ones.
-    pub(crate) devices: Vec<oci::LinuxDevice>,
+    pub(crate) devices: Vec<config::Device>,
     /// Hidden.
     pub(crate) masked_paths: Vec<PathBuf>,
     /// Read-only.
@@ -58,7 +60,7 @@ pub(crate) struct Spec {
     /// Which system calls are answered how.
     pub(crate) seccomp: Option<seccomp::Filter>,
     /// Programs to run at points of the life.
-    pub(crate) hooks: oci::Hooks,
+    pub(crate) hooks: Hooks,
     /// Free words.
     pub(crate) annotations: HashMap<String, String>,
 }
@@ -67,9 +69,9 @@ pub(crate) struct Spec {
 ///
 /// # Errors
 /// It is missing, or not of the specification's shape; with its path.
-pub(crate) fn read(config: &Path) -> Result<oci::Spec> {
-    let bytes = std::fs::read(config).on("read", config.display())?;
-    serde_json::from_slice(&bytes).on("read", config.display())
+pub(crate) fn read(file: &Path) -> Result<Config> {
+    let bytes = std::fs::read(file).on("read", file.display())?;
+    config::parse("", file.display(), &bytes)
 }
 
 impl Spec {
@@ -77,34 +79,34 @@ impl Spec {
     ///
     /// # Errors
     /// The first field that is missing or cannot be honoured.
-    pub(crate) fn check(id: &str, bundle: &Path, written: &oci::Spec) -> Result<Self> {
-        check_version(written.version())?;
-        let root = written.root().as_ref().ok_or_else(|| Error::refused("root", "is missing"))?;
-        let process = written.process().as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
-        let linux = written.linux().as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
+    pub(crate) fn check(id: &str, bundle: &Path, written: &Config) -> Result<Self> {
+        check_version(&written.oci_version)?;
+        let root = written.root.as_ref().ok_or_else(|| Error::refused("root", "is missing"))?;
+        let process = written.process.as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
+        let linux = written.linux.as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
         refuse_unsupported(linux)?;
-        let namespaces = Namespaces::check(linux.namespaces().as_deref().unwrap_or_default())?;
-        let mounts = written.mounts().iter().flatten().enumerate();
+        let namespaces = Namespaces::check(linux.namespaces.as_deref().unwrap_or_default())?;
+        let mounts = written.mounts.iter().flatten().enumerate();
         let mounts = mounts.map(|(index, mount)| absolute_source(bundle, Mount::check(index, mount)?));
         let spec = Self {
-            rootfs: bundle.join(root.path()),
-            readonly_root: root.readonly().unwrap_or(false),
+            rootfs: bundle.join(&root.path),
+            readonly_root: root.readonly.unwrap_or(false),
             mounts: mounts.collect::<Result<_>>()?,
             process: Process::check("process", process)?,
-            hostname: written.hostname().clone().filter(|name| !name.is_empty()),
-            domainname: written.domainname().clone().filter(|name| !name.is_empty()),
-            uid_maps: IdMap::read(linux.uid_mappings().as_ref()),
-            gid_maps: IdMap::read(linux.gid_mappings().as_ref()),
-            devices: linux.devices().clone().unwrap_or_default(),
-            masked_paths: paths("linux.maskedPaths", linux.masked_paths().as_deref())?,
-            readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths().as_deref())?,
-            sysctl: sysctl(linux.sysctl().as_ref(), &namespaces)?,
-            propagation: propagation(linux.rootfs_propagation().as_deref())?,
-            cgroup: cgroup_path(id, linux.cgroups_path().as_deref())?,
-            limits: Limits::check(linux.resources().as_ref())?,
-            seccomp: linux.seccomp().as_ref().map(seccomp::Filter::check).transpose()?,
-            hooks: check_hooks(written.hooks().clone().unwrap_or_default())?,
-            annotations: written.annotations().clone().unwrap_or_default(),
+            hostname: written.hostname.clone().filter(|name| !name.is_empty()),
+            domainname: written.domainname.clone().filter(|name| !name.is_empty()),
+            uid_maps: IdMap::read(linux.uid_mappings.as_ref()),
+            gid_maps: IdMap::read(linux.gid_mappings.as_ref()),
+            devices: linux.devices.clone().unwrap_or_default(),
+            masked_paths: paths("linux.maskedPaths", linux.masked_paths.as_deref())?,
+            readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths.as_deref())?,
+            sysctl: sysctl(linux.sysctl.as_ref(), &namespaces)?,
+            propagation: propagation(linux.rootfs_propagation.as_deref())?,
+            cgroup: cgroup_path(id, linux.cgroups_path.as_deref())?,
+            limits: Limits::check(linux.resources.as_ref())?,
+            seccomp: linux.seccomp.as_ref().map(seccomp::Filter::check).transpose()?,
+            hooks: check_hooks(written.hooks.clone().unwrap_or_default())?,
+            annotations: written.annotations.clone().unwrap_or_default(),
             namespaces,
         };
         spec.check_together()?;
@@ -136,15 +138,15 @@ fn check_version(version: &str) -> Result<()> {
     if major == "1" { Ok(()) } else { Err(Error::refused("ociVersion", format!("`{version}` is not 1.x"))) }
 }
 
-fn refuse_unsupported(linux: &oci::Linux) -> Result<()> {
+fn refuse_unsupported(linux: &Linux) -> Result<()> {
     let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let has_offsets = linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty());
+    let has_offsets = linux.time_offsets.as_ref().is_some_and(|offsets| !offsets.is_empty());
     let asked = [
-        ("netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-        ("mountLabel", is_set(linux.mount_label())),
-        ("intelRdt", linux.intel_rdt().is_some()),
-        ("memoryPolicy", linux.memory_policy().is_some()),
-        ("personality", linux.personality().is_some()),
+        ("netDevices", linux.net_devices.as_ref().is_some_and(|devices| !devices.is_empty())),
+        ("mountLabel", is_set(&linux.mount_label)),
+        ("intelRdt", linux.intel_rdt.is_some()),
+        ("memoryPolicy", linux.memory_policy.is_some()),
+        ("personality", linux.personality.is_some()),
         ("timeOffsets", has_offsets),
     ];
     match asked.iter().find(|(_, is_asked)| *is_asked) {
@@ -232,23 +234,21 @@ fn cgroup_path(id: &str, written: Option<&Path>) -> Result<PathBuf> {
     Ok(relative.to_owned())
 }
 
-fn check_hooks(hooks: oci::Hooks) -> Result<oci::Hooks> {
-    // Deprecated, but still what podman and docker set.
-    #[allow(deprecated)]
+fn check_hooks(hooks: Hooks) -> Result<Hooks> {
     let lists = [
-        ("prestart", hooks.prestart()),
-        ("createRuntime", hooks.create_runtime()),
-        ("createContainer", hooks.create_container()),
-        ("startContainer", hooks.start_container()),
-        ("poststart", hooks.poststart()),
-        ("poststop", hooks.poststop()),
+        ("prestart", &hooks.prestart),
+        ("createRuntime", &hooks.create_runtime),
+        ("createContainer", &hooks.create_container),
+        ("startContainer", &hooks.start_container),
+        ("poststart", &hooks.poststart),
+        ("poststop", &hooks.poststop),
     ];
     for (name, list) in lists {
         for (index, hook) in list.iter().flatten().enumerate() {
-            if !hook.path().is_absolute() {
+            if !hook.path.is_absolute() {
                 return Err(Error::refused(format!("hooks.{name}[{index}].path"), "is not an absolute path"));
             }
-            if hook.timeout().is_some_and(|seconds| seconds <= 0) {
+            if hook.timeout.is_some_and(|seconds| seconds <= 0) {
                 return Err(Error::refused(format!("hooks.{name}[{index}].timeout"), "is not above zero"));
             }
         }

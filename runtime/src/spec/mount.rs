@@ -1,7 +1,7 @@
 //! Mounts as meant: option words become attributes, propagation, and data for the filesystem.
 
+use super::config;
 use crate::error::{Error, Result};
-use oci_spec::runtime as oci;
 use skiff_sys::mount::{Change, Depth, Propagation, attr};
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -63,23 +63,23 @@ impl Mount {
     ///
     /// # Errors
     /// Options and types that cannot be honoured, by field path.
-    pub(crate) fn check(index: usize, written: &oci::Mount) -> Result<Self> {
+    pub(crate) fn check(index: usize, written: &config::Mount) -> Result<Self> {
         let field = |name: &str| format!("mounts[{index}].{name}");
-        for (name, maps) in [("uidMappings", written.uid_mappings()), ("gidMappings", written.gid_mappings())] {
+        for (name, maps) in [("uidMappings", &written.uid_mappings), ("gidMappings", &written.gid_mappings)] {
             if maps.as_ref().is_some_and(|maps| !maps.is_empty()) {
                 return Err(Error::refused(field(name), "idmapped mounts are not implemented"));
             }
         }
-        if written.destination().as_os_str().is_empty() {
+        if written.destination.as_os_str().is_empty() {
             return Err(Error::refused(field("destination"), "is empty"));
         }
         let mut words = Words::default();
-        for (at, option) in written.options().iter().flatten().enumerate() {
+        for (at, option) in written.options.iter().flatten().enumerate() {
             words.take(option).map_err(|reason| Error::refused(format!("{}[{at}]", field("options")), reason))?;
         }
         let what = words.what(written, &field)?;
         Ok(Self {
-            destination: PathBuf::from("/").join(written.destination()),
+            destination: PathBuf::from("/").join(&written.destination),
             what,
             change: words.change,
             change_tree: words.change_tree,
@@ -125,8 +125,8 @@ impl Words {
         Ok(())
     }
 
-    fn what(&mut self, written: &oci::Mount, field: &dyn Fn(&str) -> String) -> Result<What> {
-        let kind = written.typ().as_deref().unwrap_or("none");
+    fn what(&mut self, written: &config::Mount, field: &dyn Fn(&str) -> String) -> Result<What> {
+        let kind = written.kind.as_deref().unwrap_or("none");
         let is_bind = self.bind.is_some() || kind == "bind" || kind == "rbind";
         if is_bind {
             // MS_SYNCHRONOUS and friends belong to the superblock: a bind mount cannot change them (mount(2)).
@@ -136,7 +136,7 @@ impl Words {
                 return Err(Error::refused(field("options"), reason));
             }
             let depth = self.bind.unwrap_or(if kind == "rbind" { Depth::Tree } else { Depth::One });
-            let source = written.source().clone().filter(|source| !source.as_os_str().is_empty());
+            let source = written.source.clone().filter(|source| !source.as_os_str().is_empty());
             let source = source.ok_or_else(|| Error::refused(field("source"), "a bind mount needs one"))?;
             return Ok(What::Bind { source, depth });
         }
@@ -147,12 +147,12 @@ impl Words {
         }
     }
 
-    fn fresh(&mut self, kind: &str, written: &oci::Mount, field: &dyn Fn(&str) -> String) -> Result<What> {
+    fn fresh(&mut self, kind: &str, written: &config::Mount, field: &dyn Fn(&str) -> String) -> Result<What> {
         let text = |value: &str, name: &str| {
             CString::new(value).map_err(|_| Error::refused(field(name), "has a NUL character"))
         };
         let mut data = Vec::new();
-        if let Some(source) = written.source() {
+        if let Some(source) = &written.source {
             data.push((c"source".to_owned(), Some(text(&source.to_string_lossy(), "source")?)));
         }
         data.append(&mut self.data);

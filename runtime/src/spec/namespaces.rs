@@ -1,7 +1,7 @@
 //! Namespaces as meant: which are made, which are entered, which stay the caller's; and who is who inside.
 
+use super::config;
 use crate::error::{Error, Result};
-use oci_spec::runtime as oci;
 use std::path::PathBuf;
 
 /// All kinds, with the name of their file under `/proc/PID/ns`.
@@ -41,15 +41,16 @@ impl Namespaces {
     ///
     /// # Errors
     /// One kind twice, a relative path, no mount namespace.
-    pub(crate) fn check(written: &[oci::LinuxNamespace]) -> Result<Self> {
+    pub(crate) fn check(written: &[config::Namespace]) -> Result<Self> {
         let mut checked = Self::default();
         for (index, namespace) in written.iter().enumerate() {
             let field = format!("linux.namespaces[{index}]");
-            let kind = kind(namespace.typ());
+            let kind = kind(&namespace.kind)
+                .ok_or_else(|| Error::refused(format!("{field}.type"), format!("`{}` is unknown", namespace.kind)))?;
             if checked.has(kind) {
                 return Err(Error::refused(field, "this type appears twice"));
             }
-            match namespace.path().clone().filter(|path| !path.as_os_str().is_empty()) {
+            match namespace.path.clone().filter(|path| !path.as_os_str().is_empty()) {
                 None => checked.new |= kind,
                 Some(path) if path.is_absolute() => checked.enter.push((kind, path)),
                 Some(_) => return Err(Error::refused(format!("{field}.path"), "is not an absolute path")),
@@ -79,9 +80,8 @@ impl Namespaces {
 
 impl IdMap {
     /// Reads `linux.uidMappings` or `linux.gidMappings`.
-    pub(crate) fn read(written: Option<&Vec<oci::LinuxIdMapping>>) -> Vec<Self> {
-        let one =
-            |map: &oci::LinuxIdMapping| Self { inside: map.container_id(), outside: map.host_id(), count: map.size() };
+    pub(crate) fn read(written: Option<&Vec<config::IdMapping>>) -> Vec<Self> {
+        let one = |map: &config::IdMapping| Self { inside: map.container_id, outside: map.host_id, count: map.size };
         written.into_iter().flatten().map(one).collect()
     }
 
@@ -91,18 +91,18 @@ impl IdMap {
     }
 }
 
-const fn kind(written: oci::LinuxNamespaceType) -> libc::c_int {
-    use oci::LinuxNamespaceType as Type;
-    match written {
-        Type::Mount => libc::CLONE_NEWNS,
-        Type::Cgroup => libc::CLONE_NEWCGROUP,
-        Type::Uts => libc::CLONE_NEWUTS,
-        Type::Ipc => libc::CLONE_NEWIPC,
-        Type::User => libc::CLONE_NEWUSER,
-        Type::Pid => libc::CLONE_NEWPID,
-        Type::Network => libc::CLONE_NEWNET,
-        Type::Time => skiff_sys::namespace::NEWTIME,
-    }
+fn kind(written: &str) -> Option<libc::c_int> {
+    Some(match written {
+        "mount" => libc::CLONE_NEWNS,
+        "cgroup" => libc::CLONE_NEWCGROUP,
+        "uts" => libc::CLONE_NEWUTS,
+        "ipc" => libc::CLONE_NEWIPC,
+        "user" => libc::CLONE_NEWUSER,
+        "pid" => libc::CLONE_NEWPID,
+        "network" => libc::CLONE_NEWNET,
+        "time" => skiff_sys::namespace::NEWTIME,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

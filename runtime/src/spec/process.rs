@@ -1,9 +1,9 @@
 //! The process as meant: user, capabilities, limits, program.
 
+use super::config;
 use crate::error::{Error, Result};
 use caps::{Capability, CapsHashSet};
 use nix::sys::resource::Resource;
-use oci_spec::runtime as oci;
 use std::ffi::CString;
 use std::path::PathBuf;
 
@@ -34,6 +34,8 @@ pub(crate) struct Process {
     pub(crate) no_new_privileges: bool,
     /// Adjustment of the out-of-memory killer's choice.
     pub(crate) oom_score_adj: Option<i32>,
+    /// What is not honoured and not refused either, because runc and every engine count on that.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Capability sets. The inheritable set is not among them: it is what `ambient` needs and nothing else, because
@@ -51,65 +53,72 @@ impl Process {
     ///
     /// # Errors
     /// What is missing or cannot be honoured, by field path.
-    pub(crate) fn check(field: &str, written: &oci::Process) -> Result<Self> {
+    pub(crate) fn check(field: &str, written: &config::Process) -> Result<Self> {
         refuse_unsupported(field, written)?;
         let at = |name: &str| format!("{field}.{name}");
-        let args = strings(&at("args"), written.args().as_deref().unwrap_or_default())?;
+        let args = strings(&at("args"), written.args.as_deref().unwrap_or_default())?;
         if args.is_empty() {
             return Err(Error::refused(at("args"), "is empty: there is nothing to execute"));
         }
-        if !written.cwd().is_absolute() {
+        if !written.cwd.is_absolute() {
             return Err(Error::refused(at("cwd"), "is not an absolute path"));
         }
-        let user = written.user();
-        let size = written.console_size();
+        let user = &written.user;
+        let mut warnings = Vec::new();
         Ok(Self {
-            terminal: written.terminal().unwrap_or(false).then(|| size.as_ref().map_or((0, 0), columns_and_rows)),
+            terminal: written.terminal.unwrap_or(false).then(|| written.console_size.map_or((0, 0), columns_and_rows)),
             args,
-            env: strings(&at("env"), written.env().as_deref().unwrap_or_default())?,
-            cwd: written.cwd().clone(),
-            uid: user.uid(),
-            gid: user.gid(),
-            additional_gids: user.additional_gids().clone().unwrap_or_default(),
-            umask: user.umask(),
-            caps: written.capabilities().as_ref().map_or_else(Caps::default, Caps::read),
-            rlimits: rlimits(&at("rlimits"), written.rlimits().as_deref().unwrap_or_default())?,
-            no_new_privileges: written.no_new_privileges().unwrap_or(false),
-            oom_score_adj: written.oom_score_adj(),
+            env: strings(&at("env"), written.env.as_deref().unwrap_or_default())?,
+            cwd: written.cwd.clone(),
+            uid: user.uid,
+            gid: user.gid,
+            additional_gids: user.additional_gids.clone().unwrap_or_default(),
+            umask: user.umask,
+            caps: Caps::read(&at("capabilities"), written.capabilities.as_ref(), &mut warnings),
+            rlimits: rlimits(&at("rlimits"), written.rlimits.as_deref().unwrap_or_default())?,
+            no_new_privileges: written.no_new_privileges.unwrap_or(false),
+            oom_score_adj: written.oom_score_adj,
+            warnings,
         })
     }
 }
 
 impl Caps {
-    fn read(written: &oci::LinuxCapabilities) -> Self {
-        let set = |caps: &Option<oci::Capabilities>| caps.iter().flatten().copied().map(capability).collect();
+    /// A name that no kernel of ours knows is skipped with a warning, as runc does: profiles name what newer kernels have.
+    fn read(field: &str, written: Option<&config::Capabilities>, warnings: &mut Vec<String>) -> Self {
+        let Some(written) = written else { return Self::default() };
+        let mut set = |name: &str, caps: &Option<Vec<String>>| {
+            let mut known = CapsHashSet::new();
+            for cap in caps.iter().flatten() {
+                match cap.parse::<Capability>() {
+                    Ok(cap) => drop(known.insert(cap)),
+                    Err(_) => warnings.push(format!("{field}.{name}: `{}` is unknown and ignored", cap.escape_debug())),
+                }
+            }
+            known
+        };
         Self {
-            bounding: set(written.bounding()),
-            effective: set(written.effective()),
-            permitted: set(written.permitted()),
-            ambient: set(written.ambient()),
+            bounding: set("bounding", &written.bounding),
+            effective: set("effective", &written.effective),
+            permitted: set("permitted", &written.permitted),
+            ambient: set("ambient", &written.ambient),
         }
     }
 }
 
-/// The same capability in the words of the crate that sets them; both enumerate linux/capability.h.
-fn capability(written: oci::Capability) -> Capability {
-    format!("CAP_{written}").parse().expect("both crates name the capabilities of linux/capability.h")
-}
-
-fn columns_and_rows(size: &oci::Box) -> (u16, u16) {
+fn columns_and_rows(size: config::ConsoleSize) -> (u16, u16) {
     let cells = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
-    (cells(size.width()), cells(size.height()))
+    (cells(size.width), cells(size.height))
 }
 
-fn refuse_unsupported(field: &str, written: &oci::Process) -> Result<()> {
+fn refuse_unsupported(field: &str, written: &config::Process) -> Result<()> {
     let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let asked = [
-        ("apparmorProfile", written.apparmor_profile().as_deref().is_some_and(|p| !p.is_empty() && p != "unconfined")),
-        ("selinuxLabel", is_set(written.selinux_label())),
-        ("ioPriority", written.io_priority().is_some()),
-        ("scheduler", written.scheduler().is_some()),
-        ("execCPUAffinity", written.exec_cpu_affinity().is_some()),
+        ("apparmorProfile", written.apparmor_profile.as_deref().is_some_and(|p| !p.is_empty() && p != "unconfined")),
+        ("selinuxLabel", is_set(&written.selinux_label)),
+        ("ioPriority", written.io_priority.is_some()),
+        ("scheduler", written.scheduler.is_some()),
+        ("execCPUAffinity", written.exec_cpu_affinity.is_some()),
     ];
     match asked.iter().find(|(_, is_asked)| *is_asked) {
         Some((name, _)) => Err(Error::refused(format!("{field}.{name}"), "is not implemented")),
@@ -124,38 +133,39 @@ fn strings(field: &str, words: &[String]) -> Result<Vec<CString>> {
     words.iter().enumerate().map(text).collect()
 }
 
-fn rlimits(field: &str, written: &[oci::PosixRlimit]) -> Result<Vec<(Resource, u64, u64)>> {
+fn rlimits(field: &str, written: &[config::Rlimit]) -> Result<Vec<(Resource, u64, u64)>> {
     let mut limits: Vec<(Resource, u64, u64)> = Vec::with_capacity(written.len());
     for (index, limit) in written.iter().enumerate() {
-        let resource = resource(limit.typ());
+        let resource = resource(&limit.kind)
+            .ok_or_else(|| Error::refused(format!("{field}[{index}].type"), format!("`{}` is unknown", limit.kind)))?;
         if limits.iter().any(|(seen, ..)| *seen == resource) {
             return Err(Error::refused(format!("{field}[{index}].type"), "appears twice"));
         }
-        limits.push((resource, limit.soft(), limit.hard()));
+        limits.push((resource, limit.soft, limit.hard));
     }
     Ok(limits)
 }
 
-const fn resource(written: oci::PosixRlimitType) -> Resource {
-    use oci::PosixRlimitType as Type;
-    match written {
-        Type::RlimitCpu => Resource::RLIMIT_CPU,
-        Type::RlimitFsize => Resource::RLIMIT_FSIZE,
-        Type::RlimitData => Resource::RLIMIT_DATA,
-        Type::RlimitStack => Resource::RLIMIT_STACK,
-        Type::RlimitCore => Resource::RLIMIT_CORE,
-        Type::RlimitRss => Resource::RLIMIT_RSS,
-        Type::RlimitNproc => Resource::RLIMIT_NPROC,
-        Type::RlimitNofile => Resource::RLIMIT_NOFILE,
-        Type::RlimitMemlock => Resource::RLIMIT_MEMLOCK,
-        Type::RlimitAs => Resource::RLIMIT_AS,
-        Type::RlimitLocks => Resource::RLIMIT_LOCKS,
-        Type::RlimitSigpending => Resource::RLIMIT_SIGPENDING,
-        Type::RlimitMsgqueue => Resource::RLIMIT_MSGQUEUE,
-        Type::RlimitNice => Resource::RLIMIT_NICE,
-        Type::RlimitRtprio => Resource::RLIMIT_RTPRIO,
-        Type::RlimitRttime => Resource::RLIMIT_RTTIME,
-    }
+fn resource(written: &str) -> Option<Resource> {
+    Some(match written {
+        "RLIMIT_CPU" => Resource::RLIMIT_CPU,
+        "RLIMIT_FSIZE" => Resource::RLIMIT_FSIZE,
+        "RLIMIT_DATA" => Resource::RLIMIT_DATA,
+        "RLIMIT_STACK" => Resource::RLIMIT_STACK,
+        "RLIMIT_CORE" => Resource::RLIMIT_CORE,
+        "RLIMIT_RSS" => Resource::RLIMIT_RSS,
+        "RLIMIT_NPROC" => Resource::RLIMIT_NPROC,
+        "RLIMIT_NOFILE" => Resource::RLIMIT_NOFILE,
+        "RLIMIT_MEMLOCK" => Resource::RLIMIT_MEMLOCK,
+        "RLIMIT_AS" => Resource::RLIMIT_AS,
+        "RLIMIT_LOCKS" => Resource::RLIMIT_LOCKS,
+        "RLIMIT_SIGPENDING" => Resource::RLIMIT_SIGPENDING,
+        "RLIMIT_MSGQUEUE" => Resource::RLIMIT_MSGQUEUE,
+        "RLIMIT_NICE" => Resource::RLIMIT_NICE,
+        "RLIMIT_RTPRIO" => Resource::RLIMIT_RTPRIO,
+        "RLIMIT_RTTIME" => Resource::RLIMIT_RTTIME,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

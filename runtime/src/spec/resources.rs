@@ -1,7 +1,7 @@
 //! Resource limits as meant, for both cgroup versions.
 
+use super::config;
 use crate::error::{Error, Result};
-use oci_spec::runtime as oci;
 use std::collections::HashMap;
 
 /// What the cgroup of a container allows. `None`: not touched.
@@ -70,62 +70,61 @@ impl Limits {
     ///
     /// # Errors
     /// What cannot be honoured, by field path.
-    pub(crate) fn check(written: Option<&oci::LinuxResources>) -> Result<Self> {
+    pub(crate) fn check(written: Option<&config::Resources>) -> Result<Self> {
         let Some(written) = written else { return Ok(Self::default()) };
         refuse_unsupported(written)?;
-        let mut limits = Self { unified: sorted(written.unified().as_ref())?, ..Self::default() };
-        limits.take_memory(written.memory().as_ref());
-        limits.take_cpu(written.cpu().as_ref());
-        limits.take_io(written.block_io().as_ref())?;
-        limits.pids = written.pids().map(|pids| pids.limit());
-        let rules = written.devices().iter().flatten().enumerate();
+        let mut limits = Self { unified: sorted(written.unified.as_ref())?, ..Self::default() };
+        limits.take_memory(written.memory.as_ref());
+        limits.take_cpu(written.cpu.as_ref());
+        limits.take_io(written.block_io.as_ref())?;
+        limits.pids = written.pids.and_then(|pids| pids.limit);
+        let rules = written.devices.iter().flatten().enumerate();
         limits.devices = rules.map(|(index, rule)| DeviceRule::check(index, rule)).collect::<Result<_>>()?;
         Ok(limits)
     }
 
-    fn take_memory(&mut self, written: Option<&oci::LinuxMemory>) {
+    fn take_memory(&mut self, written: Option<&config::Memory>) {
         let Some(memory) = written else { return };
         // 0 is how engines say "not set".
         let set = |value: Option<i64>| value.filter(|value| *value != 0);
-        self.memory_bytes = set(memory.limit());
-        self.memory_soft_bytes = set(memory.reservation());
-        self.memory_and_swap_bytes = set(memory.swap());
-        self.memory_kernel_tcp_bytes = set(memory.kernel_tcp());
-        self.swappiness = memory.swappiness();
-        self.disable_oom_killer = memory.disable_oom_killer().unwrap_or(false);
+        self.memory_bytes = set(memory.limit);
+        self.memory_soft_bytes = set(memory.reservation);
+        self.memory_and_swap_bytes = set(memory.swap);
+        self.memory_kernel_tcp_bytes = set(memory.kernel_tcp);
+        self.swappiness = memory.swappiness;
+        self.disable_oom_killer = memory.disable_oom_killer.unwrap_or(false);
     }
 
-    fn take_cpu(&mut self, written: Option<&oci::LinuxCpu>) {
+    fn take_cpu(&mut self, written: Option<&config::Cpu>) {
         let Some(cpu) = written else { return };
         let words = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        self.cpu_shares = cpu.shares().filter(|shares| *shares != 0);
-        self.cpu_quota_us = cpu.quota().filter(|quota| *quota != 0);
-        self.cpu_period_us = cpu.period().filter(|period| *period != 0);
-        self.cpu_burst_us = cpu.burst().filter(|burst| *burst != 0);
-        self.cpu_idle = cpu.idle();
-        self.cpu_rt_runtime_us = cpu.realtime_runtime().filter(|runtime| *runtime != 0);
-        self.cpu_rt_period_us = cpu.realtime_period().filter(|period| *period != 0);
-        self.cpus = words(cpu.cpus());
-        self.mems = words(cpu.mems());
+        self.cpu_shares = cpu.shares.filter(|shares| *shares != 0);
+        self.cpu_quota_us = cpu.quota.filter(|quota| *quota != 0);
+        self.cpu_period_us = cpu.period.filter(|period| *period != 0);
+        self.cpu_burst_us = cpu.burst.filter(|burst| *burst != 0);
+        self.cpu_idle = cpu.idle;
+        self.cpu_rt_runtime_us = cpu.realtime_runtime.filter(|runtime| *runtime != 0);
+        self.cpu_rt_period_us = cpu.realtime_period.filter(|period| *period != 0);
+        self.cpus = words(&cpu.cpus);
+        self.mems = words(&cpu.mems);
     }
 
-    fn take_io(&mut self, written: Option<&oci::LinuxBlockIo>) -> Result<()> {
+    fn take_io(&mut self, written: Option<&config::BlockIo>) -> Result<()> {
         let Some(io) = written else { return Ok(()) };
         let field = |name: &str| format!("linux.resources.blockIO.{name}");
-        let has_devices = io.weight_device().as_ref().is_some_and(|devices| !devices.is_empty());
-        for (name, is_asked) in
-            [("leafWeight", io.leaf_weight().is_some_and(|w| w != 0)), ("weightDevice", has_devices)]
+        let has_devices = io.weight_device.as_ref().is_some_and(|devices| !devices.is_empty());
+        for (name, is_asked) in [("leafWeight", io.leaf_weight.is_some_and(|w| w != 0)), ("weightDevice", has_devices)]
         {
             if is_asked {
                 return Err(Error::refused(field(name), "is not implemented"));
             }
         }
-        self.io_weight = io.weight().filter(|weight| *weight != 0);
+        self.io_weight = io.weight.filter(|weight| *weight != 0);
         let lists = [
-            ("throttleReadBpsDevice", Throttled::ReadBytes, io.throttle_read_bps_device()),
-            ("throttleWriteBpsDevice", Throttled::WriteBytes, io.throttle_write_bps_device()),
-            ("throttleReadIOPSDevice", Throttled::ReadOperations, io.throttle_read_iops_device()),
-            ("throttleWriteIOPSDevice", Throttled::WriteOperations, io.throttle_write_iops_device()),
+            ("throttleReadBpsDevice", Throttled::ReadBytes, &io.throttle_read_bps_device),
+            ("throttleWriteBpsDevice", Throttled::WriteBytes, &io.throttle_write_bps_device),
+            ("throttleReadIOPSDevice", Throttled::ReadOperations, &io.throttle_read_iops_device),
+            ("throttleWriteIOPSDevice", Throttled::WriteOperations, &io.throttle_write_iops_device),
         ];
         for (name, what, list) in lists {
             for (index, device) in list.iter().flatten().enumerate() {
@@ -133,8 +132,8 @@ impl Limits {
                     u64::try_from(value)
                         .map_err(|_| Error::refused(format!("{}[{index}]", field(name)), "negative number"))
                 };
-                let (major, minor) = (number(device.major())?, number(device.minor())?);
-                self.throttles.push(Throttle { what, major, minor, rate: device.rate() });
+                let (major, minor) = (number(device.major)?, number(device.minor)?);
+                self.throttles.push(Throttle { what, major, minor, rate: device.rate });
             }
         }
         Ok(())
@@ -142,38 +141,32 @@ impl Limits {
 }
 
 impl DeviceRule {
-    fn check(index: usize, written: &oci::LinuxDeviceCgroup) -> Result<Self> {
+    fn check(index: usize, written: &config::DeviceRule) -> Result<Self> {
         let field = |name: &str| format!("linux.resources.devices[{index}].{name}");
-        let kind = match written.typ() {
-            None | Some(oci::LinuxDeviceType::A) => 'a',
-            Some(oci::LinuxDeviceType::B) => 'b',
-            Some(oci::LinuxDeviceType::C | oci::LinuxDeviceType::U) => 'c',
-            Some(oci::LinuxDeviceType::P) => return Err(Error::refused(field("type"), "a fifo is not a device")),
+        let kind = match written.kind.as_deref().unwrap_or_default() {
+            "" | "a" => 'a',
+            "b" => 'b',
+            "c" | "u" => 'c',
+            other => return Err(Error::refused(field("type"), format!("`{other}` is not a, b or c"))),
         };
-        let access = written.access().clone().filter(|access| !access.is_empty()).unwrap_or_else(|| "rwm".to_owned());
+        let access = written.access.clone().filter(|access| !access.is_empty()).unwrap_or_else(|| "rwm".to_owned());
         if !access.chars().all(|letter| "rwm".contains(letter)) {
             return Err(Error::refused(field("access"), format!("`{access}` is not made of r, w and m")));
         }
         let any_or = |number: Option<i64>| number.filter(|number| *number >= 0).unwrap_or(-1);
-        Ok(Self {
-            allow: written.allow(),
-            kind,
-            major: any_or(written.major()),
-            minor: any_or(written.minor()),
-            access,
-        })
+        Ok(Self { allow: written.allow, kind, major: any_or(written.major), minor: any_or(written.minor), access })
     }
 }
 
-fn refuse_unsupported(written: &oci::LinuxResources) -> Result<()> {
-    let network = written.network().as_ref();
-    let has_class = network.is_some_and(|network| network.class_id().is_some_and(|class| class != 0));
-    let has_priorities = network.and_then(|network| network.priorities().as_ref()).is_some_and(|list| !list.is_empty());
+fn refuse_unsupported(written: &config::Resources) -> Result<()> {
+    let network = written.network.as_ref();
+    let has_class = network.is_some_and(|network| network.class_id.is_some_and(|class| class != 0));
+    let has_priorities = network.and_then(|network| network.priorities.as_ref()).is_some_and(|list| !list.is_empty());
     let asked = [
         ("network.classID", has_class),
         ("network.priorities", has_priorities),
-        ("hugepageLimits", written.hugepage_limits().as_ref().is_some_and(|limits| !limits.is_empty())),
-        ("rdma", written.rdma().as_ref().is_some_and(|limits| !limits.is_empty())),
+        ("hugepageLimits", written.hugepage_limits.as_ref().is_some_and(|limits| !limits.is_empty())),
+        ("rdma", written.rdma.as_ref().is_some_and(|limits| !limits.is_empty())),
     ];
     match asked.iter().find(|(_, is_asked)| *is_asked) {
         Some((name, _)) => Err(Error::refused(format!("linux.resources.{name}"), "is not implemented")),

@@ -361,6 +361,17 @@ fn readonly_means_readonly() {
 }
 
 #[test]
+fn a_readonly_tmpfs_still_gets_what_belongs_into_it() {
+    // podman's first container of a pod.
+    let bundle = Bundle::new("ls /dev/pts /dev/null; touch /dev/x", |c| {
+        c["mounts"][1]["options"] = json!(["nosuid", "mode=755", "ro"]);
+    });
+    let said = bundle.run();
+    assert!(said.out.contains("/dev/null") && said.out.contains("ptmx"), "{said:?}");
+    assert!(said.err.contains("/dev/x: Read-only file system"), "{said:?}");
+}
+
+#[test]
 fn every_injected_fault_leaves_nothing_behind() {
     let bundle = plain("true");
     let trace = bundle.path().join("trace");

@@ -75,8 +75,8 @@ fn build<'a>(luggage: &'a Luggage<'_>, parent: &ChildEnd) -> Result<Payload<'a>>
     enter_namespaces(luggage)?;
     acts.step(&steps::SESSION_NEW, "", setsid)?;
     name_host(acts, spec)?;
-    let root = build_rootfs(luggage, parent)?;
-    enter_rootfs(luggage, &root)?;
+    let (root, writable) = build_rootfs(luggage, parent)?;
+    enter_rootfs(luggage, &root, &writable)?;
     prctl::set_dumpable(false).on("hide", "process")?;
     Payload::prepare(acts, &spec.process, spec.seccomp.as_ref(), luggage.preserve_fds)
 }
@@ -119,12 +119,12 @@ fn name_host(acts: &Acts, spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-fn build_rootfs(luggage: &Luggage<'_>, parent: &ChildEnd) -> Result<InRoot> {
+fn build_rootfs<'a>(luggage: &'a Luggage<'_>, parent: &ChildEnd) -> Result<(InRoot, Vec<rootfs::StillWritable<'a>>)> {
     let (acts, spec, plan) = (&luggage.acts, luggage.spec, luggage.plan);
     rootfs::isolate(acts, spec.propagation.0)?;
     let copied = luggage.rootfs.try_clone().on("keep", "rootfs")?;
     let root = rootfs::attach_root(acts, copied, &spec.rootfs)?;
-    rootfs::attach_all(acts, &root, &spec.mounts, &luggage.sources)?;
+    let writable = rootfs::attach_all(acts, &root, &spec.mounts, &luggage.sources)?;
     if plan.fills_dev {
         rootfs::make_all(acts, &root, &plan.devices, &luggage.devices)?;
         rootfs::links(acts, &root)?;
@@ -138,16 +138,17 @@ fn build_rootfs(luggage: &Luggage<'_>, parent: &ChildEnd) -> Result<InRoot> {
     }
     let list = spec.hooks.create_container.as_ref();
     hooks::run(acts, "createContainer", list, &luggage.state, Path::new("/"))?;
-    Ok(root)
+    Ok((root, writable))
 }
 
-fn enter_rootfs(luggage: &Luggage<'_>, root: &InRoot) -> Result<()> {
+fn enter_rootfs(luggage: &Luggage<'_>, root: &InRoot, writable: &[rootfs::StillWritable<'_>]) -> Result<()> {
     let (acts, spec) = (&luggage.acts, luggage.spec);
     write_sysctl(acts, spec)?;
     // A missing working directory is made, as runc does; if it cannot be, entering it says why.
     let _entering_reports = root.make(&spec.process.cwd, Kind::Directory);
     rootfs::readonly_all(acts, root, &spec.readonly_paths)?;
     rootfs::mask_all(acts, root, &spec.masked_paths)?;
+    writable.iter().try_for_each(|mount| mount.make_readonly(acts))?;
     if spec.readonly_root {
         rootfs::make_readonly(acts, root.root())?;
     }

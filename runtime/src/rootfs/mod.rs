@@ -10,7 +10,7 @@ mod mount;
 
 pub(crate) use device::{Bound, Node, defaults, links, make_all};
 pub(crate) use mask::{mask_all, readonly_all};
-pub(crate) use mount::{Source, attach_all, prepare};
+pub(crate) use mount::{Source, StillWritable, attach_all, prepare};
 
 use crate::error::{Acts, On, Result};
 use crate::steps;

@@ -52,15 +52,37 @@ pub(crate) fn prepare(acts: &Acts, mount: &Mount, cgroup: &Cgroup) -> Result<Sou
     }
 }
 
-/// Attaches all mounts in order.
+/// A new filesystem that is asked for read-only, and in which targets of later mounts, devices and links are yet to be made:
+/// podman's `/dev` of a pod's first container.
+#[derive(Debug)]
+pub(crate) struct StillWritable<'a>(OwnedFd, &'a Path);
+
+impl StillWritable<'_> {
+    /// Makes it read-only.
+    ///
+    /// # Errors
+    /// Those of mount_setattr(2).
+    pub(crate) fn make_readonly(&self, acts: &Acts) -> Result<()> {
+        let readonly = Change { set: attr::RDONLY, ..Change::default() };
+        acts.step(&steps::MOUNT_CHANGE, self.1.display(), || change(self.0.as_fd(), readonly, Depth::One))
+    }
+}
+
+/// Attaches all mounts in order; what it returns is to be made read-only when nothing is to be made in it any more.
 ///
 /// # Errors
 /// One cannot be placed or attached.
-pub(crate) fn attach_all(acts: &Acts, root: &InRoot, mounts: &[Mount], sources: &[Source]) -> Result<()> {
-    mounts.iter().zip(sources).try_for_each(|(mount, source)| attach_one(acts, root, mount, source))
+pub(crate) fn attach_all<'a>(
+    acts: &Acts,
+    root: &InRoot,
+    mounts: &'a [Mount],
+    sources: &[Source],
+) -> Result<Vec<StillWritable<'a>>> {
+    let attached = mounts.iter().zip(sources).map(|(mount, source)| attach_one(acts, root, mount, source));
+    attached.filter_map(Result::transpose).collect()
 }
 
-fn attach_one(acts: &Acts, root: &InRoot, mount: &Mount, source: &Source) -> Result<()> {
+fn attach_one<'a>(acts: &Acts, root: &InRoot, mount: &'a Mount, source: &Source) -> Result<Option<StillWritable<'a>>> {
     let kind = if let Source::Bound(_, kind) = source { *kind } else { Kind::Directory };
     let to = &mount.destination;
     let target = acts.step(&steps::MOUNT_TARGET, to.display(), || root.make(to, kind))?;
@@ -69,7 +91,8 @@ fn attach_one(acts: &Acts, root: &InRoot, mount: &Mount, source: &Source) -> Res
     guard::check(&resolved, content)?;
     match (source, &mount.what) {
         (Source::Bound(copied, _), _) => {
-            acts.step(&steps::MOUNT_ATTACH, to.display(), || attach(copied.as_fd(), target.as_fd()))
+            acts.step(&steps::MOUNT_ATTACH, to.display(), || attach(copied.as_fd(), target.as_fd()))?;
+            Ok(None)
         }
         (Source::Fresh, What::Fresh { kind, data, copy_up }) => {
             let fresh = acts.step(&steps::MOUNT_NEW, describe(mount, kind), || make(kind, data, mount))?;
@@ -77,11 +100,19 @@ fn attach_one(acts: &Acts, root: &InRoot, mount: &Mount, source: &Source) -> Res
                 copy_content(acts, target.as_fd(), fresh.as_fd(), to)?;
             }
             acts.step(&steps::MOUNT_ATTACH, to.display(), || attach(fresh.as_fd(), target.as_fd()))?;
-            acts.step(&steps::MOUNT_CHANGE, to.display(), || alter(fresh.as_fd(), mount))
+            acts.step(&steps::MOUNT_CHANGE, to.display(), || alter(fresh.as_fd(), &writable(mount)))?;
+            let is_readonly = mount.change.set & attr::RDONLY != 0;
+            Ok(is_readonly.then_some(StillWritable(fresh, to)))
         }
-        (Source::Cgroups(copies), _) => attach_cgroups(acts, target.as_fd(), mount, copies),
+        (Source::Cgroups(copies), _) => attach_cgroups(acts, target.as_fd(), mount, copies).map(|()| None),
         (Source::Fresh, _) => Err(Error::Said(format!("mount.source {}: was not opened", to.display()))),
     }
+}
+
+fn writable(mount: &Mount) -> Mount {
+    let mut writable = mount.clone();
+    writable.change.set &= !attr::RDONLY;
+    writable
 }
 
 fn describe(mount: &Mount, kind: &CString) -> String {
@@ -105,7 +136,7 @@ fn make(kind: &CString, data: &[(CString, Option<CString>)], mount: &Mount) -> s
             None => context.flag(key)?,
         }
     }
-    // Read-only comes last: what is copied up must be written first.
+    // Read-only comes last: what is copied up, and what is made below, must be written first.
     context.mount(mount.change.set & !attr::RDONLY)
 }
 

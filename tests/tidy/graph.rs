@@ -30,6 +30,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("skiff-web", &[]),
     ("skiff-harness", &[]),
+    ("skiff-vm-init", &["skiff-sys"]),
+    ("skiff-vm", &["skiff-vm-init"]),
     (
         "skiff",
         &[

@@ -3,6 +3,9 @@
 //! Both must be static (they run where there are no libraries: in a container, before its root is entered) and small (they
 //! are executed for every container), so they get their own profile and flags. A nested cargo with a target folder of
 //! its own does that; with no flags of ours the two builds share nothing and so never wait for each other's lock.
+//!
+//! They are linked against musl where Rust's standard library for it is installed (two thirds of the size, and a third less
+//! memory), and against a static glibc elsewhere.
 
 use std::env;
 use std::error::Error;
@@ -25,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed={source}");
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let triple = env::var("TARGET")?;
+    let triple = static_target(&env::var("TARGET")?)?;
     let folder = out.join("static");
     build(&triple, &folder)?;
     for program in ["skiff-oci", "skiff-web"] {
@@ -33,6 +36,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::fs::copy(&built, out.join(program)).map_err(|error| format!("copy {}: {error}", built.display()))?;
     }
     Ok(())
+}
+
+/// The musl sibling of `target` if its standard library is installed; else `target` itself, with a warning.
+fn static_target(target: &str) -> Result<String, Box<dyn Error>> {
+    let musl = target.replace("-gnu", "-musl");
+    let printed = Command::new(env::var("RUSTC")?).args(["--print", "target-libdir", "--target", &musl]).output()?;
+    let libdir = PathBuf::from(String::from_utf8(printed.stdout)?.trim());
+    let has_std = |name: std::ffi::OsString| name.to_string_lossy().starts_with("libstd-");
+    if std::fs::read_dir(libdir)
+        .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|e| has_std(e.file_name()))))
+    {
+        return Ok(musl);
+    }
+    println!(
+        "cargo:warning=no standard library for {musl} (rustup target add {musl}): skiff-oci becomes static with glibc, and larger"
+    );
+    Ok(target.to_owned())
 }
 
 fn build(triple: &str, folder: &Path) -> Result<(), Box<dyn Error>> {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -27,7 +28,7 @@ pub(crate) enum Severity {
 struct News {
     about: ObjectReference,
     severity: Severity,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
     at: Timestamp,
 }
@@ -37,7 +38,7 @@ struct Key {
     uid: Option<String>,
     field: Option<String>,
     severity: Severity,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
 }
 
@@ -65,7 +66,7 @@ impl Recorder {
         pod: &Pod,
         container: Option<&str>,
         severity: Severity,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
         let meta = &pod.metadata;
@@ -84,7 +85,7 @@ impl Recorder {
             field_path: field,
             resource_version: meta.resource_version.clone(),
         };
-        self.send(about, severity, reason, message.into());
+        self.send(about, severity, reason.into(), message.into());
     }
 
     /// About the node.
@@ -92,10 +93,10 @@ impl Recorder {
         let name = node.metadata.name.clone();
         // Node events carry the name as uid, so that they are found before the node has one (kubelet's own habit).
         let about = ObjectReference { kind: Some("Node".to_owned()), uid: name.clone(), name, ..Default::default() };
-        self.send(about, severity, reason, message.into());
+        self.send(about, severity, reason.into(), message.into());
     }
 
-    fn send(&self, about: ObjectReference, severity: Severity, reason: &'static str, message: String) {
+    fn send(&self, about: ObjectReference, severity: Severity, reason: Cow<'static, str>, message: String) {
         let news = News { about, severity, reason, message, at: Timestamp::now() };
         if let Err(error) = self.queue.try_send(news) {
             tracing::warn!(%error, "event lost");
@@ -110,7 +111,7 @@ async fn write_all(client: kube::Client, node: Arc<str>, mut waiting: mpsc::Rece
             known.clear();
         }
         if let Err(error) = write(&client, &node, &news, &mut known).await {
-            tracing::warn!(reason = news.reason, message = news.message, %error, "event not written");
+            tracing::warn!(reason = %news.reason, message = news.message, %error, "event not written");
         }
     }
 }
@@ -122,7 +123,7 @@ async fn write(client: &kube::Client, node: &str, news: &News, known: &mut HashM
         uid: news.about.uid.clone(),
         field: news.about.field_path.clone(),
         severity: news.severity,
-        reason: news.reason,
+        reason: news.reason.clone(),
         message: news.message.clone(),
     };
     if let Some(known) = known.get_mut(&key) {
@@ -149,7 +150,7 @@ fn event_of(news: &News, namespace: &str, node: &str) -> Event {
         metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..Default::default() },
         involved_object: news.about.clone(),
         type_: Some(format!("{:?}", news.severity)),
-        reason: Some(news.reason.to_owned()),
+        reason: Some(news.reason.to_string()),
         message: Some(news.message.clone()),
         count: Some(1),
         first_timestamp: Some(Time(news.at)),

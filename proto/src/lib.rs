@@ -1,7 +1,9 @@
 //! The words that Skiff's programs and their peers share, generated from the `.proto` files beside this folder.
 //!
-//! Nothing here decides anything: messages, clients and server traits only. Field numbers and names are those that the
+//! Nothing here decides anything: messages, clients and server traits, and how a quantity is read. Field numbers and names are those that the
 //! real etcd, kubelet and containerd use, so bytes are interchangeable.
+
+pub mod quantity; // 100m, 1.5Gi: a word that every reader of an object needs
 
 /// etcd v3 (<https://etcd.io/docs/v3.5/learning/api/>).
 pub mod etcd {

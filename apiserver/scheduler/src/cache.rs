@@ -117,7 +117,7 @@ impl Cache {
             self.nodes.iter().map(|(name, node)| (name.as_str(), state(node))).collect();
         for placed in self.placed.values() {
             if let Some(state) = states.get_mut(placed.node.as_str()) {
-                state.taken = state.taken + placed.requests;
+                state.taken = std::mem::take(&mut state.taken) + placed.requests.clone();
                 state.pods += 1;
                 state.ports.extend(placed.ports.iter().map(|(protocol, port)| (protocol.as_str(), *port)));
             }

@@ -8,7 +8,6 @@
 mod bind; // writes the decision: a Binding, or the reason why there is none
 mod cache; // what is known of nodes and of the pods on them
 mod plan; // which node, and why not the others; no I/O
-mod quantity; // 250m, 2Gi
 
 use bind::Binder;
 use cache::Cache;

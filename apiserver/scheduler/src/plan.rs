@@ -3,21 +3,23 @@
 //! Filters in the order of Kubernetes' default plugins: NodeUnschedulable, NodeAffinity (with nodeSelector), TaintToleration,
 //! NodePorts, NodeResourcesFit. Among the nodes that remain, the one with most room left wins (LeastAllocated).
 
-use crate::quantity;
 use k8s_openapi::api::core::v1::{
     Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, ResourceRequirements, Taint, Toleration,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
+use skiff_proto::quantity;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Add;
 
-/// CPU in thousandths of a core and memory in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// CPU in thousandths of a core, memory in bytes, and whole units of everything else that a node may offer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Resources {
     pub(crate) cpu_millis: i64,
     pub(crate) memory_bytes: i64,
+    /// Ephemeral storage, huge pages, extended resources.
+    pub(crate) others: BTreeMap<String, i64>,
 }
 
 impl Add for Resources {
@@ -27,6 +29,7 @@ impl Add for Resources {
         Self {
             cpu_millis: self.cpu_millis.saturating_add(other.cpu_millis),
             memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+            others: merged(self.others, other.others, i64::saturating_add),
         }
     }
 }
@@ -42,9 +45,9 @@ impl Resources {
             // A sidecar (KEP-753) keeps what it has; an ordinary init container runs beside the sidecars before it.
             if init.restart_policy.as_deref() == Some("Always") {
                 sidecars = sidecars + own;
-                peak = peak.max(sidecars);
+                peak = peak.max(sidecars.clone());
             } else {
-                peak = peak.max(sidecars + own);
+                peak = peak.max(sidecars.clone() + own);
             }
         }
         let running = containers.fold(sidecars, Self::add);
@@ -57,9 +60,11 @@ impl Resources {
 
     fn from_map(map: Option<&BTreeMap<String, Quantity>>) -> Self {
         let value = |name: &str| map.and_then(|map| map.get(name));
+        let others = map.into_iter().flatten().filter(|(name, _)| !matches!(name.as_str(), "cpu" | "memory" | "pods"));
         Self {
-            cpu_millis: value("cpu").and_then(quantity::millis).unwrap_or(0),
-            memory_bytes: value("memory").and_then(quantity::whole).unwrap_or(0),
+            cpu_millis: value("cpu").map_or(0, millis),
+            memory_bytes: value("memory").map_or(0, units),
+            others: others.map(|(name, amount)| (name.clone(), units(amount))).collect(),
         }
     }
 
@@ -67,8 +72,31 @@ impl Resources {
         Self {
             cpu_millis: self.cpu_millis.max(other.cpu_millis),
             memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            others: merged(self.others, other.others, i64::max),
         }
     }
+}
+
+/// What the API server let in parses; anything else counts as nothing.
+fn millis(amount: &Quantity) -> i64 {
+    let millis = quantity::Quantity::parse(&amount.0).map_or(0, quantity::Quantity::millis);
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}
+
+fn units(amount: &Quantity) -> i64 {
+    quantity::Quantity::parse(&amount.0).map_or(0, quantity::Quantity::units)
+}
+
+fn merged(
+    mut left: BTreeMap<String, i64>,
+    right: BTreeMap<String, i64>,
+    both: fn(i64, i64) -> i64,
+) -> BTreeMap<String, i64> {
+    for (name, amount) in right {
+        let sum = left.entry(name).or_default();
+        *sum = both(*sum, amount);
+    }
+    left
 }
 
 /// A node and what is taken on it.
@@ -147,22 +175,28 @@ fn obstacle(pod: &Pod, state: &NodeState<'_>) -> Option<String> {
 fn shortage(pod: &Pod, state: &NodeState<'_>) -> Option<String> {
     let allocatable = state.node.status.as_ref().and_then(|status| status.allocatable.as_ref());
     let total = Resources::from_map(allocatable);
-    let pods_max = allocatable.and_then(|map| map.get("pods")).and_then(quantity::whole).unwrap_or(110);
+    let pods_max = allocatable.and_then(|map| map.get("pods")).map_or(110, units);
     let asked = Resources::requested_by(pod);
-    let after = state.taken + asked;
+    let after = state.taken.clone() + asked.clone();
     if state.pods >= pods_max {
         return Some("Too many pods".to_owned());
     }
     if asked.cpu_millis > 0 && after.cpu_millis > total.cpu_millis {
         return Some("Insufficient cpu".to_owned());
     }
-    (asked.memory_bytes > 0 && after.memory_bytes > total.memory_bytes).then(|| "Insufficient memory".to_owned())
+    if asked.memory_bytes > 0 && after.memory_bytes > total.memory_bytes {
+        return Some("Insufficient memory".to_owned());
+    }
+    // What a node does not list it does not have.
+    let mut wanted = asked.others.iter().filter(|(_, amount)| **amount > 0);
+    let short = wanted.find(|(name, _)| after.others.get(*name) > Some(total.others.get(*name).unwrap_or(&0)));
+    short.map(|(name, _)| format!("Insufficient {name}"))
 }
 
 /// Hundredths of CPU and memory together that stay free with the pod on the node.
 fn room_left(pod: &Pod, state: &NodeState<'_>) -> i64 {
     let total = Resources::from_map(state.node.status.as_ref().and_then(|status| status.allocatable.as_ref()));
-    let after = state.taken + Resources::requested_by(pod);
+    let after = state.taken.clone() + Resources::requested_by(pod);
     let share = |left: i64, of: i64| if of > 0 { left.saturating_mul(100) / of } else { 0 };
     share(total.cpu_millis - after.cpu_millis, total.cpu_millis)
         + share(total.memory_bytes - after.memory_bytes, total.memory_bytes)
@@ -271,7 +305,7 @@ mod tests {
     fn a_pod_goes_where_there_is_most_room() {
         let (full, free) = (node("a", &json!({})), node("b", &json!({})));
         let mut full = state(&full);
-        full.taken = Resources { cpu_millis: 1500, memory_bytes: 0 };
+        full.taken = Resources { cpu_millis: 1500, ..Resources::default() };
         assert_eq!(choose(&pod(&json!({})), &[full, state(&free)]).unwrap(), "b");
     }
 
@@ -282,6 +316,17 @@ mod tests {
             (wants(json!({"cpu": "2500m"})), json!({}), "0/1 nodes are available: 1 Insufficient cpu."),
             (wants(json!({"memory": "2Gi"})), json!({}), "0/1 nodes are available: 1 Insufficient memory."),
             (wants(json!({"cpu": "2"})), json!({}), "on n"),
+            (
+                wants(json!({"example.com/gpu": "1"})),
+                json!({}),
+                "0/1 nodes are available: 1 Insufficient example.com/gpu.",
+            ),
+            (
+                wants(json!({"hugepages-2Mi": "2Mi"})),
+                json!({}),
+                "0/1 nodes are available: 1 Insufficient hugepages-2Mi.",
+            ),
+            (wants(json!({"example.com/gpu": "0"})), json!({}), "on n"),
             (
                 json!({"nodeSelector": {"zone": "b"}}),
                 json!({}),
@@ -322,7 +367,7 @@ mod tests {
         fn a_chosen_node_has_room(cpus in proptest::collection::vec(0_i64..3000, 1..6), asks in 1_i64..3000) {
             let nodes: Vec<Node> = (0..cpus.len()).map(|n| node(&format!("n{n}"), &json!({}))).collect();
             let states: Vec<_> = nodes.iter().zip(&cpus).map(|(node, cpu)| {
-                NodeState { taken: Resources { cpu_millis: *cpu, memory_bytes: 0 }, ..state(node) }
+                NodeState { taken: Resources { cpu_millis: *cpu, ..Resources::default() }, ..state(node) }
             }).collect();
             let pod = pod(&json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": format!("{asks}m")}}}]}));
             match choose(&pod, &states) {

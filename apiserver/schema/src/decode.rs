@@ -7,10 +7,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use skiff_proto::quantity::Quantity;
 
 use crate::error::FieldErrorKind;
 use crate::path::Path;
-use crate::quantity::Quantity;
 use crate::types::{self, Shape, Struct};
 use crate::{Resource, json};
 
@@ -275,9 +275,9 @@ fn scalar(shape: &Shape, value: &Value) -> Option<Value> {
         (Shape::IntOrString, Value::String(_)) => Some(value.clone()),
         (Shape::IntOrString, _) => scalar(&Shape::Int32, value),
         (Shape::Bytes, Value::String(text)) => STANDARD.decode(text).is_ok().then(|| value.clone()),
-        (Shape::Quantity, Value::String(text)) => Quantity::parse(text.trim()).map(|it| it.canonical().into()),
+        (Shape::Quantity, Value::String(text)) => Quantity::parse(text.trim()).ok().map(|it| it.canonical().into()),
         (Shape::Quantity, Value::Number(number)) => {
-            Quantity::parse(&number.to_string()).map(|it| it.canonical().into())
+            Quantity::parse(&number.to_string()).ok().map(|it| it.canonical().into())
         }
         (Shape::Time, Value::String(text)) => time(text, "%Y-%m-%dT%H:%M:%SZ"),
         (Shape::MicroTime, Value::String(text)) => time(text, "%Y-%m-%dT%H:%M:%S.%6fZ"),

@@ -22,8 +22,6 @@ mod path; // how a field is called in a message
 
 mod view; // short ways to look into JSON objects
 
-mod quantity; // 100m, 1.5Gi
-
 mod decode; // is this body such an object, and what in it is unknown
 
 mod defaults; // what an author may leave out

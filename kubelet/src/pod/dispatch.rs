@@ -3,6 +3,7 @@
 //! One worker per pod uid. A pod of which the API sends a deletion, or which a new list no longer has, is told so by its
 //! worker; what the runtime has of pods that no list names is buried, after the first complete list only.
 
+use super::admission::{self, Refusal};
 use super::observed::Observed;
 use super::orphans;
 use super::runtime_events::{self, Inventory, News, Report};
@@ -103,8 +104,8 @@ impl Dispatch {
         let adopted = self.unclaimed.remove(&uid).unwrap_or_default();
         let is_new = adopted == Observed::default();
         let limit = usize::try_from(self.agent.max_pods).unwrap_or(usize::MAX);
-        if is_new && self.workers.len() >= limit && pod.metadata.deletion_timestamp.is_none() {
-            return self.turn_away(uid, &pod);
+        if is_new && let Some(refusal) = admission::refusal(&pod, self.workers.len(), limit) {
+            return self.turn_away(uid, &pod, refusal);
         }
         let (inbox, events) = mpsc::unbounded_channel();
         let work = worker::run(Arc::clone(&self.agent), pod, adopted, inbox.clone(), events);
@@ -115,14 +116,12 @@ impl Dispatch {
         });
     }
 
-    /// More pods than the node takes: the pod fails, as in Kubernetes, and whoever made it makes another elsewhere.
-    fn turn_away(&mut self, uid: String, pod: &Arc<Pod>) {
-        let message = format!("Node takes at most {} pods", self.agent.max_pods);
-        self.agent.recorder.pod(pod, None, Severity::Warning, "OutOfpods", &message);
+    fn turn_away(&mut self, uid: String, pod: &Arc<Pod>, refusal: Refusal) {
+        self.agent.recorder.pod(pod, None, Severity::Warning, refusal.reason.clone(), &refusal.message);
         self.done.insert(uid.clone());
         let (agent, pod) = (Arc::clone(&self.agent), Arc::clone(pod));
         self.burials.spawn(async move {
-            super::report::reject(&agent.client, &pod, "OutOfpods", &message).await;
+            super::report::reject(&agent.client, &pod, &refusal.reason, &refusal.message).await;
             uid
         });
     }

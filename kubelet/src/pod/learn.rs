@@ -2,7 +2,7 @@
 
 use super::act::Outcome;
 use super::backoff::{RESTARTS, RETRIES};
-use super::memory::{Failure, ReadyImage};
+use super::memory::{Condemned, Failure, ReadyImage};
 use super::observed::Instance;
 use super::worker::{Sighting, Worker};
 use crate::events::Severity;
@@ -40,7 +40,7 @@ impl Worker {
                 let why = format!("FailedPostStartHook: {error}");
                 let memory = self.memory.of(&name);
                 memory.hooked = Some(id.clone());
-                memory.condemned = Some((id, why));
+                memory.condemned = Some(Condemned { id, why, grace_seconds: None });
             }
             ending => self.learn_ending(ending, now),
         }

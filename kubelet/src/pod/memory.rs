@@ -48,6 +48,17 @@ pub(crate) struct ReadyImage {
     pub(crate) username: String,
 }
 
+/// An instance that must go although its pod stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Condemned {
+    /// The instance.
+    pub(crate) id: String,
+    /// Why, for the event.
+    pub(crate) why: String,
+    /// How long it may take, seconds; the pod's own time if the probe names none (KEP-2238).
+    pub(crate) grace_seconds: Option<i64>,
+}
+
 /// The memory of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ContainerMemory {
@@ -67,8 +78,8 @@ pub(crate) struct ContainerMemory {
     pub(crate) started: Option<String>,
     /// The instance that passed its readiness probe last.
     pub(crate) ready: Option<String>,
-    /// The instance that must go because of a probe or hook, and why.
-    pub(crate) condemned: Option<(String, String)>,
+    /// The instance that must go because of a probe or hook.
+    pub(crate) condemned: Option<Condemned>,
     /// The instance whose postStart hook is done.
     pub(crate) hooked: Option<String>,
 }

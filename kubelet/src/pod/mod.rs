@@ -10,6 +10,7 @@
 //! [`plan`] and [`status`] are pure; [`worker`] is the one task that owns a pod's memory; [`act`] performs.
 
 pub(crate) mod act; // performs one step
+mod admission; // whether the node takes it; no I/O
 pub(crate) mod backoff; // when may it be tried again
 pub(crate) mod cgroup; // the pod's cgroup
 mod conditions; // the conditions of the report; no I/O
@@ -22,7 +23,7 @@ mod learn; // from the ends of its steps
 pub(crate) mod memory; // what we remember in between
 pub(crate) mod names; // hostname, DNS, /etc/hosts
 pub(crate) mod observed; // what the runtime has
-mod orphans;
+mod orphans; // sandboxes whose pod is gone
 pub(crate) mod plan; // what to do next; no I/O
 mod report; // writes the status
 pub(crate) mod resources; // quantities, QoS classes, shares
@@ -33,4 +34,4 @@ pub(crate) mod sources; // config maps, secrets, services from the API
 mod start; // performs the longest one
 pub(crate) mod status; // what to report; no I/O
 pub(crate) mod wanted; // what the API asks for
-pub(crate) mod worker; // the task that owns it all // sandboxes whose pod is gone
+pub(crate) mod worker; // the task that owns it all

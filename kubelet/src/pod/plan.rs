@@ -280,9 +280,11 @@ impl Planner<'_> {
 
     fn tend_running(&mut self, container: &WantedContainer, instance: &Instance) -> bool {
         let memory = self.memory.get(&container.name);
-        let condemned = memory.and_then(|memory| memory.condemned.clone()).filter(|(id, _)| *id == instance.id);
-        if let Some((_, why)) = condemned {
-            self.stop(instance, self.wanted.grace_seconds, &why);
+        let condemned =
+            memory.and_then(|memory| memory.condemned.clone()).filter(|condemned| condemned.id == instance.id);
+        if let Some(condemned) = condemned {
+            let grace_seconds = condemned.grace_seconds.unwrap_or(self.wanted.grace_seconds);
+            self.stop(instance, grace_seconds, &condemned.why);
             return false;
         }
         if instance.hash != container.hash && !instance.hash.is_empty() {

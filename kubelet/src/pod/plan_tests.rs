@@ -5,7 +5,7 @@
 //! after the last sentence.
 
 use super::*;
-use crate::pod::memory::ReadyImage;
+use crate::pod::memory::{Condemned, ReadyImage};
 use crate::pod::wanted::PullPolicy;
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -144,7 +144,12 @@ impl World {
             ["sandbox", "dies"] => self.seen.sandboxes.values_mut().for_each(|sandbox| sandbox.ready = false),
             ["unhealthy", name] => {
                 let id = self.seen.latest(name).unwrap().id.clone();
-                self.memory.of(name).condemned = Some((id, "liveness".to_owned()));
+                self.memory.of(name).condemned =
+                    Some(Condemned { id, why: "liveness".to_owned(), grace_seconds: None });
+            }
+            ["unhealthy", name, grace] => {
+                let (id, grace_seconds) = (self.seen.latest(name).unwrap().id.clone(), grace.parse().ok());
+                self.memory.of(name).condemned = Some(Condemned { id, why: "liveness".to_owned(), grace_seconds });
             }
             ["half-made", name] => {
                 let (id, sandbox) = (self.id("c"), self.seen.standing().unwrap().id.clone());
@@ -264,6 +269,8 @@ fn a_fallen_sandbox_is_replaced_and_init_runs_again() {
 fn probes_condemn() {
     check("pod app=web; unhealthy web", &["stop web 30", "start web 1"]);
     check("pod app=web restart=never; unhealthy web", &["stop web 30", "stop sandbox"]);
+    // A probe may have a time of its own.
+    check("pod app=web; unhealthy web 2", &["stop web 2", "start web 1"]);
 }
 
 #[test]

@@ -48,57 +48,14 @@ impl Qos {
     }
 }
 
-/// A quantity in thousandths (`250m` → 250, `2` → 2000, `1Ki` → 1024000); `None` for what is no quantity.
+/// A quantity in thousandths, rounded up (`250m` → 250, `2` → 2000); `None` for what is no quantity.
 pub(crate) fn milli(quantity: &Quantity) -> Option<i128> {
-    let text = quantity.0.trim();
-    let split = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-')).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(split);
-    let (num, den) = scale(suffix)?;
-    let negative = number.starts_with('-');
-    let (whole, fraction) =
-        number.trim_start_matches(['+', '-']).split_once('.').unwrap_or((number.trim_start_matches(['+', '-']), ""));
-    if whole.is_empty() && fraction.is_empty() {
-        return None;
-    }
-    let fraction = &fraction[..fraction.len().min(9)];
-    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let divisor = 10i128.checked_pow(u32::try_from(fraction.len()).ok()?)?.checked_mul(den)?;
-    let scaled = digits.checked_mul(1000)?.checked_mul(num)?;
-    // Quantities round away from zero.
-    let value = scaled.checked_add(divisor - 1)? / divisor;
-    Some(if negative { -value } else { value })
-}
-
-fn scale(suffix: &str) -> Option<(i128, i128)> {
-    const K: i128 = 1000;
-    Some(match suffix {
-        "" => (1, 1),
-        "n" => (1, K * K * K),
-        "u" => (1, K * K),
-        "m" => (1, K),
-        "k" => (K, 1),
-        "M" => (K * K, 1),
-        "G" => (K * K * K, 1),
-        "T" => (K.pow(4), 1),
-        "P" => (K.pow(5), 1),
-        "E" => (K.pow(6), 1),
-        "Ki" => (1 << 10, 1),
-        "Mi" => (1 << 20, 1),
-        "Gi" => (1 << 30, 1),
-        "Ti" => (1 << 40, 1),
-        "Pi" => (1 << 50, 1),
-        "Ei" => (1 << 60, 1),
-        exponent => {
-            let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
-            let size = 10i128.checked_pow(power.unsigned_abs().min(18))?;
-            if power < 0 { (1, size) } else { (size, 1) }
-        }
-    })
+    skiff_proto::quantity::Quantity::parse(&quantity.0).ok().map(|quantity| quantity.millis())
 }
 
 /// Whole units, rounded up: bytes of memory, say.
 pub(crate) fn units(quantity: &Quantity) -> Option<i64> {
-    milli(quantity).and_then(|milli| i64::try_from((milli + 999).div_euclid(1000)).ok())
+    skiff_proto::quantity::Quantity::parse(&quantity.0).ok().map(|quantity| quantity.units())
 }
 
 fn of(map: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<i64> {
@@ -182,6 +139,10 @@ fn oom_score_adj(class: Qos, request: i64, memory_bytes: i64) -> i64 {
     }
 }
 
+fn with(sum: Option<i64>, overhead: i64) -> Option<i64> {
+    Some(sum.unwrap_or(0).saturating_add(overhead)).filter(|total| *total > 0)
+}
+
 /// The pod's sums: requests always, limits only when each container has one.
 pub(crate) fn of_pod(pod: &Pod) -> Needs {
     let Some(spec) = &pod.spec else { return Needs::default() };
@@ -195,12 +156,18 @@ pub(crate) fn of_pod(pod: &Pod) -> Needs {
         let most = finite.iter().filter_map(read).max().unwrap_or(0);
         Some(sum.max(most)).filter(|total| *total > 0)
     };
+    // What the sandbox itself takes comes on top, in the limits only where there is one (KEP-688).
+    let overhead = |name| of(spec.overhead.as_ref(), name).unwrap_or(0);
     let limited = |read: fn(&Needs) -> Option<i64>| lasting.iter().chain(&finite).all(|needs| read(needs).is_some());
     Needs {
-        cpu_request: total(|needs| needs.cpu_request),
-        memory_request: total(|needs| needs.memory_request),
-        cpu_limit: total(|needs| needs.cpu_limit).filter(|_| limited(|needs| needs.cpu_limit)),
-        memory_limit: total(|needs| needs.memory_limit).filter(|_| limited(|needs| needs.memory_limit)),
+        cpu_request: with(total(|needs| needs.cpu_request), overhead("cpu")),
+        memory_request: with(total(|needs| needs.memory_request), overhead("memory")),
+        cpu_limit: total(|needs| needs.cpu_limit)
+            .filter(|_| limited(|needs| needs.cpu_limit))
+            .map(|limit| limit.saturating_add(overhead("cpu"))),
+        memory_limit: total(|needs| needs.memory_limit)
+            .filter(|_| limited(|needs| needs.memory_limit))
+            .map(|limit| limit.saturating_add(overhead("memory"))),
     }
 }
 
@@ -209,27 +176,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn q(text: &str) -> Quantity {
-        Quantity(text.to_owned())
-    }
-
     #[test]
-    fn quantities_in_every_notation() {
-        for (text, expected) in [
-            ("250m", 250),
-            ("2", 2000),
-            ("0.1", 100),
-            ("1Ki", 1_024_000),
-            ("1.5Gi", 1_610_612_736_000),
-            ("1e3", 1_000_000),
-            ("100n", 1),
-            ("-1", -1000),
-        ] {
-            assert_eq!(milli(&q(text)), Some(expected), "{text}");
-        }
-        for bad in ["", "x", "1Qi", "m"] {
-            assert_eq!(milli(&q(bad)), None, "{bad}");
-        }
+    fn overhead_is_added_to_requests_and_to_limits_that_are_there() {
+        let pod = |resources: serde_json::Value| -> Pod {
+            let overhead = serde_json::json!({"cpu": "100m", "memory": "1Ki"});
+            let container = serde_json::json!({"name": "a", "resources": resources});
+            let spec = serde_json::json!({"containers": [container], "overhead": overhead});
+            serde_json::from_value(serde_json::json!({ "spec": spec })).unwrap()
+        };
+        let needs = of_pod(&pod(serde_json::json!({"limits": {"cpu": "1"}, "requests": {"cpu": "500m"}})));
+        assert_eq!((needs.cpu_request, needs.cpu_limit), (Some(600), Some(1100)));
+        assert_eq!((needs.memory_request, needs.memory_limit), (Some(1024), None));
     }
 
     #[test]
@@ -245,11 +202,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn any_text_is_a_quantity_or_not_but_never_a_panic(text in ".{0,30}") {
-            let _either_way = (milli(&q(&text)), units(&q(&text)));
-        }
-
         #[test]
         fn shares_and_quota_stay_in_the_kernels_bounds(milli in 0i64..10_000_000) {
             prop_assert!((SHARES_MIN..=SHARES_MAX).contains(&shares(Some(milli))));

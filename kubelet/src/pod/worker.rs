@@ -4,7 +4,7 @@
 
 use super::act::{Outcome, Scene, act};
 use super::backoff::RESTARTS;
-use super::memory::{Failure, Lane, Memory};
+use super::memory::{Condemned, Failure, Lane, Memory};
 use super::observed::{Instance, Life, Observed, Sandbox};
 use super::plan::{Plan, Step, plan};
 use super::sources::References;
@@ -404,6 +404,10 @@ impl Worker {
         {
             return;
         }
+        let container = super::container::find(&self.pod, &probed.container);
+        let grace_seconds = container
+            .and_then(|container| probed.kind.of(container))
+            .and_then(|probe| probe.termination_grace_period_seconds);
         let memory = self.memory.of(&probed.container);
         match (probed.kind, probed.failure) {
             (Kind::Startup, None) => memory.started = Some(probed.id),
@@ -412,7 +416,7 @@ impl Worker {
             (Kind::Liveness, None) => {}
             (kind @ (Kind::Liveness | Kind::Startup), Some(_)) => {
                 let why = format!("Container {} failed {} probe, will be restarted", probed.container, kind.name());
-                memory.condemned = Some((probed.id, why));
+                memory.condemned = Some(Condemned { id: probed.id, why, grace_seconds });
             }
         }
     }

@@ -44,7 +44,8 @@ impl Kind {
         (self == Self::Startup) != started
     }
 
-    fn of(self, container: &Container) -> Option<&Probe> {
+    /// The probe of this kind that `container` has.
+    pub(crate) fn of(self, container: &Container) -> Option<&Probe> {
         match self {
             Self::Startup => container.startup_probe.as_ref(),
             Self::Readiness => container.readiness_probe.as_ref(),

@@ -1,11 +1,11 @@
 //! Resource requests and limits.
 
 use serde_json::Value;
+use skiff_proto::quantity::Quantity;
 
 use super::errors::Errors;
 use super::names::Format;
 use crate::path::Path;
-use crate::quantity::Quantity;
 use crate::view::entries;
 
 /// `resources` of a container.
@@ -27,7 +27,7 @@ pub(super) fn requirements(resources: &Value, path: &Path<'_>, errors: &mut Erro
 }
 
 fn quantity(amount: &Value) -> Option<Quantity> {
-    Quantity::parse(amount.as_str()?)
+    Quantity::parse(amount.as_str()?).ok()
 }
 
 /// One amount of a named resource.

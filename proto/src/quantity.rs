@@ -12,9 +12,17 @@ enum Format {
 
 /// A quantity.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Quantity {
+pub struct Quantity {
     nanos: i128,
     format: Format,
+}
+
+/// A text that is no quantity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a quantity (such as 100m or 1.5Gi)")]
+pub struct NotAQuantity {
+    /// As given.
+    pub text: String,
 }
 
 const NANO: i128 = 1_000_000_000;
@@ -24,8 +32,15 @@ const DECIMAL: [(&str, i32); 9] =
 const BINARY: [(&str, u32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
 
 impl Quantity {
-    /// Reads a quantity; `None` when it is none.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    /// Reads a quantity.
+    ///
+    /// # Errors
+    /// `text` is none.
+    pub fn parse(text: &str) -> Result<Self, NotAQuantity> {
+        Self::read(text).ok_or_else(|| NotAQuantity { text: text.to_owned() })
+    }
+
+    fn read(text: &str) -> Option<Self> {
         let end = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-')).unwrap_or(text.len());
         let (number, suffix) = text.split_at(end);
         let (negative, digits) = match number.as_bytes().first()? {
@@ -44,17 +59,33 @@ impl Quantity {
     }
 
     /// In units of 10⁻⁹, for comparing.
-    pub(crate) fn nanos(self) -> i128 {
+    #[must_use]
+    pub fn nanos(self) -> i128 {
         self.nanos
     }
 
+    /// In thousandths, rounded away from zero: a node's CPU is counted so.
+    #[must_use]
+    pub fn millis(self) -> i128 {
+        rounded(self.nanos, NANO / 1000)
+    }
+
+    /// In whole units, rounded away from zero: bytes of memory, devices.
+    #[must_use]
+    pub fn units(self) -> i64 {
+        let units = rounded(self.nanos, NANO);
+        i64::try_from(units).unwrap_or(if units < 0 { i64::MIN } else { i64::MAX })
+    }
+
     /// Whether it is a whole number.
-    pub(crate) fn is_whole(self) -> bool {
+    #[must_use]
+    pub fn is_whole(self) -> bool {
         self.nanos % NANO == 0
     }
 
     /// The canonical text: no fraction, the largest suffix that fits.
-    pub(crate) fn canonical(self) -> String {
+    #[must_use]
+    pub fn canonical(self) -> String {
         if self.nanos == 0 {
             return "0".to_owned();
         }
@@ -67,6 +98,11 @@ impl Quantity {
             _ => decimal_text(self.nanos, decimal_suffix),
         }
     }
+}
+
+/// `nanos` in units of `unit`; what is left over counts as one more (Kubernetes rounds quantities away from zero).
+fn rounded(nanos: i128, unit: i128) -> i128 {
+    nanos / unit + if nanos % unit == 0 { 0 } else { nanos.signum() }
 }
 
 /// A suffix: a power of ten or of two.
@@ -121,8 +157,8 @@ fn scaled(digits: &str, shift: i32, factor: i128) -> i128 {
     if length + shift < -20 {
         return 1; // rounded up
     }
-    // At most 18 digits carry the value; the rest only rounds.
-    let kept = digits.len().min(18);
+    // Twenty digits carry more than 2⁶³; the rest only rounds. Times 2⁶⁰ they still fit.
+    let kept = digits.len().min(20);
     let dropped = i32::try_from(digits.len() - kept).unwrap_or(0);
     let rest = digits[kept..].bytes().any(|byte| byte != b'0');
     let mantissa = digits[..kept].parse::<i128>().unwrap_or(0) + i128::from(rest);
@@ -138,8 +174,7 @@ fn scaled(digits: &str, shift: i32, factor: i128) -> i128 {
 }
 
 fn binary_text(nanos: i128) -> String {
-    // Fractions of a unit are rounded up (away from zero), as Kubernetes does.
-    let mut value = nanos / NANO + if nanos % NANO == 0 { 0 } else { nanos.signum() };
+    let mut value = rounded(nanos, NANO);
     let mut suffix = "";
     for (name, _) in BINARY {
         if value % 1024 != 0 {
@@ -167,9 +202,10 @@ fn decimal_suffix(power: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn canonical(text: &str) -> Option<String> {
-        Quantity::parse(text).map(Quantity::canonical)
+        Quantity::parse(text).ok().map(Quantity::canonical)
     }
 
     #[test]
@@ -211,9 +247,92 @@ mod tests {
 
     #[test]
     fn quantities_compare_across_suffixes() {
-        let nanos = |text: &str| Quantity::parse(text).map(Quantity::nanos);
+        let nanos = |text: &str| Quantity::parse(text).unwrap().nanos();
         assert_eq!(nanos("1Gi"), nanos("1073741824"));
         assert!(nanos("1G") < nanos("1Gi"));
         assert!(nanos("999m") < nanos("1"));
+    }
+
+    #[test]
+    fn an_error_names_the_text() {
+        let error = Quantity::parse("1 core").unwrap_err();
+        assert_eq!(error.to_string(), "\"1 core\" is not a quantity (such as 100m or 1.5Gi)");
+    }
+
+    #[test]
+    fn units_and_thousandths_round_away_from_zero() {
+        let cases = [
+            ("250m", 250, 1),
+            ("0.1", 100, 1),
+            ("1Ki", 1_024_000, 1024),
+            ("1.5Gi", 1_610_612_736_000, 1_610_612_736),
+            ("1e3", 1_000_000, 1000),
+            ("1e-3", 1, 1),
+            ("100n", 1, 1),
+            ("-1500u", -2, -1),
+            ("0", 0, 0),
+            ("9223372036854775807", 9_223_372_036_854_775_807_000, i64::MAX),
+            ("1234567890123456789", 1_234_567_890_123_456_789_000, 1_234_567_890_123_456_789),
+            ("100E", 9_223_372_036_854_775_807_000, i64::MAX),
+        ];
+        for (text, millis, units) in cases {
+            let quantity = Quantity::parse(text).unwrap();
+            assert_eq!((quantity.millis(), quantity.units()), (millis, units), "{text}");
+        }
+    }
+
+    /// A suffix with what it stands for: numerator and denominator, in units of 10⁻⁹.
+    fn suffixes() -> impl Strategy<Value = (&'static str, i128, i128)> {
+        let of_ten = DECIMAL.map(|(name, power)| {
+            let size = 10_i128.pow(power.unsigned_abs());
+            if power < 0 { (name, NANO, size) } else { (name, size * NANO, 1) }
+        });
+        let of_two = BINARY.map(|(name, power)| (name, (1_i128 << power) * NANO, 1));
+        let all: Vec<_> = of_ten.into_iter().chain(of_two).chain([("", NANO, 1)]).collect();
+        proptest::sample::select(all)
+    }
+
+    proptest! {
+        #[test]
+        fn a_suffix_multiplies((suffix, top, bottom) in suffixes(), whole in 0_u32..5000, thousandths in 0_u32..1000) {
+            let quantity = Quantity::parse(&format!("{whole}.{thousandths:03}{suffix}")).unwrap();
+            let exact = (i128::from(whole) * 1000 + i128::from(thousandths)) * top;
+            prop_assert_eq!(quantity.nanos(), rounded(exact, bottom * 1000).min(MAX));
+        }
+
+        #[test]
+        fn an_exponent_is_a_shift(number in 0_u32..100_000, power in -9_i32..13, capital in proptest::bool::ANY) {
+            let letter = if capital { 'E' } else { 'e' };
+            let quantity = Quantity::parse(&format!("{number}{letter}{power}")).unwrap();
+            let shift = 10_i128.pow((power + 9).unsigned_abs());
+            prop_assert_eq!(quantity.nanos(), i128::from(number) * shift);
+        }
+
+        #[test]
+        fn a_sign_only_mirrors((suffix, ..) in suffixes(), number in 0_u64..u64::MAX) {
+            let (up, down) = (Quantity::parse(&format!("+{number}{suffix}")), Quantity::parse(&format!("-{number}{suffix}")));
+            prop_assert_eq!(up.unwrap().nanos(), -down.unwrap().nanos());
+        }
+
+        #[test]
+        fn the_canonical_form_is_the_same_amount_and_stays_as_it_is(
+            (suffix, ..) in suffixes(), number in 0_u64..u64::MAX, fraction in 0_u32..1000,
+        ) {
+            let quantity = Quantity::parse(&format!("{number}.{fraction}{suffix}")).unwrap();
+            let again = Quantity::parse(&quantity.canonical()).unwrap();
+            prop_assert_eq!(again.canonical(), quantity.canonical());
+            if quantity.is_whole() || !suffix.ends_with('i') {
+                prop_assert_eq!(again.nanos(), quantity.nanos());
+            } else {
+                prop_assert!((again.nanos() - quantity.nanos()).abs() < NANO);
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_quantity_or_an_error_that_names_it(text in ".{0,30}") {
+            if let Err(error) = Quantity::parse(&text) {
+                prop_assert_eq!(error.text, text);
+            }
+        }
     }
 }

@@ -1,0 +1,92 @@
+//! Whether this node takes a pod that was bound to it. Pure.
+//!
+//! The scheduler does not send what does not fit; a pod that names its node itself comes unasked. One that is turned away
+//! fails at once, as in Kubernetes, and whoever made it makes another elsewhere.
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use skiff_proto::quantity;
+use std::collections::BTreeMap;
+
+/// The resources that our nodes offer; of anything else (devices, huge pages) there is none.
+const OFFERED: [&str; 4] = ["cpu", "memory", "ephemeral-storage", "pods"];
+
+/// Why a pod is turned away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// One word, `OutOfpods`.
+    pub(super) reason: String,
+    /// A sentence.
+    pub(super) message: String,
+}
+
+/// Why a new pod is not taken by a node that has `pods` of at most `pods_max`; `None` if it is.
+pub(super) fn refusal(pod: &Pod, pods: usize, pods_max: usize) -> Option<Refusal> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    if pods >= pods_max {
+        let message = format!("Node takes at most {pods_max} pods");
+        return Some(Refusal { reason: "OutOfpods".to_owned(), message });
+    }
+    let (name, asked) = missing(pod.spec.as_ref()?)?;
+    let message =
+        format!("Pod was rejected: Node didn't have enough resource: {name}, requested: {asked}, used: 0, capacity: 0");
+    Some(Refusal { reason: format!("OutOf{name}"), message })
+}
+
+/// The first resource, by name, that the pod asks for and no node of ours has, with its largest amount.
+fn missing(spec: &PodSpec) -> Option<(String, String)> {
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let resources = containers.filter_map(|container| container.resources.as_ref());
+    let maps = resources.flat_map(|resources| [&resources.requests, &resources.limits]).chain([&spec.overhead]);
+    let mut asked: BTreeMap<&str, i64> = BTreeMap::new();
+    let others = maps.flatten().flatten().filter(|(name, _)| !OFFERED.contains(&name.as_str()));
+    for (name, amount) in others {
+        let most = asked.entry(name).or_default();
+        *most = (*most).max(units(amount));
+    }
+    let first = asked.into_iter().find(|(_, amount)| *amount > 0)?;
+    Some((first.0.to_owned(), first.1.to_string()))
+}
+
+/// What is no quantity counts as something: better refused than overlooked.
+fn units(amount: &Quantity) -> i64 {
+    quantity::Quantity::parse(&amount.0).map_or(1, quantity::Quantity::units)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn refused(spec: serde_json::Value) -> Option<Refusal> {
+        refusal(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap(), 0, 110)
+    }
+
+    #[test]
+    fn what_the_node_does_not_offer_is_refused_by_name() {
+        let spec = |resources: serde_json::Value| json!({"containers": [{"name": "a", "resources": resources}]});
+        let found = refused(spec(json!({"limits": {"example.com/gpu": "2"}, "requests": {"example.com/gpu": "2"}})));
+        let found = found.unwrap();
+        assert_eq!(found.reason, "OutOfexample.com/gpu");
+        let expected = "Node didn't have enough resource: example.com/gpu, requested: 2, used: 0, capacity: 0";
+        assert!(found.message.ends_with(expected), "{}", found.message);
+        let found = refused(spec(json!({"limits": {"hugepages-2Mi": "4Mi", "cpu": "1"}})));
+        assert_eq!(found.unwrap().reason, "OutOfhugepages-2Mi");
+    }
+
+    #[test]
+    fn none_of_it_and_what_is_there_pass() {
+        let limits = json!({"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi", "example.com/gpu": "0"});
+        assert_eq!(refused(json!({"containers": [{"name": "a", "resources": {"limits": limits}}]})), None);
+    }
+
+    #[test]
+    fn a_full_node_takes_no_new_pod_but_keeps_finished_ones() {
+        let pod = |phase: &str| serde_json::from_value(json!({"spec": {"containers": []}, "status": {"phase": phase}}));
+        assert_eq!(refusal(&pod("Pending").unwrap(), 3, 3).unwrap().reason, "OutOfpods");
+        assert_eq!(refusal(&pod("Succeeded").unwrap(), 3, 3), None);
+    }
+}

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
-use support::{Bundle, wait_until};
+use support::{Bundle, is_unified, wait_until};
 
 fn plain(script: &str) -> Bundle {
     Bundle::new(script, |_| ())
@@ -154,7 +154,7 @@ fn capabilities_limits_and_identity_are_what_was_asked() {
 
 #[test]
 fn no_descriptor_leaks_in() {
-    let leak = fs::File::open("/etc/hostname").unwrap();
+    let leak = fs::File::open("/etc/passwd").unwrap();
     nix::fcntl::fcntl(&leak, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
     assert_eq!(plain("ls /proc/1/fd; true").run().ok(), "0\n1\n2\n");
 }
@@ -179,22 +179,25 @@ fn limits_reach_the_controllers() {
             "devices": [{"allow": false, "access": "rwm"}]});
     });
     bundle.start();
-    let read = |controller: &str, file: &str| fs::read_to_string(bundle.cgroup_file(controller, file)).unwrap();
-    assert_eq!(read("memory", "memory.limit_in_bytes"), "33554432\n");
+    let read = |controller: &str, file: &str| bundle.cgroup_file(controller, file);
+    let memory = if is_unified() { "memory.max" } else { "memory.limit_in_bytes" };
+    assert_eq!(read("memory", memory), "33554432\n");
     assert_eq!(read("pids", "pids.max"), "20\n");
-    assert_eq!(read("cpu", "cpu.shares"), "512\n");
-    assert_eq!(read("cpu", "cpu.cfs_quota_us"), "20000\n");
-    assert!(
-        read("devices", "devices.list").contains("c 1:3 rwm") && !read("devices", "devices.list").contains("a *:*")
-    );
+    if is_unified() {
+        assert_eq!(read("cpu", "cpu.max"), "20000 50000\n");
+        let weight: u32 = read("cpu", "cpu.weight").trim().parse().unwrap();
+        assert!(weight < 100, "half of the default's shares is less than the default's weight: {weight}");
+    } else {
+        assert_eq!(read("cpu", "cpu.shares"), "512\n");
+        assert_eq!(read("cpu", "cpu.cfs_quota_us"), "20000\n");
+        let devices = read("devices", "devices.list");
+        assert!(devices.contains("c 1:3 rwm") && !devices.contains("a *:*"), "{devices}");
+    }
     let pid = bundle.state()["pid"].to_string();
     assert!(read("memory", "cgroup.procs").lines().any(|line| line == pid));
     fs::write(bundle.path().join("new.json"), r#"{"memory": {"limit": 67108864}, "pids": {"limit": 30}}"#).unwrap();
     bundle.oci(&["update", "--resources", "new.json", &bundle.id]).ok();
-    assert_eq!(
-        (read("memory", "memory.limit_in_bytes"), read("pids", "pids.max")),
-        ("67108864\n".to_owned(), "30\n".to_owned())
-    );
+    assert_eq!((read("memory", memory), read("pids", "pids.max")), ("67108864\n".to_owned(), "30\n".to_owned()));
 }
 
 #[test]
@@ -262,7 +265,8 @@ fn exec_joins_with_its_own_code_user_and_environment() {
         json!({"user": {"uid": 0, "gid": 0}, "args": ["/bin/cat", "/proc/self/cgroup"], "cwd": "/", "env": []});
     fs::write(bundle.path().join("process.json"), process.to_string()).unwrap();
     let cgroups = bundle.oci(&["exec", "--process", "process.json", id]).ok();
-    assert!(cgroups.contains(&format!("memory:{}", bundle.cgroup())), "{cgroups}");
+    let hierarchy = if is_unified() { "0::" } else { "memory:" };
+    assert!(cgroups.contains(&format!("{hierarchy}{}", bundle.cgroup())), "{cgroups}");
 }
 
 #[test]

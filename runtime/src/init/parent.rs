@@ -143,7 +143,7 @@ fn clone_first(luggage: &Luggage<'_>, plan: &Plan, cgroup: Option<BorrowedFd<'_>
     if plan.way == Way::Relay {
         let cloned = clone_one(acts, 0, None, Kin::Child)?;
         if matches!(cloned, Cloned::Child) {
-            relay::pass_through(acts, &luggage.joins, plan.clone, cgroup, end);
+            relay::pass_through(acts, &luggage.joins, plan.clone, end);
         }
         return Ok(cloned);
     }
@@ -180,8 +180,10 @@ fn raise(
     end: &ParentEnd,
     mut container: Container,
 ) -> Result<Container> {
-    let born = if plan.way == Way::Relay { relayed(&born, end)? } else { born };
-    let result = raise_born(creation, plan, &born, end, &mut container);
+    let is_relayed = plan.way == Way::Relay;
+    let born = if is_relayed { relayed(&born, end)? } else { born };
+    let placed = if is_relayed { place(creation.acts, &container.record.cgroup, born.pid) } else { Ok(()) };
+    let result = placed.and_then(|()| raise_born(creation, plan, &born, end, &mut container));
     if result.is_err() {
         let _may_have_ended = skiff_sys::pidfd::kill(born.pidfd.as_fd());
         let _reaped = waitpid(Pid::from_raw(born.pid), None);
@@ -194,6 +196,15 @@ fn relayed(relay: &Born, end: &ParentEnd) -> Result<Born> {
     let _reaped = waitpid(Pid::from_raw(relay.pid), None::<WaitPidFlag>);
     let pid = pid?;
     Ok(Born { pid, pidfd: skiff_sys::pidfd::open(pid).on("open process", pid)? })
+}
+
+/// Version 2: puts a process that could not be born in the cgroup into it. It waits for our word and has done nothing yet.
+fn place(acts: &Acts, cgroup: &Cgroup, pid: i32) -> Result<()> {
+    let unified = cgroup.directories.iter().filter(|directory| directory.unified);
+    for path in unified.map(|directory| directory.path.join("cgroup.procs")) {
+        acts.step_io(&steps::CGROUP_JOIN, path.display(), || std::fs::write(&path, pid.to_string()))?;
+    }
+    Ok(())
 }
 
 fn raise_born(

@@ -5,7 +5,7 @@ use super::handshake::{ChildEnd, FromChild};
 use crate::error::{Acts, On, Result};
 use crate::steps;
 use skiff_sys::process::{Cloned, Kin, exit_now};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 /// Enters `joins` in order and clones with `namespaces`. Returns in the new process only; the relay itself ends.
@@ -15,10 +15,9 @@ pub(crate) fn pass_through(
     acts: &Acts,
     joins: &[(libc::c_int, PathBuf, OwnedFd)],
     namespaces: libc::c_int,
-    cgroup: Option<BorrowedFd<'_>>,
     end: &ChildEnd,
 ) {
-    match enter_and_clone(acts, joins, namespaces, cgroup) {
+    match enter_and_clone(acts, joins, namespaces) {
         Ok(Cloned::Child) => (),
         Ok(Cloned::Parent(born)) => {
             let told = end.tell(&FromChild::Born(born.pid));
@@ -32,19 +31,15 @@ pub(crate) fn pass_through(
     }
 }
 
-fn enter_and_clone(
-    acts: &Acts,
-    joins: &[(libc::c_int, PathBuf, OwnedFd)],
-    namespaces: libc::c_int,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Cloned> {
+fn enter_and_clone(acts: &Acts, joins: &[(libc::c_int, PathBuf, OwnedFd)], namespaces: libc::c_int) -> Result<Cloned> {
     for (kind, path, fd) in joins {
         acts.step(&steps::NS_JOIN, path.display(), || skiff_sys::namespace::enter(fd.as_fd(), *kind))?;
         if *kind == libc::CLONE_NEWUSER {
             become_root()?;
         }
     }
-    super::parent::clone_one(acts, namespaces, cgroup, Kin::Sibling)
+    // Not into the cgroup: in the user namespace that was just entered nobody has a right to it. The parent sees to that.
+    super::parent::clone_one(acts, namespaces, None, Kin::Sibling)
 }
 
 /// Opens namespace files for entering.

@@ -72,9 +72,11 @@ impl Bundle {
         format!("/skiff-test-{}", self.id)
     }
 
-    /// A file of the container's cgroup of version 1.
-    pub(crate) fn cgroup_file(&self, controller: &str, file: &str) -> PathBuf {
-        PathBuf::from(format!("/sys/fs/cgroup/{controller}{}/{file}", self.cgroup()))
+    /// The content of a file of the container's cgroup, where `controller` has it.
+    pub(crate) fn cgroup_file(&self, controller: &str, file: &str) -> String {
+        let hierarchy = if is_unified() { String::new() } else { format!("/{controller}") };
+        let path = format!("/sys/fs/cgroup{hierarchy}{}/{file}", self.cgroup());
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -146,8 +148,9 @@ impl Drop for Bundle {
         let deleted = self.oci(&["delete", "--force", &self.id]);
         if !std::thread::panicking() {
             assert_eq!((deleted.code, deleted.err.as_str()), (0, ""));
-            for entry in fs::read_dir("/sys/fs/cgroup").unwrap() {
-                let left = entry.unwrap().path().join(self.cgroup().trim_start_matches('/'));
+            let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
+            for hierarchy in hierarchies.chain(["/sys/fs/cgroup".into()]) {
+                let left = hierarchy.join(self.cgroup().trim_start_matches('/'));
                 assert!(!left.exists(), "left behind: {}", left.display());
             }
             assert!(!self.root().join(&self.id).exists());
@@ -155,6 +158,11 @@ impl Drop for Bundle {
             assert!(!mounts.contains(self.path().to_str().unwrap()), "a mount is left on the host");
         }
     }
+}
+
+/// Whether every controller is of version 2 here.
+pub(crate) fn is_unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
 /// What a command said and how it ended.

@@ -1,0 +1,130 @@
+//! The OCI runtime's own tests, in guests whose cgroups are laid out as this host's are not.
+//!
+//! Every test of `skiff-oci` that needs a kernel runs again under cgroup version 2 alone and, with `SKIFF_LONG=1`, under
+//! version 1 alone, with both, and on a newer kernel. What the inner tests say is printed, so that they are counted.
+
+use skiff_harness::skip;
+use skiff_vm::{Command, Error, Guest, Kernel, Layout, Limits, Outcome};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the runtime's tests use that Debian builds as modules.
+const MODULES: &[&str] = &["overlay", "fuse", "veth", "dummy", "bridge"];
+/// Other runtimes, for tests that compare; carried along if they are here.
+const RUNTIMES: &[&str] = &["runc-1.1.5", "runc-1.1.15", "runc-1.3", "crun-1.8", "crun-1.21"];
+/// A test that takes a second here takes ten there, and the machine may be busy.
+const LIMITS: Limits = Limits {
+    boot: Duration::from_secs(120),
+    boots_max: 3,
+    total: Duration::from_secs(1200),
+    silence: Duration::from_secs(300),
+};
+
+/// What cargo built: a test, or a program that a test starts.
+struct Built {
+    name: String,
+    is_test: bool,
+    file: PathBuf,
+}
+
+/// Builds the runtime and its tests as `cargo test` would.
+fn build() -> Vec<Built> {
+    let words = ["test", "--package", "skiff-oci", "--no-run", "--locked", "--message-format=json"];
+    let output = std::process::Command::new(env!("CARGO")).args(words).current_dir(repository()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let messages = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let built = messages.filter_map(|message| {
+        let file = PathBuf::from(message["executable"].as_str()?);
+        let target = &message["target"];
+        let is_test = target["kind"][0] == "test";
+        // A program's own unit tests need no kernel, and ran on the host.
+        let is_unit_test = !is_test && message["profile"]["test"] == true;
+        (!is_unit_test).then(|| Built { name: target["name"].as_str().unwrap().to_owned(), is_test, file })
+    });
+    built.collect()
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+}
+
+/// A guest with everything at the path where the tests were told, at their compilation, that it is.
+fn guest(kernel: Kernel, layout: Layout, built: &[Built]) -> skiff_vm::Result<Guest> {
+    let mut guest = Guest::new(kernel)?;
+    guest.cgroups(layout).memory_mib(2048).limits(LIMITS).disk_mib(2048).busybox(Path::new("/bin/busybox"))?;
+    for module in MODULES {
+        guest.module(module);
+    }
+    for program in built {
+        guest.program(&program.file, &program.file)?;
+    }
+    if let Some(peers) = std::env::var_os("SKIFF_PEERS").map(PathBuf::from) {
+        guest.env("SKIFF_PEERS", &peers.display().to_string());
+        for file in RUNTIMES.iter().map(|name| peers.join(name)).filter(|file| file.is_file()) {
+            guest.program(&file, &file)?;
+        }
+    }
+    guest.add(repository().join("runtime/tests"), repository().join("runtime/tests"))?;
+    guest.env("CARGO_MANIFEST_DIR", &repository().join("runtime").display().to_string());
+    Ok(guest)
+}
+
+/// Runs every test of the runtime in a guest, and fails with the names of those that failed.
+fn the_runtime_passes(series: &str, layout: Layout) {
+    let built = build();
+    let directory = repository().join("runtime").display().to_string();
+    let command = |test: &Built| Command::new([&test.file.display().to_string(), "--show-output"]).within(&directory);
+    let tests: Vec<_> = built.iter().filter(|program| program.is_test).collect();
+    let commands: Vec<_> = tests.iter().map(|test| command(test)).collect();
+    let run = || guest(Kernel::peer(series)?, layout, &built)?.run(&commands);
+    let outcome = match run() {
+        Ok(outcome) => outcome,
+        Err(error @ Error::Missing { .. }) => return skip(&error.to_string()),
+        Err(error) => panic!("{error}"),
+    };
+    let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).collect();
+    report(&outcome, &names, layout);
+    assert_eq!(outcome.code(), 0, "tests failed under cgroup {}, see above", layout.name());
+}
+
+/// Prints what the inner tests said, and all of it where one failed.
+fn report(outcome: &Outcome, names: &[&str], layout: Layout) {
+    for (ran, name) in outcome.commands.iter().zip(names) {
+        println!("{name} under cgroup {} on {} (code {})", layout.name(), outcome.release, ran.code);
+        let (out, err) = (ran.out(), ran.err());
+        let is_told = |line: &&str| line.starts_with("test result:") || line.starts_with("SKIPPED:");
+        let lines = out.lines().chain(err.lines()).filter(|line| ran.code != 0 || is_told(line));
+        lines.for_each(|line| println!("{line}"));
+    }
+}
+
+fn is_long() -> bool {
+    std::env::var_os("SKIFF_LONG").is_some()
+}
+
+#[test]
+fn the_runtime_passes_under_version_2() {
+    the_runtime_passes("6.1", Layout::V2);
+}
+
+#[test]
+fn the_runtime_passes_under_version_1() {
+    if is_long() {
+        the_runtime_passes("6.1", Layout::V1);
+    }
+}
+
+#[test]
+fn the_runtime_passes_under_both_versions() {
+    if is_long() {
+        the_runtime_passes("6.1", Layout::Hybrid);
+    }
+}
+
+#[test]
+fn the_runtime_passes_under_version_2_of_a_newer_kernel() {
+    if is_long() {
+        the_runtime_passes("6.12", Layout::V2);
+    }
+}

@@ -5,6 +5,9 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe, Volume};
 
+#[cfg(test)]
+mod fields; // a table of all of a pod's fields
+
 /// The reason in events and waiting states.
 pub(crate) const REASON: &str = "Unsupported";
 
@@ -18,7 +21,12 @@ pub(crate) fn fields(pod: &Pod) -> Vec<String> {
     }
     let inits = spec.init_containers.iter().flatten().enumerate().map(|item| ("initContainers", item));
     for (list, (index, container)) in inits.chain(spec.containers.iter().enumerate().map(|item| ("containers", item))) {
-        of_container(&format!("spec.{list}[{index}]"), container, &mut found);
+        let path = format!("spec.{list}[{index}]");
+        of_container(&path, container, &mut found);
+        // A policy of its own makes an init container a sidecar; another one only matters if it is not the pod's.
+        let own = container.restart_policy.as_deref();
+        let known = own == Some("Always") && list == "initContainers" || own == spec.restart_policy.as_deref();
+        note(&mut found, own.is_some() && !known, format!("{path}.restartPolicy"));
     }
     found
 }
@@ -40,6 +48,7 @@ fn of_spec(spec: &PodSpec, found: &mut Vec<String>) {
     note(found, spec.host_users == Some(false), "spec.hostUsers=false");
     note(found, spec.resource_claims.as_ref().is_some_and(|list| !list.is_empty()), "spec.resourceClaims");
     note(found, spec.resources.is_some(), "spec.resources");
+    note(found, spec.scheduling_group.is_some(), "spec.schedulingGroup");
     note(found, spec.runtime_class_name.as_deref().is_some_and(|name| !name.is_empty()), "spec.runtimeClassName");
     note(found, spec.set_hostname_as_fqdn == Some(true), "spec.setHostnameAsFQDN");
     note(found, spec.hostname_override.is_some(), "spec.hostnameOverride");
@@ -59,6 +68,10 @@ fn of_container(path: &str, container: &Container, found: &mut Vec<String>) {
     note(found, container.restart_policy_rules.is_some(), format!("{path}.restartPolicyRules"));
     let claims = container.resources.as_ref().and_then(|resources| resources.claims.as_ref());
     note(found, claims.is_some_and(|claims| !claims.is_empty()), format!("{path}.resources.claims"));
+    let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    // Requests count when a node is chosen; nobody measures what a container writes.
+    let storage = limits.is_some_and(|limits| limits.contains_key("ephemeral-storage"));
+    note(found, storage, format!("{path}.resources.limits.ephemeral-storage"));
     let security = container.security_context.clone().unwrap_or_default();
     note(found, security.windows_options.is_some(), format!("{path}.securityContext.windowsOptions"));
     note(found, security.se_linux_options.is_some(), format!("{path}.securityContext.seLinuxOptions"));

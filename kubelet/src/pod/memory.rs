@@ -111,6 +111,8 @@ pub(crate) struct Memory {
     pub(crate) containers: BTreeMap<String, ContainerMemory>,
     /// Set when `activeDeadlineSeconds` ran out or we turned the pod away: the pod's last phase is Failed.
     pub(crate) doomed: Option<Failure>,
+    /// How long its processes may take then, seconds, if not as long as the pod says.
+    pub(crate) doom_grace_seconds: Option<i64>,
 }
 
 impl std::fmt::Display for Failure {

@@ -17,6 +17,7 @@ mod conditions; // the conditions of the report; no I/O
 pub(crate) mod container; // the CRI container of a pod; no I/O
 pub(crate) mod dispatch; // from the watch to the workers
 pub(crate) mod env; // a container's environment; no I/O
+mod eviction; // volumes that grow too large
 mod hooks; // postStart and preStop
 mod last_words; // termination messages
 mod learn; // from the ends of its steps

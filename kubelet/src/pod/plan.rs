@@ -199,7 +199,8 @@ impl Planner<'_> {
             self.due(deadline);
         }
         if self.memory.doomed.is_some() || is_finished(self.wanted, self.seen) {
-            return self.settle(self.wanted.grace_seconds, "Pod has ended");
+            let grace_seconds = self.memory.doom_grace_seconds.unwrap_or(self.wanted.grace_seconds);
+            return self.settle(grace_seconds, "Pod has ended");
         }
         if self.wanted.refused.is_some() {
             return;

@@ -5,7 +5,7 @@
 //! after the last sentence.
 
 use super::*;
-use crate::pod::memory::{Condemned, ReadyImage};
+use crate::pod::memory::{Condemned, Failure, ReadyImage};
 use crate::pod::wanted::PullPolicy;
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -151,6 +151,10 @@ impl World {
                 let (id, grace_seconds) = (self.seen.latest(name).unwrap().id.clone(), grace.parse().ok());
                 self.memory.of(name).condemned = Some(Condemned { id, why: "liveness".to_owned(), grace_seconds });
             }
+            ["evicted"] => {
+                self.memory.doomed = Some(Failure::new("Evicted", "too large"));
+                self.memory.doom_grace_seconds = Some(1);
+            }
             ["half-made", name] => {
                 let (id, sandbox) = (self.id("c"), self.seen.standing().unwrap().id.clone());
                 let attempt = self.seen.latest(name).map_or(0, |latest| latest.attempt + 1);
@@ -269,6 +273,8 @@ fn a_fallen_sandbox_is_replaced_and_init_runs_again() {
 fn probes_condemn() {
     check("pod app=web; unhealthy web", &["stop web 30", "start web 1"]);
     check("pod app=web restart=never; unhealthy web", &["stop web 30", "stop sandbox"]);
+    // An evicted pod does not come back, and may not take its time.
+    check("pod app=web; evicted", &["stop web 1", "stop sandbox"]);
     // A probe may have a time of its own.
     check("pod app=web; unhealthy web 2", &["stop web 2", "start web 1"]);
 }

@@ -10,7 +10,7 @@ use super::plan::{Plan, Step, plan};
 use super::sources::References;
 use super::status::{Inputs, status};
 use super::wanted::{Ending, PullPolicy, Removed, Role, Wanted};
-use super::{last_words, report};
+use super::{eviction, last_words, report};
 use crate::agent::Agent;
 use crate::board::Posted;
 use crate::events::Severity;
@@ -40,6 +40,8 @@ pub(crate) enum Event {
     Done(Lane, Box<Outcome>),
     /// A probe came to a verdict.
     Probed(Probed),
+    /// The pod takes more than it may.
+    Evicted(Failure),
     /// An object that a volume shows has changed.
     SourceChanged,
 }
@@ -143,6 +145,7 @@ impl Worker {
         };
         worker.adopt(adopted);
         worker.watch_sources();
+        worker.watch_volumes();
         if worker.wanted.refused.is_some() && worker.wanted.ending == Ending::Staying {
             let sentence = unsupported::sentence(&worker.pod);
             worker.event(None, Severity::Warning, unsupported::REASON, &sentence);
@@ -196,7 +199,7 @@ impl Worker {
             && self.is_staying()
         {
             let message = "Pod was active on the node longer than the specified deadline";
-            self.doom(Failure::new("DeadlineExceeded", message));
+            self.doom("Failed", Failure::new("DeadlineExceeded", message));
         }
         let plan = plan(&self.wanted, &self.seen, &self.memory, now);
         let farewell = plan.steps.contains(&Step::Farewell);
@@ -213,9 +216,24 @@ impl Worker {
         self.wanted.ending == Ending::Staying
     }
 
-    fn doom(&mut self, failure: Failure) {
-        self.event(None, Severity::Warning, "Failed", &failure.message);
+    fn doom(&mut self, event: &'static str, failure: Failure) {
+        self.event(None, Severity::Warning, event, &failure.message);
         self.memory.doomed = Some(failure);
+    }
+
+    fn evict(&mut self, failure: Failure) {
+        if self.is_staying() && self.memory.doomed.is_none() {
+            self.memory.doom_grace_seconds = Some(eviction::GRACE_SECONDS);
+            self.doom("Evicted", failure);
+        }
+    }
+
+    /// Sees that volumes keep to their limits.
+    fn watch_volumes(&mut self) {
+        let limits = self.pod.spec.as_ref().map(eviction::limits).unwrap_or_default();
+        if !limits.is_empty() && self.wanted.ending == Ending::Staying {
+            self.tasks.spawn(eviction::follow(self.agent.dir(&self.pod), limits, self.inbox.clone()));
+        }
     }
 
     /// Computes the status and hands it to the writer, unless the farewell will write it.
@@ -291,6 +309,7 @@ impl Worker {
                 self.learn(*outcome);
             }
             Event::Probed(probed) => self.judge(probed),
+            Event::Evicted(failure) => self.evict(failure),
             Event::SourceChanged => self.memory.refresh_at = Some(Timestamp::now()),
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod content; // which files config maps, secrets and the like become;
 mod mounts; // what containers see of it
 mod prepare; // makes them
 mod subpath; // a folder inside a volume, found safely
+pub(crate) mod usage; // how much room one takes
 
 pub(crate) use clear::clear;
 pub(crate) use mounts::mounts;

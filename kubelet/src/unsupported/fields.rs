@@ -1,0 +1,234 @@
+//! Every field that a pod's spec can have in this version of Kubernetes, and what becomes of it.
+//!
+//! The test walks the schema from `PodSpec` through the fields in use and fails for a field that has no row here and for
+//! a row without a field, so that a new version of Kubernetes brings a decision and not a silently ignored field. Each
+//! refused field is given to the kubelet, which has to name it.
+
+use super::fields;
+use k8s_openapi::api::core::v1::Pod;
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Struct and fields that something in Skiff reads: kubelet, scheduler or API server.
+const USED: &[(&str, &str)] = &[
+    (
+        "PodSpec",
+        "activeDeadlineSeconds affinity containers dnsConfig dnsPolicy enableServiceLinks hostAliases hostIPC hostNetwork \
+         hostPID hostname initContainers nodeName nodeSelector overhead priority priorityClassName readinessGates \
+         restartPolicy schedulerName schedulingGates securityContext serviceAccount serviceAccountName \
+         shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes",
+    ),
+    (
+        "Container",
+        "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resources \
+         securityContext startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeMounts \
+         workingDir",
+    ),
+    ("PodDNSConfig", "nameservers options searches"),
+    ("PodDNSConfigOption", "name value"),
+    ("HostAlias", "hostnames ip"),
+    ("PodReadinessGate", "conditionType"),
+    ("PodSchedulingGate", "name"),
+    ("ResourceRequirements", "limits requests"),
+    (
+        "PodSecurityContext",
+        "appArmorProfile fsGroup runAsGroup runAsNonRoot runAsUser seccompProfile supplementalGroups \
+         supplementalGroupsPolicy sysctls",
+    ),
+    (
+        "SecurityContext",
+        "allowPrivilegeEscalation appArmorProfile capabilities privileged procMount readOnlyRootFilesystem runAsGroup \
+         runAsNonRoot runAsUser seccompProfile",
+    ),
+    ("Capabilities", "add drop"),
+    ("AppArmorProfile", "localhostProfile type"),
+    ("SeccompProfile", "localhostProfile type"),
+    ("Sysctl", "name value"),
+    ("Toleration", "effect key operator value"),
+    ("Affinity", "nodeAffinity"),
+    ("NodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"),
+    ("NodeSelector", "nodeSelectorTerms"),
+    ("NodeSelectorTerm", "matchExpressions matchFields"),
+    ("NodeSelectorRequirement", "key operator values"),
+    ("EnvVar", "name value valueFrom"),
+    ("EnvVarSource", "configMapKeyRef fieldRef resourceFieldRef secretKeyRef"),
+    ("ConfigMapKeySelector", "key name optional"),
+    ("SecretKeySelector", "key name optional"),
+    ("ObjectFieldSelector", "fieldPath"),
+    ("ResourceFieldSelector", "containerName divisor resource"),
+    ("EnvFromSource", "configMapRef prefix secretRef"),
+    ("ConfigMapEnvSource", "name optional"),
+    ("SecretEnvSource", "name optional"),
+    ("Lifecycle", "postStart preStop"),
+    ("LifecycleHandler", "exec httpGet sleep"),
+    ("ExecAction", "command"),
+    ("HTTPGetAction", "host httpHeaders path port scheme"),
+    ("HTTPHeader", "name value"),
+    ("SleepAction", "seconds"),
+    ("TCPSocketAction", "host port"),
+    (
+        "Probe",
+        "exec failureThreshold httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket \
+         terminationGracePeriodSeconds timeoutSeconds",
+    ),
+    ("ContainerPort", "containerPort hostIP hostPort name protocol"),
+    ("VolumeMount", "mountPath mountPropagation name readOnly subPath subPathExpr"),
+    ("Volume", "configMap downwardAPI emptyDir hostPath name projected secret"),
+    ("EmptyDirVolumeSource", "medium sizeLimit"),
+    ("HostPathVolumeSource", "path type"),
+    ("ConfigMapVolumeSource", "defaultMode items name optional"),
+    ("SecretVolumeSource", "defaultMode items optional secretName"),
+    ("KeyToPath", "key mode path"),
+    ("DownwardAPIVolumeSource", "defaultMode items"),
+    ("DownwardAPIVolumeFile", "fieldRef mode path resourceFieldRef"),
+    ("ProjectedVolumeSource", "defaultMode sources"),
+    ("VolumeProjection", "configMap downwardAPI secret serviceAccountToken"),
+    ("ConfigMapProjection", "items name optional"),
+    ("SecretProjection", "items name optional"),
+    ("DownwardAPIProjection", "items"),
+    ("ServiceAccountTokenProjection", "audience expirationSeconds path"),
+];
+
+/// Struct, field and why it rightly changes nothing here.
+const NO_EFFECT: &[(&str, &str, &str)] = &[
+    ("PodSpec", "automountServiceAccountToken", "no token is mounted that no volume asks for"),
+    ("PodSpec", "preemptionPolicy", "the scheduler never preempts"),
+    ("PodSpec", "topologySpreadConstraints", "one node is one domain: nothing to spread over"),
+    ("PodSecurityContext", "fsGroupChangePolicy", "Kubernetes applies it to no kind of volume that we have"),
+    ("PodSecurityContext", "seLinuxChangePolicy", "about the labels of seLinuxOptions, which are refused"),
+    ("Toleration", "tolerationSeconds", "no pod is evicted because of a taint: there is no other node"),
+    ("Affinity", "podAffinity", "required terms are refused by the API server, with one node preferences are void"),
+    ("Affinity", "podAntiAffinity", "as podAffinity"),
+    ("NodeAffinity", "preferredDuringSchedulingIgnoredDuringExecution", "with one node there is nothing to prefer"),
+    ("Container", "resizePolicy", "resources are not changed in place"),
+    ("ObjectFieldSelector", "apiVersion", "v1 is the only version of pods"),
+];
+
+/// Struct, field and a value with which the kubelet has to refuse it.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("PodSpec", "ephemeralContainers", r#"[{"name": "e"}]"#),
+    ("PodSpec", "hostUsers", "false"),
+    ("PodSpec", "hostnameOverride", r#""h""#),
+    ("PodSpec", "imagePullSecrets", r#"[{"name": "s"}]"#),
+    ("PodSpec", "os", r#"{"name": "windows"}"#),
+    ("PodSpec", "resourceClaims", r#"[{"name": "c"}]"#),
+    ("PodSpec", "resources", "{}"),
+    ("PodSpec", "runtimeClassName", r#""r""#),
+    ("PodSpec", "schedulingGroup", "{}"),
+    ("PodSpec", "setHostnameAsFQDN", "true"),
+    ("PodSecurityContext", "seLinuxOptions", "{}"),
+    ("PodSecurityContext", "windowsOptions", "{}"),
+    ("Container", "restartPolicy", r#""Never""#),
+    ("Container", "restartPolicyRules", "[]"),
+    ("Container", "volumeDevices", r#"[{"name": "d"}]"#),
+    ("SecurityContext", "seLinuxOptions", "{}"),
+    ("SecurityContext", "windowsOptions", "{}"),
+    ("ResourceRequirements", "claims", r#"[{"name": "c"}]"#),
+    ("Probe", "grpc", r#"{"port": 1}"#),
+    ("Lifecycle", "stopSignal", r#""SIGUSR1""#),
+    ("LifecycleHandler", "tcpSocket", r#"{"port": 1}"#),
+    ("EnvVarSource", "fileKeyRef", "{}"),
+    ("VolumeMount", "recursiveReadOnly", r#""Enabled""#),
+    ("VolumeProjection", "clusterTrustBundle", "{}"),
+    ("VolumeProjection", "podCertificate", "{}"),
+];
+
+/// Kinds of volumes that are refused.
+const VOLUMES: &str = "awsElasticBlockStore azureDisk azureFile cephfs cinder csi ephemeral fc flexVolume flocker \
+    gcePersistentDisk gitRepo glusterfs image iscsi nfs persistentVolumeClaim photonPersistentDisk portworxVolume quobyte \
+    rbd scaleIO storageos vsphereVolume";
+
+const CORE: &str = "io.k8s.api.core.v1.";
+
+fn refused() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    REFUSED.iter().copied().chain(VOLUMES.split_whitespace().map(|kind| ("Volume", kind, "{}")))
+}
+
+fn used() -> impl Iterator<Item = (&'static str, &'static str)> {
+    USED.iter().flat_map(|(of, names)| names.split_whitespace().map(move |name| (*of, name)))
+}
+
+/// The fields of every struct of core/v1, with their schemas.
+fn schema() -> BTreeMap<String, Map<String, Value>> {
+    let mut generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
+    generator.subschema_for::<Pod>();
+    let definitions = generator.take_definitions(false);
+    let structs = definitions.into_iter().filter_map(|(name, definition)| {
+        let fields = definition.get("properties")?.as_object()?.clone();
+        Some((name.strip_prefix(CORE)?.to_owned(), fields))
+    });
+    structs.collect()
+}
+
+/// The struct of core/v1 that a field's schema leads to, if any.
+fn target(schema: &Value) -> Option<String> {
+    match schema {
+        Value::String(text) => text.split_once(CORE).map(|(_, name)| name.to_owned()),
+        Value::Array(list) => list.iter().find_map(target),
+        // Descriptions speak of structs, too.
+        Value::Object(map) => map.iter().filter(|(key, _)| *key != "description").find_map(|(_, inner)| target(inner)),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_field_is_used_or_refused_or_without_effect() {
+    let schema = schema();
+    let used: BTreeSet<_> = used().collect();
+    let others = NO_EFFECT.iter().map(|(of, name, _)| (*of, *name)).chain(refused().map(|(of, name, _)| (of, name)));
+    let mut rows: BTreeSet<_> = used.iter().copied().chain(others).collect();
+    assert_eq!(rows.len(), used.len() + NO_EFFECT.len() + refused().count(), "a field has two rows");
+    let (mut open, mut reached) = (vec!["PodSpec".to_owned()], BTreeSet::new());
+    let mut undecided = Vec::new();
+    while let Some(of) = open.pop() {
+        if !reached.insert(of.clone()) {
+            continue;
+        }
+        let (of, names) = schema.get_key_value(&of).unwrap();
+        for (name, inner) in names {
+            let key = (of.as_str(), name.as_str());
+            if used.contains(&key) {
+                open.extend(target(inner).filter(|next| schema.contains_key(next)));
+            }
+            if !rows.remove(&key) {
+                undecided.push(format!("{of}.{name}"));
+            }
+        }
+    }
+    assert_eq!(undecided, Vec::<String>::new(), "fields without a row here");
+    assert_eq!(rows, BTreeSet::new(), "rows without a field that a pod can reach");
+}
+
+/// A pod that has `field` of `of` set, and little else.
+fn pod_with(of: &str, field: &str, value: &Value) -> Pod {
+    let holder = json!({ field: value });
+    let container = match of {
+        "Container" => holder.clone(),
+        "SecurityContext" => json!({ "securityContext": holder }),
+        "ResourceRequirements" => json!({ "resources": holder }),
+        "Probe" => json!({ "startupProbe": holder }),
+        "Lifecycle" => json!({ "lifecycle": holder }),
+        "LifecycleHandler" => json!({"lifecycle": {"preStop": holder}}),
+        "EnvVarSource" => json!({"env": [{"name": "E", "valueFrom": holder}]}),
+        "VolumeMount" => json!({ "volumeMounts": [holder] }),
+        _ => json!({}),
+    };
+    let mut spec = match of {
+        "PodSpec" => holder,
+        "PodSecurityContext" => json!({ "securityContext": holder }),
+        "Volume" => json!({ "volumes": [holder] }),
+        "VolumeProjection" => json!({"volumes": [{"projected": {"sources": [holder]}}]}),
+        _ => json!({}),
+    };
+    spec["containers"] = json!([container]);
+    serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+}
+
+#[test]
+fn every_refused_field_is_named() {
+    for (of, name, value) in refused() {
+        let found = fields(&pod_with(of, name, &serde_json::from_str(value).unwrap()));
+        assert!(found.len() == 1 && found[0].contains(name), "{of}.{name}: {found:?}");
+    }
+}

@@ -22,6 +22,34 @@ pub(crate) fn run(
     state: &serde_json::Value,
     directory: &Path,
 ) -> Result<()> {
+    run_with(acts, name, hooks, state, directory, &mut Err)
+}
+
+/// Runs all of `hooks`, also after one has failed: what was wrong is for `warn` (runtime-spec runtime, Lifecycle 13).
+pub(crate) fn run_all(
+    acts: &Acts,
+    name: &str,
+    hooks: Option<&Vec<Hook>>,
+    state: &serde_json::Value,
+    directory: &Path,
+    warn: &mut dyn FnMut(Error),
+) {
+    let mut go_on = |error| {
+        warn(error);
+        Ok(())
+    };
+    let never_fails = run_with(acts, name, hooks, state, directory, &mut go_on);
+    debug_assert!(never_fails.is_ok());
+}
+
+fn run_with(
+    acts: &Acts,
+    name: &str,
+    hooks: Option<&Vec<Hook>>,
+    state: &serde_json::Value,
+    directory: &Path,
+    failed: &mut dyn FnMut(Error) -> Result<()>,
+) -> Result<()> {
     for (index, hook) in hooks.into_iter().flatten().enumerate() {
         let operand = format!("{name}[{index}] {}", hook.path.display());
         let mut reason = String::new();
@@ -31,9 +59,9 @@ pub(crate) fn run(
                 error.errno().unwrap_or(Errno::ECANCELED)
             })
         });
-        done.map_err(
-            |error| if reason.is_empty() { error } else { Error::Said(format!("hook.run {operand}: {reason}")) },
-        )?;
+        if let Err(error) = done {
+            failed(if reason.is_empty() { error } else { Error::Said(format!("hook.run {operand}: {reason}")) })?;
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! A command reads config.json twice ([`spec`]), decides ([`plan`]), and lets parent and first process act ([`init`]). Every
 //! privileged operation is a named step ([`steps`]). What it leaves to others: images, networks, stdio, and when to start
 //! what. Left out on purpose: checkpoint and restore (each of their doors has been an escape), systemd cgroups, seccomp
-//! notification, idmapped mounts; a config.json that asks for them is refused by the field's path.
+//! notification; a config.json that asks for them is refused by the field's path.
 
 mod cgroup; // limits and membership
 mod cli; // words to options
@@ -12,6 +12,7 @@ mod error; // operation, operand, reason
 mod hooks; // programs of the engine
 mod id; // container ids, process identity
 mod init; // parent, first process, handshake
+mod net; // interfaces that move in
 mod plan; // decisions without I/O
 mod report; // what people and engines read
 mod rootfs; // the file tree

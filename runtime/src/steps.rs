@@ -25,6 +25,8 @@ steps! {
     NS_JOIN = "ns.join", "runtime-spec config-linux, Namespaces: path; setns(2)";
     NS_UNSHARE = "ns.unshare", "cgroup_namespaces(7): the root is where the caller is when it is made";
     NS_MAP_USERS = "ns.map-users", "runtime-spec config-linux, User namespace mappings";
+    NS_OFFSET = "ns.offset", "runtime-spec config-linux, Offset for Time Namespace";
+    NET_MOVE = "net.move", "runtime-spec config-linux, Network Devices";
     ROOTFS_COPY = "rootfs.copy", "runtime-spec config, Root: path; open_tree(2)";
     ROOTFS_ISOLATE = "rootfs.isolate", "runtime-spec config-linux, Rootfs Mount Propagation";
     ROOTFS_ATTACH = "rootfs.attach", "pivot_root(2): the new root must be a mount point";
@@ -35,6 +37,7 @@ steps! {
     MOUNT_NEW = "mount.new", "runtime-spec config, Mounts: type; fsmount(2)";
     MOUNT_ATTACH = "mount.attach", "runtime-spec config, Mounts; move_mount(2)";
     MOUNT_CHANGE = "mount.change", "runtime-spec config, Mounts: options; mount_setattr(2)";
+    MOUNT_MAP = "mount.map", "runtime-spec config, Linux mount options: idmap; mount_setattr(2)";
     MOUNT_COPY_UP = "mount.copy-up", "runtime-spec config, Linux mount options: tmpcopyup";
     DEVICE_CREATE = "device.create", "runtime-spec config-linux, Devices and Default Devices";
     DEVICE_LINK = "device.link", "runtime-spec runtime-linux, Dev symbolic links";

@@ -55,7 +55,7 @@ fn asked(context: &Context, words: &Words) -> Result<Asked> {
     Ok(Asked { id, folder, bundle, spec, acts })
 }
 
-fn creation<'a>(asked: &'a Asked, words: &Words) -> Result<Creation<'a>> {
+fn creation<'a>(asked: &'a Asked, words: &Words, warn: &'a dyn Fn(&str)) -> Result<Creation<'a>> {
     Ok(Creation {
         acts: &asked.acts,
         id: &asked.id,
@@ -65,6 +65,7 @@ fn creation<'a>(asked: &'a Asked, words: &Words) -> Result<Creation<'a>> {
         console_socket: path(words, "console-socket")?,
         pid_file: path(words, "pid-file")?,
         preserve_fds: preserve_fds(words)?,
+        warn,
     })
 }
 
@@ -76,7 +77,8 @@ pub(super) fn preserve_fds(words: &Words) -> Result<u32> {
 /// `create ID`.
 pub(super) fn create(context: &Context, words: &Words) -> Result<u8> {
     let asked = asked(context, words)?;
-    let container = init::create(&creation(&asked, words)?)?;
+    let warn = |text: &str| context.warn(text);
+    let container = init::create(&creation(&asked, words, &warn)?)?;
     warn_of_devices(context, &asked, &container);
     Ok(0)
 }
@@ -108,7 +110,8 @@ pub(super) fn start(context: &Context, words: &Words) -> Result<u8> {
 pub(super) fn run(context: &Context, words: &Words) -> Result<u8> {
     let asked = asked(context, words)?;
     let detach = words.is_on("detach");
-    let mut creation = creation(&asked, words)?;
+    let warn = |text: &str| context.warn(text);
+    let mut creation = creation(&asked, words, &warn)?;
     let relay = match (&asked.spec.process.terminal, detach, &creation.console_socket) {
         (Some(_), false, None) => Some(foreground::TerminalRelay::listen()?),
         _ => None,

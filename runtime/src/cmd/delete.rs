@@ -58,9 +58,7 @@ pub(super) fn remove(
     record.cgroup.remove(acts)?;
     let state = container.state_as(Status::Stopped.word());
     let directory = if record.bundle.is_dir() { record.bundle.as_path() } else { Path::new("/") };
-    if let Err(error) = hooks::run(acts, "poststop", poststop, &state, directory) {
-        context.warn(&error.to_string());
-    }
+    hooks::run_all(acts, "poststop", poststop, &state, directory, &mut |error| context.warn(&error.to_string()));
     container.folder.remove(acts)
 }
 

@@ -5,21 +5,25 @@
 
 use super::handshake::{ChildEnd, FromChild, FromParent};
 use super::payload::Payload;
+use super::relay::Join;
 use super::terminal;
+use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
 use crate::plan::{Plan, Way};
+use crate::rootfs::{Attached, Dev, Opened, StillWritable};
 use crate::spec::Spec;
 use crate::{hooks, rootfs, steps};
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, sethostname, setresgid, setresuid, setsid};
 use skiff_sys::inroot::{InRoot, Kind, open_beneath};
-use skiff_sys::mount::Context;
+use skiff_sys::mount::{Context, Depth};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -29,25 +33,26 @@ pub(crate) struct Luggage<'a> {
     pub(crate) acts: Acts,
     pub(crate) spec: &'a Spec,
     pub(crate) plan: &'a Plan,
-    /// The specification's State with the status `creating`, for hooks.
+    /// The specification's State, for hooks; without status and pid.
     pub(crate) state: serde_json::Value,
-    pub(crate) rootfs: OwnedFd,
-    pub(crate) sources: Vec<rootfs::Source>,
-    pub(crate) devices: Vec<rootfs::Bound>,
+    pub(crate) cgroup: &'a Cgroup,
+    /// What the parent has opened, unless this process does it itself.
+    pub(crate) opened: Option<Opened>,
     pub(crate) tasks: Vec<(PathBuf, File)>,
-    pub(crate) joins: Vec<(libc::c_int, PathBuf, OwnedFd)>,
+    pub(crate) joins: Vec<Join>,
     pub(crate) console: Option<UnixStream>,
     pub(crate) start: UnixListener,
     pub(crate) preserve_fds: u32,
 }
 
 /// Builds the container around this process and becomes its program. Never returns.
-pub(crate) fn run(luggage: Luggage<'_>, parent: ChildEnd) -> ! {
-    let failed = match build(&luggage, &parent) {
-        Ok(payload) => match parent.tell(&FromChild::Ready) {
+pub(crate) fn run(mut luggage: Luggage<'_>, parent: ChildEnd) -> ! {
+    let opened = luggage.opened.take();
+    let failed = match build(&luggage, opened, &parent) {
+        Ok((payload, pid)) => match parent.tell(&FromChild::Ready) {
             Ok(()) => {
                 drop(parent);
-                wait_and_execute(&luggage, payload)
+                wait_and_execute(&luggage, payload, pid)
             }
             Err(error) => error,
         },
@@ -61,10 +66,13 @@ pub(crate) fn run(luggage: Luggage<'_>, parent: ChildEnd) -> ! {
     skiff_sys::process::exit_now(1)
 }
 
-fn build<'a>(luggage: &'a Luggage<'_>, parent: &ChildEnd) -> Result<Payload<'a>> {
-    let (acts, spec) = (&luggage.acts, luggage.spec);
+fn build<'a>(luggage: &'a Luggage<'_>, opened: Option<Opened>, parent: &ChildEnd) -> Result<(Payload<'a>, i32)> {
     umask(Mode::empty());
-    parent.await_word(FromParent::Mapped)?;
+    let (acts, spec) = (&luggage.acts, luggage.spec);
+    // Before it becomes another user inside, who may not reach the bundle.
+    let open = || Opened::open(acts, spec, luggage.plan, luggage.cgroup);
+    let opened = opened.map_or_else(open, Ok)?;
+    let pid = parent.await_go()?;
     if spec.namespaces.has(libc::CLONE_NEWUSER) {
         become_root()?;
     } else {
@@ -75,10 +83,19 @@ fn build<'a>(luggage: &'a Luggage<'_>, parent: &ChildEnd) -> Result<Payload<'a>>
     enter_namespaces(luggage)?;
     acts.step(&steps::SESSION_NEW, "", setsid)?;
     name_host(acts, spec)?;
-    let (root, writable) = build_rootfs(luggage, parent)?;
+    let (root, writable) = build_rootfs(luggage, opened, parent, pid)?;
     enter_rootfs(luggage, &root, &writable)?;
     prctl::set_dumpable(false).on("hide", "process")?;
-    Payload::prepare(acts, &spec.process, spec.seccomp.as_ref(), luggage.preserve_fds)
+    let payload = Payload::prepare(acts, &spec.process, spec.seccomp.as_ref(), luggage.preserve_fds)?;
+    Ok((payload, pid))
+}
+
+/// The specification's State for a hook that this process runs.
+fn state(luggage: &Luggage<'_>, status: &str, pid: i32) -> serde_json::Value {
+    let mut state = luggage.state.clone();
+    state["status"] = status.into();
+    state["pid"] = pid.into();
+    state
 }
 
 /// In a new user namespace this process is nobody until it takes an id that is mapped.
@@ -119,14 +136,19 @@ fn name_host(acts: &Acts, spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-fn build_rootfs<'a>(luggage: &'a Luggage<'_>, parent: &ChildEnd) -> Result<(InRoot, Vec<rootfs::StillWritable<'a>>)> {
+fn build_rootfs(
+    luggage: &Luggage<'_>,
+    opened: Opened,
+    parent: &ChildEnd,
+    pid: i32,
+) -> Result<(InRoot, Vec<StillWritable>)> {
     let (acts, spec, plan) = (&luggage.acts, luggage.spec, luggage.plan);
     rootfs::isolate(acts, spec.propagation.0)?;
-    let copied = luggage.rootfs.try_clone().on("keep", "rootfs")?;
-    let root = rootfs::attach_root(acts, copied, &spec.rootfs)?;
-    let writable = rootfs::attach_all(acts, &root, &spec.mounts, &luggage.sources)?;
-    if plan.fills_dev {
-        rootfs::make_all(acts, &root, &plan.devices, &luggage.devices)?;
+    let Opened { rootfs, sources, devices } = opened;
+    let root = rootfs::attach_root(acts, rootfs, &spec.rootfs)?;
+    let Attached { dev, writable } = rootfs::attach_all(acts, &root, &spec.mounts, &sources)?;
+    if dev == Dev::Own {
+        rootfs::make_all(acts, &root, &plan.devices, &devices)?;
         rootfs::links(acts, &root)?;
     }
     if let Some(console) = &luggage.console {
@@ -134,14 +156,14 @@ fn build_rootfs<'a>(luggage: &'a Luggage<'_>, parent: &ChildEnd) -> Result<(InRo
     }
     if plan.parent_waits_for_assembly {
         parent.tell(&FromChild::Assembled)?;
-        parent.await_word(FromParent::HooksRan)?;
+        parent.await_word(&FromParent::HooksRan)?;
     }
     let list = spec.hooks.create_container.as_ref();
-    hooks::run(acts, "createContainer", list, &luggage.state, Path::new("/"))?;
+    hooks::run(acts, "createContainer", list, &state(luggage, "creating", pid), Path::new("/"))?;
     Ok((root, writable))
 }
 
-fn enter_rootfs(luggage: &Luggage<'_>, root: &InRoot, writable: &[rootfs::StillWritable<'_>]) -> Result<()> {
+fn enter_rootfs(luggage: &Luggage<'_>, root: &InRoot, writable: &[StillWritable]) -> Result<()> {
     let (acts, spec) = (&luggage.acts, luggage.spec);
     write_sysctl(acts, spec)?;
     // A missing working directory is made, as runc does; if it cannot be, entering it says why.
@@ -161,23 +183,33 @@ fn write_sysctl(acts: &Acts, spec: &Spec) -> Result<()> {
     if spec.sysctl.is_empty() {
         return Ok(());
     }
-    let procfs = Context::open(c"proc").and_then(|context| context.mount(0)).on("mount", "private procfs")?;
+    let procfs = match Context::open(c"proc").and_then(|context| context.mount(0)) {
+        // A user namespace without a pid namespace of its own may not mount one. The host's is still in sight here, and
+        // nothing of the container can have changed it.
+        Err(Errno::EPERM) => rootfs::copy_host(acts, &steps::MOUNT_SOURCE, Path::new("/proc"), Depth::Tree)?,
+        made => made.on("mount", "private procfs")?,
+    };
     for (path, value) in &spec.sysctl {
-        acts.step_io(&steps::SYSCTL_WRITE, path.display(), || {
-            let file = open_beneath(procfs.as_fd(), path, nix::fcntl::OFlag::O_WRONLY)?;
-            File::from(file).write_all(value.as_bytes())
+        acts.step_io(&steps::SYSCTL_WRITE, path.display(), || match path.to_str() {
+            // The kernel lets only the host's root write the files, but whoever owns the namespace may call.
+            Some("sys/kernel/hostname") => Ok(sethostname(value)?),
+            Some("sys/kernel/domainname") => Ok(skiff_sys::namespace::set_domain_name(value)?),
+            _ => {
+                let file = open_beneath(procfs.as_fd(), path, nix::fcntl::OFlag::O_WRONLY)?;
+                File::from(file).write_all(value.as_bytes())
+            }
         })?;
     }
     Ok(())
 }
 
 /// Waits until `start` connects, and answers it with silence (the connection closes on execve) or with the error.
-fn wait_and_execute(luggage: &Luggage<'_>, payload: Payload<'_>) -> Error {
+fn wait_and_execute(luggage: &Luggage<'_>, payload: Payload<'_>, pid: i32) -> Error {
     let mut starter = match luggage.start.accept().on("wait for", "start") {
         Ok((starter, _)) => starter,
         Err(error) => return error,
     };
-    let error = match start(luggage, payload) {
+    let error = match start(luggage, payload, pid) {
         Err(error) => error,
         Ok(never) => match never {},
     };
@@ -185,8 +217,8 @@ fn wait_and_execute(luggage: &Luggage<'_>, payload: Payload<'_>) -> Error {
     error
 }
 
-fn start(luggage: &Luggage<'_>, payload: Payload<'_>) -> Result<Infallible> {
+fn start(luggage: &Luggage<'_>, payload: Payload<'_>, pid: i32) -> Result<Infallible> {
     let list = luggage.spec.hooks.start_container.as_ref();
-    hooks::run(&luggage.acts, "startContainer", list, &luggage.state, Path::new("/"))?;
+    hooks::run(&luggage.acts, "startContainer", list, &state(luggage, "created", pid), Path::new("/"))?;
     payload.execute()
 }

@@ -5,8 +5,10 @@
 //! ```text
 //!  parent                                   child
 //!    │  ── clone3 ───────────────────────────►│
+//!    │ ◄─ Unshared   (through a relay only) ─ │
+//!    │  ── Mapped  (its user namespace) ─────►│
 //!    │ ◄─ Born(pid)  (through a relay only) ─ │
-//!    │  ── Mapped  (new user namespace) ─────►│  users, cgroup, namespaces, mounts, devices
+//!    │  ── Go(pid)  (users are mapped) ──────►│  cgroup, namespaces, mounts, devices
 //!    │ ◄─ Assembled  (if hooks wait) ──────── │
 //!    │  ── HooksRan ─────────────────────────►│  root, privileges
 //!    │ ◄─ Ready, or Failed(text) ──────────── │  waits for the start
@@ -22,6 +24,8 @@ const PACKET_BYTES_MAX: usize = 16 * 1024;
 /// What the child says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FromChild {
+    /// The relay is in a user namespace of its own, which has no maps yet.
+    Unshared,
     /// A relay made the child, which has this pid in our namespace.
     Born(i32),
     /// Namespaces, mounts and devices are there; the root is still the host's.
@@ -33,10 +37,12 @@ pub(crate) enum FromChild {
 }
 
 /// What the parent says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FromParent {
-    /// The user namespace's maps and the limits are written.
+    /// The maps of the relay's user namespace are written.
     Mapped,
+    /// The maps of the child's user namespace and its limits are written; this is its pid in our namespace.
+    Go(i32),
     /// The hooks that come before the root changes ran.
     HooksRan,
 }
@@ -64,9 +70,13 @@ impl ParentEnd {
     ///
     /// # Errors
     /// The child has ended.
-    pub(crate) fn tell(&self, word: FromParent) -> Result<()> {
-        let letter = if word == FromParent::Mapped { b"m" } else { b"h" };
-        send(self.0.as_raw_fd(), letter, MsgFlags::MSG_NOSIGNAL).map(drop).on("tell", "container process")
+    pub(crate) fn tell(&self, word: &FromParent) -> Result<()> {
+        let packet = match word {
+            FromParent::Mapped => "m".to_owned(),
+            FromParent::Go(pid) => format!("g{pid}"),
+            FromParent::HooksRan => "h".to_owned(),
+        };
+        send(self.0.as_raw_fd(), packet.as_bytes(), MsgFlags::MSG_NOSIGNAL).map(drop).on("tell", "container process")
     }
 
     /// Waits for the child to say `wanted`.
@@ -81,15 +91,21 @@ impl ParentEnd {
         }
     }
 
-    /// Waits for a relay to name the child.
+    /// Waits for a relay to name the child; `map` writes the maps of the relay's own user namespace when it has one.
     ///
     /// # Errors
-    /// As for [`ParentEnd::await_word`].
-    pub(crate) fn await_birth(&self) -> Result<i32> {
-        match self.receive()? {
-            FromChild::Born(pid) => Ok(pid),
-            FromChild::Failed(text) => Err(Error::Said(text)),
-            word => Err(Error::Said(format!("relay said {word:?} instead of a pid"))),
+    /// As for [`ParentEnd::await_word`]; those of `map`.
+    pub(crate) fn await_birth(&self, mut map: impl FnMut() -> Result<()>) -> Result<i32> {
+        loop {
+            match self.receive()? {
+                FromChild::Born(pid) => return Ok(pid),
+                FromChild::Unshared => {
+                    map()?;
+                    self.tell(&FromParent::Mapped)?;
+                }
+                FromChild::Failed(text) => return Err(Error::Said(text)),
+                word => return Err(Error::Said(format!("relay said {word:?} instead of a pid"))),
+            }
         }
     }
 
@@ -113,20 +129,37 @@ impl ChildEnd {
     ///
     /// # Errors
     /// The parent has ended.
-    pub(crate) fn await_word(&self, wanted: FromParent) -> Result<()> {
-        let mut letter = [0];
-        let count = recv(self.0.as_raw_fd(), &mut letter, MsgFlags::empty()).on("hear", "runtime")?;
-        let heard = match &letter[..count] {
-            b"m" => Some(FromParent::Mapped),
-            b"h" => Some(FromParent::HooksRan),
-            _ => None,
-        };
-        if heard == Some(wanted) { Ok(()) } else { Err(Error::Said("the runtime ended during creation".to_owned())) }
+    pub(crate) fn await_word(&self, wanted: &FromParent) -> Result<()> {
+        if self.receive()?.as_ref() == Some(wanted) { Ok(()) } else { Err(gone()) }
     }
+
+    /// Waits for the parent to say that this process, whose pid it tells, may go on.
+    ///
+    /// # Errors
+    /// The parent has ended.
+    pub(crate) fn await_go(&self) -> Result<i32> {
+        if let Some(FromParent::Go(pid)) = self.receive()? { Ok(pid) } else { Err(gone()) }
+    }
+
+    fn receive(&self) -> Result<Option<FromParent>> {
+        let mut packet = [0; 16];
+        let count = recv(self.0.as_raw_fd(), &mut packet, MsgFlags::empty()).on("hear", "runtime")?;
+        Ok(match packet[..count].split_first() {
+            Some((b'm', _)) => Some(FromParent::Mapped),
+            Some((b'h', _)) => Some(FromParent::HooksRan),
+            Some((b'g', pid)) => std::str::from_utf8(pid).ok().and_then(|pid| pid.parse().ok()).map(FromParent::Go),
+            _ => None,
+        })
+    }
+}
+
+fn gone() -> Error {
+    Error::Said("the runtime ended during creation".to_owned())
 }
 
 fn encode(word: &FromChild) -> Vec<u8> {
     let mut packet = match word {
+        FromChild::Unshared => "u".to_owned(),
         FromChild::Born(pid) => format!("b{pid}"),
         FromChild::Assembled => "a".to_owned(),
         FromChild::Ready => "r".to_owned(),
@@ -141,6 +174,7 @@ fn decode(packet: &[u8]) -> Option<FromChild> {
     let (letter, text) = packet.split_first()?;
     let text = String::from_utf8_lossy(text);
     match letter {
+        b'u' => Some(FromChild::Unshared),
         b'b' => text.parse().ok().map(FromChild::Born),
         b'a' => Some(FromChild::Assembled),
         b'r' => Some(FromChild::Ready),
@@ -155,11 +189,26 @@ mod tests {
 
     #[test]
     fn every_word_survives_the_way() {
-        for word in [FromChild::Born(7), FromChild::Assembled, FromChild::Ready, FromChild::Failed("x: y".to_owned())] {
+        for word in [
+            FromChild::Unshared,
+            FromChild::Born(7),
+            FromChild::Assembled,
+            FromChild::Ready,
+            FromChild::Failed("x: y".to_owned()),
+        ] {
             assert_eq!(decode(&encode(&word)), Some(word));
         }
         assert_eq!(decode(b""), None);
         assert_eq!(decode(b"?"), None);
+    }
+
+    #[test]
+    fn the_child_hears_its_pid() {
+        let (parent, child) = pair().unwrap();
+        parent.tell(&FromParent::Go(4_711_000)).unwrap();
+        assert_eq!(child.await_go().unwrap(), 4_711_000);
+        parent.tell(&FromParent::HooksRan).unwrap();
+        assert!(child.await_go().is_err());
     }
 
     #[test]

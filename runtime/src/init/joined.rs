@@ -87,7 +87,7 @@ fn foreign_kinds(pid: i32) -> Result<libc::c_int> {
 
 fn raise(joining: &Joining<'_>, born: &Born, end: &ParentEnd) -> Result<()> {
     equip(joining.acts, born.pid, joining.process)?;
-    end.tell(FromParent::Mapped)?;
+    end.tell(&FromParent::Go(born.pid))?;
     end.await_word(&FromChild::Ready)?;
     // The child's end closes on execve: silence means that it runs.
     match end.await_word(&FromChild::Ready) {
@@ -110,7 +110,7 @@ fn run(luggage: &Luggage<'_>, end: &ChildEnd) -> ! {
 fn become_program(luggage: &Luggage<'_>, end: &ChildEnd) -> Result<std::convert::Infallible> {
     let joining = luggage.joining;
     let acts = joining.acts;
-    end.await_word(FromParent::Mapped)?;
+    end.await_go()?;
     for (path, file) in &luggage.tasks {
         acts.step_io(&steps::CGROUP_JOIN, path.display(), || (&*file).write_all(b"0"))?;
     }

@@ -7,6 +7,7 @@ mod parent;
 mod payload;
 mod relay;
 mod terminal;
+pub(crate) mod users;
 
 pub(crate) use joined::{Joining, join};
 pub(crate) use parent::{Creation, create, start};

@@ -2,18 +2,23 @@
 
 use super::child::{self, Luggage};
 use super::handshake::{ChildEnd, FromChild, FromParent, ParentEnd, pair};
-use super::{relay, terminal};
+use super::relay::{self, Route};
+use super::terminal;
+use super::users::{self, Maps};
 use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
 use crate::id::{ContainerId, ProcessId};
-use crate::plan::{Plan, Way};
+use crate::plan::{self, Plan, Rights, Way};
+use crate::rootfs::Opened;
 use crate::spec::config::Hooks;
-use crate::spec::{IdMap, Process, Spec};
-use crate::state::{Container, Folder, Record};
-use crate::{hooks, rootfs, steps, time};
+use crate::spec::{Limits, Process, Spec};
+use crate::state::{Container, Folder, Record, Status};
+use crate::{hooks, net, steps, time};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-use skiff_sys::mount::{Change, Depth, change};
+use skiff_sys::inroot::open_beneath;
 use skiff_sys::process::{Born, Cloned, Kin};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,7 +26,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// What `create` and `run` were asked for.
-#[derive(Debug)]
 pub(crate) struct Creation<'a> {
     pub(crate) acts: &'a Acts,
     pub(crate) id: &'a ContainerId,
@@ -32,6 +36,21 @@ pub(crate) struct Creation<'a> {
     pub(crate) console_socket: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) preserve_fds: u32,
+    /// Logs what does not stop the creation.
+    pub(crate) warn: &'a dyn Fn(&str),
+}
+
+/// Why a container was not created, and whether its life had begun.
+struct Failure {
+    error: Error,
+    /// Then it ends like any other: with its `poststop` hooks (runtime-spec runtime, Lifecycle 3 to 5).
+    was_born: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, was_born: false }
+    }
 }
 
 /// Creates the container: afterwards its first process waits for [`start`]. Undoes everything when it fails.
@@ -42,28 +61,52 @@ pub(crate) fn create(creation: &Creation<'_>) -> Result<Container> {
     let spec = creation.spec;
     terminal::check(&spec.process, creation.console_socket.as_deref())?;
     creation.folder.create()?;
-    let result = create_in_folder(creation);
-    if result.is_err() {
+    create_in_folder(creation).map_err(|failure| {
+        if failure.was_born {
+            let container = Container { folder: creation.folder.clone(), record: record(creation, &Cgroup::default()) };
+            let (list, state) = (spec.hooks.poststop.as_ref(), container.state_as(Status::Stopped.word()));
+            let mut warn = |error: Error| (creation.warn)(&error.to_string());
+            hooks::run_all(creation.acts, "poststop", list, &state, creation.bundle, &mut warn);
+        }
         // The first error is the one to report; what cannot be undone is found by `delete --force`.
         let _the_first_error_counts = creation.folder.remove(creation.acts);
-    }
-    result
+        failure.error
+    })
 }
 
-fn create_in_folder(creation: &Creation<'_>) -> Result<Container> {
+fn create_in_folder(creation: &Creation<'_>) -> std::result::Result<Container, Failure> {
     let (acts, spec) = (creation.acts, creation.spec);
     let config = creation.bundle.join("config.json");
     std::fs::copy(&config, creation.folder.config()).on("copy", config.display())?;
-    let cgroup = Cgroup::create(acts, &spec.cgroup)?;
-    let result = cgroup.limit(acts, &spec.limits).and_then(|()| create_in_cgroup(creation, &cgroup));
+    let cgroup = make_cgroup(acts, spec)?;
+    let limited = cgroup.limit(acts, &spec.limits).map_err(Failure::from);
+    let result = limited.and_then(|()| create_in_cgroup(creation, &cgroup));
     if result.is_err() {
         let _the_first_error_counts = cgroup.kill_all(acts).and_then(|()| cgroup.remove(acts));
     }
     result
 }
 
-fn create_in_cgroup(creation: &Creation<'_>, cgroup: &Cgroup) -> Result<Container> {
-    let plan = Plan::of(creation.spec)?;
+/// Who is not the host's root may have no rights over cgroups: then the container has none, unless limits were asked for.
+/// Device rules are no limits in this sense, as with runc: a user namespace makes no devices anyway.
+fn make_cgroup(acts: &Acts, spec: &Spec) -> Result<Cgroup> {
+    let error = match Cgroup::create(acts, &spec.cgroup) {
+        Err(error) => error,
+        made => return made,
+    };
+    let is_refused = matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS));
+    if !is_refused || !plan::is_below_host() {
+        return Err(error);
+    }
+    let asked = Limits { devices: Vec::new(), ..spec.limits.clone() };
+    if asked == Limits::default() {
+        return Ok(Cgroup::default());
+    }
+    Err(Error::refused("linux.resources", format!("this user has no rights over cgroups: {error}")))
+}
+
+fn create_in_cgroup(creation: &Creation<'_>, cgroup: &Cgroup) -> std::result::Result<Container, Failure> {
+    let plan = Plan::of(creation.spec, Rights::own())?;
     let container = Container { folder: creation.folder.clone(), record: record(creation, cgroup) };
     let luggage = pack(creation, &plan, cgroup, container.state_as("creating"))?;
     let unified = cgroup.open_unified()?;
@@ -76,9 +119,10 @@ fn create_in_cgroup(creation: &Creation<'_>, cgroup: &Cgroup) -> Result<Containe
         Cloned::Parent(born) => born,
     };
     drop(child_end);
-    let result = raise(creation, &plan, born, &parent_end, container);
+    let raising = Raising { creation, plan: &plan, end: &parent_end, unified };
+    let result = raising.raise(born, container);
     drop(luggage);
-    result
+    result.map_err(|error| Failure { error, was_born: true })
 }
 
 /// The record before there is a process.
@@ -96,21 +140,21 @@ fn record(creation: &Creation<'_>, cgroup: &Cgroup) -> Record {
     }
 }
 
-fn pack<'a>(creation: &Creation<'a>, plan: &'a Plan, cgroup: &Cgroup, state: serde_json::Value) -> Result<Luggage<'a>> {
+fn pack<'a>(
+    creation: &Creation<'a>,
+    plan: &'a Plan,
+    cgroup: &'a Cgroup,
+    state: serde_json::Value,
+) -> Result<Luggage<'a>> {
     let (acts, spec) = (creation.acts, creation.spec);
-    let root = rootfs::copy_host(acts, &steps::ROOTFS_COPY, &spec.rootfs, Depth::Tree)?;
-    let propagation = Some(skiff_sys::mount::Propagation::Slave);
-    change(root.as_fd(), Change { propagation, ..Change::default() }, Depth::Tree)
-        .on("isolate", spec.rootfs.display())?;
-    let bound: Vec<_> = if plan.binds_devices { plan.devices.iter().collect() } else { Vec::new() };
+    let open = || Opened::open(acts, spec, plan, cgroup);
     Ok(Luggage {
         acts: acts.clone(),
         spec,
         plan,
         state,
-        rootfs: root,
-        sources: spec.mounts.iter().map(|mount| rootfs::prepare(acts, mount, cgroup)).collect::<Result<_>>()?,
-        devices: bound.into_iter().map(|node| node.bound(acts)).collect::<Result<_>>()?,
+        cgroup,
+        opened: (!plan.opens_itself).then(open).transpose()?,
         tasks: cgroup.open_tasks()?,
         joins: relay::open_all(&plan.enter)?,
         console: creation.console_socket.as_deref().map(terminal::connect).transpose()?,
@@ -143,7 +187,8 @@ fn clone_first(luggage: &Luggage<'_>, plan: &Plan, cgroup: Option<BorrowedFd<'_>
     if plan.way == Way::Relay {
         let cloned = clone_one(acts, 0, None, Kin::Child)?;
         if matches!(cloned, Cloned::Child) {
-            relay::pass_through(acts, &luggage.joins, plan.clone, end);
+            let route = Route { plan, joins: &luggage.joins, offsets: &luggage.spec.offsets };
+            relay::pass_through(acts, route, end);
         }
         return Ok(cloned);
     }
@@ -172,65 +217,81 @@ pub(super) fn in_pid_namespace(
     cloned
 }
 
-/// Answers the first process until it is ready; kills it if it cannot be.
-fn raise(
-    creation: &Creation<'_>,
-    plan: &Plan,
-    born: Born,
-    end: &ParentEnd,
-    mut container: Container,
-) -> Result<Container> {
-    let is_relayed = plan.way == Way::Relay;
-    let born = if is_relayed { relayed(&born, end)? } else { born };
-    let placed = if is_relayed { place(creation.acts, &container.record.cgroup, born.pid) } else { Ok(()) };
-    let result = placed.and_then(|()| raise_born(creation, plan, &born, end, &mut container));
-    if result.is_err() {
-        let _may_have_ended = skiff_sys::pidfd::kill(born.pidfd.as_fd());
-        let _reaped = waitpid(Pid::from_raw(born.pid), None);
-    }
-    result.map(|()| container)
+/// The parent's part while the first process builds the container.
+struct Raising<'a> {
+    creation: &'a Creation<'a>,
+    plan: &'a Plan,
+    end: &'a ParentEnd,
+    /// The cgroup of version 2.
+    unified: Option<OwnedFd>,
 }
 
-fn relayed(relay: &Born, end: &ParentEnd) -> Result<Born> {
-    let pid = end.await_birth();
-    let _reaped = waitpid(Pid::from_raw(relay.pid), None::<WaitPidFlag>);
-    let pid = pid?;
-    Ok(Born { pid, pidfd: skiff_sys::pidfd::open(pid).on("open process", pid)? })
-}
+impl Raising<'_> {
+    /// Answers the first process until it is ready; kills it if it cannot be.
+    fn raise(&self, born: Born, mut container: Container) -> Result<Container> {
+        let is_relayed = self.plan.way == Way::Relay;
+        let born = if is_relayed { self.relayed(&born)? } else { born };
+        let placed = if is_relayed { self.place(&born) } else { Ok(()) };
+        let result = placed.and_then(|()| self.raise_born(&born, &mut container));
+        if result.is_err() {
+            let _may_have_ended = skiff_sys::pidfd::kill(born.pidfd.as_fd());
+            let _reaped = waitpid(Pid::from_raw(born.pid), None);
+        }
+        result.map(|()| container)
+    }
 
-/// Version 2: puts a process that could not be born in the cgroup into it. It waits for our word and has done nothing yet.
-fn place(acts: &Acts, cgroup: &Cgroup, pid: i32) -> Result<()> {
-    let unified = cgroup.directories.iter().filter(|directory| directory.unified);
-    for path in unified.map(|directory| directory.path.join("cgroup.procs")) {
-        acts.step_io(&steps::CGROUP_JOIN, path.display(), || std::fs::write(&path, pid.to_string()))?;
+    fn relayed(&self, relay: &Born) -> Result<Born> {
+        let pid = self.end.await_birth(|| self.map_users(relay.pid));
+        if pid.is_err() {
+            // It may wait for an answer.
+            let _may_have_ended = skiff_sys::pidfd::kill(relay.pidfd.as_fd());
+        }
+        let _reaped = waitpid(Pid::from_raw(relay.pid), None::<WaitPidFlag>);
+        let pid = pid?;
+        Ok(Born { pid, pidfd: skiff_sys::pidfd::open(pid).on("open process", pid)? })
     }
-    Ok(())
-}
 
-fn raise_born(
-    creation: &Creation<'_>,
-    plan: &Plan,
-    born: &Born,
-    end: &ParentEnd,
-    container: &mut Container,
-) -> Result<()> {
-    let (acts, spec) = (creation.acts, creation.spec);
-    container.record.process = ProcessId::of(born.pid)?;
-    if spec.namespaces.makes(libc::CLONE_NEWUSER) {
-        map_users(acts, born.pid, &spec.uid_maps, &spec.gid_maps)?;
+    /// Version 2: puts a process that could not be born in the cgroup into it. It waits for our word and has done nothing yet.
+    fn place(&self, born: &Born) -> Result<()> {
+        let Some(cgroup) = &self.unified else { return Ok(()) };
+        self.creation.acts.step_io(&steps::CGROUP_JOIN, "cgroup.procs", || {
+            let file = open_beneath(cgroup.as_fd(), Path::new("cgroup.procs"), OFlag::O_WRONLY)?;
+            std::fs::File::from(file).write_all(born.pid.to_string().as_bytes())
+        })
     }
-    equip(acts, born.pid, &spec.process)?;
-    end.tell(FromParent::Mapped)?;
-    if plan.parent_waits_for_assembly {
-        end.await_word(&FromChild::Assembled)?;
-        run_early_hooks(creation, container)?;
-        end.tell(FromParent::HooksRan)?;
+
+    fn map_users(&self, pid: i32) -> Result<()> {
+        let spec = self.creation.spec;
+        let maps = Maps { uids: &spec.uid_maps, gids: &spec.gid_maps };
+        users::map(self.creation.acts, pid, maps, self.plan.rights)
     }
-    end.await_word(&FromChild::Ready)?;
-    container.folder.write(acts, &container.record)?;
-    match &creation.pid_file {
-        Some(path) => write_pid_file(path, born.pid),
-        None => Ok(()),
+
+    fn raise_born(&self, born: &Born, container: &mut Container) -> Result<()> {
+        let (creation, end) = (self.creation, self.end);
+        container.record.process = ProcessId::of(born.pid)?;
+        if self.plan.clone & libc::CLONE_NEWUSER != 0 {
+            self.map_users(born.pid)?;
+        }
+        equip(creation.acts, born.pid, &creation.spec.process)?;
+        self.move_interfaces(born.pid)?;
+        end.tell(&FromParent::Go(born.pid))?;
+        if self.plan.parent_waits_for_assembly {
+            end.await_word(&FromChild::Assembled)?;
+            run_early_hooks(creation, container)?;
+            end.tell(&FromParent::HooksRan)?;
+        }
+        end.await_word(&FromChild::Ready)?;
+        container.folder.write(creation.acts, &container.record)?;
+        match &creation.pid_file {
+            Some(path) => write_pid_file(path, born.pid),
+            None => Ok(()),
+        }
+    }
+
+    fn move_interfaces(&self, pid: i32) -> Result<()> {
+        let entered = self.plan.enter.iter().find(|(kind, _)| *kind == libc::CLONE_NEWNET);
+        let netns = entered.map_or_else(|| PathBuf::from(format!("/proc/{pid}/ns/net")), |(_, path)| path.clone());
+        net::move_all(self.creation.acts, &self.creation.spec.net_devices, &netns)
     }
 }
 
@@ -239,14 +300,6 @@ fn run_early_hooks(creation: &Creation<'_>, container: &Container) -> Result<()>
     let state = container.state_as("creating");
     hooks::run(acts, "prestart", hooks.prestart.as_ref(), &state, creation.bundle)?;
     hooks::run(acts, "createRuntime", hooks.create_runtime.as_ref(), &state, creation.bundle)
-}
-
-fn map_users(acts: &Acts, pid: i32, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {
-    for (name, maps) in [("uid_map", uids), ("gid_map", gids)] {
-        let path = format!("/proc/{pid}/{name}");
-        acts.step_io(&steps::NS_MAP_USERS, &path, || std::fs::write(&path, IdMap::render(maps)))?;
-    }
-    Ok(())
 }
 
 /// Gives a process what only the host may give: limits above its own, and its place in the out-of-memory killer's list.

@@ -5,7 +5,7 @@ use crate::spec::Process;
 use crate::steps;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 use skiff_sys::inroot::{InRoot, Kind, is_character_device};
@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+const CONSOLE: &str = "/dev/console";
 /// linux/magic.h
 const DEVPTS_SUPER_MAGIC: FsType = FsType(0x1cd1);
 
@@ -24,11 +25,23 @@ const DEVPTS_SUPER_MAGIC: FsType = FsType(0x1cd1);
 /// There is no devpts at `/dev/pts`, or nobody takes the master.
 pub(crate) fn give(acts: &Acts, root: &InRoot, process: &Process, console: &UnixStream) -> Result<()> {
     let slave = open_and_send(acts, root, process, console)?;
-    acts.step(&steps::MOUNT_ATTACH, "/dev/console", || {
-        let target = root.make(Path::new("/dev/console"), Kind::File)?;
-        attach(copy(slave.as_fd(), Depth::One)?.as_fd(), target.as_fd())
+    acts.step(&steps::MOUNT_ATTACH, CONSOLE, || {
+        attach(copy(slave.as_fd(), Depth::One)?.as_fd(), console_place(root)?.as_fd())
     })?;
     take(&slave)
+}
+
+/// A link of the image in its place could lead anywhere in the container, to a file of procfs too (CVE-2025-52565).
+fn console_place(root: &InRoot) -> std::result::Result<OwnedFd, Errno> {
+    let console = Path::new(CONSOLE);
+    match root.place_nofollow(console) {
+        Err(Errno::ENOENT) => root.make(console, Kind::File),
+        Ok(place) => match SFlag::from_bits_truncate(fstat(&place)?.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFLNK => Err(Errno::ELOOP),
+            _ => Ok(place),
+        },
+        Err(errno) => Err(errno),
+    }
 }
 
 /// The same for a process that joins: `/dev/console` stays the first one's.

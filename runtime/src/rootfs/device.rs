@@ -5,8 +5,8 @@ use crate::error::{Acts, Error, Result};
 use crate::spec::config::Device;
 use crate::steps;
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fstat, makedev, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use skiff_sys::inroot::{InRoot, Kind};
 use skiff_sys::mount::{Depth, attach};
@@ -31,6 +31,7 @@ const LINKS: &[(&str, &str)] = &[
     ("/dev/ptmx", "pts/ptmx"),
 ];
 const DEVICE_MODE: u32 = 0o666;
+const PERMISSIONS: u32 = 0o7777;
 
 /// A device as meant.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub(crate) struct Node {
     mode: u32,
     uid: u32,
     gid: u32,
+    /// Whether config.json asks for it; the others are supplied always.
+    asked: bool,
 }
 
 /// A device of the host, copied for a container whose users may not make devices.
@@ -54,7 +57,15 @@ pub(crate) fn defaults(extra: &[Device]) -> Result<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
     for (path, major, minor) in DEFAULTS {
         let number = makedev(*major, *minor);
-        nodes.push(Node { path: path.into(), kind: SFlag::S_IFCHR, number, mode: DEVICE_MODE, uid: 0, gid: 0 });
+        nodes.push(Node {
+            path: path.into(),
+            kind: SFlag::S_IFCHR,
+            number,
+            mode: DEVICE_MODE,
+            uid: 0,
+            gid: 0,
+            asked: false,
+        });
     }
     for (index, device) in extra.iter().enumerate() {
         let node = Node::check(index, device)?;
@@ -81,19 +92,36 @@ impl Node {
         Ok(Self {
             path: device.path.clone(),
             kind,
-            number: makedev(number(device.major, "major")?, number(device.minor, "minor")?),
+            number: match kind {
+                // A FIFO has no numbers (runtime-spec config-linux, Devices).
+                SFlag::S_IFIFO => 0,
+                _ => makedev(number(device.major, "major")?, number(device.minor, "minor")?),
+            },
             mode: device.file_mode.unwrap_or(DEVICE_MODE),
             uid: device.uid.unwrap_or(0),
             gid: device.gid.unwrap_or(0),
+            asked: true,
         })
     }
 
-    /// Copies the host's file of the same path, for a container in a user namespace (mknod(2) is refused there).
+    /// Copies the host's file of the same path, for a container in a user namespace: mknod(2) of a device is refused there.
     ///
     /// # Errors
-    /// The host has no such file.
-    pub(crate) fn bound(&self, acts: &Acts) -> Result<Bound> {
-        Ok((self.path.clone(), copy_host(acts, &steps::MOUNT_SOURCE, &self.path, Depth::One)?))
+    /// The host has no such device at this path.
+    pub(crate) fn bound(&self, acts: &Acts) -> Result<Option<Bound>> {
+        if self.kind == SFlag::S_IFIFO {
+            return Ok(None);
+        }
+        let copied = copy_host(acts, &steps::MOUNT_SOURCE, &self.path, Depth::One)?;
+        let is_it = fstat(&copied).is_ok_and(|stat| kind_of(&stat) == self.kind && stat.st_rdev == self.number);
+        if is_it {
+            return Ok(Some((self.path.clone(), copied)));
+        }
+        Err(Error::Said(format!("mount.source {}: is another device on this host", self.path.display())))
+    }
+
+    fn is_bound(&self, bound: &[Bound]) -> bool {
+        bound.iter().any(|(path, _)| *path == self.path)
     }
 }
 
@@ -107,10 +135,8 @@ pub(crate) fn make_all(acts: &Acts, root: &InRoot, nodes: &[Node], bound: &[Boun
             attach(copied.as_fd(), root.make(path, Kind::File)?.as_fd())
         })?;
     }
-    if bound.is_empty() {
-        for node in nodes {
-            acts.step(&steps::DEVICE_CREATE, node.path.display(), || make(root, node))?;
-        }
+    for node in nodes.iter().filter(|node| !node.is_bound(bound)) {
+        acts.step(&steps::DEVICE_CREATE, node.path.display(), || make(root, node))?;
     }
     Ok(())
 }
@@ -119,9 +145,10 @@ fn make(root: &InRoot, node: &Node) -> std::result::Result<(), Errno> {
     let (parent, name) = root.parent(&node.path)?;
     let make = || mknodat(&parent, name, node.kind, Mode::from_bits_truncate(node.mode), node.number);
     match make() {
+        // runtime-spec config-linux, Devices: a file that is not the asked device is an error.
         Err(Errno::EEXIST) if is_there(root, node)? => (),
-        // The image has something else there. It is the container's own file, seen by nobody yet.
-        Err(Errno::EEXIST) => {
+        Err(Errno::EEXIST) if !node.asked => {
+            // The image has something else in the place of a default device. Nobody has seen it yet.
             unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?;
             make()?;
         }
@@ -131,10 +158,22 @@ fn make(root: &InRoot, node: &Node) -> std::result::Result<(), Errno> {
     fchownat(&parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
+/// Whether the device stands there already, with whatever rights: it then gets the asked ones.
 fn is_there(root: &InRoot, node: &Node) -> std::result::Result<bool, Errno> {
-    let stat = fstat(&root.place_nofollow(&node.path)?)?;
-    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-    Ok(kind == node.kind && stat.st_rdev == node.number && stat.st_mode & 0o777 == node.mode)
+    let place = root.place_nofollow(&node.path)?;
+    let stat = fstat(&place)?;
+    if kind_of(&stat) != node.kind || (node.kind != SFlag::S_IFIFO && stat.st_rdev != node.number) {
+        return Ok(false);
+    }
+    if stat.st_mode & PERMISSIONS != node.mode {
+        let mode = Mode::from_bits_truncate(node.mode);
+        nix::sys::stat::fchmodat(AT_FDCWD, &skiff_sys::fd::path_of(place.as_fd()), mode, FchmodatFlags::FollowSymlink)?;
+    }
+    Ok(true)
+}
+
+fn kind_of(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
 /// Makes the links that programs expect in `/dev`.

@@ -4,6 +4,11 @@
 //! checked there. A volume in its place could lie about all of them (CVE-2019-16884, CVE-2019-19921).
 
 use crate::error::{Error, Result};
+use crate::steps;
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
+use skiff_sys::inroot::InRoot;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Files of procfs that a host's emulation (lxcfs and the like) may cover.
@@ -47,6 +52,22 @@ pub(super) fn check(resolved: &Path, content: Content) -> Result<()> {
         "mount.target {}: cannot be mounted because it would stand in for procfs",
         resolved.display()
     )))
+}
+
+/// Checks that `path`, where a kernel filesystem is to be mounted, is no symbolic link of the image: all later uses of the
+/// path trust it to be that filesystem (CVE-2019-19921, CVE-2023-27561).
+///
+/// # Errors
+/// It is one, or anything else that is no directory.
+pub(super) fn check_is_no_link(root: &InRoot, path: &Path) -> Result<()> {
+    let is_directory = |place: OwnedFd| -> std::result::Result<bool, Errno> {
+        Ok(SFlag::from_bits_truncate(fstat(&place)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+    };
+    match root.place_nofollow(path).and_then(is_directory) {
+        Ok(true) | Err(Errno::ENOENT) => Ok(()),
+        Ok(false) => Err(Error::Said(format!("mount.target {}: must be an ordinary directory", path.display()))),
+        Err(errno) => Err(super::source::failed(&steps::MOUNT_TARGET, path, errno)),
+    }
 }
 
 #[cfg(test)]

@@ -7,13 +7,16 @@ mod device;
 mod guard;
 mod mask;
 mod mount;
+mod source;
 
-pub(crate) use device::{Bound, Node, defaults, links, make_all};
+pub(crate) use device::{Node, defaults, links, make_all};
 pub(crate) use mask::{mask_all, readonly_all};
-pub(crate) use mount::{Source, StillWritable, attach_all, prepare};
+pub(crate) use mount::{Attached, Dev, StillWritable, attach_all};
+pub(crate) use source::Opened;
 
 use crate::error::{Acts, On, Result};
 use crate::steps;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::unistd::{chdir, fchdir, pivot_root};
 use skiff_sys::inroot::InRoot;
@@ -21,7 +24,7 @@ use skiff_sys::mount::{Change, Depth, Propagation, attach, attr, change, copy};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// Copies the mount tree at `path` of the host, attached nowhere, receiving mount events but sending none.
+/// Copies the mount tree at `path` of the host, attached nowhere.
 ///
 /// # Errors
 /// The path cannot be opened.
@@ -29,7 +32,12 @@ pub(crate) fn copy_host(acts: &Acts, step: &skiff_step::Step, path: &Path, depth
     use nix::fcntl::{OFlag, open};
     acts.step(step, path.display(), || {
         let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
-        copy(place.as_fd(), depth)
+        match copy(place.as_fd(), depth) {
+            // In a user namespace, mounts below that came from the host must come along: they may cover something
+            // (mount_namespaces(7), restrictions).
+            Err(Errno::EINVAL) if depth == Depth::One => copy(place.as_fd(), Depth::Tree),
+            result => result,
+        }
     })
 }
 
@@ -38,11 +46,19 @@ pub(crate) fn copy_host(acts: &Acts, step: &skiff_step::Step, path: &Path, depth
 /// # Errors
 /// Those of mount_setattr(2).
 pub(crate) fn isolate(acts: &Acts, propagation: Propagation) -> Result<()> {
-    let inwards = if propagation == Propagation::Private { Propagation::Private } else { Propagation::Slave };
+    let inwards = inwards(propagation);
     acts.step(&steps::ROOTFS_ISOLATE, "/", || {
         let root = skiff_sys::inroot::host_root()?;
         change(root.as_fd(), Change { propagation: Some(inwards), ..Change::default() }, Depth::Tree)
     })
+}
+
+/// How events of the host reach a container whose root is to be `propagation`.
+const fn inwards(propagation: Propagation) -> Propagation {
+    match propagation {
+        Propagation::Private | Propagation::Unbindable => Propagation::Private,
+        Propagation::Slave | Propagation::Shared => Propagation::Slave,
+    }
 }
 
 /// Attaches the rootfs on top of `/`, which every user may reach, and returns the door to it. The process itself stays

@@ -1,63 +1,36 @@
-//! The mounts of config.json.
+//! The mounts of config.json, made and attached by the container's first process.
 
-use super::copy_host;
 use super::guard::{self, Content};
-use crate::cgroup::Cgroup;
+use super::source::{Source, alter, failed};
 use crate::error::{Acts, Error, Result};
-use crate::spec::{CopyUp, Mount, What};
+use crate::spec::{CopyUp, Datum, Mount, What};
 use crate::steps;
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use skiff_sys::inroot::{self, InRoot, Kind};
-use skiff_sys::mount::{Change, Context, Depth, Propagation, attach, attr, change, copy};
-use std::ffi::{CString, OsString};
+use skiff_sys::mount::{Change, Context, Depth, attach, attr, change, copy};
+use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// What the parent opened for one mount while it still saw the host with the host's rights.
-#[derive(Debug)]
-pub(crate) enum Source {
-    /// A detached copy of the source's mounts, and what its target must be.
-    Bound(OwnedFd, Kind),
-    /// Detached copies of the container's cgroup directories by name; one without a name stands for the whole.
-    Cgroups(Vec<(OsString, OwnedFd)>),
-    /// It is made in the container.
-    Fresh,
-}
+const PERMISSIONS: u32 = 0o7777;
 
-/// Opens the source of `mount`.
-///
-/// # Errors
-/// It does not exist.
-pub(crate) fn prepare(acts: &Acts, mount: &Mount, cgroup: &Cgroup) -> Result<Source> {
-    match &mount.what {
-        What::Fresh { .. } => Ok(Source::Fresh),
-        What::Bind { source, depth } => {
-            let copied = copy_host(acts, &steps::MOUNT_SOURCE, source, *depth)?;
-            acts.step(&steps::MOUNT_CHANGE, source.display(), || alter(copied.as_fd(), mount))?;
-            let kind = kind_of(copied.as_fd()).map_err(|errno| failed(&steps::MOUNT_SOURCE, source, errno))?;
-            Ok(Source::Bound(copied, kind))
-        }
-        What::Cgroups => {
-            let whole = cgroup.directories.len() == 1 && cgroup.directories[0].unified;
-            let copies = cgroup.directories.iter().map(|directory| {
-                let copied = copy_host(acts, &steps::MOUNT_SOURCE, &directory.path, Depth::One)?;
-                acts.step(&steps::MOUNT_CHANGE, directory.path.display(), || alter(copied.as_fd(), mount))?;
-                let name = if whole { OsString::new() } else { directory.controllers.join(",").into() };
-                Ok((name, copied))
-            });
-            Ok(Source::Cgroups(copies.collect::<Result<_>>()?))
-        }
-    }
+/// Whose `/dev` the container has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dev {
+    /// Its own: it gets the default devices.
+    Own,
+    /// A directory of the host's, in which nothing may be changed.
+    Hosts,
 }
 
 /// A new filesystem that is asked for read-only, and in which targets of later mounts, devices and links are yet to be made:
 /// podman's `/dev` of a pod's first container.
 #[derive(Debug)]
-pub(crate) struct StillWritable<'a>(OwnedFd, &'a Path);
+pub(crate) struct StillWritable(OwnedFd, PathBuf);
 
-impl StillWritable<'_> {
+impl StillWritable {
     /// Makes it read-only.
     ///
     /// # Errors
@@ -68,51 +41,86 @@ impl StillWritable<'_> {
     }
 }
 
-/// Attaches all mounts in order; what it returns is to be made read-only when nothing is to be made in it any more.
+/// What came of the mounts.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) dev: Dev,
+    /// To be made read-only when nothing is to be made in them any more.
+    pub(crate) writable: Vec<StillWritable>,
+}
+
+/// Attaches all mounts in order.
 ///
 /// # Errors
 /// One cannot be placed or attached.
-pub(crate) fn attach_all<'a>(
-    acts: &Acts,
-    root: &InRoot,
-    mounts: &'a [Mount],
-    sources: &[Source],
-) -> Result<Vec<StillWritable<'a>>> {
-    let attached = mounts.iter().zip(sources).map(|(mount, source)| attach_one(acts, root, mount, source));
-    attached.filter_map(Result::transpose).collect()
+pub(crate) fn attach_all(acts: &Acts, root: &InRoot, mounts: &[Mount], sources: &[Source]) -> Result<Attached> {
+    let mut attached = Attached { dev: Dev::Own, writable: Vec::new() };
+    for (mount, source) in mounts.iter().zip(sources) {
+        if attach_one(acts, root, mount, source, &mut attached.writable)? == Path::new("/dev") {
+            attached.dev = if matches!(source, Source::Bound(..)) { Dev::Hosts } else { Dev::Own };
+        }
+    }
+    Ok(attached)
 }
 
-fn attach_one<'a>(acts: &Acts, root: &InRoot, mount: &'a Mount, source: &Source) -> Result<Option<StillWritable<'a>>> {
+/// Attaches one mount and says where it is, after all links.
+fn attach_one(
+    acts: &Acts,
+    root: &InRoot,
+    mount: &Mount,
+    source: &Source,
+    writable: &mut Vec<StillWritable>,
+) -> Result<PathBuf> {
+    let to = &mount.destination;
+    if matches!(source, Source::Existing) {
+        let there = acts.step(&steps::MOUNT_TARGET, to.display(), || root.place(to))?;
+        acts.step(&steps::MOUNT_CHANGE, to.display(), || remount(there.as_fd(), mount))?;
+        return inroot::path_of(there.as_fd()).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno));
+    }
+    let (target, resolved) = target(acts, root, mount, source)?;
+    match (source, &mount.what) {
+        (Source::Bound(copied, _), _) => {
+            acts.step(&steps::MOUNT_ATTACH, to.display(), || attach(copied.as_fd(), target.as_fd()))?;
+        }
+        (Source::Fresh(stand_in), What::Fresh { kind, data, copy_up }) => {
+            let made = acts.step(&steps::MOUNT_NEW, describe(mount, kind), || {
+                make(kind, data, mount, target.as_fd(), stand_in.as_ref())
+            })?;
+            if *copy_up == CopyUp::Yes {
+                copy_content(acts, target.as_fd(), made.as_fd(), to)?;
+            }
+            acts.step(&steps::MOUNT_ATTACH, to.display(), || attach(made.as_fd(), target.as_fd()))?;
+            acts.step(&steps::MOUNT_CHANGE, to.display(), || alter(made.as_fd(), &still_writable(mount), None))?;
+            if mount.change.set & attr::RDONLY != 0 {
+                writable.push(StillWritable(made, to.clone()));
+            }
+        }
+        (Source::Cgroups(copies), _) => attach_cgroups(acts, target.as_fd(), mount, copies)?,
+        (Source::Fresh(_) | Source::Existing, _) => {
+            return Err(Error::Said(format!("mount.source {}: was not opened", to.display())));
+        }
+    }
+    Ok(resolved)
+}
+
+fn still_writable(mount: &Mount) -> Mount {
+    let mut writable = mount.clone();
+    writable.change.set &= !attr::RDONLY;
+    writable
+}
+
+/// The place to mount on, made when it is missing, and its path after all links.
+fn target(acts: &Acts, root: &InRoot, mount: &Mount, source: &Source) -> Result<(OwnedFd, PathBuf)> {
     let kind = if let Source::Bound(_, kind) = source { *kind } else { Kind::Directory };
     let to = &mount.destination;
+    if mount.is_fresh(c"proc") || mount.is_fresh(c"sysfs") {
+        guard::check_is_no_link(root, to)?;
+    }
     let target = acts.step(&steps::MOUNT_TARGET, to.display(), || root.make(to, kind))?;
     let content = content(mount, source).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno))?;
     let resolved = inroot::path_of(target.as_fd()).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno))?;
     guard::check(&resolved, content)?;
-    match (source, &mount.what) {
-        (Source::Bound(copied, _), _) => {
-            acts.step(&steps::MOUNT_ATTACH, to.display(), || attach(copied.as_fd(), target.as_fd()))?;
-            Ok(None)
-        }
-        (Source::Fresh, What::Fresh { kind, data, copy_up }) => {
-            let fresh = acts.step(&steps::MOUNT_NEW, describe(mount, kind), || make(kind, data, mount))?;
-            if *copy_up == CopyUp::Yes {
-                copy_content(acts, target.as_fd(), fresh.as_fd(), to)?;
-            }
-            acts.step(&steps::MOUNT_ATTACH, to.display(), || attach(fresh.as_fd(), target.as_fd()))?;
-            acts.step(&steps::MOUNT_CHANGE, to.display(), || alter(fresh.as_fd(), &writable(mount)))?;
-            let is_readonly = mount.change.set & attr::RDONLY != 0;
-            Ok(is_readonly.then_some(StillWritable(fresh, to)))
-        }
-        (Source::Cgroups(copies), _) => attach_cgroups(acts, target.as_fd(), mount, copies).map(|()| None),
-        (Source::Fresh, _) => Err(Error::Said(format!("mount.source {}: was not opened", to.display()))),
-    }
-}
-
-fn writable(mount: &Mount) -> Mount {
-    let mut writable = mount.clone();
-    writable.change.set &= !attr::RDONLY;
-    writable
+    Ok((target, resolved))
 }
 
 fn describe(mount: &Mount, kind: &CString) -> String {
@@ -122,41 +130,75 @@ fn describe(mount: &Mount, kind: &CString) -> String {
 fn content(mount: &Mount, source: &Source) -> std::result::Result<Content, Errno> {
     let is_procfs = match source {
         Source::Bound(copied, _) => fstatfs(copied)?.filesystem_type() == PROC_SUPER_MAGIC,
-        Source::Fresh => mount.is_procfs(),
-        Source::Cgroups(_) => false,
+        Source::Fresh(_) => mount.is_fresh(c"proc"),
+        Source::Cgroups(_) | Source::Existing => false,
     };
     Ok(if is_procfs { Content::Procfs } else { Content::Other })
 }
 
-fn make(kind: &CString, data: &[(CString, Option<CString>)], mount: &Mount) -> std::result::Result<OwnedFd, Errno> {
-    let context = Context::open(kind)?;
-    for (key, value) in data {
-        match value {
-            Some(value) => context.set(key, value)?,
-            None => context.flag(key)?,
+fn make(
+    kind: &CStr,
+    data: &[Datum],
+    mount: &Mount,
+    target: BorrowedFd<'_>,
+    stand_in: Option<&OwnedFd>,
+) -> std::result::Result<OwnedFd, Errno> {
+    let made = Context::open(kind).and_then(|context| configure(context, kind, data, mount, target));
+    match (made, stand_in) {
+        // Another user namespace owns what it would show.
+        (Err(Errno::EPERM), Some(stand_in)) => {
+            // It has mounts of the host below it, which must not stay writable (CVE-2023-25809).
+            change(stand_in.as_fd(), Change { propagation: None, ..mount.change }, Depth::Tree)?;
+            stand_in.try_clone().map_err(|_| Errno::EMFILE)
         }
+        (made, _) => made,
+    }
+}
+
+fn configure(
+    context: Context,
+    kind: &CStr,
+    data: &[Datum],
+    mount: &Mount,
+    target: BorrowedFd<'_>,
+) -> std::result::Result<OwnedFd, Errno> {
+    if kind == c"tmpfs" && !data.iter().any(|(key, _)| key.as_c_str() == c"mode") {
+        // As with runc: /tmp of the image stays sticky when a tmpfs covers it.
+        let mode = CString::new(format!("{:o}", fstat(target)?.st_mode & PERMISSIONS)).map_err(|_| Errno::EINVAL)?;
+        context.set(c"mode", &mode)?;
+    }
+    set_all(&context, data)?;
+    // Read-only is a matter of the mount, but a device may be read-only itself, and its filesystem must know.
+    if mount.change.set & attr::RDONLY != 0 && needs_device(kind) {
+        context.flag(c"ro")?;
     }
     // Read-only comes last: what is copied up, and what is made below, must be written first.
     context.mount(mount.change.set & !attr::RDONLY)
 }
 
-/// Gives a mount its attributes and its propagation. A copy of a shared mount would still be its peer: without a word about
-/// it, events come in and none go out.
-fn alter(at: BorrowedFd<'_>, mount: &Mount) -> std::result::Result<(), Errno> {
-    let (propagation, depth) = mount.propagation.unwrap_or((Propagation::Slave, Depth::Tree));
-    change(at, Change { propagation: Some(propagation), ..Change::default() }, depth)?;
-    if mount.change != Change::default() {
-        change(at, mount.change, Depth::One)?;
-    }
-    if mount.change_tree != Change::default() {
-        change(at, mount.change_tree, Depth::Tree)?;
-    }
-    Ok(())
+/// Whether filesystems of this type live on devices (proc_filesystems(5): those without `nodev`).
+fn needs_device(kind: &CStr) -> bool {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    known.lines().any(|line| line.strip_prefix('\t').is_some_and(|name| name.as_bytes() == kind.to_bytes()))
 }
 
-fn kind_of(at: BorrowedFd<'_>) -> std::result::Result<Kind, Errno> {
-    let mode = SFlag::from_bits_truncate(fstat(at)?.st_mode) & SFlag::S_IFMT;
-    Ok(if mode == SFlag::S_IFDIR { Kind::Directory } else { Kind::File })
+fn set_all(context: &Context, data: &[Datum]) -> std::result::Result<(), Errno> {
+    data.iter().try_for_each(|(key, value)| match value {
+        Some(value) => context.set(key, value),
+        None => context.flag(key),
+    })
+}
+
+/// Changes what is mounted at `there` already.
+fn remount(there: BorrowedFd<'_>, mount: &Mount) -> std::result::Result<(), Errno> {
+    if let What::Existing { data } = &mount.what
+        && !data.is_empty()
+    {
+        let context = Context::of(there)?;
+        set_all(&context, data)?;
+        context.reconfigure()?;
+    }
+    alter(there, mount, None)
 }
 
 /// A small tmpfs with one directory per hierarchy and a link per controller that shares one (cgroups(7), version 1), or
@@ -224,8 +266,4 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn failed(step: &skiff_step::Step, path: &Path, errno: Errno) -> Error {
-    Error::Failed { operation: step.id, operand: path.display().to_string(), errno }
 }

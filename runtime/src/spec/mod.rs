@@ -9,11 +9,13 @@
 pub(crate) mod config;
 mod mount;
 mod namespaces;
+mod options;
 mod process;
 mod resources;
 
-pub(crate) use mount::{CopyUp, Mount, What};
-pub(crate) use namespaces::{IdMap, KINDS, Namespaces};
+pub(crate) use mount::{CopyUp, Datum, Mount, Owners, What};
+pub(crate) use namespaces::{IdMap, KINDS, Namespaces, NetDevice, Offset};
+pub(crate) use options::ALL as MOUNT_OPTIONS;
 pub(crate) use process::Process;
 pub(crate) use resources::{DeviceRule, Limits, Throttled};
 
@@ -43,6 +45,10 @@ pub(crate) struct Spec {
     /// Who is who in a new user namespace.
     pub(crate) uid_maps: Vec<IdMap>,
     pub(crate) gid_maps: Vec<IdMap>,
+    /// How far its clocks are from the host's.
+    pub(crate) offsets: Vec<Offset>,
+    /// Interfaces of the host that move in.
+    pub(crate) net_devices: Vec<NetDevice>,
     /// Device files beside the default ones.
     pub(crate) devices: Vec<config::Device>,
     /// Hidden.
@@ -95,8 +101,10 @@ impl Spec {
             process: Process::check("process", process)?,
             hostname: written.hostname.clone().filter(|name| !name.is_empty()),
             domainname: written.domainname.clone().filter(|name| !name.is_empty()),
-            uid_maps: IdMap::read(linux.uid_mappings.as_ref()),
-            gid_maps: IdMap::read(linux.gid_mappings.as_ref()),
+            uid_maps: IdMap::read("linux.uidMappings", linux.uid_mappings.as_ref())?,
+            gid_maps: IdMap::read("linux.gidMappings", linux.gid_mappings.as_ref())?,
+            offsets: Offset::read(linux.time_offsets.as_ref(), &namespaces)?,
+            net_devices: NetDevice::read(linux.net_devices.as_ref(), &namespaces)?,
             devices: linux.devices.clone().unwrap_or_default(),
             masked_paths: paths("linux.maskedPaths", linux.masked_paths.as_deref())?,
             readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths.as_deref())?,
@@ -123,6 +131,13 @@ impl Spec {
         if has_maps && !self.namespaces.has(libc::CLONE_NEWUSER) {
             return Err(Error::refused("linux.uidMappings", "mappings need a user namespace"));
         }
+        let maps_by_container = |mount: &Mount| mount.owners.as_ref().is_some_and(|owners| owners.maps.is_none());
+        if let Some(index) = self.mounts.iter().position(maps_by_container)
+            && !self.namespaces.has(libc::CLONE_NEWUSER)
+        {
+            let reason = "`idmap` needs uidMappings and gidMappings, or a user namespace of the container";
+            return Err(Error::refused(format!("mounts[{index}].options"), reason));
+        }
         let named = [("hostname", &self.hostname), ("domainname", &self.domainname)];
         if let Some((field, _)) = named.iter().find(|(_, name)| name.is_some())
             && !self.namespaces.has(libc::CLONE_NEWUTS)
@@ -140,14 +155,11 @@ fn check_version(version: &str) -> Result<()> {
 
 fn refuse_unsupported(linux: &Linux) -> Result<()> {
     let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let has_offsets = linux.time_offsets.as_ref().is_some_and(|offsets| !offsets.is_empty());
     let asked = [
-        ("netDevices", linux.net_devices.as_ref().is_some_and(|devices| !devices.is_empty())),
         ("mountLabel", is_set(&linux.mount_label)),
         ("intelRdt", linux.intel_rdt.is_some()),
         ("memoryPolicy", linux.memory_policy.is_some()),
         ("personality", linux.personality.is_some()),
-        ("timeOffsets", has_offsets),
     ];
     match asked.iter().find(|(_, is_asked)| *is_asked) {
         Some((name, _)) => Err(Error::refused(format!("linux.{name}"), "is not implemented")),

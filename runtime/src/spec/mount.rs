@@ -1,10 +1,15 @@
-//! Mounts as meant: option words become attributes, propagation, and data for the filesystem.
+//! Mounts as meant: what is mounted where, with which attributes, owners and propagation.
 
 use super::config;
+use super::namespaces::IdMap;
+use super::options::Words;
 use crate::error::{Error, Result};
-use skiff_sys::mount::{Change, Depth, Propagation, attr};
+use skiff_sys::mount::{Change, Depth, Propagation};
 use std::ffi::CString;
 use std::path::PathBuf;
+
+/// An option for a filesystem: a word, or a word and its value.
+pub(crate) type Datum = (CString, Option<CString>);
 
 /// One mount of the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +22,10 @@ pub(crate) struct Mount {
     pub(crate) change: Change,
     /// Attributes of the mount and all below it (`rro`, `rnosuid`, …).
     pub(crate) change_tree: Change,
-    /// How events travel.
-    pub(crate) propagation: Option<(Propagation, Depth)>,
+    /// How events travel, in order of the words.
+    pub(crate) propagation: Vec<(Propagation, Depth)>,
+    /// Whose files they are there (idmapped mounts).
+    pub(crate) owners: Option<Owners>,
 }
 
 /// What is mounted.
@@ -36,9 +43,14 @@ pub(crate) enum What {
         /// Its type.
         kind: CString,
         /// Its source and its own options.
-        data: Vec<(CString, Option<CString>)>,
+        data: Vec<Datum>,
         /// Whether what the image has at the destination is copied into it.
         copy_up: CopyUp,
+    },
+    /// What is mounted there already gets other attributes, propagation, or options of its filesystem (`remount`).
+    Existing {
+        /// Options of the filesystem.
+        data: Vec<Datum>,
     },
     /// The container's own cgroups.
     Cgroups,
@@ -53,10 +65,19 @@ pub(crate) enum CopyUp {
     No,
 }
 
+/// How the owners of files are shown through a mount (`idmap`, `ridmap`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owners {
+    /// By these users and groups, or by those of the container.
+    pub(crate) maps: Option<(Vec<IdMap>, Vec<IdMap>)>,
+    /// Whether the mounts below show them so too.
+    pub(crate) depth: Depth,
+}
+
 impl Mount {
-    /// Whether it is a new procfs.
-    pub(crate) fn is_procfs(&self) -> bool {
-        matches!(&self.what, What::Fresh { kind, .. } if kind.as_c_str() == c"proc")
+    /// Whether it is a new filesystem of the type `kind`.
+    pub(crate) fn is_fresh(&self, kind: &std::ffi::CStr) -> bool {
+        matches!(&self.what, What::Fresh { kind: own, .. } if own.as_c_str() == kind)
     }
 
     /// Reads the mount at `index` of config.json.
@@ -65,11 +86,6 @@ impl Mount {
     /// Options and types that cannot be honoured, by field path.
     pub(crate) fn check(index: usize, written: &config::Mount) -> Result<Self> {
         let field = |name: &str| format!("mounts[{index}].{name}");
-        for (name, maps) in [("uidMappings", &written.uid_mappings), ("gidMappings", &written.gid_mappings)] {
-            if maps.as_ref().is_some_and(|maps| !maps.is_empty()) {
-                return Err(Error::refused(field(name), "idmapped mounts are not implemented"));
-            }
-        }
         if written.destination.as_os_str().is_empty() {
             return Err(Error::refused(field("destination"), "is empty"));
         }
@@ -77,162 +93,122 @@ impl Mount {
         for (at, option) in written.options.iter().flatten().enumerate() {
             words.take(option).map_err(|reason| Error::refused(format!("{}[{at}]", field("options")), reason))?;
         }
-        let what = words.what(written, &field)?;
+        let uids = IdMap::read(&field("uidMappings"), written.uid_mappings.as_ref())?;
+        let gids = IdMap::read(&field("gidMappings"), written.gid_mappings.as_ref())?;
+        let owners = owners(words.idmap, uids, gids, &field)?;
+        let what = what(&mut words, written, &field)?;
+        if owners.is_some() && !matches!(what, What::Bind { .. }) {
+            return Err(Error::refused(field("options"), "owners can be mapped for a bind mount only"));
+        }
         Ok(Self {
             destination: PathBuf::from("/").join(&written.destination),
             what,
             change: words.change,
             change_tree: words.change_tree,
             propagation: words.propagation,
+            owners,
         })
     }
 }
 
-#[derive(Default)]
-struct Words {
-    bind: Option<Depth>,
-    change: Change,
-    change_tree: Change,
-    propagation: Option<(Propagation, Depth)>,
-    copy_up: bool,
-    data: Vec<(CString, Option<CString>)>,
-}
+type Field<'a> = &'a dyn Fn(&str) -> String;
 
-/// What the kernel does anyway, or has given up (mount(2): MS_MANDLOCK, MS_SILENT, MS_I_VERSION).
-const INERT: &[&str] =
-    &["defaults", "async", "loud", "silent", "mand", "nomand", "iversion", "noiversion", "nolazytime"];
-
-impl Words {
-    fn take(&mut self, option: &str) -> std::result::Result<(), String> {
-        match option {
-            "bind" => self.bind = Some(Depth::One),
-            "rbind" => self.bind = Some(Depth::Tree),
-            "tmpcopyup" => self.copy_up = true,
-            _ if INERT.contains(&option) => (),
-            "remount" | "idmap" | "ridmap" => return Err(format!("`{option}` is not implemented")),
-            _ => {
-                if let Some(propagation) = propagation(option) {
-                    self.propagation = Some(propagation);
-                } else if let Some((set, clear)) = attribute(option) {
-                    apply(&mut self.change, set, clear);
-                } else if let Some((set, clear)) = option.strip_prefix('r').and_then(attribute) {
-                    apply(&mut self.change_tree, set, clear);
-                } else {
-                    self.data.push(pair(option)?);
-                }
-            }
-        }
-        Ok(())
+fn owners(idmap: Option<Depth>, uids: Vec<IdMap>, gids: Vec<IdMap>, field: Field<'_>) -> Result<Option<Owners>> {
+    if uids.is_empty() != gids.is_empty() {
+        let missing = if uids.is_empty() { "uidMappings" } else { "gidMappings" };
+        return Err(Error::refused(field(missing), "is missing: uidMappings and gidMappings come together"));
     }
-
-    fn what(&mut self, written: &config::Mount, field: &dyn Fn(&str) -> String) -> Result<What> {
-        let kind = written.kind.as_deref().unwrap_or("none");
-        let is_bind = self.bind.is_some() || kind == "bind" || kind == "rbind";
-        if is_bind {
-            // MS_SYNCHRONOUS and friends belong to the superblock: a bind mount cannot change them (mount(2)).
-            let superblock = |key: &CString| [c"sync", c"dirsync", c"lazytime"].contains(&key.as_c_str());
-            if let Some((key, _)) = self.data.iter().find(|(key, _)| !superblock(key)) {
-                let reason = format!("`{}` means nothing for a bind mount", key.to_string_lossy());
-                return Err(Error::refused(field("options"), reason));
-            }
-            let depth = self.bind.unwrap_or(if kind == "rbind" { Depth::Tree } else { Depth::One });
-            let source = written.source.clone().filter(|source| !source.as_os_str().is_empty());
-            let source = source.ok_or_else(|| Error::refused(field("source"), "a bind mount needs one"))?;
-            return Ok(What::Bind { source, depth });
-        }
-        match kind {
-            "cgroup" | "cgroup2" => Ok(What::Cgroups),
-            "none" | "" => Err(Error::refused(field("type"), "is missing, and no option says bind")),
-            _ => self.fresh(kind, written, field),
-        }
-    }
-
-    fn fresh(&mut self, kind: &str, written: &config::Mount, field: &dyn Fn(&str) -> String) -> Result<What> {
-        let text = |value: &str, name: &str| {
-            CString::new(value).map_err(|_| Error::refused(field(name), "has a NUL character"))
-        };
-        let mut data = Vec::new();
-        if let Some(source) = &written.source {
-            data.push((c"source".to_owned(), Some(text(&source.to_string_lossy(), "source")?)));
-        }
-        data.append(&mut self.data);
-        let copy_up = match (self.copy_up, kind) {
-            (false, _) => CopyUp::No,
-            (true, "tmpfs") => CopyUp::Yes,
-            (true, _) => return Err(Error::refused(field("options"), "`tmpcopyup` is for tmpfs only")),
-        };
-        Ok(What::Fresh { kind: text(kind, "type")?, data, copy_up })
-    }
-}
-
-fn apply(change: &mut Change, set: u64, clear: u64) {
-    change.set = (change.set & !clear) | set;
-    change.clear = (change.clear & !set) | clear;
-}
-
-fn pair(option: &str) -> std::result::Result<(CString, Option<CString>), String> {
-    let text = |text: &str| CString::new(text).map_err(|_| "has a NUL character".to_owned());
-    match option.split_once('=') {
-        Some((key, value)) => Ok((text(key)?, Some(text(value)?))),
-        None => Ok((text(option)?, None)),
-    }
-}
-
-fn propagation(option: &str) -> Option<(Propagation, Depth)> {
-    let (word, depth) = match option {
-        "rshared" | "rslave" | "rprivate" | "runbindable" => (&option[1..], Depth::Tree),
-        other => (other, Depth::One),
-    };
-    let propagation = match word {
-        "shared" => Propagation::Shared,
-        "slave" => Propagation::Slave,
-        "private" => Propagation::Private,
-        "unbindable" => Propagation::Unbindable,
-        _ => return None,
-    };
-    Some((propagation, depth))
-}
-
-/// Bits to set and to clear for a word of mount(8).
-fn attribute(option: &str) -> Option<(u64, u64)> {
-    Some(match option {
-        "ro" => (attr::RDONLY, 0),
-        "rw" => (0, attr::RDONLY),
-        "nosuid" => (attr::NOSUID, 0),
-        "suid" => (0, attr::NOSUID),
-        "nodev" => (attr::NODEV, 0),
-        "dev" => (0, attr::NODEV),
-        "noexec" => (attr::NOEXEC, 0),
-        "exec" => (0, attr::NOEXEC),
-        "noatime" => (attr::NOATIME, 0),
-        // Relatime is the absence of the other two policies, so all of these ask for it.
-        "atime" | "relatime" | "norelatime" | "nostrictatime" => (0, attr::ATIME),
-        "strictatime" => (attr::STRICTATIME, 0),
-        "nodiratime" => (attr::NODIRATIME, 0),
-        "diratime" => (0, attr::NODIRATIME),
-        "nosymfollow" => (attr::NOSYMFOLLOW, 0),
-        "symfollow" => (0, attr::NOSYMFOLLOW),
-        _ => return None,
+    let maps = (!uids.is_empty()).then_some((uids, gids));
+    Ok(match (idmap, maps) {
+        (None, None) => None,
+        // Mappings without the word are meant all the same (runtime-spec config: only SHOULD contain).
+        (None, maps) => Some(Owners { maps, depth: Depth::One }),
+        (Some(depth), maps) => Some(Owners { maps, depth }),
     })
+}
+
+fn what(words: &mut Words, written: &config::Mount, field: Field<'_>) -> Result<What> {
+    let kind = written.kind.as_deref().unwrap_or("none");
+    if words.remount || (words.bind.is_none() && matches!(kind, "none" | "") && !words.propagation.is_empty()) {
+        return Ok(existing(words));
+    }
+    if words.bind.is_some() || kind == "bind" || kind == "rbind" {
+        return bind(words, kind, written, field);
+    }
+    match kind {
+        "cgroup" | "cgroup2" => Ok(What::Cgroups),
+        "none" | "" => Err(Error::refused(field("type"), "is missing, and no option says bind")),
+        _ => fresh(words, kind, written, field),
+    }
+}
+
+/// A remount gives a mount exactly the attributes that it names (mount(2), MS_REMOUNT); with `bind` it leaves the filesystem
+/// alone.
+fn existing(words: &mut Words) -> What {
+    let data = if words.bind.is_some() { Vec::new() } else { words.take_data() };
+    if words.remount {
+        words.only_what_is_set();
+    }
+    What::Existing { data }
+}
+
+fn bind(words: &Words, kind: &str, written: &config::Mount, field: Field<'_>) -> Result<What> {
+    // Flags of the superblock mean nothing for a bind mount (mount(2)); words for its filesystem are a mistake.
+    if let Some((key, _)) = words.data.first() {
+        let reason = format!("`{}` means nothing for a bind mount", key.to_string_lossy());
+        return Err(Error::refused(field("options"), reason));
+    }
+    if words.copy_up == CopyUp::Yes {
+        return Err(Error::refused(field("options"), "`tmpcopyup` is for tmpfs only"));
+    }
+    let depth = words.bind.unwrap_or(if kind == "rbind" { Depth::Tree } else { Depth::One });
+    let source = written.source.clone().filter(|source| !source.as_os_str().is_empty());
+    let source = source.ok_or_else(|| Error::refused(field("source"), "a bind mount needs one"))?;
+    Ok(What::Bind { source, depth })
+}
+
+fn fresh(words: &mut Words, kind: &str, written: &config::Mount, field: Field<'_>) -> Result<What> {
+    let text =
+        |value: &str, name: &str| CString::new(value).map_err(|_| Error::refused(field(name), "has a NUL character"));
+    let mut data = Vec::new();
+    if let Some(source) = &written.source {
+        data.push((c"source".to_owned(), Some(text(&source.to_string_lossy(), "source")?)));
+    }
+    data.append(&mut words.take_data());
+    if words.copy_up == CopyUp::Yes && kind != "tmpfs" {
+        return Err(Error::refused(field("options"), "`tmpcopyup` is for tmpfs only"));
+    }
+    Ok(What::Fresh { kind: text(kind, "type")?, data, copy_up: words.copy_up })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use skiff_sys::mount::attr;
+
+    fn written(kind: &str, options: &[&str]) -> serde_json::Value {
+        serde_json::json!({"destination": "/d", "type": kind, "source": "/s", "options": options})
+    }
 
     fn mount(kind: &str, options: &[&str]) -> Result<Mount> {
-        let json = serde_json::json!({"destination": "/d", "type": kind, "source": "/s", "options": options});
-        Mount::check(0, &serde_json::from_value(json).unwrap())
+        Mount::check(0, &serde_json::from_value(written(kind, options)).unwrap())
+    }
+
+    fn keys(mount: &Mount) -> Vec<&str> {
+        let (What::Fresh { data, .. } | What::Existing { data }) = &mount.what else { return Vec::new() };
+        data.iter().map(|(key, _)| key.to_str().unwrap()).collect()
     }
 
     #[test]
     fn the_last_word_wins() {
         let read_only = mount("bind", &["rbind", "rw", "ro", "rprivate"]).unwrap();
         assert_eq!(read_only.change, Change { set: attr::RDONLY, clear: 0, propagation: None });
-        assert_eq!(read_only.propagation, Some((Propagation::Private, Depth::Tree)));
+        assert_eq!(read_only.propagation, [(Propagation::Private, Depth::Tree)]);
         assert!(matches!(read_only.what, What::Bind { depth: Depth::Tree, .. }));
         assert_eq!(mount("bind", &["ro", "rw"]).unwrap().change.clear, attr::RDONLY);
+        let times = mount("bind", &["noatime", "strictatime"]).unwrap().change;
+        assert_eq!(times.set, attr::STRICTATIME, "policies of access times exclude each other");
     }
 
     #[test]
@@ -243,27 +219,59 @@ mod tests {
     }
 
     #[test]
+    fn every_word_of_the_specification_is_known() {
+        for word in crate::spec::options::ALL {
+            let mount = mount("none", &["bind", word]);
+            assert!(mount.is_ok() || *word == "tmpcopyup", "{word}: {mount:?}");
+        }
+    }
+
+    #[test]
     fn other_words_are_for_the_filesystem() {
-        let What::Fresh { data, .. } = mount("tmpfs", &["nosuid", "size=64k", "mode=755"]).unwrap().what else {
-            panic!("a tmpfs is a new filesystem");
-        };
-        let keys: Vec<_> = data.iter().map(|(key, _)| key.to_str().unwrap()).collect();
-        assert_eq!(keys, ["source", "size", "mode"]);
+        let mount = mount("tmpfs", &["nosuid", "size=64k", "mode=755", "sync", "lazytime", "async", "nofail", "x-foo"]);
+        assert_eq!(keys(&mount.unwrap()), ["source", "lazytime", "size", "mode"]);
+    }
+
+    #[test]
+    fn several_kinds_of_propagation_come_in_order() {
+        let mount = mount("none", &["rbind", "rslave", "shared"]).unwrap();
+        assert_eq!(mount.propagation, [(Propagation::Slave, Depth::Tree), (Propagation::Shared, Depth::One)]);
+    }
+
+    #[test]
+    fn a_remount_is_all_that_it_says() {
+        let again = mount("none", &["bind", "remount", "nosuid"]).unwrap();
+        assert_eq!((again.change.set, again.change.clear), (attr::NOSUID, attr::ALL & !attr::NOSUID));
+        assert_eq!(keys(&mount("tmpfs", &["remount", "size=1k"]).unwrap()), ["size"]);
+        let only_events = mount("none", &["rprivate"]).unwrap();
+        assert!(matches!(only_events.what, What::Existing { .. }) && only_events.change == Change::default());
+    }
+
+    #[test]
+    fn owners_are_the_mounts_own_or_the_containers() {
+        let map = serde_json::json!([{"containerID": 0, "hostID": 7, "size": 2}]);
+        let mut json = written("none", &["rbind", "ridmap"]);
+        let parse = |json: &serde_json::Value| Mount::check(0, &serde_json::from_value(json.clone()).unwrap());
+        assert_eq!(parse(&json).unwrap().owners, Some(Owners { maps: None, depth: Depth::Tree }));
+        json["uidMappings"] = map.clone();
+        assert!(parse(&json).unwrap_err().to_string().starts_with("mounts[0].gidMappings"));
+        json["gidMappings"] = map;
+        let ids = vec![IdMap { inside: 0, outside: 7, count: 2 }];
+        assert_eq!(parse(&json).unwrap().owners.unwrap().maps, Some((ids.clone(), ids)));
+        assert!(mount("tmpfs", &["idmap"]).is_err());
     }
 
     #[test]
     fn what_cannot_be_done_is_refused_by_field() {
-        assert_eq!(
-            mount("bind", &["ro", "idmap"]).unwrap_err().to_string(),
-            "mounts[0].options[1]: `idmap` is not implemented"
-        );
         assert!(mount("bind", &["size=1"]).unwrap_err().to_string().starts_with("mounts[0].options"));
+        assert!(mount("none", &["ro"]).unwrap_err().to_string().starts_with("mounts[0].type"));
         assert!(mount("proc", &["tmpcopyup"]).is_err());
     }
 
     proptest! {
         #[test]
-        fn options_never_panic_nor_contradict(options in proptest::collection::vec("(ro|rw|rro|nosuid|suid|noatime|relatime|[a-z=]{0,6})", 0..8)) {
+        fn options_never_panic_nor_contradict(options in proptest::collection::vec(
+            "(ro|rw|rro|rrw|nosuid|suid|noatime|relatime|strictatime|rnoatime|remount|bind|[a-z=]{0,6})", 0..8)) {
             let options: Vec<_> = options.iter().map(String::as_str).collect();
             if let Ok(mount) = mount("tmpfs", &options) {
                 prop_assert_eq!(mount.change.set & mount.change.clear, 0);

@@ -10,6 +10,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 const FSCONFIG_SET_FLAG: libc::c_uint = 0;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+const FSCONFIG_CMD_RECONFIGURE: libc::c_uint = 7;
+const FSPICK_CLOEXEC: libc::c_uint = 1;
+const FSPICK_EMPTY_PATH: libc::c_uint = 8;
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
 const FSMOUNT_CLOEXEC: libc::c_uint = 1;
 const OPEN_TREE_CLONE: libc::c_uint = 1;
@@ -39,6 +42,8 @@ pub mod attr {
     pub const IDMAP: u64 = 0x0010_0000;
     /// Symbolic links are not followed.
     pub const NOSYMFOLLOW: u64 = 0x0020_0000;
+    /// Everything that a remount without a word about it takes away.
+    pub const ALL: u64 = RDONLY | NOSUID | NODEV | NOEXEC | NODIRATIME | NOSYMFOLLOW;
 }
 
 /// Whether a change or a copy covers the mounts below as well.
@@ -86,6 +91,24 @@ impl Context {
     pub fn open(kind: &CStr) -> Result<Self, Errno> {
         // SAFETY: fsopen reads a terminated string, which `kind` is, and returns a new descriptor.
         unsafe { owned(libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC)) }.map(Self)
+    }
+
+    /// Opens a context for the filesystem that is mounted at `mount`, to change its own options (fspick(2)).
+    ///
+    /// # Errors
+    /// `EINVAL` when `mount` is not the root of a mount; `EPERM` without rights over the filesystem.
+    pub fn of(mount: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let flags = FSPICK_CLOEXEC | FSPICK_EMPTY_PATH;
+        // SAFETY: fspick reads an empty terminated string and returns a new descriptor.
+        unsafe { owned(libc::syscall(libc::SYS_fspick, mount.as_raw_fd(), c"".as_ptr(), flags)) }.map(Self)
+    }
+
+    /// Makes the options that were set those of a filesystem that is mounted already ([`Context::of`]).
+    ///
+    /// # Errors
+    /// Those of the filesystem.
+    pub fn reconfigure(self) -> Result<(), Errno> {
+        self.config(FSCONFIG_CMD_RECONFIGURE, std::ptr::null(), std::ptr::null())
     }
 
     /// Sets the option `key` to `value`.

@@ -3,6 +3,8 @@
 
 // A helper of tests may fail like a test.
 #![allow(clippy::unwrap_used)]
+// Each file of tests uses what it needs.
+#![allow(dead_code)]
 
 use serde_json::{Value, json};
 use std::fs;
@@ -15,7 +17,8 @@ use std::time::{Duration, Instant};
 /// How long a test waits for something that must happen: long enough for a loaded machine, since it only bounds a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 const APPLETS: &[&str] = &[
-    "sh", "cat", "echo", "id", "true", "sleep", "ls", "stat", "grep", "hostname", "touch", "mkdir", "readlink", "tty",
+    "sh", "cat", "wc", "echo", "id", "true", "sleep", "ls", "stat", "grep", "hostname", "touch", "mkdir", "readlink",
+    "tty",
 ];
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -160,11 +163,100 @@ impl Drop for Bundle {
     }
 }
 
+<<<<<<< HEAD
 /// Whether every controller is of version 2 here.
+=======
+impl Bundle {
+    /// Gives the rootfs another program of busybox.
+    pub(crate) fn applet(&self, name: &str) {
+        let link = self.rootfs().join("bin").join(name);
+        if !link.exists() {
+            symlink("busybox", link).unwrap();
+        }
+    }
+}
+
+/// Starts a program of the host that stays until it is killed.
+pub(crate) fn holder(words: &[&str]) -> std::process::Child {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// Whether the host has this program.
+pub(crate) fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(name).exists())
+}
+
+/// Says that a test cannot run here, in the words that are counted.
+pub(crate) fn skipped(test: &str, why: &str) {
+    println!("SKIPPED: {test}: {why}");
+}
+
+/// Whether this host has cgroups of version 2 only.
+>>>>>>> 70002d3 (oci: every mount option, idmapped mounts, time offsets, moving interfaces; poststop hooks also end a failed creation)
 pub(crate) fn is_unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
+<<<<<<< HEAD
+=======
+/// A folder of the host that is a mount of its own, with files and mounts in it, all gone when dropped.
+pub(crate) struct Host(tempfile::TempDir);
+
+impl Host {
+    /// A private tmpfs.
+    pub(crate) fn new() -> Self {
+        let host = Self(tempfile::tempdir().unwrap());
+        mount_tmpfs(host.path());
+        host
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &str) {
+        fs::write(self.path().join(name), content).unwrap();
+    }
+
+    pub(crate) fn directory(&self, name: &str) {
+        fs::create_dir_all(self.path().join(name)).unwrap();
+    }
+
+    /// Mounts a tmpfs at `name`.
+    pub(crate) fn tmpfs(&self, name: &str) {
+        self.directory(name);
+        mount_tmpfs(&self.path().join(name));
+    }
+
+    /// Lets mounts below it spread to its copies and back.
+    pub(crate) fn share(&self) {
+        use nix::mount::{MsFlags, mount};
+        let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
+        mount(None::<&str>, self.path(), None::<&str>, flags, None::<&str>).unwrap();
+    }
+
+    /// Takes away what may be mounted at `name`.
+    pub(crate) fn unmount(&self, name: &str) {
+        let _nothing_may_be_there = nix::mount::umount2(&self.path().join(name), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        nix::mount::umount2(self.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+fn mount_tmpfs(at: &Path) {
+    use nix::mount::{MsFlags, mount};
+    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
+    mount(None::<&str>, at, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+}
+
+>>>>>>> 70002d3 (oci: every mount option, idmapped mounts, time offsets, moving interfaces; poststop hooks also end a failed creation)
 /// What a command said and how it ended.
 #[derive(Debug)]
 pub(crate) struct Said {

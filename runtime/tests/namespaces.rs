@@ -1,0 +1,248 @@
+//! Namespaces, their users, clocks and interfaces (runtime-spec config-linux, Namespaces to Network Devices).
+
+// A helper of tests may fail like a test.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::fs;
+use support::{Bundle, wait_until};
+
+/// Every kind, with the specification's name and that of its file.
+const KINDS: &[(&str, &str)] = &[
+    ("mount", "mnt"),
+    ("pid", "pid"),
+    ("network", "net"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("user", "user"),
+    ("cgroup", "cgroup"),
+    ("time", "time"),
+];
+const MAPPED: u32 = 200_000;
+
+fn of(pid: i64, file: &str) -> String {
+    fs::read_link(format!("/proc/{pid}/ns/{file}")).unwrap().display().to_string()
+}
+
+fn own(file: &str) -> String {
+    fs::read_link(format!("/proc/self/ns/{file}")).unwrap().display().to_string()
+}
+
+fn map_users(config: &mut Value) {
+    let maps = json!([{"containerID": 0, "hostID": MAPPED, "size": 1000}]);
+    config["linux"]["uidMappings"] = maps.clone();
+    config["linux"]["gidMappings"] = maps;
+}
+
+/// A started container with all kinds of namespaces.
+fn with_everything() -> Bundle {
+    let bundle = Bundle::new("sleep 60", |c| {
+        map_users(c);
+        c["linux"]["namespaces"] = KINDS.iter().map(|(name, _)| json!({"type": name})).collect();
+    });
+    bundle.start();
+    bundle
+}
+
+fn pid(bundle: &Bundle) -> i64 {
+    bundle.state()["pid"].as_i64().unwrap()
+}
+
+#[test]
+fn every_kind_can_be_made() {
+    let bundle = with_everything();
+    for (name, file) in KINDS {
+        assert_ne!(of(pid(&bundle), file), own(file), "{name}");
+    }
+}
+
+#[test]
+fn every_kind_can_be_entered_and_exec_enters_all() {
+    let first = with_everything();
+    let target = pid(&first);
+    let second = Bundle::new("sleep 60", |c| {
+        map_users(c);
+        c.as_object_mut().unwrap().remove("hostname");
+        let path = |file: &str| format!("/proc/{target}/ns/{file}");
+        let entered = KINDS.iter().filter(|(name, _)| *name != "mount");
+        let mut namespaces: Vec<_> = entered.map(|(name, file)| json!({"type": name, "path": path(file)})).collect();
+        namespaces.push(json!({"type": "mount"}));
+        c["linux"]["namespaces"] = json!(namespaces);
+    });
+    second.start();
+    for (name, file) in KINDS.iter().filter(|(name, _)| *name != "mount") {
+        assert_eq!(of(pid(&second), file), of(target, file), "{name}");
+    }
+    let script = "for n in mnt pid net ipc uts user cgroup time; do readlink /proc/self/ns/$n; done";
+    let out = second.oci(&["exec", &second.id, "sh", "-c", script]).ok();
+    let expected: Vec<_> = KINDS.iter().map(|(_, file)| of(pid(&second), file)).collect();
+    assert_eq!(out.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_mount_namespace_is_entered_by_path() {
+    let mut holder = support::holder(&["unshare", "-m", "--propagation", "private", "sleep", "60"]);
+    let path = format!("/proc/{}/ns/mnt", holder.id());
+    wait_until("a namespace", || fs::read_link(&path).is_ok_and(|link| link != own("mnt")));
+    let bundle = Bundle::new("readlink /proc/self/ns/mnt; ls /bin/busybox", |c| {
+        c["linux"]["namespaces"] = json!([{"type": "mount", "path": path}, {"type": "pid"}, {"type": "uts"}]);
+    });
+    let expected = fs::read_link(&path).unwrap().display().to_string();
+    assert_eq!(bundle.run().ok(), format!("{expected}\n/bin/busybox\n"));
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}
+
+#[test]
+fn a_path_that_is_no_such_namespace_is_an_error() {
+    for (path, reason) in
+        [("/proc/self/ns/uts", "Invalid argument"), ("/etc/hostname", "Invalid argument"), ("/nowhere", "No such file")]
+    {
+        let bundle = Bundle::new("true", |c| {
+            c["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "uts"}, {"type": "network", "path": path}]);
+        });
+        let said = bundle.run();
+        assert!(said.code == 1 && said.err.contains("ns.join") && said.err.contains(reason), "{said:?}");
+    }
+}
+
+#[test]
+fn what_is_not_named_is_the_runtimes() {
+    let bundle = Bundle::new("for n in pid net ipc uts user cgroup time; do readlink /proc/self/ns/$n; done", |c| {
+        c["linux"]["namespaces"] = json!([{"type": "mount"}]);
+        c.as_object_mut().unwrap().remove("hostname");
+    });
+    let expected: Vec<_> = KINDS[1..].iter().map(|(_, file)| own(file)).collect();
+    assert_eq!(bundle.run().ok().lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn names_of_the_host_are_the_containers() {
+    let bundle = Bundle::new("hostname; cat /proc/sys/kernel/domainname", |c| c["domainname"] = json!("example.org"));
+    assert_eq!(bundle.run().ok(), "box\nexample.org\n");
+}
+
+#[test]
+fn maps_have_many_lines() {
+    let bundle = Bundle::new("cat /proc/self/uid_map | tr -s ' '; wc -l < /proc/self/gid_map", |c| {
+        let line = |index: u32| json!({"containerID": index * 10, "hostID": MAPPED + index * 100, "size": 10});
+        c["linux"]["uidMappings"] = (0..50).map(line).collect();
+        c["linux"]["gidMappings"] = (0..200).map(line).collect();
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    });
+    bundle.applet("tr");
+    let out = bundle.run().ok();
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!((lines.len(), lines[50]), (51, "200"));
+    assert_eq!(lines[49], " 490 204900 10");
+}
+
+#[test]
+fn clocks_are_offset_with_and_without_users() {
+    let uptime = || fs::read_to_string("/proc/uptime").unwrap().split('.').next().unwrap().parse::<i64>().unwrap();
+    for has_users in [false, true] {
+        let bundle = Bundle::new("cat /proc/uptime; cat /proc/self/timens_offsets | tr -s ' '; sleep 60", |c| {
+            let namespaces = c["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.push(json!({"type": "time"}));
+            if has_users {
+                namespaces.push(json!({"type": "user"}));
+                map_users(c);
+            }
+            c["linux"]["timeOffsets"] =
+                json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": -1}});
+        });
+        bundle.applet("tr");
+        bundle.start();
+        wait_until("output", || bundle.output().lines().count() == 3);
+        let out = bundle.output();
+        let inside: i64 = out.split('.').next().unwrap().parse().unwrap();
+        let offset = inside - uptime();
+        assert!((999_000..=1_000_001).contains(&offset), "{offset}");
+        assert!(out.contains("monotonic -1 0\nboottime 1000000 5\n"), "{out}");
+        assert_eq!(of(pid(&bundle), "time"), of(pid(&bundle), "time_for_children"));
+    }
+}
+
+#[test]
+fn a_pid_namespace_of_somebody_else_shows_with_users_of_ones_own() {
+    // The new users may not mount a procfs of the host's processes, so they get the host's (as with crun).
+    let bundle = Bundle::new("test -e /proc/1/status && head -c 5 /proc/uptime > /dev/null && echo seen", |c| {
+        c["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "uts"}, {"type": "user"}]);
+        map_users(c);
+        let sysfs = json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]});
+        c["mounts"].as_array_mut().unwrap().push(sysfs);
+    });
+    bundle.applet("test");
+    bundle.applet("head");
+    assert_eq!(bundle.run().ok(), "seen\n");
+}
+
+#[test]
+fn parameters_of_the_containers_namespaces_are_set_and_the_hosts_stay() {
+    let read = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap();
+    let before = (read("kernel/shmmax"), read("fs/mqueue/msg_max"));
+    let script = "cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/msg_max /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/domainname";
+    for has_users in [false, true] {
+        let bundle = Bundle::new(script, |c| {
+            if has_users {
+                c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+                map_users(c);
+            }
+            c["linux"]["sysctl"] = json!({"kernel.shmmax": "7340032", "fs.mqueue.msg_max": "5", "net/ipv4/ip_forward": "1",
+                                          "kernel.domainname": "here"});
+        });
+        assert_eq!(bundle.run().ok(), "7340032\n5\n1\nhere\n", "{has_users}");
+    }
+    assert_eq!((read("kernel/shmmax"), read("fs/mqueue/msg_max")), before);
+}
+
+/// Runs the runtime in a network namespace with dummy interfaces, so that this host's own stay untouched.
+fn in_own_network(bundle: &Bundle, setup: &str) -> support::Said {
+    let oci = env!("CARGO_BIN_EXE_skiff-oci");
+    let script = format!("{setup}\nexec {oci} --root {} run {}", bundle.root().display(), bundle.id);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-n", "sh", "-ec", &script]).current_dir(bundle.path());
+    support::Said::of(command.output().unwrap())
+}
+
+#[test]
+fn interfaces_move_in_with_name_addresses_and_state() {
+    if !support::has_program("ip") {
+        return support::skipped("interfaces_move_in_with_name_addresses_and_state", "no `ip` here");
+    }
+    let script = "ip -o link show eth9 | grep -o 'mtu 1400'; ip -o link show eth9 | grep -o ',UP'; \
+                  ip -o addr show eth9 | grep -o 'inet6* [^ ]*' | grep -v fe80; ip -o link | wc -l; ls /sys/class/net/num0 -d; \
+                  ip -o link show lo | grep -c LOOPBACK";
+    let bundle = Bundle::new(script, |c| {
+        c["mounts"].as_array_mut().unwrap().push(json!({"destination": "/sys", "type": "sysfs", "source": "sysfs"}));
+        c["linux"]["netDevices"] = json!({"dummy0": {"name": "eth9"}, "dummy1": {"name": "num%d"}});
+    });
+    bundle.applet("ip");
+    let setup = "ip link add dummy0 type dummy; ip link add dummy1 type dummy; ip link set dummy0 mtu 1400\n\
+                 ip addr add 10.9.8.7/24 dev dummy0; ip addr add fd00::7/64 dev dummy0 nodad\n\
+                 ip addr add 10.9.9.9/32 dev dummy0 scope link";
+    let said = in_own_network(&bundle, setup);
+    if said.err.contains("Unknown device type") || said.err.contains("not supported") {
+        return support::skipped("interfaces_move_in_with_name_addresses_and_state", "no dummy interfaces here");
+    }
+    assert_eq!(said.ok(), "mtu 1400\n,UP\ninet 10.9.8.7/24\ninet6 fd00::7/64\n3\n/sys/class/net/num0\n1\n");
+}
+
+#[test]
+fn an_interface_that_is_missing_or_whose_name_is_taken_is_an_error() {
+    let devices = |names: Value| Bundle::new("true", |c| c["linux"]["netDevices"] = names);
+    let said = devices(json!({"nonesuch": {}})).run();
+    assert!(said.code == 1 && said.err.contains("net.move nonesuch as nonesuch: No such device"), "{said:?}");
+    let refused = Bundle::new("true", |c| {
+        c["linux"]["netDevices"] = json!({"eth0": {}});
+        c["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "uts"}]);
+    });
+    assert!(refused.run().err.contains("linux.netDevices.eth0: needs a network namespace"));
+    if support::has_program("ip") {
+        let said =
+            in_own_network(&devices(json!({"dummy0": {"name": "lo"}})), "ip link add dummy0 type dummy || exit 0");
+        assert!(said.err.contains("File exists") || said.err.contains("Unknown device type"), "{said:?}");
+    }
+}

@@ -163,9 +163,6 @@ impl Drop for Bundle {
     }
 }
 
-<<<<<<< HEAD
-/// Whether every controller is of version 2 here.
-=======
 impl Bundle {
     /// Gives the rootfs another program of busybox.
     pub(crate) fn applet(&self, name: &str) {
@@ -195,13 +192,10 @@ pub(crate) fn skipped(test: &str, why: &str) {
 }
 
 /// Whether this host has cgroups of version 2 only.
->>>>>>> 70002d3 (oci: every mount option, idmapped mounts, time offsets, moving interfaces; poststop hooks also end a failed creation)
 pub(crate) fn is_unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-<<<<<<< HEAD
-=======
 /// A folder of the host that is a mount of its own, with files and mounts in it, all gone when dropped.
 pub(crate) struct Host(tempfile::TempDir);
 
@@ -256,7 +250,6 @@ fn mount_tmpfs(at: &Path) {
     mount(None::<&str>, at, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>).unwrap();
 }
 
->>>>>>> 70002d3 (oci: every mount option, idmapped mounts, time offsets, moving interfaces; poststop hooks also end a failed creation)
 /// What a command said and how it ended.
 #[derive(Debug)]
 pub(crate) struct Said {

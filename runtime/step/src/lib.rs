@@ -146,14 +146,8 @@ impl Engine {
     where
         E: Display + From<Injected>,
     {
-        let Some(inner) = &self.inner else { return operation() };
-        let (at, started) = (SystemTime::now(), Instant::now());
-        let result = match inner.faults.strike(step.id) {
-            Some(fault) => Err(fault.into()),
-            None => operation(),
-        };
-        inner.record(step, at, started, self.correlation.as_deref(), operand(), &result);
-        result
+        let Some(begun) = self.begin(step) else { return operation() };
+        begun.end(operand, begun.spared().and_then(|()| operation()))
     }
 
     /// Like [`Engine::run`] for an operation that does not come back when it succeeds (execve): its line is written
@@ -170,17 +164,9 @@ impl Engine {
     where
         E: Display + From<Injected>,
     {
-        let Some(inner) = &self.inner else { return operation() };
-        let (at, started) = (SystemTime::now(), Instant::now());
-        let result = match inner.faults.strike(step.id) {
-            Some(fault) => Err(fault.into()),
-            None => {
-                self.note(step, &operand);
-                operation()
-            }
-        };
-        inner.record(step, at, started, self.correlation.as_deref(), operand(), &result);
-        result
+        let Some(begun) = self.begin(step) else { return operation() };
+        let announced = begun.spared().inspect(|()| self.note(step, &operand));
+        begun.end(operand, announced.and_then(|()| operation()))
     }
 
     /// Like [`Engine::run`] for an operation that waits.
@@ -196,22 +182,55 @@ impl Engine {
     where
         E: Display + From<Injected>,
     {
-        let Some(inner) = &self.inner else { return operation.await };
-        let (at, started) = (SystemTime::now(), Instant::now());
-        let result = match inner.faults.strike(step.id) {
-            Some(fault) => Err(fault.into()),
-            None => operation.await,
+        let Some(begun) = self.begin(step) else { return operation.await };
+        let result = match begun.spared() {
+            Ok(()) => operation.await,
+            Err(fault) => Err(fault),
         };
-        inner.record(step, at, started, self.correlation.as_deref(), operand(), &result);
-        result
+        begun.end(operand, result)
     }
 
     /// Records something that happened and cannot fail (an API write, a decision).
     pub fn note(&self, step: &Step, operand: impl FnOnce() -> String) {
-        if let Some(inner) = &self.inner {
-            let done: Result<(), Never> = Ok(());
-            inner.record(step, SystemTime::now(), Instant::now(), self.correlation.as_deref(), operand(), &done);
+        if let Some(begun) = self.begin(step) {
+            let Ok(()) = begun.end(operand, Ok::<(), Never>(()));
         }
+    }
+
+    /// `None` with nothing switched on: then there is only the operation.
+    fn begin<'a>(&'a self, step: &'a Step) -> Option<Begun<'a>> {
+        let inner = self.inner.as_deref()?;
+        Some(Begun { engine: self, inner, step, at: SystemTime::now(), started: Instant::now() })
+    }
+}
+
+/// A step between its beginning and its line.
+struct Begun<'a> {
+    engine: &'a Engine,
+    inner: &'a Inner,
+    step: &'a Step,
+    at: SystemTime,
+    started: Instant,
+}
+
+impl Begun<'_> {
+    /// Carries out the fault that is planned for now, if there is one.
+    fn spared<E: From<Injected>>(&self) -> Result<(), E> {
+        self.inner.faults.strike(self.step.id).map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
+    /// Writes the line.
+    fn end<T, E: Display>(&self, operand: impl FnOnce() -> String, result: Result<T, E>) -> Result<T, E> {
+        if let Some(trace) = &self.inner.trace {
+            let outcome = match &result {
+                Ok(_) => Outcome::Ok,
+                Err(error) => Outcome::Error(error.to_string()),
+            };
+            let (component, correlation) = (self.inner.component, self.engine.correlation.as_deref());
+            let took = self.started.elapsed();
+            trace.append(&Line::new(component, self.step, self.at, took, correlation, operand(), outcome));
+        }
+        result
     }
 }
 
@@ -222,24 +241,5 @@ enum Never {}
 impl Display for Never {
     fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {}
-    }
-}
-
-impl Inner {
-    fn record<T, E: Display>(
-        &self,
-        step: &Step,
-        at: SystemTime,
-        started: Instant,
-        correlation: Option<&str>,
-        operand: String,
-        result: &Result<T, E>,
-    ) {
-        let Some(trace) = &self.trace else { return };
-        let outcome = match result {
-            Ok(_) => Outcome::Ok,
-            Err(error) => Outcome::Error(error.to_string()),
-        };
-        trace.append(&Line::new(self.component, step, at, started.elapsed(), correlation, operand, outcome));
     }
 }

@@ -1,6 +1,6 @@
 //! What every loop holds: the client, an event recorder, and how long to wait after an error.
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use kube::api::Api;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::{Client, Resource};
@@ -104,16 +104,29 @@ pub(crate) async fn drive<K, F, Fut>(
     K::DynamicType: Eq + Hash,
 {
     let config = controller::Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
-    controller
+    let (objects, told) = (controller.store(), shutdown.clone());
+    let reconciling = controller
         .with_config(config)
-        .graceful_shutdown_on(async move { shutdown.cancelled().await })
+        .graceful_shutdown_on(async move { told.cancelled().await })
         .run(reconcile, |_object, error, _context| after_error(error), Arc::new(context))
         .for_each(|outcome| async move {
             if let Err(error) = outcome {
                 log(&error);
             }
-        })
-        .await;
+        });
+    // kube's runner waits for its first list before it does anything, and once told to stop it no longer reads that list:
+    // it would wait for ever.
+    let stopped_unlisted = async {
+        shutdown.cancelled().await;
+        if objects.wait_until_ready().now_or_never().is_none() {
+            return;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = reconciling => {}
+        () = stopped_unlisted => {}
+    }
 }
 
 fn after_error(error: &ControllerError) -> Action {

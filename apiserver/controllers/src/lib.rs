@@ -41,3 +41,23 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
     );
     loops.6
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use std::convert::Infallible;
+
+    /// Stopped before the API server has answered anything, every loop ends all the same.
+    #[tokio::test]
+    async fn a_silent_server_does_not_keep_them_from_ending() {
+        let silent = tower::service_fn(|_: http::Request<Body>| {
+            std::future::pending::<Result<http::Response<Body>, Infallible>>()
+        });
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(run(Client::new(silent, "default"), shutdown.clone()));
+        tokio::task::yield_now().await;
+        shutdown.cancel();
+        running.await.unwrap().unwrap();
+    }
+}

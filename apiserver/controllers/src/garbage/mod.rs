@@ -37,7 +37,10 @@ struct Collector {
 }
 
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) -> Result<(), ControllerError> {
-    let resources = discover(&context).await?;
+    let resources = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        discovered = discover(&context) => discovered?,
+    };
     let mut changes: SelectAll<BoxStream<'static, Change>> = SelectAll::new();
     for (number, resource) in resources.iter().enumerate() {
         let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.client.clone(), &resource.api);

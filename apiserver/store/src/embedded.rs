@@ -1,7 +1,6 @@
 //! The embedded store as the API server's [`Backend`].
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -14,7 +13,7 @@ use crate::hub::{self, Group, Moment, Ready};
 use crate::keys::KeyRange;
 use crate::record::Record;
 use crate::request::{Compare, Delete, Done, Op, Put, Range, Refusal, Relation, Target, Txn, TxnDone};
-use crate::ttl::Buckets;
+use crate::ttl::{Buckets, SharesLeases};
 use crate::watch::Watcher;
 
 /// Bytes of key and value that a request may carry: etcd's default, which clients know.
@@ -38,47 +37,26 @@ impl Embedded {
         let txn = Txn { compares: vec![compare], success: vec![then], failure: vec![Op::Range(Range::of(keys))] };
         Ok(swapped(self.store.txn(txn).await?))
     }
+}
 
-    async fn put_with_lease(
-        &self,
-        key: Bytes,
-        value: Bytes,
-        expected: Revision,
-        lease: i64,
-    ) -> Result<Swapped, Refusal> {
+impl SharesLeases for Embedded {
+    type Error = Refusal;
+
+    fn buckets(&self) -> &Buckets {
+        &self.buckets
+    }
+
+    async fn grant(&self, ttl_seconds: i64) -> Result<i64, Refusal> {
+        Ok(self.store.grant(0, ttl_seconds).await?.0)
+    }
+
+    async fn put_under(&self, key: Bytes, value: Bytes, expected: Revision, lease: i64) -> Result<Swapped, Refusal> {
         let put = Put { key: key.clone(), value: Some(value), lease: Some(lease), want_previous: false };
         self.swap(key, expected, Op::Put(put)).await
     }
 
-    async fn lease(&self, ttl_seconds: i64) -> Result<i64, Refusal> {
-        if let Some(lease) = self.buckets.find(ttl_seconds, Instant::now()) {
-            return Ok(lease);
-        }
-        let (lease, _) = self.store.grant(0, Buckets::ttl_to_grant(ttl_seconds)).await?;
-        self.buckets.add(ttl_seconds, lease, Instant::now());
-        Ok(lease)
-    }
-
-    async fn put_for(
-        &self,
-        key: Bytes,
-        value: Bytes,
-        expected: Revision,
-        ttl_seconds: i64,
-    ) -> Result<Swapped, Refusal> {
-        if ttl_seconds <= 0 {
-            return self.put_with_lease(key, value, expected, 0).await;
-        }
-        let lease = self.lease(ttl_seconds).await?;
-        match self.put_with_lease(key.clone(), value.clone(), expected, lease).await {
-            // The shared lease was revoked behind our back; the put was refused whole, so it may be sent again.
-            Err(Refusal::LeaseNotFound) => {
-                self.buckets.forget(ttl_seconds);
-                let lease = self.lease(ttl_seconds).await?;
-                self.put_with_lease(key, value, expected, lease).await
-            }
-            other => other,
-        }
+    fn lost_lease(refusal: &Refusal) -> bool {
+        matches!(refusal, Refusal::LeaseNotFound)
     }
 }
 

@@ -41,6 +41,22 @@ use crate::writer::{Reply, Work, Writer};
 pub use backend::{Backend, BackendError, Revision};
 pub use error::StoreError;
 
+/// How much history a store keeps by itself. Costs nothing while nothing is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// All of it, until somebody compacts: an etcd without flags.
+    All,
+    /// What is younger than this; at most twice as much stands there until it goes.
+    Within(Duration),
+    /// So many revisions.
+    Newest {
+        /// How many.
+        revisions: Revision,
+        /// How often they are counted; as many more as are written meanwhile stand there until then.
+        counted_every: Duration,
+    },
+}
+
 /// How a store behaves; the default suits one node.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -48,9 +64,8 @@ pub struct Options {
     pub quota_bytes: u64,
     /// Pages of the database kept in memory, at most.
     pub cache_bytes: usize,
-    /// Compact history older than this; `None`: only when asked (etcd's `--auto-compaction-retention`). Costs nothing while
-    /// nothing is written.
-    pub history_kept: Option<Duration>,
+    /// Which history is compacted without being asked (etcd's `--auto-compaction-mode` and `--auto-compaction-retention`).
+    pub history: History,
     /// How often an idle watch that asked for it is told the revision (`--experimental-watch-progress-notify-interval`).
     pub progress_interval: Duration,
 }
@@ -60,7 +75,7 @@ impl Default for Options {
         Options {
             quota_bytes: 2 << 30,
             cache_bytes: 8 << 20,
-            history_kept: None,
+            history: History::All,
             progress_interval: Duration::from_secs(5),
         }
     }

@@ -4,6 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use crate::backend::{Revision, Swapped};
+
 /// Keys that share a lease, at most: they all die in one transaction.
 const KEYS_MAX: usize = 1000;
 /// How long a lease takes new keys, at most; its keys may live longer by that.
@@ -45,6 +49,67 @@ impl Buckets {
     /// Forgets a lease that turned out to be gone.
     pub(crate) fn forget(&self, ttl_seconds: i64) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&ttl_seconds);
+    }
+}
+
+/// A store whose keys share leases.
+pub(crate) trait SharesLeases: Sync {
+    /// Why it refuses.
+    type Error: Send;
+
+    /// The leases in use.
+    fn buckets(&self) -> &Buckets;
+
+    /// Grants a lease.
+    fn grant(&self, ttl_seconds: i64) -> impl Future<Output = Result<i64, Self::Error>> + Send;
+
+    /// Writes `value` under `lease` (0: none) if the key's revision is `expected`.
+    fn put_under(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        expected: Revision,
+        lease: i64,
+    ) -> impl Future<Output = Result<Swapped, Self::Error>> + Send;
+
+    /// Whether a put was refused, whole, because its lease is gone.
+    fn lost_lease(error: &Self::Error) -> bool;
+
+    /// A lease for one more key with this TTL.
+    fn lease(&self, ttl_seconds: i64) -> impl Future<Output = Result<i64, Self::Error>> + Send {
+        async move {
+            if let Some(lease) = self.buckets().find(ttl_seconds, Instant::now()) {
+                return Ok(lease);
+            }
+            let lease = self.grant(Buckets::ttl_to_grant(ttl_seconds)).await?;
+            self.buckets().add(ttl_seconds, lease, Instant::now());
+            Ok(lease)
+        }
+    }
+
+    /// Writes a key that lives for `ttl_seconds` at least (0: for ever).
+    fn put_for(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        expected: Revision,
+        ttl_seconds: i64,
+    ) -> impl Future<Output = Result<Swapped, Self::Error>> + Send {
+        async move {
+            if ttl_seconds <= 0 {
+                return self.put_under(key, value, expected, 0).await;
+            }
+            let lease = self.lease(ttl_seconds).await?;
+            match self.put_under(key.clone(), value.clone(), expected, lease).await {
+                // The shared lease was revoked behind our back; nothing was written, so it may be sent again.
+                Err(error) if Self::lost_lease(&error) => {
+                    self.buckets().forget(ttl_seconds);
+                    let lease = self.lease(ttl_seconds).await?;
+                    self.put_under(key, value, expected, lease).await
+                }
+                other => other,
+            }
+        }
     }
 }
 

@@ -13,13 +13,13 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::Revision;
 use crate::core::Core;
 use crate::engine::{Batch, Mark};
 use crate::folder::Folder;
 use crate::record::Point;
 use crate::request::{Refusal, Txn, TxnDone};
 use crate::session::Session;
+use crate::{History, Revision};
 
 /// Requests that share a commit, at most: bounds how long the first of them waits.
 const BATCH_MAX: usize = 1024;
@@ -196,9 +196,13 @@ impl Writer {
     /// A write makes history to compact, and watchers that want to hear of it, later.
     fn owe(&mut self, revision: Revision) {
         let now = Instant::now();
-        if let (None, Some(kept)) = (self.compaction, self.core.options.history_kept) {
-            self.compaction = Some((now + kept, revision));
-        }
+        let due = match self.core.options.history {
+            History::All => None,
+            History::Within(kept) => Some((now + kept, revision)),
+            // Which revision that is will be known only then.
+            History::Newest { counted_every, .. } => Some((now + counted_every, revision)),
+        };
+        self.compaction = self.compaction.or(due);
         if self.progress.is_none() && self.core.hub.wants_progress() {
             self.progress = Some(now + self.core.options.progress_interval);
         }
@@ -212,10 +216,14 @@ impl Writer {
         }
         if let Some((_, revision)) = self.compaction.filter(|(when, _)| *when <= now) {
             self.compaction = None;
-            // Somebody may have compacted further meanwhile; then there is nothing to do.
-            let _ = self.compact(revision);
             let newest = self.core.revision();
-            if newest > revision {
+            let counted = match self.core.options.history {
+                History::Newest { revisions, .. } => Some(newest.saturating_sub(revisions)),
+                History::All | History::Within(_) => None,
+            };
+            // Somebody may have compacted further meanwhile; then there is nothing to do.
+            let _ = self.compact(counted.unwrap_or(revision));
+            if counted.is_none() && newest > revision {
                 self.owe(newest);
             }
         }

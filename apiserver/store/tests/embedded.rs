@@ -5,9 +5,11 @@
 mod promises;
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use promises::{bytes, create, keeps_backend_promises};
-use skiff_store::{BackendError, Options, Store, StoreError};
+use skiff_store::backend::ListRange;
+use skiff_store::{BackendError, History, Options, Store, StoreError};
 
 #[tokio::test]
 async fn keeps_promises() {
@@ -71,4 +73,36 @@ async fn a_database_half_made_is_made_again() {
     create(&store.backend(), "/a", "1").await;
     store.close().await;
     assert!(!folder.path().join("store.redb.new").exists());
+}
+
+#[tokio::test]
+async fn old_history_goes_as_told_and_stays_if_not() {
+    let soon = Duration::from_millis(20);
+    assert!(keeps_first_revision(History::All).await);
+    assert!(!keeps_first_revision(History::Within(soon)).await);
+    assert!(!keeps_first_revision(History::Newest { revisions: 3, counted_every: soon }).await);
+    assert!(keeps_first_revision(History::Newest { revisions: 1000, counted_every: soon }).await);
+}
+
+/// Whether the state after the first of ten writes can still be read after many times the time that history is kept for.
+async fn keeps_first_revision(history: History) -> bool {
+    let disk = redb::backends::InMemoryBackend::new();
+    let store = Store::open_disk(disk, Options { history, ..Options::default() }).unwrap();
+    let first = create(&store.backend(), "/a", "1").await;
+    for number in 0..9 {
+        create(&store.backend(), &format!("/b{number}"), "1").await;
+    }
+    let then = || ListRange { prefix: bytes("/a"), from: None, limit: 0, revision: first };
+    let mut kept = true;
+    for _ in 0..100 {
+        kept = !matches!(store.backend().list(then()).await, Err(BackendError::Compacted { .. }));
+        if !kept {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let newest = ListRange { revision: 0, ..then() };
+    assert_eq!(store.backend().list(newest).await.unwrap().entries.len(), 1, "the present is never compacted");
+    store.close().await;
+    kept
 }

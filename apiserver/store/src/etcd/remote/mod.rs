@@ -7,7 +7,6 @@ mod link;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -22,7 +21,7 @@ use super::ClientTls;
 use crate::StoreError;
 use crate::backend::{Backend, BackendError, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
 use crate::keys::KeyRange;
-use crate::ttl::Buckets;
+use crate::ttl::{Buckets, SharesLeases};
 
 /// See the module.
 pub struct Remote {
@@ -64,8 +63,20 @@ impl Remote {
         };
         Ok(Swapped::Conflict(there.kvs.into_iter().next().map(entry)))
     }
+}
 
-    async fn put_with_lease(
+impl SharesLeases for Remote {
+    type Error = BackendError;
+
+    fn buckets(&self) -> &Buckets {
+        &self.buckets
+    }
+
+    async fn grant(&self, ttl_seconds: i64) -> Result<i64, BackendError> {
+        self.link.grant(ttl_seconds).await
+    }
+
+    async fn put_under(
         &self,
         key: Bytes,
         value: Bytes,
@@ -76,35 +87,8 @@ impl Remote {
         self.swap(key, expected, request_op::Request::RequestPut(put)).await
     }
 
-    async fn lease(&self, ttl_seconds: i64) -> Result<i64, BackendError> {
-        if let Some(lease) = self.buckets.find(ttl_seconds, Instant::now()) {
-            return Ok(lease);
-        }
-        let lease = self.link.grant(Buckets::ttl_to_grant(ttl_seconds)).await?;
-        self.buckets.add(ttl_seconds, lease, Instant::now());
-        Ok(lease)
-    }
-
-    async fn put_for(
-        &self,
-        key: Bytes,
-        value: Bytes,
-        expected: Revision,
-        ttl_seconds: i64,
-    ) -> Result<Swapped, BackendError> {
-        if ttl_seconds <= 0 {
-            return self.put_with_lease(key, value, expected, 0).await;
-        }
-        let lease = self.lease(ttl_seconds).await?;
-        match self.put_with_lease(key.clone(), value.clone(), expected, lease).await {
-            // The shared lease was revoked behind our back; the put was refused whole, so it may be sent again.
-            Err(BackendError::Internal(why)) if why.contains(link::LEASE_NOT_FOUND) => {
-                self.buckets.forget(ttl_seconds);
-                let lease = self.lease(ttl_seconds).await?;
-                self.put_with_lease(key, value, expected, lease).await
-            }
-            other => other,
-        }
+    fn lost_lease(error: &BackendError) -> bool {
+        matches!(error, BackendError::Internal(why) if why.contains(link::LEASE_NOT_FOUND))
     }
 }
 

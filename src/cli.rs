@@ -61,7 +61,7 @@ pub(crate) enum Command {
     /// Live inside a node's namespaces and keep them (started by `up --isolated`)
     #[command(hide = true)]
     Hold {
-        /// The node's run folder; only to be seen in lists of processes
+        /// The node's run folder, where the holder writes down who it is
         run_dir: PathBuf,
     },
 }
@@ -155,6 +155,15 @@ pub(crate) enum StoreCommand {
     Serve(StoreServeArgs),
 }
 
+/// What is counted to know which history to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CompactionMode {
+    /// Its age
+    Periodic,
+    /// Its revisions
+    Revision,
+}
+
 /// Flags of etcd.
 #[derive(Debug, Args)]
 pub(crate) struct StoreServeArgs {
@@ -176,6 +185,12 @@ pub(crate) struct StoreServeArgs {
     /// Refuse writes when the database reaches this size; 0: 2 GiB
     #[arg(long, default_value_t = 0, value_name = "BYTES")]
     pub(crate) quota_backend_bytes: u64,
+    /// How --auto-compaction-retention is meant
+    #[arg(long, value_enum, default_value_t = CompactionMode::Periodic, value_name = "MODE")]
+    pub(crate) auto_compaction_mode: CompactionMode,
+    /// History to keep: 5 (hours) or 30m if periodic, a number of revisions if revision; 0: all of it
+    #[arg(long, default_value = "0", value_name = "RETENTION")]
+    pub(crate) auto_compaction_retention: String,
 }
 
 /// `skiff apiserver`.

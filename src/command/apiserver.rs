@@ -3,14 +3,11 @@
 use super::{stop, store};
 use crate::cli::ApiserverArgs;
 use crate::folders::Folders;
-use crate::node::{NODE_PORTS, engine, host_name};
+use crate::node::{NODE_PORTS, engine, host_name, open_backend};
 use anyhow::Context;
 use skiff_apiserver::{ApiServer, Config, Pki};
-use skiff_store::backend::Backend;
-use skiff_store::etcd::{ClientTls, Remote};
-use skiff_store::{Options, Store};
+use skiff_store::etcd::ClientTls;
 use std::net::TcpListener;
-use std::sync::Arc;
 
 pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
@@ -18,7 +15,7 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     folders.create()?;
     let listener = TcpListener::bind(args.api_listen).with_context(|| format!("listen on {}", args.api_listen))?;
     let address = listener.local_addr().context("address of the API")?;
-    let (backend, embedded) = open_store(&args, &folders).await?;
+    let (backend, embedded) = open_backend(&folders, &args.etcd_servers, client_tls(&args)?).await?;
     let names = [address.ip().to_string(), "127.0.0.1".to_owned(), "localhost".to_owned(), host_name()];
     let pki = Pki::open_or_create(&folders.pki(), &names).context("keys of the cluster")?;
     pki.write_kubeconfig(&folders.kubeconfig(), &format!("https://{address}")).context("write the kubeconfig")?;
@@ -37,17 +34,6 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         store.close().await;
     }
     served.context("serve")
-}
-
-async fn open_store(args: &ApiserverArgs, folders: &Folders) -> anyhow::Result<(Arc<dyn Backend>, Option<Store>)> {
-    if args.etcd_servers.is_empty() {
-        let folder = folders.store();
-        let opened = tokio::task::spawn_blocking(move || Store::open(&folder, Options::default())).await;
-        let store = opened.context("open the store")?.context("open the store")?;
-        return Ok((store.backend(), Some(store)));
-    }
-    let backend = Remote::connect(&args.etcd_servers, client_tls(args)?).await;
-    Ok((backend.with_context(|| format!("connect to etcd at {}", args.etcd_servers.join(",")))?, None))
 }
 
 fn client_tls(args: &ApiserverArgs) -> anyhow::Result<Option<ClientTls>> {

@@ -4,12 +4,9 @@ use super::stop;
 use crate::cli::CriArgs;
 use crate::embedded::Programs;
 use crate::folders::Folders;
-use crate::node::{engine, net_config};
+use crate::node::Site;
 use anyhow::{Context, bail};
-use skiff_cri::{Cri, CriConfig};
-use skiff_image::{Builtin, ImageStore};
-use skiff_net::PodNetworks;
-use std::net::{Ipv4Addr, SocketAddr};
+use skiff_cri::Cri;
 use std::path::PathBuf;
 
 pub(crate) async fn run(args: CriArgs) -> anyhow::Result<()> {
@@ -20,19 +17,9 @@ pub(crate) async fn run(args: CriArgs) -> anyhow::Result<()> {
     let _lock = folders.lock()?;
     let programs = Programs::install(&folders.bin())?;
     let listen = socket(args.listen.as_deref(), &folders)?;
-    let builtin = Builtin { web: Some(programs.web.clone()) };
-    let config = CriConfig {
-        listen: listen.clone(),
-        state_dir: folders.run.clone(),
-        root_dir: folders.data.clone(),
-        oci_runtime: args.oci_runtime.unwrap_or_else(|| programs.oci.clone()),
-        supervisor: programs.oci,
-        images: ImageStore::open(&folders.images(), builtin, engine("image")?).context("open the image store")?,
-        networks: PodNetworks::new(net_config(&folders, &args.ranges.pod_cidr, &args.ranges.service_cidr)?)?,
-        cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
-        stream_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        engine: engine("cri")?,
-    };
+    let cgroup_root = folders.settle_cgroup_root(args.cgroup_root.as_deref())?;
+    let site = Site { folders, ranges: args.ranges, cgroup_root };
+    let config = site.cri(listen.clone(), &programs, args.oci_runtime.as_deref())?;
     let cri = Cri::bind(config).await.context("start the CRI service")?;
     println!("serving CRI v1 on unix://{}", listen.display());
     Ok(cri.run(shutdown).await?)

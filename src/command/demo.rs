@@ -1,11 +1,10 @@
 //! `skiff up --demo`: a deployment at work in an isolated node, looked at from all sides, and gone after Ctrl-C.
 
 use super::{down, on_runtime, stop};
-use crate::cli::UpArgs;
 use crate::client::{plain_table, text};
 use crate::folders::Folders;
 use crate::isolate::NewBox;
-use crate::node::{Node, NodeConfig, Teardown};
+use crate::node::{Node, NodeConfig};
 use anyhow::{Context, bail};
 use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -42,27 +41,21 @@ pub(crate) fn clear_leftovers(folders: &Folders) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn run(args: &UpArgs, config: NodeConfig, new_box: Option<NewBox>, started: Instant) -> anyhow::Result<()> {
-    let folders = config.folders.clone();
-    let teardown = Teardown {
-        folders: folders.clone(),
-        cgroup_root: config.cgroup_root.clone(),
-        pod_cidr: args.ranges.pod_cidr.clone(),
-        service_cidr: args.ranges.service_cidr.clone(),
-    };
+pub(crate) fn run(config: NodeConfig, new_box: Option<NewBox>, started: Instant) -> anyhow::Result<()> {
+    let site = config.site.clone();
     // Whatever happens, the teardown below ends the box.
     new_box.into_iter().for_each(NewBox::keep);
     let shown = on_runtime(show(config, started));
     println!("\nstopping");
-    let undone = down::clean(&teardown)?;
-    let finished = down::finish(&folders, true, undone);
+    let undone = down::clean(&site)?;
+    let finished = down::finish(&site.folders, true, undone);
     // What went wrong first is what the user asked about.
     shown.and(finished)
 }
 
 async fn show(config: NodeConfig, started: Instant) -> anyhow::Result<()> {
     let stop = stop::signalled()?;
-    let kubeconfig = config.folders.kubeconfig();
+    let kubeconfig = config.site.folders.kubeconfig();
     let mut node = Node::start(config).await?;
     node.ready().await?;
     println!("node {} is Ready after {} ms", node.name, started.elapsed().as_millis());

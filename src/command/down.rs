@@ -4,7 +4,7 @@ use super::on_runtime;
 use crate::cli::DownArgs;
 use crate::folders::Folders;
 use crate::isolate::Holder;
-use crate::node::{Teardown, Undone};
+use crate::node::{Site, Undone};
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,13 +24,12 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     stop_node(&folders)?;
-    let teardown = Teardown {
+    let site = Site {
         cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
         folders: folders.clone(),
-        pod_cidr: args.ranges.pod_cidr.clone(),
-        service_cidr: args.ranges.service_cidr.clone(),
+        ranges: args.ranges.clone(),
     };
-    let undone = clean(&teardown)?;
+    let undone = clean(&site)?;
     finish(&folders, args.purge, undone)
 }
 
@@ -52,14 +51,14 @@ fn stop_node(folders: &Folders) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The box cannot be entered; everything else is in the report.
-pub(crate) fn clean(teardown: &Teardown) -> anyhow::Result<Undone> {
-    let holder = Holder::find(&teardown.folders);
+pub(crate) fn clean(site: &Site) -> anyhow::Result<Undone> {
+    let holder = Holder::find(&site.folders);
     if let Some(holder) = &holder {
         holder.enter()?;
     }
-    let mut undone = on_runtime(async { Ok(teardown.run().await) })?;
+    let mut undone = on_runtime(async { Ok(site.tear_down().await) })?;
     if let Some(holder) = holder {
-        match holder.end(&teardown.folders) {
+        match holder.end(&site.folders) {
             Ok(()) => undone.removed.push(("box", 1)),
             Err(error) => undone.left.push(format!("box: {error:#}")),
         }

@@ -41,7 +41,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Delete(args) => on_runtime(delete::run(args)),
         Command::Logs(args) => on_runtime(logs::run(args)),
         Command::Exec(args) => on_runtime(exec::run(args)),
-        Command::Hold { run_dir: _ } => crate::isolate::hold(),
+        Command::Hold { run_dir } => crate::isolate::hold(&run_dir),
     }
 }
 

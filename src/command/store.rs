@@ -1,11 +1,16 @@
 //! `skiff store`: only the etcd stand-in.
 
 use super::stop;
-use crate::cli::{StoreCommand, StoreServeArgs};
-use anyhow::Context;
+use crate::cli::{CompactionMode, StoreCommand, StoreServeArgs};
+use crate::node::open_store;
+use anyhow::{Context, bail};
 use skiff_store::etcd::{Listen, ServeOptions, Tls};
-use skiff_store::{Options, Store};
+use skiff_store::{History, Options};
 use std::path::Path;
+use std::time::Duration;
+
+/// How often revisions are counted with `--auto-compaction-mode revision`: etcd's period.
+const COUNTED_EVERY: Duration = Duration::from_secs(300);
 
 pub(crate) async fn run(command: StoreCommand) -> anyhow::Result<()> {
     match command {
@@ -20,9 +25,9 @@ async fn serve(args: StoreServeArgs) -> anyhow::Result<()> {
     let options = ServeOptions { listen, tls: tls(&args)? };
     let defaults = Options::default();
     let quota_bytes = if args.quota_backend_bytes == 0 { defaults.quota_bytes } else { args.quota_backend_bytes };
-    let folder = args.data_dir.clone();
-    let open = move || Store::open(&folder, Options { quota_bytes, ..defaults });
-    let store = tokio::task::spawn_blocking(open).await.context("open the store")?.context("open the store")?;
+    let history = history(args.auto_compaction_mode, &args.auto_compaction_retention)
+        .with_context(|| format!("--auto-compaction-retention {}", args.auto_compaction_retention))?;
+    let store = open_store(&args.data_dir, Options { quota_bytes, history, ..defaults }).await?;
     println!("serving etcd v3 on {}", args.listen_client_urls.join(", "));
     let served = skiff_store::etcd::serve(store.clone(), options, shutdown).await;
     store.close().await;
@@ -38,4 +43,63 @@ fn tls(args: &StoreServeArgs) -> anyhow::Result<Option<Tls>> {
 /// A file named on the command line.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("read {}", path.display()))
+}
+
+/// As etcd reads it: revisions, hours, or a duration such as 1h30m; 0 switches compaction off.
+fn history(mode: CompactionMode, retention: &str) -> anyhow::Result<History> {
+    let number = retention.parse::<u32>();
+    Ok(match (mode, number) {
+        (_, Ok(0)) => History::All,
+        (CompactionMode::Revision, Ok(revisions)) => {
+            History::Newest { revisions: revisions.into(), counted_every: COUNTED_EVERY }
+        }
+        (CompactionMode::Revision, Err(_)) => bail!("want a number of revisions"),
+        (CompactionMode::Periodic, Ok(hours)) => History::Within(Duration::from_secs(u64::from(hours) * 3600)),
+        (CompactionMode::Periodic, Err(_)) => match duration(retention) {
+            Some(Duration::ZERO) => History::All,
+            Some(age) => History::Within(age),
+            None => bail!("want hours, or a duration such as 1h30m"),
+        },
+    })
+}
+
+/// A duration as Go prints it, in whole hours, minutes, seconds and milliseconds; `None`: it is none.
+fn duration(text: &str) -> Option<Duration> {
+    let (mut rest, mut sum) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit())?;
+        let unit_end = rest[unit_at..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |length| unit_at + length);
+        let unit = match &rest[unit_at..unit_end] {
+            "h" => Duration::from_secs(3600),
+            "m" => Duration::from_secs(60),
+            "s" => Duration::from_secs(1),
+            "ms" => Duration::from_millis(1),
+            _ => return None,
+        };
+        sum = sum.checked_add(unit.checked_mul(rest[..unit_at].parse().ok()?)?)?;
+        rest = &rest[unit_end..];
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retention_is_read_as_etcd_reads_it() {
+        let periodic = |text| history(CompactionMode::Periodic, text);
+        assert_eq!(periodic("0").unwrap(), History::All);
+        assert_eq!(periodic("0s").unwrap(), History::All);
+        assert_eq!(periodic("5").unwrap(), History::Within(Duration::from_secs(5 * 3600)));
+        assert_eq!(periodic("1h30m").unwrap(), History::Within(Duration::from_secs(5400)));
+        assert_eq!(periodic("250ms").unwrap(), History::Within(Duration::from_millis(250)));
+        let revisions = |text| history(CompactionMode::Revision, text);
+        assert_eq!(revisions("0").unwrap(), History::All);
+        assert_eq!(revisions("1000").unwrap(), History::Newest { revisions: 1000, counted_every: COUNTED_EVERY });
+        for wrong in ["", "h", "5d", "1h30", "-5m", "m5", "99999999999999999999h"] {
+            assert!(periodic(wrong).is_err(), "{wrong}");
+        }
+        assert!(revisions("5m").is_err());
+    }
 }

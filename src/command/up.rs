@@ -4,7 +4,7 @@ use super::{demo, on_runtime, stop};
 use crate::cli::UpArgs;
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
-use crate::node::{BOX_ADDRESS, Node, NodeConfig, Published, host_address, host_name};
+use crate::node::{BOX_ADDRESS, Node, NodeConfig, Published, Site, host_address, host_name};
 use anyhow::{Context, bail};
 use skiff_step::TRACE_VARIABLE;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -42,7 +42,7 @@ pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
     let _lock = folders.lock()?;
     let (config, new_box) = prepare(&args, folders)?;
     if args.demo {
-        return demo::run(&args, config, new_box, started);
+        return demo::run(config, new_box, started);
     }
     on_runtime(serve(config, new_box, started, verbose))
 }
@@ -96,15 +96,16 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     }
     let node_ip = args.node_ip.unwrap_or_else(|| if args.isolated { BOX_ADDRESS.into() } else { host_address() });
     let config = NodeConfig {
-        cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
-        folders,
+        site: Site {
+            cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
+            folders,
+            ranges: args.ranges.clone(),
+        },
         api,
         published,
         node_name: args.node_name.clone().unwrap_or_else(host_name),
         node_ip,
         kubelet_port: args.kubelet_port,
-        pod_cidr: args.ranges.pod_cidr.clone(),
-        service_cidr: args.ranges.service_cidr.clone(),
         etcd_listen: args.etcd_listen.clone(),
         etcd_servers: args.etcd_servers.clone(),
         oci_runtime: args.oci_runtime.clone(),
@@ -127,7 +128,7 @@ fn listen(args: &UpArgs) -> anyhow::Result<TcpListener> {
 
 async fn serve(config: NodeConfig, new_box: Option<NewBox>, started: Instant, verbose: u8) -> anyhow::Result<()> {
     let stop = stop::signalled()?;
-    let kubeconfig = config.folders.kubeconfig();
+    let kubeconfig = config.site.folders.kubeconfig();
     let mut node = Node::start(config).await?;
     node.ready().await?;
     // From here on pods live in it, and go on when this process ends.

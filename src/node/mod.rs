@@ -2,13 +2,18 @@
 
 mod assemble; // one function per component, in the order in which they need each other
 mod clients; // who talks to the API server as whom
+mod components; // the tasks, by name
 mod publish; // node ports of a box on the host's loopback
+mod site; // where it is, and which addresses it gives
+mod store; // an API server's store
 mod teardown; // undoing all of it
 mod trace; // one engine per component
 
-pub(crate) use assemble::{Node, NodeConfig, net_config};
+pub(crate) use assemble::{Node, NodeConfig};
 pub(crate) use publish::Published;
-pub(crate) use teardown::{Teardown, Undone, remove_folder};
+pub(crate) use site::Site;
+pub(crate) use store::{open_backend, open_store};
+pub(crate) use teardown::{Undone, remove_folder};
 pub(crate) use trace::engine;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};

@@ -1,10 +1,8 @@
 //! Stops and removes every pod sandbox the orderly way: through the CRI.
 
-use super::Teardown;
-use crate::embedded::Programs;
 use anyhow::Context;
 use futures::{StreamExt, stream};
-use skiff_cri::Cri;
+use skiff_cri::{Cri, CriConfig};
 use skiff_proto::cri::v1::runtime_service_client::RuntimeServiceClient;
 use skiff_proto::cri::v1::{ListPodSandboxRequest, RemovePodSandboxRequest, StopPodSandboxRequest};
 use std::time::Duration;
@@ -16,8 +14,7 @@ const AT_ONCE: usize = 16;
 /// One sandbox may take this long: its containers are killed, not asked.
 const SANDBOX_MAX: Duration = Duration::from_secs(20);
 
-pub(super) async fn remove_all(teardown: &Teardown, programs: &Programs) -> anyhow::Result<usize> {
-    let config = teardown.cri_config(programs)?;
+pub(super) async fn remove_all(config: CriConfig) -> anyhow::Result<usize> {
     let address = format!("unix://{}", config.listen.display());
     let cri = Cri::bind(config).await.context("open the CRI service")?;
     let shutdown = CancellationToken::new();

@@ -1,0 +1,70 @@
+//! Where a node is and which addresses it gives: what `up`, `cri` and `down` must agree on.
+
+use super::{BRIDGE, INTERFACE_PREFIX, NET_TABLE, engine};
+use crate::cli::RangeArgs;
+use crate::embedded::Programs;
+use crate::folders::Folders;
+use anyhow::Context;
+use skiff_cri::CriConfig;
+use skiff_image::{Builtin, ImageStore};
+use skiff_net::{CniConfig, NetConfig, PodNetworks};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) folders: Folders,
+    pub(crate) ranges: RangeArgs,
+    /// The cgroup below which everything lives.
+    pub(crate) cgroup_root: String,
+}
+
+impl Site {
+    /// A CRI service on the socket `listen`; its OCI runtime is the one in `programs` unless another is named.
+    ///
+    /// # Errors
+    /// The image store cannot be opened, or an address range does not parse.
+    pub(crate) fn cri(
+        &self,
+        listen: PathBuf,
+        programs: &Programs,
+        oci_runtime: Option<&Path>,
+    ) -> anyhow::Result<CriConfig> {
+        let builtin = Builtin { web: Some(programs.web.clone()) };
+        let images = ImageStore::open(&self.folders.images(), builtin, engine("image")?);
+        Ok(CriConfig {
+            listen,
+            state_dir: self.folders.run.clone(),
+            root_dir: self.folders.data.clone(),
+            oci_runtime: oci_runtime.unwrap_or(&programs.oci).to_owned(),
+            supervisor: programs.oci.clone(),
+            images: images.context("open the image store")?,
+            networks: self.networks()?,
+            cgroup_root: self.cgroup_root.clone(),
+            stream_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            engine: engine("cri")?,
+        })
+    }
+
+    /// How its pods are connected.
+    ///
+    /// # Errors
+    /// An address range does not parse.
+    pub(crate) fn networks(&self) -> anyhow::Result<PodNetworks> {
+        Ok(PodNetworks::new(NetConfig {
+            state_dir: self.folders.network_state(),
+            pod_cidr: self.ranges.pod_cidr.clone(),
+            service_cidr: Some(self.ranges.service_cidr.clone()),
+            bridge: BRIDGE.to_owned(),
+            interface_prefix: INTERFACE_PREFIX.to_owned(),
+            cni: Some(CniConfig {
+                conf_dir: self.folders.data.join("cni/net.d"),
+                bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            }),
+            masquerade: true,
+            table: NET_TABLE.to_owned(),
+            engine: engine("net")?,
+        })?)
+    }
+}

@@ -21,7 +21,7 @@ use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Which process holds a box open.
@@ -35,7 +35,7 @@ pub(crate) struct Holder {
 impl Holder {
     /// The holder of this node's box, if it is alive.
     pub(crate) fn find(folders: &Folders) -> Option<Self> {
-        let text = std::fs::read(record(folders)).ok()?;
+        let text = std::fs::read(record(&folders.run)).ok()?;
         let holder: Self = serde_json::from_slice(&text).ok()?;
         (start_ticks(holder.pid) == Some(holder.start_ticks)).then_some(holder)
     }
@@ -61,11 +61,15 @@ impl Holder {
             }
             bail!("make network and mount namespaces: {}", why.trim());
         }
-        let pid = i32::try_from(child.id()).context("process id of the box")?;
-        let holder = Self { pid, start_ticks: start_ticks(pid).context("the box ended at once")? };
+        Self::find(folders).context("the box ended at once")
+    }
+
+    /// This process, written down for [`Holder::find`].
+    fn record_self(run: &Path) -> anyhow::Result<()> {
+        let pid = nix::unistd::getpid().as_raw();
+        let holder = Self { pid, start_ticks: start_ticks(pid).context("read /proc/self/stat")? };
         let text = serde_json::to_vec(&holder).context("describe the box")?;
-        std::fs::write(record(folders), text).with_context(|| format!("write {}", record(folders).display()))?;
-        Ok(holder)
+        std::fs::write(record(run), text).with_context(|| format!("write {}", record(run).display()))
     }
 
     /// Makes this process, which must have one thread, a member of the box.
@@ -102,7 +106,7 @@ impl Holder {
             let pid = nix::unistd::Pid::from_raw(self.pid);
             nix::sys::signal::kill(pid, Signal::SIGKILL).context("end the box")?;
         }
-        match std::fs::remove_file(record(folders)) {
+        match std::fs::remove_file(record(&folders.run)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("forget the box"),
             _ => Ok(()),
         }
@@ -111,8 +115,8 @@ impl Holder {
 
 const READY: &str = "ready\n";
 
-fn record(folders: &Folders) -> PathBuf {
-    folders.run.join("box.json")
+fn record(run: &Path) -> PathBuf {
+    run.join("box.json")
 }
 
 /// Enters this node's box, making it first if there is none; returns what ends a new box again if the start fails.
@@ -153,13 +157,16 @@ impl Drop for NewBox {
 }
 
 /// The program `skiff hold`: makes the namespaces, says so, and lives until it is killed.
-pub(crate) fn hold() -> anyhow::Result<()> {
+pub(crate) fn hold(run: &Path) -> anyhow::Result<()> {
     // A Ctrl-C at the terminal must reach `up` alone: pods are stopped before their network goes.
     nix::unistd::setsid().context("leave the terminal's session")?;
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("unshare(2)")?;
     // Mounts made in the box must not appear on the host.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("make mounts private")?;
+    // Written before the word: if `up` is killed before it has read that, the next `up` or `down` finds this box. If it
+    // is dead already, the word finds no reader, and the box ends here.
+    Holder::record_self(run)?;
     let mut out = std::io::stdout();
     out.write_all(READY.as_bytes()).and_then(|()| out.flush()).context("report to the node")?;
     release_standard_streams()?;

@@ -48,13 +48,25 @@ fn processor_and_disk(pid: i32, when: &str) -> Vec<Figure> {
     ]
 }
 
+/// What the node's process takes.
+fn node_memory(node: &TestNode, when: &str) -> Vec<Figure> {
+    let figure = |name: &str, field: &str| {
+        Figure::new(format!("memory of `skiff up`, {when}, {name}"), mib(memory(node.pid(), field)))
+    };
+    vec![figure("PSS", "Pss"), figure("RSS", "Rss")]
+}
+
 /// Memory, processor and disk of a node without pods.
 pub(crate) fn idle(node: &TestNode) -> Vec<Figure> {
-    let pid = node.pid();
-    let mut figures = processor_and_disk(pid, "idle, no pods");
-    figures.push(Figure::new("memory of `skiff up`, no pods, PSS", mib(memory(pid, "Pss"))));
-    figures.push(Figure::new("memory of `skiff up`, no pods, RSS", mib(memory(pid, "Rss"))));
+    let mut figures = processor_and_disk(node.pid(), "idle, no pods");
+    figures.extend(node_memory(node, "no pods"));
     figures
+}
+
+/// Memory that stays with a node after all pods of a burst are gone.
+pub(crate) fn after_burst(node: &TestNode) -> Vec<Figure> {
+    std::thread::sleep(SETTLE);
+    node_memory(node, "after the bursts")
 }
 
 /// Supervisors of this node: they are started from its data folder.
@@ -81,16 +93,11 @@ pub(crate) fn with_pods(node: &TestNode) -> Vec<Figure> {
     let all = supervisors(node);
     let sum = |field: &str| all.iter().map(|pid| memory(*pid, field)).sum::<u64>();
     let number = u64::try_from(all.len().max(1)).unwrap();
-    figures.push(Figure::new(format!("memory of `skiff up`, {PODS} pods, PSS"), mib(memory(node.pid(), "Pss"))));
-    figures.push(Figure::new(format!("memory of `skiff up`, {PODS} pods, RSS"), mib(memory(node.pid(), "Rss"))));
-    figures.push(Figure::new(
-        format!("memory of one of {} supervisors, PSS", all.len()),
-        format!("{} KiB", sum("Pss") / number),
-    ));
-    figures.push(Figure::new(
-        format!("memory of one of {} supervisors, RSS", all.len()),
-        format!("{} KiB", sum("Rss") / number),
-    ));
+    figures.extend(node_memory(node, &format!("{PODS} pods")));
+    for (name, fields) in [("PSS", &["Pss"][..]), ("RSS", &["Rss"]), ("private", &["Private_Clean", "Private_Dirty"])] {
+        let each = fields.iter().map(|field| sum(field)).sum::<u64>() / number;
+        figures.push(Figure::new(format!("memory of one of {} supervisors, {name}", all.len()), format!("{each} KiB")));
+    }
     figures
 }
 

@@ -2,13 +2,15 @@
 //!
 //! A command reads config.json twice ([`spec`]), decides ([`plan`]), and lets parent and first process act ([`init`]). Every
 //! privileged operation is a named step ([`steps`]). What it leaves to others: images, networks, stdio, and when to start
-//! what. Left out on purpose: checkpoint and restore (each of their doors has been an escape), systemd cgroups, seccomp
-//! notification; a config.json that asks for them is refused by the field's path.
+//! what. Left out on purpose: checkpoint and restore (each of their doors has been an escape), systemd cgroups; a
+//! config.json that asks for them is refused by the field's path.
 
 mod cgroup; // limits and membership
 mod cli; // words to options
 mod cmd; // one file per command
 mod error; // operation, operand, reason
+#[cfg(test)]
+mod fuzz; // chance for tests
 mod hooks; // programs of the engine
 mod id; // container ids, process identity
 mod init; // parent, first process, handshake

@@ -4,6 +4,7 @@
 //! [`Luggage`]. Each operation is a named step, and each failure is told to the parent before this process ends.
 
 use super::handshake::{ChildEnd, FromChild, FromParent};
+use super::listener::Handover;
 use super::payload::Payload;
 use super::relay::Join;
 use super::terminal;
@@ -42,6 +43,7 @@ pub(crate) struct Luggage<'a> {
     pub(crate) joins: Vec<Join>,
     pub(crate) console: Option<UnixStream>,
     pub(crate) start: UnixListener,
+    pub(crate) handover: Option<Handover>,
     pub(crate) preserve_fds: u32,
 }
 
@@ -49,10 +51,13 @@ pub(crate) struct Luggage<'a> {
 pub(crate) fn run(mut luggage: Luggage<'_>, parent: ChildEnd) -> ! {
     let opened = luggage.opened.take();
     let failed = match build(&luggage, opened, &parent) {
-        Ok((payload, pid)) => match parent.tell(&FromChild::Ready) {
+        Ok((mut payload, pid)) => match parent.tell(&FromChild::Ready) {
             Ok(()) => {
                 drop(parent);
-                wait_and_execute(&luggage, payload, pid)
+                match payload.load_with_agent(luggage.handover.as_ref()) {
+                    Ok(()) => wait_and_execute(&luggage, payload, pid),
+                    Err(error) => error,
+                }
             }
             Err(error) => error,
         },

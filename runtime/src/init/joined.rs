@@ -1,11 +1,12 @@
 //! A further process in a running container (`exec`).
 
 use super::handshake::{ChildEnd, FromChild, FromParent, ParentEnd, pair};
+use super::listener::Handover;
 use super::parent::{clone_one, equip, in_pid_namespace, write_pid_file};
 use super::payload::Payload;
 use super::{child, terminal};
 use crate::error::{Acts, Error, On, Result};
-use crate::seccomp::Filter;
+use crate::seccomp::{Agent, Filter};
 use crate::spec::{KINDS, Process};
 use crate::state::Container;
 use crate::steps;
@@ -40,6 +41,7 @@ struct Luggage<'a> {
     leader: OwnedFd,
     kinds: libc::c_int,
     tasks: Vec<(PathBuf, File)>,
+    handover: Option<Handover>,
 }
 
 /// Starts the process; it runs when this returns.
@@ -52,7 +54,8 @@ pub(crate) fn join(joining: &Joining<'_>) -> Result<Born> {
     let leader = leader.ok_or_else(|| Error::Said(format!("cannot exec in a stopped container: {}", record.id)))?;
     let kinds = foreign_kinds(record.process.pid)?;
     let unified = record.cgroup.open_unified()?;
-    let luggage = Luggage { joining, leader, kinds, tasks: record.cgroup.open_tasks()? };
+    let handover = Handover::prepare(agent(joining))?;
+    let luggage = Luggage { joining, leader, kinds, tasks: record.cgroup.open_tasks()?, handover };
     let (parent_end, child_end) = pair()?;
     let pid = (kinds & libc::CLONE_NEWPID != 0).then_some(&luggage.leader);
     let clone = || clone_one(joining.acts, 0, unified.as_ref().map(AsFd::as_fd), Kin::Child);
@@ -64,7 +67,7 @@ pub(crate) fn join(joining: &Joining<'_>) -> Result<Born> {
         Cloned::Parent(born) => born,
     };
     drop(child_end);
-    if let Err(error) = raise(joining, &born, &parent_end) {
+    if let Err(error) = raise(&luggage, &born, &parent_end) {
         let _may_have_ended = skiff_sys::pidfd::kill(born.pidfd.as_fd());
         let _reaped = waitpid(Pid::from_raw(born.pid), None);
         return Err(error);
@@ -85,10 +88,18 @@ fn foreign_kinds(pid: i32) -> Result<libc::c_int> {
     Ok(kinds)
 }
 
-fn raise(joining: &Joining<'_>, born: &Born, end: &ParentEnd) -> Result<()> {
+fn agent<'a>(joining: &Joining<'a>) -> Option<&'a Agent> {
+    joining.filter.and_then(|filter| filter.agent.as_ref())
+}
+
+fn raise(luggage: &Luggage<'_>, born: &Born, end: &ParentEnd) -> Result<()> {
+    let joining = luggage.joining;
     equip(joining.acts, born.pid, joining.process)?;
     end.tell(&FromParent::Go(born.pid))?;
     end.await_word(&FromChild::Ready)?;
+    if let (Some(handover), Some(agent)) = (&luggage.handover, agent(joining)) {
+        handover.take(born, agent, &joining.container.state()?)?;
+    }
     // The child's end closes on execve: silence means that it runs.
     match end.await_word(&FromChild::Ready) {
         Err(Error::Said(text)) if text.starts_with("container process ended") => (),
@@ -131,7 +142,8 @@ fn become_program(luggage: &Luggage<'_>, end: &ChildEnd) -> Result<std::convert:
         let root = InRoot::open_host(Path::new("/")).on("open", "/")?;
         terminal::give_joined(acts, &root, joining.process, console)?;
     }
-    let payload = Payload::prepare(acts, joining.process, joining.filter, joining.preserve_fds)?;
+    let mut payload = Payload::prepare(acts, joining.process, joining.filter, joining.preserve_fds)?;
     end.tell(&FromChild::Ready)?;
+    payload.load_with_agent(luggage.handover.as_ref())?;
     payload.execute()
 }

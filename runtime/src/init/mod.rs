@@ -3,6 +3,7 @@
 mod child;
 mod handshake;
 mod joined;
+mod listener;
 mod parent;
 mod payload;
 mod relay;

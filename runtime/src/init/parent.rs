@@ -2,6 +2,7 @@
 
 use super::child::{self, Luggage};
 use super::handshake::{ChildEnd, FromChild, FromParent, ParentEnd, pair};
+use super::listener::Handover;
 use super::relay::{self, Route};
 use super::terminal;
 use super::users::{self, Maps};
@@ -119,7 +120,7 @@ fn create_in_cgroup(creation: &Creation<'_>, cgroup: &Cgroup) -> std::result::Re
         Cloned::Parent(born) => born,
     };
     drop(child_end);
-    let raising = Raising { creation, plan: &plan, end: &parent_end, unified };
+    let raising = Raising { creation, plan: &plan, end: &parent_end, unified, handover: luggage.handover.as_ref() };
     let result = raising.raise(born, container);
     drop(luggage);
     result.map_err(|error| Failure { error, was_born: true })
@@ -159,6 +160,7 @@ fn pack<'a>(
         joins: relay::open_all(&plan.enter)?,
         console: creation.console_socket.as_deref().map(terminal::connect).transpose()?,
         start: listen(acts, creation.folder)?,
+        handover: Handover::prepare(spec.seccomp.as_ref().and_then(|filter| filter.agent.as_ref()))?,
         preserve_fds: creation.preserve_fds,
     })
 }
@@ -224,6 +226,7 @@ struct Raising<'a> {
     end: &'a ParentEnd,
     /// The cgroup of version 2.
     unified: Option<OwnedFd>,
+    handover: Option<&'a Handover>,
 }
 
 impl Raising<'_> {
@@ -281,6 +284,10 @@ impl Raising<'_> {
             end.tell(&FromParent::HooksRan)?;
         }
         end.await_word(&FromChild::Ready)?;
+        let agent = creation.spec.seccomp.as_ref().and_then(|filter| filter.agent.as_ref());
+        if let (Some(handover), Some(agent)) = (self.handover, agent) {
+            handover.take(born, agent, &container.state_as("creating"))?;
+        }
         container.folder.write(creation.acts, &container.record)?;
         match &creation.pid_file {
             Some(path) => write_pid_file(path, born.pid),

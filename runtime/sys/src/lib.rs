@@ -15,6 +15,7 @@ pub mod pass;
 pub mod pidfd;
 pub mod process;
 pub mod seccomp;
+pub mod shared;
 pub mod terminal;
 
 mod call;

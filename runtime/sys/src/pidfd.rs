@@ -3,7 +3,7 @@
 use crate::call::owned;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Opens the process `pid` (pidfd_open(2)); close-on-exec.
 ///
@@ -31,4 +31,13 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> Result<(), Errno> {
 /// `ESRCH` when it has ended.
 pub fn kill(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     send(pidfd, Signal::SIGKILL as libc::c_int)
+}
+
+/// Takes a copy of the descriptor `number` of the process (pidfd_getfd(2)); close-on-exec.
+///
+/// # Errors
+/// `EBADF` when it has none, `EPERM` when we may not look into it (ptrace(2)).
+pub fn copy_fd(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: pidfd_getfd takes three numbers and returns a new descriptor.
+    unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0)) }
 }

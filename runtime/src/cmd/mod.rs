@@ -87,11 +87,17 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8> {
     if global.is_on("systemd-cgroup") {
         return Err(Error::Usage("--systemd-cgroup: cgroups through systemd are not implemented".to_owned()));
     }
-    let root = PathBuf::from(global.value("root").unwrap_or(DEFAULT_ROOT));
+    let root = global.value("root").map_or_else(default_root, PathBuf::from);
     let root = std::path::absolute(&root).on("find", root.display())?;
     let engine = Engine::from_env("oci").on("open trace for", "skiff-oci")?;
     let context = Context { root, acts: Acts::new(engine), global: global.clone() };
     dispatch(&context, invocation.command.as_deref().unwrap_or_default(), &invocation.words)
+}
+
+/// An ordinary user has a folder of their own (XDG Base Directory, XDG_RUNTIME_DIR).
+fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty() && crate::plan::is_below_host());
+    own.map_or_else(|| PathBuf::from(DEFAULT_ROOT), |folder| Path::new(&folder).join("skiff-oci"))
 }
 
 type Run = fn(&Context, &Words) -> Result<u8>;

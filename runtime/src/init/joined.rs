@@ -6,6 +6,7 @@ use super::parent::{clone_one, equip, in_pid_namespace, write_pid_file};
 use super::payload::Payload;
 use super::{child, terminal};
 use crate::error::{Acts, Error, On, Result};
+use crate::plan::Rights;
 use crate::seccomp::{Agent, Filter};
 use crate::spec::{KINDS, Process};
 use crate::state::Container;
@@ -14,7 +15,7 @@ use nix::sys::prctl;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
 use skiff_sys::inroot::InRoot;
-use skiff_sys::process::{Born, Cloned, Kin};
+use skiff_sys::process::{Born, Cloned, Kin, exit_now};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -57,22 +58,76 @@ pub(crate) fn join(joining: &Joining<'_>) -> Result<Born> {
     let handover = Handover::prepare(agent(joining))?;
     let luggage = Luggage { joining, leader, kinds, tasks: record.cgroup.open_tasks()?, handover };
     let (parent_end, child_end) = pair()?;
-    let pid = (kinds & libc::CLONE_NEWPID != 0).then_some(&luggage.leader);
-    let clone = || clone_one(joining.acts, 0, unified.as_ref().map(AsFd::as_fd), Kin::Child);
-    let born = match in_pid_namespace(joining.acts, pid, clone)? {
+    let is_relayed = Rights::own() == Rights::Ordinary && kinds & libc::CLONE_NEWUSER != 0;
+    let cloned = if is_relayed {
+        clone_by_relay(&luggage, &child_end)?
+    } else {
+        let pid = (kinds & libc::CLONE_NEWPID != 0).then_some(&luggage.leader);
+        let clone = || clone_one(joining.acts, 0, unified.as_ref().map(AsFd::as_fd), Kin::Child);
+        in_pid_namespace(joining.acts, pid, clone)?
+    };
+    let born = match cloned {
         Cloned::Child => {
             drop(parent_end);
-            run(&luggage, &child_end)
+            let left = if is_relayed { libc::CLONE_NEWNS } else { !libc::CLONE_NEWPID };
+            run(&Luggage { kinds: kinds & left, ..luggage }, &child_end)
         }
         Cloned::Parent(born) => born,
     };
     drop(child_end);
+    let born = if is_relayed { born_by_relay(&born, &parent_end)? } else { born };
     if let Err(error) = raise(&luggage, &born, &parent_end) {
         let _may_have_ended = skiff_sys::pidfd::kill(born.pidfd.as_fd());
         let _reaped = waitpid(Pid::from_raw(born.pid), None);
         return Err(error);
     }
     Ok(born)
+}
+
+/// An ordinary user has rights over the container's namespaces only inside its user namespace: a helper enters all of them
+/// and clones the process from there, as its own sibling. Returns in the runtime and in the new process; the helper ends.
+fn clone_by_relay(luggage: &Luggage<'_>, end: &ChildEnd) -> Result<Cloned> {
+    let acts = luggage.joining.acts;
+    let cloned = clone_one(acts, 0, None, Kin::Child)?;
+    if matches!(cloned, Cloned::Parent(_)) {
+        return Ok(cloned);
+    }
+    let pass = || {
+        prctl::set_dumpable(false).on("hide", "process")?;
+        // The mounts come last: our own /proc/self is in the host's.
+        enter(luggage, luggage.kinds & !libc::CLONE_NEWNS)?;
+        clone_one(acts, 0, None, Kin::Sibling)
+    };
+    match pass() {
+        Ok(Cloned::Child) => Ok(Cloned::Child),
+        Ok(Cloned::Parent(born)) => exit_now(i32::from(end.tell(&FromChild::Born(born.pid)).is_err())),
+        Err(error) => {
+            // If the parent has gone, nobody is left to be told.
+            let _nobody_listens = end.tell(&FromChild::Failed(error.to_string()));
+            exit_now(1)
+        }
+    }
+}
+
+fn born_by_relay(relay: &Born, end: &ParentEnd) -> Result<Born> {
+    let pid = end.await_birth(|| Ok(()));
+    let _reaped = waitpid(Pid::from_raw(relay.pid), None);
+    let pid = pid?;
+    Ok(Born { pid, pidfd: skiff_sys::pidfd::open(pid).on("open process", pid)? })
+}
+
+/// Enters the container's namespaces, and becomes their root when they have users of their own.
+fn enter(luggage: &Luggage<'_>, kinds: libc::c_int) -> Result<()> {
+    if kinds != 0 {
+        luggage.joining.acts.step(&steps::NS_JOIN, format!("{kinds:#x}"), || {
+            skiff_sys::namespace::enter_all(luggage.leader.as_fd(), kinds)
+        })?;
+    }
+    if kinds & libc::CLONE_NEWUSER != 0 {
+        child::become_root()?;
+        prctl::set_dumpable(false).on("hide", "process")?;
+    }
+    Ok(())
 }
 
 /// The namespaces of `pid` that are not ours: entering one's own user namespace is refused (setns(2)).
@@ -127,16 +182,7 @@ fn become_program(luggage: &Luggage<'_>, end: &ChildEnd) -> Result<std::convert:
     }
     // Once inside, the container's processes can see this one; they must not look into it (CVE-2019-5736, CVE-2016-9962).
     prctl::set_dumpable(false).on("hide", "process")?;
-    let kinds = luggage.kinds & !libc::CLONE_NEWPID;
-    if kinds != 0 {
-        acts.step(&steps::NS_JOIN, format!("{kinds:#x}"), || {
-            skiff_sys::namespace::enter_all(luggage.leader.as_fd(), kinds)
-        })?;
-    }
-    if kinds & libc::CLONE_NEWUSER != 0 {
-        child::become_root()?;
-        prctl::set_dumpable(false).on("hide", "process")?;
-    }
+    enter(luggage, luggage.kinds)?;
     acts.step(&steps::SESSION_NEW, "", setsid)?;
     if let Some(console) = &joining.console {
         let root = InRoot::open_host(Path::new("/")).on("open", "/")?;

@@ -156,13 +156,22 @@ fn bound(acts: &Acts, process: &Process) -> Result<()> {
 fn become_user(acts: &Acts, process: &Process) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
     let groups: Vec<_> = process.additional_gids.iter().copied().map(Gid::from_raw).collect();
-    acts.step(&steps::USER_GROUPS, format!("{:?}", process.additional_gids), || setgroups(&groups))?;
+    acts.step(&steps::USER_GROUPS, format!("{:?}", process.additional_gids), || match setgroups(&groups) {
+        // An ordinary user's namespace of one id: the groups stay, for giving one up could gain what it is denied
+        // (user_namespaces(7), setgroups).
+        Err(Errno::EPERM) if groups.is_empty() && are_groups_kept() => Ok(()),
+        result => result,
+    })?;
     acts.step(&steps::USER_SET, format!("{uid}:{gid}"), || {
         setresgid(gid, gid, gid)?;
         setresuid(uid, uid, uid)?;
         umask(Mode::from_bits_truncate(process.umask.unwrap_or(DEFAULT_UMASK)));
         Ok(())
     })
+}
+
+fn are_groups_kept() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
 }
 
 /// Sets what config.json asks, as far as the runtime itself has it: nobody can give what they do not have.

@@ -101,6 +101,11 @@ impl Words {
         self.options.iter().filter(|(given, _)| *given == name).map(|(_, value)| value.as_str()).collect()
     }
 
+    /// Gives `name` a value, as if it had been the last one given.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.options.push((name, value.to_owned()));
+    }
+
     /// Whether the switch `name` is on.
     pub(crate) fn is_on(&self, name: &str) -> bool {
         self.value(name).is_some_and(|value| value != "false" && value != "0")

@@ -1,11 +1,14 @@
-//! Where this host has which cgroup controller: version 1, version 2, or some here and some there.
+//! Where this host has which cgroup controller: version 1, version 2, or some here and some there; and which of these
+//! places a container needs.
 
 use crate::error::{On, Result};
+use crate::spec::Limits;
 use std::path::{Path, PathBuf};
 
-/// The controllers that a container is put under, where the host has them.
-const WANTED: &[&str] =
-    &["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "io", "pids", "net_cls", "net_prio"];
+/// The controllers that every container is put under, where the host has them: engines read what they count.
+const ALWAYS: &[&str] = &["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "io", "pids"];
+/// Those that only a container with such limits is put under: each hierarchy of version 1 costs every container 0.1 ms.
+const ON_REQUEST: &[&str] = &["hugetlb", "rdma", "net_cls", "net_prio", "misc"];
 
 /// Which interface a cgroup directory has (cgroups(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +19,18 @@ pub(crate) enum Version {
     Two,
 }
 
-/// A mounted hierarchy with at least one controller that we want.
+/// A mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
     pub(crate) version: Version,
     pub(crate) controllers: Vec<String>,
     pub(crate) root: PathBuf,
+}
+
+impl Hierarchy {
+    fn has_any(&self, wanted: &[&str]) -> bool {
+        self.controllers.iter().any(|name| wanted.contains(&name.as_str()))
+    }
 }
 
 /// Looks at the host's mounts.
@@ -43,46 +52,99 @@ fn parse(mountinfo: &str, controllers_of: impl Fn(&Path) -> String) -> Vec<Hiera
         // A cgroup bound somewhere shows a subtree only; its root is not the hierarchy's.
         let (Some("/"), Some(root)) = (mount.next(), mount.next()) else { continue };
         let root = PathBuf::from(root);
-        let (version, words) = match (superblock.next(), superblock.nth(1)) {
-            (Some("cgroup"), Some(options)) => (Version::One, options.replace(',', " ")),
-            (Some("cgroup2"), _) => (Version::Two, controllers_of(&root)),
+        let (version, controllers) = match (superblock.next(), superblock.nth(1)) {
+            (Some("cgroup"), Some(options)) => (Version::One, of_version_1(options)),
+            (Some("cgroup2"), _) => {
+                (Version::Two, controllers_of(&root).split_whitespace().map(str::to_owned).collect())
+            }
             _ => continue,
         };
-        let controllers: Vec<_> =
-            words.split_whitespace().filter(|word| WANTED.contains(word)).map(str::to_owned).collect();
-        let is_new = found.iter().all(|other| other.controllers != controllers);
-        if is_new && !controllers.is_empty() {
+        let is_same = |other: &Hierarchy| {
+            other.version == version && (version == Version::Two || other.controllers == controllers)
+        };
+        let is_useful = version == Version::Two || !controllers.is_empty();
+        if is_useful && !found.iter().any(is_same) {
             found.push(Hierarchy { version, controllers, root });
         }
     }
     found
 }
 
+/// The controllers among the mount options of a hierarchy of version 1.
+fn of_version_1(options: &str) -> Vec<String> {
+    let is_known = |word: &&str| ALWAYS.contains(word) || ON_REQUEST.contains(word);
+    options.split(',').filter(is_known).map(str::to_owned).collect()
+}
+
+/// Those of `found` that a container with `limits` is put under. Version 2 also has what no controller has: freezing, and
+/// programs for devices.
+pub(crate) fn needed(found: Vec<Hierarchy>, limits: &Limits) -> Vec<Hierarchy> {
+    let asked = on_request(limits);
+    let has = |name: &str| found.iter().any(|here| here.version == Version::One && here.has_any(&[name]));
+    let two_stands_in =
+        !has("freezer") || (!has("devices") && !limits.devices.is_empty()) || !limits.unified.is_empty();
+    let is_needed = |here: &Hierarchy| {
+        here.has_any(ALWAYS) || here.has_any(&asked) || (here.version == Version::Two && two_stands_in)
+    };
+    found.into_iter().filter(is_needed).collect()
+}
+
+fn on_request(limits: &Limits) -> Vec<&str> {
+    let fields = [
+        ("hugetlb", limits.huge_pages.is_empty()),
+        ("rdma", limits.rdma.is_empty()),
+        ("net_cls", limits.network.class.is_none()),
+        ("net_prio", limits.network.priorities.is_empty()),
+    ];
+    fields.iter().filter(|(_, is_empty)| !is_empty).map(|(name, _)| *name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::HugePages;
 
     const HYBRID: &str = "\
 30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
 31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
 32 30 0:28 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory
 33 30 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+37 30 0:33 / /sys/fs/cgroup/net_cls rw - cgroup cgroup rw,net_cls
+38 30 0:34 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer
+39 30 0:35 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices
 34 30 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 35 30 0:28 /a /mnt/bound rw - cgroup cgroup rw,memory
 36 30 0:28 / /mnt/again rw - cgroup cgroup rw,memory
 ";
+    const PURE: &str = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
 
-    #[test]
-    fn each_controller_is_found_once_where_it_lives() {
-        let found = parse(HYBRID, |_| "hugetlb\n".to_owned());
-        let roots: Vec<_> = found.iter().map(|hierarchy| hierarchy.root.to_str().unwrap()).collect();
-        assert_eq!(roots, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory"]);
+    fn names(mountinfo: &str, of_two: &str, limits: &Limits) -> Vec<String> {
+        let found = needed(parse(mountinfo, |_| of_two.to_owned()), limits);
+        found.iter().map(|here| here.root.file_name().unwrap().to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
-    fn version_two_counts_when_it_has_controllers() {
-        let found = parse(HYBRID, |_| "io pids\n".to_owned());
-        assert_eq!(found.last().unwrap().version, Version::Two);
-        assert_eq!(found.last().unwrap().controllers, ["io", "pids"]);
+    fn each_controller_is_found_once_where_it_lives() {
+        let v1 = ["cpu,cpuacct", "memory", "freezer", "devices"];
+        assert_eq!(names(HYBRID, "hugetlb\n", &Limits::default()), v1);
+        let with_io = names(HYBRID, "io pids hugetlb\n", &Limits::default());
+        assert_eq!(with_io, [v1.as_slice(), &["unified"]].concat());
+    }
+
+    #[test]
+    fn rare_controllers_are_joined_by_those_who_ask() {
+        let huge_pages = vec![HugePages { size: "2MB".to_owned(), bytes: 0 }];
+        let limits = Limits { huge_pages, ..Limits::default() };
+        assert!(names(HYBRID, "hugetlb\n", &limits).contains(&"unified".to_owned()));
+        let mut limits = Limits::default();
+        limits.network.class = Some(7);
+        assert!(names(HYBRID, "", &limits).contains(&"net_cls".to_owned()));
+    }
+
+    #[test]
+    fn version_two_alone_counts_even_without_controllers() {
+        for controllers in ["", "cpu memory"] {
+            assert_eq!(names(PURE, controllers, &Limits::default()), ["cgroup"]);
+        }
     }
 }

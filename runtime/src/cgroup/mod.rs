@@ -1,30 +1,33 @@
-//! The container's cgroup: made, joined, frozen, emptied, removed. Limits are in `limits`.
+//! The container's cgroup: made, limited, joined, frozen, emptied, removed.
 //!
 //! A container has one directory, at the same path, in every hierarchy that has a wanted controller. On version 1 its first
 //! process joins by writing `0` to `tasks` itself: it has one thread, and so the kernel skips the lock (and the RCU grace
 //! period) that `cgroup.procs` costs. On version 2 it is born there (clone3(2), `CLONE_INTO_CGROUP`).
+//!
+//! Decisions are in [`plan`] (which value to which file) and [`device`] (which rules as which lines or program); who acts on
+//! them is [`write`]. [`stats`] and [`watch`] read.
 
-mod hierarchy;
-mod limits;
+mod device; // device rules to files or a program
+mod freeze; // stand still, end
+mod hierarchy; // which controller where
+mod plan; // limits to files
+mod stats; // what was used
+mod watch;
+mod write; // performs both // out of memory
 
-use hierarchy::{Hierarchy, Version, detect};
+pub(crate) use freeze::Frozen;
+pub(crate) use watch::{Seen, Watch};
 
-use crate::error::{Acts, Error, On, Result};
+use crate::error::{Acts, On, Result};
+use crate::spec::Limits;
 use crate::steps;
-use cgroups_rs::freezer::FreezerController;
+use hierarchy::{Hierarchy, Version, detect, needed};
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// How often we look whether killed processes are gone, and for how long: 10 s is what a process stuck in the kernel's
-/// disk path may take.
-const EMPTY_POLL: Duration = Duration::from_millis(2);
-const EMPTY_POLLS_MAX: u32 = 5_000;
 /// A concurrent removal of a shared parent is followed by another try; more often than this it is no coincidence.
 const CREATE_TRIES_MAX: u32 = 16;
 
@@ -48,17 +51,17 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes the directory `path` (relative) in every hierarchy.
+    /// Makes the directory `path` (relative) in every hierarchy that a container with `limits` needs.
     ///
     /// # Errors
     /// A directory cannot be made; those made before are removed again.
-    pub(crate) fn create(acts: &Acts, path: &Path) -> Result<Self> {
+    pub(crate) fn create(acts: &Acts, path: &Path, limits: &Limits) -> Result<Self> {
         let mut cgroup = Self::default();
-        for hierarchy in detect()? {
+        for hierarchy in needed(detect()?, limits) {
             let target = hierarchy.root.join(path);
             match acts.step_io(&steps::CGROUP_CREATE, target.display(), || make(&hierarchy, path)) {
                 Ok(made_from) => cgroup.directories.push(Directory {
-                    controllers: hierarchy.controllers,
+                    controllers: available(hierarchy.version, hierarchy.controllers, &target),
                     unified: hierarchy.version == Version::Two,
                     path: target,
                     made_from,
@@ -91,6 +94,11 @@ impl Cgroup {
         self.directories.iter().find(|directory| directory.controllers.iter().any(|name| name == controller))
     }
 
+    /// The directory of version 2.
+    pub(crate) fn unified(&self) -> Option<&Directory> {
+        self.directories.iter().find(|directory| directory.unified)
+    }
+
     /// Version 1: the files to write `0` to. The kernel asks for the opener's rights, not the writer's, so a container in a
     /// user namespace can join through them.
     ///
@@ -109,105 +117,9 @@ impl Cgroup {
     /// # Errors
     /// It cannot be opened.
     pub(crate) fn open_unified(&self) -> Result<Option<OwnedFd>> {
-        let unified = self.directories.iter().find(|directory| directory.unified);
-        unified
+        self.unified()
             .map(|directory| Ok(File::open(&directory.path).on("open", directory.path.display())?.into()))
             .transpose()
-    }
-
-    /// Every process in it and below it.
-    ///
-    /// # Errors
-    /// A `cgroup.procs` cannot be read.
-    pub(crate) fn processes(&self) -> Result<Vec<Pid>> {
-        let Some(directory) = self.directory("freezer").or_else(|| self.directories.first()) else {
-            return Ok(Vec::new());
-        };
-        let mut pids = Vec::new();
-        for path in tree(&directory.path).into_iter().chain([directory.path.clone()]) {
-            let path = path.join("cgroup.procs");
-            match fs::read_to_string(&path) {
-                Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse().ok()).map(Pid::from_raw)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => (),
-                // A cgroup that was removed while its file was open answers ENODEV.
-                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => (),
-                Err(error) => return Err(error).on("read", path.display()),
-            }
-        }
-        Ok(pids)
-    }
-
-    /// Sends `signal` to every process in it.
-    ///
-    /// # Errors
-    /// The processes cannot be listed, or one cannot be signalled.
-    pub(crate) fn signal(&self, acts: &Acts, signal: Signal) -> Result<()> {
-        for pid in self.processes()? {
-            acts.step(&steps::CGROUP_KILL, pid, || match kill(pid, signal) {
-                Err(Errno::ESRCH) => Ok(()),
-                result => result,
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Kills every process in it and waits until it is empty.
-    ///
-    /// # Errors
-    /// Something survives.
-    pub(crate) fn kill_all(&self, acts: &Acts) -> Result<()> {
-        // Version 1 delivers not even SIGKILL to a frozen process.
-        if self.is_frozen()? {
-            self.set_frozen(acts, Frozen::No)?;
-        }
-        for _ in 0..EMPTY_POLLS_MAX {
-            if self.processes()?.is_empty() {
-                return Ok(());
-            }
-            self.signal(acts, Signal::SIGKILL)?;
-            std::thread::sleep(EMPTY_POLL);
-        }
-        let left = self.processes()?;
-        Err(Error::Said(format!("{} {left:?}: still alive after SIGKILL", steps::CGROUP_KILL.id)))
-    }
-
-    /// Whether its processes are stopped by the freezer.
-    ///
-    /// # Errors
-    /// The freezer's file cannot be read.
-    pub(crate) fn is_frozen(&self) -> Result<bool> {
-        let Some(freezer) = self.freezer() else { return Ok(false) };
-        let file = freezer.path.join(if freezer.unified { "cgroup.freeze" } else { "freezer.state" });
-        match fs::read_to_string(&file) {
-            Ok(text) => Ok(text.trim() != "0" && text.trim() != "THAWED"),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error).on("read", file.display()),
-        }
-    }
-
-    /// Freezes or thaws its processes.
-    ///
-    /// # Errors
-    /// There is no freezer, or it does not get there.
-    pub(crate) fn set_frozen(&self, acts: &Acts, frozen: Frozen) -> Result<()> {
-        let freezer = self.freezer().ok_or_else(|| Error::Said("cgroup.freeze: the host has no freezer".to_owned()))?;
-        let control = FreezerController::new(freezer.path.clone(), freezer.unified);
-        for _ in 0..EMPTY_POLLS_MAX {
-            acts.step(&steps::CGROUP_FREEZE, freezer.path.display(), || {
-                let result = if frozen == Frozen::Yes { control.freeze() } else { control.thaw() };
-                result.map_err(|error| limits::errno(&error))
-            })?;
-            // Version 1 may stay FREEZING while a process is busy; writing again makes it try again.
-            if freezer.unified || !is_freezing(&freezer.path)? {
-                return Ok(());
-            }
-            std::thread::sleep(EMPTY_POLL);
-        }
-        Err(Error::Said(format!("cgroup.freeze {}: still FREEZING", freezer.path.display())))
-    }
-
-    fn freezer(&self) -> Option<&Directory> {
-        self.directory("freezer").or_else(|| self.directories.iter().find(|directory| directory.unified))
     }
 
     /// Removes it with everything below it, and the empty parents that we made.
@@ -231,18 +143,12 @@ impl Cgroup {
     }
 }
 
-/// Whether processes run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Frozen {
-    /// They stand still.
-    Yes,
-    /// They run.
-    No,
-}
-
-fn is_freezing(path: &Path) -> Result<bool> {
-    let file = path.join("freezer.state");
-    Ok(fs::read_to_string(&file).on("read", file.display())?.trim() == "FREEZING")
+/// Version 2 gives a directory what its parents pass on, which may be less than the root has.
+fn available(version: Version, of_root: Vec<String>, path: &Path) -> Vec<String> {
+    match (version, fs::read_to_string(path.join("cgroup.controllers"))) {
+        (Version::Two, Ok(text)) => text.split_whitespace().map(str::to_owned).collect(),
+        _ => of_root,
+    }
 }
 
 /// Makes `path` below the hierarchy's root and returns the topmost directory that was missing.
@@ -278,13 +184,19 @@ fn make_once(hierarchy: &Hierarchy, path: &Path, made_from: &mut Option<PathBuf>
     Ok(())
 }
 
-/// Version 2 gives children only the controllers that `cgroup.subtree_control` lists.
+/// Version 2 gives children only the controllers that `cgroup.subtree_control` lists. One that cannot be had (the cpu
+/// controller where realtime processes are, say) is missed when a limit needs it, and not before.
 fn enable(parent: &Path, controllers: &[String]) -> std::io::Result<()> {
     let file = parent.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&file)?;
     let missing = controllers.iter().filter(|name| !enabled.split_whitespace().any(|other| other == *name));
     let words: Vec<_> = missing.map(|name| format!("+{name}")).collect();
-    if words.is_empty() { Ok(()) } else { fs::write(&file, words.join(" ")) }
+    if !words.is_empty() && fs::write(&file, words.join(" ")).is_err() {
+        for word in words {
+            let _missed_when_needed = fs::write(&file, word);
+        }
+    }
+    Ok(())
 }
 
 /// A new cpuset of version 1 has no processors and no memory, and so cannot be joined (cpuset(7)).
@@ -311,15 +223,15 @@ fn tree(path: &Path) -> Vec<PathBuf> {
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {
-    for _ in 0..EMPTY_POLLS_MAX {
+    let mut patience = freeze::Patience::new();
+    loop {
         match fs::remove_dir(path) {
             // The kernel counts a process as inside until it has left completely, a little after its parent saw it end.
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(EMPTY_POLL),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && patience.lasts() => (),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             result => return result,
         }
     }
-    Err(Errno::EBUSY.into())
 }
 
 fn remove_parents(directory: &Directory) {

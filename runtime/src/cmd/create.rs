@@ -6,7 +6,7 @@ use crate::error::{Acts, Error, On, Result};
 use crate::id::ContainerId;
 use crate::init::{self, Creation};
 use crate::spec::{self, Spec};
-use crate::state::{Container, Folder, Status};
+use crate::state::{Folder, Status};
 use skiff_step::CORRELATION_ANNOTATION;
 use std::path::PathBuf;
 
@@ -78,18 +78,7 @@ pub(super) fn preserve_fds(words: &Words) -> Result<u32> {
 pub(super) fn create(context: &Context, words: &Words) -> Result<u8> {
     let asked = asked(context, words)?;
     let warn = |text: &str| context.warn(text);
-    let container = init::create(&creation(&asked, words, &warn)?)?;
-    warn_of_devices(context, &asked, &container);
-    Ok(0)
-}
-
-/// Device rules of version 2 are programs (eBPF), which are not implemented; what a container may open there is only limited
-/// by the device files that it has and by the missing CAP_MKNOD.
-fn warn_of_devices(context: &Context, asked: &Asked, container: &Container) {
-    let has_controller = container.record.cgroup.directory("devices").is_some();
-    if !has_controller && asked.spec.limits.devices.iter().any(|rule| !rule.allow) {
-        context.warn("linux.resources.devices: not enforced, this host has no devices controller of cgroup version 1");
-    }
+    init::create(&creation(&asked, words, &warn)?).map(|_| 0)
 }
 
 /// `start ID`.
@@ -121,7 +110,6 @@ pub(super) fn run(context: &Context, words: &Words) -> Result<u8> {
     }
     let signals = if detach { None } else { Some(foreground::Signals::take()?) };
     let container = init::create(&creation)?;
-    warn_of_devices(context, &asked, &container);
     let started = init::start(&asked.acts, &container, &asked.spec.hooks);
     let code = match (started, signals) {
         (Err(error), _) => Err(error),

@@ -1,22 +1,23 @@
-//! `state`, `list`, `ps`: looking without touching.
+//! `state`, `list`: looking without touching.
 
 use super::Context;
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Error, On, Result};
 use crate::state;
+use nix::unistd::{Uid, User};
+use std::os::unix::fs::MetadataExt;
 
 pub(super) const OPTIONS: &[Opt] =
     &[Opt("quiet", Some('q'), Takes::Nothing), Opt("format", Some('f'), Takes::Value), super::HELP];
-pub(super) const PS_OPTIONS: &[Opt] = &[Opt("format", Some('f'), Takes::Value), super::HELP];
 
 /// How a list is printed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
     Table,
     Json,
 }
 
-fn format(words: &Words) -> Result<Format> {
+pub(super) fn format(words: &Words) -> Result<Format> {
     match words.value("format") {
         None | Some("table") => Ok(Format::Table),
         Some("json") => Ok(Format::Json),
@@ -39,47 +40,28 @@ pub(super) fn list(context: &Context, words: &Words) -> Result<u8> {
         containers.iter().for_each(|container| println!("{}", container.record.id));
         return Ok(0);
     }
-    let states = containers.iter().map(state::Container::state).collect::<Result<Vec<_>>>()?;
+    let states = containers.iter().map(owned_state).collect::<Result<Vec<_>>>()?;
     match format {
         Format::Json => println!("{}", serde_json::Value::from(states)),
         Format::Table => {
-            println!("{:<30} {:>8} {:<8} {:<40} CREATED", "ID", "PID", "STATUS", "BUNDLE");
+            println!("{:<30} {:>8} {:<8} {:<40} {:<24} OWNER", "ID", "PID", "STATUS", "BUNDLE", "CREATED");
             for state in states {
                 let word = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
                 let (id, status, bundle) = (word("id"), word("status"), word("bundle"));
-                println!("{id:<30} {:>8} {status:<8} {bundle:<40} {}", state["pid"], word("created"));
+                let (created, owner) = (word("created"), word("owner"));
+                println!("{id:<30} {:>8} {status:<8} {bundle:<40} {created:<24} {owner}", state["pid"]);
             }
         }
     }
     Ok(0)
 }
 
-/// `ps [--format F] ID`: the pids of the host.
-pub(super) fn ps(context: &Context, words: &Words) -> Result<u8> {
-    let format = format(words)?;
-    let (container, _) = context.container(words)?;
-    let pids: Vec<i32> = container.record.cgroup.processes()?.into_iter().map(nix::unistd::Pid::as_raw).collect();
-    match format {
-        Format::Json => println!("{}", serde_json::Value::from(pids)),
-        Format::Table => {
-            println!("{:>8} COMMAND", "PID");
-            for pid in pids {
-                println!("{pid:>8} {}", command(pid)?);
-            }
-        }
-    }
-    Ok(0)
-}
-
-/// The command line, or the name of a process that has none; empty for one that has just ended.
-fn command(pid: i32) -> Result<String> {
-    let read = |file: &str| match std::fs::read(format!("/proc/{pid}/{file}")) {
-        Err(error) if [Some(libc::ENOENT), Some(libc::ESRCH)].contains(&error.raw_os_error()) => Ok(Vec::new()),
-        result => result.on("read", format!("/proc/{pid}/{file}")),
-    };
-    let line = read("cmdline")?;
-    let words = if line.is_empty() { read("comm")? } else { line };
-    let text = String::from_utf8_lossy(&words).replace('\0', " ");
-    // What a container calls itself must not drive the terminal of who looks at it.
-    Ok(text.trim().chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect())
+/// The state, and who made the container.
+fn owned_state(container: &state::Container) -> Result<serde_json::Value> {
+    let folder = container.folder.path();
+    let uid = std::fs::metadata(folder).on("look at", folder.display())?.uid();
+    let name = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
+    let mut state = container.state()?;
+    state["owner"] = name.unwrap_or_else(|| format!("#{uid}")).into();
+    Ok(state)
 }

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod foreground;
@@ -9,6 +10,7 @@ mod help;
 mod kill;
 mod list;
 mod pause;
+mod ps;
 mod spec;
 mod update;
 
@@ -116,7 +118,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command("pause", NONE, End::Never, pause::pause),
     Command("resume", NONE, End::Never, pause::resume),
     Command("update", update::OPTIONS, End::Never, update::update),
-    Command("ps", list::PS_OPTIONS, End::Never, list::ps),
+    Command("events", events::OPTIONS, End::Never, events::events),
+    Command("ps", ps::OPTIONS, End::AfterPositionals(1), ps::ps),
     Command("list", list::OPTIONS, End::Never, list::list),
     Command("delete", delete::OPTIONS, End::Never, delete::delete),
     Command("features", NONE, End::Never, features::features),

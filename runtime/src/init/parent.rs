@@ -91,7 +91,7 @@ fn create_in_folder(creation: &Creation<'_>) -> std::result::Result<Container, F
 /// Who is not the host's root may have no rights over cgroups: then the container has none, unless limits were asked for.
 /// Device rules are no limits in this sense, as with runc: a user namespace makes no devices anyway.
 fn make_cgroup(acts: &Acts, spec: &Spec) -> Result<Cgroup> {
-    let error = match Cgroup::create(acts, &spec.cgroup) {
+    let error = match Cgroup::create(acts, &spec.cgroup, &spec.limits) {
         Err(error) => error,
         made => return made,
     };

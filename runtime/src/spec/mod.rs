@@ -7,17 +7,21 @@
 
 #[allow(dead_code, reason = "the whole document, also where nothing asks for a field yet")]
 pub(crate) mod config;
+mod limits;
 mod mount;
 mod namespaces;
 mod options;
 mod process;
 mod resources;
 
+pub(crate) use limits::{
+    Access, Cpu, DeviceKind, DevicePattern, DeviceRule, DeviceWeight, HugePages, Io, Limits, Memory, Network, Rdma,
+    Throttle, Throttled,
+};
 pub(crate) use mount::{CopyUp, Datum, Mount, Owners, What};
 pub(crate) use namespaces::{IdMap, KINDS, Namespaces, NetDevice, Offset};
 pub(crate) use options::ALL as MOUNT_OPTIONS;
 pub(crate) use process::Process;
-pub(crate) use resources::{DeviceRule, Limits, Throttled};
 
 use crate::error::{Error, On, Result};
 use crate::seccomp;

@@ -1,215 +1,260 @@
-//! Resource limits as meant, for both cgroup versions.
+//! `linux.resources` as written, turned into limits as meant.
 
 use super::config;
+use super::limits::{
+    Access, Cpu, DeviceKind, DevicePattern, DeviceRule, DeviceWeight, HugePages, Io, Limits, Memory, Network, Rdma,
+    Throttle, Throttled,
+};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 
-/// What the cgroup of a container allows. `None`: not touched.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
-    pub(crate) memory_bytes: Option<i64>,
-    pub(crate) memory_soft_bytes: Option<i64>,
-    /// Memory plus swap, as version 1 counts it; -1: no limit.
-    pub(crate) memory_and_swap_bytes: Option<i64>,
-    pub(crate) memory_kernel_tcp_bytes: Option<i64>,
-    pub(crate) swappiness: Option<u64>,
-    pub(crate) disable_oom_killer: bool,
-    pub(crate) cpu_shares: Option<u64>,
-    pub(crate) cpu_quota_us: Option<i64>,
-    pub(crate) cpu_period_us: Option<u64>,
-    pub(crate) cpu_burst_us: Option<u64>,
-    pub(crate) cpu_idle: Option<i64>,
-    pub(crate) cpu_rt_runtime_us: Option<i64>,
-    pub(crate) cpu_rt_period_us: Option<u64>,
-    pub(crate) cpus: Option<String>,
-    pub(crate) mems: Option<String>,
-    /// -1: no limit.
-    pub(crate) pids: Option<i64>,
-    pub(crate) io_weight: Option<u16>,
-    pub(crate) throttles: Vec<Throttle>,
-    /// Files of version 2 and their values, in order of their names.
-    pub(crate) unified: Vec<(String, String)>,
-    /// In order.
-    pub(crate) devices: Vec<DeviceRule>,
-}
-
-/// A rate limit of one block device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Throttle {
-    pub(crate) what: Throttled,
-    pub(crate) major: u64,
-    pub(crate) minor: u64,
-    pub(crate) rate: u64,
-}
-
-/// What is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Throttled {
-    ReadBytes,
-    WriteBytes,
-    ReadOperations,
-    WriteOperations,
-}
-
-/// One rule of the device controller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DeviceRule {
-    pub(crate) allow: bool,
-    /// `a`, `b` or `c`.
-    pub(crate) kind: char,
-    /// -1: any.
-    pub(crate) major: i64,
-    /// -1: any.
-    pub(crate) minor: i64,
-    /// Of `r`, `w`, `m`.
-    pub(crate) access: String,
-}
+/// What weights of block devices may be (runtime-spec config-linux, Block IO).
+const IO_WEIGHTS: std::ops::RangeInclusive<u16> = 10..=1000;
+/// What version 1 takes; version 2 has no such file.
+const SWAPPINESS_MAX: u64 = 100;
 
 impl Limits {
     /// Reads `linux.resources`.
     ///
     /// # Errors
-    /// What cannot be honoured, by field path.
+    /// What cannot be honoured by any kernel, by field path.
     pub(crate) fn check(written: Option<&config::Resources>) -> Result<Self> {
         let Some(written) = written else { return Ok(Self::default()) };
-        refuse_unsupported(written)?;
-        let mut limits = Self { unified: sorted(written.unified.as_ref())?, ..Self::default() };
-        limits.take_memory(written.memory.as_ref());
-        limits.take_cpu(written.cpu.as_ref());
-        limits.take_io(written.block_io.as_ref())?;
-        limits.pids = written.pids.and_then(|pids| pids.limit);
-        let rules = written.devices.iter().flatten().enumerate();
-        limits.devices = rules.map(|(index, rule)| DeviceRule::check(index, rule)).collect::<Result<_>>()?;
-        Ok(limits)
-    }
-
-    fn take_memory(&mut self, written: Option<&config::Memory>) {
-        let Some(memory) = written else { return };
-        // 0 is how engines say "not set".
-        let set = |value: Option<i64>| value.filter(|value| *value != 0);
-        self.memory_bytes = set(memory.limit);
-        self.memory_soft_bytes = set(memory.reservation);
-        self.memory_and_swap_bytes = set(memory.swap);
-        self.memory_kernel_tcp_bytes = set(memory.kernel_tcp);
-        self.swappiness = memory.swappiness;
-        self.disable_oom_killer = memory.disable_oom_killer.unwrap_or(false);
-    }
-
-    fn take_cpu(&mut self, written: Option<&config::Cpu>) {
-        let Some(cpu) = written else { return };
-        let words = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        self.cpu_shares = cpu.shares.filter(|shares| *shares != 0);
-        self.cpu_quota_us = cpu.quota.filter(|quota| *quota != 0);
-        self.cpu_period_us = cpu.period.filter(|period| *period != 0);
-        self.cpu_burst_us = cpu.burst.filter(|burst| *burst != 0);
-        self.cpu_idle = cpu.idle;
-        self.cpu_rt_runtime_us = cpu.realtime_runtime.filter(|runtime| *runtime != 0);
-        self.cpu_rt_period_us = cpu.realtime_period.filter(|period| *period != 0);
-        self.cpus = words(&cpu.cpus);
-        self.mems = words(&cpu.mems);
-    }
-
-    fn take_io(&mut self, written: Option<&config::BlockIo>) -> Result<()> {
-        let Some(io) = written else { return Ok(()) };
-        let field = |name: &str| format!("linux.resources.blockIO.{name}");
-        let has_devices = io.weight_device.as_ref().is_some_and(|devices| !devices.is_empty());
-        for (name, is_asked) in [("leafWeight", io.leaf_weight.is_some_and(|w| w != 0)), ("weightDevice", has_devices)]
-        {
-            if is_asked {
-                return Err(Error::refused(field(name), "is not implemented"));
-            }
+        let mut devices = Vec::new();
+        for (index, rule) in written.devices.iter().flatten().enumerate() {
+            devices.extend(device_rules(index, rule)?);
         }
-        self.io_weight = io.weight.filter(|weight| *weight != 0);
-        let lists = [
-            ("throttleReadBpsDevice", Throttled::ReadBytes, &io.throttle_read_bps_device),
-            ("throttleWriteBpsDevice", Throttled::WriteBytes, &io.throttle_write_bps_device),
-            ("throttleReadIOPSDevice", Throttled::ReadOperations, &io.throttle_read_iops_device),
-            ("throttleWriteIOPSDevice", Throttled::WriteOperations, &io.throttle_write_iops_device),
-        ];
-        for (name, what, list) in lists {
-            for (index, device) in list.iter().flatten().enumerate() {
-                let number = |value: i64| {
-                    u64::try_from(value)
-                        .map_err(|_| Error::refused(format!("{}[{index}]", field(name)), "negative number"))
-                };
-                let (major, minor) = (number(device.major)?, number(device.minor)?);
-                self.throttles.push(Throttle { what, major, minor, rate: device.rate });
-            }
-        }
-        Ok(())
+        Ok(Self {
+            memory: written.memory.as_ref().map_or_else(|| Ok(Memory::default()), memory)?,
+            cpu: written.cpu.as_ref().map(cpu).unwrap_or_default(),
+            // 0 is how engines of before 1.3 of the specification said "not set".
+            pids: written.pids.and_then(|pids| pids.limit).filter(|count| *count != 0),
+            io: written.block_io.as_ref().map_or_else(|| Ok(Io::default()), io)?,
+            huge_pages: huge_pages(written.hugepage_limits.as_deref().unwrap_or_default())?,
+            rdma: rdma(written.rdma.as_ref())?,
+            network: written.network.as_ref().map_or_else(|| Ok(Network::default()), network)?,
+            unified: unified(written.unified.as_ref())?,
+            devices,
+        })
     }
 }
 
-impl DeviceRule {
-    fn check(index: usize, written: &config::DeviceRule) -> Result<Self> {
-        let field = |name: &str| format!("linux.resources.devices[{index}].{name}");
-        let kind = match written.kind.as_deref().unwrap_or_default() {
-            "" | "a" => 'a',
-            "b" => 'b',
-            "c" | "u" => 'c',
-            other => return Err(Error::refused(field("type"), format!("`{other}` is not a, b or c"))),
-        };
-        let access = written.access.clone().filter(|access| !access.is_empty()).unwrap_or_else(|| "rwm".to_owned());
-        if !access.chars().all(|letter| "rwm".contains(letter)) {
-            return Err(Error::refused(field("access"), format!("`{access}` is not made of r, w and m")));
-        }
-        let any_or = |number: Option<i64>| number.filter(|number| *number >= 0).unwrap_or(-1);
-        Ok(Self { allow: written.allow, kind, major: any_or(written.major), minor: any_or(written.minor), access })
+fn refused(field: &str, reason: impl Into<String>) -> Error {
+    Error::refused(format!("linux.resources.{field}"), reason)
+}
+
+fn memory(memory: &config::Memory) -> Result<Memory> {
+    let set = |value: Option<i64>| value.filter(|value| *value != 0);
+    // Go's "not set" for an unsigned number, from the days when it was -1.
+    let swappiness = memory.swappiness.filter(|percent| *percent != u64::MAX);
+    if let Some(percent) = swappiness.filter(|percent| *percent > SWAPPINESS_MAX) {
+        return Err(refused("memory.swappiness", format!("{percent} is more than {SWAPPINESS_MAX}")));
+    }
+    Ok(Memory {
+        limit: set(memory.limit),
+        reservation: set(memory.reservation),
+        with_swap: set(memory.swap),
+        kernel_tcp: set(memory.kernel_tcp),
+        swappiness,
+        disable_oom_killer: memory.disable_oom_killer.unwrap_or(false),
+        check_before_update: memory.check_before_update.unwrap_or(false),
+    })
+}
+
+fn cpu(cpu: &config::Cpu) -> Cpu {
+    let words = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    Cpu {
+        shares: cpu.shares.filter(|shares| *shares != 0),
+        quota: cpu.quota.filter(|quota| *quota != 0),
+        period: cpu.period.filter(|period| *period != 0),
+        burst: cpu.burst,
+        idle: cpu.idle,
+        realtime_runtime: cpu.realtime_runtime.filter(|runtime| *runtime != 0),
+        realtime_period: cpu.realtime_period.filter(|period| *period != 0),
+        cpus: words(&cpu.cpus),
+        mems: words(&cpu.mems),
     }
 }
 
-fn refuse_unsupported(written: &config::Resources) -> Result<()> {
-    let network = written.network.as_ref();
-    let has_class = network.is_some_and(|network| network.class_id.is_some_and(|class| class != 0));
-    let has_priorities = network.and_then(|network| network.priorities.as_ref()).is_some_and(|list| !list.is_empty());
-    let asked = [
-        ("network.classID", has_class),
-        ("network.priorities", has_priorities),
-        ("hugepageLimits", written.hugepage_limits.as_ref().is_some_and(|limits| !limits.is_empty())),
-        ("rdma", written.rdma.as_ref().is_some_and(|limits| !limits.is_empty())),
+fn io(io: &config::BlockIo) -> Result<Io> {
+    let mut devices = Vec::new();
+    for (index, device) in io.weight_device.iter().flatten().enumerate() {
+        let field = format!("blockIO.weightDevice[{index}]");
+        devices.push(DeviceWeight {
+            index,
+            device: numbers(&field, device.major, device.minor)?,
+            weight: weight(&format!("{field}.weight"), device.weight)?,
+            leaf_weight: weight(&format!("{field}.leafWeight"), device.leaf_weight)?,
+        });
+    }
+    let lists = [
+        (Throttled::ReadBytes, &io.throttle_read_bps_device),
+        (Throttled::WriteBytes, &io.throttle_write_bps_device),
+        (Throttled::ReadOperations, &io.throttle_read_iops_device),
+        (Throttled::WriteOperations, &io.throttle_write_iops_device),
     ];
-    match asked.iter().find(|(_, is_asked)| *is_asked) {
-        Some((name, _)) => Err(Error::refused(format!("linux.resources.{name}"), "is not implemented")),
-        None => Ok(()),
+    let mut throttles = Vec::new();
+    for (what, list) in lists {
+        for (index, device) in list.iter().flatten().enumerate() {
+            let field = format!("blockIO.{}[{index}]", what.field());
+            let device_numbers = numbers(&field, device.major, device.minor)?;
+            throttles.push(Throttle { what, index, device: device_numbers, rate: device.rate });
+        }
+    }
+    let leaf_weight = weight("blockIO.leafWeight", io.leaf_weight)?;
+    Ok(Io { weight: weight("blockIO.weight", io.weight)?, leaf_weight, devices, throttles })
+}
+
+fn weight(field: &str, written: Option<u16>) -> Result<Option<u16>> {
+    match written {
+        None | Some(0) => Ok(None),
+        Some(weight) if IO_WEIGHTS.contains(&weight) => Ok(Some(weight)),
+        Some(weight) => Err(refused(field, format!("{weight} is not from 10 to 1000"))),
     }
 }
 
-fn sorted(written: Option<&HashMap<String, String>>) -> Result<Vec<(String, String)>> {
+fn numbers(field: &str, major: i64, minor: i64) -> Result<(u32, u32)> {
+    let number = |name: &str, value: i64| {
+        u32::try_from(value).map_err(|_| refused(&format!("{field}.{name}"), format!("{value} is no device number")))
+    };
+    Ok((number("major", major)?, number("minor", minor)?))
+}
+
+fn huge_pages(written: &[config::HugepageLimit]) -> Result<Vec<HugePages>> {
+    let one = |(index, limit): (usize, &config::HugepageLimit)| {
+        let number = ["KB", "MB", "GB"].iter().find_map(|unit| limit.page_size.strip_suffix(unit));
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        match number.filter(|number| !number.is_empty() && is_number(number)) {
+            Some(_) => Ok(HugePages { size: limit.page_size.clone(), bytes: limit.limit }),
+            None => {
+                let reason = format!("`{}` is not of the form 2MB", limit.page_size.escape_debug());
+                Err(refused(&format!("hugepageLimits[{index}].pageSize"), reason))
+            }
+        }
+    };
+    written.iter().enumerate().map(one).collect()
+}
+
+fn rdma(written: Option<&HashMap<String, config::Rdma>>) -> Result<Vec<Rdma>> {
+    let mut all = Vec::new();
+    for (device, limit) in written.into_iter().flatten() {
+        let field = format!("rdma.{}", device.escape_debug());
+        if device.is_empty() || device.contains(char::is_whitespace) {
+            return Err(refused(&field, "is not a device's name"));
+        }
+        if limit.hca_handles.is_none() && limit.hca_objects.is_none() {
+            return Err(refused(&field, "limits neither hcaHandles nor hcaObjects"));
+        }
+        all.push(Rdma { device: device.clone(), handles: limit.hca_handles, objects: limit.hca_objects });
+    }
+    all.sort_by(|one, other| one.device.cmp(&other.device));
+    Ok(all)
+}
+
+fn network(network: &config::Network) -> Result<Network> {
+    let mut priorities = Vec::new();
+    for (index, priority) in network.priorities.iter().flatten().enumerate() {
+        if priority.name.is_empty() || priority.name.contains(char::is_whitespace) {
+            return Err(refused(&format!("network.priorities[{index}].name"), "is not an interface's name"));
+        }
+        priorities.push((priority.name.clone(), priority.priority));
+    }
+    Ok(Network { class: network.class_id.filter(|class| *class != 0), priorities })
+}
+
+fn unified(written: Option<&HashMap<String, String>>) -> Result<Vec<(String, String)>> {
     let mut files: Vec<_> = written.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
     if let Some((name, _)) = files.iter().find(|(name, _)| name.contains('/') || name.starts_with('.')) {
-        return Err(Error::refused(format!("linux.resources.unified.{name}"), "is not a file's name"));
+        return Err(refused(&format!("unified.{name}"), "is not a file's name"));
     }
     files.sort();
     Ok(files)
 }
 
+/// `a` with every number and access is about everything at once. With a number or less access it means block and character
+/// devices alike, which are two rules: the kernel itself would ignore the numbers.
+fn device_rules(index: usize, written: &config::DeviceRule) -> Result<Vec<DeviceRule>> {
+    let field = |name: &str| format!("devices[{index}].{name}");
+    let kinds: &[DeviceKind] = match written.kind.as_deref().unwrap_or_default() {
+        "" | "a" => &[DeviceKind::Block, DeviceKind::Character],
+        "b" => &[DeviceKind::Block],
+        "c" | "u" => &[DeviceKind::Character],
+        other => return Err(refused(&field("type"), format!("`{other}` is not a, b or c"))),
+    };
+    let letters = written.access.as_deref().filter(|access| !access.is_empty()).unwrap_or("rwm");
+    let access = Access::parse(letters);
+    let access = access.ok_or_else(|| refused(&field("access"), format!("`{letters}` is not made of r, w and m")))?;
+    // Negative numbers are how older engines said "any".
+    let number = |name: &str, written: Option<i64>| match written.filter(|number| *number >= 0) {
+        None => Ok(None),
+        Some(number) => match u32::try_from(number) {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(refused(&field(name), format!("{number} is no device number"))),
+        },
+    };
+    let (major, minor) = (number("major", written.major)?, number("minor", written.minor)?);
+    let rule = |pattern| DeviceRule { index, allow: written.allow, pattern, access };
+    if kinds.len() == 2 && major.is_none() && minor.is_none() && access == Access::ALL {
+        return Ok(vec![rule(None)]);
+    }
+    Ok(kinds.iter().map(|kind| rule(Some(DevicePattern { kind: *kind, major, minor }))).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
-    fn check(json: serde_json::Value) -> Result<Limits> {
+    fn check(json: Value) -> Result<Limits> {
         Limits::check(Some(&serde_json::from_value(json).unwrap()))
     }
 
     #[test]
     fn zero_means_not_set() {
-        let limits = check(serde_json::json!({"memory": {"limit": 0}, "cpu": {"shares": 0, "quota": 0}})).unwrap();
-        assert_eq!(limits, Limits::default());
+        let written = json!({
+            "memory": {"limit": 0, "swap": 0, "swappiness": u64::MAX}, "cpu": {"shares": 0, "quota": 0, "cpus": ""},
+            "pids": {"limit": 0}, "blockIO": {"weight": 0}, "network": {"classID": 0}, "devices": [],
+        });
+        assert_eq!(check(written).unwrap(), Limits::default());
+        assert_eq!(check(json!({"cpu": {"burst": 0}})).unwrap().cpu.burst, Some(0), "0 takes a burst away");
     }
 
     #[test]
     fn a_device_rule_without_numbers_means_any() {
-        let limits = check(serde_json::json!({"devices": [{"allow": false, "access": "rwm"}]})).unwrap();
-        let rule = DeviceRule { allow: false, kind: 'a', major: -1, minor: -1, access: "rwm".to_owned() };
-        assert_eq!(limits.devices, [rule]);
+        let all = |json| check(json!({"devices": [json]})).unwrap().devices;
+        let everything = DeviceRule { index: 0, allow: false, pattern: None, access: Access::ALL };
+        assert_eq!(all(json!({"allow": false, "access": "rwm"})), [everything]);
+        assert_eq!(all(json!({"allow": false, "type": "a", "major": -1, "minor": -1})), [everything]);
+        let patterns: Vec<_> =
+            all(json!({"allow": true, "type": "a", "major": 7})).into_iter().filter_map(|rule| rule.pattern).collect();
+        let of = |kind| DevicePattern { kind, major: Some(7), minor: None };
+        assert_eq!(patterns, [of(DeviceKind::Block), of(DeviceKind::Character)]);
     }
 
     #[test]
-    fn what_cannot_be_honoured_is_refused_by_path() {
-        let text = |json| check(json).unwrap_err().to_string();
-        assert!(text(serde_json::json!({"devices": [{"allow": true, "access": "rx"}]})).contains("devices[0].access"));
-        assert!(text(serde_json::json!({"unified": {"../x": "1"}})).contains("unified.../x"));
-        let huge = serde_json::json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 1}]});
-        assert!(text(huge).starts_with("linux.resources.hugepageLimits: "));
+    fn what_no_kernel_can_honour_is_refused_by_path() {
+        for (json, path) in [
+            (json!({"devices": [{"allow": true, "access": "rx"}]}), "devices[0].access: "),
+            (json!({"devices": [{"allow": true, "type": "p"}]}), "devices[0].type: "),
+            (json!({"devices": [{"allow": true, "type": "c", "major": 4_294_967_296_i64}]}), "devices[0].major: "),
+            (json!({"unified": {"../x": "1"}}), "unified.../x: "),
+            (json!({"hugepageLimits": [{"pageSize": "2M", "limit": 1}]}), "hugepageLimits[0].pageSize: "),
+            (json!({"hugepageLimits": [{"pageSize": "../2MB", "limit": 1}]}), "hugepageLimits[0].pageSize: "),
+            (json!({"memory": {"swappiness": 101}}), "memory.swappiness: "),
+            (json!({"blockIO": {"weight": 9}}), "blockIO.weight: "),
+            (
+                json!({"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 1001}]}}),
+                "blockIO.weightDevice[0].leafWeight: ",
+            ),
+            (
+                json!({"blockIO": {"throttleReadBpsDevice": [{"major": -1, "minor": 0, "rate": 1}]}}),
+                "blockIO.throttleReadBpsDevice[0].major: ",
+            ),
+            (json!({"network": {"priorities": [{"name": "a b", "priority": 1}]}}), "network.priorities[0].name: "),
+            (json!({"rdma": {"mlx": {}}}), "rdma.mlx: "),
+        ] {
+            let said = check(json.clone()).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("linux.resources.{path}")), "{json}: {said}");
+        }
     }
 }

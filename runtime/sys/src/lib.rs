@@ -3,6 +3,7 @@
 //! One function per meaning, descriptors owned or borrowed, errors as [`nix::errno::Errno`]. What nix offers safely is used
 //! from nix by the callers themselves; here is only what it lacks. Needs Linux 5.12 (mount_setattr(2)).
 
+pub mod bpf;
 pub mod conntrack;
 pub mod fd;
 pub mod inroot;

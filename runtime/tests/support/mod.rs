@@ -6,7 +6,10 @@
 // Each file of tests uses what it needs.
 #![allow(dead_code)]
 
+pub(crate) mod groups;
+
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -26,6 +29,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// A bundle and the folder for the state of its container.
 pub(crate) struct Bundle {
     directory: tempfile::TempDir,
+    /// What starts the runtime, where that is not the test itself.
+    before: Vec<String>,
     /// The container's id, different for every bundle.
     pub(crate) id: String,
 }
@@ -35,7 +40,7 @@ impl Bundle {
     pub(crate) fn new(script: &str, change: impl FnOnce(&mut Value)) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = format!("test-{}-{number}", std::process::id());
-        let bundle = Self { directory: tempfile::tempdir().unwrap(), id };
+        let bundle = Self { directory: tempfile::tempdir().unwrap(), before: Vec::new(), id };
         let rootfs = bundle.rootfs();
         for name in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
             fs::create_dir_all(rootfs.join(name)).unwrap();
@@ -70,6 +75,12 @@ impl Bundle {
         })
     }
 
+    /// The same, whose runtime is started by `words`.
+    pub(crate) fn through(mut self, words: &[&str]) -> Self {
+        self.before = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// The container's cgroup, below each hierarchy's root.
     pub(crate) fn cgroup(&self) -> String {
         format!("/skiff-test-{}", self.id)
@@ -100,8 +111,9 @@ impl Bundle {
 
     /// `skiff-oci --root … WORDS`, with stdio away from the terminal.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_skiff-oci"));
-        command.arg("--root").arg(self.root()).args(words).current_dir(self.path()).stdin(Stdio::null());
+        let mut start = self.before.iter().map(OsString::from).chain([program()]);
+        let mut command = Command::new(start.next().unwrap());
+        command.args(start).arg("--root").arg(self.root()).args(words).current_dir(self.path()).stdin(Stdio::null());
         command
     }
 
@@ -248,6 +260,11 @@ fn mount_tmpfs(at: &Path) {
     use nix::mount::{MsFlags, mount};
     mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
     mount(None::<&str>, at, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+}
+
+/// The runtime under test: `SKIFF_OCI` where the test does not run beside its build (in a virtual machine, say).
+pub(crate) fn program() -> OsString {
+    std::env::var_os("SKIFF_OCI").unwrap_or_else(|| env!("CARGO_BIN_EXE_skiff-oci").into())
 }
 
 /// What a command said and how it ended.

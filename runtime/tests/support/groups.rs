@@ -1,6 +1,7 @@
 //! Where this host has which cgroup controller, and a container's files there.
 
-use super::Bundle;
+use super::{Bundle, Said};
+use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 
@@ -41,4 +42,16 @@ impl Bundle {
     pub(crate) fn group(&self, controller: &str) -> Option<PathBuf> {
         find(controller).map(|(_, root)| root.join(self.cgroup().trim_start_matches('/')))
     }
+}
+
+/// A container with `resources` that does nothing.
+pub(crate) fn sleeping(resources: &Value) -> Bundle {
+    Bundle::new("sleep 60", |config| config["linux"]["resources"] = resources.clone())
+}
+
+/// `update --resources`, from a file.
+pub(crate) fn update(bundle: &Bundle, resources: &Value) -> Said {
+    let file = bundle.path().join("update.json");
+    fs::write(&file, resources.to_string()).unwrap();
+    bundle.oci(&["update", "--resources", file.to_str().unwrap(), &bundle.id])
 }

@@ -92,18 +92,14 @@ fn ends_and_restarts(docker: &Docker<'_>) {
         other => Err(other.to_owned()),
     });
     assert_eq!(inspect(docker, "again", "State.ExitCode"), "4");
-    docker
-        .run(
-            &["-d", "-i", "--name=asks"],
-            &["sh", "-c", "echo out; echo err >&2; read x; sleep 0.3; echo got $x; sleep 0.3; exit 5"],
-        )
-        .ok();
+    docker.run(&["-d", "-i", "--name=asks"], &["sh", "-c", "echo out; echo err >&2; read x; echo got $x; exit 5"]).ok();
     eventually("both streams are in the log", || match docker.call(&["logs", "asks"]) {
         said if said.out == "out\n" && said.err == "err\n" => Ok(()),
         said => Err(said),
     });
-    let said = docker.feed("words\n", &["attach", "asks"]);
-    assert_eq!((said.code, said.out.contains("got words")), (5, true), "{said:?}");
+    // Docker's client throws away what comes after the end of its input; the log does not.
+    assert_eq!(docker.feed("words\n", &["attach", "asks"]).code, 5);
+    assert!(docker.call(&["logs", "asks"]).out.ends_with("got words\n"));
 }
 
 fn images_are_built(docker: &Docker<'_>) {

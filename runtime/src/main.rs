@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             report::failure(&invocation.global, &error.to_string());
-            ExitCode::FAILURE
+            invocation.failure_code()
         }
     }
 }

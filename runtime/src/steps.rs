@@ -52,6 +52,12 @@ steps! {
     TERMINAL_OPEN = "terminal.open", "runtime-spec config, Process: terminal";
     TERMINAL_SEND = "terminal.send", "runc docs/terminals: detached new terminals";
     SESSION_NEW = "session.new", "setsid(2)";
+    AFFINITY_SET = "affinity.set", "runtime-spec config, Linux Process: execCPUAffinity";
+    SCHEDULER_SET = "scheduler.set", "runtime-spec config, Linux Process: scheduler";
+    IO_PRIORITY_SET = "io-priority.set", "runtime-spec config, Linux Process: ioPriority";
+    MEMORY_POLICY_SET = "memory-policy.set", "runtime-spec config-linux, Memory policy";
+    PERSONALITY_SET = "personality.set", "runtime-spec config-linux, Personality";
+    LABEL_SET = "label.set", "runtime-spec config, Linux Process: apparmorProfile, selinuxLabel";
     USER_GROUPS = "user.groups", "runtime-spec config, POSIX-platform User: additionalGids";
     USER_SET = "user.set", "runtime-spec config, POSIX-platform User: uid, gid, umask";
     CAPS_BOUND = "caps.bound", "runtime-spec config, Linux Process: capabilities.bounding";

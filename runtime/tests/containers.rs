@@ -140,7 +140,7 @@ fn capabilities_limits_and_identity_are_what_was_asked() {
     let out = bundle.run().ok();
     for line in [
         "1000\n1001\n1001 7 8\n0077\n",
-        "CapInh:\t0000000000000020",
+        "CapInh:\t0000000000000420",
         "CapPrm:\t0000000000000020",
         "CapAmb:\t0000000000000020",
         "CapBnd:\t0000000000000420",
@@ -260,7 +260,7 @@ fn exec_joins_with_its_own_code_user_and_environment() {
     ]);
     assert_eq!((said.code, said.out.as_str()), (9, "5\n6\nb c\n/tmp\nbox\n"), "{said:?}");
     let missing = bundle.oci(&["exec", id, "nope"]);
-    assert!(missing.code == 1 && missing.err.contains("executable file not found in $PATH"), "{missing:?}");
+    assert!(missing.code == 255 && missing.err.contains("executable file not found in $PATH"), "{missing:?}");
     let process =
         json!({"user": {"uid": 0, "gid": 0}, "args": ["/bin/cat", "/proc/self/cgroup"], "cwd": "/", "env": []});
     fs::write(bundle.path().join("process.json"), process.to_string()).unwrap();

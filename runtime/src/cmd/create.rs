@@ -1,19 +1,27 @@
 //! `create`, `start`, `run`.
 
-use super::{Context, foreground, path};
+use super::{Context, foreground, path, pidfd_socket};
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Acts, Error, On, Result};
 use crate::id::ContainerId;
 use crate::init::{self, Creation};
-use crate::spec::{self, Spec};
-use crate::state::{Folder, Status};
+use crate::spec::config::Config;
+use crate::spec::{self, Process, Spec};
+use crate::state::{Container, Folder, Status};
+use caps::CapSet;
 use skiff_step::CORRELATION_ANNOTATION;
-use std::path::PathBuf;
+use std::ffi::CString;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// After standard input, output and error.
+const FIRST_PASSED_FD: u32 = 3;
 
 pub(super) const OPTIONS: &[Opt] = &[
     Opt("bundle", Some('b'), Takes::Value),
     Opt("console-socket", None, Takes::Value),
     Opt("pid-file", None, Takes::Value),
+    Opt("pidfd-socket", None, Takes::Value),
     Opt("preserve-fds", None, Takes::Value),
     Opt("no-pivot", None, Takes::Nothing),
     // The session keyring stays the caller's in either case.
@@ -24,6 +32,7 @@ pub(super) const RUN_OPTIONS: &[Opt] = &[
     Opt("bundle", Some('b'), Takes::Value),
     Opt("console-socket", None, Takes::Value),
     Opt("pid-file", None, Takes::Value),
+    Opt("pidfd-socket", None, Takes::Value),
     Opt("preserve-fds", None, Takes::Value),
     Opt("no-pivot", None, Takes::Nothing),
     Opt("no-new-keyring", None, Takes::Nothing),
@@ -49,8 +58,15 @@ fn asked(context: &Context, words: &Words) -> Result<Asked> {
     }
     let bundle = path(words, "bundle")?.map_or_else(|| std::env::current_dir().on("find", "working directory"), Ok)?;
     let written = spec::read(&bundle.join("config.json"))?;
-    let spec = Spec::check(id.as_str(), &bundle, &written)?;
-    spec.process.warnings.iter().for_each(|warning| context.warn(warning));
+    let mut spec = Spec::check(id.as_str(), &bundle, &written)?;
+    refuse_labels(&spec, &written)?;
+    let missing = if spec.namespaces.has(libc::CLONE_NEWUSER) { Vec::new() } else { missing_caps(&spec.process)? };
+    spec.process.warnings.iter().chain(&missing).for_each(|warning| context.warn(warning));
+    let listening = listening_fds();
+    if listening > 0 {
+        let pairs = [format!("LISTEN_FDS={listening}"), "LISTEN_PID=1".to_owned()];
+        spec.process.env.extend(pairs.into_iter().filter_map(|pair| CString::new(pair).ok()));
+    }
     let acts = context.acts.correlated(spec.annotations.get(CORRELATION_ANNOTATION).map(String::as_str));
     Ok(Asked { id, folder, bundle, spec, acts })
 }
@@ -64,21 +80,63 @@ fn creation<'a>(asked: &'a Asked, words: &Words, warn: &'a dyn Fn(&str)) -> Resu
         folder: &asked.folder,
         console_socket: path(words, "console-socket")?,
         pid_file: path(words, "pid-file")?,
-        preserve_fds: preserve_fds(words)?,
+        preserve_fds: listening_fds() + preserve_fds(words)?,
         warn,
     })
 }
 
 pub(super) fn preserve_fds(words: &Words) -> Result<u32> {
     let Some(text) = words.value("preserve-fds") else { return Ok(0) };
-    text.parse().map_err(|_| Error::Usage(format!("--preserve-fds {text}: not a number")))
+    let count: u32 = text.parse().map_err(|_| Error::Usage(format!("--preserve-fds {text}: not a number")))?;
+    let first = FIRST_PASSED_FD + listening_fds();
+    match (first..first.saturating_add(count)).find(|fd| !Path::new(&format!("/proc/self/fd/{fd}")).exists()) {
+        Some(fd) => Err(Error::Usage(format!("--preserve-fds {text}: descriptor {fd} is not open"))),
+        None => Ok(count),
+    }
+}
+
+/// How many sockets the service manager passed to this process (sd_listen_fds(3)): they go on to the container.
+fn listening_fds() -> u32 {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
+}
+
+/// Labels that this kernel could not keep.
+fn refuse_labels(spec: &Spec, written: &Config) -> Result<()> {
+    init::check_labels("process", &spec.process.treatment)?;
+    let label = written.linux.as_ref().and_then(|linux| linux.mount_label.as_deref()).unwrap_or_default();
+    if !label.is_empty() && !init::has_selinux() {
+        return Err(Error::refused("linux.mountLabel", "this kernel has no SELinux, or has it off"));
+    }
+    Ok(())
+}
+
+/// Nobody can give what they do not have; runc goes on with a warning too.
+fn missing_caps(process: &Process) -> Result<Vec<String>> {
+    let own =
+        caps::read(None, CapSet::Permitted).map_err(|error| Error::Said(format!("read own capabilities: {error}")))?;
+    let missing = process.caps.permitted.difference(&own);
+    Ok(missing.map(|cap| format!("process.capabilities.permitted: {cap} is not ours to give")).collect())
 }
 
 /// `create ID`.
 pub(super) fn create(context: &Context, words: &Words) -> Result<u8> {
     let asked = asked(context, words)?;
     let warn = |text: &str| context.warn(text);
-    init::create(&creation(&asked, words, &warn)?).map(|_| 0)
+    let pidfd_socket = pidfd_socket::connect(words)?;
+    let container = init::create(&creation(&asked, words, &warn)?)?;
+    send_pidfd(pidfd_socket, &container)?;
+    Ok(0)
+}
+
+fn send_pidfd(socket: Option<UnixStream>, container: &Container) -> Result<()> {
+    if socket.is_none() {
+        return Ok(());
+    }
+    match container.record.process.open()? {
+        Some(pidfd) => pidfd_socket::send(socket, "standard", &pidfd),
+        None => Ok(()),
+    }
 }
 
 /// `start ID`.
@@ -109,7 +167,9 @@ pub(super) fn run(context: &Context, words: &Words) -> Result<u8> {
         creation.console_socket = Some(relay.path());
     }
     let signals = if detach { None } else { Some(foreground::Signals::take()?) };
+    let pidfd_socket = pidfd_socket::connect(words)?;
     let container = init::create(&creation)?;
+    send_pidfd(pidfd_socket, &container)?;
     let started = init::start(&asked.acts, &container, &asked.spec.hooks);
     let code = match (started, signals) {
         (Err(error), _) => Err(error),

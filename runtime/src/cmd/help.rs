@@ -20,7 +20,7 @@ const ABOUT: &[(&str, &str)] = &[
     ("list", "[-q] [--format F]      list containers (table or json)"),
     ("delete", "[--force] ID           remove a stopped container; --force kills it first"),
     ("features", "                       print what this runtime can do as JSON"),
-    ("spec", "[--bundle DIR]         write a config.json to start from"),
+    ("spec", "[--rootless]           write a config.json to start from (--bundle DIR: there)"),
 ];
 
 /// Prints the page of `command`, or of the program.
@@ -32,7 +32,7 @@ pub(super) fn print(command: Option<&Command>) -> Result<u8> {
             options(command.1);
         }
         None => {
-            println!("skiff-oci: the OCI runtime of Skiff (runtime-spec 1.2), with the command line of runc\n");
+            println!("skiff-oci: the OCI runtime of Skiff (runtime-spec 1.3), with the command line of runc\n");
             println!("Usage: skiff-oci [global options] COMMAND [options] [ID]\n\nCommands:");
             for command in COMMANDS {
                 let about = ABOUT.iter().find(|(name, _)| *name == command.0).map_or("", |(_, about)| about);

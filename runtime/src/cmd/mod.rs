@@ -9,9 +9,12 @@ mod foreground;
 mod help;
 mod kill;
 mod list;
+mod overlay;
 mod pause;
+mod pidfd_socket;
 mod ps;
 mod spec;
+mod subgroup;
 mod update;
 
 use crate::cli::{End, GLOBAL, Opt, Words};
@@ -21,6 +24,7 @@ use crate::seal;
 use crate::state::{Container, Folder};
 use skiff_step::{CORRELATION_ANNOTATION, Engine};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Where containers are remembered unless `--root` says otherwise.
 const DEFAULT_ROOT: &str = "/run/skiff-oci";
@@ -63,6 +67,16 @@ pub(crate) struct Invocation {
     pub(crate) words: Vec<String>,
 }
 
+/// What runc's `exec` exits with when there was no program whose code it could pass on.
+const EXEC_FAILED: u8 = 255;
+
+impl Invocation {
+    /// The exit code of the command's failure.
+    pub(crate) fn failure_code(&self) -> ExitCode {
+        if self.command.as_deref() == Some("exec") { ExitCode::from(EXEC_FAILED) } else { ExitCode::FAILURE }
+    }
+}
+
 /// Splits the command line.
 ///
 /// # Errors
@@ -80,7 +94,7 @@ pub(crate) fn read(words: &[String]) -> Result<Invocation> {
 pub(crate) fn run(invocation: &Invocation) -> Result<u8> {
     let global = &invocation.global;
     if global.is_on("version") {
-        println!("skiff-oci version {}\nspec: 1.2.1", env!("CARGO_PKG_VERSION"));
+        println!("skiff-oci version {}\nspec: {}", env!("CARGO_PKG_VERSION"), crate::spec::VERSION);
         return Ok(0);
     }
     if global.is_on("help") || matches!(invocation.command.as_deref(), None | Some("help")) {

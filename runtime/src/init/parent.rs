@@ -129,7 +129,7 @@ fn create_in_cgroup(creation: &Creation<'_>, cgroup: &Cgroup) -> std::result::Re
 /// The record before there is a process.
 fn record(creation: &Creation<'_>, cgroup: &Cgroup) -> Record {
     Record {
-        oci_version: "1.2.1".to_owned(),
+        oci_version: crate::spec::VERSION.to_owned(),
         id: creation.id.to_string(),
         process: ProcessId { pid: 0, start_ticks: 0 },
         bundle: creation.bundle.to_owned(),

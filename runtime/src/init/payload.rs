@@ -1,5 +1,6 @@
 //! The last steps before the program: terminal, user, capabilities, filter, execve. Shared by containers and `exec`.
 
+use super::labels;
 use super::listener::Handover;
 use crate::error::{Acts, Error, On, Result};
 use crate::seccomp::Filter;
@@ -11,6 +12,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, SFlag, fstat, stat, umask};
 use nix::unistd::{AccessFlags, Gid, Uid, chdir, execve, faccessat, fchown, getcwd, setgroups, setresgid, setresuid};
+use skiff_sys::schedule;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, RawFd};
@@ -48,6 +50,9 @@ impl<'a> Payload<'a> {
         preserve_fds: u32,
     ) -> Result<Self> {
         own_stdio(process)?;
+        treat(acts, process)?;
+        // Before no_new_privs, which would only let AppArmor narrow what a profile allows already.
+        labels::set(acts, &process.treatment)?;
         if process.no_new_privileges {
             acts.step(&steps::PRIVILEGES_LOCK, "", prctl::set_no_new_privs)?;
         }
@@ -141,6 +146,35 @@ fn own_stdio(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// Every processor, unless config.json names some: what the runtime was pinned to is not the container's business, whose
+/// limit is its cgroup's.
+const ALL_CPUS: [u64; 1024] = [u64::MAX; 1024];
+
+fn treat(acts: &Acts, process: &Process) -> Result<()> {
+    let treatment = &process.treatment;
+    let cpus = treatment.cpus.as_deref();
+    acts.step(&steps::AFFINITY_SET, if cpus.is_some() { "final" } else { "all" }, || {
+        schedule::set_affinity(cpus.unwrap_or(&ALL_CPUS))
+    })?;
+    if let Some(attributes) = &treatment.scheduler {
+        acts.step(&steps::SCHEDULER_SET, format!("policy {}", attributes.policy), || {
+            schedule::set_scheduler(attributes)
+        })?;
+    }
+    if let Some((class, level)) = treatment.io_priority {
+        acts.step(&steps::IO_PRIORITY_SET, format!("class {class} level {level}"), || {
+            schedule::set_io_priority(class, level)
+        })?;
+    }
+    if let Some((mode, nodes)) = &treatment.memory_policy {
+        acts.step(&steps::MEMORY_POLICY_SET, format!("mode {mode:#x}"), || schedule::set_memory_policy(*mode, nodes))?;
+    }
+    if let Some(domain) = treatment.personality {
+        acts.step(&steps::PERSONALITY_SET, domain, || schedule::set_personality(domain))?;
+    }
+    Ok(())
+}
+
 fn bound(acts: &Acts, process: &Process) -> Result<()> {
     acts.step(&steps::CAPS_BOUND, format!("{} capabilities", process.caps.bounding.len()), || {
         for cap in caps::all().difference(&process.caps.bounding) {
@@ -193,9 +227,10 @@ fn try_set_caps(process: &Process) -> std::result::Result<(), caps::errors::Caps
     let has = caps::read(None, CapSet::Permitted)?;
     let both = |left: &CapsHashSet, right: &CapsHashSet| left.intersection(right).copied().collect::<CapsHashSet>();
     let permitted = both(&process.caps.permitted, &has);
-    let ambient = both(&process.caps.ambient, &permitted);
+    let inheritable = both(&process.caps.inheritable, &has);
+    let ambient = both(&process.caps.ambient, &both(&permitted, &inheritable));
     // Inheritable first, while the permitted set still covers it; effective before permitted, which must contain it.
-    caps::set(None, CapSet::Inheritable, &ambient)?;
+    caps::set(None, CapSet::Inheritable, &inheritable)?;
     caps::set(None, CapSet::Effective, &both(&process.caps.effective, &permitted))?;
     caps::set(None, CapSet::Permitted, &permitted)?;
     if caps::read(None, CapSet::Ambient)?.is_empty() && ambient.is_empty() {

@@ -13,6 +13,7 @@ mod namespaces;
 mod options;
 mod process;
 mod resources;
+mod treatment;
 
 pub(crate) use limits::{
     Access, Cpu, DeviceKind, DevicePattern, DeviceRule, DeviceWeight, HugePages, Io, Limits, Memory, Network, Rdma,
@@ -22,13 +23,20 @@ pub(crate) use mount::{CopyUp, Datum, Mount, Owners, What};
 pub(crate) use namespaces::{IdMap, KINDS, Namespaces, NetDevice, Offset};
 pub(crate) use options::ALL as MOUNT_OPTIONS;
 pub(crate) use process::Process;
+pub(crate) use treatment::Treatment;
+#[cfg(test)]
+pub(crate) use treatment::{MEMORY_FLAGS, MEMORY_MODES};
 
 use crate::error::{Error, On, Result};
 use crate::seccomp;
 use config::{Config, Hooks, Linux};
 use skiff_sys::mount::{Depth, Propagation};
 use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 use std::path::{Component, Path, PathBuf};
+
+/// The version of the specification that this is.
+pub(crate) const VERSION: &str = "1.3.0";
 
 /// A container as meant.
 #[derive(Debug)]
@@ -97,12 +105,13 @@ impl Spec {
         refuse_unsupported(linux)?;
         let namespaces = Namespaces::check(linux.namespaces.as_deref().unwrap_or_default())?;
         let mounts = written.mounts.iter().flatten().enumerate();
-        let mounts = mounts.map(|(index, mount)| absolute_source(bundle, Mount::check(index, mount)?));
+        let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
+        let mounts = mounts.map(|(index, mount)| labelled(absolute_source(bundle, Mount::check(index, mount)?), label));
         let spec = Self {
             rootfs: bundle.join(&root.path),
             readonly_root: root.readonly.unwrap_or(false),
             mounts: mounts.collect::<Result<_>>()?,
-            process: Process::check("process", process)?,
+            process: first_process(process, linux)?,
             hostname: written.hostname.clone().filter(|name| !name.is_empty()),
             domainname: written.domainname.clone().filter(|name| !name.is_empty()),
             uid_maps: IdMap::read("linux.uidMappings", linux.uid_mappings.as_ref())?,
@@ -152,28 +161,43 @@ impl Spec {
     }
 }
 
+/// `execCPUAffinity` is not for the container's first process (config, Linux Process).
+fn first_process(written: &config::Process, linux: &Linux) -> Result<Process> {
+    let mut process = Process::check("process", written, Some(linux))?;
+    (process.treatment.cpus_before, process.treatment.cpus) = (None, None);
+    Ok(process)
+}
+
 fn check_version(version: &str) -> Result<()> {
     let major = version.split('.').next().unwrap_or_default();
     if major == "1" { Ok(()) } else { Err(Error::refused("ociVersion", format!("`{version}` is not 1.x"))) }
 }
 
 fn refuse_unsupported(linux: &Linux) -> Result<()> {
-    let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let asked = [
-        ("mountLabel", is_set(&linux.mount_label)),
-        ("intelRdt", linux.intel_rdt.is_some()),
-        ("memoryPolicy", linux.memory_policy.is_some()),
-        ("personality", linux.personality.is_some()),
-    ];
+    let asked = [("intelRdt", linux.intel_rdt.is_some())];
     match asked.iter().find(|(_, is_asked)| *is_asked) {
         Some((name, _)) => Err(Error::refused(format!("linux.{name}"), "is not implemented")),
         None => Ok(()),
     }
 }
 
-fn absolute_source(bundle: &Path, mut mount: Mount) -> Result<Mount> {
+fn absolute_source(bundle: &Path, mut mount: Mount) -> Mount {
     if let What::Bind { source, .. } = &mut mount.what {
         *source = bundle.join(&*source);
+    }
+    mount
+}
+
+/// Filesystems whose files have labels of their own take none for the whole mount.
+const UNLABELLED: &[&CStr] = &[c"proc", c"sysfs", c"mqueue"];
+
+/// `linux.mountLabel` as the option `context` of new filesystems (selinux(8), mount options).
+fn labelled(mut mount: Mount, label: Option<&str>) -> Result<Mount> {
+    if let (What::Fresh { kind, data, .. }, Some(label)) = (&mut mount.what, label)
+        && !UNLABELLED.contains(&kind.as_c_str())
+    {
+        let label = CString::new(label).map_err(|_| Error::refused("linux.mountLabel", "has a NUL character"))?;
+        data.push((c"context".to_owned(), Some(label)));
     }
     Ok(mount)
 }

@@ -1,6 +1,7 @@
-//! The process as meant: user, capabilities, limits, program.
+//! The process as meant: user, capabilities, limits, program; how it is treated is in [`super::treatment`].
 
 use super::config;
+use super::treatment::Treatment;
 use crate::error::{Error, Result};
 use caps::{Capability, CapsHashSet};
 use nix::sys::resource::Resource;
@@ -34,27 +35,28 @@ pub(crate) struct Process {
     pub(crate) no_new_privileges: bool,
     /// Adjustment of the out-of-memory killer's choice.
     pub(crate) oom_score_adj: Option<i32>,
+    /// Scheduling, placement, labels.
+    pub(crate) treatment: Treatment,
     /// What is not honoured and not refused either, because runc and every engine count on that.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Capability sets. The inheritable set is not among them: it is what `ambient` needs and nothing else, because
-/// capabilities that survive execve(2) through file capabilities are nobody's intent (CVE-2022-29162).
+/// Capability sets (capabilities(7)).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Caps {
     pub(crate) bounding: CapsHashSet,
     pub(crate) effective: CapsHashSet,
     pub(crate) permitted: CapsHashSet,
+    pub(crate) inheritable: CapsHashSet,
     pub(crate) ambient: CapsHashSet,
 }
 
 impl Process {
-    /// Reads `written`, which stands at `field`.
+    /// Reads `written`, which stands at `field`, and what `linux` says of all the container's processes.
     ///
     /// # Errors
     /// What is missing or cannot be honoured, by field path.
-    pub(crate) fn check(field: &str, written: &config::Process) -> Result<Self> {
-        refuse_unsupported(field, written)?;
+    pub(crate) fn check(field: &str, written: &config::Process, linux: Option<&config::Linux>) -> Result<Self> {
         let at = |name: &str| format!("{field}.{name}");
         let args = strings(&at("args"), written.args.as_deref().unwrap_or_default())?;
         if args.is_empty() {
@@ -78,6 +80,7 @@ impl Process {
             rlimits: rlimits(&at("rlimits"), written.rlimits.as_deref().unwrap_or_default())?,
             no_new_privileges: written.no_new_privileges.unwrap_or(false),
             oom_score_adj: written.oom_score_adj,
+            treatment: Treatment::check(field, written, linux)?,
             warnings,
         })
     }
@@ -97,33 +100,26 @@ impl Caps {
             }
             known
         };
-        Self {
+        let mut sets = Self {
             bounding: set("bounding", &written.bounding),
             effective: set("effective", &written.effective),
             permitted: set("permitted", &written.permitted),
+            inheritable: set("inheritable", &written.inheritable),
             ambient: set("ambient", &written.ambient),
+        };
+        // capabilities(7): the kernel keeps a capability ambient only while it is both.
+        let both: CapsHashSet = sets.permitted.intersection(&sets.inheritable).copied().collect();
+        for cap in sets.ambient.difference(&both) {
+            warnings.push(format!("{field}.ambient: {cap} is not both permitted and inheritable, and so not ambient"));
         }
+        sets.ambient.retain(|cap| both.contains(cap));
+        sets
     }
 }
 
 fn columns_and_rows(size: config::ConsoleSize) -> (u16, u16) {
     let cells = |count: u64| u16::try_from(count).unwrap_or(u16::MAX);
     (cells(size.width), cells(size.height))
-}
-
-fn refuse_unsupported(field: &str, written: &config::Process) -> Result<()> {
-    let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let asked = [
-        ("apparmorProfile", written.apparmor_profile.as_deref().is_some_and(|p| !p.is_empty() && p != "unconfined")),
-        ("selinuxLabel", is_set(&written.selinux_label)),
-        ("ioPriority", written.io_priority.is_some()),
-        ("scheduler", written.scheduler.is_some()),
-        ("execCPUAffinity", written.exec_cpu_affinity.is_some()),
-    ];
-    match asked.iter().find(|(_, is_asked)| *is_asked) {
-        Some((name, _)) => Err(Error::refused(format!("{field}.{name}"), "is not implemented")),
-        None => Ok(()),
-    }
 }
 
 fn strings(field: &str, words: &[String]) -> Result<Vec<CString>> {
@@ -177,7 +173,7 @@ mod tests {
         for (key, value) in changes.as_object().unwrap() {
             json[key] = value.clone();
         }
-        Process::check("process", &serde_json::from_value(json).unwrap())
+        Process::check("process", &serde_json::from_value(json).unwrap(), None)
     }
 
     #[test]
@@ -190,12 +186,21 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_had_is_left_out_with_a_warning() {
+        let caps = serde_json::json!({"permitted": ["CAP_KILL", "CAP_FLY"], "ambient": ["CAP_KILL"]});
+        let process = check(serde_json::json!({"capabilities": caps})).unwrap();
+        assert!(process.caps.ambient.is_empty());
+        let warnings = process.warnings.join("\n");
+        assert!(warnings.contains("process.capabilities.permitted: `CAP_FLY` is unknown"), "{warnings}");
+        assert!(warnings.contains("process.capabilities.ambient: CAP_KILL is not both"), "{warnings}");
+    }
+
+    #[test]
     fn mistakes_are_named_by_field() {
         let text = |changes| check(changes).unwrap_err().to_string();
         assert!(text(serde_json::json!({"args": []})).starts_with("process.args: "));
         assert!(text(serde_json::json!({"cwd": "x"})).starts_with("process.cwd: "));
         assert!(text(serde_json::json!({"env": ["A=\u{0}"]})).starts_with("process.env[0]: "));
-        assert!(text(serde_json::json!({"selinuxLabel": "x"})).starts_with("process.selinuxLabel: "));
         let twice = serde_json::json!([{"type": "RLIMIT_CORE", "hard": 1, "soft": 1}, {"type": "RLIMIT_CORE", "hard": 1, "soft": 1}]);
         assert!(text(serde_json::json!({"rlimits": twice})).starts_with("process.rlimits[1].type: "));
     }

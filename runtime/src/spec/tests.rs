@@ -46,14 +46,8 @@ fn what_would_change_the_host_is_refused() {
 
 #[test]
 fn what_is_not_implemented_is_refused_by_path() {
-    for (field, value) in [
-        ("intelRdt", json!({"closID": "x"})),
-        ("personality", json!({"domain": "LINUX32"})),
-        ("mountLabel", json!("x")),
-    ] {
-        let text = refusal(|c| c["linux"][field] = value);
-        assert_eq!(text, format!("linux.{field}: is not implemented"));
-    }
+    let text = refusal(|c| c["linux"]["intelRdt"] = json!({"closID": "x"}));
+    assert_eq!(text, "linux.intelRdt: is not implemented");
 }
 
 #[test]
@@ -70,4 +64,14 @@ fn a_dot_in_an_interface_name_is_written_with_slashes() {
         c["linux"]["sysctl"] = json!({"net/ipv4/conf/eth0.1/forwarding": "1"});
     });
     assert_eq!(spec.unwrap().sysctl[0].0, Path::new("sys/net/ipv4/conf/eth0.1/forwarding"));
+}
+
+#[test]
+fn a_mount_label_is_an_option_of_new_filesystems() {
+    let spec = check(|c| {
+        c["linux"]["mountLabel"] = json!("a:b:c");
+        c["mounts"] = json!([{"destination": "/t", "type": "tmpfs"}, {"destination": "/p", "type": "proc"}]);
+    });
+    let has_context = |mount: &Mount| matches!(&mount.what, What::Fresh { data, .. } if data.iter().any(|(key, _)| key.as_c_str() == c"context"));
+    assert_eq!(spec.unwrap().mounts.iter().map(has_context).collect::<Vec<_>>(), [true, false]);
 }

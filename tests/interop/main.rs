@@ -4,8 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+#[path = "engines/arena.rs"]
+#[allow(dead_code, reason = "shared with the runtime's own tests under engines")]
+mod arena; // a place of its own for an engine
 mod support; // pods, and programs whose output is read as it comes
 
+mod engines_cri; // containerd's CRI service over our runtime
 mod etcd; // etcdctl at our store, our API server on an etcd
 mod images;
 mod kubectl; // the clients of both releases

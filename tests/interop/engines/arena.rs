@@ -100,6 +100,25 @@ impl Arena {
         assert_eq!(self.run("tar", ["-C", &root, "-cf", &tar.display().to_string(), "."]).code, 0);
     }
 
+    /// The image `localhost/box:latest` as an archive of one layer, written by hand: containerd reads nothing simpler.
+    pub(crate) fn make_layout(&self) -> String {
+        let script = r#"set -e
+            mkdir -p "$1/blobs/sha256" && cd "$1"
+            put() { sum=$(sha256sum <"$1" | cut -d' ' -f1); size=$(stat -c %s "$1"); mv "$1" blobs/sha256/$sum; }
+            blob() { printf '{"mediaType":"application/vnd.oci.image.%s","digest":"sha256:%s","size":%s%s}' "$1" $sum $size "$2"; }
+            cp "$2" layer && put layer && layer=$sum layers=$(blob layer.v1.tar)
+            printf '{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Cmd":["sleep","100000"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' $layer >config
+            put config && config=$(blob config.v1+json)
+            printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s]}' "$config" "$layers" >manifest
+            put manifest && named=',"annotations":{"io.containerd.image.name":"localhost/box:latest"}'
+            printf '{"schemaVersion":2,"manifests":[%s]}' "$(blob manifest.v1+json "$named")" >index.json
+            echo '{"imageLayoutVersion":"1.0.0"}' >oci-layout
+            tar -cf "$1.tar" ."#;
+        let folder = self.text("layout");
+        self.run("sh", ["-c", script, "sh", &folder, &self.text("image.tar")]).ok();
+        format!("{folder}.tar")
+    }
+
     /// A name in the private folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)

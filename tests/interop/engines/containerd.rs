@@ -102,22 +102,8 @@ impl Containerd<'_> {
         Said::of(self.command("script", &["-qec", &line, "/dev/null"]))
     }
 
-    /// An image layout of one layer, written by hand: ctr reads nothing else.
     fn import(&self) {
-        let folder = self.arena.text("layout");
-        let script = r#"set -e
-            mkdir -p "$1/blobs/sha256" && cd "$1"
-            put() { sum=$(sha256sum <"$1" | cut -d' ' -f1); size=$(stat -c %s "$1"); mv "$1" blobs/sha256/$sum; }
-            cp "$2" layer && put layer && layer=$sum layer_size=$size
-            echo '{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:'$layer'"]}}' >config
-            put config && config=$sum config_size=$size
-            printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%s","size":%s},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:%s","size":%s}]}' $config $config_size $layer $layer_size >manifest
-            put manifest
-            printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s,"annotations":{"io.containerd.image.name":"localhost/box:latest"}}]}' $sum $size >index.json
-            echo '{"imageLayoutVersion":"1.0.0"}' >oci-layout
-            tar -cf ../layout.tar ."#;
-        self.arena.run("sh", ["-c", script, "sh", &folder, &self.arena.text("image.tar")]).ok();
-        self.call(&["images", "import", "--snapshotter=native", &self.arena.text("layout.tar")]).ok();
+        self.call(&["images", "import", "--snapshotter=native", &self.arena.make_layout()]).ok();
     }
 }
 

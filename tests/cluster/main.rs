@@ -18,7 +18,8 @@ mod trace; // from API write to execve
 mod client; // get, describe, apply, delete
 mod client_streams; // watches, logs, exec
 mod lifecycle; // crashes, probes, init containers, grace
-mod limits;
+mod limits; // what a container may use
 mod services; // addresses and ports, names
+mod terms; // a shorter end for the sick, limits of folders, groups, devices
 mod volumes; // configmaps, secrets, shared folders
-mod workloads; // deployments, jobs, namespaces, owners // what a container may use
+mod workloads; // deployments, jobs, namespaces, owners

@@ -54,9 +54,13 @@ impl FaultPlan {
         match action {
             Action::Error(errno) => return Some(Injected { step: "planned fault", errno }),
             Action::Delay(delay) => std::thread::sleep(delay),
-            // Neither signal can be refused by the process itself, so raise(3) has nothing to report.
+            // Stopping oneself cannot be refused, so raise(3) has nothing to report.
             Action::Stop => drop(raise(Signal::SIGSTOP)),
-            Action::Kill => drop(raise(Signal::SIGKILL)),
+            Action::Kill => {
+                let _not_by_the_first_process = raise(Signal::SIGKILL);
+                // The first process of a pid namespace is spared its own signals (pid_namespaces(7)), but not a fault.
+                std::process::abort();
+            }
         }
         None
     }

@@ -1,0 +1,95 @@
+//! Who is measured: ours and the floor, built here as they are shipped, and the peers that `SKIFF_PEERS` has.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Debian's, of both releases; those that are missing are left out and said to be.
+const PEERS: &[&str] = &["crun-1.21", "crun-1.8", "runc-1.3", "runc-1.1.15", "runc-1.1.5"];
+
+/// A program that runs containers.
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Understands runc's command line.
+    Runtime,
+    /// `floor run ROOTFS NAME`.
+    Floor,
+}
+
+/// All that are there, ours first.
+pub(crate) fn all() -> Vec<Program> {
+    let folder = build();
+    let runtime = |name, path| Program { name, path, kind: Kind::Runtime };
+    let ours = std::env::var_os("SKIFF_OCI").map_or_else(|| folder.join("skiff-oci"), PathBuf::from);
+    let mut programs = vec![
+        runtime("skiff-oci", ours),
+        Program { name: "floor", path: folder.join("examples/floor"), kind: Kind::Floor },
+    ];
+    let peers = std::env::var_os("SKIFF_PEERS").map(PathBuf::from);
+    for name in PEERS {
+        match peers.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists()) {
+            Some(path) => programs.push(runtime(*name, path)),
+            None => println!("SKIPPED: {name}: not in SKIFF_PEERS"),
+        }
+    }
+    programs
+}
+
+/// The floor, which also tells other programs' peaks.
+pub(crate) fn floor() -> PathBuf {
+    folder().join("examples/floor")
+}
+
+/// podman's own profile, from Debian's packages beside the peers.
+pub(crate) fn profile() -> PathBuf {
+    let peers = PathBuf::from(std::env::var_os("SKIFF_PEERS").expect("SKIFF_PEERS names the peers' folder"));
+    let file = "trixie/root/usr/share/containers/seccomp.json";
+    let places = [peers.join(".trees").join(file), peers.join("../debs").join(file)];
+    places.into_iter().find(|place| place.exists()).expect("the peers have podman's seccomp.json")
+}
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/bench")
+}
+
+fn triple() -> &'static str {
+    if has_musl() { "x86_64-unknown-linux-musl" } else { "x86_64-unknown-linux-gnu" }
+}
+
+fn folder() -> PathBuf {
+    target().join(triple()).join("static")
+}
+
+/// As the build script of `skiff` does it: static, small, against musl where its standard library is installed.
+fn build() -> PathBuf {
+    for what in [["--package", "skiff-oci", "--bin", "skiff-oci"], ["--package", "skiff-sys", "--example", "floor"]] {
+        let mut cargo = Command::new("cargo");
+        // What this cargo told us is not meant for that one.
+        let inherited = std::env::vars_os().map(|(name, _)| name).filter(|name| {
+            let name = name.to_string_lossy();
+            (name.starts_with("CARGO") && name != "CARGO_HOME") || name.starts_with("RUSTC")
+        });
+        for name in inherited {
+            cargo.env_remove(name);
+        }
+        cargo
+            .args(["build", "--quiet", "--profile", "static", "--target", triple(), "--target-dir"])
+            .arg(target())
+            .args(what);
+        cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(cargo.status().unwrap().success(), "building {what:?}");
+    }
+    folder()
+}
+
+fn has_musl() -> bool {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap().stdout;
+    let sysroot = PathBuf::from(String::from_utf8(sysroot).unwrap().trim());
+    sysroot.join("lib/rustlib/x86_64-unknown-linux-musl").exists()
+}

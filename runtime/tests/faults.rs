@@ -35,8 +35,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
 /// A command that is stopped by a fault must not take longer than this; it only bounds a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Steps at which a death looks to the command like success: the last ones before the program, which might have died as
-/// early itself; and that of killing a container, which is repeated until nobody is left.
-const UNSEEN: &[&str] = &["seccomp.load", "exec.payload", "cgroup.kill"];
+/// early itself; and those of killing and freezing a container, which are repeated until they have had their effect.
+const UNSEEN: &[&str] = &["seccomp.load", "exec.payload", "cgroup.kill", "cgroup.freeze"];
 const ACTIONS: &[&str] = &["error(5)", "kill"];
 
 fn sweep(scenario: &Scenario) {

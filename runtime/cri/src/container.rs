@@ -220,7 +220,8 @@ impl Node {
 
 /// In the kubelet's words (kubelet/container, ContainerReason…).
 pub(crate) fn ending(exit: &Exit) -> Ending {
-    let reason = match (exit.oom_killed && exit.exit_code != 0, exit.exit_code) {
+    // Whoever was killed, and whatever the first process made of it: as containerd, whose oom event names the reason.
+    let reason = match (exit.oom_killed, exit.exit_code) {
         (true, _) => "OOMKilled",
         (false, 0) => "Completed",
         (false, _) => "Error",

@@ -20,6 +20,9 @@ pub(crate) struct Connection {
     pub(crate) watching: bool,
 }
 
+/// Descriptors that may wait for the end of their request: an exec or attach has three.
+const FDS_MAX: usize = 3;
+
 /// What a readable connection gave.
 pub(crate) enum Received {
     /// Requests with their descriptors, possibly none yet.
@@ -46,6 +49,9 @@ impl Connection {
             Ok((count, fds)) => {
                 self.received.extend_from_slice(&buffer[..count]);
                 self.fds.extend(fds);
+                if self.fds.len() > FDS_MAX {
+                    return Received::Closed;
+                }
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(_) => return Received::Closed,

@@ -1,7 +1,7 @@
 //! What is kept of a process that ended: in memory, in the reply, and in a file that outlives us.
 
 use crate::wire::{Exit, exit_file_name};
-use nix::sys::wait::WaitStatus;
+use skiff_sys::reap::Ending;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -13,14 +13,13 @@ pub(crate) fn now_ns() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// The exit that a wait status reports; none if the process goes on (stopped, continued).
-pub(crate) fn exit_of(container: &str, status: WaitStatus) -> Option<Exit> {
-    let (exit_code, signal) = match status {
-        WaitStatus::Exited(_, code) => (code, None),
-        WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, Some(signal as i32)),
-        _ => return None,
+/// The exit of a process that just ended like this.
+pub(crate) fn exit_of(container: &str, ending: Ending) -> Exit {
+    let (exit_code, signal) = match ending {
+        Ending::Exited(code) => (code, None),
+        Ending::Signalled(signal) => (128 + signal, Some(signal)),
     };
-    Some(Exit { container: container.to_owned(), exit_code, signal, oom_killed: false, finished_at_ns: now_ns() })
+    Exit { container: container.to_owned(), exit_code, signal, oom_killed: false, finished_at_ns: now_ns() }
 }
 
 /// Writes the exit file into `dir`: whole or not at all, since a rename replaces in one step (rename(2)).
@@ -33,16 +32,34 @@ pub(crate) fn record(dir: &Path, exit: &Exit) -> io::Result<()> {
     fs::rename(&temporary, dir.join(name))
 }
 
-/// Whether the kernel killed a process of this cgroup (a path below each hierarchy's root) for want of memory.
+/// Where cgroups are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// Whether the kernel killed a process of this cgroup (a path below each hierarchy's root), or of one below it, for want
+/// of memory: be it the first process or another, and whosever limit was reached.
 ///
-/// cgroup v1 counts in `memory.oom_control`, v2 in `memory.events`, both in a line `oom_kill N`.
+/// Both versions count in a line `oom_kill N`: v2 in `memory.events`, which includes the cgroups below, and v1 in
+/// `memory.oom_control`, which counts the victims of this very cgroup (cgroup-v2.rst; cgroup-v1/memory.rst, 10).
 pub(crate) fn oom_killed(cgroup: &str) -> bool {
     let cgroup = cgroup.trim_start_matches('/');
-    let files = [
-        format!("/sys/fs/cgroup/memory/{cgroup}/memory.oom_control"),
-        format!("/sys/fs/cgroup/{cgroup}/memory.events"),
-    ];
-    files.iter().filter_map(|file| fs::read_to_string(file).ok()).any(|text| oom_kills(&text) > 0)
+    counts_kill(&Path::new(CGROUPS).join(cgroup).join("memory.events"))
+        || victim_below(&Path::new(CGROUPS).join("memory").join(cgroup), 0)
+}
+
+/// How far below a container's cgroup we look: an init system in it makes slices, services and scopes.
+const DEPTH_MAX: usize = 8;
+
+fn victim_below(folder: &Path, depth: usize) -> bool {
+    if counts_kill(&folder.join("memory.oom_control")) {
+        return true;
+    }
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    depth < DEPTH_MAX && folders.into_iter().any(|entry| victim_below(&entry.path(), depth + 1))
+}
+
+fn counts_kill(file: &Path) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| oom_kills(&text) > 0)
 }
 
 fn oom_kills(text: &str) -> u64 {
@@ -53,19 +70,16 @@ fn oom_kills(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::Signal;
-    use nix::unistd::Pid;
-
     #[test]
     fn a_signal_becomes_128_and_its_number() {
-        let exit = exit_of("c", WaitStatus::Signaled(Pid::from_raw(1), Signal::SIGKILL, false)).unwrap();
+        let exit = exit_of("c", Ending::Signalled(9));
         assert_eq!((exit.exit_code, exit.signal), (137, Some(9)));
     }
 
     #[test]
     fn the_file_says_what_the_reply_says() {
         let dir = tempfile::tempdir().unwrap();
-        let exit = exit_of("c", WaitStatus::Exited(Pid::from_raw(1), 3)).unwrap();
+        let exit = exit_of("c", Ending::Exited(3));
         record(dir.path(), &exit).unwrap();
         let read: Exit = serde_json::from_slice(&fs::read(dir.path().join("c.exit")).unwrap()).unwrap();
         assert_eq!(read, exit);

@@ -76,7 +76,8 @@ fn serve(options: Options) -> io::Result<()> {
     engine.run(&NAMESPACES, || options.sandbox.clone(), || pod::enter(&options))?;
     let mut supervisor = Supervisor::bind(options, engine)?;
     announce_ready()?;
-    supervisor.run()
+    supervisor.run();
+    Ok(())
 }
 
 /// If nobody reads this line, whoever wanted the sandbox is dead and will clean up by what it finds: so we end (EPIPE).

@@ -3,8 +3,9 @@
 //! Format: kubernetes/design-proposals-archive, node/kubelet-cri-logging.md. `F` ends a line of the container's; `P` says
 //! that the line goes on in the next entry of the same stream, or that the container ended without a newline.
 
+use crate::supervisor::complain;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -78,10 +79,15 @@ impl Framer {
 }
 
 /// The open log file of one container.
+///
+/// A container never waits for its log: what cannot be written, because the disk is full for example, is dropped, whole
+/// entries at a time. Our own log says so when it begins, and how much was lost when it is over.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
     file: File,
+    /// Bytes of entries dropped since writing last worked.
+    dropped: u64,
 }
 
 impl LogFile {
@@ -90,18 +96,58 @@ impl LogFile {
         // O_NOFOLLOW: the folder belongs to whoever keeps the pods' logs, but a link there must not redirect us.
         let options =
             OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
-        Ok(Self { path: path.to_owned(), file: options })
+        Ok(Self { path: path.to_owned(), file: options, dropped: 0 })
     }
 
     /// Opens the path anew; after a rotation that is another file. On failure the old one stays.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
-        *self = Self::open(&self.path)?;
+        self.file = Self::open(&self.path)?.file;
         Ok(())
     }
 
-    /// Appends entries made by [`entry`].
-    pub(crate) fn append(&mut self, entries: &[u8]) -> io::Result<()> {
-        self.file.write_all(entries)
+    /// Appends entries made by [`entry`], all or none of them.
+    pub(crate) fn append(&mut self, entries: &[u8]) {
+        if entries.is_empty() {
+            return;
+        }
+        match self.try_append(entries) {
+            Ok(()) if self.dropped == 0 => {}
+            Ok(()) => {
+                let lost = format!("it works again; {} bytes of output were dropped", self.dropped);
+                complain(&self.operation(), &lost);
+                self.dropped = 0;
+            }
+            Err(error) => {
+                if self.dropped == 0 {
+                    complain(&self.operation(), &format!("{error}; output is dropped until it works again"));
+                }
+                self.dropped += entries.len() as u64;
+            }
+        }
+    }
+
+    fn operation(&self) -> String {
+        format!("write {}", self.path.display())
+    }
+
+    fn try_append(&self, entries: &[u8]) -> io::Result<()> {
+        let mut written = 0;
+        while written < entries.len() {
+            match (&self.file).write(&entries[written..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // Half an entry would spoil the next one too. Nobody else writes here.
+                    if written > 0 {
+                        let before = self.file.metadata()?.len().saturating_sub(written as u64);
+                        self.file.set_len(before)?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 }
 

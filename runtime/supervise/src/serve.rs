@@ -4,9 +4,9 @@ use crate::pod;
 use crate::stdio::ClientEnds;
 use crate::supervisor::{ConnectionId, Container, Supervisor};
 use crate::wire::{Attach, Exec, Phase, Reply, Request};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use skiff_sys::pass::set_window_size;
+use skiff_sys::reap::kill;
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Supervisor {
@@ -58,9 +58,7 @@ impl Supervisor {
         let result = match self.containers.get(container) {
             None => return self.refuse(from, format!("signal container {container}: no such container")),
             Some(Container { exit: Some(_), .. } | Container { pid: None, .. }) => Ok(()),
-            Some(Container { pid: Some(pid), .. }) => {
-                Signal::try_from(signal).and_then(|signal| kill(Pid::from_raw(*pid), signal))
-            }
+            Some(Container { pid: Some(pid), .. }) => kill(*pid, signal),
         };
         match result {
             Ok(()) => self.reply(from, &Reply::Done, None),
@@ -121,7 +119,7 @@ impl Supervisor {
 /// Kills a child of ours.
 fn kill_surely(pid: i32) {
     // Root may signal everybody, so the only possible error is ESRCH: it has ended, which is what we want.
-    let _ended_already = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    let _ended_already = kill(pid, Signal::SIGKILL as i32);
 }
 
 /// Sorts descriptors by what was announced; none if the numbers differ.

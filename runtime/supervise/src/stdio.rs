@@ -140,33 +140,27 @@ impl ContainerIo {
         all
     }
 
-    /// Does what can be done at `end`. An error is one of the log's; everything else is handled by closing that end.
-    pub(crate) fn ready(&mut self, end: End, flags: PollFlags) -> io::Result<()> {
+    /// Does what can be done at `end`; an end that fails is closed.
+    pub(crate) fn ready(&mut self, end: End, flags: PollFlags) {
         match end {
-            End::Output(stream) => return self.read_output(stream).map(drop),
+            End::Output(stream) => drop(self.read_output(stream)),
             End::Input => self.write_input(),
             End::ClientInput(id) => self.read_client(id),
             End::ClientOutput(id, stream) => self.write_client(id, stream, flags),
         }
-        Ok(())
     }
 
     /// The first process ended: takes what is still in the pipes, and closes all but unfinished clients.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
-        let mut result = Ok(());
+    pub(crate) fn finish(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let mut drained = 0;
             while drained < DRAIN_BYTES_MAX {
                 match self.read_output(stream) {
-                    Ok(0) => break,
-                    Ok(count) => drained += count,
-                    Err(error) => {
-                        result = Err(error);
-                        break;
-                    }
+                    0 => break,
+                    count => drained += count,
                 }
             }
-            self.end_source(stream)?;
+            self.end_source(stream);
         }
         (self.input, self.terminal) = (None, None);
         for client in &mut self.clients {
@@ -174,7 +168,6 @@ impl ContainerIo {
             client.outputs.retain(|(_, sink)| !sink.pending.is_empty());
         }
         self.forget_idle_clients();
-        result
     }
 
     /// What is in the error pipe, unlogged: a runtime's last words when it could not create the container.
@@ -187,43 +180,45 @@ impl ContainerIo {
     }
 
     /// Reads once; zero at the end or when nothing is there.
-    fn read_output(&mut self, stream: Stream) -> io::Result<usize> {
+    fn read_output(&mut self, stream: Stream) -> usize {
         let mut buffer = [0; READ_BYTES];
-        let Some(source) = self.sources.iter_mut().find(|source| source.stream == stream) else { return Ok(0) };
+        let Some(source) = self.sources.iter_mut().find(|source| source.stream == stream) else { return 0 };
         match source.file.read(&mut buffer) {
-            Ok(count) if count > 0 => self.take_output(stream, &buffer[..count]).map(|()| count),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+            Ok(count) if count > 0 => {
+                self.take_output(stream, &buffer[..count]);
+                count
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
             // A terminal whose last user is gone says EIO where a pipe says 0.
             Ok(_) | Err(_) => {
-                self.end_source(stream)?;
+                self.end_source(stream);
                 self.end_client_outputs(stream);
-                Ok(0)
+                0
             }
         }
     }
 
-    fn take_output(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    fn take_output(&mut self, stream: Stream, bytes: &[u8]) {
         for client in &mut self.clients {
             client.outputs.retain_mut(|(of, sink)| *of != stream || sink.offer(bytes));
         }
         self.forget_idle_clients();
         let (Some(source), Some(log)) = (self.sources.iter_mut().find(|source| source.stream == stream), &mut self.log)
         else {
-            return Ok(());
+            return;
         };
         let (mut entries, at) = (Vec::with_capacity(bytes.len() + 64), timestamp(SystemTime::now()));
         source.framer.push(bytes, |tag, text| entry(&mut entries, &at, stream, tag, text));
-        log.append(&entries)
+        log.append(&entries);
     }
 
-    fn end_source(&mut self, stream: Stream) -> io::Result<()> {
-        let Some(at) = self.sources.iter().position(|source| source.stream == stream) else { return Ok(()) };
+    fn end_source(&mut self, stream: Stream) {
+        let Some(at) = self.sources.iter().position(|source| source.stream == stream) else { return };
         let mut source = self.sources.remove(at);
         let (mut entries, at) = (Vec::new(), timestamp(SystemTime::now()));
         source.framer.finish(|tag, text| entry(&mut entries, &at, stream, tag, text));
-        match &mut self.log {
-            Some(log) if !entries.is_empty() => log.append(&entries),
-            _ => Ok(()),
+        if let Some(log) = &mut self.log {
+            log.append(&entries);
         }
     }
 

@@ -10,13 +10,17 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::WaitStatus;
 use skiff_step::Engine;
+use skiff_sys::reap::{Ending, outlive_signals};
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long we rest when the kernel has no descriptor or memory for us: trying at once would only burn time.
+const REST: Duration = Duration::from_millis(100);
 
 /// Names a connection for as long as it lasts.
 pub(crate) type ConnectionId = u64;
@@ -51,9 +55,21 @@ pub(crate) struct Supervisor {
     pub(crate) jobs: Vec<Job>,
     pub(crate) deferred: Vec<(ConnectionId, Request)>,
     /// Children that ended before the job that made them told us what they are.
-    pub(crate) early_exits: BTreeMap<i32, WaitStatus>,
+    pub(crate) early_exits: BTreeMap<i32, Ending>,
     pub(crate) numbers_given: u64,
     pub(crate) ending: bool,
+    /// Whether clients wait in the kernel's queue because we could not take them.
+    crowded: Crowded,
+}
+
+/// Whether clients can be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Crowded {
+    No,
+    /// Not this time; try again after a rest.
+    Rest,
+    /// Try, but it need not be said again that it fails.
+    Retry,
 }
 
 #[derive(Debug)]
@@ -67,6 +83,7 @@ enum Token {
 impl Supervisor {
     /// Binds the socket in the working directory, which must be the sandbox's folder.
     pub(crate) fn bind(options: Options, engine: Engine) -> io::Result<Self> {
+        outlive_signals()?;
         let mut children = SigSet::empty();
         children.add(Signal::SIGCHLD);
         children.thread_block()?;
@@ -88,25 +105,33 @@ impl Supervisor {
             early_exits: BTreeMap::new(),
             numbers_given: 0,
             ending: false,
+            crowded: Crowded::No,
         })
     }
 
     /// Serves until it is told to end.
-    pub(crate) fn run(&mut self) -> io::Result<()> {
+    pub(crate) fn run(&mut self) {
         while !self.ending {
-            for (token, flags) in self.wait()? {
+            let happened = self.wait();
+            if self.crowded == Crowded::Rest {
+                self.crowded = Crowded::Retry;
+            }
+            for (token, flags) in happened {
                 self.handle(token, flags);
             }
         }
-        Ok(())
     }
 
-    fn wait(&self) -> io::Result<Vec<(Token, PollFlags)>> {
-        let mut tokens = vec![Token::Signals, Token::Listener];
-        let mut fds = vec![
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
-        ];
+    fn wait(&self) -> Vec<(Token, PollFlags)> {
+        let mut tokens = vec![Token::Signals];
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let timeout = if self.crowded == Crowded::Rest {
+            PollTimeout::try_from(REST).unwrap_or(PollTimeout::ZERO)
+        } else {
+            tokens.push(Token::Listener);
+            fds.push(PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
+            PollTimeout::NONE
+        };
         for (&id, connection) in &self.connections {
             tokens.push(Token::Connection(id));
             fds.push(PollFd::new(connection.as_fd(), PollFlags::POLLIN));
@@ -118,13 +143,18 @@ impl Supervisor {
                 fds.push(PollFd::new(fd, flags));
             }
         }
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, timeout) {
             Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
+            Err(Errno::EINTR) => return Vec::new(),
+            Err(error) => {
+                // For want of memory (poll(2)). To end would orphan the containers.
+                complain("wait for events", &error);
+                std::thread::sleep(REST);
+                return Vec::new();
+            }
         }
         let happened = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        Ok(tokens.into_iter().zip(happened).filter(|(_, flags)| !flags.is_empty()).collect())
+        tokens.into_iter().zip(happened).filter(|(_, flags)| !flags.is_empty()).collect()
     }
 
     fn handle(&mut self, token: Token, flags: PollFlags) {
@@ -136,22 +166,32 @@ impl Supervisor {
             Token::Listener => self.accept(),
             Token::Connection(id) => self.receive(id),
             Token::Stream(container, end) => {
-                let Some(held) = self.containers.get_mut(&container) else { return };
-                if let Err(error) = held.io.ready(end, flags) {
-                    complain(&format!("write the log of container {container}"), &error);
+                if let Some(held) = self.containers.get_mut(&container) {
+                    held.io.ready(end, flags);
                 }
             }
         }
     }
 
     fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
-            match Connection::new(stream) {
+        loop {
+            match self.listener.accept().and_then(|(stream, _)| Connection::new(stream)) {
                 Ok(connection) => {
                     let id = self.number();
                     self.connections.insert(id, connection);
                 }
-                Err(error) => complain("accept a client", &error),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.crowded = Crowded::No;
+                    return;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if self.crowded == Crowded::No {
+                        complain("accept a client, which has to wait", &error);
+                    }
+                    self.crowded = Crowded::Rest;
+                    return;
+                }
             }
         }
     }
@@ -215,5 +255,6 @@ impl Container {
 
 /// Our own log: standard error, which the CRI service points at a file in the sandbox's folder.
 pub(crate) fn complain(operation: &str, error: &dyn std::fmt::Display) {
-    eprintln!("skiff-oci supervise: {operation}: {error}");
+    // Nobody is left to tell when this fails (eprintln! would panic, and a full disk would end the pod's supervisor).
+    let _unsaid = writeln!(io::stderr(), "skiff-oci supervise: {operation}: {error}");
 }

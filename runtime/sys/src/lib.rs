@@ -15,6 +15,7 @@ pub mod overlay;
 pub mod pass;
 pub mod pidfd;
 pub mod process;
+pub mod reap;
 pub mod schedule;
 pub mod seccomp;
 pub mod shared;

@@ -1,10 +1,12 @@
 //! A pod of one test: a folder, a supervisor, a root file system of busybox, and bundles.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests")]
+#![allow(dead_code, reason = "each test program uses its part of it")]
 
 use serde_json::{Value, json};
 use skiff_supervise::client::Client;
-use skiff_supervise::wire::{Create, PidNamespace, Ready, Reply, Request, StdinPolicy};
+use skiff_supervise::wire::{Create, Exit, PidNamespace, Ready, Reply, Request, StdinPolicy};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -40,7 +42,9 @@ fn cgroup_parent(dir: &Path) -> String {
 impl Pod {
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/supervise-alone");
+        let alone = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/supervise-alone");
+        let program = std::env::var_os("SKIFF_TEST_SUPERVISOR").map_or(alone, PathBuf::from);
+        let own_log = File::create(dir.path().join("supervise.log")).unwrap();
         let mut supervisor = Command::new(program)
             .args(["supervise", "--sandbox", "test", "--hostname", "pod-name"])
             .arg("--dir")
@@ -50,6 +54,7 @@ impl Pod {
             .arg("--oci-root")
             .arg(dir.path().join("oci"))
             .stdout(Stdio::piped())
+            .stderr(own_log)
             .spawn()
             .unwrap();
         let mut line = String::new();
@@ -60,6 +65,21 @@ impl Pod {
 
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The supervisor's process id.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// What the supervisor had to say.
+    pub(crate) fn words(&self) -> String {
+        std::fs::read_to_string(self.dir().join("supervise.log")).unwrap()
+    }
+
+    pub(crate) fn start_container(&self, id: &str) {
+        let reply = self.call(&Request::Start { container: id.into() });
+        assert!(matches!(reply, Reply::Started { .. }), "{reply:?}");
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -83,6 +103,16 @@ impl Pod {
         })
     }
 
+    /// Creates a container that may use so much memory.
+    pub(crate) fn create_limited(&self, id: &str, args: &[&str], memory_bytes: u64) -> PathBuf {
+        let bundle = self.bundle(id, args, false);
+        let file = bundle.join("config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        config["linux"]["resources"] = json!({"memory": {"limit": memory_bytes}});
+        std::fs::write(&file, config.to_string()).unwrap();
+        self.create_bundle(id, &bundle, |_| {})
+    }
+
     /// A bundle whose network, IPC and UTS namespaces are the pod's.
     pub(crate) fn bundle(&self, id: &str, args: &[&str], terminal: bool) -> PathBuf {
         self.bundle_with(id, args, terminal, json!({"type": "pid"}))
@@ -96,7 +126,7 @@ impl Pod {
             std::fs::create_dir(bundle.join("rootfs").join(folder)).unwrap();
         }
         std::fs::copy(find("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]), bin.join("busybox")).unwrap();
-        for name in ["sh", "sleep", "cat", "hostname", "echo", "test"] {
+        for name in ["sh", "sleep", "cat", "hostname", "echo", "test", "stty", "dd", "seq"] {
             std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
         }
         let of_pod = |kind: &str, file: &str| json!({"type": kind, "path": format!("/proc/{}/ns/{file}", self.pid)});
@@ -141,16 +171,29 @@ impl Pod {
         log
     }
 
-    /// Waits, at most ten seconds, until the log has the text.
+    /// Waits until the log has the text.
     pub(crate) fn wait_for_log(&self, log: &Path, text: &str) {
-        for _ in 0..1000 {
-            if std::fs::read_to_string(log).unwrap().contains(text) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        panic!("no {text:?} in {:?}", std::fs::read_to_string(log));
+        eventually(&format!("{text:?} in the log"), || std::fs::read_to_string(log).unwrap().contains(text));
     }
+
+    /// Waits for the end of a container that `watch` was opened before.
+    pub(crate) fn wait_for_exit(watch: &mut Client) -> Exit {
+        match watch.next().unwrap() {
+            (Reply::Exited(exit), _) => exit,
+            (other, _) => panic!("expected an exit, got {other:?}"),
+        }
+    }
+}
+
+/// Waits, at most ten seconds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("ten seconds without {what}");
 }
 
 impl Drop for Pod {

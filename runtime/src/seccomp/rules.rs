@@ -112,7 +112,7 @@ fn entry(index: usize, syscall: &config::Syscall) -> Result<Entry<'_>> {
 /// The kernel's return value for an action (seccomp(2)).
 ///
 /// # Errors
-/// An errno that does not fit.
+/// An errno that does not fit, or has no place.
 pub(super) fn answer(field: &str, action: config::Action, errno: Option<u32>) -> Result<u32> {
     use config::Action;
     match action {
@@ -123,6 +123,8 @@ pub(super) fn answer(field: &str, action: config::Action, errno: Option<u32>) ->
             }
             Ok(action.number() | errno)
         }
+        // runtime-spec: an errno for an action that has none is an error.
+        _ if errno.is_some_and(|errno| errno != 0) => Err(Error::refused(field, "this action has no errno")),
         _ => Ok(action.number()),
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Bundle {
     directory: tempfile::TempDir,
     /// What starts the runtime, where that is not the test itself.
     before: Vec<String>,
+    /// Ours, or a peer with the same command line.
+    runtime: OsString,
     /// The container's id, different for every bundle.
     pub(crate) id: String,
 }
@@ -40,7 +42,7 @@ impl Bundle {
     pub(crate) fn new(script: &str, change: impl FnOnce(&mut Value)) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = format!("test-{}-{number}", std::process::id());
-        let bundle = Self { directory: tempfile::tempdir().unwrap(), before: Vec::new(), id };
+        let bundle = Self { directory: tempfile::tempdir().unwrap(), before: Vec::new(), runtime: program(), id };
         let rootfs = bundle.rootfs();
         for name in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
             fs::create_dir_all(rootfs.join(name)).unwrap();
@@ -81,6 +83,15 @@ impl Bundle {
         self
     }
 
+    /// The same, run by a peer with runc's command line, if `SKIFF_PEERS` has it.
+    pub(crate) fn by_peer(mut self, name: &str) -> Option<Self> {
+        let program = PathBuf::from(std::env::var_os("SKIFF_PEERS")?).join(name);
+        program.exists().then(|| {
+            self.runtime = program.into();
+            self
+        })
+    }
+
     /// The container's cgroup, below each hierarchy's root.
     pub(crate) fn cgroup(&self) -> String {
         format!("/skiff-test-{}", self.id)
@@ -111,7 +122,7 @@ impl Bundle {
 
     /// `skiff-oci --root … WORDS`, with stdio away from the terminal.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut start = self.before.iter().map(OsString::from).chain([program()]);
+        let mut start = self.before.iter().map(OsString::from).chain([self.runtime.clone()]);
         let mut command = Command::new(start.next().unwrap());
         command.args(start).arg("--root").arg(self.root()).args(words).current_dir(self.path()).stdin(Stdio::null());
         command

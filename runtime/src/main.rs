@@ -2,7 +2,7 @@
 //!
 //! A command reads config.json twice ([`spec`]), decides ([`plan`]), and lets parent and first process act ([`init`]). Every
 //! privileged operation is a named step ([`steps`]). What it leaves to others: images, networks, stdio, and when to start
-//! what. Left out on purpose: checkpoint and restore (each of their doors has been an escape), systemd cgroups; a
+//! what. Left out on purpose: checkpoint and restore (each of their doors has been an escape); a
 //! config.json that asks for them is refused by the field's path.
 
 mod cgroup; // limits and membership

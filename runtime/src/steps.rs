@@ -20,6 +20,7 @@ steps! {
     CGROUP_JOIN = "cgroup.join", "cgroups(7), tasks; clone3(2), CLONE_INTO_CGROUP";
     CGROUP_FREEZE = "cgroup.freeze", "kernel admin-guide/cgroup-v1/freezer-subsystem";
     CGROUP_KILL = "cgroup.kill", "runtime-spec runtime, Delete";
+    CGROUP_UNIT = "cgroup.unit", "org.freedesktop.systemd1(5), The Manager Object";
     CGROUP_WATCH = "cgroup.watch", "kernel admin-guide/cgroup-v1/memory, OOM Control";
     CGROUP_REMOVE = "cgroup.remove", "runtime-spec runtime, Delete";
     NS_CLONE = "ns.clone", "runtime-spec config-linux, Namespaces; clone3(2)";

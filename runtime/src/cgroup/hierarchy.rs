@@ -10,6 +10,9 @@ const ALWAYS: &[&str] = &["cpu", "cpuacct", "cpuset", "memory", "devices", "free
 /// Those that only a container with such limits is put under: each hierarchy of version 1 costs every container 0.1 ms.
 const ON_REQUEST: &[&str] = &["hugetlb", "rdma", "net_cls", "net_prio", "misc"];
 
+/// The hierarchy of version 1 in which systemd keeps its units apart; it limits nothing.
+const OF_SYSTEMD: &str = "systemd";
+
 /// Which interface a cgroup directory has (cgroups(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -72,8 +75,13 @@ fn parse(mountinfo: &str, controllers_of: impl Fn(&Path) -> String) -> Vec<Hiera
 
 /// The controllers among the mount options of a hierarchy of version 1.
 fn of_version_1(options: &str) -> Vec<String> {
-    let is_known = |word: &&str| ALWAYS.contains(word) || ON_REQUEST.contains(word);
-    options.split(',').filter(is_known).map(str::to_owned).collect()
+    let is_known = |word: &&str| ALWAYS.contains(word) || ON_REQUEST.contains(word) || *word == OF_SYSTEMD;
+    options
+        .split(',')
+        .map(|word| word.strip_prefix("name=").unwrap_or(word))
+        .filter(is_known)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Those of `found` that a container with `limits` is put under. Version 2 also has what no controller has: freezing, and
@@ -86,6 +94,14 @@ pub(crate) fn needed(found: Vec<Hierarchy>, limits: &Limits) -> Vec<Hierarchy> {
     let is_needed = |here: &Hierarchy| {
         here.has_any(ALWAYS) || here.has_any(&asked) || (here.version == Version::Two && two_stands_in)
     };
+    found.into_iter().filter(is_needed).collect()
+}
+
+/// The same for a unit of systemd: it must also be where systemd looks whether it still lives.
+pub(crate) fn needed_in_unit(found: Vec<Hierarchy>, limits: &Limits) -> Vec<Hierarchy> {
+    let needed = needed(found.clone(), limits);
+    let is_needed =
+        |here: &Hierarchy| needed.contains(here) || here.version == Version::Two || here.has_any(&[OF_SYSTEMD]);
     found.into_iter().filter(is_needed).collect()
 }
 
@@ -139,6 +155,13 @@ mod tests {
         let mut limits = Limits::default();
         limits.network.class = Some(7);
         assert!(names(HYBRID, "", &limits).contains(&"net_cls".to_owned()));
+    }
+
+    #[test]
+    fn a_unit_is_also_where_systemd_looks() {
+        let found = needed_in_unit(parse(HYBRID, |_| String::new()), &Limits::default());
+        let names: Vec<_> = found.iter().map(|here| here.root.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["cpu,cpuacct", "memory", "systemd", "freezer", "devices", "unified"]);
     }
 
     #[test]

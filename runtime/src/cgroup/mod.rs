@@ -12,10 +12,12 @@ mod freeze; // stand still, end
 mod hierarchy; // which controller where
 mod plan; // limits to files
 mod stats; // what was used
-mod watch;
-mod write; // performs both // out of memory
+mod systemd; // a unit around it
+mod watch; // out of memory
+mod write; // performs plan and device
 
 pub(crate) use freeze::Frozen;
+pub(crate) use systemd::{Holder, Unit};
 pub(crate) use watch::{Seen, Watch};
 
 use crate::error::{Acts, On, Result};
@@ -48,6 +50,9 @@ pub(crate) struct Directory {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Cgroup {
     pub(crate) directories: Vec<Directory>,
+    /// The unit of systemd that it belongs to.
+    #[serde(default)]
+    pub(crate) unit: Option<String>,
 }
 
 impl Cgroup {
@@ -56,8 +61,12 @@ impl Cgroup {
     /// # Errors
     /// A directory cannot be made; those made before are removed again.
     pub(crate) fn create(acts: &Acts, path: &Path, limits: &Limits) -> Result<Self> {
+        Self::create_below(acts, path, needed(detect()?, limits))
+    }
+
+    fn create_below(acts: &Acts, path: &Path, hierarchies: Vec<Hierarchy>) -> Result<Self> {
         let mut cgroup = Self::default();
-        for hierarchy in needed(detect()?, limits) {
+        for hierarchy in hierarchies {
             let target = hierarchy.root.join(path);
             match acts.step_io(&steps::CGROUP_CREATE, target.display(), || make(&hierarchy, path)) {
                 Ok(made_from) => cgroup.directories.push(Directory {
@@ -86,7 +95,7 @@ impl Cgroup {
             controllers: hierarchy.controllers,
             made_from: None,
         });
-        Ok(Self { directories: there.filter(|directory| directory.path.is_dir()).collect() })
+        Ok(Self { unit: None, directories: there.filter(|directory| directory.path.is_dir()).collect() })
     }
 
     /// The directory with `controller`.
@@ -127,7 +136,7 @@ impl Cgroup {
     /// # Errors
     /// A directory stays because something still lives in it. All others are removed nevertheless.
     pub(crate) fn remove(&self, acts: &Acts) -> Result<()> {
-        let mut first_error = Ok(());
+        let mut first_error = self.unit.as_deref().map_or(Ok(()), |unit| systemd::stop(acts, unit));
         for directory in &self.directories {
             let path = &directory.path;
             let removed = acts.step_io(&steps::CGROUP_REMOVE, path.display(), || {

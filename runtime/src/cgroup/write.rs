@@ -43,6 +43,17 @@ impl Cgroup {
         if limits.devices.is_empty() { Ok(()) } else { self.guard_devices(acts, &limits.devices) }
     }
 
+    /// Writes other `limits` while the container runs.
+    ///
+    /// # Errors
+    /// As for [`Cgroup::limit`]; or systemd refuses.
+    pub(crate) fn update(&self, acts: &Acts, limits: &Limits) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            self.set_properties(acts, unit, limits)?;
+        }
+        self.limit(acts, limits)
+    }
+
     /// Writes the values of `knot`; what the kernel refuses beside the old ones is tried again beside the new ones.
     fn tie(&self, acts: &Acts, Knot(writes): &Knot) -> Result<()> {
         let mut again = Vec::new();

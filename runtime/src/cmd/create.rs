@@ -1,6 +1,7 @@
 //! `create`, `start`, `run`.
 
 use super::{Context, foreground, path, pidfd_socket};
+use crate::cgroup::Unit;
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Acts, Error, On, Result};
 use crate::id::ContainerId;
@@ -48,6 +49,8 @@ struct Asked {
     folder: Folder,
     bundle: PathBuf,
     spec: Spec,
+    /// With `--systemd-cgroup`.
+    unit: Option<Unit>,
     acts: Acts,
 }
 
@@ -68,7 +71,8 @@ fn asked(context: &Context, words: &Words) -> Result<Asked> {
         spec.process.env.extend(pairs.into_iter().filter_map(|pair| CString::new(pair).ok()));
     }
     let acts = context.acts.correlated(spec.annotations.get(CORRELATION_ANNOTATION).map(String::as_str));
-    Ok(Asked { id, folder, bundle, spec, acts })
+    let unit = context.unit(&id, &written)?;
+    Ok(Asked { id, folder, bundle, spec, unit, acts })
 }
 
 fn creation<'a>(asked: &'a Asked, words: &Words, warn: &'a dyn Fn(&str)) -> Result<Creation<'a>> {
@@ -77,6 +81,7 @@ fn creation<'a>(asked: &'a Asked, words: &Words, warn: &'a dyn Fn(&str)) -> Resu
         id: &asked.id,
         bundle: &asked.bundle,
         spec: &asked.spec,
+        unit: asked.unit.as_ref(),
         folder: &asked.folder,
         console_socket: path(words, "console-socket")?,
         pid_file: path(words, "pid-file")?,

@@ -19,7 +19,7 @@ pub(super) fn delete(context: &Context, words: &Words) -> Result<u8> {
     let force = words.is_on("force");
     let Some(container) = folder.find()? else {
         return match force {
-            true => remove_unfinished(&context.acts, &id, &folder).map(|()| 0),
+            true => remove_unfinished(context, &id, &folder).map(|()| 0),
             false => Err(Error::Said(format!("container does not exist: {id}"))),
         };
     };
@@ -63,14 +63,16 @@ pub(super) fn remove(
 }
 
 /// A creation that was killed leaves its folder with a copy of config.json, which names the cgroup.
-fn remove_unfinished(acts: &Acts, id: &ContainerId, folder: &Folder) -> Result<()> {
+fn remove_unfinished(context: &Context, id: &ContainerId, folder: &Folder) -> Result<()> {
+    let acts = &context.acts;
     if !folder.path().exists() {
         return Ok(());
     }
     if let Ok(written) = spec::read(&folder.config())
         && let Ok(spec) = spec::Spec::check(id.as_str(), Path::new("/"), &written)
     {
-        let cgroup = Cgroup::find(&spec.cgroup)?;
+        let unit = context.unit(id, &written)?;
+        let cgroup = Cgroup::find(&unit.map_or(spec.cgroup, |unit| unit.path()))?;
         cgroup.kill_all(acts)?;
         cgroup.remove(acts)?;
     }

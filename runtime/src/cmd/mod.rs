@@ -17,10 +17,12 @@ mod spec;
 mod subgroup;
 mod update;
 
+use crate::cgroup::Unit;
 use crate::cli::{End, GLOBAL, Opt, Words};
 use crate::error::{Acts, Error, On, Result};
 use crate::id::ContainerId;
 use crate::seal;
+use crate::spec::config::Config;
 use crate::state::{Container, Folder};
 use skiff_step::{CORRELATION_ANNOTATION, Engine};
 use std::path::{Path, PathBuf};
@@ -50,6 +52,12 @@ impl Context {
         let id = ContainerId::check(id)?;
         let folder = Folder::new(&self.root, &id);
         Ok((id, folder))
+    }
+
+    /// The unit of systemd that `--systemd-cgroup` asks for around the container `id`.
+    fn unit(&self, id: &ContainerId, written: &Config) -> Result<Option<Unit>> {
+        let path = written.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
+        self.global.is_on("systemd-cgroup").then(|| Unit::of(id.as_str(), path)).transpose()
     }
 
     /// The container that `words` name first, and steps that carry its correlation id.
@@ -99,9 +107,6 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8> {
     }
     if global.is_on("help") || matches!(invocation.command.as_deref(), None | Some("help")) {
         return help::print(None);
-    }
-    if global.is_on("systemd-cgroup") {
-        return Err(Error::Usage("--systemd-cgroup: cgroups through systemd are not implemented".to_owned()));
     }
     let root = global.value("root").map_or_else(default_root, PathBuf::from);
     let root = std::path::absolute(&root).on("find", root.display())?;

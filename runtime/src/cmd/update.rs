@@ -83,7 +83,7 @@ pub(super) fn update(context: &Context, words: &Words) -> Result<u8> {
     if container.status()? == Status::Stopped {
         return Err(Error::Said(format!("cannot update container {} that is stopped", container.record.id)));
     }
-    container.record.cgroup.limit(&acts, &limits).map(|()| 0)
+    container.record.cgroup.update(&acts, &limits).map(|()| 0)
 }
 
 fn from_stdin() -> Result<Vec<u8>> {

@@ -6,7 +6,7 @@ use super::listener::Handover;
 use super::relay::{self, Route};
 use super::terminal;
 use super::users::{self, Maps};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Holder, Unit};
 use crate::error::{Acts, Error, On, Result};
 use crate::id::{ContainerId, ProcessId};
 use crate::plan::{self, Plan, Rights, Way};
@@ -33,6 +33,8 @@ pub(crate) struct Creation<'a> {
     /// Absolute.
     pub(crate) bundle: &'a Path,
     pub(crate) spec: &'a Spec,
+    /// The unit of systemd around it, if it is to have one.
+    pub(crate) unit: Option<&'a Unit>,
     pub(crate) folder: &'a Folder,
     pub(crate) console_socket: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
@@ -79,9 +81,10 @@ fn create_in_folder(creation: &Creation<'_>) -> std::result::Result<Container, F
     let (acts, spec) = (creation.acts, creation.spec);
     let config = creation.bundle.join("config.json");
     std::fs::copy(&config, creation.folder.config()).on("copy", config.display())?;
-    let cgroup = make_cgroup(acts, spec)?;
+    let (cgroup, holder) = make_cgroup(acts, spec, creation.unit)?;
     let limited = cgroup.limit(acts, &spec.limits).map_err(Failure::from);
     let result = limited.and_then(|()| create_in_cgroup(creation, &cgroup));
+    drop(holder);
     if result.is_err() {
         let _the_first_error_counts = cgroup.kill_all(acts).and_then(|()| cgroup.remove(acts));
     }
@@ -90,10 +93,13 @@ fn create_in_folder(creation: &Creation<'_>) -> std::result::Result<Container, F
 
 /// Who is not the host's root may have no rights over cgroups: then the container has none, unless limits were asked for.
 /// Device rules are no limits in this sense, as with runc: a user namespace makes no devices anyway.
-fn make_cgroup(acts: &Acts, spec: &Spec) -> Result<Cgroup> {
+fn make_cgroup(acts: &Acts, spec: &Spec, unit: Option<&Unit>) -> Result<(Cgroup, Option<Holder>)> {
+    if let Some(unit) = unit {
+        return Cgroup::create_in_unit(acts, unit, &spec.limits).map(|(cgroup, holder)| (cgroup, Some(holder)));
+    }
     let error = match Cgroup::create(acts, &spec.cgroup, &spec.limits) {
         Err(error) => error,
-        made => return made,
+        Ok(made) => return Ok((made, None)),
     };
     let is_refused = matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS));
     if !is_refused || !plan::is_below_host() {
@@ -101,7 +107,7 @@ fn make_cgroup(acts: &Acts, spec: &Spec) -> Result<Cgroup> {
     }
     let asked = Limits { devices: Vec::new(), ..spec.limits.clone() };
     if asked == Limits::default() {
-        return Ok(Cgroup::default());
+        return Ok((Cgroup::default(), None));
     }
     Err(Error::refused("linux.resources", format!("this user has no rights over cgroups: {error}")))
 }

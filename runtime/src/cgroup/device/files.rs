@@ -24,6 +24,12 @@ pub(in crate::cgroup) fn plan(rules: &[DeviceRule], devices_list: &str) -> Resul
     Ok(steps(&Policy::parse(devices_list), &wanted))
 }
 
+/// What `rules` allow and how, if everything else is forbidden and version 1 could keep it.
+pub(in crate::cgroup) fn allowed(rules: &[DeviceRule]) -> Option<Vec<(DevicePattern, String)>> {
+    let policy = Policy::of(rules).ok().filter(|policy| !policy.allows_by_default)?;
+    Some(policy.exceptions.into_iter().map(|(pattern, access)| (pattern, Access(access).letters())).collect())
+}
+
 impl Policy {
     const fn new(allows_by_default: bool) -> Self {
         Self { allows_by_default, exceptions: BTreeMap::new() }

@@ -7,7 +7,7 @@
 mod files;
 mod program;
 
-pub(super) use files::plan;
+pub(super) use files::{allowed, plan};
 pub(super) use program::compile;
 
 use crate::spec::{Access, DeviceKind, DevicePattern, DeviceRule};

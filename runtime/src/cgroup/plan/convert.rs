@@ -3,7 +3,7 @@
 /// CPU shares (2 to 262,144, by default 1,024) as a weight (1 to 10,000, by default 100), such that both ends and the
 /// defaults meet: the power of ten of a quadratic in the shares' logarithm, as runc 1.3.2 and crun 1.23 have it. Their older
 /// straight line made 39 of the default and left a container with the default shares behind its neighbours.
-pub(super) fn cpu_weight(shares: u64) -> u64 {
+pub(in crate::cgroup) fn cpu_weight(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,
@@ -28,7 +28,7 @@ pub(super) fn io_weight(weight: u16) -> u64 {
 }
 
 /// Swap alone, from memory plus swap: version 2 counts them apart. `Err` is the reason why it cannot be told.
-pub(super) fn swap_alone(with_swap: i64, memory: Option<i64>) -> Result<i64, &'static str> {
+pub(in crate::cgroup) fn swap_alone(with_swap: i64, memory: Option<i64>) -> Result<i64, &'static str> {
     match (with_swap, memory) {
         (-1, _) => Ok(-1),
         (total, Some(-1)) => Ok(total),

@@ -15,6 +15,8 @@ mod tests;
 #[cfg(test)]
 pub(super) use tests::Paper;
 
+pub(super) use convert::{cpu_weight, swap_alone};
+
 use super::hierarchy::Version;
 use crate::error::{Error, Result};
 use crate::spec::{HugePages, Limits, Network, Rdma};

@@ -36,22 +36,29 @@ pub(crate) enum Frozen {
     No,
 }
 
-/// Waits in growing steps, until [`PATIENCE`] is over.
+/// Waits in growing steps, until a time is over.
 pub(super) struct Patience {
     begun: Instant,
     next: Duration,
+    whole: Duration,
 }
 
 impl Patience {
+    /// For [`PATIENCE`].
     pub(super) fn new() -> Self {
-        Self { begun: Instant::now(), next: POLL_MIN }
+        Self::of(PATIENCE)
+    }
+
+    /// For `whole`.
+    pub(super) fn of(whole: Duration) -> Self {
+        Self { begun: Instant::now(), next: POLL_MIN, whole }
     }
 
     /// Whether there was still time, which has been slept.
     pub(super) fn lasts(&mut self) -> bool {
         std::thread::sleep(self.next);
         self.next = (self.next * 2).min(POLL_MAX);
-        self.begun.elapsed() < PATIENCE
+        self.begun.elapsed() < self.whole
     }
 }
 

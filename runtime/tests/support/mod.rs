@@ -33,6 +33,8 @@ pub(crate) struct Bundle {
     before: Vec<String>,
     /// Ours, or a peer with the same command line.
     runtime: OsString,
+    /// Global options.
+    options: Vec<String>,
     /// The container's id, different for every bundle.
     pub(crate) id: String,
 }
@@ -42,7 +44,13 @@ impl Bundle {
     pub(crate) fn new(script: &str, change: impl FnOnce(&mut Value)) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = format!("test-{}-{number}", std::process::id());
-        let bundle = Self { directory: tempfile::tempdir().unwrap(), before: Vec::new(), runtime: program(), id };
+        let bundle = Self {
+            directory: tempfile::tempdir().unwrap(),
+            before: Vec::new(),
+            runtime: program(),
+            options: Vec::new(),
+            id,
+        };
         let rootfs = bundle.rootfs();
         for name in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
             fs::create_dir_all(rootfs.join(name)).unwrap();
@@ -80,6 +88,12 @@ impl Bundle {
     /// The same, whose runtime is started by `words`.
     pub(crate) fn through(mut self, words: &[&str]) -> Self {
         self.before = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// The same, with a global option in every command.
+    pub(crate) fn through_option(mut self, option: &str) -> Self {
+        self.options.push(option.to_owned());
         self
     }
 
@@ -124,7 +138,14 @@ impl Bundle {
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut start = self.before.iter().map(OsString::from).chain([self.runtime.clone()]);
         let mut command = Command::new(start.next().unwrap());
-        command.args(start).arg("--root").arg(self.root()).args(words).current_dir(self.path()).stdin(Stdio::null());
+        command
+            .args(start)
+            .args(&self.options)
+            .arg("--root")
+            .arg(self.root())
+            .args(words)
+            .current_dir(self.path())
+            .stdin(Stdio::null());
         command
     }
 

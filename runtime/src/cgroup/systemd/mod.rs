@@ -26,6 +26,7 @@ use skiff_sys::process::{Born, Cloned, Kin};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where containers are whose cgroupsPath does not say (as with runc).
 const SLICE_DEFAULT: &str = "system.slice";
@@ -33,6 +34,9 @@ const PREFIX_DEFAULT: &str = "skiff";
 /// systemd's names for refusals that we can do something about.
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
+/// How long a unit that was stopped may keep its name.
+const ENDING_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// A container's unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,7 +187,7 @@ fn properties_of_start(unit: &Unit, holder: i32, limits: &Limits, version: Versi
 
 /// A unit of that name that failed, or is just ending, makes way.
 fn start(bus: &mut Bus<UnixStream>, acts: &Acts, unit: &Unit, properties: Vec<Property>) -> Result<()> {
-    let mut patience = Patience::new();
+    let mut patience = Patience::of(ENDING_TIME_MAX);
     loop {
         let mode = Argument::Text("replace".to_owned());
         let arguments = vec![mode, Argument::Properties(properties.clone()), Argument::NoUnits];

@@ -11,6 +11,7 @@
 use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
 use crate::id::{ContainerId, ProcessId};
+use crate::init::Keyring;
 use crate::spec::config::Config;
 use crate::steps;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub(crate) struct Record {
     pub(crate) created: String,
     pub(crate) annotations: HashMap<String, String>,
     pub(crate) cgroup: Cgroup,
+    /// Whose session keyring processes that join have.
+    #[serde(default)]
+    pub(crate) keyring: Keyring,
     /// Whether the container's processes end with the first one.
     pub(crate) own_pid_namespace: bool,
 }

@@ -33,6 +33,7 @@ steps! {
     ROOTFS_ISOLATE = "rootfs.isolate", "runtime-spec config-linux, Rootfs Mount Propagation";
     ROOTFS_ATTACH = "rootfs.attach", "pivot_root(2): the new root must be a mount point";
     ROOTFS_PIVOT = "rootfs.pivot", "runtime-spec config, Root; pivot_root(2)";
+    ROOTFS_CHROOT = "rootfs.chroot", "runc create --no-pivot: a ramdisk cannot be pivoted away from; chroot(2)";
     ROOTFS_READONLY = "rootfs.readonly", "runtime-spec config, Root: readonly";
     MOUNT_SOURCE = "mount.source", "runtime-spec config, Mounts: source";
     MOUNT_TARGET = "mount.target", "runtime-spec config, Mounts: destination";
@@ -53,6 +54,7 @@ steps! {
     TERMINAL_OPEN = "terminal.open", "runtime-spec config, Process: terminal";
     TERMINAL_SEND = "terminal.send", "runc docs/terminals: detached new terminals";
     SESSION_NEW = "session.new", "setsid(2)";
+    SESSION_KEYRING = "session.keyring", "session-keyring(7): keys of the caller's session are not the container's";
     AFFINITY_SET = "affinity.set", "runtime-spec config, Linux Process: execCPUAffinity";
     SCHEDULER_SET = "scheduler.set", "runtime-spec config, Linux Process: scheduler";
     IO_PRIORITY_SET = "io-priority.set", "runtime-spec config, Linux Process: ioPriority";

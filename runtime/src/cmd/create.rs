@@ -5,7 +5,8 @@ use crate::cgroup::Unit;
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Acts, Error, On, Result};
 use crate::id::ContainerId;
-use crate::init::{self, Creation};
+use crate::init::{self, Creation, Keyring};
+use crate::rootfs::Turn;
 use crate::spec::config::Config;
 use crate::spec::{self, Process, Spec};
 use crate::state::{Container, Folder, Status};
@@ -25,7 +26,6 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt("pidfd-socket", None, Takes::Value),
     Opt("preserve-fds", None, Takes::Value),
     Opt("no-pivot", None, Takes::Nothing),
-    // The session keyring stays the caller's in either case.
     Opt("no-new-keyring", None, Takes::Nothing),
     super::HELP,
 ];
@@ -56,9 +56,6 @@ struct Asked {
 
 fn asked(context: &Context, words: &Words) -> Result<Asked> {
     let (id, folder) = context.folder(words)?;
-    if words.is_on("no-pivot") {
-        return Err(Error::Usage("--no-pivot: not implemented, the root is always changed by pivot_root".to_owned()));
-    }
     let bundle = path(words, "bundle")?.map_or_else(|| std::env::current_dir().on("find", "working directory"), Ok)?;
     let written = spec::read(&bundle.join("config.json"))?;
     let mut spec = Spec::check(id.as_str(), &bundle, &written)?;
@@ -86,6 +83,8 @@ fn creation<'a>(asked: &'a Asked, words: &Words, warn: &'a dyn Fn(&str)) -> Resu
         console_socket: path(words, "console-socket")?,
         pid_file: path(words, "pid-file")?,
         preserve_fds: listening_fds() + preserve_fds(words)?,
+        keyring: if words.is_on("no-new-keyring") { Keyring::Callers } else { Keyring::Own },
+        turn: if words.is_on("no-pivot") { Turn::Chroot } else { Turn::Pivot },
         warn,
     })
 }

@@ -108,6 +108,9 @@ pub(crate) fn run(invocation: &Invocation) -> Result<u8> {
     if global.is_on("help") || matches!(invocation.command.as_deref(), None | Some("help")) {
         return help::print(None);
     }
+    if let Some(format) = global.value("log-format").filter(|format| !["text", "json"].contains(format)) {
+        return Err(Error::Usage(format!("invalid log-format: {format}")));
+    }
     let root = global.value("root").map_or_else(default_root, PathBuf::from);
     let root = std::path::absolute(&root).on("find", root.display())?;
     let engine = Engine::from_env("oci").on("open trace for", "skiff-oci")?;
@@ -145,11 +148,17 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command("spec", spec::OPTIONS, End::Never, spec::spec),
 ];
 
+/// Commands of runc that this runtime refuses, with `--help` too: podman asks by it whether there is such a command.
+const LEFT_OUT: &[&str] = &["checkpoint", "restore"];
+
 const HELP: Opt = Opt("help", Some('h'), crate::cli::Takes::Nothing);
 const NONE: &[Opt] = &[HELP];
 
 fn dispatch(context: &Context, name: &str, words: &[String]) -> Result<u8> {
     let command = COMMANDS.iter().find(|command| command.0 == name);
+    if LEFT_OUT.contains(&name) {
+        return Err(Error::Usage(format!("{name}: left out on purpose, a restored process would bypass every check")));
+    }
     let command = command.ok_or_else(|| Error::Usage(format!("no such command: {name} (see skiff-oci --help)")))?;
     let words = Words::sort(words, command.1, command.2)?;
     if words.is_on("help") {

@@ -4,6 +4,7 @@
 //! [`Luggage`]. Each operation is a named step, and each failure is told to the parent before this process ends.
 
 use super::handshake::{ChildEnd, FromChild, FromParent};
+use super::keyring::Keyring;
 use super::listener::Handover;
 use super::payload::Payload;
 use super::relay::Join;
@@ -11,7 +12,7 @@ use super::terminal;
 use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
 use crate::plan::{Plan, Way};
-use crate::rootfs::{Attached, Dev, Opened, StillWritable};
+use crate::rootfs::{Attached, Dev, Opened, StillWritable, Turn};
 use crate::spec::Spec;
 use crate::{hooks, rootfs, steps};
 use nix::errno::Errno;
@@ -45,6 +46,8 @@ pub(crate) struct Luggage<'a> {
     pub(crate) start: UnixListener,
     pub(crate) handover: Option<Handover>,
     pub(crate) preserve_fds: u32,
+    pub(crate) keyring: Keyring,
+    pub(crate) turn: Turn,
 }
 
 /// Builds the container around this process and becomes its program. Never returns.
@@ -87,6 +90,7 @@ fn build<'a>(luggage: &'a Luggage<'_>, opened: Option<Opened>, parent: &ChildEnd
     enter_cgroup(luggage)?;
     enter_namespaces(luggage)?;
     acts.step(&steps::SESSION_NEW, "", setsid)?;
+    luggage.keyring.enter(acts)?;
     name_host(acts, spec)?;
     let (root, writable) = build_rootfs(luggage, opened, parent, pid)?;
     enter_rootfs(luggage, &root, &writable)?;
@@ -179,7 +183,10 @@ fn enter_rootfs(luggage: &Luggage<'_>, root: &InRoot, writable: &[StillWritable]
     if spec.readonly_root {
         rootfs::make_readonly(acts, root.root())?;
     }
-    rootfs::pivot(acts, root, &spec.rootfs)?;
+    match luggage.turn {
+        Turn::Pivot => rootfs::pivot(acts, root, &spec.rootfs)?,
+        Turn::Chroot => rootfs::chroot(acts, root, &spec.rootfs)?,
+    }
     rootfs::propagate(root.root(), spec.propagation)
 }
 

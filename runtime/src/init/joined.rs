@@ -184,6 +184,7 @@ fn become_program(luggage: &Luggage<'_>, end: &ChildEnd) -> Result<std::convert:
     prctl::set_dumpable(false).on("hide", "process")?;
     enter(luggage, luggage.kinds)?;
     acts.step(&steps::SESSION_NEW, "", setsid)?;
+    joining.container.record.keyring.enter(acts)?;
     if let Some(console) = &joining.console {
         let root = InRoot::open_host(Path::new("/")).on("open", "/")?;
         terminal::give_joined(acts, &root, joining.process, console)?;

@@ -3,6 +3,7 @@
 mod child;
 mod handshake;
 mod joined;
+mod keyring;
 mod labels;
 mod listener;
 mod parent;
@@ -12,6 +13,7 @@ mod terminal;
 pub(crate) mod users;
 
 pub(crate) use joined::{Joining, join};
+pub(crate) use keyring::Keyring;
 pub(crate) use labels::{check as check_labels, has_selinux};
 pub(crate) use parent::{Creation, create, start};
 pub(crate) use terminal::connect as connect_console;

@@ -2,6 +2,7 @@
 
 use super::child::{self, Luggage};
 use super::handshake::{ChildEnd, FromChild, FromParent, ParentEnd, pair};
+use super::keyring::Keyring;
 use super::listener::Handover;
 use super::relay::{self, Route};
 use super::terminal;
@@ -10,7 +11,7 @@ use crate::cgroup::{Cgroup, Holder, Unit};
 use crate::error::{Acts, Error, On, Result};
 use crate::id::{ContainerId, ProcessId};
 use crate::plan::{self, Plan, Rights, Way};
-use crate::rootfs::Opened;
+use crate::rootfs::{Opened, Turn};
 use crate::spec::config::Hooks;
 use crate::spec::{Limits, Process, Spec};
 use crate::state::{Container, Folder, Record, Status};
@@ -39,6 +40,9 @@ pub(crate) struct Creation<'a> {
     pub(crate) console_socket: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) preserve_fds: u32,
+    pub(crate) keyring: Keyring,
+    /// How the root is changed.
+    pub(crate) turn: Turn,
     /// Logs what does not stop the creation.
     pub(crate) warn: &'a dyn Fn(&str),
 }
@@ -143,6 +147,7 @@ fn record(creation: &Creation<'_>, cgroup: &Cgroup) -> Record {
         created: time::now(),
         annotations: creation.spec.annotations.clone(),
         cgroup: cgroup.clone(),
+        keyring: creation.keyring,
         own_pid_namespace: creation.spec.namespaces.makes(libc::CLONE_NEWPID),
     }
 }
@@ -168,6 +173,8 @@ fn pack<'a>(
         start: listen(acts, creation.folder)?,
         handover: Handover::prepare(spec.seccomp.as_ref().and_then(|filter| filter.agent.as_ref()))?,
         preserve_fds: creation.preserve_fds,
+        keyring: creation.keyring,
+        turn: creation.turn,
     })
 }
 

@@ -24,6 +24,10 @@ use skiff_sys::mount::{Change, Depth, Propagation, attach, attr, change, copy};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+/// proc_pid_mountinfo(5). Names with white space are written with backslashes there and not found: they go with what they
+/// are mounted on, or stay.
+const OWN_MOUNTS: &str = "/proc/self/mountinfo";
+
 /// Copies the mount tree at `path` of the host, attached nowhere.
 ///
 /// # Errors
@@ -85,6 +89,37 @@ pub(crate) fn pivot(acts: &Acts, root: &InRoot, path: &Path) -> Result<()> {
         // (pivot_root(2), Notes).
         pivot_root(".", ".")?;
         umount2(".", MntFlags::MNT_DETACH)?;
+        chdir("/")
+    })
+}
+
+/// How the container's root becomes `/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// By pivot_root(2): nothing of the host's tree is left.
+    Pivot,
+    /// By chroot(2), for a host that runs from its first ramdisk, which can be neither moved nor unmounted
+    /// (`--no-pivot`). Who has CAP_SYS_CHROOT inside can get out of it again, into what is left: the bare ramdisk.
+    Chroot,
+}
+
+/// Makes the rootfs `/` without pivot_root(2).
+///
+/// # Errors
+/// Those of chroot(2).
+pub(crate) fn chroot(acts: &Acts, root: &InRoot, path: &Path) -> Result<()> {
+    let table = std::fs::read_to_string(OWN_MOUNTS).on("read", OWN_MOUNTS)?;
+    acts.step(&steps::ROOTFS_CHROOT, path.display(), || {
+        // Paths still lead into the host's tree here; what is mounted on the new root has no path.
+        for place in table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|place| *place != "/") {
+            match umount2(place, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+                // Mounts on mounts went with those below them; in a user namespace the host's are locked.
+                Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => (),
+                Err(errno) => return Err(errno),
+            }
+        }
+        fchdir(root.root())?;
+        nix::unistd::chroot(".")?;
         chdir("/")
     })
 }

@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod conntrack;
 pub mod fd;
 pub mod inroot;
+pub mod keyring;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

@@ -173,7 +173,9 @@ impl Arena {
         let own = process_tree().join(format!("{}-own/cgroup.procs", self.name));
         let mut command = Command::new("sh");
         command.args(["-c", r#"echo $$ >"$0" && exec "$@""#]).arg(own).arg(program).args(words);
-        command.env("HOME", &self.folder).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+        // conmon leaves a file `oom` where it was started.
+        command.env("HOME", &self.folder).current_dir(&self.folder);
+        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
         command
     }
 
@@ -261,7 +263,7 @@ impl Drop for Cleanup {
                 return;
             }
             if started.elapsed() > CLEANUP_MAX {
-                eprintln!("left behind: {cgroups:?}");
+                assert!(std::thread::panicking(), "left behind: {cgroups:?}");
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -294,6 +296,9 @@ impl Said {
                 Some(value) => timed.env(key, value),
                 None => timed.env_remove(key),
             };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            timed.current_dir(folder);
         }
         command = timed;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -28,6 +28,10 @@ mod time; // RFC 3339
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+/// One container's worth of memory in a few chunks.
+#[global_allocator]
+static HEAP: skiff_sys::heap::Heap = skiff_sys::heap::Heap::new();
+
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     if words.first().is_some_and(|word| word == "supervise") {

@@ -3,7 +3,7 @@
 //! An x86-64 kernel also takes the calls of 32-bit programs, by other numbers, and those of the x32 interface, by the
 //! same numbers with a bit set. A filter must know them all: what it does not know it cannot judge.
 
-use super::syscalls::{NONE, find};
+use super::syscalls::{NONE, Numbers};
 use crate::error::{Error, Result};
 
 /// An interface that profiles name, as far as this host's kernel can have it.
@@ -94,71 +94,72 @@ impl Architecture {
         }
     }
 
-    /// The number of the call `name`.
-    pub(super) fn number(self, name: &str) -> Option<u32> {
-        let numbers = find(name)?;
+    /// The number of `call`.
+    pub(super) fn number(self, call: &Numbers) -> Option<u32> {
         let plain = |number: u16| (number != NONE).then_some(u32::from(number));
         match self {
-            Self::X86_64 => plain(numbers.x86_64),
-            Self::X86 => plain(numbers.x86),
-            Self::Arm64 => plain(numbers.arm64),
-            Self::X32 => plain(numbers.x32).map(|number| number | X32_BIT),
+            Self::X86_64 => plain(call.x86_64),
+            Self::X86 => plain(call.x86),
+            Self::Arm64 => plain(call.arm64),
+            Self::X32 => plain(call.x32).map(|number| number | X32_BIT),
         }
     }
 
     /// 32-bit x86 has two old calls that stand for many: the call's number, and its first argument that means `name`
     /// (linux/net.h, linux/ipc.h). The others' arguments are in memory then, where no filter can see them.
     pub(super) fn multiplexed(self, name: &str) -> Option<(u32, u64)> {
-        const SOCKETCALL: u32 = 102;
-        const IPC: u32 = 117;
         if self != Self::X86 {
             return None;
         }
-        let position = |list: &[(&str, u64)]| list.iter().find(|(own, _)| *own == name).map(|(_, number)| *number);
-        position(SOCKET).map(|which| (SOCKETCALL, which)).or_else(|| position(SYSV).map(|which| (IPC, which)))
+        let found = MULTIPLEXED.binary_search_by_key(&name, |(own, _, _)| own).ok()?;
+        let (_, number, which) = MULTIPLEXED[found];
+        Some((number, which))
     }
 }
 
-const SOCKET: &[(&str, u64)] = &[
-    ("socket", 1),
-    ("bind", 2),
-    ("connect", 3),
-    ("listen", 4),
-    ("accept", 5),
-    ("getsockname", 6),
-    ("getpeername", 7),
-    ("socketpair", 8),
-    ("send", 9),
-    ("recv", 10),
-    ("sendto", 11),
-    ("recvfrom", 12),
-    ("shutdown", 13),
-    ("setsockopt", 14),
-    ("getsockopt", 15),
-    ("sendmsg", 16),
-    ("recvmsg", 17),
-    ("accept4", 18),
-    ("recvmmsg", 19),
-    ("sendmmsg", 20),
-];
-const SYSV: &[(&str, u64)] = &[
-    ("semop", 1),
-    ("semget", 2),
-    ("semctl", 3),
-    ("semtimedop", 4),
-    ("msgsnd", 11),
-    ("msgrcv", 12),
-    ("msgget", 13),
-    ("msgctl", 14),
-    ("shmat", 21),
-    ("shmdt", 22),
-    ("shmget", 23),
-    ("shmctl", 24),
+/// Their numbers.
+const SOCKETCALL: u32 = 102;
+const IPC: u32 = 117;
+/// In the order of the alphabet.
+const MULTIPLEXED: &[(&str, u32, u64)] = &[
+    ("accept", SOCKETCALL, 5),
+    ("accept4", SOCKETCALL, 18),
+    ("bind", SOCKETCALL, 2),
+    ("connect", SOCKETCALL, 3),
+    ("getpeername", SOCKETCALL, 7),
+    ("getsockname", SOCKETCALL, 6),
+    ("getsockopt", SOCKETCALL, 15),
+    ("listen", SOCKETCALL, 4),
+    ("msgctl", IPC, 14),
+    ("msgget", IPC, 13),
+    ("msgrcv", IPC, 12),
+    ("msgsnd", IPC, 11),
+    ("recv", SOCKETCALL, 10),
+    ("recvfrom", SOCKETCALL, 12),
+    ("recvmmsg", SOCKETCALL, 19),
+    ("recvmsg", SOCKETCALL, 17),
+    ("semctl", IPC, 3),
+    ("semget", IPC, 2),
+    ("semop", IPC, 1),
+    ("semtimedop", IPC, 4),
+    ("send", SOCKETCALL, 9),
+    ("sendmmsg", SOCKETCALL, 20),
+    ("sendmsg", SOCKETCALL, 16),
+    ("sendto", SOCKETCALL, 11),
+    ("setsockopt", SOCKETCALL, 14),
+    ("shmat", IPC, 21),
+    ("shmctl", IPC, 24),
+    ("shmdt", IPC, 22),
+    ("shmget", IPC, 23),
+    ("shutdown", SOCKETCALL, 13),
+    ("socket", SOCKETCALL, 1),
+    ("socketpair", SOCKETCALL, 8),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seccomp::syscalls::find;
 
     #[test]
     fn the_hosts_own_comes_first_and_strangers_change_nothing() {
@@ -173,12 +174,14 @@ mod tests {
 
     #[test]
     fn x32_has_numbers_of_its_own() {
-        assert_eq!(Architecture::X32.number("read"), Some(X32_BIT));
-        assert_eq!(Architecture::X32.number("ioctl"), Some(X32_BIT | 514));
-        assert_eq!(Architecture::X32.number("pwritev2"), Some(X32_BIT | 547));
-        assert_eq!(Architecture::X32.number("uselib"), None);
-        assert_eq!(Architecture::X86.number("socketcall"), Some(102));
+        let number = |architecture: Architecture, name: &str| architecture.number(find(name).unwrap());
+        assert_eq!(number(Architecture::X32, "read"), Some(X32_BIT));
+        assert_eq!(number(Architecture::X32, "ioctl"), Some(X32_BIT | 514));
+        assert_eq!(number(Architecture::X32, "pwritev2"), Some(X32_BIT | 547));
+        assert_eq!(number(Architecture::X32, "uselib"), None);
+        assert_eq!(number(Architecture::X86, "socketcall"), Some(102));
         assert_eq!(Architecture::X86.multiplexed("accept4"), Some((102, 18)));
         assert_eq!(Architecture::X86_64.multiplexed("accept4"), None);
+        assert!(MULTIPLEXED.is_sorted());
     }
 }

@@ -4,7 +4,7 @@
 //! allowed; a tree makes that, and every call that misses the bitmap, logarithmic.
 
 use super::architecture::{Architecture, X32_BIT};
-use super::rules::Table;
+use super::rules::{Place, Rules, Table};
 use skiff_sys::seccomp::Instruction;
 
 /// What is asked of one argument, as an unsigned 64-bit number.
@@ -51,50 +51,54 @@ const KILL_PROCESS: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 const UNKNOWN: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
 
 /// The program for `tables`; what they do not name gets `default`.
-pub(super) fn compile(default: u32, tables: &[Table]) -> Vec<Instruction> {
-    let mut program = vec![op(LD_W_ABS, ARCHITECTURE)];
-    let mut audits: Vec<u32> = tables.iter().map(|table| table.architecture.audit()).collect();
-    audits.dedup();
-    for audit in audits {
-        let body = body(default, tables.iter().filter(|table| table.architecture.audit() == audit));
-        program.push(jump(JEQ, audit, 1, 0));
-        program.push(op(JA, u32::try_from(body.len()).unwrap_or(u32::MAX)));
-        program.extend(body);
+pub(super) fn compile(default: u32, rules: &Rules) -> Vec<Instruction> {
+    // From its end to its beginning: a jump is written when it is known how far it goes.
+    let mut backwards = vec![op(RET, KILL_PROCESS)];
+    for tables in rules.tables.chunk_by(|a, b| a.architecture.audit() == b.architecture.audit()).rev() {
+        let end = backwards.len();
+        body(&mut backwards, default, &rules.list, tables);
+        let distance = backwards.len() - end;
+        backwards.push(op(JA, u32::try_from(distance).unwrap_or(u32::MAX)));
+        backwards.push(jump(JEQ, tables[0].architecture.audit(), 1, 0));
     }
-    program.push(op(RET, KILL_PROCESS));
-    program
+    backwards.push(op(LD_W_ABS, ARCHITECTURE));
+    backwards.reverse();
+    backwards
 }
 
 /// The part for calls that the kernel announces alike: x86-64's and x32's.
-fn body<'a>(default: u32, tables: impl Iterator<Item = &'a Table>) -> Vec<Instruction> {
-    let mut segments = Segments::new(default);
+fn body(backwards: &mut Vec<Instruction>, default: u32, list: &[Rule], tables: &[Table]) {
+    let mut segments = Segments(vec![Segment { start: 0, code: Code::Answer(default) }]);
     for table in tables {
-        segments.fill(table, default);
+        segments.fill(table, list, default);
     }
     if segments.0.last().is_some_and(|last| last.start >= X32_BIT) {
         // -1 is a call that a debugger took back.
-        segments.push(u32::MAX, vec![op(RET, default)]);
+        segments.push(u32::MAX, Code::Answer(default));
     }
-    let mut body = vec![op(LD_W_ABS, NUMBER)];
-    body.extend(tree(&segments.0));
-    body
+    tree(backwards, &segments.0, &Leaves { default, list });
+    backwards.push(op(LD_W_ABS, NUMBER));
 }
 
 /// Consecutive numbers with the same code.
-struct Segment {
+struct Segment<'a> {
     start: u32,
-    code: Vec<Instruction>,
+    code: Code<'a>,
 }
 
-struct Segments(Vec<Segment>);
+/// What a number gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Code<'a> {
+    Answer(u32),
+    /// The first that holds of these, which are numbers in the list of rules, or the default.
+    FirstOf(&'a [Place]),
+}
 
-impl Segments {
-    fn new(default: u32) -> Self {
-        Self(vec![Segment { start: 0, code: vec![op(RET, default)] }])
-    }
+struct Segments<'a>(Vec<Segment<'a>>);
 
+impl<'a> Segments<'a> {
     /// From `start` on, the answer is `code`.
-    fn push(&mut self, start: u32, code: Vec<Instruction>) {
+    fn push(&mut self, start: u32, code: Code<'a>) {
         if self.0.last().is_some_and(|last| last.start == start) {
             self.0.pop();
         }
@@ -103,50 +107,63 @@ impl Segments {
         }
     }
 
-    fn fill(&mut self, table: &Table, default: u32) {
+    fn fill(&mut self, table: &'a Table, list: &[Rule], default: u32) {
         if table.architecture == Architecture::X32 {
-            self.push(X32_BIT, vec![op(RET, default)]);
+            self.push(X32_BIT, Code::Answer(default));
         }
-        for (number, rules) in &table.rules {
-            self.push(*number, leaf(default, rules));
-            self.push(number + 1, vec![op(RET, default)]);
+        for places in table.places.chunk_by(|a, b| a.number == b.number) {
+            let first = &list[places[0].rule];
+            let code = if first.conditions.is_empty() { Code::Answer(first.answer) } else { Code::FirstOf(places) };
+            self.push(places[0].number, code);
+            self.push(places[0].number + 1, Code::Answer(default));
         }
         if let Some(last) = table.last {
-            self.push(last + 1, vec![op(RET, UNKNOWN)]);
+            self.push(last + 1, Code::Answer(UNKNOWN));
         }
         // What x32's calls would be is nobody's, until x32 itself comes and says otherwise.
         if table.architecture == Architecture::X86_64 {
-            self.push(X32_BIT, vec![op(RET, KILL_PROCESS)]);
+            self.push(X32_BIT, Code::Answer(KILL_PROCESS));
         }
     }
 }
 
-fn tree(segments: &[Segment]) -> Vec<Instruction> {
+struct Leaves<'a> {
+    default: u32,
+    list: &'a [Rule],
+}
+
+fn tree(backwards: &mut Vec<Instruction>, segments: &[Segment<'_>], leaves: &Leaves<'_>) {
     if let [only] = segments {
-        return only.code.clone();
+        return leaves.write(backwards, only.code);
     }
     let (below, above) = segments.split_at(segments.len() / 2);
-    let (below, start) = (tree(below), above[0].start);
-    let mut code = match u8::try_from(below.len()) {
-        Ok(distance) => vec![jump(JGE, start, distance, 0)],
+    tree(backwards, above, leaves);
+    let end = backwards.len();
+    tree(backwards, below, leaves);
+    let distance = backwards.len() - end;
+    match u8::try_from(distance) {
+        Ok(distance) => backwards.push(jump(JGE, above[0].start, distance, 0)),
         // Conditional jumps reach 255 instructions; beyond, jump to a jump.
-        Err(_) => vec![jump(JGE, start, 0, 1), op(JA, u32::try_from(below.len()).unwrap_or(u32::MAX))],
-    };
-    code.extend(below);
-    code.extend(tree(above));
-    code
-}
-
-fn leaf(default: u32, rules: &[Rule]) -> Vec<Instruction> {
-    let mut code = Vec::new();
-    for rule in rules {
-        code.extend(conditional(rule));
-        if rule.conditions.is_empty() {
-            return code;
+        Err(_) => {
+            backwards.push(op(JA, u32::try_from(distance).unwrap_or(u32::MAX)));
+            backwards.push(jump(JGE, above[0].start, 0, 1));
         }
     }
-    code.push(op(RET, default));
-    code
+}
+
+impl Leaves<'_> {
+    fn write(&self, backwards: &mut Vec<Instruction>, code: Code<'_>) {
+        let places = match code {
+            Code::Answer(answer) => return backwards.push(op(RET, answer)),
+            Code::FirstOf(places) => places,
+        };
+        let mut code = Vec::new();
+        for place in places {
+            code.extend(conditional(&self.list[place.rule]));
+        }
+        code.push(op(RET, self.default));
+        backwards.extend(code.into_iter().rev());
+    }
 }
 
 /// Where a comparison goes on.

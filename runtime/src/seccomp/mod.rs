@@ -47,9 +47,10 @@ impl Filter {
     /// What cannot be expressed, by field path.
     pub(crate) fn check(written: &config::Seccomp) -> Result<Self> {
         let agent = agent(written)?;
-        let default = rules::answer("linux.seccomp.defaultAction", written.default_action, written.default_errno_ret)?;
+        let field = || "linux.seccomp.defaultAction".to_owned();
+        let default = rules::answer(field, written.default_action, written.default_errno_ret)?;
         let architectures = architecture::named(written.architectures.as_deref().unwrap_or_default())?;
-        let program = compile::compile(default, &rules::tables(written, &architectures, default)?);
+        let program = compile::compile(default, &rules::rules(written, &architectures, default)?);
         if program.len() > INSTRUCTIONS_MAX {
             let reason = format!("needs {} instructions, the kernel takes {INSTRUCTIONS_MAX}", program.len());
             return Err(Error::refused("linux.seccomp.syscalls", reason));

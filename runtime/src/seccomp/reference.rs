@@ -3,7 +3,7 @@
 
 use super::Filter;
 use super::architecture::{Architecture, X32_BIT};
-use super::syscalls::ALL;
+use super::syscalls::{ALL, find};
 use crate::fuzz::{Chance, runs};
 use crate::spec::config::{self, Action, Operator};
 use skiff_sys::seccomp::Instruction;
@@ -85,7 +85,7 @@ enum Fit {
 
 fn fit(rule: &config::Syscall, architecture: Architecture, call: &Call) -> Fit {
     let args = rule.args.as_deref().unwrap_or_default();
-    let direct = rule.names.iter().any(|name| architecture.number(name) == Some(call.number));
+    let direct = rule.names.iter().any(|name| number_of(architecture, name) == Some(call.number));
     if direct && args.is_empty() {
         return Fit::Always;
     }
@@ -98,6 +98,10 @@ fn fit(rule: &config::Syscall, architecture: Architecture, call: &Call) -> Fit {
     let through = |name: &String| architecture.multiplexed(name) == Some((call.number, call.arguments[0]));
     let refuses = !matches!(rule.action, Action::Allow | Action::Log | Action::Trace | Action::Notify);
     if rule.names.iter().any(through) && (args.is_empty() || refuses) { Fit::Now } else { Fit::No }
+}
+
+fn number_of(architecture: Architecture, name: &str) -> Option<u32> {
+    find(name).and_then(|call| architecture.number(call))
 }
 
 /// Which of the profile's architectures a call comes through.
@@ -124,7 +128,7 @@ fn judge(profile: &config::Seccomp, call: &Call) -> u32 {
         return value(rule.action, rule.errno_ret);
     }
     let is_lenient = matches!(profile.default_action, Action::Allow | Action::Log | Action::Trace);
-    let last = rules().flat_map(|rule| &rule.names).filter_map(|name| architecture.number(name)).max();
+    let last = rules().flat_map(|rule| &rule.names).filter_map(|name| number_of(architecture, name)).max();
     let is_unknown =
         !is_lenient && profile.default_errno_ret != Some(38) && last.is_some_and(|last| call.number > last);
     if is_unknown { libc::SECCOMP_RET_ERRNO | 38 } else { default }
@@ -171,16 +175,19 @@ fn rule(chance: &mut Chance) -> config::Syscall {
     };
     let count = if chance.one_in(2) { 0 } else { chance.below(4) };
     let args = (0..count).map(|_| arg(chance)).collect();
-    let errno_ret = chance.one_in(2).then(|| u32::try_from(chance.below(40)).unwrap());
+    let has_errno = matches!(action, Action::Errno | Action::Trace);
+    let errno_ret = (has_errno && chance.one_in(2)).then(|| u32::try_from(chance.below(40)).unwrap());
     config::Syscall { names, action, errno_ret, args: Some(args) }
 }
 
 fn profile(chance: &mut Chance) -> config::Seccomp {
     let names = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_ARM"];
     let architectures = names.into_iter().filter(|_| chance.one_in(2)).map(str::to_owned).collect();
+    let default_action = *chance.pick(ACTIONS);
+    let has_errno = matches!(default_action, Action::Errno | Action::Trace);
     config::Seccomp {
-        default_action: *chance.pick(ACTIONS),
-        default_errno_ret: chance.one_in(3).then_some(38),
+        default_action,
+        default_errno_ret: (has_errno && chance.one_in(3)).then_some(38),
         architectures: Some(architectures),
         flags: None,
         listener_path: Some("/agent".into()),
@@ -200,7 +207,7 @@ fn call(chance: &mut Chance, profile: &config::Seccomp) -> Call {
         _ => chance.pick(ALL).name,
     };
     let through = way.multiplexed(name).filter(|_| chance.one_in(2));
-    let known = through.map(|(number, _)| number).or_else(|| way.number(name));
+    let known = through.map(|(number, _)| number).or_else(|| number_of(way, name));
     let neighbour = u32::try_from(chance.below(3)).unwrap();
     let wild = [u32::MAX, X32_BIT, 0x8000_0000, 470, 1000];
     let number = match known {
@@ -246,6 +253,7 @@ fn a_long_profile_is_answered_for_every_number_in_few_steps() {
     let names: Vec<String> = ALL.iter().filter(|_| !chance.one_in(6)).map(|call| call.name.to_owned()).collect();
     let mut profile = profile(&mut chance);
     profile.default_action = Action::Errno;
+    profile.default_errno_ret = None;
     profile.architectures = Some(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"].map(str::to_owned).to_vec());
     let syscalls = profile.syscalls.get_or_insert_default();
     syscalls.push(config::Syscall { names, action: Action::Allow, errno_ret: None, args: None });

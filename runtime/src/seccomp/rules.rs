@@ -12,24 +12,45 @@
 
 use super::architecture::Architecture;
 use super::compile::{Condition, Rule, Test};
+use super::syscalls::find;
 use crate::error::{Error, Result};
 use crate::spec::config;
-use std::collections::BTreeMap;
+
+/// All that a profile says.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) list: Vec<Rule>,
+    /// Those of one way into the kernel that share their announcement follow each other.
+    pub(super) tables: Vec<Table>,
+}
 
 /// The rules for one way into the kernel.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) architecture: Architecture,
-    pub(super) rules: BTreeMap<u32, Vec<Rule>>,
+    /// Sorted by number; for one number in the order in which they are asked.
+    pub(super) places: Vec<Place>,
     /// The highest number that the profile names, if what lies above is to be called unknown.
     pub(super) last: Option<u32>,
+}
+
+/// A rule holds for a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) number: u32,
+    pub(super) has_conditions: bool,
+    /// Its place in the list, which is the profile's order.
+    pub(super) rule: usize,
 }
 
 /// One entry of `syscalls`, without its names.
 struct Entry<'a> {
     names: &'a [String],
     answer: u32,
-    alternatives: Vec<Vec<Condition>>,
+    /// Its alternatives, in the list of rules.
+    rules: std::ops::Range<usize>,
+    /// Whether the entry has no conditions.
+    is_plain: bool,
 }
 
 /// `SECCOMP_RET_ERRNO` with EPERM, which an action without a number means.
@@ -39,12 +60,21 @@ const EPERM: u32 = libc::EPERM.cast_unsigned();
 ///
 /// # Errors
 /// A rule that cannot be expressed, by field path.
-pub(super) fn tables(written: &config::Seccomp, architectures: &[Architecture], default: u32) -> Result<Vec<Table>> {
-    let syscalls = written.syscalls.as_deref().unwrap_or_default();
-    let entries = syscalls.iter().enumerate().map(|(index, syscall)| entry(index, syscall));
-    let entries = entries.collect::<Result<Vec<_>>>()?;
+pub(super) fn rules(written: &config::Seccomp, architectures: &[Architecture], default: u32) -> Result<Rules> {
     let hides_unknown = is_strict(default) && written.default_errno_ret != Some(libc::ENOSYS.cast_unsigned());
-    Ok(architectures.iter().map(|architecture| table(*architecture, &entries, default, hides_unknown)).collect())
+    // Those with the same announcement together: x86-64, x32, x86.
+    let mut architectures = architectures.to_vec();
+    architectures.sort_by_key(|architecture| std::cmp::Reverse(architecture.audit()));
+    let tables = architectures.into_iter().map(|architecture| Table { architecture, places: Vec::new(), last: None });
+    let mut rules = Rules { list: Vec::new(), tables: tables.collect() };
+    for (index, syscall) in written.syscalls.iter().flatten().enumerate() {
+        let entry = rules.enter(index, syscall)?;
+        for name in entry.names {
+            rules.add(&entry, name, default, hides_unknown);
+        }
+    }
+    rules.tables.iter_mut().for_each(|table| table.places.sort_unstable());
+    Ok(rules)
 }
 
 /// From TRACE up (trace, log, allow) a call may happen.
@@ -59,11 +89,21 @@ const fn refuses(answer: u32) -> bool {
     action < libc::SECCOMP_RET_USER_NOTIF || action >= libc::SECCOMP_RET_KILL_PROCESS
 }
 
-fn table(architecture: Architecture, entries: &[Entry<'_>], default: u32, hides_unknown: bool) -> Table {
-    let mut table = Table { architecture, rules: BTreeMap::new(), last: None };
-    for entry in entries {
-        for name in entry.names {
-            let number = architecture.number(name);
+impl Rules {
+    fn enter<'a>(&mut self, index: usize, syscall: &'a config::Syscall) -> Result<Entry<'a>> {
+        let field = || format!("linux.seccomp.syscalls[{index}]");
+        let answer = answer(|| format!("{}.action", field()), syscall.action, syscall.errno_ret)?;
+        let args = syscall.args.as_deref().unwrap_or_default();
+        let first = self.list.len();
+        let alternatives = alternatives(field, args)?;
+        self.list.extend(alternatives.into_iter().map(|conditions| Rule { conditions, answer }));
+        Ok(Entry { names: &syscall.names, answer, rules: first..self.list.len(), is_plain: args.is_empty() })
+    }
+
+    fn add(&mut self, entry: &Entry<'_>, name: &str, default: u32, hides_unknown: bool) {
+        let call = find(name);
+        for table in &mut self.tables {
+            let number = call.and_then(|call| table.architecture.number(call));
             if hides_unknown {
                 table.last = table.last.max(number);
             }
@@ -71,70 +111,47 @@ fn table(architecture: Architecture, entries: &[Entry<'_>], default: u32, hides_
                 continue;
             }
             if let Some(number) = number {
-                table.add(number, entry.answer, &entry.alternatives);
+                let has_conditions = !entry.is_plain;
+                table.places.extend(entry.rules.clone().map(|rule| Place { number, has_conditions, rule }));
             }
-            if let Some((number, which)) = architecture.multiplexed(name) {
-                table.add_multiplexed(number, which, entry);
+            // The conditions are on arguments that cannot be seen there: what refuses, refuses all; what allows, allows none.
+            if let Some((number, which)) = table.architecture.multiplexed(name)
+                && (entry.is_plain || refuses(entry.answer))
+            {
+                let conditions = vec![Condition { argument: 0, test: Test::Equal(which) }];
+                table.places.push(Place { number, has_conditions: true, rule: self.list.len() });
+                self.list.push(Rule { conditions, answer: entry.answer });
             }
         }
     }
-    for rules in table.rules.values_mut() {
-        // Stable: among those with conditions the order is the profile's.
-        rules.sort_by_key(|rule| !rule.conditions.is_empty());
-    }
-    table
-}
-
-impl Table {
-    fn add(&mut self, number: u32, answer: u32, alternatives: &[Vec<Condition>]) {
-        let rules = alternatives.iter().map(|conditions| Rule { conditions: conditions.clone(), answer });
-        self.rules.entry(number).or_default().extend(rules);
-    }
-
-    /// The conditions are on arguments that cannot be seen here: what refuses, refuses all; what allows, allows none.
-    fn add_multiplexed(&mut self, number: u32, which: u64, entry: &Entry<'_>) {
-        let is_unconditional = entry.alternatives.iter().any(Vec::is_empty);
-        if is_unconditional || refuses(entry.answer) {
-            self.add(number, entry.answer, &[vec![Condition { argument: 0, test: Test::Equal(which) }]]);
-        }
-    }
-}
-
-fn entry(index: usize, syscall: &config::Syscall) -> Result<Entry<'_>> {
-    let field = format!("linux.seccomp.syscalls[{index}]");
-    Ok(Entry {
-        names: &syscall.names,
-        answer: answer(&format!("{field}.action"), syscall.action, syscall.errno_ret)?,
-        alternatives: alternatives(&field, syscall.args.as_deref().unwrap_or_default())?,
-    })
 }
 
 /// The kernel's return value for an action (seccomp(2)).
 ///
 /// # Errors
 /// An errno that does not fit, or has no place.
-pub(super) fn answer(field: &str, action: config::Action, errno: Option<u32>) -> Result<u32> {
+pub(super) fn answer(field: impl FnOnce() -> String, action: config::Action, errno: Option<u32>) -> Result<u32> {
     use config::Action;
     match action {
         Action::Errno | Action::Trace => {
             let errno = errno.unwrap_or(EPERM);
             if errno > libc::SECCOMP_RET_DATA {
-                return Err(Error::refused(field, format!("errno {errno} has more than 16 bits")));
+                return Err(Error::refused(field(), format!("errno {errno} has more than 16 bits")));
             }
             Ok(action.number() | errno)
         }
         // runtime-spec: an errno for an action that has none is an error.
-        _ if errno.is_some_and(|errno| errno != 0) => Err(Error::refused(field, "this action has no errno")),
+        _ if errno.is_some_and(|errno| errno != 0) => Err(Error::refused(field(), "this action has no errno")),
         _ => Ok(action.number()),
     }
 }
 
-fn alternatives(field: &str, args: &[config::Arg]) -> Result<Vec<Vec<Condition>>> {
+fn alternatives(field: impl Fn() -> String, args: &[config::Arg]) -> Result<Vec<Vec<Condition>>> {
     let mut conditions = Vec::with_capacity(args.len());
     for (index, arg) in args.iter().enumerate() {
         let argument = u8::try_from(arg.index).ok().filter(|argument| *argument < 6);
         let argument =
-            argument.ok_or_else(|| Error::refused(format!("{field}.args[{index}].index"), "is not 0 to 5"))?;
+            argument.ok_or_else(|| Error::refused(format!("{}.args[{index}].index", field()), "is not 0 to 5"))?;
         conditions.push(Condition { argument, test: test(arg) });
     }
     let is_repeated =

@@ -14,6 +14,7 @@ mod fuzz; // chance for tests
 mod hooks; // programs of the engine
 mod id; // container ids, process identity
 mod init; // parent, first process, handshake
+mod mutant; // old mistakes, for tests only
 mod net; // interfaces that move in
 mod plan; // decisions without I/O
 mod report; // what people and engines read

@@ -71,12 +71,12 @@ fn start(bundle: &Bundle) {
 
 #[test]
 fn an_ordinary_user_is_root_inside_and_nobody_outside() {
-    let script = "id -u; id -g; hostname; tr -s ' ' < /proc/self/uid_map; ls /proc/1/fd | tr '\\n' ' '; echo $$; \
+    let script = "id -u; id -g; hostname; tr -s ' ' < /proc/self/uid_map; ls /proc/1/fd; echo $$; \
                   stat -c '%u %a' /dev /bin/busybox; echo x > /dev/null; touch /made && stat -c %u /made; cat /proc/self/setgroups";
     let bundle = bundle(script, |_| ());
     bundle.applet("tr");
     let out = oci(&bundle, &["run", &bundle.id]).ok();
-    assert_eq!(out, format!("0\n0\nbox\n 0 {USER} 1\n0 1 2 1\n0 755\n0 755\n0\ndeny\n"));
+    assert_eq!(out, format!("0\n0\nbox\n 0 {USER} 1\n0\n1\n2\n1\n0 755\n0 755\n0\ndeny\n"));
     assert_eq!(fs::metadata(bundle.rootfs().join("made")).unwrap().uid(), USER);
     assert_eq!(fs::read_dir(bundle.path().join("skiff-oci")).unwrap().count(), 0, "nothing of its state is left");
 }

@@ -11,6 +11,7 @@ use super::relay::Join;
 use super::terminal;
 use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
+use crate::mutant;
 use crate::plan::{Plan, Way};
 use crate::rootfs::{Attached, Dev, Opened, StillWritable, Turn};
 use crate::spec::Spec;
@@ -81,6 +82,10 @@ fn build<'a>(luggage: &'a Luggage<'_>, opened: Option<Opened>, parent: &ChildEnd
     let open = || Opened::open(acts, spec, luggage.plan, luggage.cgroup);
     let opened = opened.map_or_else(open, Ok)?;
     let pid = parent.await_go()?;
+    if mutant::has("CVE-2024-21626") {
+        let host = nix::unistd::dup(skiff_sys::inroot::host_root().on("open", "/")?).on("leak", "/")?;
+        std::mem::forget(host);
+    }
     if spec.namespaces.has(libc::CLONE_NEWUSER) {
         become_root()?;
     } else {
@@ -174,7 +179,7 @@ fn build_rootfs(
 
 fn enter_rootfs(luggage: &Luggage<'_>, root: &InRoot, writable: &[StillWritable]) -> Result<()> {
     let (acts, spec) = (&luggage.acts, luggage.spec);
-    write_sysctl(acts, spec)?;
+    write_sysctl(acts, spec, root)?;
     // A missing working directory is made, as runc does; if it cannot be, entering it says why.
     let _entering_reports = root.make(&spec.process.cwd, Kind::Directory);
     rootfs::readonly_all(acts, root, &spec.readonly_paths)?;
@@ -191,7 +196,7 @@ fn enter_rootfs(luggage: &Luggage<'_>, root: &InRoot, writable: &[StillWritable]
 }
 
 /// Through a procfs of our own that is attached nowhere: nothing can be mounted over its files (CVE-2025-52881).
-fn write_sysctl(acts: &Acts, spec: &Spec) -> Result<()> {
+fn write_sysctl(acts: &Acts, spec: &Spec, root: &InRoot) -> Result<()> {
     if spec.sysctl.is_empty() {
         return Ok(());
     }
@@ -206,6 +211,10 @@ fn write_sysctl(acts: &Acts, spec: &Spec) -> Result<()> {
             // The kernel lets only the host's root write the files, but whoever owns the namespace may call.
             Some("sys/kernel/hostname") => Ok(sethostname(value)?),
             Some("sys/kernel/domainname") => Ok(skiff_sys::namespace::set_domain_name(value)?),
+            _ if mutant::has("CVE-2025-52881") => {
+                let file = root.open(&Path::new("/proc").join(path), nix::fcntl::OFlag::O_WRONLY, Mode::empty())?;
+                File::from(file).write_all(value.as_bytes())
+            }
             _ => {
                 let file = open_beneath(procfs.as_fd(), path, nix::fcntl::OFlag::O_WRONLY)?;
                 File::from(file).write_all(value.as_bytes())

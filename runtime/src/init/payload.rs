@@ -3,6 +3,7 @@
 use super::labels;
 use super::listener::Handover;
 use crate::error::{Acts, Error, On, Result};
+use crate::mutant;
 use crate::seccomp::Filter;
 use crate::spec::Process;
 use crate::steps;
@@ -106,7 +107,9 @@ impl<'a> Payload<'a> {
     /// It cannot be executed. There is no way back from here but to end.
     pub(crate) fn execute(self) -> Result<Infallible> {
         let first_hidden = STDIO_FDS + RawFd::try_from(self.preserve_fds).unwrap_or(RawFd::MAX - STDIO_FDS);
-        skiff_sys::fd::cloexec_from(first_hidden).on("hide", "descriptors")?;
+        if !mutant::has("CVE-2024-21626") {
+            skiff_sys::fd::cloexec_from(first_hidden).on("hide", "descriptors")?;
+        }
         skiff_sys::process::reset_signals().on("reset", "signals")?;
         if let Some(filter) = self.filter.filter(|_| !self.loaded) {
             load(self.acts, filter, None)?;
@@ -230,7 +233,7 @@ fn try_set_caps(process: &Process) -> std::result::Result<(), caps::errors::Caps
     let inheritable = both(&process.caps.inheritable, &has);
     let ambient = both(&process.caps.ambient, &both(&permitted, &inheritable));
     // Inheritable first, while the permitted set still covers it; effective before permitted, which must contain it.
-    caps::set(None, CapSet::Inheritable, &inheritable)?;
+    caps::set(None, CapSet::Inheritable, if mutant::has("CVE-2022-29162") { &permitted } else { &inheritable })?;
     caps::set(None, CapSet::Effective, &both(&process.caps.effective, &permitted))?;
     caps::set(None, CapSet::Permitted, &permitted)?;
     if caps::read(None, CapSet::Ambient)?.is_empty() && ambient.is_empty() {
@@ -246,6 +249,9 @@ fn no_caps(error: caps::errors::CapsError) -> Error {
 fn enter_cwd(acts: &Acts, cwd: &Path) -> Result<()> {
     acts.step(&steps::CWD_ENTER, cwd.display(), || chdir(cwd))?;
     // A working directory outside the root, reached through a leaked descriptor, reads as "(unreachable)…" (CVE-2024-21626).
+    if mutant::has("CVE-2024-21626") {
+        return Ok(());
+    }
     let here = getcwd().on("cwd.enter", cwd.display())?;
     if here.is_absolute() {
         return Ok(());

@@ -1,6 +1,7 @@
 //! The container's terminal: made inside, its master sent out.
 
 use crate::error::{Acts, Error, On, Result};
+use crate::mutant;
 use crate::spec::Process;
 use crate::steps;
 use nix::errno::Errno;
@@ -36,6 +37,7 @@ fn console_place(root: &InRoot) -> std::result::Result<OwnedFd, Errno> {
     let console = Path::new(CONSOLE);
     match root.place_nofollow(console) {
         Err(Errno::ENOENT) => root.make(console, Kind::File),
+        Ok(_) if mutant::has("CVE-2025-52565") => root.make(console, Kind::File),
         Ok(place) => match SFlag::from_bits_truncate(fstat(&place)?.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFLNK => Err(Errno::ELOOP),
             _ => Ok(place),

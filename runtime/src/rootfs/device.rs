@@ -2,6 +2,7 @@
 
 use super::copy_host;
 use crate::error::{Acts, Error, Result};
+use crate::mutant;
 use crate::spec::config::Device;
 use crate::steps;
 use nix::errno::Errno;
@@ -10,6 +11,7 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fstat, makedev, mknod
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use skiff_sys::inroot::{InRoot, Kind};
 use skiff_sys::mount::{Depth, attach};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -142,11 +144,12 @@ pub(crate) fn make_all(acts: &Acts, root: &InRoot, nodes: &[Node], bound: &[Boun
 }
 
 fn make(root: &InRoot, node: &Node) -> std::result::Result<(), Errno> {
-    let (parent, name) = root.parent(&node.path)?;
+    let (parent, name) = parent_of(root, &node.path)?;
     let make = || mknodat(&parent, name, node.kind, Mode::from_bits_truncate(node.mode), node.number);
     match make() {
         // runtime-spec config-linux, Devices: a file that is not the asked device is an error.
         Err(Errno::EEXIST) if is_there(root, node)? => (),
+        Err(Errno::EEXIST) if mutant::has("CVE-2025-31133") => return Ok(()),
         Err(Errno::EEXIST) if !node.asked => {
             // The image has something else in the place of a default device. Nobody has seen it yet.
             unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?;
@@ -176,6 +179,17 @@ fn kind_of(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
+/// The directory that gets a device or link, and its name there.
+fn parent_of<'p>(root: &InRoot, path: &'p Path) -> std::result::Result<(OwnedFd, &'p OsStr), Errno> {
+    if mutant::has("CVE-2026-41579") {
+        // The mistake: the host resolves a /dev of the image.
+        let (parent, name) = (path.parent().ok_or(Errno::EINVAL)?, path.file_name().ok_or(Errno::EINVAL)?);
+        let host = skiff_sys::fd::path_of(root.root()).join(parent.strip_prefix("/").unwrap_or(parent));
+        return Ok((std::fs::File::open(host).map_err(|_| Errno::ENOENT)?.into(), name));
+    }
+    root.parent(path)
+}
+
 /// Makes the links that programs expect in `/dev`.
 ///
 /// # Errors
@@ -188,7 +202,7 @@ pub(crate) fn links(acts: &Acts, root: &InRoot) -> Result<()> {
 }
 
 fn link(root: &InRoot, path: &Path, target: &str) -> std::result::Result<(), Errno> {
-    let (parent, name) = root.parent(path)?;
+    let (parent, name) = parent_of(root, path)?;
     match symlinkat(target, &parent, name) {
         // A device file in place of ptmx would be the host's terminals; anything else there is the image's choice.
         Err(Errno::EEXIST) if target == "pts/ptmx" => {

@@ -1,6 +1,7 @@
 //! Masked and read-only paths.
 
 use crate::error::{Acts, Result};
+use crate::mutant;
 use crate::steps;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -27,7 +28,7 @@ fn mask(root: &InRoot, path: &Path, empty: &mut Option<OwnedFd>) -> std::result:
     let Some(place) = existing(root, path)? else { return Ok(()) };
     let mode = SFlag::from_bits_truncate(fstat(&place)?.st_mode) & SFlag::S_IFMT;
     if mode != SFlag::S_IFDIR {
-        return attach(null()?.as_fd(), place.as_fd());
+        return attach(null(root)?.as_fd(), place.as_fd());
     }
     // One tmpfs serves all: an attached mount can be copied, a detached one only on recent kernels.
     if let Some(first) = empty {
@@ -42,7 +43,10 @@ fn mask(root: &InRoot, path: &Path, empty: &mut Option<OwnedFd>) -> std::result:
 }
 
 /// A copy of the host's `/dev/null`, which we still see: the image's own could be a link to anything (CVE-2025-31133).
-fn null() -> std::result::Result<OwnedFd, Errno> {
+fn null(root: &InRoot) -> std::result::Result<OwnedFd, Errno> {
+    if mutant::has("CVE-2025-31133") {
+        return copy(root.place(Path::new("/dev/null"))?.as_fd(), Depth::One);
+    }
     let null = open("/dev/null", OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
     if !is_character_device(null.as_fd(), 1, 3)? {
         return Err(Errno::ENODEV);

@@ -15,14 +15,15 @@ pub(crate) use mount::{Attached, Dev, StillWritable, attach_all};
 pub(crate) use source::Opened;
 
 use crate::error::{Acts, On, Result};
+use crate::mutant;
 use crate::steps;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::unistd::{chdir, fchdir, pivot_root};
-use skiff_sys::inroot::InRoot;
+use skiff_sys::inroot::{self, InRoot};
 use skiff_sys::mount::{Change, Depth, Propagation, attach, attr, change, copy};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// proc_pid_mountinfo(5). Names with white space are written with backslashes there and not found: they go with what they
 /// are mounted on, or stay.
@@ -65,17 +66,30 @@ const fn inwards(propagation: Propagation) -> Propagation {
     }
 }
 
-/// Attaches the rootfs on top of `/`, which every user may reach, and returns the door to it. The process itself stays
-/// below it, in the host's tree, until [`pivot`].
+/// Attaches the rootfs at `path`, where createContainer hooks look for it, and returns the door to it. Where users of the
+/// container may not go to `path`, it is attached on top of `/`; the process itself stays below it, in the host's tree, until
+/// [`pivot`].
 ///
 /// # Errors
 /// Those of move_mount(2).
 pub(crate) fn attach_root(acts: &Acts, rootfs: OwnedFd, path: &Path) -> Result<InRoot> {
+    use nix::fcntl::{OFlag, open};
     acts.step(&steps::ROOTFS_ATTACH, path.display(), || {
-        let root = skiff_sys::inroot::host_root()?;
-        attach(rootfs.as_fd(), root.as_fd())
+        let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
+        let place = place.or_else(|_| skiff_sys::inroot::host_root())?;
+        attach(rootfs.as_fd(), place.as_fd())
     })?;
     Ok(InRoot::new(rootfs))
+}
+
+/// Where `place` is in the container, after all links.
+fn path_inside(root: &InRoot, place: BorrowedFd<'_>) -> std::result::Result<PathBuf, Errno> {
+    let (root, place) = (inroot::path_of(root.root())?, inroot::path_of(place)?);
+    match place.strip_prefix(&root) {
+        Ok(inside) => Ok(Path::new("/").join(inside)),
+        Err(_) if mutant::has("CVE-2021-30465") => Ok(place),
+        Err(_) => Err(Errno::EXDEV),
+    }
 }
 
 /// Makes the rootfs `/` and drops the host's tree.

@@ -1,8 +1,10 @@
 //! The mounts of config.json, made and attached by the container's first process.
 
 use super::guard::{self, Content};
+use super::path_inside;
 use super::source::{Source, alter, failed};
 use crate::error::{Acts, Error, Result};
+use crate::mutant;
 use crate::spec::{CopyUp, Datum, Mount, What};
 use crate::steps;
 use nix::errno::Errno;
@@ -75,7 +77,7 @@ fn attach_one(
     if matches!(source, Source::Existing) {
         let there = acts.step(&steps::MOUNT_TARGET, to.display(), || root.place(to))?;
         acts.step(&steps::MOUNT_CHANGE, to.display(), || remount(there.as_fd(), mount))?;
-        return inroot::path_of(there.as_fd()).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno));
+        return path_inside(root, there.as_fd()).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno));
     }
     let (target, resolved) = target(acts, root, mount, source)?;
     match (source, &mount.what) {
@@ -116,9 +118,9 @@ fn target(acts: &Acts, root: &InRoot, mount: &Mount, source: &Source) -> Result<
     if mount.is_fresh(c"proc") || mount.is_fresh(c"sysfs") {
         guard::check_is_no_link(root, to)?;
     }
-    let target = acts.step(&steps::MOUNT_TARGET, to.display(), || root.make(to, kind))?;
+    let target = acts.step(&steps::MOUNT_TARGET, to.display(), || make_target(root, to, kind))?;
     let content = content(mount, source).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno))?;
-    let resolved = inroot::path_of(target.as_fd()).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno))?;
+    let resolved = path_inside(root, target.as_fd()).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno))?;
     guard::check(&resolved, content)?;
     Ok((target, resolved))
 }
@@ -174,6 +176,17 @@ fn configure(
     }
     // Read-only comes last: what is copied up, and what is made below, must be written first.
     context.mount(mount.change.set & !attr::RDONLY)
+}
+
+/// The place `to` inside the root, made when it is missing.
+fn make_target(root: &InRoot, to: &Path, kind: Kind) -> std::result::Result<OwnedFd, Errno> {
+    if mutant::has("CVE-2021-30465") {
+        // The mistake: the host resolves the links of the image.
+        let path = skiff_sys::fd::path_of(root.root()).join(to.strip_prefix("/").unwrap_or(to));
+        std::fs::create_dir_all(&path).map_err(|_| Errno::EIO)?;
+        return nix::fcntl::open(&path, nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC, Mode::empty());
+    }
+    root.make(to, kind)
 }
 
 /// Whether filesystems of this type live on devices (proc_filesystems(5): those without `nodev`).

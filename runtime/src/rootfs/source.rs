@@ -6,6 +6,7 @@ use super::device::{Bound, Node};
 use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, Result};
 use crate::init::users::{self, Maps};
+use crate::mutant;
 use crate::plan::Plan;
 use crate::spec::{IdMap, Mount, Owners, Spec, What};
 use crate::steps;
@@ -148,7 +149,7 @@ impl<'a> Opener<'a> {
         if let Some((path, depth)) = whole {
             let copied = copy_host(self.acts, &steps::MOUNT_SOURCE, &path, depth)?;
             self.alter(copied.as_fd(), mount, &path)?;
-            if self.cgroup.directories.is_empty() {
+            if self.cgroup.directories.is_empty() && !mutant::has("CVE-2023-25809") {
                 // They are the host's, not the container's: to be looked at only (CVE-2023-25809).
                 let locked = Change { set: attr::RDONLY, ..Change::default() };
                 self.acts.step(&steps::MOUNT_CHANGE, path.display(), || change(copied.as_fd(), locked, Depth::Tree))?;

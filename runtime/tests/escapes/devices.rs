@@ -1,0 +1,146 @@
+//! The image puts links and fakes where the runtime makes devices, the console and masks: CVE-2025-31133, CVE-2025-52565,
+//! CVE-2026-41579, CVE-2026-47766, CVE-2026-88264, CVE-2026-88265, CVE-2026-115521.
+
+use crate::canary::Canary;
+use crate::control::{Victim, prove};
+use crate::support::{Bundle, wait_until};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+
+/// A bundle whose `/dev` is the image's own.
+fn with_dev_of_image(script: &str, change: impl FnOnce(&mut Value)) -> Bundle {
+    let bundle = Bundle::new(script, |c| {
+        c["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}]);
+        change(c);
+    });
+    fs::write(bundle.rootfs().join("open"), "open to all\n").unwrap();
+    bundle
+}
+
+#[test]
+fn cve_2025_31133_a_null_device_that_is_a_link_masks_nothing() {
+    let attack = |victim: Victim| {
+        let bundle =
+            with_dev_of_image("cat /proc/timer_list", |c| c["linux"]["maskedPaths"] = json!(["/proc/timer_list"]));
+        symlink("/open", bundle.rootfs().join("dev/null")).unwrap();
+        let said = victim.run(&bundle);
+        assert!(said.code == 0 || said.out.is_empty(), "{said:?}");
+        !said.out.is_empty()
+    };
+    prove(attack, &[Victim::Mutant("CVE-2025-31133")]);
+}
+
+#[test]
+fn cve_2026_88265_a_null_device_that_is_a_file_is_replaced() {
+    let attack = |victim: Victim| {
+        let bundle = with_dev_of_image("stat -c %t:%T /dev/null; echo still mine", |_| ());
+        fs::write(bundle.rootfs().join("dev/null"), "fake").unwrap();
+        let said = victim.run(&bundle);
+        !said.out.starts_with("1:3\nstill mine")
+    };
+    prove(attack, &[Victim::Peer("runc-1.1.5"), Victim::Mutant("CVE-2025-31133")]);
+}
+
+/// Creates and starts a container with a terminal whose `/dev/console` of the image is a link to `target`. Says what the
+/// container found at `/open`.
+fn with_console_link(victim: Victim, target: &str) -> String {
+    let bundle = with_dev_of_image("stat -c %F /open > /result", |c| {
+        c["process"]["terminal"] = json!(true);
+        let options = json!(["newinstance", "ptmxmode=0666"]);
+        let devpts = json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": options});
+        c["mounts"].as_array_mut().unwrap().push(devpts);
+    });
+    symlink(target, bundle.rootfs().join("dev/console")).unwrap();
+    let socket = bundle.path().join("console.sock");
+    let _listens = UnixListener::bind(&socket).unwrap();
+    let created = victim.says(&bundle, &["create", "--console-socket", socket.to_str().unwrap(), &bundle.id]);
+    let mut found = String::new();
+    if created.code == 0 && victim.says(&bundle, &["start", &bundle.id]).code == 0 {
+        wait_until("the result", || {
+            found = fs::read_to_string(bundle.rootfs().join("result")).unwrap_or_default();
+            found.ends_with('\n')
+        });
+    }
+    victim.forget(&bundle);
+    found
+}
+
+#[test]
+fn cve_2025_52565_a_console_that_is_a_link_leads_nowhere() {
+    let attack = |victim: Victim| with_console_link(victim, "/open").contains("character");
+    prove(attack, &[Victim::Peer("runc-1.1.5"), Victim::Mutant("CVE-2025-52565")]);
+}
+
+/// No control: the peers of Debian make the console after they have left the host's tree, or resolve it in the root.
+#[test]
+fn cve_2026_88264_a_console_that_is_a_link_makes_no_file_on_the_host() {
+    for way in ["", "../../../../../../../.."] {
+        let canary = Canary::new();
+        let target = format!("{way}{}/new", canary.path().display());
+        with_console_link(Victim::Ours, &target);
+        assert!(!canary.is_touched(), "{way}: {:?}", canary.changes());
+    }
+}
+
+/// No control: the peers open the multiplexer of a devpts that they have just mounted.
+#[test]
+fn cve_2025_52565_a_multiplexer_of_the_image_is_none() {
+    for fake in ["link", "file"] {
+        let bundle = with_dev_of_image("true", |c| c["process"]["terminal"] = json!(true));
+        fs::create_dir(bundle.rootfs().join("dev/pts")).unwrap();
+        let ptmx = bundle.rootfs().join("dev/pts/ptmx");
+        if fake == "link" {
+            symlink("/dev/ptmx", ptmx).unwrap()
+        } else {
+            fs::write(ptmx, "").unwrap()
+        }
+        let socket = bundle.path().join("console.sock");
+        let _listens = UnixListener::bind(&socket).unwrap();
+        let said = bundle.oci(&["create", "--console-socket", socket.to_str().unwrap(), &bundle.id]);
+        assert!(said.code == 1 && said.err.contains("terminal.open"), "{said:?}");
+    }
+}
+
+/// Whether a `/dev` of the image that is a link lets the runtime make or delete files of the host.
+fn dev_link_touches_host(victim: Victim, way: &str) -> bool {
+    let canary = Canary::new();
+    let bundle = with_dev_of_image("true", |_| ());
+    fs::remove_dir(bundle.rootfs().join("dev")).unwrap();
+    symlink(format!("{way}{}", canary.path().display()), bundle.rootfs().join("dev")).unwrap();
+    victim.start(&bundle);
+    victim.forget(&bundle);
+    canary.is_touched()
+}
+
+#[test]
+fn cve_2026_41579_a_dev_that_is_an_absolute_link() {
+    let controls = [Victim::Peer("runc-1.1.5"), Victim::Mutant("CVE-2026-41579")];
+    prove(|victim| dev_link_touches_host(victim, ""), &controls);
+}
+
+#[test]
+fn cve_2026_47766_a_dev_that_is_a_relative_link() {
+    let controls = [Victim::Peer("runc-1.1.5"), Victim::Mutant("CVE-2026-41579")];
+    prove(|victim| dev_link_touches_host(victim, "../../../../../../.."), &controls);
+}
+
+#[test]
+fn cve_2026_115521_a_root_is_read_only_whatever_the_image_has_in_proc() {
+    let attack = |victim: Victim| {
+        let bundle = with_dev_of_image("touch /written 2>/dev/null; test -e /written && echo written", |c| {
+            c["root"]["readonly"] = json!(true);
+            c["mounts"] = json!([{"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+                                 {"destination": "/ro", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]}]);
+        });
+        bundle.applet("test");
+        for number in 0..64 {
+            fs::create_dir_all(bundle.rootfs().join(format!("proc/self/fd/{number}"))).unwrap();
+            fs::create_dir_all(bundle.rootfs().join("ro")).unwrap();
+        }
+        let said = victim.run(&bundle);
+        said.out.contains("written")
+    };
+    prove(attack, &[]);
+}

@@ -1,0 +1,62 @@
+//! CVE-2022-29162, CVE-2022-24769, CVE-2022-27650: capabilities that a program without any can inherit; CVE-2022-0811: kernel
+//! parameters of the host.
+
+use crate::control::{Victim, prove};
+use crate::support::Bundle;
+use serde_json::json;
+use std::fs;
+
+fn with_capabilities() -> Bundle {
+    Bundle::new("grep CapInh /proc/self/status; sleep 60", |c| {
+        let caps = json!(["CAP_CHOWN", "CAP_NET_BIND_SERVICE"]);
+        c["process"]["capabilities"] = json!({"bounding": caps, "permitted": caps, "effective": caps});
+    })
+}
+
+const NONE: &str = "CapInh:\t0000000000000000\n";
+
+#[test]
+fn cve_2022_29162_nothing_is_inheritable() {
+    let attack = |victim: Victim| {
+        let bundle = with_capabilities();
+        assert!(victim.start(&bundle));
+        crate::support::wait_until("output", || bundle.output().ends_with('\n'));
+        let first = bundle.output() != NONE;
+        let words = ["exec", "--cap", "CAP_CHOWN", &bundle.id, "grep", "CapInh", "/proc/self/status"];
+        let exec = victim.says(&bundle, &words).ok() != NONE;
+        assert_eq!(first, exec);
+        first
+    };
+    prove(attack, &[Victim::Mutant("CVE-2022-29162")]);
+}
+
+/// No control: a mutant would have to change this host.
+#[test]
+fn cve_2022_0811_parameters_of_the_host_are_refused() {
+    let before = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    for name in [
+        "kernel.core_pattern",
+        "kernel/core_pattern",
+        "kernel.modprobe",
+        "kernel.hotplug",
+        "vm.overcommit_memory",
+        "fs.binfmt_misc.register",
+        "fs.suid_dumpable",
+        "kernel.shm_rmid_forced=1+kernel.core_pattern",
+        "net.ipv4/../../kernel/core_pattern",
+        "net..kernel.core_pattern",
+        "/proc/sys/kernel/core_pattern",
+        "net/ipv4/../../../kernel/core_pattern",
+        "kernel.shmmax\n",
+        "kernel.hostname/../core_pattern",
+        "",
+        "fs.mqueue.../../kernel/core_pattern",
+        "../sysrq-trigger",
+        "net.ipv4.conf.all.forwarding\u{0}x",
+    ] {
+        let bundle = Bundle::new("true", |c| c["linux"]["sysctl"] = json!({name: "|/evil"}));
+        let said = bundle.run();
+        assert!(said.code == 1, "{name:?}: {said:?}");
+    }
+    assert_eq!(fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(), before);
+}

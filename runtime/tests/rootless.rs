@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use support::{Bundle, Said, wait_until};
@@ -41,8 +41,7 @@ fn give_to_user(path: &Path) {
 fn program(bundle: &Bundle) -> std::path::PathBuf {
     let copy = bundle.path().join("program");
     if !copy.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_skiff-oci"), &copy).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+        support::copy_program(Path::new(env!("CARGO_BIN_EXE_skiff-oci")), &copy);
     }
     copy
 }

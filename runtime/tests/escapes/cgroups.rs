@@ -4,7 +4,7 @@ use crate::control::{Victim, prove};
 use crate::support::{self, Bundle, wait_until};
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, lchown};
+use std::os::unix::fs::lchown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
@@ -51,8 +51,7 @@ fn writes(victim: Victim) -> bool {
     });
     fs::create_dir_all(bundle.rootfs().join("sys/fs/cgroup")).unwrap();
     let program = bundle.path().join("runtime");
-    fs::copy(victim.program().unwrap(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    support::copy_program(&victim.program().unwrap(), &program);
     give(bundle.path());
     let mut command = std::process::Command::new(&program);
     if let Victim::Mutant(mistake) = victim {

@@ -57,7 +57,9 @@ fn strings() -> Vec<String> {
         "nobody",
         "99999999999999999999",
     ];
-    let mut strings: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
+    // Nothing at all is not a user but no option: then it is the container's.
+    let given = parts.iter().filter(|part| !part.is_empty());
+    let mut strings: Vec<String> = given.map(|part| (*part).to_owned()).collect();
     for part in parts {
         for pattern in
             [format!("{part}:"), format!(":{part}"), format!("5:{part}"), format!("{part}:6"), format!("5:6:{part}")]

@@ -224,6 +224,13 @@ pub(crate) fn holder(words: &[&str]) -> std::process::Child {
     command.spawn().unwrap()
 }
 
+/// Copies a program to where anybody may execute it. Another process does it: a file that this one had open for writing
+/// could be inherited by a child of another test just then, and would be busy.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
+    assert!(Command::new("chmod").arg("755").arg(to).status().unwrap().success());
+}
+
 /// Whether the host has this program.
 pub(crate) fn has_program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -20,8 +20,7 @@ const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 const POLL: Duration = Duration::from_millis(20);
 /// How long a machine may take to switch itself off once everything is said.
 const OFF_PATIENCE: Duration = Duration::from_secs(5);
-const FOLDERS: &[&str] =
-    &["/.vm/root", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/tmp", "/usr/bin", "/var/lib"];
+const FOLDERS: &[&str] = &["/.vm/root", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/usr/bin", "/var/lib"];
 const ACCOUNTS: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
 const GROUPS: &str = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n";
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -60,6 +59,7 @@ impl Guest {
         for folder in FOLDERS {
             files.put(folder, Node::Folder { mode: 0o755 })?;
         }
+        files.put("/tmp", Node::Folder { mode: 0o1777 })?;
         // Without it the kernel gives process 1 no stdio, and its last words would be lost.
         files.put("/dev/console", Node::Device { mode: 0o600, major: 5, minor: 1 })?;
         files.put("/init", Node::File { content: Content::Bytes(INIT.to_vec()), mode: 0o755 })?;
@@ -116,7 +116,7 @@ impl Guest {
         self
     }
 
-    /// A disk of that size, `/dev/vda`, with an ext4 filesystem that is mounted at `/tmp` in place of memory.
+    /// A disk of that size, `/dev/vda`, with an ext4 filesystem at `/scratch`, where `TMPDIR` points.
     pub fn disk_mib(&mut self, mib: u64) -> &mut Self {
         self.disk_mib = Some(mib);
         self
@@ -230,6 +230,7 @@ impl Guest {
         if disk.is_some() {
             names.extend(["virtio_pci".to_owned(), "virtio_blk".to_owned()]);
             plan.disk = Some("/dev/vda".to_owned());
+            plan.environment.push(format!("TMPDIR={}", skiff_vm_init::SCRATCH));
         }
         for (number, module) in self.kernel.modules(&names)?.into_iter().enumerate() {
             let path = format!("/.vm/modules/{number}.ko");

@@ -62,7 +62,7 @@ struct Run {
     /// A kernel module to load, with those it needs.
     #[arg(long, value_name = "NAME", default_values_t = ["overlay".to_owned()])]
     module: Vec<String>,
-    /// A disk of that many MiB, /dev/vda, with ext4 at /tmp.
+    /// A disk of that many MiB, /dev/vda, with ext4 at /scratch, which TMPDIR names.
     #[arg(long, value_name = "MIB")]
     disk: Option<u64>,
     /// An environment variable of COMMAND.

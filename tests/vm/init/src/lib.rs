@@ -8,5 +8,7 @@ pub mod report; // what it says about it
 
 /// Where the host puts the plan, in the guest.
 pub const PLAN: &str = "/.vm/plan";
+/// Where the disk is mounted, if there is one; `TMPDIR` says so to commands.
+pub const SCRATCH: &str = "/scratch";
 /// The serial port that reports leave by. The first one is the kernel's console.
 pub const REPORTS: &str = "/dev/ttyS1";

@@ -9,6 +9,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, chdir, chroot, sethostname, sync};
 use skiff_sys::netlink::{Family, Message, Socket};
+use skiff_vm_init::SCRATCH;
 use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,8 @@ pub(crate) fn enter_root() -> Result<()> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>).on("share", "/")
 }
 
-/// Mounts what every Linux system has.
+/// Mounts what every Linux system has, except what would hide files that were brought: `/run` and `/tmp` are the root's,
+/// which is memory anyway.
 pub(crate) fn mount_filesystems() -> Result<()> {
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let table = [
@@ -41,7 +43,6 @@ pub(crate) fn mount_filesystems() -> Result<()> {
         ("devpts", "/dev/pts", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "gid=5,mode=620,ptmxmode=666"),
         ("tmpfs", "/dev/shm", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=1777"),
         ("mqueue", "/dev/mqueue", plain, ""),
-        ("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=755"),
     ];
     for (kind, at, flags, options) in table {
         fs::create_dir_all(at).on("mkdir", at)?;
@@ -63,19 +64,16 @@ pub(crate) fn load_module(path: &str) -> Result<()> {
     }
 }
 
-/// Mounts `/tmp`: the disk, or memory.
-pub(crate) fn mount_temporary(disk: Option<&str>) -> Result<()> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    fs::create_dir_all("/tmp").on("mkdir", "/tmp")?;
-    let Some(disk) = disk else {
-        return mount(Some("tmpfs"), "/tmp", Some("tmpfs"), flags, Some("mode=1777")).on("mount tmpfs", "/tmp");
-    };
+/// Mounts the disk where commands are told to put what is temporary.
+pub(crate) fn mount_disk(disk: &str) -> Result<()> {
     let begun = Instant::now();
     while !fs::exists(disk).on("stat", disk)? && begun.elapsed() < DEVICE_PATIENCE {
         std::thread::sleep(Duration::from_millis(10));
     }
-    mount(Some(disk), "/tmp", Some("ext4"), flags, None::<&str>).on("mount /tmp from", disk)?;
-    fs::set_permissions("/tmp", std::os::unix::fs::PermissionsExt::from_mode(0o1777)).on("chmod", "/tmp")
+    fs::create_dir_all(SCRATCH).on("mkdir", SCRATCH)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some(disk), SCRATCH, Some("ext4"), flags, None::<&str>).on("mount /scratch from", disk)?;
+    fs::set_permissions(SCRATCH, std::os::unix::fs::PermissionsExt::from_mode(0o1777)).on("chmod", SCRATCH)
 }
 
 /// Switches the loopback interface on (rtnetlink(7), `RTM_NEWLINK`).

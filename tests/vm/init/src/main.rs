@@ -57,7 +57,9 @@ fn work(reports: &Reports) -> Result<()> {
     for module in &plan.modules {
         machine::load_module(module)?;
     }
-    machine::mount_temporary(plan.disk.as_deref())?;
+    if let Some(disk) = &plan.disk {
+        machine::mount_disk(disk)?;
+    }
     cgroups::mount_all(plan.layout)?;
     machine::bring_up_loopback()?;
     reports.send(&Report::Ready { release: machine::release()? })?;

@@ -70,7 +70,7 @@ pub struct Plan {
     pub layout: Layout,
     /// Files of kernel modules, each after those it needs.
     pub modules: Vec<String>,
-    /// A block device with a filesystem (ext4) that becomes `/tmp`; memory when absent.
+    /// A block device with a filesystem (ext4) to mount at [`crate::SCRATCH`].
     pub disk: Option<String>,
     /// `NAME=VALUE` for every command.
     pub environment: Vec<String>,

@@ -222,7 +222,9 @@ fn tmpcopyup_keeps_kinds_owners_and_modes() {
 
 #[test]
 fn owners_are_mapped_by_the_mount_or_by_the_container() {
-    let host = tree();
+    let host = Host::on_disk();
+    host.write("file", "outer");
+    host.bind("sub");
     host.write("sub/deep", "x");
     let maps = |outside: u32| json!([{"containerID": 0, "hostID": outside, "size": 1000}]);
     let mount = |word: &str| json!({"destination": "/data", "source": host.path(), "options": ["rbind", word]});

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that must happen: long enough for a loaded machine, since it only bounds a failure.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const APPLETS: &[&str] = &[
     "sh", "cat", "wc", "echo", "id", "true", "sleep", "ls", "stat", "grep", "hostname", "touch", "mkdir", "readlink",
     "tty",
@@ -258,6 +258,13 @@ impl Host {
         host
     }
 
+    /// A private folder on the filesystem of temporary folders: before Linux 6.3, a tmpfs cannot map its owners.
+    pub(crate) fn on_disk() -> Self {
+        let host = Self(tempfile::tempdir().unwrap());
+        bind_private(host.path());
+        host
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
@@ -274,6 +281,12 @@ impl Host {
     pub(crate) fn tmpfs(&self, name: &str) {
         self.directory(name);
         mount_tmpfs(&self.path().join(name));
+    }
+
+    /// Mounts a folder of the same filesystem at `name`.
+    pub(crate) fn bind(&self, name: &str) {
+        self.directory(name);
+        bind_private(&self.path().join(name));
     }
 
     /// Lets mounts below it spread to its copies and back.
@@ -293,6 +306,12 @@ impl Drop for Host {
     fn drop(&mut self) {
         nix::mount::umount2(self.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
     }
+}
+
+fn bind_private(at: &Path) {
+    use nix::mount::{MsFlags, mount};
+    mount(Some(at), at, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    mount(None::<&str>, at, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>).unwrap();
 }
 
 fn mount_tmpfs(at: &Path) {

@@ -65,6 +65,7 @@ impl Guest {
         files.put("/init", Node::File { content: Content::Bytes(INIT.to_vec()), mode: 0o755 })?;
         files.text("/etc/passwd", ACCOUNTS)?;
         files.text("/etc/group", GROUPS)?;
+        files.text("/etc/hostname", "guest\n")?;
         files.text("/etc/hosts", "127.0.0.1 localhost guest\n")?;
         let environment = ["HOME=/root", PATH, "TERM=dumb"].map(str::to_owned).to_vec();
         Ok(Self {

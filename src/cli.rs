@@ -116,6 +116,8 @@ pub(crate) struct UpArgs {
     /// Port of the kubelet's HTTPS API
     #[arg(long, default_value_t = 10250, value_name = "PORT")]
     pub(crate) kubelet_port: u16,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
     /// The cgroup below which everything lives [default: /skiff]
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_root: Option<String>,
@@ -218,6 +220,17 @@ pub(crate) struct ApiserverArgs {
     pub(crate) service_cluster_ip_range: String,
 }
 
+/// How large container logs may become; names of the kubelet's flags.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogArgs {
+    /// Rotate a container's log at this size; negative: never
+    #[arg(long, default_value = "10Mi", value_name = "QUANTITY", allow_hyphen_values = true)]
+    pub(crate) container_log_max_size: String,
+    /// Files of one container's log, the one being written included
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..), value_name = "NUMBER")]
+    pub(crate) container_log_max_files: u32,
+}
+
 /// How to reach an API server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClientArgs {
@@ -245,6 +258,8 @@ pub(crate) struct KubeletArgs {
     /// Port of the HTTPS API
     #[arg(long, default_value_t = 10250, value_name = "PORT")]
     pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
     /// The cgroup below which pods live [default: /skiff]
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_root: Option<String>,

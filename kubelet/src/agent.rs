@@ -6,7 +6,9 @@ use crate::cri::Cri;
 use crate::events::Recorder;
 use crate::node::Machine;
 use crate::pod::cgroup::PodCgroup;
+use crate::pod::container::log_path;
 use crate::pod::names::{ClusterNames, HostResolver};
+use crate::pod::observed::Instance;
 use crate::pod::status::NodeFacts;
 use crate::volume::PodDir;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -72,6 +74,11 @@ impl Agent {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let meta = &pod.metadata;
         self.log_root.join(format!("{}_{}_{}", text(&meta.namespace), text(&meta.name), text(&meta.uid)))
+    }
+
+    /// The log of one of `pod`'s containers.
+    pub(crate) fn log(&self, pod: &Pod, instance: &Instance) -> PathBuf {
+        self.logs(pod).join(log_path(&instance.name, instance.attempt))
     }
 
     /// The cgroup of `pod`.

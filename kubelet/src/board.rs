@@ -39,6 +39,11 @@ impl Board {
         all.values().filter(matches).min_by_key(|posted| posted.pod.metadata.deletion_timestamp.is_some()).cloned()
     }
 
+    /// The view of `pod`.
+    pub(crate) fn of(&self, pod: &Pod) -> Option<Posted> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(pod.metadata.uid.as_deref()?).cloned()
+    }
+
     /// All views.
     pub(crate) fn all(&self) -> Vec<Posted> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()

@@ -3,6 +3,7 @@
 //! Every folder, address and key comes from the caller; the kubelet knows no default but those that Kubernetes itself
 //! prescribes (ports in the node status, intervals of leases).
 
+use crate::rotation::LogLimits;
 use skiff_step::Engine;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +36,8 @@ pub struct KubeletConfig {
     pub cluster_domain: String,
     /// How many pods the node announces and accepts; Kubernetes says 110.
     pub max_pods: u32,
+    /// How large container logs may become.
+    pub logs: LogLimits,
     /// Records the steps of pod starts.
     pub engine: Engine,
 }

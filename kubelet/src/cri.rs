@@ -178,6 +178,12 @@ impl Cri {
         Ok(self.runtime.clone().port_forward(call(request)).await?.into_inner().url)
     }
 
+    /// Begins a new log file at the container's log path; its old one was renamed.
+    pub(crate) async fn reopen_log(&self, id: &str) -> Result<(), Status> {
+        let request = cri::ReopenContainerLogRequest { container_id: id.to_owned() };
+        self.runtime.clone().reopen_container_log(call(request)).await.map(drop)
+    }
+
     pub(crate) async fn container_stats(&self) -> Result<Vec<cri::ContainerStats>, Status> {
         let request = cri::ListContainerStatsRequest::default();
         Ok(self.runtime.clone().list_container_stats(call(request)).await?.into_inner().stats)

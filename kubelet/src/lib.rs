@@ -15,12 +15,14 @@ mod labels; // how the runtime's objects name their pods
 mod node; // the Node object and its lease
 mod pod; // one pod's life
 mod probe; // is it up?
-mod server;
+mod rotation; // logs that have grown large
+mod server; // the HTTPS API: logs, exec, attach, port-forward
 mod unsupported; // what we refuse
-mod volume; // its files // the HTTPS API: logs, exec, attach, port-forward
+mod volume; // its files
 
 pub use config::{KubeletConfig, KubeletTls};
 pub use error::KubeletError;
+pub use rotation::LogLimits;
 
 use agent::Agent;
 use cri::Cri;
@@ -42,6 +44,7 @@ pub struct Kubelet {
     agent: Arc<Agent>,
     keeper: Keeper,
     server: server::Server,
+    logs: LogLimits,
     helpers: JoinSet<()>,
 }
 
@@ -79,7 +82,7 @@ impl Kubelet {
         recorder.node(keeper.node(), Severity::Normal, "Starting", "Starting kubelet.");
         let services = follow_services(&config.client, &mut helpers);
         let agent = Arc::new(Agent::new(&config, cri, runtime.name, recorder, services, machine));
-        Ok(Self { agent, keeper, server, helpers })
+        Ok(Self { agent, keeper, server, logs: config.logs, helpers })
     }
 
     /// Where the HTTPS API listens.
@@ -93,9 +96,10 @@ impl Kubelet {
     /// # Errors
     /// The runtime does not list what it has.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), KubeletError> {
-        let Self { agent, keeper, server, mut helpers } = self;
+        let Self { agent, keeper, server, logs, mut helpers } = self;
         helpers.spawn(keeper.keep());
         helpers.spawn(server.serve(Arc::clone(&agent)));
+        helpers.spawn(rotation::keep(Arc::clone(&agent), logs));
         let result = pod::dispatch::run(agent, shutdown).await;
         helpers.shutdown().await;
         result

@@ -85,6 +85,7 @@ impl Bench {
             cluster_dns: vec![],
             cluster_domain: "cluster.local".into(),
             max_pods: 110,
+            logs: skiff_kubelet::LogLimits::default(),
             engine: skiff_step::Engine::off(),
         }
     }

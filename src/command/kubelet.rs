@@ -3,11 +3,11 @@
 use super::stop;
 use crate::cli::KubeletArgs;
 use crate::folders::Folders;
-use crate::node::{engine, host_address, host_name};
+use crate::node::{CLUSTER_DOMAIN, PODS_MAX, engine, host_address, host_name, kubelet_tls, log_limits};
 use anyhow::Context;
 use skiff_apiserver::Pki;
 use skiff_client::from_kubeconfig;
-use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls};
+use skiff_kubelet::{Kubelet, KubeletConfig};
 use std::net::SocketAddr;
 
 pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
@@ -18,7 +18,6 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let node_name = args.hostname_override.unwrap_or_else(host_name);
     let pki = Pki::open_or_create(&folders.pki(), &[node_ip.to_string(), node_name.clone()])
         .context("keys of the kubelet")?;
-    let serving = pki.kubelet_serving();
     let config = KubeletConfig {
         node_name,
         client: from_kubeconfig(&args.client.kubeconfig).await?,
@@ -28,14 +27,11 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         node_ip,
         pod_cidr: args.pod_cidr,
         listen: SocketAddr::new(node_ip, args.port),
-        tls: KubeletTls {
-            certificate: serving.certificate.clone(),
-            private_key: serving.private_key.clone(),
-            client_ca: pki.authority_certificate().to_owned(),
-        },
+        tls: kubelet_tls(&pki),
         cluster_dns: Vec::new(),
-        cluster_domain: "cluster.local".to_owned(),
-        max_pods: 110,
+        cluster_domain: CLUSTER_DOMAIN.to_owned(),
+        max_pods: PODS_MAX,
+        logs: log_limits(&args.logs)?,
         engine: engine("kubelet")?,
     };
     let kubelet = Kubelet::start(config).await.context("start the kubelet")?;

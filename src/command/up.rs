@@ -4,7 +4,7 @@ use super::{demo, on_runtime, stop};
 use crate::cli::UpArgs;
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
-use crate::node::{BOX_ADDRESS, Node, NodeConfig, Published, Site, host_address, host_name};
+use crate::node::{BOX_ADDRESS, Node, NodeConfig, Published, Site, host_address, host_name, log_limits};
 use anyhow::{Context, bail};
 use skiff_step::TRACE_VARIABLE;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -83,6 +83,7 @@ pub(crate) fn check_runtime(program: Option<&Path>) -> anyhow::Result<()> {
 
 /// Opens what must be opened on the host, then enters the box if there is to be one.
 fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Option<NewBox>)> {
+    let logs = log_limits(&args.logs)?;
     let mut api = vec![listen(args)?];
     let port = api[0].local_addr().context("address of the API")?.port();
     let published = args.publish.iter().map(|text| Published::open(text)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -106,6 +107,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         node_name: args.node_name.clone().unwrap_or_else(host_name),
         node_ip,
         kubelet_port: args.kubelet_port,
+        logs,
         etcd_listen: args.etcd_listen.clone(),
         etcd_servers: args.etcd_servers.clone(),
         oci_runtime: args.oci_runtime.clone(),

@@ -7,7 +7,7 @@
 
 use super::clients::Clients;
 use super::components::Components;
-use super::{NODE_PORTS, PROXY_TABLE, Published, Site, engine, open_backend};
+use super::{CLUSTER_DOMAIN, NODE_PORTS, PODS_MAX, PROXY_TABLE, Published, Site, engine, kubelet_tls, open_backend};
 use crate::embedded::Programs;
 use anyhow::{Context, bail};
 use futures::TryStreamExt;
@@ -16,7 +16,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use skiff_apiserver::{ApiServer, Pki};
 use skiff_cri::{Cri, CriConfig};
-use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls};
+use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits};
 use skiff_proxy::ProxyConfig;
 use skiff_store::Store;
 use skiff_store::backend::Backend;
@@ -34,6 +34,7 @@ pub(crate) struct NodeConfig {
     pub(crate) node_name: String,
     pub(crate) node_ip: IpAddr,
     pub(crate) kubelet_port: u16,
+    pub(crate) logs: LogLimits,
     pub(crate) etcd_listen: Vec<String>,
     pub(crate) etcd_servers: Vec<String>,
     pub(crate) oci_runtime: Option<PathBuf>,
@@ -186,7 +187,6 @@ async fn start_kubelet(
     pki: &Pki,
     clients: &Clients,
 ) -> anyhow::Result<()> {
-    let serving = pki.kubelet_serving();
     let kubelet = KubeletConfig {
         node_name: config.node_name.clone(),
         client: clients.node(&config.node_name),
@@ -196,14 +196,11 @@ async fn start_kubelet(
         node_ip: config.node_ip,
         pod_cidr: config.site.ranges.pod_cidr.clone(),
         listen: SocketAddr::new(config.node_ip, config.kubelet_port),
-        tls: KubeletTls {
-            certificate: serving.certificate.clone(),
-            private_key: serving.private_key.clone(),
-            client_ca: pki.authority_certificate().to_owned(),
-        },
+        tls: kubelet_tls(pki),
         cluster_dns: Vec::new(),
-        cluster_domain: "cluster.local".to_owned(),
-        max_pods: 110,
+        cluster_domain: CLUSTER_DOMAIN.to_owned(),
+        max_pods: PODS_MAX,
+        logs: config.logs,
         engine: engine("kubelet")?,
     };
     let kubelet = Kubelet::start(kubelet).await.context("start the kubelet")?;

@@ -3,6 +3,7 @@
 mod assemble; // one function per component, in the order in which they need each other
 mod clients; // who talks to the API server as whom
 mod components; // the tasks, by name
+mod kubelet; // what a kubelet is told, wherever it runs
 mod publish; // node ports of a box on the host's loopback
 mod site; // where it is, and which addresses it gives
 mod store; // an API server's store
@@ -10,6 +11,7 @@ mod teardown; // undoing all of it
 mod trace; // one engine per component
 
 pub(crate) use assemble::{Node, NodeConfig};
+pub(crate) use kubelet::{CLUSTER_DOMAIN, PODS_MAX, kubelet_tls, log_limits};
 pub(crate) use publish::Published;
 pub(crate) use site::Site;
 pub(crate) use store::{open_backend, open_store};

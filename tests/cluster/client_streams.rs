@@ -45,6 +45,41 @@ fn logs_show_and_follow() {
     node.down();
 }
 
+/// Files of the container's log.
+fn log_files(node: &TestNode) -> Vec<String> {
+    let pods = std::fs::read_dir(node.data().join("logs")).unwrap();
+    let mut files: Vec<String> = pods
+        .flatten()
+        .filter(|pod| pod.file_name().to_string_lossy().starts_with("default_talk_"))
+        .flat_map(|pod| std::fs::read_dir(pod.path().join("main")).unwrap().flatten())
+        .map(|file| file.file_name().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn logs_rotate_and_a_follow_goes_on() {
+    let node = TestNode::up(&["--container-log-max-size", "20Ki", "--container-log-max-files", "3"]);
+    let script = "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo line $i; [ $((i % 50)) = 0 ] && sleep 0.1; done; \
+                  echo last $i; exec sleep 1000";
+    apply(&node, &[pod("talk", &[shell(script)])]);
+    ready_pod(&node, "talk");
+    let mut follow = Follower::skiff(&node, &["logs", "-f", "talk"]);
+    eventually("a compressed log", || match log_files(&node) {
+        files if files.iter().any(|file| file.ends_with(".gz")) => Ok(()),
+        files => Err(files),
+    });
+    assert!(log_files(&node).len() <= 3, "{:?}", log_files(&node));
+    drop(in_pod(&node, "talk", "touch /tmp/stop").ok());
+    let last = follow.line("last", |line| line.starts_with("last "));
+    let lines: usize = last.strip_prefix("last ").unwrap().parse().unwrap();
+    let seen: Vec<&String> = follow.seen().iter().filter(|line| line.starts_with("line ")).collect();
+    assert_eq!(seen.len(), lines, "lines that were written and seen, across rotations");
+    drop(follow);
+    node.down();
+}
+
 #[test]
 fn a_follow_ends_with_its_container() {
     let node = TestNode::up(&[]);

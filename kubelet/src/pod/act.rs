@@ -126,10 +126,7 @@ pub(crate) async fn act(scene: Scene, step: Step) -> Outcome {
         Step::Stop { container, id, grace_seconds, why } => {
             Outcome::Stopped(stop(&scene, &container, &id, grace_seconds, &why).await)
         }
-        Step::Remove { id, .. } => {
-            let result = scene.agent.cri.remove_container(&id).await;
-            Outcome::Removed(result.map(|()| id).map_err(|status| failed("FailedRemove", "RemoveContainer", &status)))
-        }
+        Step::Remove { id, .. } => Outcome::Removed(remove(&scene, id).await),
         Step::StopSandbox { id } => {
             let result = scene.agent.cri.stop_sandbox(&id).await;
             Outcome::SandboxStopped(
@@ -299,6 +296,19 @@ async fn stop(scene: &Scene, container: &str, id: &str, grace_seconds: i64, why:
             .ok_or_else(|| Failure::new("FailedKillPod", format!("container {id} lost its labels")))
     };
     scene.engine(0).run_async(&STOP, || format!("{container} {id} grace {left}s"), work).await
+}
+
+/// Removes a dead instance and its logs.
+async fn remove(scene: &Scene, id: String) -> Result<String, Failure> {
+    let removed = scene.agent.cri.remove_container(&id).await;
+    removed.map_err(|status| failed("FailedRemove", "RemoveContainer", &status))?;
+    let posted = scene.agent.board.of(&scene.pod);
+    if let Some(instance) = posted.as_ref().and_then(|posted| posted.seen.containers.get(&id)) {
+        let log = scene.agent.log(&scene.pod, instance);
+        blocking(move || crate::rotation::remove(&log).map_err(|message| Failure::new("FailedRemove", message)))
+            .await?;
+    }
+    Ok(id)
 }
 
 async fn remove_sandbox(scene: &Scene, id: String) -> Result<String, Failure> {

@@ -390,7 +390,7 @@ impl Worker {
         if let Life::Exited { code, finished_at, .. } = instance.life
             && !ended_before
         {
-            let log = self.agent.logs(&self.pod).join(super::container::log_path(&instance.name, instance.attempt));
+            let log = self.agent.log(&self.pod, &instance);
             instance.last_words = last_words::read(&self.pod, &instance, &log, code);
             self.note_end(&instance, finished_at);
         }

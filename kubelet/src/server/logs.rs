@@ -5,8 +5,7 @@
 
 use super::log_lines::{Wish, render};
 use crate::agent::Agent;
-use crate::pod::container::log_path;
-use crate::pod::observed::{Instance, Life};
+use crate::pod::observed::Life;
 use bytes::Bytes;
 use std::io::{self, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -34,11 +33,6 @@ pub(super) struct Order {
     pub(super) wish: Wish,
 }
 
-/// Where the log of `instance` is.
-pub(super) fn path(logs: &Path, instance: &Instance) -> PathBuf {
-    logs.join(log_path(&instance.name, instance.attempt))
-}
-
 /// Opens a log without following a link that a container may have put there.
 pub(super) async fn open(path: &Path) -> io::Result<File> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
@@ -64,7 +58,7 @@ async fn try_send(agent: &Agent, file: &mut File, order: &Order, to: &Sender<io:
     };
     file.seek(SeekFrom::Start(start)).await?;
     let mut reader = BufReader::new(file.try_clone().await?);
-    let (mut line, mut in_line) = (Vec::new(), false);
+    let (mut line, mut in_line, mut next) = (Vec::new(), false, None);
     let mut left = order.limit_bytes.unwrap_or(u64::MAX);
     loop {
         let running = is_running(agent, order);
@@ -80,8 +74,14 @@ async fn try_send(agent: &Agent, file: &mut File, order: &Order, to: &Sender<io:
             }
             line.clear();
         } else if read == 0 {
-            if let Some(next) = rotated(&reader, &order.path).await {
+            if let Some(next) = next.take() {
                 reader = BufReader::new(next);
+                continue;
+            }
+            next = rotated(&reader, &order.path).await;
+            if next.is_some() {
+                // Written between our last look and the rotation; nothing comes to this file any more.
+                continue;
             } else if !order.follow || !running || to.is_closed() {
                 return Ok(());
             }

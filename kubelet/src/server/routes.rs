@@ -85,7 +85,7 @@ async fn container_logs(
     let posted = find(&agent, &namespace, &pod)?;
     let mut order = read_order(&pairs(query.as_deref()))?;
     let instance = choose(&posted, &container, order.previous)?;
-    let path = logs::path(&agent.logs(&posted.pod), instance);
+    let path = agent.log(&posted.pod, instance);
     let missing =
         |error: std::io::Error| (StatusCode::INTERNAL_SERVER_ERROR, format!("open log {}: {error}\n", path.display()));
     let file = logs::open(&path).await.map_err(missing)?;

@@ -84,6 +84,12 @@ fn guest(kernel: Kernel, layout: Layout, built: &[Built]) -> skiff_vm::Result<Gu
             guest.program(&file, &file)?;
         }
     }
+    // One test starts a user's systemd, where this host has that program.
+    let (systemd, units) = (Path::new("/usr/lib/systemd/systemd"), Path::new("/usr/lib/systemd/user"));
+    if systemd.is_file() && units.is_dir() {
+        guest.program(systemd, systemd)?;
+        guest.add(units, units)?;
+    }
     guest.add(repository().join("runtime/tests"), repository().join("runtime/tests"))?;
     guest.env("CARGO_MANIFEST_DIR", &repository().join("runtime").display().to_string());
     Ok(guest)

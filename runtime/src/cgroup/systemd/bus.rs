@@ -2,6 +2,7 @@
 
 use super::message::{self, Argument, Came, PREFIX_BYTES};
 use crate::error::{Acts, Error, On, Result};
+use crate::plan::is_below_host;
 use crate::steps;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -36,13 +37,21 @@ pub(super) struct Bus<S> {
 /// # Errors
 /// It does not run here.
 pub(super) fn connect() -> Result<Bus<UnixStream>> {
-    let private = open(Path::new(PRIVATE));
-    let stream = match private {
-        Ok(stream) => return Bus::over(stream, With::Systemd),
-        Err(_) => open(Path::new(SYSTEM)),
-    };
-    let absent = |_| Error::Usage(format!("--systemd-cgroup: systemd cannot be reached at {PRIVATE} or {SYSTEM}"));
-    Bus::over(stream.map_err(absent)?, With::Bus)
+    let absent = |places: &str| Error::Usage(format!("--systemd-cgroup: systemd cannot be reached at {places}"));
+    if is_below_host() {
+        // An ordinary user has a manager of their own.
+        let folder = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
+        let socket = Path::new(&folder).join("systemd/private");
+        let stream = open(&socket).map_err(|_| absent(&socket.display().to_string()))?;
+        return Bus::over(stream, With::Systemd);
+    }
+    match open(Path::new(PRIVATE)) {
+        Ok(stream) => Bus::over(stream, With::Systemd),
+        Err(_) => {
+            let stream = open(Path::new(SYSTEM)).map_err(|_| absent(&format!("{PRIVATE} or {SYSTEM}")))?;
+            Bus::over(stream, With::Bus)
+        }
+    }
 }
 
 fn open(path: &Path) -> std::io::Result<UnixStream> {
@@ -69,12 +78,13 @@ impl<S: Read + Write> Bus<S> {
         let mut bus = Self { stream, serial: 0 };
         let uid = nix::unistd::geteuid().to_string();
         let uid: String = uid.bytes().map(|digit| format!("{digit:02x}")).collect();
-        bus.send(format!("\0AUTH EXTERNAL {uid}\r\n").as_bytes())?;
+        // In one piece, and nothing after it before the answer: systemd (252) lets a message lie that arrives together with
+        // BEGIN, until something else arrives or the connection ends.
+        bus.send(format!("\0AUTH EXTERNAL {uid}\r\nBEGIN\r\n").as_bytes())?;
         let said = bus.line()?;
         if !said.starts_with("OK ") {
             return Err(Error::Said(format!("systemd does not accept this user: {}", said.escape_debug())));
         }
-        bus.send(b"BEGIN\r\n")?;
         if with == With::Bus {
             bus.serial += 1;
             let serial = bus.serial;

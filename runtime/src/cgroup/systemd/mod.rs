@@ -15,21 +15,23 @@ use super::freeze::Patience;
 use super::hierarchy::{Version, detect, needed_in_unit};
 use super::plan::Group;
 use crate::error::{Acts, Error, On, Result};
+use crate::plan::is_below_host;
 use crate::spec::Limits;
 use bus::{Answer, Bus, connect};
 use message::{Argument, Property, Value};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, pause};
+use nix::unistd::{Pid, getppid, pause};
 use skiff_sys::process::{Born, Cloned, Kin};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where containers are whose cgroupsPath does not say (as with runc).
+/// Where containers are whose cgroupsPath does not say (as with runc): the system's, and an ordinary user's.
 const SLICE_DEFAULT: &str = "system.slice";
+const SLICE_DEFAULT_OF_USER: &str = "user.slice";
 const PREFIX_DEFAULT: &str = "skiff";
 /// systemd's names for refusals that we can do something about.
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
@@ -53,15 +55,16 @@ impl Unit {
     /// It has another form.
     pub(crate) fn of(id: &str, written: Option<&Path>) -> Result<Self> {
         let written = written.map(|path| path.to_string_lossy().into_owned()).filter(|path| !path.is_empty());
+        let default = if is_below_host() { SLICE_DEFAULT_OF_USER } else { SLICE_DEFAULT };
         let Some(written) = written else {
-            return Ok(Self { slice: SLICE_DEFAULT.to_owned(), name: format!("{PREFIX_DEFAULT}-{id}.scope") });
+            return Ok(Self { slice: default.to_owned(), name: format!("{PREFIX_DEFAULT}-{id}.scope") });
         };
         let refused = |reason: &str| Error::refused("linux.cgroupsPath", format!("`{written}` {reason}"));
         let parts: Vec<_> = written.split(':').collect();
         let [slice, prefix, name] = parts[..] else {
             return Err(refused("is not of the form slice:prefix:name, which --systemd-cgroup needs"));
         };
-        let slice = if slice.is_empty() { SLICE_DEFAULT } else { slice };
+        let slice = if slice.is_empty() { default } else { slice };
         let is_slice = slice == "-.slice" || slice_path(slice).is_some();
         if !is_slice || name.is_empty() || written.contains('/') || name.ends_with(".slice") {
             return Err(refused("does not name a scope in a slice"));
@@ -96,10 +99,12 @@ pub(crate) struct Holder(Born);
 
 impl Holder {
     fn start() -> Result<Self> {
+        let owner = Pid::this();
         match skiff_sys::process::clone(0, None, Kin::Child).on("clone", "holder of the unit")? {
             Cloned::Parent(born) => Ok(Self(born)),
             Cloned::Child => {
-                if prctl::set_pdeathsig(Signal::SIGKILL).is_err() {
+                // The owner may have ended before the kernel was asked to tell.
+                if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != owner {
                     skiff_sys::process::exit_now(1);
                 }
                 loop {

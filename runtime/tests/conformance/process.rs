@@ -130,9 +130,6 @@ pub(crate) const ROWS: &[Row] = &[
         }
         Ok(())
     }),
-    row("config, Linux Process: capabilities", "none given: none had", |lab| {
-        lab.shows("grep ^Cap /proc/self/status", "CapEff:\t0000000000000000\n", |_| ())
-    }),
     row("config, Linux Process: capabilities", "a name nobody knows does not stop the container", |lab| {
         lab.prints(
             "echo yes",

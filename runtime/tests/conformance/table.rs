@@ -109,7 +109,8 @@ fn line(text: &str) -> String {
 
 fn publish(table: &str) {
     let head = "# Conformance to the runtime-spec\n\nEach row is a test (`runtime/tests/conformance`) that names its clause. \
-        `–`: this machine cannot show it.\nWritten by `SKIFF_CONFORMANCE_TABLE=docs/conformance.md cargo test -p skiff-oci \
+        `–`: this machine cannot show it.\n\
+        A runtime that is older than a field breaks the rows of that field; rows that start with `runc` are of its command line.\nWritten by `SKIFF_CONFORMANCE_TABLE=docs/conformance.md cargo test -p skiff-oci \
         --test conformance the_table` with the\nprograms of `tests/peers`, on a host with hybrid cgroups.\n\n";
     let file = std::env::var("SKIFF_CONFORMANCE_TABLE").unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace's folder");

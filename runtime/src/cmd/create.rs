@@ -1,5 +1,6 @@
 //! `create`, `start`, `run`.
 
+use super::notify::{self, Notify};
 use super::{Context, foreground, path, pidfd_socket};
 use crate::cgroup::Unit;
 use crate::cli::{Opt, Takes, Words};
@@ -11,8 +12,10 @@ use crate::spec::config::Config;
 use crate::spec::{self, Process, Spec};
 use crate::state::{Container, Folder, Status};
 use caps::CapSet;
+use nix::unistd::getpid;
 use skiff_step::CORRELATION_ANNOTATION;
 use std::ffi::CString;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -51,13 +54,16 @@ struct Asked {
     spec: Spec,
     /// With `--systemd-cgroup`.
     unit: Option<Unit>,
+    /// Where the program says that it is ready.
+    notify: Option<PathBuf>,
     acts: Acts,
 }
 
 fn asked(context: &Context, words: &Words) -> Result<Asked> {
     let (id, folder) = context.folder(words)?;
     let bundle = path(words, "bundle")?.map_or_else(|| std::env::current_dir().on("find", "working directory"), Ok)?;
-    let written = spec::read(&bundle.join("config.json"))?;
+    let mut written = spec::read(&bundle.join("config.json"))?;
+    let notify = notify::add(&mut written, &folder);
     let mut spec = Spec::check(id.as_str(), &bundle, &written)?;
     refuse_labels(&spec, &written)?;
     let missing = if spec.namespaces.has(libc::CLONE_NEWUSER) { Vec::new() } else { missing_caps(&spec.process)? };
@@ -69,7 +75,7 @@ fn asked(context: &Context, words: &Words) -> Result<Asked> {
     }
     let acts = context.acts.correlated(spec.annotations.get(CORRELATION_ANNOTATION).map(String::as_str));
     let unit = context.unit(&id, &written)?;
-    Ok(Asked { id, folder, bundle, spec, unit, acts })
+    Ok(Asked { id, folder, bundle, spec, unit, notify, acts })
 }
 
 fn creation<'a>(asked: &'a Asked, words: &Words, warn: &'a dyn Fn(&str)) -> Result<Creation<'a>> {
@@ -80,6 +86,7 @@ fn creation<'a>(asked: &'a Asked, words: &Words, warn: &'a dyn Fn(&str)) -> Resu
         spec: &asked.spec,
         unit: asked.unit.as_ref(),
         folder: &asked.folder,
+        notify: asked.notify.clone(),
         console_socket: path(words, "console-socket")?,
         pid_file: path(words, "pid-file")?,
         preserve_fds: listening_fds() + preserve_fds(words)?,
@@ -154,7 +161,16 @@ pub(super) fn start(context: &Context, words: &Words) -> Result<u8> {
         }
     }
     let hooks = container.config()?.hooks.unwrap_or_default();
-    init::start(&acts, &container, &hooks).map(|()| 0)
+    let notify = Notify::listen(&container.folder)?;
+    init::start(&acts, &container, &hooks)?;
+    forward(notify, &container, None).map(|()| 0)
+}
+
+/// The manager of a foreground `run` watches this process, else the container's.
+fn forward(notify: Option<Notify>, container: &Container, signals: Option<&foreground::Signals>) -> Result<()> {
+    let (Some(notify), Some(end)) = (notify, container.record.process.open()?) else { return Ok(()) };
+    let pid = if signals.is_some() { getpid().as_raw() } else { container.record.process.pid };
+    notify.forward(pid, end.as_fd(), signals.map(AsFd::as_fd))
 }
 
 /// `run ID`: in the foreground unless `--detach`.
@@ -174,7 +190,10 @@ pub(super) fn run(context: &Context, words: &Words) -> Result<u8> {
     let pidfd_socket = pidfd_socket::connect(words)?;
     let container = init::create(&creation)?;
     send_pidfd(pidfd_socket, &container)?;
-    let started = init::start(&asked.acts, &container, &asked.spec.hooks);
+    let started = Notify::listen(&container.folder).and_then(|notify| {
+        init::start(&asked.acts, &container, &asked.spec.hooks)?;
+        forward(notify, &container, signals.as_ref())
+    });
     let code = match (started, signals) {
         (Err(error), _) => Err(error),
         (Ok(()), None) => return Ok(0),

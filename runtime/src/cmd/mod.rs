@@ -9,6 +9,7 @@ mod foreground;
 mod help;
 mod kill;
 mod list;
+mod notify;
 mod overlay;
 mod pause;
 mod pidfd_socket;

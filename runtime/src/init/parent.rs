@@ -37,6 +37,8 @@ pub(crate) struct Creation<'a> {
     /// The unit of systemd around it, if it is to have one.
     pub(crate) unit: Option<&'a Unit>,
     pub(crate) folder: &'a Folder,
+    /// A directory in it that one of the mounts shows.
+    pub(crate) notify: Option<PathBuf>,
     pub(crate) console_socket: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) preserve_fds: u32,
@@ -68,7 +70,8 @@ pub(crate) fn create(creation: &Creation<'_>) -> Result<Container> {
     let spec = creation.spec;
     terminal::check(&spec.process, creation.console_socket.as_deref())?;
     creation.folder.create()?;
-    create_in_folder(creation).map_err(|failure| {
+    let made = creation.notify.as_ref().map_or(Ok(()), |path| std::fs::create_dir(path).on("create", path.display()));
+    made.map_err(Failure::from).and_then(|()| create_in_folder(creation)).map_err(|failure| {
         if failure.was_born {
             let container = Container { folder: creation.folder.clone(), record: record(creation, &Cgroup::default()) };
             let (list, state) = (spec.hooks.poststop.as_ref(), container.state_as(Status::Stopped.word()));

@@ -1,6 +1,6 @@
 //! runtime.md: state, the operations, and their errors.
 
-use super::lab::{eventually, must, same};
+use super::lab::{Verdict, eventually, must, same};
 use super::{Row, row};
 use serde_json::{Value, json};
 use std::fs;
@@ -254,5 +254,36 @@ pub(crate) const ROWS: &[Row] = &[
         let code = bundle.oci(&["exec", &bundle.id, "true"]).code;
         bundle.oci(&["resume", &bundle.id]).ok()?;
         must(code != 0, || "it succeeds".to_owned())
+    }),
+    row("runc start: NOTIFY_SOCKET", "the service manager hears that the program is ready, and its pid", |lab| {
+        use std::os::unix::net::UnixDatagram;
+        let bundle =
+            lab.bundle("while ! test -S $NOTIFY_SOCKET; do sleep 0.05; done; echo $NOTIFY_SOCKET; sleep 60", |_| ());
+        let manager = UnixDatagram::bind(bundle.path("manager.sock")).unwrap();
+        manager.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        let with_manager = |words: &[&str]| {
+            let mut command = bundle.command(words);
+            command.env("NOTIFY_SOCKET", bundle.path("manager.sock"));
+            command
+        };
+        let output = fs::File::create(bundle.path("out")).unwrap();
+        let created = with_manager(&["create", &bundle.id]).stdout(output).status().unwrap();
+        must(created.success(), || "create fails".to_owned())?;
+        let mut start = with_manager(&["start", &bundle.id]);
+        let start = std::thread::spawn(move || start.status().unwrap().success());
+        eventually("the program sees its socket", || bundle.read("out") == "/run/notify/notify.sock\n")?;
+        // The program's own end of it: the same file, seen from outside.
+        let path = bundle.path("state").join(&bundle.id).join("notify/notify.sock");
+        UnixDatagram::unbound().unwrap().send_to(b"READY=1\n", path).unwrap();
+        let mut buffer = [0; 256];
+        let mut heard = String::new();
+        while !heard.contains("BARRIER") {
+            // Dropping what comes with the barrier lets the runtime go on.
+            let message = skiff_sys::pass::recv_with_fds(std::os::fd::AsFd::as_fd(&manager), &mut buffer);
+            let (count, _fds) = message.map_err(|_| Verdict::Breaks(format!("the manager only heard {heard:?}")))?;
+            heard.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        }
+        must(start.join().unwrap(), || "start fails".to_owned())?;
+        must(heard.contains("READY=1\n") && heard.contains(&format!("MAINPID={}", bundle.state()?["pid"])), || heard)
     }),
 ];

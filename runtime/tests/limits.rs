@@ -29,6 +29,7 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let mut cases = memory_cases();
+    cases.extend(memory_extra_cases());
     cases.extend(cpu_cases());
     cases.extend(other_cases());
     cases
@@ -78,6 +79,11 @@ fn memory_cases() -> Vec<Case> {
                 &[("memory.max", "33554432"), ("memory.swap.max", "0")],
             ],
         },
+    ]
+}
+
+fn memory_extra_cases() -> Vec<Case> {
+    vec![
         Case {
             name: "memory without a limit",
             controller: ["memory"; 2],

@@ -88,9 +88,13 @@ fn move_one(
     let addresses: Vec<Address> =
         here.dump(&list_addresses())?.iter().filter_map(|reply| meant_to_stay(reply, index)).collect();
     let before = indices(there)?;
+    // Some kernels move first and fail to rename afterwards.
+    if index_of(there, &device.name).is_ok() {
+        return Err(Errno::EEXIST.into());
+    }
     let namespace = u32::try_from(target.as_raw_fd()).map_err(|_| Errno::EBADF)?;
     let moved = Message::new(NEW_LINK, 0, &link_header(index, 0)).u32(IFLA_NET_NS_FD, namespace);
-    // A taken name is refused by the kernel (EEXIST); a template `%d` is numbered by it.
+    // A template `%d` is numbered by the kernel.
     here.request(moved.text(IFLA_IFNAME, &device.name))?;
     let index = match device.name.contains('%') {
         false => index_of(there, &device.name)?,

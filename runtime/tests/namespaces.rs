@@ -98,7 +98,7 @@ fn a_mount_namespace_is_entered_by_path() {
 #[test]
 fn a_path_that_is_no_such_namespace_is_an_error() {
     for (path, reason) in
-        [("/proc/self/ns/uts", "Invalid argument"), ("/etc/hostname", "Invalid argument"), ("/nowhere", "No such file")]
+        [("/proc/self/ns/uts", "Invalid argument"), ("/bin/busybox", "Invalid argument"), ("/nowhere", "No such file")]
     {
         let bundle = Bundle::new("true", |c| {
             c["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "uts"}, {"type": "network", "path": path}]);
@@ -221,7 +221,7 @@ fn interfaces_move_in_with_name_addresses_and_state() {
     });
     bundle.applet("ip");
     let setup = "ip link add dummy0 type dummy; ip link add dummy1 type dummy; ip link set dummy0 mtu 1400\n\
-                 ip addr add 10.9.8.7/24 dev dummy0; ip addr add fd00::7/64 dev dummy0 nodad\n\
+                 ip addr add 10.9.8.7/24 dev dummy0; ip addr add fd00::7/64 dev dummy0\n\
                  ip addr add 10.9.9.9/32 dev dummy0 scope link";
     let said = in_own_network(&bundle, setup);
     if said.err.contains("Unknown device type") || said.err.contains("not supported") {

@@ -85,7 +85,7 @@ fn a_rootless_container_lives_as_any_other() {
     let bundle = bundle("trap 'exit 3' TERM; echo up; while true; do sleep 0.05; done", |c| {
         c["mounts"].as_array_mut().unwrap().extend([
             json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro", "nosuid"]}),
-            json!({"destination": "/host", "type": "none", "source": "/etc", "options": ["rbind", "ro"]}),
+            json!({"destination": "/host", "type": "none", "source": "/bin", "options": ["rbind", "ro"]}),
         ]);
         c["linux"]["maskedPaths"] = json!(["/proc/keys", "/proc/acpi"]);
         c["linux"]["readonlyPaths"] = json!(["/proc/sys"]);
@@ -97,11 +97,11 @@ fn a_rootless_container_lives_as_any_other() {
     assert_eq!(state["status"], "running");
     let pid = state["pid"].as_i64().unwrap();
     assert_eq!(fs::metadata(format!("/proc/{pid}")).unwrap().uid(), USER);
-    let script = "id -u; readlink /proc/self/ns/pid; ls /host/hostname; touch /x 2>/dev/null || echo ro; \
+    let script = "id -u; readlink /proc/self/ns/pid; ls /host/busybox; touch /x 2>/dev/null || echo ro; \
                   echo 1 2>/dev/null > /proc/sys/kernel/ctrl-alt-del || echo no";
     let out = oci(&bundle, &["exec", &bundle.id, "sh", "-c", script]).ok();
     let namespace = fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap();
-    assert_eq!(out, format!("0\n{}\n/host/hostname\nro\nno\n", namespace.display()));
+    assert_eq!(out, format!("0\n{}\n/host/busybox\nro\nno\n", namespace.display()));
     oci(&bundle, &["kill", &bundle.id, "TERM"]).ok();
     wait_until("end", || oci(&bundle, &["state", &bundle.id]).out.contains("stopped"));
     oci(&bundle, &["delete", &bundle.id]).ok();

@@ -160,7 +160,7 @@ impl Service<'_> {
     fn exited(&self, id: &str) -> cri::ContainerStatus {
         eventually("it has ended", || match self.status(id) {
             status if status.state() == cri::ContainerState::ContainerExited => Ok(status),
-            status => Err(status),
+            status => Err(Box::new(status)),
         })
     }
 

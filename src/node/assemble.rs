@@ -7,6 +7,7 @@
 
 use super::clients::Clients;
 use super::components::Components;
+use super::memory;
 use super::{CLUSTER_DOMAIN, NODE_PORTS, PODS_MAX, PROXY_TABLE, Published, Site, engine, kubelet_tls, open_backend};
 use crate::embedded::Programs;
 use anyhow::{Context, bail};
@@ -71,6 +72,7 @@ impl Node {
         components.spawn("cri", |token| async move { Ok(cri.run(token).await?) });
         start_kubelet(&mut components, &config, &pki, &clients).await?;
         start_control_loops(&mut components, &config, &clients)?;
+        components.spawn("memory", memory::keep);
         for published in config.published {
             let address = config.node_ip;
             components.spawn("published port", move |token| published.run(address, token));

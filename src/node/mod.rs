@@ -4,6 +4,7 @@ mod assemble; // one function per component, in the order in which they need eac
 mod clients; // who talks to the API server as whom
 mod components; // the tasks, by name
 mod kubelet; // what a kubelet is told, wherever it runs
+mod memory; // given back after a burst
 mod publish; // node ports of a box on the host's loopback
 mod site; // where it is, and which addresses it gives
 mod store; // an API server's store

@@ -9,6 +9,7 @@ pub mod fd;
 pub mod heap;
 pub mod inroot;
 pub mod keyring;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

@@ -58,20 +58,19 @@ fn a_command_that_does_not_exist_is_refused_in_the_runtimes_words() {
     assert_eq!(pod.call(&Request::Delete { container: "c1".into() }), Reply::Done);
 }
 
+/// A further process in `c1`: with a terminal, or with a pipe for its output.
+fn exec(pod: &Pod, args: &[&str], terminal: bool) -> Request {
+    let process = pod.process(args, terminal);
+    Request::Exec(Exec { container: "c1".into(), process, terminal, stdin: false, stdout: !terminal, stderr: false })
+}
+
 #[test]
 fn exec_streams_through_the_callers_own_pipes_and_reports_its_end() {
     let pod = Pod::start();
     pod.create("c1", &["/bin/sleep", "1000"], |_| {});
     pod.call(&Request::Start { container: "c1".into() });
     let (mut output, to_output) = std::io::pipe().unwrap();
-    let exec = Request::Exec(Exec {
-        container: "c1".into(),
-        process: pod.process(&["/bin/sh", "-c", "echo $$-hi; exit 7"], false),
-        terminal: false,
-        stdin: false,
-        stdout: true,
-        stderr: false,
-    });
+    let exec = exec(&pod, &["/bin/sh", "-c", "echo $$-hi; exit 7"], false);
     let mut client = pod.client();
     let (reply, _) = client.call(&exec, &[to_output.as_fd()]).unwrap();
     assert!(matches!(reply, Reply::ExecStarted { .. }), "{reply:?}");
@@ -89,14 +88,7 @@ fn an_exec_dies_with_its_connection() {
     pod.create("c1", &["/bin/sleep", "1000"], |_| {});
     pod.call(&Request::Start { container: "c1".into() });
     let (mut output, to_output) = std::io::pipe().unwrap();
-    let exec = Request::Exec(Exec {
-        container: "c1".into(),
-        process: pod.process(&["/bin/sleep", "1000"], false),
-        terminal: false,
-        stdin: false,
-        stdout: true,
-        stderr: false,
-    });
+    let exec = exec(&pod, &["/bin/sleep", "1000"], false);
     let mut client = pod.client();
     client.call(&exec, &[to_output.as_fd()]).unwrap();
     drop((client, to_output));
@@ -130,14 +122,7 @@ fn terminals_come_with_the_container_and_with_the_exec() {
     let log = pod.create_with_terminal("c1", &["/bin/sh", "-c", "test -t 0 && test -t 1 && echo terminal; sleep 1000"]);
     pod.call(&Request::Start { container: "c1".into() });
     assert_eq!(pod.call(&Request::Resize { container: "c1".into(), columns: 101, rows: 33 }), Reply::Done);
-    let exec = Request::Exec(Exec {
-        container: "c1".into(),
-        process: pod.process(&["/bin/sh", "-c", "test -t 0 && echo also a terminal"], true),
-        terminal: true,
-        stdin: false,
-        stdout: false,
-        stderr: false,
-    });
+    let exec = exec(&pod, &["/bin/sh", "-c", "test -t 0 && echo also a terminal"], true);
     let mut client = pod.client();
     let (reply, master) = client.call(&exec, &[]).unwrap();
     assert!(matches!(reply, Reply::ExecStarted { .. }), "{reply:?}");

@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use skiff_harness::skip;
-use skiff_vm::{Command, Error, Guest, Kernel, Layout, Limits, Outcome};
+use skiff_vm::{Command, Error, Guest, Kernel, Layout, Limits, Outcome, Report};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,6 +78,12 @@ fn guest(kernel: Kernel, layout: Layout, built: &[Built]) -> skiff_vm::Result<Gu
             guest.program(file, Path::new("/usr/bin").join(tool))?;
         }
     }
+    let systemd = Path::new("/usr/lib/systemd");
+    if systemd.join("systemd").is_file() {
+        guest
+            .program(systemd.join("systemd"), systemd.join("systemd"))?
+            .add(systemd.join("user"), systemd.join("user"))?;
+    }
     if let Some(peers) = std::env::var_os("SKIFF_PEERS").map(PathBuf::from) {
         guest.env("SKIFF_PEERS", &peers.display().to_string());
         for file in RUNTIMES.iter().map(|name| peers.join(name)).filter(|file| file.is_file()) {
@@ -98,19 +104,44 @@ fn guest(kernel: Kernel, layout: Layout, built: &[Built]) -> skiff_vm::Result<Gu
 /// Runs every test of the runtime in a guest, and fails with the names of those that failed.
 fn the_runtime_passes(series: &str, layout: Layout) {
     let built = build();
-    let directory = repository().join("runtime").display().to_string();
-    let command = |test: &Built| Command::new([&test.file.display().to_string(), "--show-output"]).within(&directory);
     let tests: Vec<_> = built.iter().filter(|program| program.is_test).collect();
-    let commands: Vec<_> = tests.iter().map(|test| command(test)).collect();
-    let run = || guest(Kernel::peer(series)?, layout, &built)?.run(&commands);
-    let outcome = match run() {
-        Ok(outcome) => outcome,
-        Err(error @ Error::Missing { .. }) => return skip(&error.to_string()),
-        Err(error) => panic!("{error}"),
-    };
+    let commands: Vec<_> = tests.iter().map(|test| command(test, &["--show-output"])).collect();
+    let made = Kernel::peer(series).and_then(|kernel| guest(kernel, layout, &built));
+    let Some(outcome) = made.map_or_else(unavailable, |guest| run(&guest, &commands)) else { return };
     let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).collect();
     report(&outcome, &names, layout);
     assert_eq!(outcome.code(), 0, "tests failed under cgroup {}, see above", layout.name());
+}
+
+fn command(test: &Built, words: &[&str]) -> Command {
+    let file = test.file.display().to_string();
+    let words = [file.as_str()].into_iter().chain(words.iter().copied());
+    Command::new(words).within(repository().join("runtime").display().to_string())
+}
+
+/// Runs the suite; what it said is shown even if the machine does not live to its end.
+fn run(guest: &Guest, commands: &[Command]) -> Option<Outcome> {
+    let mut heard = Vec::new();
+    let outcome = guest.run_telling(commands, &mut |report| match report {
+        Report::Out(_, bytes) | Report::Err(_, bytes) => heard.extend_from_slice(bytes),
+        _ => (),
+    });
+    outcome.map_or_else(
+        |error| {
+            println!("{}", String::from_utf8_lossy(&heard));
+            unavailable(error)
+        },
+        Some,
+    )
+}
+
+/// Skips where this machine lacks something, fails otherwise.
+fn unavailable<T>(error: Error) -> Option<T> {
+    match error {
+        Error::Missing { .. } => skip(&error.to_string()),
+        other => panic!("{other}"),
+    }
+    None
 }
 
 /// Prints what the inner tests said, and all of it where one failed.
@@ -152,4 +183,21 @@ fn the_runtime_passes_under_version_2_of_a_newer_kernel() {
     if is_long() {
         the_runtime_passes("6.12", Layout::V2);
     }
+}
+
+/// `SKIFF_CONFORMANCE_TABLE=FILE` writes the table of all runtimes under version 2 (see `runtime/tests/conformance`).
+#[test]
+fn the_table_of_all_runtimes() {
+    const TABLE: &str = "/tmp/table";
+    let Some(file) = std::env::var_os("SKIFF_CONFORMANCE_TABLE") else {
+        return skip("SKIFF_CONFORMANCE_TABLE is not set");
+    };
+    let built = build();
+    let made = Kernel::peer("6.1").and_then(|kernel| guest(kernel, Layout::V2, &built));
+    let test = built.iter().find(|built| built.name == "conformance").unwrap();
+    let commands = [command(test, &["the_table"]).env("SKIFF_CONFORMANCE_TABLE", TABLE)];
+    let outcome = made.map_or_else(unavailable, |mut guest| run(guest.bring(TABLE), &commands));
+    let Some(outcome) = outcome else { return };
+    assert_eq!(outcome.code(), 0, "{}", outcome.commands[0].out());
+    std::fs::write(repository().join(file), &outcome.files[TABLE]).unwrap();
 }

@@ -19,8 +19,8 @@ const RUNTIMES: &[&str] = &["runc-1.1.5", "runc-1.1.15", "runc-1.3", "crun-1.8",
 const TOOLS: &[&str] = &["ip", "setpriv", "nsenter", "unshare", "newuidmap", "newgidmap"];
 /// The figures of an emulated machine mean nothing.
 const LEFT_OUT: &[&str] = &["bench"];
-/// Takes some twenty minutes here: more than a thousand containers, each with a fault.
-const LONG: &[&str] = &["faults"];
+/// Take some twenty minutes each: a thousand containers with a fault each; races that must be lost for long enough.
+const LONG: &[&str] = &["faults", "escapes"];
 /// A test that takes a second here takes ten there, and the machine may be busy.
 const LIMITS: Limits = Limits {
     boot: Duration::from_secs(120),

@@ -64,7 +64,10 @@ impl Arena {
     fn enter(&self) {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
         let nothing = None::<&str>;
-        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+        // Nothing reaches the host any more; among ourselves it is as on most hosts.
+        for propagation in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
+            mount(nothing, "/", nothing, MsFlags::MS_REC | propagation, nothing).unwrap();
+        }
         mount(Some("run"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
         fs::create_dir_all("/run/lock").unwrap();
         // For `--userns auto`: who may map which ids.

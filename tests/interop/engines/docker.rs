@@ -228,8 +228,8 @@ fn files_and_volumes(docker: &Docker<'_>) {
     let mounts = docker.sh(&["--tmpfs", "/t:size=1m"], "grep ' /t ' /proc/self/mounts");
     assert!(mounts.contains("size=1024k") && mounts.contains("noexec"), "{mounts}");
     assert!(docker.sh(&["--shm-size", "1m"], "df -k /dev/shm").contains("1024"));
-    docker.arena.write("data/file", "data\n");
-    let data = docker.arena.text("data");
+    docker.arena.write("given/file", "data\n");
+    let data = docker.arena.text("given");
     assert_eq!(docker.sh(&["-v", &format!("{data}:/v:z")], "cat /v/file; touch /v/new"), "data");
     docker.once(&["-v", &format!("{data}:/v:ro")], "touch /v/x").fails(1, "Read-only file system");
     docker.sh(&["-v", "kept:/v"], "echo kept >/v/f");

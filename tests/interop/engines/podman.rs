@@ -231,11 +231,24 @@ fn limits_reach_the_cgroup(podman: &Podman<'_>) {
     // dd wants a buffer that the group may not have.
     let said = podman.once(&["--memory=16m", "--memory-swap=16m"], "dd if=/dev/zero of=/dev/null bs=64M count=1");
     assert_eq!(said.code, 137, "{said:?}");
+    if oom_is_told(podman, &podman.runc.path().display().to_string()) {
+        assert!(oom_is_told(podman, RUNTIME));
+    } else {
+        skip("OOMKilled: with runc, too, podman does not tell of it here");
+    }
     for options in [["--device-read-bps", "/dev/vda:1mb"], ["--blkio-weight", "300"], ["--memory-swappiness", "10"]] {
         if podman.can(&options) {
             podman.sh(&options, "true");
         }
     }
+}
+
+fn oom_is_told(podman: &Podman<'_>, runtime: &str) -> bool {
+    let options = ["--name=eater", "--memory=16m", "--memory-swap=16m"];
+    podman.run_with(runtime, &options, &["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]);
+    let told = podman.call(&["inspect", "--format", "{{.State.OOMKilled}}", "eater"]).ok() == "true";
+    podman.call(&["rm", "-f", "eater"]).ok();
+    told
 }
 
 fn readonly_and_temporary_files(podman: &Podman<'_>) {

@@ -13,7 +13,9 @@ on_each!(podman_4_3: ("podman-4.3", "runc-1.1.5"), podman_5_4: ("podman-5.4", "r
 fn pods_share_namespaces(podman: &Podman<'_>) {
     let cgroup = podman.arena.cgroup();
     podman.call(&["pod", "create", "--name=pod", "--network=none", "--cgroup-parent", &cgroup]).ok();
-    podman.call(&["run", "-d", "--pod=pod", "--name=one", "localhost/box", "sleep", "1000"]).ok();
+    // One that ends when it is told: podman waits ten seconds for others.
+    let main = ["sh", "-c", "trap exit TERM; while :; do sleep 0.1; done"];
+    podman.call(&[&["run", "-d", "--pod=pod", "--name=one", "localhost/box"], &main[..]].concat()).ok();
     let namespaces = "for n in net ipc uts; do readlink /proc/self/ns/$n; done; hostname";
     let one = podman.call(&["exec", "one", "sh", "-c", namespaces]).ok();
     let two = podman.call(&["run", "--rm", "--pod=pod", "localhost/box", "sh", "-c", namespaces]).ok();

@@ -107,6 +107,11 @@ impl Containerd<'_> {
     }
 }
 
+/// The script, and then some time: ctr throws away what it has not read when it hears of the end.
+fn lingering(script: &str) -> String {
+    format!("{script}\ncode=$?; sleep 0.5; exit $code")
+}
+
 on_each!(containerd_1_6: "containerd-1.6", containerd_1_7: "containerd-1.7"; [
     a_program_runs_and_its_code_is_ctrs,
     options_arrive,
@@ -114,7 +119,7 @@ on_each!(containerd_1_6: "containerd-1.6", containerd_1_7: "containerd-1.7"; [
 ]);
 
 fn a_program_runs_and_its_code_is_ctrs(containerd: &Containerd<'_>) {
-    assert_eq!(containerd.run(&["--rm"], "hi", &["echo", "hi"]).ok(), "hi");
+    assert_eq!(containerd.run(&["--rm"], "hi", &["sh", "-c", &lingering("echo hi")]).ok(), "hi");
     assert_eq!(containerd.run(&["--rm"], "code", &["sh", "-c", "exit 6"]).code, 6);
     containerd.run(&["--rm"], "absent", &["nonesuch"]).fails(1, "executable file not found in $PATH");
     containerd.run(&["--rm"], "path", &["/nonesuch"]).fails(1, "no such file or directory");
@@ -126,7 +131,7 @@ fn a_program_runs_and_its_code_is_ctrs(containerd: &Containerd<'_>) {
 
 fn options_arrive(containerd: &Containerd<'_>) {
     let once = |id: &'static str, options: &[&str], script: &str| {
-        containerd.run(&[&["--rm"], options].concat(), id, &["sh", "-c", script])
+        containerd.run(&[&["--rm"], options].concat(), id, &["sh", "-c", &lingering(script)])
     };
     once("readonly", &["--read-only"], "touch /x").fails(1, "Read-only file system");
     let status = |id, options: &[&str], field: &str| {
@@ -156,9 +161,12 @@ fn a_task_lives(containerd: &Containerd<'_>) {
         said if said.code == 0 => Ok(()),
         said => Err(said),
     });
-    let said = exec("one", &[], &["sh", "-c", "echo e; exit 4"]);
+    let said = exec("one", &[], &["sh", "-c", &lingering("echo e; (exit 4)")]);
     assert_eq!((said.code, said.out.as_str()), (4, "e\n"), "{said:?}");
-    assert_eq!(exec("two", &["--user", "1000:1000", "--cwd", "/tmp"], &["sh", "-c", "id -u; pwd"]).ok(), "1000\n/tmp");
+    assert_eq!(
+        exec("two", &["--user", "1000:1000", "--cwd", "/tmp"], &["sh", "-c", &lingering("id -u; pwd")]).ok(),
+        "1000\n/tmp"
+    );
     exec("three", &[], &["nonesuch"]).fails(1, "executable file not found in $PATH");
     exec("four", &["--cwd", "/nonesuch"], &["true"]).fails(1, "o such file or directory");
     let said = containerd.at_terminal(&["task", "exec", "-t", "--exec-id", "five", "long", "tty"]);

@@ -50,34 +50,113 @@ const ARGUMENTS: u32 = 16;
 const KILL_PROCESS: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 const UNKNOWN: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
 
-/// The program for `tables`; what they do not name gets `default`.
+/// The program for `rules`; what they do not name gets `default`.
 pub(super) fn compile(default: u32, rules: &Rules) -> Vec<Instruction> {
-    // From its end to its beginning: a jump is written when it is known how far it goes.
-    let mut backwards = vec![op(RET, KILL_PROCESS)];
+    let mut writer = Writer { backwards: vec![op(RET, KILL_PROCESS)], answers: Vec::new(), default, list: &rules.list };
     for tables in rules.tables.chunk_by(|a, b| a.architecture.audit() == b.architecture.audit()).rev() {
-        let end = backwards.len();
-        body(&mut backwards, default, &rules.list, tables);
-        let distance = backwards.len() - end;
-        backwards.push(op(JA, u32::try_from(distance).unwrap_or(u32::MAX)));
-        backwards.push(jump(JEQ, tables[0].architecture.audit(), 1, 0));
+        let end = writer.backwards.len();
+        writer.body(tables);
+        let distance = writer.backwards.len() - end;
+        writer.backwards.push(op(JA, far(distance)));
+        writer.backwards.push(jump(JEQ, tables[0].architecture.audit(), 1, 0));
     }
-    backwards.push(op(LD_W_ABS, ARCHITECTURE));
-    backwards.reverse();
-    backwards
+    writer.backwards.push(op(LD_W_ABS, ARCHITECTURE));
+    writer.backwards.reverse();
+    writer.backwards
 }
 
-/// The part for calls that the kernel announces alike: x86-64's and x32's.
-fn body(backwards: &mut Vec<Instruction>, default: u32, list: &[Rule], tables: &[Table]) {
-    let mut segments = Segments(vec![Segment { start: 0, code: Code::Answer(default) }]);
-    for table in tables {
-        segments.fill(table, list, default);
+fn far(distance: usize) -> u32 {
+    u32::try_from(distance).unwrap_or(u32::MAX)
+}
+
+/// Writes from the program's end to its beginning: a jump is written when it is known how far it goes. An instruction's place
+/// is its distance from the end, and what is executed after it has the place before.
+struct Writer<'a> {
+    backwards: Vec<Instruction>,
+    /// The answers given so far, and the nearest place of each: the kernel translates every instruction, so few are better.
+    answers: Vec<(u32, usize)>,
+    default: u32,
+    list: &'a [Rule],
+}
+
+/// How far a conditional jump goes, less the two instructions that may come between a decision and the jump.
+const NEAR: usize = 253;
+
+impl Writer<'_> {
+    /// The part for calls that the kernel announces alike: x86-64's and x32's.
+    fn body(&mut self, tables: &[Table]) {
+        let mut segments = Segments(vec![Segment { start: 0, code: Code::Answer(self.default) }]);
+        for table in tables {
+            segments.fill(table, self.list, self.default);
+        }
+        if segments.0.last().is_some_and(|last| last.start >= X32_BIT) {
+            // -1 is a call that a debugger took back.
+            segments.push(u32::MAX, Code::Answer(self.default));
+        }
+        let root = self.tree(&segments.0);
+        if root + 1 != self.backwards.len() {
+            self.leap(root);
+        }
+        self.backwards.push(op(LD_W_ABS, NUMBER));
     }
-    if segments.0.last().is_some_and(|last| last.start >= X32_BIT) {
-        // -1 is a call that a debugger took back.
-        segments.push(u32::MAX, Code::Answer(default));
+
+    /// The place where the decision between `segments` begins.
+    fn tree(&mut self, segments: &[Segment<'_>]) -> usize {
+        if let [only] = segments {
+            return match only.code {
+                Code::Answer(answer) => self.answer(answer),
+                Code::FirstOf(places) => self.rules(places),
+            };
+        }
+        let (below, above) = segments.split_at(segments.len() / 2);
+        let (yes, no) = (self.tree(above), self.tree(below));
+        let (yes, no) = (self.near(yes), self.near(no));
+        let distance = |place: usize| u8::try_from(self.backwards.len() - 1 - place).expect("near() sees to it");
+        let decision = jump(JGE, above[0].start, distance(yes), distance(no));
+        self.backwards.push(decision);
+        self.backwards.len() - 1
     }
-    tree(backwards, &segments.0, &Leaves { default, list });
-    backwards.push(op(LD_W_ABS, NUMBER));
+
+    fn answer(&mut self, answer: u32) -> usize {
+        let known = self.answers.iter_mut().find(|(known, _)| *known == answer);
+        match known {
+            Some((_, place)) if self.backwards.len() - *place <= NEAR => *place,
+            Some((_, place)) => {
+                *place = self.backwards.len();
+                self.backwards.push(op(RET, answer));
+                *place
+            }
+            None => {
+                self.answers.push((answer, self.backwards.len()));
+                self.backwards.push(op(RET, answer));
+                self.backwards.len() - 1
+            }
+        }
+    }
+
+    /// A place that does what `place` does and that a conditional jump reaches.
+    fn near(&mut self, place: usize) -> usize {
+        match self.backwards[place] {
+            _ if self.backwards.len() - place <= NEAR => place,
+            Instruction { code: RET, k, .. } => self.answer(k),
+            _ => self.leap(place),
+        }
+    }
+
+    fn leap(&mut self, place: usize) -> usize {
+        self.backwards.push(op(JA, far(self.backwards.len() - 1 - place)));
+        self.backwards.len() - 1
+    }
+
+    fn rules(&mut self, places: &[Place]) -> usize {
+        let mut code = Vec::new();
+        for place in places {
+            code.extend(conditional(&self.list[place.rule]));
+        }
+        code.push(op(RET, self.default));
+        self.backwards.extend(code.into_iter().rev());
+        self.backwards.len() - 1
+    }
 }
 
 /// Consecutive numbers with the same code.
@@ -124,45 +203,6 @@ impl<'a> Segments<'a> {
         if table.architecture == Architecture::X86_64 {
             self.push(X32_BIT, Code::Answer(KILL_PROCESS));
         }
-    }
-}
-
-struct Leaves<'a> {
-    default: u32,
-    list: &'a [Rule],
-}
-
-fn tree(backwards: &mut Vec<Instruction>, segments: &[Segment<'_>], leaves: &Leaves<'_>) {
-    if let [only] = segments {
-        return leaves.write(backwards, only.code);
-    }
-    let (below, above) = segments.split_at(segments.len() / 2);
-    tree(backwards, above, leaves);
-    let end = backwards.len();
-    tree(backwards, below, leaves);
-    let distance = backwards.len() - end;
-    match u8::try_from(distance) {
-        Ok(distance) => backwards.push(jump(JGE, above[0].start, distance, 0)),
-        // Conditional jumps reach 255 instructions; beyond, jump to a jump.
-        Err(_) => {
-            backwards.push(op(JA, u32::try_from(distance).unwrap_or(u32::MAX)));
-            backwards.push(jump(JGE, above[0].start, 0, 1));
-        }
-    }
-}
-
-impl Leaves<'_> {
-    fn write(&self, backwards: &mut Vec<Instruction>, code: Code<'_>) {
-        let places = match code {
-            Code::Answer(answer) => return backwards.push(op(RET, answer)),
-            Code::FirstOf(places) => places,
-        };
-        let mut code = Vec::new();
-        for place in places {
-            code.extend(conditional(&self.list[place.rule]));
-        }
-        code.push(op(RET, self.default));
-        backwards.extend(code.into_iter().rev());
     }
 }
 

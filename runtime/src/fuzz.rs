@@ -1,11 +1,13 @@
 //! Chance for tests that try very many inputs: a seeded generator, and how often to try.
 //!
-//! `SKIFF_FUZZ_RUNS=N` says how often (100,000 by default), `SKIFF_FUZZ_SEED=N` where chance begins. A failure prints the
+//! `SKIFF_FUZZ_RUNS=N` says how often (20,000 by default, 100,000 by `tests/run`), `SKIFF_FUZZ_SEED=N` where chance begins. A failure prints the
 //! seed.
+
+mod inputs; // config.json and words
 
 use std::fmt;
 
-const RUNS: u64 = 100_000;
+const RUNS: u64 = 20_000;
 
 /// How many inputs to try.
 pub(crate) fn runs() -> u64 {

@@ -33,6 +33,17 @@ use std::path::{Path, PathBuf};
 /// A concurrent removal of a shared parent is followed by another try; more often than this it is no coincidence.
 const CREATE_TRIES_MAX: u32 = 16;
 
+/// Everything that limits become, on paper: for tests with very many of them.
+#[cfg(test)]
+pub(crate) fn on_paper(limits: &Limits) {
+    for group in [plan::Paper::version_1(), plan::Paper::version_2()] {
+        let _either_way = plan::plan(limits, &group);
+    }
+    let rules = device::complete(&limits.devices);
+    let _either_way = device::plan(&rules, "a *:* rwm\n");
+    device::compile(&rules);
+}
+
 /// One directory of the container's cgroup.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Directory {

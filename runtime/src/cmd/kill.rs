@@ -59,7 +59,7 @@ fn kill_all(acts: &Acts, container: &Container, signal: i32) -> Result<()> {
 }
 
 /// A signal by number or by name, with or without `SIG`, in any case.
-fn number(text: &str) -> Result<i32> {
+pub(super) fn number(text: &str) -> Result<i32> {
     let unknown = || Error::Usage(format!("unknown signal `{}`", text.escape_debug()));
     if let Ok(number) = text.parse::<i32>() {
         return if (0..=SIGNAL_MAX).contains(&number) { Ok(number) } else { Err(unknown()) };

@@ -125,6 +125,23 @@ fn default_root() -> PathBuf {
     own.map_or_else(|| PathBuf::from(DEFAULT_ROOT), |folder| Path::new(&folder).join("skiff-oci"))
 }
 
+/// Reads a command line as a command would, without running it: for tests with very many of them.
+#[cfg(test)]
+pub(crate) fn on_paper(words: &[String]) {
+    let Ok(invocation) = read(words) else { return };
+    let id = |text: &str| ContainerId::check(text).is_ok();
+    for command in COMMANDS {
+        let Ok(words) = Words::sort(&invocation.words, command.1, command.2) else { continue };
+        let _either_way = (words.positionals.first().map(|text| id(text)), create::preserve_fds(&words));
+        let process = r#"{"user": {"uid": 0, "gid": 0}, "args": ["a"], "cwd": "/"}"#;
+        let process: crate::spec::config::Process = serde_json::from_str(process).expect("a process");
+        if let Ok(process) = overlay::overlay(process, &words) {
+            let _either_way = crate::spec::Process::check("process", &process, None);
+        }
+        words.positionals.iter().for_each(|text| drop(kill::number(text)));
+    }
+}
+
 type Run = fn(&Context, &Words) -> Result<u8>;
 
 /// A command: name, options, where they end, and who runs it.

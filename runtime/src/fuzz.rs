@@ -1,7 +1,8 @@
 //! Chance for tests that try very many inputs: a seeded generator, and how often to try.
 //!
-//! `SKIFF_FUZZ_RUNS=N` says how often (20,000 by default, 100,000 by `tests/run`), `SKIFF_FUZZ_SEED=N` where chance begins. A failure prints the
-//! seed.
+//! `SKIFF_FUZZ_RUNS=N` says how often (20,000 by default, 100,000 by `tests/run`), `SKIFF_FUZZ_SEED=N` where chance begins. A
+//! failure prints the seed. Ten million take minutes when optimized: `SKIFF_FUZZ_RUNS=10000000 cargo test --release -p skiff-oci
+//! --bin skiff-oci -- fuzz reference`.
 
 mod inputs; // config.json and words
 

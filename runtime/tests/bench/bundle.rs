@@ -25,6 +25,8 @@ const CAPS: &[&str] = &[
 /// A bundle of one program, with its own id, state folder and cgroup.
 pub(crate) struct Bundle {
     directory: tempfile::TempDir,
+    /// In memory, where every runtime keeps its state by default.
+    state: tempfile::TempDir,
     pub(crate) id: String,
 }
 
@@ -33,7 +35,8 @@ impl Bundle {
     pub(crate) fn new(name: &str, args: &[&str]) -> Self {
         let words = args.len();
         let id = format!("bench-{}-{}-{words}", name.replace('.', "-"), std::process::id());
-        let bundle = Self { directory: tempfile::tempdir().unwrap(), id };
+        let state = tempfile::tempdir_in("/run").unwrap();
+        let bundle = Self { directory: tempfile::tempdir().unwrap(), state, id };
         let rootfs = bundle.rootfs();
         for name in ["bin", "proc", "sys", "dev", "etc", "run", "tmp"] {
             fs::create_dir_all(rootfs.join(name)).unwrap();
@@ -59,6 +62,10 @@ impl Bundle {
 
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {

@@ -33,7 +33,7 @@ impl Figures {
 fn command(program: &Program, bundle: &Bundle, words: &[&str]) -> Command {
     let mut command = Command::new(&program.path);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir(bundle.path());
-    command.arg("--root").arg(bundle.path().join("state")).args(words);
+    command.arg("--root").arg(bundle.state()).args(words);
     command
 }
 

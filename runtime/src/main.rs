@@ -2,8 +2,9 @@
 //!
 //! A command reads config.json twice ([`spec`]), decides ([`plan`]), and lets parent and first process act ([`init`]). Every
 //! privileged operation is a named step ([`steps`]). What it leaves to others: images, networks, stdio, and when to start
-//! what. Left out on purpose: checkpoint and restore (each of their doors has been an escape); a
-//! config.json that asks for them is refused by the field's path.
+//! what. Left out on purpose: checkpoint and restore (each of their doors has been an escape), and Intel's resctrl; who asks
+//! for them is refused by the command's name or the field's path. What it can do it says itself (`features`), and each
+//! clause of the specification has a row in `tests/conformance`.
 
 mod cgroup; // limits and membership
 mod cli; // words to options

@@ -120,8 +120,11 @@ pub(crate) enum Turn {
 /// Makes the rootfs `/` without pivot_root(2).
 ///
 /// # Errors
-/// Those of chroot(2).
+/// Those of move_mount(2), umount2(2) and chroot(2).
 pub(crate) fn chroot(acts: &Acts, root: &InRoot, path: &Path) -> Result<()> {
+    // Who enters the mount namespace later arrives at whatever lies on top of its root (mount_namespaces(7)); and what
+    // stays where the bundle has it would go with the host's mounts.
+    acts.step(&steps::ROOTFS_ATTACH, "/", || attach(root.root(), skiff_sys::inroot::host_root()?.as_fd()))?;
     let table = std::fs::read_to_string(OWN_MOUNTS).on("read", OWN_MOUNTS)?;
     acts.step(&steps::ROOTFS_CHROOT, path.display(), || {
         // Paths still lead into the host's tree here; what is mounted on the new root has no path.

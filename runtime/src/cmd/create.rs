@@ -136,7 +136,12 @@ pub(super) fn create(context: &Context, words: &Words) -> Result<u8> {
     let warn = |text: &str| context.warn(text);
     let pidfd_socket = pidfd_socket::connect(words)?;
     let container = init::create(&creation(&asked, words, &warn)?)?;
-    send_pidfd(pidfd_socket, &container)?;
+    send_pidfd(pidfd_socket, &container).or_else(|error| {
+        // An error leaves no container (runtime-spec runtime, Errors).
+        let poststop = asked.spec.hooks.poststop.as_ref();
+        super::delete::remove(context, &asked.acts, &container, poststop)?;
+        Err(error)
+    })?;
     Ok(0)
 }
 
@@ -189,8 +194,8 @@ pub(super) fn run(context: &Context, words: &Words) -> Result<u8> {
     let signals = if detach { None } else { Some(foreground::Signals::take()?) };
     let pidfd_socket = pidfd_socket::connect(words)?;
     let container = init::create(&creation)?;
-    send_pidfd(pidfd_socket, &container)?;
-    let started = Notify::listen(&container.folder).and_then(|notify| {
+    let started = send_pidfd(pidfd_socket, &container).and_then(|()| Notify::listen(&container.folder));
+    let started = started.and_then(|notify| {
         init::start(&asked.acts, &container, &asked.spec.hooks)?;
         forward(notify, &container, signals.as_ref())
     });

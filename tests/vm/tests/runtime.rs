@@ -19,8 +19,9 @@ const RUNTIMES: &[&str] = &["runc-1.1.5", "runc-1.1.15", "runc-1.3", "crun-1.8",
 const TOOLS: &[&str] = &["ip", "setpriv", "nsenter", "unshare", "newuidmap", "newgidmap"];
 /// The figures of an emulated machine mean nothing.
 const LEFT_OUT: &[&str] = &["bench"];
-/// Take some twenty minutes each: a thousand containers with a fault each; races that must be lost for long enough.
-const LONG: &[&str] = &["faults", "escapes"];
+/// Take from four to twenty minutes each: every clause; a thousand containers with a fault each; races that must be lost for
+/// long enough.
+const LONG: &[&str] = &["conformance", "faults", "escapes"];
 /// Tests that fail here for a reason that is not found yet. They are skipped aloud.
 const OPEN: &[(&str, &str)] = &[(
     "without_pivot_the_hosts_tree_is_gone_all_the_same",

@@ -159,7 +159,7 @@ fn build_rootfs(
     let (acts, spec, plan) = (&luggage.acts, luggage.spec, luggage.plan);
     rootfs::isolate(acts, spec.propagation.0)?;
     let Opened { rootfs, sources, devices } = opened;
-    let root = rootfs::attach_root(acts, rootfs, &spec.rootfs, luggage.turn)?;
+    let root = rootfs::attach_root(acts, rootfs, &spec.rootfs)?;
     let Attached { dev, writable } = rootfs::attach_all(acts, &root, &spec.mounts, &sources)?;
     if dev == Dev::Own {
         rootfs::make_all(acts, &root, &plan.devices, &devices)?;

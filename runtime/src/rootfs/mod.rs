@@ -72,15 +72,11 @@ const fn inwards(propagation: Propagation) -> Propagation {
 ///
 /// # Errors
 /// Those of move_mount(2).
-pub(crate) fn attach_root(acts: &Acts, rootfs: OwnedFd, path: &Path, turn: Turn) -> Result<InRoot> {
+pub(crate) fn attach_root(acts: &Acts, rootfs: OwnedFd, path: &Path) -> Result<InRoot> {
     use nix::fcntl::{OFlag, open};
     acts.step(&steps::ROOTFS_ATTACH, path.display(), || {
         let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
-        let place = match turn {
-            Turn::Pivot => place.or_else(|_| skiff_sys::inroot::host_root())?,
-            // All that has a path is unmounted then, and the root must have none.
-            Turn::Chroot => skiff_sys::inroot::host_root()?,
-        };
+        let place = place.or_else(|_| skiff_sys::inroot::host_root())?;
         attach(rootfs.as_fd(), place.as_fd())
     })?;
     Ok(InRoot::new(rootfs))

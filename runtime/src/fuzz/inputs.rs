@@ -8,18 +8,26 @@ use serde_json::{Map, Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+/// A configuration that is accepted, with `value` at `key`.
+fn part(key: &str, value: Value) -> Value {
+    let mut config = json!({"ociVersion": "1.2.0", "root": {"path": "r"},
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["a"], "cwd": "/"},
+        "linux": {"namespaces": [{"type": "mount"}, {"type": "ipc"}, {"type": "network"}, {"type": "uts"}]}});
+    match key.strip_prefix("linux.") {
+        Some(key) => config["linux"][key] = value,
+        None => config[key] = value,
+    }
+    config
+}
+
 /// Configurations that are accepted, each about something else, so that one run is short.
 fn bases() -> Vec<Value> {
-    let part = |key: &str, value: Value| {
-        let mut config = json!({"ociVersion": "1.2.0", "root": {"path": "r"},
-            "process": {"user": {"uid": 0, "gid": 0}, "args": ["a"], "cwd": "/"},
-            "linux": {"namespaces": [{"type": "mount"}, {"type": "ipc"}, {"type": "network"}, {"type": "uts"}]}});
-        match key.strip_prefix("linux.") {
-            Some(key) => config["linux"][key] = value,
-            None => config[key] = value,
-        }
-        config
-    };
+    let mut bases = small();
+    bases.extend(large());
+    bases
+}
+
+fn large() -> Vec<Value> {
     let maps = json!([{"containerID": 0, "hostID": 1000, "size": 10}, {"containerID": 10, "hostID": 5000, "size": 1}]);
     let mut users = part("linux.uidMappings", maps.clone());
     users["linux"]["gidMappings"] = maps.clone();
@@ -70,6 +78,11 @@ fn bases() -> Vec<Value> {
             "syscalls": [{"names": ["read", "socket"], "action": "SCMP_ACT_ALLOW",
                 "args": [{"index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"}]}]}),
         ),
+    ]
+}
+
+fn small() -> Vec<Value> {
+    vec![
         part("linux.maskedPaths", json!(["/proc/kcore", "/a/b"])),
         part("linux.cgroupsPath", json!("system.slice:skiff:a")),
         part("linux.rootfsPropagation", json!("rslave")),

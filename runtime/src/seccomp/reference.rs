@@ -128,7 +128,9 @@ fn judge(profile: &config::Seccomp, call: &Call) -> u32 {
         return value(rule.action, rule.errno_ret);
     }
     let is_lenient = matches!(profile.default_action, Action::Allow | Action::Log | Action::Trace);
-    let last = rules().flat_map(|rule| &rule.names).filter_map(|name| number_of(architecture, name)).max();
+    let through = |name: &String| architecture.multiplexed(name).map(|(number, _)| number);
+    let last =
+        rules().flat_map(|rule| &rule.names).filter_map(|name| number_of(architecture, name).max(through(name))).max();
     let is_unknown =
         !is_lenient && profile.default_errno_ret != Some(38) && last.is_some_and(|last| call.number > last);
     if is_unknown { libc::SECCOMP_RET_ERRNO | 38 } else { default }
@@ -244,6 +246,28 @@ fn the_program_answers_as_the_profile_does() {
             assert_eq!(answer, expected, "run {run} of {chance}: {call:?}\n{profile:?}\n{:?}", filter.program);
         }
     }
+}
+
+#[test]
+fn an_old_call_for_many_is_known_although_its_number_is_above_all_others() {
+    let rule = |names: &[&str]| config::Syscall {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        action: Action::Allow,
+        errno_ret: None,
+        args: None,
+    };
+    let mut chance = Chance::seeded("any");
+    let profile = config::Seccomp {
+        default_action: Action::Kill,
+        default_errno_ret: None,
+        architectures: Some(vec!["SCMP_ARCH_X86".to_owned()]),
+        syscalls: Some(vec![rule(&["fchmod", "semop"])]),
+        ..profile(&mut chance)
+    };
+    let filter = Filter::check(&profile).unwrap();
+    let answer = |number: u32| execute(&filter.program, &Call { audit: 0x4000_0003, number, arguments: [1; 6] }).0;
+    let (kill, unknown) = (libc::SECCOMP_RET_KILL_THREAD, libc::SECCOMP_RET_ERRNO | 38);
+    assert_eq!([94, 102, 117, 118].map(answer), [libc::SECCOMP_RET_ALLOW, kill, libc::SECCOMP_RET_ALLOW, unknown]);
 }
 
 /// Every number of every way, for the profile that engines use most: long lists that allow, some with conditions.

@@ -30,7 +30,7 @@ pub(super) struct Table {
     pub(super) architecture: Architecture,
     /// Sorted by number; for one number in the order in which they are asked.
     pub(super) places: Vec<Place>,
-    /// The highest number that the profile names, if what lies above is to be called unknown.
+    /// The highest number that the profile names, itself or through an old call for many, if what lies above is to be called unknown.
     pub(super) last: Option<u32>,
 }
 
@@ -104,8 +104,9 @@ impl Rules {
         let call = find(name);
         for table in &mut self.tables {
             let number = call.and_then(|call| table.architecture.number(call));
+            let multiplexed = table.architecture.multiplexed(name);
             if hides_unknown {
-                table.last = table.last.max(number);
+                table.last = table.last.max(number).max(multiplexed.map(|(number, _)| number));
             }
             if entry.answer == default {
                 continue;
@@ -115,7 +116,7 @@ impl Rules {
                 table.places.extend(entry.rules.clone().map(|rule| Place { number, has_conditions, rule }));
             }
             // The conditions are on arguments that cannot be seen there: what refuses, refuses all; what allows, allows none.
-            if let Some((number, which)) = table.architecture.multiplexed(name)
+            if let Some((number, which)) = multiplexed
                 && (entry.is_plain || refuses(entry.answer))
             {
                 let conditions = vec![Condition { argument: 0, test: Test::Equal(which) }];

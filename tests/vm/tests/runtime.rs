@@ -22,11 +22,6 @@ const LEFT_OUT: &[&str] = &["bench"];
 /// Take from four to twenty minutes each: every clause; a thousand containers with a fault each; races that must be lost for
 /// long enough.
 const LONG: &[&str] = &["conformance", "faults", "escapes"];
-/// Tests that fail here for a reason that is not found yet. They are skipped aloud.
-const OPEN: &[(&str, &str)] = &[(
-    "without_pivot_the_hosts_tree_is_gone_all_the_same",
-    "exec into a container without pivot_root sees the guest's ramdisk: open",
-)];
 /// A test that takes a second here takes ten there, and the machine may be busy.
 const LIMITS: Limits = Limits {
     boot: Duration::from_secs(120),
@@ -111,14 +106,11 @@ fn guest(kernel: Kernel, layout: Layout, built: &[Built]) -> skiff_vm::Result<Gu
 fn the_runtime_passes(series: &str, layout: Layout) {
     let built = build();
     let tests: Vec<_> = built.iter().filter(|program| program.is_test).collect();
-    let skips = OPEN.iter().flat_map(|(name, _)| ["--skip", *name]);
-    let words: Vec<_> = ["--show-output"].into_iter().chain(skips).collect();
-    let commands: Vec<_> = tests.iter().map(|test| command(test, &words)).collect();
+    let commands: Vec<_> = tests.iter().map(|test| command(test, &["--show-output"])).collect();
     let made = Kernel::peer(series).and_then(|kernel| guest(kernel, layout, &built));
     let Some(outcome) = made.map_or_else(unavailable, |guest| run(&guest, &commands)) else { return };
     let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).collect();
     report(&outcome, &names, layout);
-    OPEN.iter().for_each(|(name, why)| println!("SKIPPED: {name}: {why}"));
     assert_eq!(outcome.code(), 0, "tests failed under cgroup {}, see above", layout.name());
 }
 

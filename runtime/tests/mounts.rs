@@ -8,6 +8,7 @@ mod support;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::process::Command;
 use support::{Bundle, Host};
 
 /// A bundle with `mounts` beside the usual ones; `busybox mountinfo` is printed by its script's `info PATH`.
@@ -257,6 +258,31 @@ fn owners_are_mapped_by_the_mount_or_by_the_container() {
     let unmapped = bundle("true", json!([mount("idmap")])).run();
     assert!(unmapped.err.contains("mounts[3].options: `idmap` needs"), "{unmapped:?}");
     assert_eq!(fs::metadata(host.path().join("file")).unwrap().uid(), 0);
+}
+
+/// mount_namespaces(7), restrictions: the kernel locks what a mount forbids when less privileged users get a copy of it.
+#[test]
+fn what_the_host_forbids_on_a_mount_stays_forbidden_to_root_of_other_users() {
+    let host = Host::new();
+    host.tmpfs("kept");
+    let kept = host.path().join("kept");
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o777)).unwrap();
+    let said = Command::new("mount").args(["-o", "remount,bind,ro,nosuid"]).arg(&kept).status().unwrap();
+    assert!(said.success());
+    let script = "for option in rw suid; do busybox mount -o remount,bind,$option /kept && echo $option; done
+        touch /kept/file && echo written";
+    let bundle = Bundle::new(script, |c| {
+        let maps = json!([{"containerID": 0, "hostID": 200_000, "size": 1000}]);
+        c["linux"]["uidMappings"] = maps.clone();
+        c["linux"]["gidMappings"] = maps;
+        c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        let all = json!(["CAP_SYS_ADMIN"]);
+        c["process"]["capabilities"] = json!({"bounding": all, "effective": all, "permitted": all});
+        let mount = json!({"destination": "/kept", "source": kept, "options": ["rbind"]});
+        c["mounts"].as_array_mut().unwrap().push(mount);
+    });
+    fs::create_dir(bundle.rootfs().join("kept")).unwrap();
+    assert_eq!(bundle.run().out, "");
 }
 
 #[test]

@@ -6,8 +6,11 @@ use crate::error::{Acts, Error, On, Result};
 use crate::plan::Rights;
 use crate::spec::IdMap;
 use crate::steps;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, getgid, getuid};
+use nix::unistd::{Pid, chroot, fchdir, getgid, getuid};
+use skiff_sys::namespace::enter;
 use skiff_sys::process::{Cloned, Kin, exit_now};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -70,8 +73,66 @@ fn by_helper(acts: &Acts, pid: i32, name: &str, map: &[IdMap]) -> Result<()> {
 /// # Errors
 /// The kernel refuses the maps.
 pub(crate) fn namespace_with(acts: &Acts, maps: Maps<'_>) -> Result<OwnedFd> {
+    without_people(acts, libc::CLONE_NEWUSER, "user", |pid| map(acts, pid, maps, Rights::Host))
+}
+
+/// Runs `action` in a copy of the host's mount namespace that belongs to less privileged users. Mounts that are copied there
+/// keep what the host forbids on them, whoever is root of the container that gets them (mount_namespaces(7), restrictions).
+///
+/// # Errors
+/// Those of `action`; the way there or back fails.
+pub(crate) fn among_less_privileged<T>(acts: &Acts, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (host, own) = (Place::here()?, open_namespace("/proc/self/ns/mnt")?);
+    let copied = without_people(acts, libc::CLONE_NEWUSER | libc::CLONE_NEWNS, "mnt", |_| Ok(()))?;
+    acts.step(&steps::NS_JOIN, "a copy of the mounts", || enter(copied.as_fd(), libc::CLONE_NEWNS))?;
+    // Who runs in a chroot(2) would find other files here than the paths mean: setns(2) leads out of it.
+    let is_same = Place::here().and_then(|here| here.is_same_file(&host));
+    let result = match is_same {
+        Ok(true) => Some(action()),
+        Ok(false) => None,
+        Err(error) => Some(Err(error)),
+    };
+    acts.step(&steps::NS_JOIN, "the host's mounts", || enter(own.as_fd(), libc::CLONE_NEWNS))?;
+    host.take()?;
+    let refused = || Error::refused("linux.namespaces", "a container with users of its own cannot be made in a chroot");
+    result.unwrap_or_else(|| Err(refused()))
+}
+
+/// A root and a working directory, which setns(2) to a mount namespace changes.
+struct Place {
+    root: OwnedFd,
+    directory: OwnedFd,
+}
+
+impl Place {
+    fn here() -> Result<Self> {
+        let open = |path| open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).on("open", path);
+        Ok(Self { root: open("/")?, directory: open(".")? })
+    }
+
+    fn is_same_file(&self, other: &Self) -> Result<bool> {
+        let (one, two) = (fstat(&self.root).on("stat", "/")?, fstat(&other.root).on("stat", "/")?);
+        Ok((one.st_dev, one.st_ino) == (two.st_dev, two.st_ino))
+    }
+
+    fn take(&self) -> Result<()> {
+        fchdir(&self.root).and_then(|()| chroot(".")).and_then(|()| fchdir(&self.directory)).on("return to", "/")
+    }
+}
+
+fn open_namespace(path: &str) -> Result<OwnedFd> {
+    Ok(fs::File::open(path).on("open", path)?.into())
+}
+
+/// New namespaces in which nobody lives, after `prepare` had a pid in them; that of `kind` is returned.
+fn without_people(
+    acts: &Acts,
+    kinds: libc::c_int,
+    kind: &str,
+    prepare: impl FnOnce(i32) -> Result<()>,
+) -> Result<OwnedFd> {
     let (parent_end, child_end) = handshake::pair()?;
-    let born = match super::parent::clone_one(acts, libc::CLONE_NEWUSER, None, Kin::Child)? {
+    let born = match super::parent::clone_one(acts, kinds, None, Kin::Child)? {
         Cloned::Child => {
             drop(parent_end);
             // It lives until the runtime has opened its namespace, or has ended.
@@ -81,10 +142,7 @@ pub(crate) fn namespace_with(acts: &Acts, maps: Maps<'_>) -> Result<OwnedFd> {
         Cloned::Parent(born) => born,
     };
     drop(child_end);
-    let opened = map(acts, born.pid, maps, Rights::Host).and_then(|()| {
-        let path = format!("/proc/{}/ns/user", born.pid);
-        Ok(fs::File::open(&path).on("open", path)?.into())
-    });
+    let opened = prepare(born.pid).and_then(|()| open_namespace(&format!("/proc/{}/ns/{kind}", born.pid)));
     drop(parent_end);
     let _may_have_ended = skiff_sys::pidfd::kill(born.pidfd.as_fd());
     let _reaped = waitpid(Pid::from_raw(born.pid), None);

@@ -7,7 +7,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, Result};
 use crate::init::users::{self, Maps};
 use crate::mutant;
-use crate::plan::Plan;
+use crate::plan::{Plan, Rights};
 use crate::spec::{IdMap, Mount, Owners, Spec, What};
 use crate::steps;
 use nix::errno::Errno;
@@ -54,6 +54,15 @@ impl Opened {
     /// # Errors
     /// Something does not exist.
     pub(crate) fn open(acts: &Acts, spec: &Spec, plan: &Plan, cgroup: &Cgroup) -> Result<Self> {
+        let open = || Self::open_here(acts, spec, plan, cgroup);
+        // An ordinary user's process is in such a place already.
+        match spec.namespaces.has(libc::CLONE_NEWUSER) && plan.rights == Rights::Host {
+            true => users::among_less_privileged(acts, open),
+            false => open(),
+        }
+    }
+
+    fn open_here(acts: &Acts, spec: &Spec, plan: &Plan, cgroup: &Cgroup) -> Result<Self> {
         let rootfs = copy_host(acts, &steps::ROOTFS_COPY, &spec.rootfs, Depth::Tree)?;
         let propagation = Some(super::inwards(spec.propagation.0));
         change(rootfs.as_fd(), Change { propagation, ..Change::default() }, Depth::Tree)

@@ -1,8 +1,7 @@
 //! Real kubectl binaries against the documents of this crate, served over plain HTTP on loopback.
 //!
 //! The server here is a test's: it answers discovery, OpenAPI and a few lists, and remembers what it was asked. Binaries come from
-//! `SKIFF_PEERS` (a folder with `kubectl-1.20` and `kubectl-1.32`), by default `~/.cache/skiff-peers/bin`; without them the tests
-//! say so and pass.
+//! `tests/peers` (`kubectl-1.20` and `kubectl-1.32`); without them the tests are skipped.
 
 #[path = "kubectl/server.rs"]
 mod server;
@@ -15,18 +14,14 @@ use server::Server;
 const VERSIONS: [&str; 2] = ["kubectl-1.20", "kubectl-1.32"];
 
 fn binary(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("SKIFF_PEERS").map(PathBuf::from).or_else(|| {
-        let home = std::env::var_os("HOME")?;
-        Some(PathBuf::from(home).join(".cache/skiff-peers/bin"))
-    })?;
-    Some(folder.join(name)).filter(|path| path.exists())
+    skiff_harness::peer(name).map(|peer| peer.path().to_owned())
 }
 
 /// Runs a kubectl of a version; `None`, with a word, when it is not there.
 fn kubectl(version: &str, server: &Server, arguments: &[&str], stdin: &str) -> Option<Output> {
     use std::io::Write;
     let Some(path) = binary(version) else {
-        eprintln!("skipped: {version} is not installed");
+        skiff_harness::skip(&format!("{version} is not installed"));
         return None;
     };
     let home = tempfile::tempdir().expect("a temporary folder");

@@ -11,7 +11,7 @@ use skiff_apiserver::{ApiServer, Config, Pki};
 use skiff_client::Identity;
 use skiff_store::{Options, Store};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -135,13 +135,9 @@ pub(crate) async fn send(router: Router, request: Request<Body>) -> (StatusCode,
 
 /// A program of another project that the tests talk to; `None`, with the reason on stderr, if it is not installed.
 pub(crate) fn peer(name: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").unwrap_or_default();
-    let folder =
-        std::env::var_os("SKIFF_PEERS").map_or_else(|| Path::new(&home).join(".cache/skiff-peers/bin"), PathBuf::from);
-    let path = folder.join(name);
-    if !path.exists() {
-        eprintln!("SKIPPED: {} is not installed (tests/run installs it)", path.display());
-        return None;
+    let found = skiff_harness::peer(name).map(|peer| peer.path().to_owned());
+    if found.is_none() {
+        skiff_harness::skip(&format!("{name} is not installed (tests/run installs it)"));
     }
-    Some(path)
+    found
 }

@@ -11,12 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::World;
 
-/// Where the peers are below the home folder, unless `SKIFF_PEERS` says otherwise.
-const PEERS: &str = ".cache/skiff-peers/bin";
-
 fn peer(name: &str) -> Option<PathBuf> {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(PEERS);
-    let folder = std::env::var_os("SKIFF_PEERS").map_or_else(home, PathBuf::from);
+    let folder = skiff_harness::peers_folder();
     let found = fs::read_dir(&folder).ok().and_then(|entries| {
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         paths.sort();
@@ -24,7 +20,7 @@ fn peer(name: &str) -> Option<PathBuf> {
         paths.into_iter().rfind(wanted)
     });
     if found.is_none() {
-        eprintln!("SKIPPED: there is no {name} in {}", folder.display());
+        skiff_harness::skip(&format!("there is no {name} in {}", folder.display()));
     }
     found
 }

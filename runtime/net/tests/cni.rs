@@ -107,7 +107,7 @@ fn a_plugin_that_fails_is_quoted_and_what_was_done_is_undone() {
 fn the_reference_plugins_make_a_network() {
     let bin = std::env::var_os("SKIFF_TEST_CNI_BIN").map_or_else(|| PathBuf::from(REFERENCE_PLUGINS), PathBuf::from);
     if !bin.join("bridge").exists() {
-        eprintln!("SKIPPED: no reference plugins in {} (package containernetworking-plugins)", bin.display());
+        eprintln!("SKIPPED: cni: no reference plugins in {} (package containernetworking-plugins)", bin.display());
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");

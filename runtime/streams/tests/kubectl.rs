@@ -19,17 +19,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tower::ServiceExt;
 
-/// Where the peers are below the home folder, unless `SKIFF_PEERS` says otherwise.
-const PEERS: &str = ".cache/skiff-peers/bin";
-
 fn kubectl(version: &str) -> Option<PathBuf> {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(PEERS);
-    let path = std::env::var_os("SKIFF_PEERS").map_or_else(home, PathBuf::from).join(format!("kubectl-{version}"));
-    if !path.exists() {
-        eprintln!("SKIPPED: there is no {}", path.display());
-        return None;
+    let name = format!("kubectl-{version}");
+    let found = skiff_harness::peer(&name).map(|peer| peer.path().to_owned());
+    if found.is_none() {
+        skiff_harness::skip(&format!("there is no {name} in {}", skiff_harness::peers_folder().display()));
     }
-    Some(path)
+    found
 }
 
 /// Method and upgrade of each streaming request that came.

@@ -9,7 +9,7 @@ mod wait; // until something holds, with an end
 
 pub use leak::Snapshot;
 pub use node::{Ended, TestNode, skiff};
-pub use peer::{Peer, peer};
+pub use peer::{Peer, needed, peer, peers_folder};
 pub use wait::{eventually, eventually_within};
 
 /// Says that the running test cannot run here, and why. The test returns after it.

@@ -56,11 +56,10 @@ pub(crate) async fn wait_for(url: &str) {
 
 /// A program of the peers, or where to get it.
 pub(crate) fn peer(name: &str, fallback: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").unwrap_or_default();
-    let cached = Path::new(&home).join(".cache/skiff-peers/bin").join(name);
-    let found = [cached, PathBuf::from(fallback)].into_iter().find(|path| path.exists());
+    let here = PathBuf::from(fallback);
+    let found = skiff_harness::peer(name).map(|peer| peer.path().to_owned()).or_else(|| here.exists().then_some(here));
     if found.is_none() {
-        eprintln!("SKIPPED: {name} is not installed; tests/run installs it");
+        skiff_harness::skip(&format!("{name} is not installed; tests/run installs it"));
     }
     found
 }

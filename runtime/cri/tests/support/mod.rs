@@ -225,12 +225,12 @@ async fn launch(dir: &Path, parts: Parts, env: &[(&str, &str)]) -> Child {
         Parts::Real(holder) => {
             let mut command = Command::new("nsenter");
             command.arg(format!("--net=/proc/{holder}/ns/net")).arg(examples.join("cri-whole"));
-            (command, find("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]))
+            (command, skiff_harness::needed("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]))
         }
     };
     let mut process = command
         .arg(dir)
-        .arg(find("SKIFF_TEST_OCI_RUNTIME", &["runc", "runc-1.1.15", "crun"]))
+        .arg(skiff_harness::needed("SKIFF_TEST_OCI_RUNTIME", &["runc", "runc-1.1.15", "crun"]))
         .arg(supervisor)
         .arg(last)
         .envs(env.iter().copied())
@@ -268,23 +268,11 @@ fn make_rootfs(at: &Path) {
     for folder in ["bin", "etc", "proc", "dev", "sys", "tmp"] {
         std::fs::create_dir_all(at.join(folder)).unwrap();
     }
-    std::fs::copy(find("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]), at.join("bin/busybox")).unwrap();
+    std::fs::copy(skiff_harness::needed("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]), at.join("bin/busybox"))
+        .unwrap();
     for name in ["sh", "sleep", "cat", "hostname", "echo", "id", "env", "grep", "stty", "test", "["] {
         std::os::unix::fs::symlink("busybox", at.join("bin").join(name)).unwrap();
     }
     std::fs::write(at.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:101:102::/srv:/bin/sh\n").unwrap();
     std::fs::write(at.join("etc/group"), "root:x:0:\nweb:x:102:\naudio:x:29:web\n").unwrap();
-}
-
-/// A program: named by the variable, on the PATH, or among the peers that tests/run installs.
-fn find(variable: &str, names: &[&str]) -> PathBuf {
-    if let Some(path) = std::env::var_os(variable) {
-        return path.into();
-    }
-    let peers = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/skiff-peers/bin");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain([peers]).collect();
-    let found =
-        names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|file| file.exists());
-    found.unwrap_or_else(|| panic!("none of {names:?} found; tests/run installs them, or name one in {variable}"))
 }

@@ -50,7 +50,7 @@ impl Pod {
             .arg("--dir")
             .arg(dir.path())
             .arg("--runtime")
-            .arg(find("SKIFF_TEST_OCI_RUNTIME", &["runc", "runc-1.1.15", "crun"]))
+            .arg(skiff_harness::needed("SKIFF_TEST_OCI_RUNTIME", &["runc", "runc-1.1.15", "crun"]))
             .arg("--oci-root")
             .arg(dir.path().join("oci"))
             .stdout(Stdio::piped())
@@ -125,7 +125,8 @@ impl Pod {
         for folder in ["proc", "dev", "sys"] {
             std::fs::create_dir(bundle.join("rootfs").join(folder)).unwrap();
         }
-        std::fs::copy(find("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]), bin.join("busybox")).unwrap();
+        std::fs::copy(skiff_harness::needed("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]), bin.join("busybox"))
+            .unwrap();
         for name in ["sh", "sleep", "cat", "hostname", "echo", "test", "stty", "dd", "seq"] {
             std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
         }
@@ -209,17 +210,4 @@ impl Drop for Pod {
             let _absent = std::fs::remove_dir(hierarchy.unwrap().path().join(&cgroup_parent(self.dir())[1..]));
         }
     }
-}
-
-/// A program: named by the variable, on the PATH, or among the peers that tests/run installs.
-fn find(variable: &str, names: &[&str]) -> PathBuf {
-    if let Some(path) = std::env::var_os(variable) {
-        return path.into();
-    }
-    let peers = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/skiff-peers/bin");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain([peers]).collect();
-    let found =
-        names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|file| file.exists());
-    found.unwrap_or_else(|| panic!("none of {names:?} found; tests/run installs them, or name one in {variable}"))
 }

@@ -55,6 +55,10 @@ pub fn set_scheduler(wanted: &Attributes) -> Result<(), Errno> {
 pub fn set_io_priority(class: u8, level: u8) -> Result<(), Errno> {
     const WHO_PROCESS: libc::c_int = 1;
     const CLASS_SHIFT: u32 = 13;
+    // The kernel drops what is above three bits: 9 would be 1, real time.
+    if class > 7 {
+        return Err(Errno::EINVAL);
+    }
     let value = (u32::from(class) << CLASS_SHIFT) | u32::from(level);
     // SAFETY: three numbers.
     Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, value) }).map(drop)

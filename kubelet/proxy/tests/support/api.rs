@@ -23,34 +23,50 @@ pub(crate) struct FakeApi {
 struct Kind {
     name: &'static str,
     version: &'static str,
-    objects: Arc<Mutex<BTreeMap<String, Value>>>,
+    known: Arc<Mutex<Known>>,
     changes: broadcast::Sender<String>,
+}
+
+/// What there is, and all that ever changed: the resource version is how many changes there were.
+#[derive(Default)]
+struct Known {
+    objects: BTreeMap<String, Value>,
+    history: Vec<String>,
 }
 
 impl Kind {
     fn new(name: &'static str, version: &'static str) -> Self {
-        Self { name, version, objects: Arc::default(), changes: broadcast::channel(4096).0 }
+        Self { name, version, known: Arc::default(), changes: broadcast::channel(4096).0 }
     }
 
     fn put(&self, mut object: Value) {
+        let mut known = self.known.lock().expect("not poisoned");
         object["kind"] = json!(self.name);
         object["apiVersion"] = json!(self.version);
-        object["metadata"]["resourceVersion"] = json!("2");
+        object["metadata"]["resourceVersion"] = json!((known.history.len() + 1).to_string());
         let name = object["metadata"]["name"].as_str().expect("it has a name").to_owned();
-        let before = self.objects.lock().expect("not poisoned").insert(name, object.clone());
+        let before = known.objects.insert(name, object.clone());
         let kind = if before.is_some() { "MODIFIED" } else { "ADDED" };
-        let _ = self.changes.send(format!("{}\n", json!({"type": kind, "object": object})));
+        let line = format!("{}\n", json!({"type": kind, "object": object}));
+        known.history.push(line.clone());
+        let _nobody_watches = self.changes.send(line);
     }
 
-    fn answer(&self, watch: bool) -> Body {
-        if watch {
-            let changes = BroadcastStream::new(self.changes.subscribe());
-            return Body::from_stream(changes.map(|line| line.map(Bytes::from)));
-        }
-        let items: Vec<Value> = self.objects.lock().expect("not poisoned").values().cloned().collect();
+    fn list(&self) -> Body {
+        let known = self.known.lock().expect("not poisoned");
+        let items: Vec<_> = known.objects.values().collect();
         let list = json!({"kind": format!("{}List", self.name), "apiVersion": self.version,
-            "metadata": {"resourceVersion": "1"}, "items": items});
+            "metadata": {"resourceVersion": known.history.len().to_string()}, "items": items});
         Body::from(list.to_string())
+    }
+
+    /// What changed after `version`, and then what changes.
+    fn watch(&self, version: usize) -> Body {
+        let known = self.known.lock().expect("not poisoned");
+        let missed: Vec<_> = known.history.iter().skip(version).cloned().map(Ok).collect();
+        let changes = BroadcastStream::new(self.changes.subscribe());
+        let lines = futures::stream::iter(missed).chain(changes);
+        Body::from_stream(lines.map(|line| line.map(Bytes::from)))
     }
 }
 
@@ -78,7 +94,11 @@ impl FakeApi {
     pub(crate) fn client(&self) -> kube::Client {
         let list = |kind: Kind| {
             get(|State(kind): State<Kind>, Query(query): Query<HashMap<String, String>>| async move {
-                kind.answer(query.get("watch").is_some_and(|watch| watch == "true" || watch == "1"))
+                let version = query.get("resourceVersion").and_then(|version| version.parse().ok());
+                match query.get("watch").is_some_and(|watch| watch == "true" || watch == "1") {
+                    true => kind.watch(version.unwrap_or_default()),
+                    false => kind.list(),
+                }
             })
             .with_state(kind)
         };

@@ -5,6 +5,11 @@ use crate::{RUNTIME, on_each};
 use skiff_harness::{Peer, skip};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+/// Waits for a terminal of 24 lines and 80 columns and says the size: conmon sets it after the start, when the program may
+/// be running already.
+pub(crate) const SIZE: &str =
+    r#"n=0; while [ "$(stty size)" != "24 80" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done; stty size"#;
+
 /// A podman with private folders, whose runtime is ours.
 pub(crate) struct Podman<'a> {
     pub(crate) arena: &'a Arena,
@@ -148,7 +153,7 @@ fn a_program_runs_and_its_code_is_podmans(podman: &Podman<'_>) {
         "localhost/box",
         "sh",
         "-c",
-        "tty; stty size",
+        &format!("tty; {SIZE}"),
     ];
     let said = podman.at_terminal("", &tty).ok();
     assert!(said.contains("/dev/pts/0\n") && said.contains("24 80"), "{said}");

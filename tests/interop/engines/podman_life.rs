@@ -1,7 +1,7 @@
 //! podman with `--runtime`: what happens to a container.
 
 use crate::on_each;
-use crate::podman::{Podman, on};
+use crate::podman::{Podman, SIZE, on};
 use skiff_harness::{eventually, skip};
 
 on_each!(podman_4_3: ("podman-4.3", "runc-1.1.5"), podman_5_4: ("podman-5.4", "runc-1.1.15"); [
@@ -63,7 +63,7 @@ fn exec_runs_further_programs(podman: &Podman<'_>) {
 
 fn exec_at_a_terminal(podman: &Podman<'_>) {
     long(podman, &[]);
-    let said = podman.at_terminal("", &["exec", "-it", "long", "sh", "-c", "tty; stty size; exit 5"]);
+    let said = podman.at_terminal("", &["exec", "-it", "long", "sh", "-c", &format!("tty; {SIZE}; exit 5")]);
     assert_eq!(said.code, 5, "{said:?}");
     assert!(said.out.contains("/dev/pts/") && said.out.contains("24 80"), "{said:?}");
     let said = podman.at_terminal("echo $((6*7))\nexit\n", &["exec", "-it", "long", "sh"]);

@@ -19,7 +19,7 @@ use support::runtime::FakeRuntime;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take before a test fails; ordinary runs take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Bench {
     /// As the kubelet.

@@ -39,7 +39,7 @@ async fn exec(runtime: &mut Runtime, id: &str, command: &[&str]) -> pb::ExecSync
 }
 
 async fn wait_until_exited(runtime: &mut Runtime, id: &str) -> pb::ContainerStatus {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         let status = status(runtime, id).await;
         if status.state() == pb::ContainerState::ContainerExited {
             return status;
@@ -200,7 +200,7 @@ async fn an_exec_that_takes_too_long_is_killed() {
     let cmd = vec!["/bin/sleep".to_owned(), "777".to_owned()];
     let request = pb::ExecSyncRequest { container_id: id.clone(), cmd, timeout: 1 };
     assert_eq!(runtime.exec_sync(request).await.unwrap_err().code(), Code::DeadlineExceeded);
-    for _ in 0..500 {
+    for _ in 0..6000 {
         let text = exec(&mut runtime, &id, &["/bin/sh", "-c", "cat /proc/*/cmdline"]).await.stdout;
         if !String::from_utf8_lossy(&text).contains("sleep\u{0}777") {
             return service.finish().await;
@@ -301,7 +301,7 @@ async fn without_its_supervisor_a_pod_is_ended_and_says_so() {
         }
         let ended = wait_until_exited(&mut runtime, &id).await;
         assert_eq!((ended.exit_code, ended.reason.as_str()), (255, "Unknown"));
-        for _ in 0..500 {
+        for _ in 0..6000 {
             let status = runtime.pod_sandbox_status(request.clone()).await.unwrap().into_inner().status.unwrap();
             if status.state() == pb::PodSandboxState::SandboxNotready {
                 break;

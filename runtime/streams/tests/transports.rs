@@ -135,7 +135,7 @@ async fn much_input_arrives_whole() {
 }
 
 async fn until_dropped(world: &World) {
-    for _try in 0..500 {
+    for _try in 0..6000 {
         if world.dropped.load(Ordering::SeqCst) == 1 {
             return;
         }

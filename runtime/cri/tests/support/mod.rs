@@ -144,7 +144,7 @@ impl Service {
             runtime.remove_pod_sandbox(pb::RemovePodSandboxRequest { pod_sandbox_id: sandbox.id }).await.unwrap();
         }
         // A supervisor answers before it is gone.
-        for _ in 0..500 {
+        for _ in 0..6000 {
             if self.leftovers().is_empty() {
                 break;
             }

@@ -188,13 +188,13 @@ impl Pod {
 
 /// Waits, at most ten seconds.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         if holds() {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    panic!("ten seconds without {what}");
+    panic!("a minute without {what}");
 }
 
 impl Drop for Pod {

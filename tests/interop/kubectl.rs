@@ -119,40 +119,17 @@ fn deletes(node: &TestNode, peer: &Peer) {
     contains(&said, &["is invalid", "spec.containers[0].ports[0].containerPort", "1"]);
 }
 
-mod of_bookworm {
-    const KUBECTL: &str = "kubectl-1.20";
-
-    #[test]
-    fn kubectl_shows() {
-        super::session(KUBECTL, super::shows);
-    }
-
-    #[test]
-    fn kubectl_writes() {
-        super::session(KUBECTL, super::writes);
-    }
-
-    #[test]
-    fn kubectl_deletes() {
-        super::session(KUBECTL, super::deletes);
-    }
+/// One test for each kubectl and each function of this shape.
+macro_rules! on_both {
+    ($($test:ident: $area:ident),+ $(,)?) => {
+        mod of_bookworm {
+            $(#[test] fn $test() { $crate::kubectl::session("kubectl-1.20", super::$area); })+
+        }
+        mod of_trixie {
+            $(#[test] fn $test() { $crate::kubectl::session("kubectl-1.32", super::$area); })+
+        }
+    };
 }
+pub(crate) use on_both;
 
-mod of_trixie {
-    const KUBECTL: &str = "kubectl-1.32";
-
-    #[test]
-    fn kubectl_shows() {
-        super::session(KUBECTL, super::shows);
-    }
-
-    #[test]
-    fn kubectl_writes() {
-        super::session(KUBECTL, super::writes);
-    }
-
-    #[test]
-    fn kubectl_deletes() {
-        super::session(KUBECTL, super::deletes);
-    }
-}
+on_both!(kubectl_shows: shows, kubectl_writes: writes, kubectl_deletes: deletes);

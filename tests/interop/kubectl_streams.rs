@@ -1,6 +1,6 @@
 //! kubectl where it goes on: watches, logs, exec, port-forward, cp.
 
-use crate::kubectl::{apply, kubectl, session};
+use crate::kubectl::{apply, kubectl, on_both};
 use crate::support::{Follower, command, free_port, page, pod, shell, web};
 use skiff_harness::{Peer, TestNode, eventually};
 use std::io::{Read, Write};
@@ -75,50 +75,9 @@ fn forwards(node: &TestNode, peer: &Peer) {
     }
 }
 
-mod of_bookworm {
-    const KUBECTL: &str = "kubectl-1.20";
-
-    #[test]
-    fn kubectl_watches() {
-        super::session(KUBECTL, super::watches);
-    }
-
-    #[test]
-    fn kubectl_logs() {
-        super::session(KUBECTL, super::logs);
-    }
-
-    #[test]
-    fn kubectl_execs() {
-        super::session(KUBECTL, super::execs);
-    }
-
-    #[test]
-    fn kubectl_forwards_ports() {
-        super::session(KUBECTL, super::forwards);
-    }
-}
-
-mod of_trixie {
-    const KUBECTL: &str = "kubectl-1.32";
-
-    #[test]
-    fn kubectl_watches() {
-        super::session(KUBECTL, super::watches);
-    }
-
-    #[test]
-    fn kubectl_logs() {
-        super::session(KUBECTL, super::logs);
-    }
-
-    #[test]
-    fn kubectl_execs() {
-        super::session(KUBECTL, super::execs);
-    }
-
-    #[test]
-    fn kubectl_forwards_ports() {
-        super::session(KUBECTL, super::forwards);
-    }
-}
+on_both!(
+    kubectl_watches: watches,
+    kubectl_logs: logs,
+    kubectl_execs: execs,
+    kubectl_forwards_ports: forwards,
+);

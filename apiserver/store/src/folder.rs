@@ -28,17 +28,17 @@ impl Folder {
             .create(path)
             .map_err(|error| failed("create", path, error))?;
         let lock_path = path.join(LOCK);
-        let mut lock = open(&lock_path).map_err(|error| failed("open", &lock_path, error))?;
-        match lock.try_lock() {
-            Ok(()) => (),
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::InUse { folder: path.to_owned(), holder: holder(&mut lock) });
-            }
-            Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path, error)),
-        }
+        let mut lock = locked(path, open(&lock_path).map_err(|error| failed("open", &lock_path, error))?)?;
         let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         written.map_err(|error| failed("write", &lock_path, error))?;
         Ok(Folder { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Takes the lock of a folder that somebody made, to look at it: nothing in it is made or changed.
+    pub(crate) fn look(path: &Path) -> Result<Self, StoreError> {
+        let lock_path = path.join(LOCK);
+        let lock = File::open(&lock_path).map_err(|error| failed("open", &lock_path, error))?;
+        Ok(Folder { path: path.to_owned(), _lock: locked(path, lock)? })
     }
 
     /// Where the database is.
@@ -58,6 +58,16 @@ impl Folder {
             .and_then(|folder| folder.sync_all())
             .map_err(|error| failed("sync", &self.path, error))?;
         open(&path).map_err(|error| failed("open", &path, error))
+    }
+}
+
+fn locked(folder: &Path, mut lock: File) -> Result<File, StoreError> {
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::InUse { folder: folder.to_owned(), holder: holder(&mut lock) })
+        }
+        Err(TryLockError::Error(error)) => Err(failed("lock", &folder.join(LOCK), error)),
     }
 }
 

@@ -10,6 +10,7 @@ mod engine; // the disk
 mod error;
 pub mod etcd;
 mod folder; // the folder it is in
+pub mod fsck; // whether its state equals its history
 mod hub; // who must be told
 mod index; // where each key's writes stand
 pub mod keys; // ranges of them

@@ -15,7 +15,7 @@ use crate::record::Point;
 use crate::{Options, Revision};
 
 /// As in etcd, so that a first compaction to 0 is accepted and one to -1 is not.
-const NEVER_COMPACTED: Revision = -1;
+pub(crate) const NEVER_COMPACTED: Revision = -1;
 
 /// A store that was read, and the history that a compaction before had no time to remove.
 pub(crate) fn open(engine: Box<dyn Engine>, options: Options) -> Result<(Core, Vec<Point>), EngineError> {

@@ -84,6 +84,13 @@ impl RedbEngine {
         }
     }
 
+    /// Whether every page matches its checksum and the map of free pages is right. Reads all of it, and may repair the map.
+    pub(crate) fn verify(&self) -> Result<bool, EngineError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_mut().ok_or_else(|| EngineError("the store is closed".to_owned()))?;
+        database.check_integrity().map_err(|error| EngineError(format!("check pages: {error}")))
+    }
+
     fn tables_exist(&self) -> Result<bool, EngineError> {
         self.with("look for tables", |database| Ok(database.begin_read()?.list_tables()?.next().is_some()))
     }

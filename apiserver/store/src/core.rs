@@ -8,7 +8,7 @@ use crate::index::{Index, LATEST};
 use crate::keys::KeyRange;
 use crate::lease::Leases;
 use crate::record::{Point, Record};
-use crate::request::{Direction, Range, Ranged, Refusal, SortBy, Want};
+use crate::request::{Alarms, Direction, Range, Ranged, Refusal, SortBy, Want};
 use crate::{Options, Revision};
 
 /// What a reader must see at one instant.
@@ -22,8 +22,8 @@ pub(crate) struct View {
     pub compacted: Revision,
     /// Bytes of the history kept, without the engine's own.
     pub history_bytes: u64,
-    /// Whether the space alarm was raised.
-    pub no_space: bool,
+    /// The alarms raised.
+    pub alarms: Alarms,
 }
 
 /// See the module.

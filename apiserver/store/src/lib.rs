@@ -20,6 +20,7 @@ mod plan; // what a transaction will do; no I/O
 pub mod record; // one write in history
 pub mod request; // what anyone may ask of this one
 mod session; // doing it
+pub mod snapshot; // all of it as a file
 mod ttl; // leases shared by many keys
 mod watch; // telling them, history first
 mod writer; // making it durable, then known // this store as an etcd, and any etcd as a backend

@@ -12,6 +12,7 @@ use crate::engine::{Batch, Engine, EngineError, Mark, Snapshot, decode};
 use crate::index::Index;
 use crate::lease::Leases;
 use crate::record::Point;
+use crate::request::{Alarm, Alarms};
 use crate::{Options, Revision};
 
 /// As in etcd, so that a first compaction to 0 is accepted and one to -1 is not.
@@ -30,7 +31,7 @@ pub(crate) fn open(engine: Box<dyn Engine>, options: Options) -> Result<(Core, V
         durable: history.newest.max(compacted).max(1),
         compacted,
         history_bytes: history.bytes,
-        no_space: snapshot.mark(Mark::NoSpace)? == Some(1),
+        alarms: alarms(&*snapshot)?,
     };
     let forgotten = view.index.compact(compacted);
     drop(snapshot);
@@ -83,6 +84,15 @@ fn leases(snapshot: &dyn Snapshot, history: &History) -> Result<Leases, EngineEr
         leases.attach(key, lease);
     }
     Ok(leases)
+}
+
+/// The alarms that were raised and not lowered.
+pub(crate) fn alarms(snapshot: &dyn Snapshot) -> Result<Alarms, EngineError> {
+    let mut alarms = Alarms::default();
+    for alarm in Alarm::ALL {
+        alarms.set(alarm, snapshot.mark(alarm.into())? == Some(1));
+    }
+    Ok(alarms)
 }
 
 /// The ids that every answer bears; drawn once.

@@ -119,6 +119,15 @@ fn related(order: std::cmp::Ordering, relation: Relation) -> bool {
     }
 }
 
+/// Whether any branch writes or deletes.
+pub(crate) fn may_write(txn: &Txn) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        Op::Put(_) | Op::Delete(_) => true,
+        Op::Txn(txn) => may_write(txn),
+        Op::Range(_) => false,
+    })
+}
+
 /// Whether any branch writes a key: such a transaction needs space.
 pub(crate) fn may_put(txn: &Txn) -> bool {
     txn.success.iter().chain(&txn.failure).any(|op| match op {

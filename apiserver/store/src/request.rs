@@ -221,6 +221,45 @@ pub struct TxnDone {
     pub revision: Revision,
 }
 
+/// What makes a store refuse writes until an operator lowers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// The quota is used up: what takes space is refused.
+    NoSpace,
+    /// Somebody found the data damaged: every write is refused.
+    Corrupt,
+}
+
+impl Alarm {
+    /// All of them, in etcd's order.
+    pub const ALL: [Alarm; 2] = [Alarm::NoSpace, Alarm::Corrupt];
+}
+
+/// The alarms raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Alarms {
+    no_space: bool,
+    corrupt: bool,
+}
+
+impl Alarms {
+    /// Whether this one is.
+    pub fn has(self, alarm: Alarm) -> bool {
+        match alarm {
+            Alarm::NoSpace => self.no_space,
+            Alarm::Corrupt => self.corrupt,
+        }
+    }
+
+    /// Raises or lowers one.
+    pub fn set(&mut self, alarm: Alarm, raised: bool) {
+        match alarm {
+            Alarm::NoSpace => self.no_space = raised,
+            Alarm::Corrupt => self.corrupt = raised,
+        }
+    }
+}
+
 /// Why a request is refused. Nothing of it was done, except after [`Refusal::Failed`], when nobody knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -251,6 +290,9 @@ pub enum Refusal {
     /// The quota is used up.
     #[error("database space exceeded")]
     NoSpace,
+    /// The alarm of damaged data is raised.
+    #[error("corrupt cluster")]
+    Corrupt,
     /// The engine failed, or the store is closed.
     #[error("{0}")]
     Failed(String),

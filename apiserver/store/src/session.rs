@@ -17,7 +17,7 @@ use crate::keys::KeyRange;
 use crate::lease::{TTL_SECONDS_MAX, TTL_SECONDS_MIN};
 use crate::plan::{self, Path, Present};
 use crate::record::{Point, Record};
-use crate::request::{Compare, Delete, Done, Op, Put, Refusal, Txn, TxnDone};
+use crate::request::{Alarm, Compare, Delete, Done, Op, Put, Refusal, Txn, TxnDone};
 
 /// See the module.
 pub(crate) struct Session<'a> {
@@ -32,6 +32,13 @@ pub(crate) struct Session<'a> {
     pub revision: Revision,
     /// The changes of the transaction being applied.
     changes: Vec<Arc<Change>>,
+}
+
+/// Whether a request makes the database larger.
+#[derive(Clone, Copy)]
+enum Takes {
+    Space,
+    Nothing,
 }
 
 impl<'a> Session<'a> {
@@ -64,9 +71,7 @@ impl<'a> Session<'a> {
         if ttl_seconds > TTL_SECONDS_MAX {
             return Err(Refusal::LeaseTooLong);
         }
-        if self.core.view().no_space {
-            return Err(Refusal::NoSpace);
-        }
+        self.check_alarms(Takes::Space)?;
         let mut leases = self.core.leases();
         let id = match id {
             0 => draw(|id| !leases.contains(id)),
@@ -81,6 +86,7 @@ impl<'a> Session<'a> {
 
     /// Ends a lease and deletes its keys.
     pub(crate) fn revoke(&mut self, id: i64) -> Result<(), Refusal> {
+        self.check_alarms(Takes::Nothing)?;
         let keys = self.core.leases().remove(id).ok_or(Refusal::LeaseNotFound)?;
         self.batch.leases.insert(id, None);
         for key in keys {
@@ -90,30 +96,40 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The leases whose time is over.
+    /// The leases whose time is over; none while damaged data must not be touched.
     pub(crate) fn expired(&self) -> Vec<i64> {
+        if self.check_alarms(Takes::Nothing).is_err() {
+            return Vec::new();
+        }
         self.core.leases().expired(Instant::now())
     }
 
-    /// Lowers or raises the space alarm.
-    pub(crate) fn set_no_space(&mut self, raised: bool) {
-        self.core.view_mut().no_space = raised;
-        self.batch.marks.insert(crate::engine::Mark::NoSpace, i64::from(raised));
+    /// Lowers or raises an alarm.
+    pub(crate) fn set_alarm(&mut self, alarm: Alarm, raised: bool) {
+        self.core.view_mut().alarms.set(alarm, raised);
+        self.batch.marks.insert(alarm.into(), i64::from(raised));
+    }
+
+    fn check_alarms(&self, takes: Takes) -> Result<(), Refusal> {
+        let alarms = self.core.view().alarms;
+        match takes {
+            _ if alarms.has(Alarm::Corrupt) => Err(Refusal::Corrupt),
+            Takes::Space if alarms.has(Alarm::NoSpace) => Err(Refusal::NoSpace),
+            Takes::Space | Takes::Nothing => Ok(()),
+        }
     }
 
     fn check_space(&mut self, txn: &Txn) -> Result<(), Refusal> {
-        if !plan::may_put(txn) {
+        if !plan::may_write(txn) {
             return Ok(());
         }
-        let (no_space, used) = {
-            let view = self.core.view();
-            (view.no_space, view.history_bytes)
-        };
-        if no_space {
-            return Err(Refusal::NoSpace);
+        if !plan::may_put(txn) {
+            return self.check_alarms(Takes::Nothing);
         }
+        self.check_alarms(Takes::Space)?;
+        let used = self.core.view().history_bytes;
         if used + plan::put_bytes(txn) > self.core.options.quota_bytes {
-            self.set_no_space(true);
+            self.set_alarm(Alarm::NoSpace, true);
             return Err(Refusal::NoSpace);
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::engine::{Batch, Mark};
 use crate::folder::Folder;
 use crate::record::Point;
-use crate::request::{Refusal, Txn, TxnDone};
+use crate::request::{Alarm, Refusal, Txn, TxnDone};
 use crate::session::Session;
 use crate::{History, Revision};
 
@@ -37,8 +37,8 @@ pub(crate) enum Work {
     Grant(i64, i64, Reply<(i64, i64)>),
     /// Revoke a lease.
     Revoke(i64, Reply<()>),
-    /// Raise or lower the space alarm.
-    NoSpace(bool, Reply<()>),
+    /// Raise or lower an alarm.
+    Alarm(Alarm, bool, Reply<()>),
     /// Forget history before a revision; `true`: answer when it is gone from the disk.
     Compact(Revision, bool, Reply<()>),
     /// Give free space back.
@@ -111,7 +111,10 @@ impl Writer {
 
     /// The next piece of work; `None`: something else is due.
     fn wait(&mut self) -> Result<Option<Work>, RecvTimeoutError> {
-        let due = [self.core.leases().next_deadline(), self.compaction.map(|(when, _)| when), self.progress];
+        // While damaged data must not be touched, no lease ends.
+        let untouchable = self.core.view().alarms.has(Alarm::Corrupt);
+        let lease = self.core.leases().next_deadline().filter(|_| !untouchable);
+        let due = [lease, self.compaction.map(|(when, _)| when), self.progress];
         let healthy = self.core.check().is_ok();
         let waited = match due.into_iter().flatten().min() {
             _ if healthy && !self.forgotten.is_empty() => self.queue.recv_timeout(std::time::Duration::ZERO),
@@ -248,6 +251,9 @@ impl Writer {
         self.core.check()?;
         let (newest, compacted) = {
             let view = self.core.view();
+            if view.alarms.has(Alarm::Corrupt) {
+                return Err(Refusal::Corrupt);
+            }
             (view.durable, view.compacted)
         };
         if revision <= compacted {
@@ -304,8 +310,8 @@ fn apply(session: &mut Session<'_>, work: Work, failed: &mut Option<String>) -> 
         Work::Txn(txn, reply) => answer(reply, note(session.apply(&txn), failed)),
         Work::Grant(id, ttl_seconds, reply) => answer(reply, note(session.grant(id, ttl_seconds), failed)),
         Work::Revoke(id, reply) => answer(reply, note(session.revoke(id), failed)),
-        Work::NoSpace(raised, reply) => {
-            session.set_no_space(raised);
+        Work::Alarm(alarm, raised, reply) => {
+            session.set_alarm(alarm, raised);
             answer(reply, Ok(()))
         }
         Work::Compact(_, _, reply) | Work::Defragment(reply) | Work::Close(reply) => {
@@ -329,7 +335,7 @@ fn refuse(work: Work, why: &Refusal) {
         Work::Txn(_, reply) => drop(reply.send(Err(why))),
         Work::Grant(_, _, reply) => drop(reply.send(Err(why))),
         Work::Revoke(_, reply)
-        | Work::NoSpace(_, reply)
+        | Work::Alarm(_, _, reply)
         | Work::Compact(_, _, reply)
         | Work::Defragment(reply)
         | Work::Close(reply) => drop(reply.send(Err(why))),

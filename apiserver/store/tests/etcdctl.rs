@@ -178,7 +178,7 @@ fn operations(ctl: &Ctl) {
     assert!(ctl.says(&["defrag"]).contains("Finished defragmenting"));
     assert_eq!(ctl.says(&["alarm", "list"]), "");
     assert!(ctl.complains(&["user", "add", "a:b"]).contains("etcdserver: authentication is not enabled"));
-    assert!(ctl.complains(&["move-leader", "12"]).contains("not"));
+    assert!(ctl.complains(&["move-leader", "12"]).contains("bad leader transferee"));
     let locked = ctl.says(&["lock", "name", "echo", "held"]);
     assert!(locked.contains("held"), "{locked}");
 }

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use crate::record::{Point, Record};
+use crate::request::Alarm;
 
 /// The engine failed. The text names the operation.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,6 +29,17 @@ pub(crate) enum Mark {
     Member,
     /// Whether the space alarm was raised.
     NoSpace,
+    /// Whether the alarm of damaged data was raised.
+    Corrupt,
+}
+
+impl From<Alarm> for Mark {
+    fn from(alarm: Alarm) -> Self {
+        match alarm {
+            Alarm::NoSpace => Mark::NoSpace,
+            Alarm::Corrupt => Mark::Corrupt,
+        }
+    }
 }
 
 /// Changes that become durable together.

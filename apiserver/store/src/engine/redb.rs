@@ -207,6 +207,7 @@ fn name(mark: Mark) -> &'static str {
         Mark::Cluster => "cluster",
         Mark::Member => "member",
         Mark::NoSpace => "nospace",
+        Mark::Corrupt => "corrupt",
     }
 }
 

@@ -14,6 +14,7 @@ impl From<Refusal> for Status {
             Refusal::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
             Refusal::LeaseTooLong => (Code::OutOfRange, "etcdserver: too large lease TTL"),
             Refusal::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+            Refusal::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
             Refusal::Failed(why) => return Status::unavailable(format!("etcdserver: {why}")),
         };
         Status::new(code, text)
@@ -58,6 +59,15 @@ pub(crate) fn bad_sort() -> Status {
 
 pub(crate) fn auth_not_enabled() -> Status {
     Status::failed_precondition("etcdserver: authentication is not enabled")
+}
+
+pub(crate) fn member_not_found() -> Status {
+    Status::not_found("etcdserver: member not found")
+}
+
+/// etcd's Lock and Election are clients of its own, and what those are refused loses its code.
+pub(crate) fn through_a_client(refusal: Refusal) -> Status {
+    Status::unknown(Status::from(refusal).message())
 }
 
 /// What this store leaves out on purpose.

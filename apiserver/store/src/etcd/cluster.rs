@@ -6,6 +6,13 @@ use tonic::{Request, Response, Status};
 
 use super::{Service, answer};
 
+impl Service {
+    /// Refuses what names a member that does not exist.
+    fn known(&self, id: u64) -> Result<(), Status> {
+        if id == self.store.core().member { Ok(()) } else { Err(answer::member_not_found()) }
+    }
+}
+
 #[tonic::async_trait]
 impl Cluster for Service {
     async fn member_list(&self, _: Request<pb::MemberListRequest>) -> Result<Response<pb::MemberListResponse>, Status> {
@@ -18,28 +25,40 @@ impl Cluster for Service {
         Ok(Response::new(pb::MemberListResponse { header: self.header_of_no_revision(), members: vec![us] }))
     }
 
-    async fn member_add(&self, _: Request<pb::MemberAddRequest>) -> Result<Response<pb::MemberAddResponse>, Status> {
+    async fn member_add(
+        &self,
+        request: Request<pb::MemberAddRequest>,
+    ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        let urls = request.into_inner().peer_ur_ls;
+        let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        if urls.is_empty() || !urls.iter().all(is_url) {
+            return Err(Status::invalid_argument("etcdserver: given member URLs are invalid"));
+        }
         Err(answer::left_out("MemberAdd"))
     }
 
     async fn member_remove(
         &self,
-        _: Request<pb::MemberRemoveRequest>,
+        request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
-        Err(answer::left_out("MemberRemove"))
+        self.known(request.into_inner().id)?;
+        let few = "etcdserver: re-configuration failed due to not enough started members";
+        Err(Status::failed_precondition(few))
     }
 
     async fn member_update(
         &self,
-        _: Request<pb::MemberUpdateRequest>,
+        request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        self.known(request.into_inner().id)?;
         Err(answer::left_out("MemberUpdate"))
     }
 
     async fn member_promote(
         &self,
-        _: Request<pb::MemberPromoteRequest>,
+        request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
-        Err(answer::left_out("MemberPromote"))
+        self.known(request.into_inner().id)?;
+        Err(Status::failed_precondition("etcdserver: can only promote a learner member"))
     }
 }

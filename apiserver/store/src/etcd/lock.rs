@@ -1,57 +1,37 @@
-//! etcd's Lock and Election services. `etcdctl lock` and `elect` do not use them: they build both from KV, Lease and Watch, which
-//! work here. So the services say that they are not there.
+//! etcd's Lock service: a name belongs to who waited longest (see [`super::line`]).
 
-use futures::stream::BoxStream;
-use skiff_proto::etcd::v3electionpb as election;
-use skiff_proto::etcd::v3electionpb::election_server::Election;
-use skiff_proto::etcd::v3lockpb as lock;
+use bytes::Bytes;
+use skiff_proto::etcd::v3lockpb as pb;
 use skiff_proto::etcd::v3lockpb::lock_server::Lock;
 use tonic::{Request, Response, Status};
 
-use super::Service;
-
-fn elsewhere(what: &str) -> Status {
-    Status::unimplemented(format!("{what} is not implemented by this store; build it from Txn, Lease and Watch"))
-}
+use super::line::{self, Waiting};
+use super::{Service, answer};
+use crate::keys::KeyRange;
+use crate::request::{Delete, Op, Txn};
 
 #[tonic::async_trait]
 impl Lock for Service {
-    async fn lock(&self, _: Request<lock::LockRequest>) -> Result<Response<lock::LockResponse>, Status> {
-        Err(elsewhere("Lock"))
+    async fn lock(&self, request: Request<pb::LockRequest>) -> Result<Response<pb::LockResponse>, Status> {
+        let pb::LockRequest { name, lease } = request.into_inner();
+        let entered = line::enter(&self.store, &name, lease, Bytes::new()).await;
+        let (place, _, _) = entered.map_err(answer::through_a_client)?;
+        let waiting = Waiting::at(self, &place);
+        line::wait(&self.store, &name, place.created).await.map_err(answer::through_a_client)?;
+        let held = place.held_at(&self.store).await.map_err(answer::through_a_client)?;
+        // Its lease may have ended while it waited.
+        let revision = held.ok_or_else(|| Status::unknown("mutex: session is expired"))?;
+        waiting.done();
+        Ok(Response::new(pb::LockResponse { header: self.header()(revision), key: place.key.into() }))
     }
 
-    async fn unlock(&self, _: Request<lock::UnlockRequest>) -> Result<Response<lock::UnlockResponse>, Status> {
-        Err(elsewhere("Unlock"))
-    }
-}
-
-#[tonic::async_trait]
-impl Election for Service {
-    async fn campaign(
-        &self,
-        _: Request<election::CampaignRequest>,
-    ) -> Result<Response<election::CampaignResponse>, Status> {
-        Err(elsewhere("Campaign"))
-    }
-
-    async fn proclaim(
-        &self,
-        _: Request<election::ProclaimRequest>,
-    ) -> Result<Response<election::ProclaimResponse>, Status> {
-        Err(elsewhere("Proclaim"))
-    }
-
-    async fn leader(&self, _: Request<election::LeaderRequest>) -> Result<Response<election::LeaderResponse>, Status> {
-        Err(elsewhere("Leader"))
-    }
-
-    type ObserveStream = BoxStream<'static, Result<election::LeaderResponse, Status>>;
-
-    async fn observe(&self, _: Request<election::LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
-        Err(elsewhere("Observe"))
-    }
-
-    async fn resign(&self, _: Request<election::ResignRequest>) -> Result<Response<election::ResignResponse>, Status> {
-        Err(elsewhere("Resign"))
+    async fn unlock(&self, request: Request<pb::UnlockRequest>) -> Result<Response<pb::UnlockResponse>, Status> {
+        let key: Bytes = request.into_inner().key.into();
+        if key.is_empty() {
+            return Err(Status::unknown("etcdserver: key is not provided"));
+        }
+        let delete = Delete { keys: KeyRange::single(key), want_previous: false };
+        let done = self.store.txn(Txn::of(Op::Delete(delete))).await.map_err(answer::through_a_client)?;
+        Ok(Response::new(pb::UnlockResponse { header: self.header()(done.revision) }))
     }
 }

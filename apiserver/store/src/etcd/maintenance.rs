@@ -1,39 +1,73 @@
 //! etcd's Maintenance service.
 
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::maintenance_server::Maintenance;
 use tonic::{Request, Response, Status};
 
-use super::{SERVED_VERSION, Service, answer};
+use super::{SERVED_VERSION, Service, answer, hash};
+use crate::request::{Alarm, Refusal};
+use crate::snapshot;
 use crate::writer::Work;
+
+/// The only release that etcd 3.5 may be downgraded to.
+const DOWNGRADES_TO: (u64, u64) = (3, 4);
+/// What etcd calls the version of a cluster: without the patch.
+pub(crate) const CLUSTER_VERSION: &str = "3.5.0";
+
+impl Service {
+    /// The alarms raised, as etcd shows them.
+    pub(super) fn alarms(&self) -> Vec<pb::AlarmMember> {
+        let core = self.store.core();
+        let raised = core.view().alarms;
+        let shown = |alarm| pb::AlarmMember { member_id: core.member, alarm: kind(alarm).into() };
+        Alarm::ALL.into_iter().filter(|&alarm| raised.has(alarm)).map(shown).collect()
+    }
+
+    async fn set_alarm(&self, request: &pb::AlarmRequest, raised: bool) -> Result<Vec<pb::AlarmMember>, Status> {
+        let Some(alarm) = Alarm::ALL.into_iter().find(|&alarm| kind(alarm) == request.alarm()) else {
+            return Ok(Vec::new());
+        };
+        let changed = vec![pb::AlarmMember { member_id: self.store.core().member, alarm: request.alarm }];
+        if !raised && !self.store.core().view().alarms.has(alarm) {
+            return Ok(Vec::new());
+        }
+        self.store.ask(|reply| Work::Alarm(alarm, raised, reply)).await?;
+        Ok(changed)
+    }
+
+    async fn hashed(&self, revision: i64) -> Result<hash::Hashed, Status> {
+        let core = self.store.core().clone();
+        let hashed = tokio::task::spawn_blocking(move || hash::history(&core, revision)).await;
+        Ok(hashed.map_err(|error| Refusal::Failed(format!("hash the history: {error}")))??)
+    }
+}
+
+fn kind(alarm: Alarm) -> pb::AlarmType {
+    match alarm {
+        Alarm::NoSpace => pb::AlarmType::Nospace,
+        Alarm::Corrupt => pb::AlarmType::Corrupt,
+    }
+}
 
 #[tonic::async_trait]
 impl Maintenance for Service {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         use pb::alarm_request::AlarmAction;
         let request = request.into_inner();
-        let member_id = self.store.core().member;
-        let raised = self.store.core().view().no_space;
-        let alarm = pb::AlarmMember { member_id, alarm: pb::AlarmType::Nospace.into() };
-        let concerns_space = matches!(request.alarm(), pb::AlarmType::Nospace | pb::AlarmType::None);
-        let changed = match request.action() {
-            AlarmAction::Get => raised && concerns_space,
-            AlarmAction::Activate => {
-                if request.alarm() != pb::AlarmType::Nospace {
-                    return Err(answer::left_out("raising an alarm other than NOSPACE"));
-                }
-                self.store.ask(|reply| Work::NoSpace(true, reply)).await?;
-                true
+        let ours = request.member_id == self.store.core().member;
+        let alarms = match request.action() {
+            AlarmAction::Get => {
+                let all = request.alarm() == pb::AlarmType::None;
+                self.alarms().into_iter().filter(|raised| all || raised.alarm == request.alarm).collect()
             }
-            AlarmAction::Deactivate => {
-                if raised && concerns_space {
-                    self.store.ask(|reply| Work::NoSpace(false, reply)).await?;
-                }
-                raised && concerns_space
-            }
+            // etcd keeps alarms of members that do not exist; nobody could have raised them here.
+            AlarmAction::Activate if !ours => return Err(answer::member_not_found()),
+            AlarmAction::Activate => self.set_alarm(&request, true).await?,
+            AlarmAction::Deactivate if !ours => Vec::new(),
+            AlarmAction::Deactivate => self.set_alarm(&request, false).await?,
         };
-        let alarms = if changed { vec![alarm] } else { Vec::new() };
         Ok(Response::new(pb::AlarmResponse { header: self.header_now(), alarms }))
     }
 
@@ -41,11 +75,13 @@ impl Maintenance for Service {
         let core = self.store.core();
         core.check()?;
         let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        let (revision, used, no_space) = {
+        let (revision, used) = {
             let view = core.view();
-            (view.durable, view.history_bytes, view.no_space)
+            (view.durable, view.history_bytes)
         };
         let index = revision.unsigned_abs();
+        let shown =
+            |alarm: pb::AlarmMember| format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name());
         Ok(Response::new(pb::StatusResponse {
             header: self.header_now(),
             version: SERVED_VERSION.to_owned(),
@@ -56,35 +92,78 @@ impl Maintenance for Service {
             raft_index: index,
             raft_applied_index: index,
             raft_term: 1,
-            errors: no_space.then(|| format!("memberID:{} alarm:NOSPACE ", core.member)).into_iter().collect(),
+            errors: self.alarms().into_iter().map(shown).collect(),
             ..Default::default()
         }))
     }
 
     async fn defragment(&self, _: Request<pb::DefragmentRequest>) -> Result<Response<pb::DefragmentResponse>, Status> {
         self.store.ask(Work::Defragment).await?;
-        Ok(Response::new(pb::DefragmentResponse { header: self.header_now() }))
+        Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
+    /// etcd hashes its database file here; ours is another file, so this is the hash of all history.
     async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
-        Err(answer::left_out("Hash"))
+        let hashed = self.hashed(0).await?;
+        Ok(Response::new(pb::HashResponse { header: self.header()(hashed.newest), hash: hashed.hash }))
     }
 
-    async fn hash_kv(&self, _: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
-        Err(answer::left_out("HashKV"))
+    async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
+        let hashed = self.hashed(request.into_inner().revision).await?;
+        Ok(Response::new(pb::HashKvResponse {
+            header: self.header()(hashed.newest),
+            hash: hashed.hash,
+            compact_revision: hashed.compacted,
+            ..Default::default()
+        }))
     }
 
     type SnapshotStream = BoxStream<'static, Result<pb::SnapshotResponse, Status>>;
 
     async fn snapshot(&self, _: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(answer::left_out("Snapshot"))
+        let answers = snapshot::pieces(&self.store).map(|piece| {
+            let snapshot::Piece { bytes, remaining } = piece?;
+            Ok(pb::SnapshotResponse { remaining_bytes: remaining, blob: bytes, ..Default::default() })
+        });
+        Ok(Response::new(answers.boxed()))
     }
 
-    async fn move_leader(&self, _: Request<pb::MoveLeaderRequest>) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        Err(answer::left_out("MoveLeader"))
+    async fn move_leader(
+        &self,
+        request: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        match request.into_inner().target_id {
+            // Nothing to do.
+            id if id == self.store.core().member => Ok(Response::new(pb::MoveLeaderResponse { header: None })),
+            _ => Err(Status::failed_precondition("etcdserver: bad leader transferee")),
+        }
     }
 
-    async fn downgrade(&self, _: Request<pb::DowngradeRequest>) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(answer::left_out("Downgrade"))
+    async fn downgrade(
+        &self,
+        request: Request<pb::DowngradeRequest>,
+    ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        use pb::downgrade_request::DowngradeAction;
+        let request = request.into_inner();
+        match request.action() {
+            DowngradeAction::Cancel => Err(Status::failed_precondition("etcdserver: no inflight downgrade job")),
+            _ if release(&request.version)? != DOWNGRADES_TO => {
+                Err(Status::invalid_argument("etcdserver: invalid downgrade target version"))
+            }
+            DowngradeAction::Enable => Err(answer::left_out("Downgrade")),
+            DowngradeAction::Validate => {
+                let version = CLUSTER_VERSION.to_owned();
+                Ok(Response::new(pb::DowngradeResponse { header: self.header_now(), version }))
+            }
+        }
+    }
+}
+
+/// Major and minor of `3.4` or `3.4.0`.
+fn release(version: &str) -> Result<(u64, u64), Status> {
+    let numbers: Option<Vec<u64>> = version.split('.').map(|part| part.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some([major, minor] | [major, minor, _]) => Ok((*major, *minor)),
+        _ => Err(Status::invalid_argument("etcdserver: wrong downgrade target version format")),
     }
 }

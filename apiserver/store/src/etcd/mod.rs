@@ -4,8 +4,11 @@ mod answer; // refusals in etcd's words
 mod auth;
 mod check; // does a request make sense
 mod cluster;
+mod election;
+mod hash; // of history, as etcd hashes its own
 mod kv;
 mod lease;
+mod line; // who comes first
 mod lock;
 mod maintenance;
 mod probes; // over plain HTTP

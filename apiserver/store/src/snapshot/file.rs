@@ -1,0 +1,253 @@
+//! Reads a saved snapshot: proves it whole, and makes a store of it.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::{MAGIC, SECTOR_BYTES, SUM_BYTES, VERSION, tag};
+use crate::engine::{Batch, Engine, EngineError, Mark};
+use crate::folder::Folder;
+use crate::record::{Point, Record};
+use crate::request::{Alarm, Alarms};
+use crate::{Options, Revision, StoreError, disk, make_engine};
+
+/// Bytes of records that a restore makes durable at a time.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The revision it was taken at.
+    pub revision: Revision,
+    /// What its history was compacted to; -1: never.
+    pub compacted: Revision,
+    /// Keys that exist at `revision`.
+    pub keys: u64,
+    /// Writes in its history.
+    pub records: u64,
+    /// Leases.
+    pub leases: u64,
+    /// Its size with the trailer.
+    pub bytes: u64,
+    /// The trailer.
+    pub sha256: [u8; 32],
+}
+
+/// Reads all of a snapshot file and says what it holds; refuses one that is foreign, cut short or damaged.
+pub fn status(file: &Path) -> Result<Summary, StoreError> {
+    let mut keys = HashSet::new();
+    let summary = read(file, &mut |entry| {
+        if let Entry::Record(record) = entry {
+            if record.is_tombstone() {
+                keys.remove(&record.key)
+            } else {
+                keys.insert(record.key)
+            };
+        }
+        Ok(())
+    })?;
+    Ok(Summary { keys: keys.len() as u64, ..summary })
+}
+
+/// Makes a store of a snapshot file in `folder`, which must not hold one. It is a new cluster: it draws ids of its own.
+///
+/// The file is proved whole before anything is written, and the database gets its name only when it is whole.
+pub fn restore(file: &Path, folder: &Path) -> Result<Summary, StoreError> {
+    let summary = status(file)?;
+    let folder = Folder::take(folder)?;
+    let path = folder.database_path();
+    if path.exists() {
+        let what = "is a store already; a snapshot is restored into a new folder".to_owned();
+        return Err(StoreError::Foreign { path, what });
+    }
+    folder.database(|database| {
+        let engine = make_engine(disk(database, &path)?, &path, Options::default().cache_bytes)?;
+        let failed = |error: EngineError| StoreError::File {
+            operation: "restore",
+            path: path.clone(),
+            source: io::Error::other(error.0),
+        };
+        let mut filling = Filling { engine: &engine, batch: Batch::default(), bytes: 0 };
+        read(file, &mut |entry| filling.add(entry).map_err(failed))?;
+        filling.flush().map_err(failed)?;
+        engine.close();
+        Ok(())
+    })?;
+    Ok(summary)
+}
+
+struct Filling<'a> {
+    engine: &'a dyn Engine,
+    batch: Batch,
+    bytes: usize,
+}
+
+impl Filling<'_> {
+    fn add(&mut self, entry: Entry) -> Result<(), EngineError> {
+        match entry {
+            Entry::Head { compacted, alarms } => {
+                if compacted >= 0 {
+                    self.batch.marks.insert(Mark::Compacted, compacted);
+                }
+                for alarm in Alarm::ALL {
+                    self.batch.marks.insert(alarm.into(), i64::from(alarms.has(alarm)));
+                }
+            }
+            Entry::Record(record) => {
+                self.bytes += record.size_bytes();
+                self.batch.records.push(record);
+            }
+            Entry::Lease(id, ttl_seconds) => drop(self.batch.leases.insert(id, Some(ttl_seconds))),
+        }
+        if self.bytes < BATCH_BYTES { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<(), EngineError> {
+        self.bytes = 0;
+        self.engine.commit(&std::mem::take(&mut self.batch)).map(|_| ())
+    }
+}
+
+enum Entry {
+    Head { compacted: Revision, alarms: Alarms },
+    Record(Record),
+    Lease(i64, i64),
+}
+
+/// Why a file is not read on.
+enum Stop {
+    Io(io::Error),
+    Foreign(String),
+    Visitor(StoreError),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Stop::Foreign("is cut short".to_owned()),
+            _ => Stop::Io(error),
+        }
+    }
+}
+
+/// Passes every entry to `visit` and proves the file whole. Keys are not counted.
+fn read(path: &Path, visit: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<Summary, StoreError> {
+    let mut read = || -> Result<Summary, Stop> {
+        let file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        let left = bytes.checked_sub(SUM_BYTES).ok_or_else(|| Stop::Foreign("is not a snapshot".to_owned()))?;
+        if left % SECTOR_BYTES != 0 {
+            return Err(Stop::Foreign("is cut short, or not a snapshot: its size fits no checksum".to_owned()));
+        }
+        Source { input: BufReader::new(file), sum: Sha256::new(), left }.read(bytes, visit)
+    };
+    read().map_err(|stop| match stop {
+        Stop::Io(source) => StoreError::File { operation: "read", path: path.to_owned(), source },
+        Stop::Foreign(what) => StoreError::Foreign { path: path.to_owned(), what },
+        Stop::Visitor(error) => error,
+    })
+}
+
+struct Source {
+    input: BufReader<File>,
+    sum: Sha256,
+    /// Bytes before the trailer.
+    left: u64,
+}
+
+impl Source {
+    fn read(mut self, bytes: u64, visit: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<Summary, Stop> {
+        if self.take::<8>()? != *MAGIC {
+            return Err(Stop::Foreign("is not a snapshot of this store".to_owned()));
+        }
+        match u32::from_le_bytes(self.take()?) {
+            VERSION => (),
+            other => {
+                let what = format!("is a snapshot of format {other}; this program reads {VERSION}");
+                return Err(Stop::Foreign(what));
+            }
+        }
+        let compacted = self.number()?;
+        let mut alarms = Alarms::default();
+        for alarm in Alarm::ALL {
+            alarms.set(alarm, self.take::<1>()? == [1]);
+        }
+        visit(Entry::Head { compacted, alarms }).map_err(Stop::Visitor)?;
+        let (mut records, mut leases) = (0, 0);
+        loop {
+            match self.take::<1>()? {
+                [tag::RECORD] => {
+                    records += 1;
+                    visit(Entry::Record(self.record()?)).map_err(Stop::Visitor)?;
+                }
+                [tag::LEASE] => {
+                    leases += 1;
+                    visit(Entry::Lease(self.number()?, self.number()?)).map_err(Stop::Visitor)?;
+                }
+                [tag::END] => break,
+                _ => return Err(damaged()),
+            }
+        }
+        let revision = self.number()?;
+        let counted = (u64::from_le_bytes(self.take()?), u64::from_le_bytes(self.take()?));
+        let sha256 = self.end()?;
+        if counted != (records, leases) {
+            return Err(damaged());
+        }
+        Ok(Summary { revision, compacted, keys: 0, records, leases, bytes, sha256 })
+    }
+
+    fn record(&mut self) -> Result<Record, Stop> {
+        let revision = self.number()?;
+        let at = Point { revision, sub: u32::from_le_bytes(self.take()?) };
+        let (created, version, lease) = (self.number()?, self.number()?, self.number()?);
+        let (key, value) = (u32::from_le_bytes(self.take()?), u32::from_le_bytes(self.take()?));
+        Ok(Record { at, key: self.bytes(key)?, value: self.bytes(value)?, created, version, lease })
+    }
+
+    fn number(&mut self) -> Result<i64, Stop> {
+        Ok(i64::from_le_bytes(self.take()?))
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn bytes(&mut self, length: u32) -> Result<Bytes, Stop> {
+        if u64::from(length) > self.left {
+            return Err(damaged());
+        }
+        let mut bytes = vec![0; length as usize];
+        self.fill(&mut bytes)?;
+        Ok(bytes.into())
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Stop> {
+        self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(damaged)?;
+        self.input.read_exact(bytes)?;
+        self.sum.update(bytes);
+        Ok(())
+    }
+
+    /// Reads the padding and the trailer, which must be the sum of all before it.
+    fn end(mut self) -> Result<[u8; 32], Stop> {
+        let padding = u32::try_from(self.left).ok().filter(|&left| u64::from(left) < SECTOR_BYTES);
+        self.bytes(padding.ok_or_else(damaged)?)?;
+        let mut trailer = [0; 32];
+        self.input.read_exact(&mut trailer)?;
+        if self.sum.finalize()[..] != trailer {
+            return Err(Stop::Foreign("is damaged: its checksum does not match".to_owned()));
+        }
+        Ok(trailer)
+    }
+}
+
+fn damaged() -> Stop {
+    Stop::Foreign("is damaged: it does not hold what it says".to_owned())
+}

@@ -14,7 +14,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -289,7 +289,20 @@ impl Said {
     }
 
     /// The same with something on its standard input.
-    pub(crate) fn with_input(mut command: Command, input: &str) -> Self {
+    pub(crate) fn with_input(command: Command, input: &str) -> Self {
+        Self::speak(command, input, drop)
+    }
+
+    /// The same at the terminal that script(1) makes, with plain line ends. The input stays open, as a person's does: behind an
+    /// input that has ended, podman 4.3 was seen to print nothing of a program that was quick.
+    pub(crate) fn at_terminal(script: Command, input: &str) -> Self {
+        let mut open = None;
+        let mut said = Self::speak(script, input, |stdin| open = Some(stdin));
+        said.out = said.out.replace("\r\n", "\n");
+        said
+    }
+
+    fn speak(mut command: Command, input: &str, afterwards: impl FnOnce(ChildStdin)) -> Self {
         use std::io::Write;
         let shown = format!("{command:?}");
         let mut timed = Command::new("timeout");
@@ -306,8 +319,10 @@ impl Said {
         command = timed;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
+        let mut stdin = child.stdin.take().unwrap();
         // A program that does not read it may have ended.
-        let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let _unread = stdin.write_all(input.as_bytes());
+        afterwards(stdin);
         let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Self { code: status.code().unwrap_or(-1), out: text(&stdout), err: text(&stderr) }

@@ -99,7 +99,7 @@ impl Containerd<'_> {
     fn at_terminal(&self, words: &[&str]) -> Said {
         let line: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
         let line = format!("stty rows 24 cols 80; exec ctr {}", line.join(" "));
-        Said::of(self.command("script", &["-qec", &line, "/dev/null"]))
+        Said::at_terminal(self.command("script", &["-qec", &line, "/dev/null"]), "")
     }
 
     fn import(&self) {

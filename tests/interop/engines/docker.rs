@@ -103,9 +103,7 @@ impl Docker<'_> {
     pub(crate) fn at_terminal(&self, input: &str, words: &[&str]) -> Said {
         let line: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
         let line = format!("stty rows 24 cols 80; exec docker {}", line.join(" "));
-        let mut said = Said::with_input(self.command("script", &["-qec", &line, "/dev/null"]), input);
-        said.out = said.out.replace("\r\n", "\n");
-        said
+        Said::at_terminal(self.command("script", &["-qec", &line, "/dev/null"]), input)
     }
 
     /// `run` with options and the program's words.

@@ -83,9 +83,7 @@ impl Podman<'_> {
     pub(crate) fn at_terminal(&self, input: &str, words: &[&str]) -> Said {
         let line: Vec<_> = self.words(RUNTIME, words).iter().map(|word| format!("'{word}'")).collect();
         let line = format!("stty rows 24 cols 80; exec {} {}", self.peer.path().display(), line.join(" "));
-        let mut said = Said::with_input(self.arena.command("script", ["-qec", &line, "/dev/null"]), input);
-        said.out = said.out.replace("\r\n", "\n");
-        said
+        Said::at_terminal(self.arena.command("script", ["-qec", &line, "/dev/null"]), input)
     }
 
     /// `run` with options and the program's words, in the test's cgroup, without a network.

@@ -33,6 +33,9 @@ fn figures() {
     if std::env::var_os("SKIFF_BENCH").is_none() {
         return;
     }
+    if programs::profile().is_none() {
+        return skiff_harness::skip("podman's seccomp.json is not among the peers: `tests/peers FOLDER` fetches it");
+    }
     let rounds = std::env::var("SKIFF_BENCH_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
     hide_unified_cgroups();
     let programs = programs::all();

@@ -125,7 +125,8 @@ impl Bundle {
 
 /// podman's profile for x86-64 and its default capabilities.
 fn profile() -> Value {
-    let written: Value = serde_json::from_slice(&fs::read(programs::profile()).unwrap()).unwrap();
+    let written: Value =
+        serde_json::from_slice(&fs::read(programs::profile().expect("was looked for first")).unwrap()).unwrap();
     let has = |rule: &Value, side: &str, key: &str, any: &dyn Fn(&str) -> bool| {
         let list = rule[side][key].as_array();
         list.map(|list| list.iter().any(|word| any(word.as_str().unwrap())))

@@ -1,4 +1,4 @@
-//! Who is measured: ours and the floor, built here as they are shipped, and the peers that `SKIFF_PEERS` has.
+//! Who is measured: ours and the floor, built here as they are shipped, and the peers that are here.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,11 +30,10 @@ pub(crate) fn all() -> Vec<Program> {
         runtime("skiff-oci", ours),
         Program { name: "floor", path: folder.join("examples/floor"), kind: Kind::Floor },
     ];
-    let peers = std::env::var_os("SKIFF_PEERS").map(PathBuf::from);
     for name in PEERS {
-        match peers.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists()) {
+        match Some(skiff_harness::peers_folder().join(name)).filter(|path| path.exists()) {
             Some(path) => programs.push(runtime(*name, path)),
-            None => println!("SKIPPED: {name}: not in SKIFF_PEERS"),
+            None => println!("SKIPPED: {name}: is not among the peers"),
         }
     }
     programs
@@ -45,12 +44,10 @@ pub(crate) fn floor() -> PathBuf {
     folder().join("examples/floor")
 }
 
-/// podman's own profile, from Debian's packages beside the peers.
-pub(crate) fn profile() -> PathBuf {
-    let peers = PathBuf::from(std::env::var_os("SKIFF_PEERS").expect("SKIFF_PEERS names the peers' folder"));
-    let file = "trixie/root/usr/share/containers/seccomp.json";
-    let places = [peers.join(".trees").join(file), peers.join("../debs").join(file)];
-    places.into_iter().find(|place| place.exists()).expect("the peers have podman's seccomp.json")
+/// podman's own profile, from Debian's packages beside the peers, if `tests/peers` has put it there.
+pub(crate) fn profile() -> Option<PathBuf> {
+    let file = skiff_harness::peers_folder().join(".trees/trixie/root/usr/share/containers/seccomp.json");
+    file.is_file().then_some(file)
 }
 
 fn target() -> PathBuf {

@@ -15,6 +15,7 @@ mod support;
 
 use faults::leaks::Snapshot;
 use faults::scenario::{STARTED, Scenario, Spot};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// What the runtime may be asked, and what must have happened before. `exec` and `run` end by themselves.
@@ -70,9 +71,19 @@ fn sweep(scenario: &Scenario) {
             }
             cases += 1;
         }
+        progress(&format!(
+            "{}: {command} done, {cases} cases in {:.0} s",
+            scenario.name,
+            begun.elapsed().as_secs_f64()
+        ));
     }
     println!("{}: {cases} cases in {:.0} s", scenario.name, begun.elapsed().as_secs_f64());
     assert!(found.is_empty(), "{} of {cases} cases leave something:\n{}", found.len(), found.join("\n"));
+}
+
+/// Says how far it is, past the capture of the test harness: whoever watches must see that it is not stuck.
+fn progress(words: &str) {
+    let _nobody_may_listen = writeln!(std::io::stderr(), "PROGRESS: {words}");
 }
 
 /// Where `command` can be disturbed.

@@ -57,6 +57,7 @@ fn with_console_link(victim: Victim, target: &str) -> String {
     let _listens = UnixListener::bind(&socket).unwrap();
     let created = victim.says(&bundle, &["create", "--console-socket", socket.to_str().unwrap(), &bundle.id]);
     let mut found = String::new();
+    println!("{victim:?} created: {created:?}");
     if created.code == 0 && victim.says(&bundle, &["start", &bundle.id]).code == 0 {
         wait_until("the result", || {
             found = fs::read_to_string(bundle.rootfs().join("result")).unwrap_or_default();

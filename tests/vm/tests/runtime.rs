@@ -2,6 +2,9 @@
 //!
 //! Every test of `skiff-oci` that needs a kernel runs again under cgroup version 2 alone and, with `SKIFF_LONG=1`, under
 //! version 1 alone, with both, and on a newer kernel. What the inner tests say is printed, so that they are counted.
+//!
+//! `SKIFF_VM_SUITES=escapes,limits` runs these files of tests alone, long ones too, and `SKIFF_VM_FILTER=WORD` of them the
+//! tests with WORD in their names.
 
 // A helper of tests may fail like a test.
 #![allow(clippy::unwrap_used)]
@@ -9,7 +12,7 @@
 use skiff_harness::skip;
 use skiff_vm::{Command, Error, Guest, Kernel, Layout, Limits, Outcome, Report};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the runtime's tests use that Debian builds as modules.
 const MODULES: &[&str] = &["overlay", "fuse", "veth", "dummy", "bridge"];
@@ -17,17 +20,21 @@ const MODULES: &[&str] = &["overlay", "fuse", "veth", "dummy", "bridge"];
 const RUNTIMES: &[&str] = &["runc-1.1.5", "runc-1.1.15", "runc-1.3", "crun-1.8", "crun-1.21"];
 /// Programs that tests use and whose busybox namesakes are not enough.
 const TOOLS: &[&str] = &["ip", "setpriv", "nsenter", "unshare", "newuidmap", "newgidmap"];
+/// How a long test says, past the capture of the test harness, how far it is.
+const PROGRESS: &str = "PROGRESS: ";
+/// Where a guest has the runtime with old mistakes.
+const MUTANT: &str = "/usr/lib/skiff-mutant";
 /// The figures of an emulated machine mean nothing.
 const LEFT_OUT: &[&str] = &["bench"];
-/// Take from four to twenty minutes each: every clause; a thousand containers with a fault each; races that must be lost for
-/// long enough.
+/// Take from four to thirty minutes each: every clause; more than a thousand containers with a fault each; races that must be
+/// lost for long enough. Each gets a machine of its own, so that one that hangs or dies costs one suite.
 const LONG: &[&str] = &["conformance", "faults", "escapes"];
-/// A test that takes a second here takes ten there, and the machine may be busy.
+/// A test that takes a second here takes ten there, and the machine may be busy. A suite with long tests says how far it is.
 const LIMITS: Limits = Limits {
     boot: Duration::from_secs(120),
     boots_max: 3,
-    total: Duration::from_secs(5400),
-    silence: Duration::from_secs(1800),
+    total: Duration::from_secs(7200),
+    silence: Duration::from_secs(1200),
 };
 
 /// What cargo built: a test, or a program that a test starts.
@@ -49,8 +56,7 @@ fn build() -> Vec<Built> {
         let target = &message["target"];
         // Neither a program's own unit tests, which need no kernel, nor tests with engines, which need half a Debian.
         let is_test = Path::new(target["src_path"].as_str()?).starts_with(repository().join("runtime/tests"))
-            && !LEFT_OUT.iter().any(|name| target["name"] == *name)
-            && (is_long() || !LONG.iter().any(|name| target["name"] == *name));
+            && !LEFT_OUT.iter().any(|name| target["name"] == *name);
         let is_other_test = !is_test && message["profile"]["test"] == true;
         (!is_other_test).then(|| Built { name: target["name"].as_str().unwrap().to_owned(), is_test, file })
     });
@@ -79,11 +85,9 @@ fn guest(kernel: Kernel, layout: Layout, built: &[Built]) -> skiff_vm::Result<Gu
             guest.program(file, Path::new("/usr/bin").join(tool))?;
         }
     }
-    let systemd = Path::new("/usr/lib/systemd");
-    if systemd.join("systemd").is_file() {
-        guest
-            .program(systemd.join("systemd"), systemd.join("systemd"))?
-            .add(systemd.join("user"), systemd.join("user"))?;
+    // The controls of the escapes: ours with old mistakes.
+    if let Some(mutant) = std::env::var_os("SKIFF_MUTANT").map(PathBuf::from).filter(|file| file.is_file()) {
+        guest.program(&mutant, MUTANT)?.env("SKIFF_MUTANT", MUTANT);
     }
     if let Some(peers) = std::env::var_os("SKIFF_PEERS").map(PathBuf::from) {
         guest.env("SKIFF_PEERS", &peers.display().to_string());
@@ -102,58 +106,84 @@ fn guest(kernel: Kernel, layout: Layout, built: &[Built]) -> skiff_vm::Result<Gu
     Ok(guest)
 }
 
-/// Runs every test of the runtime in a guest, and fails with the names of those that failed.
+/// Runs every test of the runtime in guests, and fails with the names of those that failed.
 fn the_runtime_passes(series: &str, layout: Layout) {
     let built = build();
-    let tests: Vec<_> = built.iter().filter(|program| program.is_test).collect();
-    let commands: Vec<_> = tests.iter().map(|test| command(test, &["--show-output"])).collect();
-    let made = Kernel::peer(series).and_then(|kernel| guest(kernel, layout, &built));
-    let Some(outcome) = made.map_or_else(unavailable, |guest| run(&guest, &commands)) else { return };
+    let tests: Vec<_> = built.iter().filter(|program| program.is_test && is_wanted(&program.name)).collect();
+    let (long, short): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| LONG.contains(&test.name.as_str()));
+    let groups = [short].into_iter().chain(long.into_iter().map(|test| vec![test]));
+    let failed: Vec<_> = groups.flat_map(|tests| failures(series, layout, &built, &tests)).collect();
+    assert!(failed.is_empty(), "failed under cgroup {} on {series}, see above: {}", layout.name(), failed.join(", "));
+}
+
+/// Runs `tests` in one guest, and returns what failed.
+fn failures(series: &str, layout: Layout, built: &[Built], tests: &[&Built]) -> Vec<String> {
+    if tests.is_empty() {
+        return Vec::new();
+    }
     let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).collect();
-    report(&outcome, &names, layout);
-    assert_eq!(outcome.code(), 0, "tests failed under cgroup {}, see above", layout.name());
+    let commands: Vec<_> = tests.iter().map(|test| command(test, &["--show-output"])).collect();
+    let made = Kernel::peer(series).and_then(|kernel| guest(kernel, layout, built));
+    match made.and_then(|guest| run(&guest, &commands, &names)) {
+        Ok(outcome) => report(&outcome, &names, layout),
+        Err(error @ Error::Missing { .. }) => {
+            skip(&error.to_string());
+            Vec::new()
+        }
+        Err(error) => vec![format!("{}: {error}", names.join(" "))],
+    }
+}
+
+/// Whether this suite is asked for: by name, or because it belongs to every run.
+fn is_wanted(name: &str) -> bool {
+    match std::env::var("SKIFF_VM_SUITES") {
+        Ok(names) => names.split(',').any(|wanted| wanted == name),
+        Err(_) => is_long() || !LONG.contains(&name),
+    }
 }
 
 fn command(test: &Built, words: &[&str]) -> Command {
     let file = test.file.display().to_string();
-    let words = [file.as_str()].into_iter().chain(words.iter().copied());
+    let filter = std::env::var("SKIFF_VM_FILTER").ok();
+    let words = [file.as_str()].into_iter().chain(filter.as_deref()).chain(words.iter().copied());
     Command::new(words).within(repository().join("runtime").display().to_string())
 }
 
-/// Runs the suite; what it said is shown even if the machine does not live to its end.
-fn run(guest: &Guest, commands: &[Command]) -> Option<Outcome> {
-    let mut heard = Vec::new();
+/// Runs the suite and tells how far it is. What it said is shown even if the machine does not live to its end.
+fn run(guest: &Guest, commands: &[Command], names: &[&str]) -> skiff_vm::Result<Outcome> {
+    let (mut heard, begun) = (Vec::new(), Instant::now());
+    let seconds = || begun.elapsed().as_secs();
     let outcome = guest.run_telling(commands, &mut |report| match report {
-        Report::Out(_, bytes) | Report::Err(_, bytes) => heard.extend_from_slice(bytes),
+        Report::Ready { release } => println!("a guest with {release} is ready after {} s", seconds()),
+        Report::Out(_, bytes) => heard.extend_from_slice(bytes),
+        Report::Err(_, bytes) => {
+            heard.extend_from_slice(bytes);
+            let text = String::from_utf8_lossy(bytes);
+            text.lines().filter(|line| line.starts_with(PROGRESS)).for_each(|line| println!("{line}"));
+        }
+        Report::Ended(index, code) => {
+            let name = usize::try_from(*index).ok().and_then(|index| names.get(index)).unwrap_or(&"?");
+            println!("{name} ended with {code} after {} s", seconds());
+        }
         _ => (),
     });
-    outcome.map_or_else(
-        |error| {
-            println!("{}", String::from_utf8_lossy(&heard));
-            unavailable(error)
-        },
-        Some,
-    )
+    outcome.inspect_err(|_| println!("{}", String::from_utf8_lossy(&heard)))
 }
 
-/// Skips where this machine lacks something, fails otherwise.
-fn unavailable<T>(error: Error) -> Option<T> {
-    match error {
-        Error::Missing { .. } => skip(&error.to_string()),
-        other => panic!("{other}"),
-    }
-    None
-}
-
-/// Prints what the inner tests said, and all of it where one failed.
-fn report(outcome: &Outcome, names: &[&str], layout: Layout) {
+/// Prints what the inner tests said, all of it where one failed, and returns the names of what failed.
+fn report(outcome: &Outcome, names: &[&str], layout: Layout) -> Vec<String> {
+    let mut failed = Vec::new();
     for (ran, name) in outcome.commands.iter().zip(names) {
         println!("{name} under cgroup {} on {} (code {})", layout.name(), outcome.release, ran.code);
         let (out, err) = (ran.out(), ran.err());
         let is_told = |line: &&str| line.starts_with("test result:") || line.starts_with("SKIPPED:");
         let lines = out.lines().chain(err.lines()).filter(|line| ran.code != 0 || is_told(line));
         lines.for_each(|line| println!("{line}"));
+        if ran.code != 0 {
+            failed.push((*name).to_owned());
+        }
     }
+    failed
 }
 
 fn is_long() -> bool {
@@ -197,8 +227,10 @@ fn the_table_of_all_runtimes() {
     let made = Kernel::peer("6.1").and_then(|kernel| guest(kernel, Layout::V2, &built));
     let test = built.iter().find(|built| built.name == "conformance").unwrap();
     let commands = [command(test, &["the_table"]).env("SKIFF_CONFORMANCE_TABLE", TABLE)];
-    let outcome = made.map_or_else(unavailable, |mut guest| run(guest.bring(TABLE), &commands));
-    let Some(outcome) = outcome else { return };
+    let outcome = match made.and_then(|mut guest| run(guest.bring(TABLE), &commands, &["conformance"])) {
+        Err(error @ Error::Missing { .. }) => return skip(&error.to_string()),
+        other => other.unwrap(),
+    };
     assert_eq!(outcome.code(), 0, "{}", outcome.commands[0].out());
     std::fs::write(repository().join(file), &outcome.files[TABLE]).unwrap();
 }

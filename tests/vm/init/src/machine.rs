@@ -64,15 +64,15 @@ pub(crate) fn load_module(path: &str) -> Result<()> {
     }
 }
 
-/// Mounts the disk where commands are told to put what is temporary.
+/// Mounts the disk where commands are told to put what is temporary. Devices and setuid programs work there, as they do on
+/// the disk of most hosts: roots of containers are put there.
 pub(crate) fn mount_disk(disk: &str) -> Result<()> {
     let begun = Instant::now();
     while !fs::exists(disk).on("stat", disk)? && begun.elapsed() < DEVICE_PATIENCE {
         std::thread::sleep(Duration::from_millis(10));
     }
     fs::create_dir_all(SCRATCH).on("mkdir", SCRATCH)?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some(disk), SCRATCH, Some("ext4"), flags, None::<&str>).on("mount /scratch from", disk)?;
+    mount(Some(disk), SCRATCH, Some("ext4"), MsFlags::empty(), None::<&str>).on("mount /scratch from", disk)?;
     fs::set_permissions(SCRATCH, std::os::unix::fs::PermissionsExt::from_mode(0o1777)).on("chmod", SCRATCH)
 }
 

@@ -2,9 +2,9 @@
 //!
 //! A command reads config.json twice ([`spec`]), decides ([`plan`]), and lets parent and first process act ([`init`]). Every
 //! privileged operation is a named step ([`steps`]). What it leaves to others: images, networks, stdio, and when to start
-//! what. Left out on purpose: checkpoint and restore (each of their doors has been an escape), and Intel's resctrl; who asks
-//! for them is refused by the command's name or the field's path. What it can do it says itself (`features`), and each
-//! clause of the specification has a row in `tests/conformance`.
+//! what. Left out on purpose: checkpoint and restore (each of their doors has been an escape); who asks for them is refused by
+//! the command's name. What it can do it says itself (`features`), and each clause of the specification has a row in
+//! `tests/conformance`.
 
 mod cgroup; // limits and membership
 mod cli; // words to options
@@ -18,6 +18,7 @@ mod init; // parent, first process, handshake
 mod mutant; // old mistakes, for tests only
 mod net; // interfaces that move in
 mod plan; // decisions without I/O
+mod rdt; // classes of cache and memory bandwidth
 mod report; // what people and engines read
 mod rootfs; // the file tree
 mod seal; // our own file out of reach

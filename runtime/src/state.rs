@@ -12,6 +12,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
 use crate::id::{ContainerId, ProcessId};
 use crate::init::Keyring;
+use crate::rdt::Membership;
 use crate::spec::config::Config;
 use crate::steps;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub(crate) struct Record {
     pub(crate) created: String,
     pub(crate) annotations: HashMap<String, String>,
     pub(crate) cgroup: Cgroup,
+    /// Its class of cache and memory bandwidth.
+    #[serde(default)]
+    pub(crate) rdt: Option<Membership>,
     /// Whose session keyring processes that join have.
     #[serde(default)]
     pub(crate) keyring: Keyring,

@@ -23,6 +23,11 @@ steps! {
     CGROUP_UNIT = "cgroup.unit", "org.freedesktop.systemd1(5), The Manager Object";
     CGROUP_WATCH = "cgroup.watch", "kernel admin-guide/cgroup-v1/memory, OOM Control";
     CGROUP_REMOVE = "cgroup.remove", "runtime-spec runtime, Delete";
+    RDT_CLASS = "rdt.class", "runtime-spec config-linux, IntelRdt: closID";
+    RDT_SCHEMA = "rdt.schema", "runtime-spec config-linux, IntelRdt: l3CacheSchema, memBwSchema, schemata";
+    RDT_MONITOR = "rdt.monitor", "runtime-spec config-linux, IntelRdt: enableMonitoring";
+    RDT_JOIN = "rdt.join", "runtime-spec config-linux, IntelRdt: tasks";
+    RDT_REMOVE = "rdt.remove", "runtime-spec config-linux, IntelRdt: deletion";
     NS_CLONE = "ns.clone", "runtime-spec config-linux, Namespaces; clone3(2)";
     NS_JOIN = "ns.join", "runtime-spec config-linux, Namespaces: path; setns(2)";
     NS_UNSHARE = "ns.unshare", "cgroup_namespaces(7): the root is where the caller is when it is made";

@@ -6,6 +6,7 @@ use crate::cli::{Opt, Takes, Words};
 use crate::error::{Acts, Error, On, Result};
 use crate::hooks;
 use crate::id::ContainerId;
+use crate::rdt::{self, Membership};
 use crate::spec::{self, config::Hook};
 use crate::state::{Container, Folder, Status};
 use std::path::Path;
@@ -56,6 +57,7 @@ pub(super) fn remove(
     }
     record.cgroup.kill_all(acts)?;
     record.cgroup.remove(acts)?;
+    record.rdt.as_ref().map_or(Ok(()), |class| class.remove(acts, &rdt::Kernel))?;
     let state = container.state_as(Status::Stopped.word());
     let directory = if record.bundle.is_dir() { record.bundle.as_path() } else { Path::new("/") };
     hooks::run_all(acts, "poststop", poststop, &state, directory, &mut |error| context.warn(&error.to_string()));
@@ -75,6 +77,9 @@ fn remove_unfinished(context: &Context, id: &ContainerId, folder: &Folder) -> Re
         let cgroup = Cgroup::find(&unit.map_or(spec.cgroup, |unit| unit.path()))?;
         cgroup.kill_all(acts)?;
         cgroup.remove(acts)?;
+        if let (Some(rdt), Ok(root)) = (&spec.rdt, rdt::find()) {
+            Membership::left(&root, id.as_str(), rdt).remove(acts, &rdt::Kernel)?;
+        }
     }
     folder.remove(acts)
 }

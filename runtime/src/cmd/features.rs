@@ -1,5 +1,6 @@
 //! `features`: what this runtime can do (runtime-spec features, features-linux).
 //!
+//! It is about the program and not about the host, by the specification: what a host lacks is refused when it is asked for.
 //! The document is `features.json` beside this file. What it says can be checked without a kernel is checked here: every
 //! word in it must be one that the reading of config.json takes.
 

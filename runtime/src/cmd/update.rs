@@ -3,8 +3,9 @@
 use super::Context;
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Error, On, Result};
-use crate::spec::{Limits, config};
-use crate::state::Status;
+use crate::rdt::Membership;
+use crate::spec::{Limits, config, schemata};
+use crate::state::{Container, Status};
 use serde_json::{Value, json};
 use std::io::Read;
 
@@ -65,11 +66,6 @@ const FIELDS: &[(&str, &str, &str, Kind)] = &[
 
 /// `update [options] ID`: what is given changes, all else stays. With `--resources` other options are ignored, as runc does.
 pub(super) fn update(context: &Context, words: &Words) -> Result<u8> {
-    for option in ["l3-cache-schema", "mem-bw-schema"] {
-        if words.value(option).is_some_and(|schema| !schema.is_empty()) {
-            return Err(Error::Usage(format!("--{option}: cache and memory bandwidth classes cannot be changed here")));
-        }
-    }
     if words.value("kernel-memory").is_some() {
         context.warn("--kernel-memory: ignored, Linux has no such limit any more");
     }
@@ -83,7 +79,25 @@ pub(super) fn update(context: &Context, words: &Words) -> Result<u8> {
     if container.status()? == Status::Stopped {
         return Err(Error::Said(format!("cannot update container {} that is stopped", container.record.id)));
     }
-    container.record.cgroup.update(&acts, &limits).map(|()| 0)
+    // What is refused is refused before anything has changed.
+    let class = class(&container, words)?;
+    container.record.cgroup.update(&acts, &limits)?;
+    class.map_or(Ok(()), |(class, schemata)| class.write(&acts, &schemata)).map(|()| 0)
+}
+
+/// What `--l3-cache-schema` and `--mem-bw-schema` change, also beside `--resources`. A container that has no class gets none:
+/// its processes would have to be moved one thread at a time, while they make others.
+fn class<'a>(container: &'a Container, words: &Words) -> Result<Option<(&'a Membership, Vec<String>)>> {
+    let option = |name| words.value(name).unwrap_or_default();
+    let schemata = schemata(option("l3-cache-schema"), option("mem-bw-schema"))?;
+    match &container.record.rdt {
+        _ if schemata.is_empty() => Ok(None),
+        Some(class) => Ok(Some((class, schemata))),
+        None => {
+            let reason = "was not there at creation, so --l3-cache-schema and --mem-bw-schema have nothing to change";
+            Err(Error::refused("linux.intelRdt", reason))
+        }
+    }
 }
 
 fn from_stdin() -> Result<Vec<u8>> {

@@ -149,7 +149,7 @@ fn agent<'a>(joining: &Joining<'a>) -> Option<&'a Agent> {
 
 fn raise(luggage: &Luggage<'_>, born: &Born, end: &ParentEnd) -> Result<()> {
     let joining = luggage.joining;
-    equip(joining.acts, born.pid, joining.process)?;
+    equip(joining.acts, born.pid, joining.process, joining.container)?;
     end.tell(&FromParent::Go(born.pid))?;
     end.await_word(&FromChild::Ready)?;
     if let (Some(handover), Some(agent)) = (&luggage.handover, agent(joining)) {

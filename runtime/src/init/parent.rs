@@ -11,6 +11,7 @@ use crate::cgroup::{Cgroup, Holder, Unit};
 use crate::error::{Acts, Error, On, Result};
 use crate::id::{ContainerId, ProcessId};
 use crate::plan::{self, Plan, Rights, Way};
+use crate::rdt::{self, Membership};
 use crate::rootfs::{Opened, Turn};
 use crate::spec::config::Hooks;
 use crate::spec::{Limits, Process, Spec};
@@ -90,7 +91,7 @@ fn create_in_folder(creation: &Creation<'_>) -> std::result::Result<Container, F
     std::fs::copy(&config, creation.folder.config()).on("copy", config.display())?;
     let (cgroup, holder) = make_cgroup(acts, spec, creation.unit)?;
     let limited = cgroup.limit(acts, &spec.limits).map_err(Failure::from);
-    let result = limited.and_then(|()| create_in_cgroup(creation, &cgroup));
+    let result = limited.and_then(|()| create_in_class(creation, &cgroup));
     drop(holder);
     if result.is_err() {
         let _the_first_error_counts = cgroup.kill_all(acts).and_then(|()| cgroup.remove(acts));
@@ -119,9 +120,25 @@ fn make_cgroup(acts: &Acts, spec: &Spec, unit: Option<&Unit>) -> Result<(Cgroup,
     Err(Error::refused("linux.resources", format!("this user has no rights over cgroups: {error}")))
 }
 
-fn create_in_cgroup(creation: &Creation<'_>, cgroup: &Cgroup) -> std::result::Result<Container, Failure> {
+/// In the class of cache and memory bandwidth that was asked for.
+fn create_in_class(creation: &Creation<'_>, cgroup: &Cgroup) -> std::result::Result<Container, Failure> {
+    let Some(rdt) = &creation.spec.rdt else { return create_in_cgroup(creation, cgroup, None) };
+    let class = Membership::create(creation.acts, &rdt::find()?, &rdt::Kernel, creation.id.as_str(), rdt)?;
+    let result = create_in_cgroup(creation, cgroup, Some(&class));
+    if result.is_err() {
+        let _the_first_error_counts = class.undo(creation.acts, &rdt::Kernel);
+    }
+    result
+}
+
+fn create_in_cgroup(
+    creation: &Creation<'_>,
+    cgroup: &Cgroup,
+    class: Option<&Membership>,
+) -> std::result::Result<Container, Failure> {
     let plan = Plan::of(creation.spec, Rights::own())?;
-    let container = Container { folder: creation.folder.clone(), record: record(creation, cgroup) };
+    let record = Record { rdt: class.cloned(), ..record(creation, cgroup) };
+    let container = Container { folder: creation.folder.clone(), record };
     let luggage = pack(creation, &plan, cgroup, container.state_as("creating"))?;
     let unified = cgroup.open_unified()?;
     let (parent_end, child_end) = pair()?;
@@ -150,6 +167,7 @@ fn record(creation: &Creation<'_>, cgroup: &Cgroup) -> Record {
         created: time::now(),
         annotations: creation.spec.annotations.clone(),
         cgroup: cgroup.clone(),
+        rdt: None,
         keyring: creation.keyring,
         own_pid_namespace: creation.spec.namespaces.makes(libc::CLONE_NEWPID),
     }
@@ -291,7 +309,7 @@ impl Raising<'_> {
         if self.plan.clone & libc::CLONE_NEWUSER != 0 {
             self.map_users(born.pid)?;
         }
-        equip(creation.acts, born.pid, &creation.spec.process)?;
+        equip(creation.acts, born.pid, &creation.spec.process, container)?;
         self.move_interfaces(born.pid)?;
         end.tell(&FromParent::Go(born.pid))?;
         if self.plan.parent_waits_for_assembly {
@@ -325,8 +343,12 @@ fn run_early_hooks(creation: &Creation<'_>, container: &Container) -> Result<()>
     hooks::run(acts, "createRuntime", hooks.create_runtime.as_ref(), &state, creation.bundle)
 }
 
-/// Gives a process what only the host may give: limits above its own, and its place in the out-of-memory killer's list.
-pub(super) fn equip(acts: &Acts, pid: i32, process: &Process) -> Result<()> {
+/// Gives a process what only the host may give: its class of cache and memory bandwidth, limits above its own, and its place
+/// in the out-of-memory killer's list.
+pub(super) fn equip(acts: &Acts, pid: i32, process: &Process, container: &Container) -> Result<()> {
+    if let Some(class) = &container.record.rdt {
+        class.join(acts, pid)?;
+    }
     for (resource, soft, hard) in &process.rlimits {
         acts.step(&steps::RLIMIT_SET, format!("{resource:?} {soft}:{hard}"), || {
             skiff_sys::process::set_limit(pid, *resource as libc::c_int, *soft, *hard)

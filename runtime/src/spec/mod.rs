@@ -12,6 +12,7 @@ mod mount;
 mod namespaces;
 mod options;
 mod process;
+mod rdt;
 mod resources;
 mod treatment;
 
@@ -23,6 +24,7 @@ pub(crate) use mount::{CopyUp, Datum, Mount, Owners, What};
 pub(crate) use namespaces::{IdMap, KINDS, Namespaces, NetDevice, Offset};
 pub(crate) use options::ALL as MOUNT_OPTIONS;
 pub(crate) use process::Process;
+pub(crate) use rdt::{Class, Rdt, resource, schemata};
 pub(crate) use treatment::Treatment;
 #[cfg(test)]
 pub(crate) use treatment::{MEMORY_FLAGS, MEMORY_MODES};
@@ -75,6 +77,8 @@ pub(crate) struct Spec {
     pub(crate) cgroup: PathBuf,
     /// What the cgroup allows.
     pub(crate) limits: Limits,
+    /// Its class of cache and memory bandwidth.
+    pub(crate) rdt: Option<Rdt>,
     /// Which system calls are answered how.
     pub(crate) seccomp: Option<seccomp::Filter>,
     /// Programs to run at points of the life.
@@ -102,7 +106,6 @@ impl Spec {
         let root = written.root.as_ref().ok_or_else(|| Error::refused("root", "is missing"))?;
         let process = written.process.as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
         let linux = written.linux.as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
-        refuse_unsupported(linux)?;
         let namespaces = Namespaces::check(linux.namespaces.as_deref().unwrap_or_default())?;
         let mounts = written.mounts.iter().flatten().enumerate();
         let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
@@ -125,6 +128,7 @@ impl Spec {
             propagation: propagation(linux.rootfs_propagation.as_deref())?,
             cgroup: cgroup_path(id, linux.cgroups_path.as_deref())?,
             limits: Limits::check(linux.resources.as_ref())?,
+            rdt: Rdt::check(id, linux.intel_rdt.as_ref())?,
             seccomp: linux.seccomp.as_ref().map(seccomp::Filter::check).transpose()?,
             hooks: check_hooks(written.hooks.clone().unwrap_or_default())?,
             annotations: written.annotations.clone().unwrap_or_default(),
@@ -171,14 +175,6 @@ fn first_process(written: &config::Process, linux: &Linux) -> Result<Process> {
 fn check_version(version: &str) -> Result<()> {
     let major = version.split('.').next().unwrap_or_default();
     if major == "1" { Ok(()) } else { Err(Error::refused("ociVersion", format!("`{version}` is not 1.x"))) }
-}
-
-fn refuse_unsupported(linux: &Linux) -> Result<()> {
-    let asked = [("intelRdt", linux.intel_rdt.is_some())];
-    match asked.iter().find(|(_, is_asked)| *is_asked) {
-        Some((name, _)) => Err(Error::refused(format!("linux.{name}"), "is not implemented")),
-        None => Ok(()),
-    }
 }
 
 fn absolute_source(bundle: &Path, mut mount: Mount) -> Mount {

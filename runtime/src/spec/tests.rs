@@ -45,12 +45,6 @@ fn what_would_change_the_host_is_refused() {
 }
 
 #[test]
-fn what_is_not_implemented_is_refused_by_path() {
-    let text = refusal(|c| c["linux"]["intelRdt"] = json!({"closID": "x"}));
-    assert_eq!(text, "linux.intelRdt: is not implemented");
-}
-
-#[test]
 fn user_namespaces_and_mappings_belong_together() {
     assert!(refusal(|c| c["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "user"}])).contains("Mappings"));
     let maps = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);

@@ -9,6 +9,7 @@ mod support;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use support::groups::{Version, find, sleeping, update};
 use support::{Bundle, skipped, wait_until};
 
@@ -190,5 +191,45 @@ fn lists_and_tables_show_owner_and_processes() {
     match table.code {
         0 => assert!(table.out.lines().nth(1).unwrap().ends_with(&format!("{pid} sleep 60")), "{table:?}"),
         _ => skipped("ps with arguments", "this host's ps has no -o"),
+    }
+}
+
+/// Controllers that only a container with such a limit is put under: the first one may come while it runs, and paused.
+#[test]
+fn the_first_limit_of_a_rare_controller_may_come_by_update() {
+    let cases = [
+        ("hugetlb", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]}), "hugetlb.2MB.limit_in_bytes"),
+        ("net_cls", json!({"network": {"classID": 1_048_577}}), "net_cls.classid"),
+        ("net_prio", json!({"network": {"priorities": [{"name": "lo", "priority": 5}]}}), "net_prio.ifpriomap"),
+    ];
+    for (controller, limit, file) in cases {
+        let Some((version, _)) = find(controller) else {
+            skipped("the_first_limit_of_a_rare_controller_may_come_by_update", &format!("{controller} is not here"));
+            continue;
+        };
+        let file = if version == Version::One { file } else { "hugetlb.2MB.max" };
+        let bundle = Bundle::new("sleep 60 & sleep 60 & wait", |config| config["linux"]["resources"] = json!({}));
+        bundle.start();
+        let ours = || bundle.oci(&["ps", "--format", "json", &bundle.id]).ok().trim().to_owned();
+        wait_until("three processes", || ours().split(',').count() == 3);
+        bundle.oci(&["pause", &bundle.id]).ok();
+        update(&bundle, &limit).ok();
+        assert_eq!(bundle.status(), "paused");
+        bundle.oci(&["resume", &bundle.id]).ok();
+        let shown = bundle.shows(controller, file);
+        assert!(shown.contains("4194304") || shown.contains("1048577") || shown.contains("lo 5"), "{file}: {shown}");
+        let there = || {
+            let members = bundle.shows(controller, "cgroup.procs");
+            let mut members: Vec<u32> = members.lines().map(|line| line.parse().unwrap()).collect();
+            members.sort_unstable();
+            serde_json::to_string(&members).unwrap()
+        };
+        assert_eq!(there(), ours());
+        // It would keep a pipe of ours open for as long as it lives.
+        let mut exec = bundle.command(&["exec", "--detach", &bundle.id, "sleep", "60"]);
+        assert!(exec.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+        assert_eq!((there(), ours().split(',').count()), (ours(), 4), "and who joins later is there too");
+        update(&bundle, &limit).ok();
+        assert_eq!(there(), ours());
     }
 }

@@ -130,8 +130,34 @@ fn a_container_is_a_scope_of_systemd() {
     drop(other);
     assert_eq!(bundle.status(), "paused", "and whose it is has not noticed");
 
+    properties_of_annotations(&name);
     bundle.oci(&["delete", "--force", &bundle.id]).ok();
     assert!(!group.exists());
     bundle.start();
     bundle.oci(&["delete", "--force", &bundle.id]).ok();
+}
+
+/// Properties of the unit by annotation: `MemoryHigh` is one that no field of config.json writes.
+fn properties_of_annotations(name: &str) {
+    let annotated = |property: &str, value: &str| {
+        let bundle = bundle(&format!("skiff-test.slice:skiff:{name}-annotated"), &json!({}));
+        let mut config: Value = serde_json::from_slice(&fs::read(bundle.config()).unwrap()).unwrap();
+        let timeout = "org.systemd.property.TimeoutStopSec";
+        config["annotations"] = json!({format!("org.systemd.property.{property}"): value, timeout: "5"});
+        fs::write(bundle.config(), config.to_string()).unwrap();
+        bundle
+    };
+    let bundle = annotated("MemoryHigh", "uint64 52428800");
+    bundle.start();
+    assert_eq!(fs::read_to_string(group(&bundle).join("memory.high")).unwrap(), "52428800\n");
+    drop(bundle);
+    for (property, value, words) in [
+        ("NoSuchProperty", "true", "systemd: start "),
+        ("MemoryHigh", "'much'", "systemd: start "),
+        ("MemoryHigh", "much", "annotations.org.systemd.property.MemoryHigh: "),
+    ] {
+        let bundle = annotated(property, value);
+        let said = bundle.oci(&["create", &bundle.id]);
+        assert!(said.code == 1 && said.err.contains(words), "{property} {value}: {said:?}");
+    }
 }

@@ -31,6 +31,11 @@ pub(crate) struct Hierarchy {
 }
 
 impl Hierarchy {
+    /// Whether only those containers are put under it that ask for one of its limits.
+    pub(super) fn is_on_request(&self) -> bool {
+        self.version == Version::One && !self.has_any(ALWAYS) && !self.has_any(&[OF_SYSTEMD])
+    }
+
     fn has_any(&self, wanted: &[&str]) -> bool {
         self.controllers.iter().any(|name| wanted.contains(&name.as_str()))
     }

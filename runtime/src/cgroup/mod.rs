@@ -14,6 +14,7 @@ mod plan; // limits to files
 mod stats; // what was used
 mod systemd; // a unit around it
 mod watch; // out of memory
+mod widen; // one more hierarchy while it runs
 mod write; // performs plan and device
 
 pub(crate) use freeze::Frozen;
@@ -126,10 +127,18 @@ impl Cgroup {
     /// A file cannot be opened.
     pub(crate) fn open_tasks(&self) -> Result<Vec<(PathBuf, File)>> {
         let of_version_1 = self.directories.iter().filter(|directory| !directory.unified);
-        let files = of_version_1.map(|directory| directory.path.join("tasks"));
-        files
-            .map(|path| Ok((path.clone(), OpenOptions::new().write(true).open(&path).on("open", path.display())?)))
-            .collect()
+        let mut files = Vec::new();
+        for path in of_version_1.map(|directory| directory.path.join("tasks")) {
+            match OpenOptions::new().write(true).open(&path) {
+                // An update was killed before it had made this place. One in which the container is cannot be removed.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => (),
+                result => {
+                    let file = result.on("open", path.display())?;
+                    files.push((path, file));
+                }
+            }
+        }
+        Ok(files)
     }
 
     /// Version 2: the directory to be born in.

@@ -58,7 +58,8 @@ impl Context {
     /// The unit of systemd that `--systemd-cgroup` asks for around the container `id`.
     fn unit(&self, id: &ContainerId, written: &Config) -> Result<Option<Unit>> {
         let path = written.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
-        self.global.is_on("systemd-cgroup").then(|| Unit::of(id.as_str(), path)).transpose()
+        let annotations = written.annotations.clone().unwrap_or_default();
+        self.global.is_on("systemd-cgroup").then(|| Unit::of(id.as_str(), path, &annotations)).transpose()
     }
 
     /// The container that `words` name first, and steps that carry its correlation id.

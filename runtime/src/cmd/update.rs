@@ -75,11 +75,16 @@ pub(super) fn update(context: &Context, words: &Words) -> Result<u8> {
         None => ("options", options(words)?.to_string().into_bytes()),
     };
     let limits = Limits::check(Some(&config::parse("linux.resources", file, &bytes)?))?;
-    let (container, acts) = context.container(words)?;
+    let (mut container, acts) = context.container(words)?;
     if container.status()? == Status::Stopped {
         return Err(Error::Said(format!("cannot update container {} that is stopped", container.record.id)));
     }
-    // What is refused is refused before anything has changed.
+    if let Some(wider) = container.record.cgroup.widen(&limits)? {
+        let before = std::mem::replace(&mut container.record.cgroup, wider.after.clone());
+        container.folder.write(&acts, &container.record)?;
+        wider.perform(&acts, &before)?;
+    }
+    // What is refused is refused before any limit has changed.
     let class = class(&container, words)?;
     container.record.cgroup.update(&acts, &limits)?;
     class.map_or(Ok(()), |(class, schemata)| class.write(&acts, &schemata)).map(|()| 0)

@@ -3,6 +3,8 @@
 //! Little-endian only, which every peer must read. Values are aligned to their size from the start of the message; a body
 //! starts at a multiple of eight, so it is put together on its own.
 
+use std::borrow::Cow;
+
 /// Who is called.
 const PATH: &str = "/org/freedesktop/systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
@@ -27,8 +29,17 @@ pub(super) const PREFIX_BYTES: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
+    Texts(Vec<String>),
     Flag(bool),
+    Byte(u8),
+    Short(u16),
+    SignedShort(i16),
+    Word(u32),
+    SignedWord(i32),
     Number(u64),
+    Signed(i64),
+    /// The bits of a floating point number.
+    Real(u64),
     Pids(Vec<u32>),
     Bits(Vec<u8>),
     Pairs(Vec<(String, String)>),
@@ -38,8 +49,16 @@ impl Value {
     const fn signature(&self) -> &'static str {
         match self {
             Self::Text(_) => "s",
+            Self::Texts(_) => "as",
             Self::Flag(_) => "b",
+            Self::Byte(_) => "y",
+            Self::Short(_) => "q",
+            Self::SignedShort(_) => "n",
+            Self::Word(_) => "u",
+            Self::SignedWord(_) => "i",
             Self::Number(_) => "t",
+            Self::Signed(_) => "x",
+            Self::Real(_) => "d",
             Self::Pids(_) => "au",
             Self::Bits(_) => "ay",
             Self::Pairs(_) => "a(ss)",
@@ -48,7 +67,12 @@ impl Value {
 }
 
 /// A property of a unit.
-pub(super) type Property = (&'static str, Value);
+pub(super) type Property = (Cow<'static, str>, Value);
+
+/// Properties whose names are our own.
+pub(super) fn named(properties: Vec<(&'static str, Value)>) -> Vec<Property> {
+    properties.into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
 
 /// An argument of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +105,13 @@ impl Writer {
     }
 
     fn number(&mut self, number: u32) {
-        self.align(4);
-        self.0.extend(number.to_le_bytes());
+        self.aligned(&number.to_le_bytes());
+    }
+
+    /// A number, at a multiple of its size.
+    fn aligned(&mut self, bytes: &[u8]) {
+        self.align(bytes.len());
+        self.0.extend(bytes);
     }
 
     /// Lengths are 32 bits; what we send is far below.
@@ -118,10 +147,14 @@ impl Writer {
         match value {
             Value::Text(text) => self.text(text),
             Value::Flag(flag) => self.number((*flag).into()),
-            Value::Number(number) => {
-                self.align(8);
-                self.0.extend(number.to_le_bytes());
-            }
+            Value::Byte(number) => self.0.push(*number),
+            Value::Short(number) => self.aligned(&number.to_le_bytes()),
+            Value::SignedShort(number) => self.aligned(&number.to_le_bytes()),
+            Value::Word(number) => self.number(*number),
+            Value::SignedWord(number) => self.aligned(&number.to_le_bytes()),
+            Value::Number(number) | Value::Real(number) => self.aligned(&number.to_le_bytes()),
+            Value::Signed(number) => self.aligned(&number.to_le_bytes()),
+            Value::Texts(texts) => self.array(4, |array| texts.iter().for_each(|text| array.text(text))),
             Value::Pids(pids) => self.array(4, |array| pids.iter().for_each(|pid| array.number(*pid))),
             Value::Bits(bits) => self.array(1, |array| array.0.extend(bits)),
             Value::Pairs(pairs) => self.array(8, |array| {
@@ -307,7 +340,7 @@ mod tests {
     fn properties_are_aligned() {
         let mut writer = Writer::default();
         let pairs = Value::Pairs(vec![("a".to_owned(), "rw".to_owned())]);
-        writer.argument(&Argument::Properties(vec![("X", Value::Number(5)), ("Y", pairs)]));
+        writer.argument(&Argument::Properties(named(vec![("X", Value::Number(5)), ("Y", pairs)])));
         let number = b"\x01\0\0\0X\0\x01t\0\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0";
         let pairs = b"\x01\0\0\0Y\0\x05a(ss)\0\0\0\0\x0f\0\0\0\0\0\0\0\x01\0\0\0a\0\0\0\x02\0\0\0rw\0";
         let length = u32::try_from(number.len() + pairs.len()).unwrap();

@@ -3,8 +3,10 @@
 //! A scope begins with a process in it, and the container's first process must be born into limits that exist. So a process
 //! that does nothing begins the scope and ends once the container's own is inside. Where the unit's cgroup is, is read from
 //! where that process was put. Limits that have a property are given to systemd, which would otherwise take them back when it
-//! is reloaded, and then all of them are written to the files as without it.
+//! is reloaded, and then all of them are written to the files as without it. Properties that annotations ask for are given at
+//! the start, after ours.
 
+mod annotations;
 mod bus;
 mod message;
 mod properties;
@@ -18,12 +20,13 @@ use crate::error::{Acts, Error, On, Result};
 use crate::plan::is_below_host;
 use crate::spec::Limits;
 use bus::{Answer, Bus, connect};
-use message::{Argument, Property, Value};
+use message::{Argument, Property, Value, named};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getppid, pause};
 use skiff_sys::process::{Born, Cloned, Kin};
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -46,18 +49,26 @@ pub(crate) struct Unit {
     slice: String,
     /// With `.scope`.
     name: String,
+    /// What annotations ask for.
+    properties: Vec<Property>,
 }
 
 impl Unit {
-    /// Reads a `linux.cgroupsPath` of the form `slice:prefix:name`, for the container `id`.
+    /// Reads a `linux.cgroupsPath` of the form `slice:prefix:name`, for the container `id`, and the properties in its
+    /// annotations.
     ///
     /// # Errors
-    /// It has another form.
-    pub(crate) fn of(id: &str, written: Option<&Path>) -> Result<Self> {
+    /// It has another form; an annotation is no property.
+    pub(crate) fn of(id: &str, written: Option<&Path>, annotations: &HashMap<String, String>) -> Result<Self> {
+        Ok(Self { properties: annotations::properties(annotations)?, ..Self::at(id, written)? })
+    }
+
+    fn at(id: &str, written: Option<&Path>) -> Result<Self> {
         let written = written.map(|path| path.to_string_lossy().into_owned()).filter(|path| !path.is_empty());
         let default = if is_below_host() { SLICE_DEFAULT_OF_USER } else { SLICE_DEFAULT };
         let Some(written) = written else {
-            return Ok(Self { slice: default.to_owned(), name: format!("{PREFIX_DEFAULT}-{id}.scope") });
+            let name = format!("{PREFIX_DEFAULT}-{id}.scope");
+            return Ok(Self { slice: default.to_owned(), name, properties: Vec::new() });
         };
         let refused = |reason: &str| Error::refused("linux.cgroupsPath", format!("`{written}` {reason}"));
         let parts: Vec<_> = written.split(':').collect();
@@ -70,7 +81,7 @@ impl Unit {
             return Err(refused("does not name a scope in a slice"));
         }
         let name = if prefix.is_empty() { format!("{name}.scope") } else { format!("{prefix}-{name}.scope") };
-        Ok(Self { slice: slice.to_owned(), name })
+        Ok(Self { slice: slice.to_owned(), name, properties: Vec::new() })
     }
 
     /// Where systemd puts it, below each hierarchy's root; relative.
@@ -154,7 +165,7 @@ impl Cgroup {
         if properties.is_empty() {
             return Ok(());
         }
-        let arguments = vec![Argument::Flag(true), Argument::Properties(properties)];
+        let arguments = vec![Argument::Flag(true), Argument::Properties(named(properties))];
         match connect()?.call(acts, unit, "SetUnitProperties", arguments)? {
             Answer::Done => Ok(()),
             Answer::Refused(_, text) => Err(Error::Said(format!("systemd: set properties of {unit}: {text}"))),
@@ -187,7 +198,7 @@ fn properties_of_start(unit: &Unit, holder: i32, limits: &Limits, version: Versi
         properties.extend(properties::devices(device::allowed(&device::complete(&limits.devices))));
     }
     properties.extend(properties::of(limits, version));
-    properties
+    named(properties).into_iter().chain(unit.properties.iter().cloned()).collect()
 }
 
 /// A unit of that name that failed, or is just ending, makes way.
@@ -239,7 +250,7 @@ mod tests {
     use super::*;
 
     fn unit(written: &str) -> Result<Unit> {
-        Unit::of("web", Some(Path::new(written)))
+        Unit::of("web", Some(Path::new(written)), &HashMap::new())
     }
 
     #[test]
@@ -251,7 +262,7 @@ mod tests {
         assert_eq!(kubelet.path(), Path::new(below));
         assert_eq!(unit(":x:y").unwrap().path(), Path::new("system.slice/x-y.scope"));
         assert_eq!(unit("-.slice::y").unwrap().path(), Path::new("y.scope"));
-        assert_eq!(Unit::of("web", None).unwrap().path(), Path::new("system.slice/skiff-web.scope"));
+        assert_eq!(Unit::of("web", None, &HashMap::new()).unwrap().path(), Path::new("system.slice/skiff-web.scope"));
         for bad in
             ["/a/b", "a", "a.slice:b", "a.slice:b:c:d", "a--b.slice:b:c", "a:b:c", "a.slice:b:", "a.slice:b:c.slice"]
         {

@@ -1,10 +1,13 @@
 //! Limits as properties of a unit (systemd.resource-control(5)). What has no property is only written to the files: systemd
 //! leaves alone what it was not told of.
 
-use super::message::{Property, Value};
+use super::message::Value;
 use crate::cgroup::hierarchy::Version;
 use crate::cgroup::plan::{cpu_weight, swap_alone};
 use crate::spec::{Cpu, DeviceKind, DevicePattern, Limits, Memory};
+
+/// A property, whose name is ours.
+type Property = (&'static str, Value);
 
 /// What `cpu.max` and `cpu.cfs_period_us` start with, microseconds.
 const PERIOD_DEFAULT_US: u64 = 100_000;

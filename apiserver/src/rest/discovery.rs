@@ -105,7 +105,7 @@ fn goarch() -> &'static str {
 
 /// `/livez`, `/readyz`, `/healthz`: `ok`, or what is wrong; `?verbose` lists the checks, `/readyz/<check>` asks one.
 async fn health(app: &App, uri: &Uri, segments: &[&str]) -> Result<Response, Status> {
-    let store = app.registry.backend().size_bytes().await;
+    let store = app.registry.backend().health().await;
     let stopping = app.stopping.is_cancelled() && segments[0] == "readyz";
     let checks = [("ping", true), ("etcd", store.is_ok()), ("shutdown", !stopping)];
     let asked: Vec<&(&str, bool)> = match segments {

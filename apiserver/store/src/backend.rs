@@ -8,6 +8,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+/// A key that is asked for only to see whether there is an answer: the one that etcdctl asks for.
+pub(crate) const HEALTH_KEY: Bytes = Bytes::from_static(b"health");
+
 /// The store-wide counter of committed writes (etcd's revision, Kubernetes' resourceVersion).
 pub type Revision = i64;
 
@@ -143,4 +146,6 @@ pub trait Backend: Send + Sync + 'static {
     fn watch(&self, prefix: Bytes, after: Revision) -> BoxStream<'static, Result<WatchBatch, BackendError>>;
     /// Bytes on disk, for health and metrics.
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, BackendError>>;
+    /// Whether it answers a read now that is as good as any: of a cluster, one that most members agree on. Bounded.
+    fn health(&self) -> BoxFuture<'_, Result<(), BackendError>>;
 }

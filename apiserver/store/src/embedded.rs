@@ -8,16 +8,15 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 
 use crate::Store;
-use crate::backend::{Backend, BackendError, Change, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
+use crate::backend::{
+    Backend, BackendError, Change, Entry, Got, HEALTH_KEY, ListRange, Listed, Revision, Swapped, WatchBatch,
+};
 use crate::hub::{self, Group, Moment, Ready};
 use crate::keys::KeyRange;
 use crate::record::Record;
 use crate::request::{Compare, Delete, Done, Op, Put, Range, Refusal, Relation, Target, Txn, TxnDone};
 use crate::ttl::{Buckets, SharesLeases};
 use crate::watch::Watcher;
-
-/// Bytes of key and value that a request may carry: etcd's default, which clients know.
-pub(crate) const REQUEST_BYTES_MAX: usize = 3 << 19;
 
 /// See the module.
 pub(crate) struct Embedded {
@@ -112,7 +111,7 @@ impl Backend for Embedded {
         ttl_seconds: i64,
     ) -> BoxFuture<'_, Result<Swapped, BackendError>> {
         async move {
-            if key.len() + value.len() > REQUEST_BYTES_MAX {
+            if key.len() + value.len() > self.store.core().options.limits.request_bytes {
                 return Err(BackendError::TooLarge);
             }
             Ok(self.put_for(key, value, expected, ttl_seconds).await?)
@@ -142,6 +141,11 @@ impl Backend for Embedded {
 
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, BackendError>> {
         futures::future::ready(Ok(self.store.core().engine.disk_bytes())).boxed()
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), BackendError>> {
+        // One key is read from memory and the page cache: it needs no bound.
+        async move { self.get(HEALTH_KEY).await.map(|_| ()) }.boxed()
     }
 }
 

@@ -59,6 +59,21 @@ pub enum History {
     },
 }
 
+/// How large one request may be; the defaults are etcd's, which clients know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Steps and conditions of a transaction (`--max-txn-ops`).
+    pub txn_ops: usize,
+    /// Bytes of a request that writes (`--max-request-bytes`).
+    pub request_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { txn_ops: 128, request_bytes: 3 << 19 }
+    }
+}
+
 /// How a store behaves; the default suits one node.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -70,6 +85,8 @@ pub struct Options {
     pub history: History,
     /// How often an idle watch that asked for it is told the revision (`--experimental-watch-progress-notify-interval`).
     pub progress_interval: Duration,
+    /// What a request may ask for.
+    pub limits: Limits,
 }
 
 impl Default for Options {
@@ -79,6 +96,7 @@ impl Default for Options {
             cache_bytes: 8 << 20,
             history: History::All,
             progress_interval: Duration::from_secs(5),
+            limits: Limits::default(),
         }
     }
 }

@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "peers/keys.rs"]
+mod keys;
 mod peers;
 mod promises;
 
 use std::time::Duration;
 
 use futures::StreamExt;
+use keys::authority;
 use peers::{free_port, ours, ours_over, peer, real_etcd, wait_for};
 use promises::{bytes, create, done, keeps_backend_promises, next_changes};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use skiff_store::etcd::{ClientTls, Remote, ServeOptions, Tls, serve};
 use skiff_store::{BackendError, Options, Store};
 use tokio_util::sync::CancellationToken;
@@ -54,38 +56,19 @@ async fn over_a_unix_socket() {
     serving.await.unwrap().unwrap();
 }
 
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::new(vec![]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let pem = params.self_signed(&key).unwrap().pem();
-    Authority { pem, issuer: Issuer::new(params, key) }
-}
-
-fn issued(authority: &Authority) -> (Vec<u8>, Vec<u8>) {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    (params.signed_by(&key, &authority.issuer).unwrap().pem().into(), key.serialize_pem().into())
-}
-
 #[tokio::test]
 async fn client_certificates_are_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), Options::default()).unwrap();
     let authority = authority();
     let ca: Vec<u8> = authority.pem.clone().into();
-    let (certificate, key) = issued(&authority);
+    let (certificate, key) = authority.issued();
     let url = format!("https://127.0.0.1:{}", free_port());
     let tls = Tls { certificate, key, client_ca: Some(ca.clone()) };
     let options = ServeOptions { listen: vec![url.parse().unwrap()], tls: Some(tls) };
     tokio::spawn(serve(store, options, CancellationToken::new()));
     wait_for(&url).await;
-    let known = ClientTls { ca: ca.clone(), identity: Some(issued(&authority)) };
+    let known = ClientTls { ca: ca.clone(), identity: Some(authority.issued()) };
     create(&Remote::connect(std::slice::from_ref(&url), Some(known)).await.unwrap(), "/a", "1").await;
     let unknown = ClientTls { ca, identity: None };
     assert!(Remote::connect(&[url], Some(unknown)).await.is_err());

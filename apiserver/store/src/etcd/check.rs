@@ -7,11 +7,7 @@ use skiff_proto::etcd::etcdserverpb::request_op::Request;
 use tonic::Status;
 
 use super::answer;
-use crate::embedded::REQUEST_BYTES_MAX;
 use crate::keys::KeyRange;
-
-/// Steps and conditions of a transaction, at most: etcd's `--max-txn-ops`, which clients know.
-const TXN_OPS_MAX: usize = 128;
 
 pub(crate) fn range(request: &pb::RangeRequest) -> Result<(), Status> {
     if request.key.is_empty() {
@@ -35,12 +31,12 @@ pub(crate) fn delete(request: &pb::DeleteRangeRequest) -> Result<(), Status> {
     if request.key.is_empty() { Err(answer::empty_key()) } else { Ok(()) }
 }
 
-pub(crate) fn size(request: &impl Message) -> Result<(), Status> {
-    if request.encoded_len() > REQUEST_BYTES_MAX { Err(answer::too_large()) } else { Ok(()) }
+pub(crate) fn size(request: &impl Message, bytes_max: usize) -> Result<(), Status> {
+    if request.encoded_len() > bytes_max { Err(answer::too_large()) } else { Ok(()) }
 }
 
-pub(crate) fn txn(request: &pb::TxnRequest) -> Result<(), Status> {
-    txn_within(request, TXN_OPS_MAX)?;
+pub(crate) fn txn(request: &pb::TxnRequest, ops_max: usize) -> Result<(), Status> {
+    txn_within(request, ops_max)?;
     written(&request.success)?;
     written(&request.failure)?;
     Ok(())
@@ -129,7 +125,7 @@ mod tests {
     }
 
     fn accepted(success: Vec<pb::RequestOp>) -> bool {
-        txn(&pb::TxnRequest { success, ..Default::default() }).is_ok()
+        txn(&pb::TxnRequest { success, ..Default::default() }, 128).is_ok()
     }
 
     #[test]

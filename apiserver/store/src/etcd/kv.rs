@@ -27,7 +27,7 @@ impl Kv for Service {
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         let request = request.into_inner();
         check::put(&request)?;
-        check::size(&request)?;
+        check::size(&request, self.limits().request_bytes)?;
         let done = self.store.txn(Txn::of(Op::Put(words::put(request)))).await?;
         let prev_kv = match done.done.into_iter().next() {
             Some(Done::Put { previous, .. }) => previous.map(words::key_value),
@@ -56,8 +56,8 @@ impl Kv for Service {
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         let request = request.into_inner();
-        check::txn(&request)?;
-        check::size(&request)?;
+        check::txn(&request, self.limits().txn_ops)?;
+        check::size(&request, self.limits().request_bytes)?;
         let done = self.store.txn(words::txn(request)).await?;
         Ok(Response::new(words::txn_done(done, &self.header())))
     }

@@ -9,6 +9,7 @@ mod hash; // of history, as etcd hashes its own
 mod kv;
 mod lease;
 mod line; // who comes first
+mod local; // without a server
 mod lock;
 mod maintenance;
 mod probes; // over plain HTTP
@@ -28,14 +29,15 @@ use tonic::service::Routes;
 
 use skiff_proto::etcd::etcdserverpb::ResponseHeader;
 
-use crate::{Store, StoreError};
+use crate::{Limits, Store, StoreError};
 
-pub use remote::Remote;
+pub use local::channel_to;
+pub use remote::{Compactor, REQUEST_TIMEOUT, Remote, RemoteOptions, channel};
 
 /// The version that we claim: API servers enable what they use of us by it (progress requests since 3.5.13).
 pub(crate) const SERVED_VERSION: &str = "3.5.16";
-/// Messages that we decode, at most: etcd's request limit and its slack of 512 KiB. Larger ones are refused by gRPC itself.
-const DECODED_BYTES_MAX: usize = (3 << 19) + (1 << 19);
+/// What a message may have beyond the request's limit, as in etcd. Larger ones are refused by gRPC itself.
+const DECODED_BYTES_SLACK: usize = 1 << 19;
 
 /// The gRPC services KV, Watch, Lease, Maintenance, Cluster, Auth, Lock and Election over `store`.
 pub fn routes(store: Store) -> Routes {
@@ -46,9 +48,10 @@ pub fn routes(store: Store) -> Routes {
 fn routes_at(store: Store, urls: Vec<String>) -> Routes {
     use skiff_proto::etcd::etcdserverpb as pb;
     use skiff_proto::etcd::{v3electionpb, v3lockpb};
+    let decoded_bytes_max = store.core().options.limits.request_bytes.saturating_add(DECODED_BYTES_SLACK);
     let service = Arc::new(Service { store, urls: urls.into() });
     let kv = pb::kv_server::KvServer::from_arc(service.clone());
-    Routes::new(kv.max_decoding_message_size(DECODED_BYTES_MAX))
+    Routes::new(kv.max_decoding_message_size(decoded_bytes_max))
         .add_service(pb::watch_server::WatchServer::from_arc(service.clone()))
         .add_service(pb::lease_server::LeaseServer::from_arc(service.clone()))
         .add_service(pb::cluster_server::ClusterServer::from_arc(service.clone()))
@@ -66,6 +69,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// What a request may ask for.
+    fn limits(&self) -> Limits {
+        self.store.core().options.limits
+    }
+
     /// Makes headers.
     fn header(&self) -> impl Fn(i64) -> Option<ResponseHeader> + use<> {
         let core = self.store.core();

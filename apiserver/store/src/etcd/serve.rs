@@ -110,7 +110,8 @@ impl Socket {
     }
 }
 
-async fn connection(
+/// Serves one connection until it ends or `shutdown` is cancelled.
+pub(super) async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     app: Router,
     shutdown: CancellationToken,

@@ -1,12 +1,16 @@
 //! Any etcd v3 endpoint as a [`Backend`], with the requests that kube-apiserver sends.
 //!
-//! Reads are tried again, on the next endpoint too. A write whose answer got lost is not: nobody knows whether it happened, so the
-//! caller is told [`BackendError::Unavailable`] and has to look.
+//! Reads are tried again, on other members too. A write whose answer got lost is not: nobody knows whether it happened, so the
+//! caller is told [`BackendError::Unavailable`] and has to look. Watches go on at another member where they were.
 
-mod link;
+mod channel; // one connection
+mod compact; // forgetting history, together with other API servers
+mod link; // members, and which of them is asked
+mod miss; // why one gave no answer
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -17,11 +21,37 @@ use skiff_proto::etcd::etcdserverpb::{request_op, response_op};
 use skiff_proto::etcd::mvccpb;
 
 use self::link::Link;
+pub use channel::channel;
+pub use compact::Compactor;
+
 use super::ClientTls;
 use crate::StoreError;
-use crate::backend::{Backend, BackendError, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
+use crate::backend::{self, Backend, BackendError, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
 use crate::keys::KeyRange;
 use crate::ttl::{Buckets, SharesLeases};
+
+/// How long a request may take unless told otherwise: etcd itself gives up on one after 7 s.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a member may take to prove that it is healthy: kube-apiserver's `--etcd-healthcheck-timeout`.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Which etcd, and how patient to be with it.
+#[derive(Clone)]
+pub struct RemoteOptions {
+    /// Its members: `http(s)://host:port` or `unix://path`.
+    pub endpoints: Vec<String>,
+    /// For those with `https`.
+    pub tls: Option<ClientTls>,
+    /// How long a request may take, whatever happens to members meanwhile.
+    pub request_timeout: Duration,
+}
+
+impl RemoteOptions {
+    /// With [`REQUEST_TIMEOUT`].
+    pub fn new(endpoints: &[String], tls: Option<ClientTls>) -> Self {
+        RemoteOptions { endpoints: endpoints.to_vec(), tls, request_timeout: REQUEST_TIMEOUT }
+    }
+}
 
 /// See the module.
 pub struct Remote {
@@ -30,16 +60,29 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Connects to the first endpoint (`http(s)://host:port`, `unix://path`) that answers, and again whenever it is lost.
+    /// As [`Remote::open`], for who needs only the backend.
     ///
     /// # Errors
-    /// When none has answered after ten seconds; the error names all of them.
+    /// As there.
     pub async fn connect(endpoints: &[String], tls: Option<ClientTls>) -> Result<Arc<dyn Backend>, StoreError> {
-        let link = Arc::new(Link::new(endpoints, tls)?);
-        let refuse =
-            |error: BackendError| StoreError::Connect { endpoints: endpoints.join(","), what: error.to_string() };
+        Ok(Arc::new(Self::open(&RemoteOptions::new(endpoints, tls)).await?))
+    }
+
+    /// Connects to the member that answers first, and to others whenever it is lost.
+    ///
+    /// # Errors
+    /// When none has answered in time; the error names all of them.
+    pub async fn open(options: &RemoteOptions) -> Result<Self, StoreError> {
+        let link = Arc::new(Link::new(options)?);
+        let endpoints = || options.endpoints.join(",");
+        let refuse = |error: BackendError| StoreError::Connect { endpoints: endpoints(), what: error.to_string() };
         link.reach().await.map_err(refuse)?;
-        Ok(Arc::new(Remote { link, buckets: Buckets::default() }))
+        Ok(Remote { link, buckets: Buckets::default() })
+    }
+
+    /// This API server's part in compacting it.
+    pub fn compactor(&self) -> Compactor {
+        Compactor::new(self.link.clone())
     }
 
     async fn swap(&self, key: Bytes, expected: Revision, then: request_op::Request) -> Result<Swapped, BackendError> {
@@ -88,7 +131,7 @@ impl SharesLeases for Remote {
     }
 
     fn lost_lease(error: &BackendError) -> bool {
-        matches!(error, BackendError::Internal(why) if why.contains(link::LEASE_NOT_FOUND))
+        matches!(error, BackendError::Internal(why) if why.contains(miss::LEASE_NOT_FOUND))
     }
 }
 
@@ -151,5 +194,16 @@ impl Backend for Remote {
 
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, BackendError>> {
         async move { Ok(u64::try_from(self.link.status().await?.db_size).unwrap_or(0)) }.boxed()
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), BackendError>> {
+        async move {
+            let asked = self.link.range(pb::RangeRequest { key: backend::HEALTH_KEY, ..Default::default() });
+            match tokio::time::timeout(HEALTH_TIMEOUT, asked).await {
+                Ok(answer) => answer.map(|_| ()),
+                Err(_) => Err(BackendError::Unavailable(format!("no answer within {} ms", HEALTH_TIMEOUT.as_millis()))),
+            }
+        }
+        .boxed()
     }
 }

@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::link::{Link, refusal};
+use super::link::{Link, Member};
+use super::miss::Miss;
 use super::{entry, revision};
 use crate::backend::{BackendError, Change, Revision, WatchBatch};
 use crate::keys::KeyRange;
@@ -25,8 +26,11 @@ const ATTEMPTS_MAX: u32 = 10;
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// What a member sends.
+pub(crate) type Answers = Streaming<pb::WatchResponse>;
+
 struct Open {
-    answers: Streaming<pb::WatchResponse>,
+    answers: Answers,
     /// etcd ends the stream when we close our side of it.
     _requests: mpsc::Sender<pb::WatchRequest>,
 }
@@ -37,6 +41,8 @@ struct Following {
     /// The receiver has everything up to here.
     after: Revision,
     open: Option<Open>,
+    /// Who serves it, or was asked last.
+    member: Member,
     failed: u32,
 }
 
@@ -46,7 +52,7 @@ pub(super) fn watch(
     prefix: Bytes,
     after: Revision,
 ) -> BoxStream<'static, Result<WatchBatch, BackendError>> {
-    let following = Following { link, keys: KeyRange::prefix(&prefix, None), after, open: None, failed: 0 };
+    let following = Following { link, keys: KeyRange::prefix(&prefix, None), after, open: None, member: 0, failed: 0 };
     stream::unfold(Some(following), |following| async {
         let mut following = following?;
         match following.next().await {
@@ -74,14 +80,14 @@ impl Following {
                         None => continue,
                     },
                     Ok(None) => BackendError::Unavailable("the watch ended".to_owned()),
-                    Err(status) => refusal(&status),
+                    Err(status) => Miss::from(status).told(),
                 },
             };
             self.lost(lost).await?;
         }
     }
 
-    async fn connect(&self) -> Result<Open, BackendError> {
+    async fn connect(&mut self) -> Result<Open, BackendError> {
         let (key, range_end) = self.keys.clone().into_etcd();
         let create = pb::WatchCreateRequest {
             key,
@@ -95,8 +101,9 @@ impl Following {
         let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
         // There is room for one, and the receiver is right here.
         let _ = requests.try_send(create);
-        let answers = self.link.watch(ReceiverStream::new(receiver)).await?;
-        Ok(Open { answers, _requests: requests })
+        let (member, answers) = self.link.watch(ReceiverStream::new(receiver)).await;
+        self.member = member;
+        Ok(Open { answers: answers?, _requests: requests })
     }
 
     async fn lost(&mut self, why: BackendError) -> Result<(), BackendError> {
@@ -104,7 +111,7 @@ impl Following {
         self.failed += 1;
         match why {
             BackendError::Unavailable(_) if self.failed < ATTEMPTS_MAX => {
-                self.link.move_on();
+                self.link.leave(self.member);
                 tokio::time::sleep((PAUSE_MIN * 2_u32.pow(self.failed)).min(PAUSE_MAX)).await;
                 Ok(())
             }
@@ -127,10 +134,14 @@ impl Following {
             self.after = self.after.max(revision(answer.header.as_ref())?);
             return Ok(Some(WatchBatch::Progress(self.after)));
         }
-        let last = answer.events.last().and_then(|event| event.kv.as_ref());
-        self.after = last.map_or(self.after, |kv| kv.mod_revision);
-        let changes = answer.events.into_iter().filter_map(change).collect();
-        Ok(Some(WatchBatch::Changes(changes)))
+        // A member that lags behind may deliver older events to a watch that starts in its future (etcd issue 20221).
+        let after = self.after;
+        let is_new = |event: &mvccpb::Event| event.kv.as_ref().is_some_and(|kv| kv.mod_revision > after);
+        let events: Vec<_> = answer.events.into_iter().filter(is_new).collect();
+        let last = events.last().and_then(|event| event.kv.as_ref());
+        self.after = last.map_or(after, |kv| kv.mod_revision);
+        let changes: Vec<_> = events.into_iter().filter_map(change).collect();
+        Ok((!changes.is_empty()).then_some(WatchBatch::Changes(changes)))
     }
 }
 

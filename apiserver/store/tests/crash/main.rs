@@ -1,0 +1,22 @@
+//! Crashes: what a store acknowledged survives a kill, a power failure, a failing disk; damage is found.
+//!
+//! | module   | what happens to the store |
+//! |----------|---------------------------|
+//! | `images` | the power fails, on a simulated disk, with what was not synced lost, torn or reordered; and again in recovery |
+//! | `every`  | its n-th durable operation fails, for every n |
+//! | `kills`  | its process is killed under load, on a real disk |
+//!
+//! Everything is drawn from a seed; a failure prints it with the command that repeats it. Amounts are in [`amount`]'s variables.
+
+#![allow(clippy::unwrap_used)]
+
+mod amount; // how much of it, and from which seed
+mod check; // whether a store is what a model says
+mod every;
+mod images;
+mod kills;
+mod machine; // a simulated computer: files, and a power switch
+mod model; // what a store should be
+mod pages; // a file's content, cheap to copy
+mod power; // what a power failure leaves of them
+mod workload; // what is done to a store before it crashes

@@ -91,7 +91,7 @@ impl Core {
             let view = self.view();
             let newest = view.durable;
             let picked = pick(&view, range, newest, newest)?;
-            // Opened under the lock: a compaction that is about to remove these records waits for it.
+            // Opened under the lock: what a later compaction removes, this one still shows.
             (picked, self.engine.snapshot()?)
         };
         fetch(picked, range, |point| read(&*snapshot, point))

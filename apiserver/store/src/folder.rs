@@ -1,4 +1,4 @@
-//! The data folder: who holds it, and the database file in it.
+//! The data folder: who holds it, and the two files in it, the database and its log.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -6,9 +6,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::StoreError;
+use crate::engine::disk::FileDisk;
+use crate::engine::log::Log;
 
 const LOCK: &str = "lock";
 const DATABASE: &str = "store.redb";
+const LOG: &str = "store.log";
 /// A database being made. A process killed meanwhile leaves it half made, so it gets its real name only when it is whole.
 const UNFINISHED: &str = "store.redb.new";
 
@@ -46,19 +49,75 @@ impl Folder {
         self.path.join(DATABASE)
     }
 
-    /// Opens the database file; if there is none, lets `make` write one, whose name then survives a power failure.
-    pub(crate) fn database(&self, make: impl FnOnce(File) -> Result<(), StoreError>) -> Result<File, StoreError> {
-        let (path, unfinished) = (self.database_path(), self.path.join(UNFINISHED));
-        if !path.try_exists().map_err(|error| failed("look for", &path, error))? {
-            let file = open(&unfinished).and_then(|file| file.set_len(0).map(|()| file));
-            make(file.map_err(|error| failed("create", &unfinished, error))?)?;
-            fs::rename(&unfinished, &path).map_err(|error| failed("rename", &unfinished, error))?;
-        }
-        File::open(&self.path)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| failed("sync", &self.path, error))?;
-        open(&path).map_err(|error| failed("open", &path, error))
+    /// Where its log is.
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.path.join(LOG)
     }
+
+    /// Opens the database and its log; if there are none, lets `make` write them. Both names then survive a power failure, the
+    /// database's being given last: without it the folder holds nothing.
+    pub(crate) fn files(
+        &self,
+        make: impl FnOnce(FileDisk, FileDisk) -> Result<(), StoreError>,
+    ) -> Result<(FileDisk, FileDisk), StoreError> {
+        let (path, log_path) = (self.database_path(), self.log_path());
+        let spare = Spare { folder: self.path.clone() };
+        if !path.try_exists().map_err(|error| failed("look for", &path, error))? {
+            let log = disk(&log_path)?;
+            if Log::holds_batches(&log).map_err(|error| failed("read", &log_path, error))? {
+                let what = format!("holds writes of a store, but {DATABASE} beside it is missing");
+                return Err(StoreError::Foreign { path: log_path, what });
+            }
+            make(spare.make().map_err(|error| failed("create", &spare.path(), error))?, log)?;
+            spare.install().map_err(|error| failed("install", &spare.path(), error))?;
+        }
+        match fs::remove_file(spare.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &spare.path(), error));
+            }
+            // One that a defragmentation had begun.
+            _ => sync_folder(&self.path).map_err(|error| failed("sync", &self.path, error))?,
+        }
+        Ok((disk(&path)?, disk(&log_path)?))
+    }
+
+    /// Where a database can be made to replace the present one.
+    pub(crate) fn spare(&self) -> Spare {
+        Spare { folder: self.path.clone() }
+    }
+}
+
+/// The place of a database that is being made.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    folder: PathBuf,
+}
+
+impl Spare {
+    fn path(&self) -> PathBuf {
+        self.folder.join(UNFINISHED)
+    }
+
+    /// An empty file there.
+    pub(crate) fn make(&self) -> io::Result<FileDisk> {
+        let file = open(&self.path())?;
+        file.set_len(0)?;
+        FileDisk::new(file)
+    }
+
+    /// Makes it the folder's database, also after a power failure.
+    pub(crate) fn install(&self) -> io::Result<()> {
+        fs::rename(self.path(), self.folder.join(DATABASE))?;
+        sync_folder(&self.folder)
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn disk(path: &Path) -> Result<FileDisk, StoreError> {
+    open(path).and_then(FileDisk::new).map_err(|error| failed("open", path, error))
 }
 
 fn locked(folder: &Path, mut lock: File) -> Result<File, StoreError> {

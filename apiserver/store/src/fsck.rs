@@ -11,11 +11,12 @@ use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
+use crate::engine::logged::LoggedEngine;
 use crate::engine::redb::RedbEngine;
 use crate::engine::{Engine, EngineError, Mark, Snapshot};
 use crate::folder::Folder;
 use crate::keys::{End, KeyRange};
-use crate::{Options, Revision, StoreError, open};
+use crate::{Names, Options, Revision, StoreError, open};
 
 pub use overlay::Overlay;
 use replay::Replay;
@@ -71,19 +72,37 @@ impl fmt::Display for Report {
 /// Checks the store in `folder`, which nobody may be serving meanwhile. An error: there is nothing that can be read as a store.
 pub fn fsck(folder: &Path) -> Result<Report, StoreError> {
     let folder = Folder::look(folder)?;
-    let path = folder.database_path();
-    let failed = |operation, source| StoreError::File { operation, path: path.clone(), source };
-    let file = File::open(&path).map_err(|source| failed("open", source))?;
-    let disk = Overlay::over_file(file).map_err(|source| failed("look at", source))?;
-    fsck_disk(disk, &path)
+    let overlay = |path: &Path| {
+        let failed = |operation, source| StoreError::File { operation, path: path.to_owned(), source };
+        let file = File::open(path).map_err(|source| failed("open", source))?;
+        Overlay::over_file(file).map_err(|source| failed("look at", source))
+    };
+    let names = Names { database: folder.database_path(), log: folder.log_path() };
+    let (database, log) = (overlay(&names.database)?, overlay(&names.log)?);
+    examine_disks(database, log, &names)
 }
 
-/// The same for a disk that is thrown away afterwards: opening it may change it. `path` names it in errors.
-pub fn fsck_disk(disk: impl redb::StorageBackend, path: &Path) -> Result<Report, StoreError> {
+/// The same for disks as [`crate::Store::open_disks`] takes them, which are thrown away afterwards: opening them may change them.
+pub fn fsck_disks(database: impl redb::StorageBackend, log: impl redb::StorageBackend) -> Result<Report, StoreError> {
+    examine_disks(database, log, &Names::given())
+}
+
+fn examine_disks(
+    database: impl redb::StorageBackend,
+    log: impl redb::StorageBackend,
+    names: &Names,
+) -> Result<Report, StoreError> {
     let options = Options::default();
-    let engine = crate::make_engine(disk, path, options.cache_bytes)?;
     let mut report = Report::default();
     let mut findings = Findings::default();
+    let database = RedbEngine::open(database, options.cache_bytes).map_err(|error| names.blame(error))?;
+    match database.verify() {
+        Ok(true) => (),
+        Ok(false) => findings
+            .add("pages of the database do not match their checksums, or its map of free pages is wrong".to_owned()),
+        Err(error) => findings.add(error.0),
+    }
+    let engine = LoggedEngine::open(database, Box::new(log), None, &options).map_err(|error| names.blame(error))?;
     let looked = examine(engine, &mut report, &mut findings);
     if let Err(error) = looked {
         findings.add(error.0);
@@ -116,11 +135,7 @@ impl Findings {
     }
 }
 
-fn examine(engine: RedbEngine, report: &mut Report, findings: &mut Findings) -> Result<(), EngineError> {
-    if !engine.verify()? {
-        findings
-            .add("pages of the database do not match their checksums, or its map of free pages is wrong".to_owned());
-    }
+fn examine(engine: LoggedEngine, report: &mut Report, findings: &mut Findings) -> Result<(), EngineError> {
     let replay = {
         let snapshot = engine.snapshot()?;
         let marks = marks(&*snapshot, findings)?;
@@ -174,7 +189,7 @@ fn check_leases(leases: &[(i64, i64)], replay: &Replay, findings: &mut Findings)
 
 /// A server that opens this store must see what the replay sees.
 fn compare_with_index(
-    engine: RedbEngine,
+    engine: LoggedEngine,
     replay: &Replay,
     report: &Report,
     findings: &mut Findings,
@@ -187,7 +202,7 @@ fn compare_with_index(
     let everything = KeyRange { from: bytes::Bytes::new(), end: End::Unbounded };
     let mut indexed = view.index.range(&everything, crate::index::LATEST);
     for (key, last) in replay.live() {
-        if indexed.next() != Some((key, last.at)) {
+        if indexed.next() != Some((&key[..], last.at)) {
             findings.add(format!("the index of a server disagrees with history at key {}", key.escape_ascii()));
             return Ok(());
         }

@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use crate::Revision;
 use crate::keys::KeyRange;
 use crate::record::Point;
@@ -13,40 +11,95 @@ use crate::record::Point;
 /// Reads what the writer sees, durable or not.
 pub(crate) const LATEST: Revision = Revision::MAX;
 
+/// One write: where it stands, and whether it was a deletion. There is one for every write kept, so it is packed into 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Step {
-    at: Point,
-    gone: bool,
+    revision: Revision,
+    sub_and_gone: u32,
+}
+
+impl Step {
+    fn new(at: Point, gone: bool) -> Self {
+        debug_assert!(at.sub <= u32::MAX >> 1, "a transaction changes fewer keys");
+        Step { revision: at.revision, sub_and_gone: at.sub << 1 | u32::from(gone) }
+    }
+
+    fn at(self) -> Point {
+        Point { revision: self.revision, sub: self.sub_and_gone >> 1 }
+    }
+
+    fn is_gone(self) -> bool {
+        self.sub_and_gone & 1 == 1
+    }
+}
+
+/// The writes of one key, in order. Most keys have one.
+#[derive(Debug)]
+enum Steps {
+    One(Step),
+    More(Vec<Step>),
+}
+
+impl Steps {
+    fn all(&self) -> &[Step] {
+        match self {
+            Steps::One(step) => std::slice::from_ref(step),
+            Steps::More(steps) => steps,
+        }
+    }
+
+    fn push(&mut self, step: Step) {
+        match self {
+            Steps::One(first) => *self = Steps::More(vec![*first, step]),
+            Steps::More(steps) => {
+                if steps.len() == steps.capacity() {
+                    // Most keys are written a few times between compactions: doubling would waste half of a large index.
+                    steps.reserve_exact(1 + steps.len() / 4);
+                }
+                steps.push(step);
+            }
+        }
+    }
+
+    /// Keeps all but the first `count`.
+    fn forget(&mut self, count: usize) {
+        let kept = &self.all()[count..];
+        *self = match kept {
+            &[step] => Steps::One(step),
+            kept => Steps::More(kept.to_vec()),
+        };
+    }
 }
 
 /// Every key that history still mentions.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    keys: BTreeMap<Bytes, Vec<Step>>,
+    keys: BTreeMap<Box<[u8]>, Steps>,
 }
 
 impl Index {
     /// Adds a write; points of one key come in order.
-    pub(crate) fn insert(&mut self, key: Bytes, at: Point, gone: bool) {
-        let steps = self.keys.entry(key).or_default();
-        debug_assert!(steps.last().is_none_or(|last| last.at < at), "history is written in order");
-        if steps.len() == steps.capacity() {
-            // Most keys are written a few times between compactions: doubling would waste half of a large index.
-            steps.reserve_exact(1 + steps.len() / 4);
+    pub(crate) fn insert(&mut self, key: &[u8], at: Point, gone: bool) {
+        let step = Step::new(at, gone);
+        match self.keys.get_mut(key) {
+            Some(steps) => {
+                debug_assert!(steps.all().last().is_none_or(|last| last.at() < at), "history is written in order");
+                steps.push(step);
+            }
+            None => drop(self.keys.insert(key.into(), Steps::One(step))),
         }
-        steps.push(Step { at, gone });
     }
 
     /// The write that `key` shows at `revision`; `None`: the key did not exist then.
     pub(crate) fn at(&self, key: &[u8], revision: Revision) -> Option<Point> {
-        live_at(self.keys.get(key)?, revision)
+        live_at(self.keys.get(key)?.all(), revision)
     }
 
     /// The write that the one at `point` replaced.
     pub(crate) fn before(&self, key: &[u8], point: Point) -> Option<Point> {
-        let steps = self.keys.get(key)?;
-        let older = steps.partition_point(|step| step.at < point);
-        steps[..older].last().filter(|step| !step.gone).map(|step| step.at)
+        let steps = self.keys.get(key)?.all();
+        let older = steps.partition_point(|step| step.at() < point);
+        steps[..older].last().filter(|step| !step.is_gone()).map(|step| step.at())
     }
 
     /// The keys of `range` that existed at `revision`, in order.
@@ -54,10 +107,10 @@ impl Index {
         &'a self,
         range: &'a KeyRange,
         revision: Revision,
-    ) -> impl Iterator<Item = (&'a Bytes, Point)> {
+    ) -> impl Iterator<Item = (&'a [u8], Point)> {
         self.keys
             .range::<[u8], _>(range.bounds())
-            .filter_map(move |(key, steps)| Some((key, live_at(steps, revision)?)))
+            .filter_map(move |(key, steps)| Some((&**key, live_at(steps.all(), revision)?)))
     }
 
     /// Forgets every write that no revision from `revision` on shows; returns where they stood.
@@ -66,12 +119,12 @@ impl Index {
     pub(crate) fn compact(&mut self, revision: Revision) -> Vec<Point> {
         let mut forgotten = Vec::new();
         self.keys.retain(|_, steps| {
-            let kept_from = first_kept(steps, revision);
-            forgotten.extend(steps.drain(..kept_from).map(|step| step.at));
+            let kept_from = first_kept(steps.all(), revision);
             if kept_from > 0 {
-                steps.shrink_to_fit();
+                forgotten.extend(steps.all()[..kept_from].iter().map(|step| step.at()));
+                steps.forget(kept_from);
             }
-            !steps.is_empty()
+            !steps.all().is_empty()
         });
         forgotten
     }
@@ -83,15 +136,15 @@ impl Index {
 }
 
 fn live_at(steps: &[Step], revision: Revision) -> Option<Point> {
-    let seen = steps.partition_point(|step| step.at.revision <= revision);
-    steps[..seen].last().filter(|step| !step.gone).map(|step| step.at)
+    let seen = steps.partition_point(|step| step.revision <= revision);
+    steps[..seen].last().filter(|step| !step.is_gone()).map(|step| step.at())
 }
 
 fn first_kept(steps: &[Step], revision: Revision) -> usize {
-    let seen = steps.partition_point(|step| step.at.revision <= revision);
+    let seen = steps.partition_point(|step| step.revision <= revision);
     match steps[..seen].last() {
         None => 0,
-        Some(last) if last.gone && last.at.revision < revision => seen,
+        Some(last) if last.is_gone() && last.revision < revision => seen,
         Some(_) => seen - 1,
     }
 }
@@ -103,7 +156,7 @@ mod tests {
     fn index(writes: &[(&'static str, Revision, bool)]) -> Index {
         let mut index = Index::default();
         for &(key, revision, gone) in writes {
-            index.insert(key.into(), Point::start_of(revision), gone);
+            index.insert(key.as_bytes(), Point::start_of(revision), gone);
         }
         index
     }

@@ -25,7 +25,7 @@ mod ttl; // leases shared by many keys
 mod watch; // telling them, history first
 mod writer; // making it durable, then known // this store as an etcd, and any etcd as a backend
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -34,9 +34,9 @@ use tokio::sync::oneshot;
 use crate::core::Core;
 use crate::embedded::Embedded;
 use crate::engine::Engine;
-use crate::engine::disk::FileDisk;
+use crate::engine::logged::LoggedEngine;
 use crate::engine::redb::{OpenError, RedbEngine};
-use crate::folder::Folder;
+use crate::folder::{Folder, Spare};
 use crate::request::{Range, Ranged, Refusal, Txn, TxnDone};
 use crate::writer::{Reply, Work, Writer};
 
@@ -83,6 +83,9 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Which history is compacted without being asked (etcd's `--auto-compaction-mode` and `--auto-compaction-retention`).
     pub history: History,
+    /// How large the log in front of the database may become. What it holds is read when the store is opened, and is in memory too
+    /// until the database has it: at most this much, and mostly an eighth.
+    pub log_bytes: u64,
     /// How often an idle watch that asked for it is told the revision (`--experimental-watch-progress-notify-interval`).
     pub progress_interval: Duration,
     /// What a request may ask for.
@@ -95,6 +98,7 @@ impl Default for Options {
             quota_bytes: 2 << 30,
             cache_bytes: 8 << 20,
             history: History::All,
+            log_bytes: 64 << 20,
             progress_interval: Duration::from_secs(5),
             limits: Limits::default(),
         }
@@ -112,36 +116,67 @@ impl Store {
     /// Opens or makes the store in `folder` and takes the folder's lock. Blocks while it reads the index.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
         let folder = Folder::take(folder)?;
-        let path = folder.database_path();
-        let cache_bytes = options.cache_bytes;
-        let file = folder.database(|file| {
-            // Making the engine makes it durable; closing it leaves a file that needs no repair.
-            make_engine(disk(file, &path)?, &path, cache_bytes).map(|engine| engine.close())
+        let names = Names { database: folder.database_path(), log: folder.log_path() };
+        let (database, log) = folder.files(|database, log| {
+            // Making the engine makes it durable; closing it leaves files that need no repair.
+            make_engine(database, log, None, &names, &options).map(|engine| engine.close())
         })?;
-        Self::open_on(disk(file, &path)?, &path, Some(folder), options)
+        let engine = make_engine(database, log, Some(folder.spare()), &names, &options)?;
+        Self::over(Box::new(engine), &names, Some(folder), options)
     }
 
-    /// Opens or makes a store on any disk: one that fails on purpose, or memory (`redb::backends::InMemoryBackend`).
+    /// Opens or makes a store on any two disks: ones that fail on purpose, or memory (`redb::backends::InMemoryBackend`).
+    ///
+    /// Both are used as [`Store::open`] uses the files `store.redb` and `store.log`, by two threads: one writes and syncs the log, once
+    /// for each batch of requests, before these are answered; the other writes and syncs the database some time later. Neither file
+    /// is written because of a read, nor by opening a store that was in use before (redb itself may, to note that it is open).
+    /// A store whose first opening did not return is nothing yet, and its disks may be half made. Such a store cannot be
+    /// defragmented: that takes a second database.
+    pub fn open_disks(
+        database: impl redb::StorageBackend,
+        log: impl redb::StorageBackend,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let names = Names::given();
+        let engine = make_engine(database, log, None, &names, &options)?;
+        Self::over(Box::new(engine), &names, None, options)
+    }
+
+    /// The same on one disk, without a log: every batch is a commit of the database, which is slower. Refuses a database that was ever
+    /// opened with a log.
     pub fn open_disk(disk: impl redb::StorageBackend, options: Options) -> Result<Self, StoreError> {
-        Self::open_on(disk, Path::new("the given disk"), None, options)
+        let names = Names { database: "the given disk".into(), log: "no log".into() };
+        let engine = RedbEngine::open(disk, options.cache_bytes).map_err(|error| names.blame(error))?;
+        match engine::logged::has_log(&engine) {
+            Ok(false) => Self::over(Box::new(engine), &names, None, options),
+            Ok(true) => Err(names.blame(OpenError::Foreign("has writes in a log, which was not given".to_owned()))),
+            Err(error) => Err(names.blame(OpenError::Io(error.0))),
+        }
     }
 
-    fn open_on(
-        disk: impl redb::StorageBackend,
-        path: &Path,
+    fn over(
+        engine: Box<dyn Engine>,
+        names: &Names,
         folder: Option<Folder>,
         options: Options,
     ) -> Result<Self, StoreError> {
-        let engine = make_engine(disk, path, options.cache_bytes)?;
-        let foreign = |what: String| StoreError::Foreign { path: path.to_owned(), what };
-        let (core, forgotten) = open::open(Box::new(engine), options).map_err(|error| foreign(error.0))?;
+        let (core, forgotten) =
+            open::open(engine, options).map_err(|error| names.blame(OpenError::Foreign(error.0)))?;
         let core = Arc::new(core);
+        let told = Arc::downgrade(&core);
+        core.engine.on_failure(Box::new(move |why| {
+            if let Some(core) = told.upgrade() {
+                core.fail(why);
+            }
+        }));
         let (queue, work) = mpsc::channel();
         let writer = Writer::new(core.clone(), work, folder, forgotten);
         let spawned = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
         match spawned {
             Ok(_) => Ok(Store { core, queue }),
-            Err(source) => Err(StoreError::File { operation: "start the writer of", path: path.to_owned(), source }),
+            Err(source) => {
+                Err(StoreError::File { operation: "start the writer of", path: names.database.clone(), source })
+            }
         }
     }
 
@@ -204,16 +239,37 @@ impl Store {
     }
 }
 
-fn disk(file: std::fs::File, path: &Path) -> Result<FileDisk, StoreError> {
-    let failed = |source| StoreError::File { operation: "look at", path: path.to_owned(), source };
-    FileDisk::new(file).map_err(failed)
+/// What the two files are called in errors.
+struct Names {
+    database: PathBuf,
+    log: PathBuf,
 }
 
-fn make_engine(disk: impl redb::StorageBackend, path: &Path, cache_bytes: usize) -> Result<RedbEngine, StoreError> {
-    RedbEngine::open(disk, cache_bytes).map_err(|error| match error {
-        OpenError::Foreign(what) => StoreError::Foreign { path: path.to_owned(), what },
-        OpenError::Io(what) => {
-            StoreError::File { operation: "open", path: path.to_owned(), source: std::io::Error::other(what) }
+impl Names {
+    /// Of disks without a name.
+    fn given() -> Self {
+        Names { database: "the given disk".into(), log: "the given disk of the log".into() }
+    }
+
+    fn blame(&self, error: OpenError) -> StoreError {
+        match error {
+            OpenError::Foreign(what) => StoreError::Foreign { path: self.database.clone(), what },
+            OpenError::Log(what) => StoreError::Foreign { path: self.log.clone(), what },
+            OpenError::Io(what) => {
+                StoreError::File { operation: "open", path: self.database.clone(), source: std::io::Error::other(what) }
+            }
         }
-    })
+    }
+}
+
+fn make_engine(
+    database: impl redb::StorageBackend,
+    log: impl redb::StorageBackend,
+    spare: Option<Spare>,
+    names: &Names,
+    options: &Options,
+) -> Result<LoggedEngine, StoreError> {
+    let engine = RedbEngine::open(database, options.cache_bytes)
+        .and_then(|database| LoggedEngine::open(database, Box::new(log), spare, options));
+    engine.map_err(|error| names.blame(error))
 }

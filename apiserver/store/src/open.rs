@@ -1,14 +1,13 @@
 //! Reads the engine into memory: the index, the leases, the revision.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use bytes::Bytes;
 use rand::Rng;
 
 use crate::core::{Core, View};
-use crate::engine::{Batch, Engine, EngineError, Mark, Snapshot, decode};
+use crate::engine::{Batch, Engine, EngineError, Mark, Snapshot, Written};
 use crate::index::Index;
 use crate::lease::Leases;
 use crate::record::Point;
@@ -49,29 +48,19 @@ struct History {
 impl History {
     fn read(snapshot: &dyn Snapshot) -> Result<Self, EngineError> {
         let mut history = History { index: Index::default(), newest: 0, bytes: 0, leased: HashMap::new() };
-        let mut damage = None;
-        snapshot.scan(Point::start_of(0), &mut |point, bytes| match history.add(point, bytes) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                damage = Some(error);
-                ControlFlow::Break(())
-            }
-        })?;
-        damage.map_or(Ok(history), Err)
+        snapshot.points(&mut |written| history.add(written))?;
+        Ok(history)
     }
 
-    fn add(&mut self, point: Point, bytes: &[u8]) -> Result<(), EngineError> {
-        let record = decode(point, bytes)?;
-        self.newest = point.revision;
-        self.bytes += record.size_bytes() as u64;
-        // The record's bytes are one block with the value in it; the index must not keep that alive.
-        let key = Bytes::copy_from_slice(&record.key);
-        match record.lease {
-            0 => self.leased.remove(&key),
-            lease => self.leased.insert(key.clone(), lease),
-        };
-        self.index.insert(key, point, record.is_tombstone());
-        Ok(())
+    fn add(&mut self, written: Written<'_>) {
+        self.newest = written.at.revision;
+        self.bytes += written.size_bytes;
+        match written.lease {
+            0 if self.leased.is_empty() => (),
+            0 => drop(self.leased.remove(written.key)),
+            lease => drop(self.leased.insert(Bytes::copy_from_slice(written.key), lease)),
+        }
+        self.index.insert(written.key, written.at, written.gone);
     }
 }
 
@@ -105,6 +94,6 @@ fn identity(engine: &dyn Engine) -> Result<(u64, u64), EngineError> {
     }
     let draw = || rand::rng().random_range(1..i64::MAX);
     let (cluster, member) = (draw(), draw());
-    engine.commit(&Batch { marks: [(Mark::Cluster, cluster), (Mark::Member, member)].into(), ..Batch::default() })?;
+    engine.commit(Batch { marks: [(Mark::Cluster, cluster), (Mark::Member, member)].into(), ..Batch::default() })?;
     Ok((cluster as u64, member as u64))
 }

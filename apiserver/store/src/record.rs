@@ -46,6 +46,17 @@ impl Record {
         Record { at, key, value: Bytes::new(), created: 0, version: 0, lease: 0 }
     }
 
+    /// The same, in memory of its own: keys and values of a request are parts of a buffer that is larger than they are.
+    #[must_use]
+    pub fn in_own_memory(self) -> Self {
+        let mut both = BytesMut::with_capacity(self.key.len() + self.value.len());
+        both.put_slice(&self.key);
+        both.put_slice(&self.value);
+        let mut both = both.freeze();
+        let key = both.split_to(self.key.len());
+        Record { key, value: both, ..self }
+    }
+
     /// Whether this records a deletion.
     pub fn is_tombstone(&self) -> bool {
         self.version == 0
@@ -59,6 +70,12 @@ impl Record {
     /// For the disk.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.size_bytes());
+        self.encode_into(&mut out);
+        out.freeze()
+    }
+
+    /// The same, appended to `out`.
+    pub fn encode_into(&self, out: &mut impl BufMut) {
         out.put_i64_le(self.created);
         out.put_i64_le(self.version);
         out.put_i64_le(self.lease);
@@ -66,7 +83,6 @@ impl Record {
         out.put_u32_le(key_len);
         out.put_slice(&self.key);
         out.put_slice(&self.value);
-        out.freeze()
     }
 
     /// From the disk; `None`: the bytes are not a record.

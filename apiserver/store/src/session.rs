@@ -25,6 +25,8 @@ pub(crate) struct Session<'a> {
     snapshot: Box<dyn Snapshot>,
     /// What is to become durable.
     pub batch: Batch,
+    /// Bytes of what was written.
+    pub bytes: usize,
     /// What is to be announced.
     pub moments: Vec<Moment>,
     written: HashMap<Point, Record>,
@@ -49,6 +51,7 @@ impl<'a> Session<'a> {
             core,
             snapshot: core.engine.snapshot()?,
             batch: Batch::default(),
+            bytes: 0,
             moments: Vec::new(),
             written: HashMap::new(),
             revision: core.revision(),
@@ -169,7 +172,7 @@ impl<'a> Session<'a> {
             version: old.map_or(0, |old| old.version) + 1,
             lease: put.lease.or_else(|| Some(old?.lease)).ok_or(Refusal::KeyNotFound)?,
         };
-        self.write(record, previous.clone());
+        self.write(record.in_own_memory(), previous.clone());
         Ok(Done::Put { previous: previous.filter(|_| put.want_previous), revision: at.revision })
     }
 
@@ -206,10 +209,11 @@ impl<'a> Session<'a> {
     fn write(&mut self, record: Record, previous: Option<Record>) {
         {
             let mut view = self.core.view_mut();
-            view.index.insert(record.key.clone(), record.at, record.is_tombstone());
+            view.index.insert(&record.key, record.at, record.is_tombstone());
             view.history_bytes += record.size_bytes() as u64;
         }
         self.core.leases().attach(&record.key, record.lease);
+        self.bytes += record.size_bytes();
         self.written.insert(record.at, record.clone());
         self.batch.records.push(record.clone());
         self.changes.push(Arc::new(Change { record, previous }));

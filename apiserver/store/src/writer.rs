@@ -14,7 +14,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::core::Core;
-use crate::engine::{Batch, Mark};
+use crate::engine::{Batch, Mark, Then};
 use crate::folder::Folder;
 use crate::record::Point;
 use crate::request::{Alarm, Refusal, Txn, TxnDone};
@@ -23,8 +23,8 @@ use crate::{History, Revision};
 
 /// Requests that share a commit, at most: bounds how long the first of them waits.
 const BATCH_MAX: usize = 1024;
-/// Records that a compaction removes in one commit: about a millisecond's work, so that writes do not wait for it.
-const FORGET_MAX: usize = 500;
+/// Bytes that share a commit, about: bounds it for large values.
+const BATCH_BYTES: usize = 4 << 20;
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -64,13 +64,18 @@ fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T, Refusal>) -> Ans
     })
 }
 
+/// Answers when the engine says that something is done.
+fn later(reply: Reply<()>) -> Then {
+    Box::new(move |done| drop(reply.send(done.map_err(Refusal::from))))
+}
+
 /// See the module.
 pub(crate) struct Writer {
     core: Arc<Core>,
     queue: Receiver<Work>,
     /// Held as long as we write.
     folder: Option<Folder>,
-    /// History that compactions have still to remove.
+    /// History that nobody can read any more; the engine is to remove it.
     forgotten: Vec<Point>,
     /// When history is to be compacted, and to which revision.
     compaction: Option<(Instant, Revision)>,
@@ -130,6 +135,7 @@ impl Writer {
     /// Applies `first` and what else is queued, in one commit; returns a piece of work that must be alone.
     fn together(&mut self, first: Option<Work>) -> Option<Work> {
         let core = self.core.clone();
+        self.count_removed();
         let mut session = match Session::begin(&core) {
             Ok(session) => session,
             Err(refusal) => {
@@ -143,7 +149,7 @@ impl Writer {
         let mut work = first;
         while let Some(one) = work.take() {
             answers.push(apply(&mut session, one, &mut failed));
-            if answers.len() == BATCH_MAX || failed.is_some() {
+            if answers.len() == BATCH_MAX || session.bytes >= BATCH_BYTES || failed.is_some() {
                 break;
             }
             match self.queue.try_recv().ok() {
@@ -152,7 +158,7 @@ impl Writer {
             }
         }
         expire(&mut session, &mut failed);
-        session.batch.forgotten = self.some_forgotten();
+        session.batch.forgotten = std::mem::take(&mut self.forgotten);
         let outcome = match failed {
             None => self.commit(session),
             Some(why) => Err(self.fail(why)),
@@ -161,14 +167,9 @@ impl Writer {
         next
     }
 
-    fn some_forgotten(&mut self) -> Vec<Point> {
-        let keep = self.forgotten.len().saturating_sub(FORGET_MAX);
-        self.forgotten.split_off(keep)
-    }
-
     fn commit(&mut self, session: Session<'_>) -> Result<(), Refusal> {
         let Session { batch, moments, revision, .. } = session;
-        self.write(&batch)?;
+        self.write(batch)?;
         if !moments.is_empty() {
             self.core.hub.publish(moments, || self.core.view_mut().durable = revision);
             self.owe(revision);
@@ -176,17 +177,19 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self, batch: &Batch) -> Result<(), Refusal> {
+    fn write(&mut self, batch: Batch) -> Result<(), Refusal> {
         if batch.is_empty() {
             return Ok(());
         }
-        match self.core.engine.commit(batch) {
-            Ok(committed) => {
-                let view = &mut *self.core.view_mut();
-                view.history_bytes = view.history_bytes.saturating_sub(committed.forgotten_bytes);
-                Ok(())
-            }
-            Err(error) => Err(self.fail(error.0)),
+        self.core.engine.commit(batch).map_err(|error| self.fail(error.0))
+    }
+
+    /// Counts what the engine has removed since the last time.
+    fn count_removed(&self) {
+        let removed = self.core.engine.take_removed_bytes();
+        if removed > 0 {
+            let view = &mut *self.core.view_mut();
+            view.history_bytes = view.history_bytes.saturating_sub(removed);
         }
     }
 
@@ -234,15 +237,14 @@ impl Writer {
 
     fn alone(&mut self, work: Work) {
         match work {
-            Work::Compact(revision, until_removed, reply) => {
-                let mut done = self.compact(revision);
-                while until_removed && done.is_ok() && !self.forgotten.is_empty() {
-                    let forgotten = self.some_forgotten();
-                    done = self.write(&Batch { forgotten, ..Batch::default() });
-                }
-                answer(reply, Ok(()))(&done);
-            }
-            Work::Defragment(reply) => answer(reply, Ok(()))(&self.defragment()),
+            Work::Compact(revision, until_removed, reply) => match self.compact(revision) {
+                Ok(()) if until_removed => self.core.engine.settle(later(reply)),
+                done => answer(reply, Ok(()))(&done),
+            },
+            Work::Defragment(reply) => match self.core.check() {
+                Ok(()) => self.core.engine.defragment(later(reply)),
+                refused => answer(reply, Ok(()))(&refused),
+            },
             other => drop(self.together(Some(other))),
         }
     }
@@ -262,25 +264,15 @@ impl Writer {
         if revision > newest {
             return Err(Refusal::Future { newest });
         }
-        self.write(&Batch { marks: [(Mark::Compacted, revision)].into(), ..Batch::default() })?;
-        let view = &mut *self.core.view_mut();
-        view.compacted = revision;
-        self.forgotten.extend(view.index.compact(revision));
-        Ok(())
-    }
-
-    fn defragment(&self) -> Result<(), Refusal> {
-        self.core.check()?;
-        // Snapshots are held for one request; a busy server needs a few tries to find none.
-        let mut last = Ok(());
-        for _ in 0..200 {
-            last = self.core.engine.defragment();
-            if last.is_ok() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        Ok(last?)
+        self.write(Batch { marks: [(Mark::Compacted, revision)].into(), ..Batch::default() })?;
+        let forgotten = {
+            let view = &mut *self.core.view_mut();
+            view.compacted = revision;
+            view.index.compact(revision)
+        };
+        self.forgotten.extend(forgotten);
+        let forgotten = std::mem::take(&mut self.forgotten);
+        self.write(Batch { forgotten, ..Batch::default() })
     }
 
     fn close(&mut self) {

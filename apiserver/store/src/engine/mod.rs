@@ -1,7 +1,15 @@
-//! What the store needs of a disk engine: durable batches and consistent snapshots. See [`redb`](mod@redb) for the one we use.
+//! What the store needs of a disk engine: durable batches and consistent snapshots.
+//!
+//! Ours is a log in front of a database ([`logged`]); the database alone ([`redb`](mod@redb)) is one too, a slower one.
 
-pub(crate) mod disk;
-pub(crate) mod redb;
+pub(crate) mod chunk; // what the log has and the database has not yet
+pub(crate) mod disk; // a file
+pub(crate) mod frame; // one batch, as bytes
+pub(crate) mod log; // the file of batches
+pub(crate) mod logged; // log and database together
+pub(crate) mod redb; // the database
+pub(crate) mod ring; // where in the file of batches
+pub(crate) mod rows; // what the database's tables hold
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -31,6 +39,12 @@ pub(crate) enum Mark {
     NoSpace,
     /// Whether the alarm of damaged data was raised.
     Corrupt,
+    /// The id of the log that belongs to the database; the engine's own, like the next two.
+    Log,
+    /// The last batch of the log that the database has.
+    Logged,
+    /// Where in the log that batch's frame ends.
+    LogAt,
 }
 
 impl From<Alarm> for Mark {
@@ -43,11 +57,11 @@ impl From<Alarm> for Mark {
 }
 
 /// Changes that become durable together.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
     /// New history.
     pub records: Vec<Record>,
-    /// History to forget.
+    /// History to forget, some time: what is forgotten follows from [`Mark::Compacted`], and is found anew at the next start.
     pub forgotten: Vec<Point>,
     /// Leases granted (their TTL in seconds) and gone.
     pub leases: BTreeMap<i64, Option<i64>>,
@@ -58,27 +72,37 @@ pub(crate) struct Batch {
 impl Batch {
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.forgotten.is_empty() && self.leases.is_empty() && self.marks.is_empty()
+        self.forgotten.is_empty() && self.needs_no_log()
+    }
+
+    /// Whether there is nothing that must be durable before it is known.
+    pub(crate) fn needs_no_log(&self) -> bool {
+        self.records.is_empty() && self.leases.is_empty() && self.marks.is_empty()
     }
 }
 
-/// What a commit did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Committed {
-    /// Bytes of the records forgotten.
-    pub forgotten_bytes: u64,
-}
+/// Told when something is done, on a thread of the engine's.
+pub(crate) type Then = Box<dyn FnOnce(Result<(), EngineError>) + Send>;
 
-/// A disk engine.
+/// Told why the engine failed.
+pub(crate) type OnFailure = Box<dyn Fn(&str) + Send + Sync>;
+
+/// A disk engine. After an error of any method but `defragment`, every later one fails as well.
 pub(crate) trait Engine: Send + Sync + 'static {
-    /// What is durable now, whatever is committed later.
+    /// What is durable now, whatever is committed later; it may show later records, but never lacks one of now.
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError>;
     /// Writes all of `batch` or nothing; durable when it returns. After an error nobody knows which, and the caller must stop.
-    fn commit(&self, batch: &Batch) -> Result<Committed, EngineError>;
+    fn commit(&self, batch: Batch) -> Result<(), EngineError>;
+    /// Bytes of forgotten records that were removed since the last call.
+    fn take_removed_bytes(&self) -> u64;
+    /// Calls `then` once all that was to be forgotten is removed.
+    fn settle(&self, then: Then);
+    /// Gives free space back to the file system, then calls `then`.
+    fn defragment(&self, then: Then);
     /// Bytes the files take.
     fn disk_bytes(&self) -> u64;
-    /// Gives free space back to the file system; waits for nobody: fails while snapshots are in use.
-    fn defragment(&self) -> Result<(), EngineError>;
+    /// Calls `told` when the engine fails by itself, outside of a call.
+    fn on_failure(&self, told: OnFailure);
     /// Closes the files; everything fails from now on.
     fn close(&self);
 }
@@ -89,6 +113,8 @@ pub(crate) trait Snapshot: Send {
     fn record(&self, at: Point) -> Result<Option<Record>, EngineError>;
     /// Encoded records from a point on, in order, until `visit` breaks.
     fn scan(&self, from: Point, visit: &mut Visit<'_>) -> Result<(), EngineError>;
+    /// Every record without its value, in order.
+    fn points(&self, visit: &mut dyn FnMut(Written<'_>)) -> Result<(), EngineError>;
     /// Every lease and its TTL in seconds.
     fn leases(&self) -> Result<Vec<(i64, i64)>, EngineError>;
     /// A number kept.
@@ -98,8 +124,40 @@ pub(crate) trait Snapshot: Send {
 /// Sees one encoded record.
 pub(crate) type Visit<'a> = dyn FnMut(Point, &[u8]) -> ControlFlow<()> + 'a;
 
+/// A record without its value: what the index in memory is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written<'a> {
+    /// Where it stands.
+    pub at: Point,
+    /// The key.
+    pub key: &'a [u8],
+    /// Whether it is a deletion.
+    pub gone: bool,
+    /// The lease that the key lives by; 0: none.
+    pub lease: i64,
+    /// [`Record::size_bytes`].
+    pub size_bytes: u64,
+}
+
+impl<'a> Written<'a> {
+    /// Of a whole record.
+    pub(crate) fn of(record: &'a Record) -> Self {
+        Written {
+            at: record.at,
+            key: &record.key,
+            gone: record.is_tombstone(),
+            lease: record.lease,
+            size_bytes: record.size_bytes() as u64,
+        }
+    }
+}
+
 /// Decodes, or says which record is damaged.
 pub(crate) fn decode(at: Point, bytes: &[u8]) -> Result<Record, EngineError> {
-    Record::decode(at, &Bytes::copy_from_slice(bytes))
-        .ok_or_else(|| EngineError(format!("the record at {}.{} is damaged", at.revision, at.sub)))
+    Record::decode(at, &Bytes::copy_from_slice(bytes)).ok_or_else(|| damaged(at))
+}
+
+/// Says which record is damaged.
+pub(crate) fn damaged(at: Point) -> EngineError {
+    EngineError(format!("the record at {}.{} is damaged", at.revision, at.sub))
 }

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{MAGIC, SECTOR_BYTES, SUM_BYTES, VERSION, tag};
+use crate::engine::redb::RedbEngine;
 use crate::engine::{Batch, Engine, EngineError, Mark};
 use crate::folder::Folder;
 use crate::record::{Point, Record};
 use crate::request::{Alarm, Alarms};
-use crate::{Options, Revision, StoreError, disk, make_engine};
+use crate::{Names, Options, Revision, StoreError};
 
 /// Bytes of records that a restore makes durable at a time.
 const BATCH_BYTES: usize = 8 << 20;
@@ -64,8 +65,10 @@ pub fn restore(file: &Path, folder: &Path) -> Result<Summary, StoreError> {
         let what = "is a store already; a snapshot is restored into a new folder".to_owned();
         return Err(StoreError::Foreign { path, what });
     }
-    folder.database(|database| {
-        let engine = make_engine(disk(database, &path)?, &path, Options::default().cache_bytes)?;
+    let names = Names { database: path.clone(), log: folder.log_path() };
+    // Without a log, which the store gets when it is opened: a restore that is interrupted leaves nothing that looks like a store.
+    folder.files(|database, _| {
+        let engine = RedbEngine::open(database, Options::default().cache_bytes).map_err(|error| names.blame(error))?;
         let failed = |error: EngineError| StoreError::File {
             operation: "restore",
             path: path.clone(),
@@ -108,7 +111,7 @@ impl Filling<'_> {
 
     fn flush(&mut self) -> Result<(), EngineError> {
         self.bytes = 0;
-        self.engine.commit(&std::mem::take(&mut self.batch)).map(|_| ())
+        self.engine.commit(std::mem::take(&mut self.batch))
     }
 }
 

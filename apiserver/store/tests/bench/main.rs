@@ -1,0 +1,88 @@
+//! Our store beside etcd 3.5, both served over TCP in processes of their own, with a folder on the same disk and fsync on.
+//!
+//!     SKIFF_BENCH=1 SKIFF_PEERS=FOLDER cargo test --release -p skiff-store --test bench -- --nocapture
+//!
+//! Prints the table of `docs/promises.md`. Rows are measured by turns, some seconds of one server and then of the other, so that what
+//! else the machine does falls on both; only the ratios mean something. Parameters, by environment:
+//! `SKIFF_BENCH_SECONDS` of a turn (0.7), `SKIFF_BENCH_TURNS` of each server in a row (3), `SKIFF_BENCH_ROWS` (only the rows whose name
+//! contains this), `SKIFF_BENCH_KEYS` (100000), `SKIFF_BENCH_UPDATES` (200000), `SKIFF_BENCH_FOLDER` (on a real disk).
+
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
+
+mod kv; // puts, swaps, gets, lists, leases
+mod load; // clients in a closed loop
+mod server; // the two servers
+mod table; // what is printed
+mod watch; // events to many
+mod whole; // memory, restart, disk
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use server::{Kind, Server};
+use table::Table;
+
+/// See the module.
+struct Parameters {
+    turn: Duration,
+    turns: usize,
+    rows: String,
+    keys: usize,
+    updates: usize,
+    folder: PathBuf,
+}
+
+fn parameter<T: std::str::FromStr>(name: &str, default: T) -> T {
+    let given = std::env::var(format!("SKIFF_BENCH_{name}")).ok();
+    given.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("SKIFF_BENCH_{name}={text} is not understood")))
+}
+
+impl Parameters {
+    fn read() -> Self {
+        Parameters {
+            turn: Duration::from_secs_f64(parameter("SECONDS", 0.7)),
+            turns: parameter("TURNS", 3),
+            rows: parameter("ROWS", String::new()),
+            keys: parameter("KEYS", 100_000),
+            updates: parameter("UPDATES", 200_000),
+            folder: parameter("FOLDER", PathBuf::from(env!("CARGO_TARGET_TMPDIR"))),
+        }
+    }
+
+    fn wants(&self, row: &str) -> bool {
+        row.contains(&self.rows)
+    }
+}
+
+#[test]
+fn beside_etcd() {
+    if std::env::var_os("SKIFF_BENCH").is_none() {
+        return;
+    }
+    let parameters = Parameters::read();
+    server::refuse_memory(&parameters.folder);
+    let Some(etcd) = skiff_harness::peer("etcd-3.5") else {
+        skiff_harness::skip("etcd-3.5 is not installed; tests/peers FOLDER installs it");
+        return;
+    };
+    let folder = tempfile::tempdir_in(&parameters.folder).unwrap();
+    let start = |name: &str| {
+        let folder = folder.path().join(name);
+        [Server::start(Kind::Ours, &folder), Server::start(Kind::Etcd(etcd.path().to_owned()), &folder)]
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut table = Table::default();
+    {
+        let servers = start("rows");
+        runtime.block_on(kv::measure(&parameters, &servers, &mut table));
+        runtime.block_on(watch::measure(&parameters, &servers, &mut table));
+    }
+    whole::measure(&runtime, &parameters, start, &mut table);
+    print!("{table}");
+}
+
+/// Not a test: what the other one starts.
+#[test]
+fn child_that_serves() {
+    server::serve_if_asked();
+}

@@ -9,7 +9,7 @@ use crate::keys::KeyRange;
 use crate::lease::Leases;
 use crate::record::{Point, Record};
 use crate::request::{Alarms, Direction, Range, Ranged, Refusal, SortBy, Want};
-use crate::{Options, Revision};
+use crate::{Options, Revision, seeded};
 
 /// What a reader must see at one instant.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(crate) struct Core {
 impl Core {
     /// Over an engine whose history was read into `view` and `leases`.
     pub(crate) fn new(engine: Box<dyn Engine>, options: Options, ids: (u64, u64), view: View, leases: Leases) -> Self {
-        let hub = Hub::new(view.durable);
+        let hub = Hub::new(view.durable, options.recent_bytes);
         let (view, leases) = (RwLock::new(view), Mutex::new(leases));
         Core { engine, options, cluster: ids.0, member: ids.1, view, leases, failed: OnceLock::new(), hub }
     }
@@ -89,7 +89,7 @@ impl Core {
         self.check()?;
         let (picked, snapshot) = {
             let view = self.view();
-            let newest = view.durable;
+            let newest = seeded::stale(view.durable);
             let picked = pick(&view, range, newest, newest)?;
             // Opened under the lock: what a later compaction removes, this one still shows.
             (picked, self.engine.snapshot()?)
@@ -117,7 +117,9 @@ pub(crate) fn pick(view: &View, range: &Range, newest: Revision, present: Revisi
     let at = match range.revision {
         asked if asked <= 0 => present,
         asked if asked > newest => return Err(Refusal::Future { newest }),
-        asked if asked < view.compacted => return Err(Refusal::Compacted { oldest: view.compacted }),
+        asked if asked < view.compacted && !(present == LATEST && seeded::is("compacted-read-in-transaction")) => {
+            return Err(Refusal::Compacted { oldest: view.compacted });
+        }
         asked => asked,
     };
     let needed = match (range.want, range.limit) {

@@ -9,13 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::Revision;
 use crate::keys::KeyRange;
 use crate::record::Record;
+use crate::{Revision, seeded};
 
-/// Bytes of keys and values of the newest revisions that stay in memory for watchers: a burst of 4,000 writes of 1 KiB.
-const RECENT_BYTES_MAX: usize = 4 << 20;
-/// And their number, for small writes.
+/// Newest revisions that stay in memory for watchers, at most, however small they are.
 const RECENT_MOMENTS_MAX: usize = 8192;
 
 /// One change, with what it replaced.
@@ -130,6 +128,7 @@ struct State {
     published: Revision,
     recent: VecDeque<Moment>,
     recent_bytes: usize,
+    recent_bytes_max: usize,
     /// Every revision from this one on is in `recent`.
     recent_from: Revision,
     watchers: BTreeMap<WatcherId, Watcher>,
@@ -144,13 +143,14 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// A hub of a store at `revision`.
-    pub(crate) fn new(revision: Revision) -> Self {
+    /// A hub of a store at `revision`, that keeps so many bytes of keys and values in memory.
+    pub(crate) fn new(revision: Revision, recent_bytes_max: usize) -> Self {
         Hub {
             state: Mutex::new(State {
                 published: revision,
                 recent: VecDeque::new(),
                 recent_bytes: 0,
+                recent_bytes_max,
                 recent_from: revision + 1,
                 watchers: BTreeMap::new(),
                 last_id: 0,
@@ -177,6 +177,8 @@ impl Hub {
     /// Adds a watcher that sees everything from `start` on.
     pub(crate) fn add(&self, keys: KeyRange, start: Revision, wants_progress: bool, group: &Arc<Group>) -> WatcherId {
         let state = &mut *lock(&self.state);
+        // A watch of the future must not see what happens until then.
+        let start = if seeded::is("future-watch-sees-past") { start.min(state.published + 1) } else { start };
         state.last_id += 1;
         let id = WatcherId(state.last_id);
         let pending = (start <= state.published).then_some(start);
@@ -222,7 +224,8 @@ impl Hub {
         let state = &mut *lock(&self.state);
         if let Some(watcher) = state.watchers.get_mut(&id) {
             watcher.pending = None;
-            if next <= state.published {
+            let next = next - seeded::steps_back(state.published + 1 - next);
+            if next <= state.published && !seeded::is("event-lost-after-catching-up") {
                 watcher.resume(id, next);
             }
         }
@@ -233,7 +236,9 @@ impl Hub {
         let state = lock(&self.state);
         let seen = |id| {
             let watcher: Option<&Watcher> = state.watchers.get(id);
-            watcher.is_none_or(|watcher| watcher.pending.is_none() && watcher.start <= state.published + 1)
+            watcher.is_none_or(|watcher| {
+                (watcher.pending.is_none() || seeded::is("progress-ahead")) && watcher.start <= state.published + 1
+            })
         };
         ids.iter().all(seen).then_some(state.published)
     }
@@ -288,7 +293,7 @@ impl Watcher {
 
 impl State {
     fn forget_old(&mut self) {
-        while self.recent_bytes > RECENT_BYTES_MAX || self.recent.len() > RECENT_MOMENTS_MAX {
+        while self.recent_bytes > self.recent_bytes_max || self.recent.len() > RECENT_MOMENTS_MAX {
             let Some(oldest) = self.recent.pop_front() else { break };
             self.recent_bytes -= oldest.size_bytes();
             self.recent_from = oldest.revision + 1;

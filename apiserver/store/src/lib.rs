@@ -19,6 +19,7 @@ mod open; // reading it all into memory
 mod plan; // what a transaction will do; no I/O
 pub mod record; // one write in history
 pub mod request; // what anyone may ask of this one
+mod seeded; // mistakes, on purpose
 mod session; // doing it
 pub mod snapshot; // all of it as a file
 mod ttl; // leases shared by many keys
@@ -88,6 +89,8 @@ pub struct Options {
     pub log_bytes: u64,
     /// How often an idle watch that asked for it is told the revision (`--experimental-watch-progress-notify-interval`).
     pub progress_interval: Duration,
+    /// Bytes of the newest keys and values that stay in memory for watchers; whoever is further behind reads from the disk.
+    pub recent_bytes: usize,
     /// What a request may ask for.
     pub limits: Limits,
 }
@@ -100,6 +103,8 @@ impl Default for Options {
             history: History::All,
             log_bytes: 64 << 20,
             progress_interval: Duration::from_secs(5),
+            // A burst of 4,000 writes of 1 KiB.
+            recent_bytes: 4 << 20,
             limits: Limits::default(),
         }
     }

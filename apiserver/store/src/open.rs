@@ -12,7 +12,7 @@ use crate::index::Index;
 use crate::lease::Leases;
 use crate::record::Point;
 use crate::request::{Alarm, Alarms};
-use crate::{Options, Revision};
+use crate::{Options, Revision, seeded};
 
 /// As in etcd, so that a first compaction to 0 is accepted and one to -1 is not.
 pub(crate) const NEVER_COMPACTED: Revision = -1;
@@ -27,7 +27,7 @@ pub(crate) fn open(engine: Box<dyn Engine>, options: Options) -> Result<(Core, V
     let mut view = View {
         index: history.index,
         // A fresh etcd answers 1, so that 0 can mean "the present".
-        durable: history.newest.max(compacted).max(1),
+        durable: history.newest.max(if seeded::is("revision-lost-in-compaction") { 1 } else { compacted }).max(1),
         compacted,
         history_bytes: history.bytes,
         alarms: alarms(&*snapshot)?,
@@ -53,7 +53,9 @@ impl History {
     }
 
     fn add(&mut self, written: Written<'_>) {
-        self.newest = written.at.revision;
+        if !(written.gone && seeded::is("revision-lost-at-restart")) {
+            self.newest = written.at.revision;
+        }
         self.bytes += written.size_bytes;
         match written.lease {
             0 if self.leased.is_empty() => (),

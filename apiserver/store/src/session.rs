@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use rand::Rng;
 
-use crate::Revision;
 use crate::core::{Core, fetch, keys_of, pick, read};
 use crate::engine::{Batch, EngineError, Snapshot};
 use crate::hub::{Change, Moment};
@@ -18,6 +17,7 @@ use crate::lease::{TTL_SECONDS_MAX, TTL_SECONDS_MIN};
 use crate::plan::{self, Path, Present};
 use crate::record::{Point, Record};
 use crate::request::{Alarm, Compare, Delete, Done, Op, Put, Refusal, Txn, TxnDone};
+use crate::{Revision, seeded};
 
 /// See the module.
 pub(crate) struct Session<'a> {
@@ -230,7 +230,10 @@ impl<'a> Session<'a> {
 
 impl Present for Session<'_> {
     fn records(&self, compare: &Compare) -> Result<Vec<Record>, EngineError> {
-        let points = keys_of(&self.core.view(), &compare.keys);
+        let points = match seeded::is("compare-with-stale-state") {
+            true => self.core.view().index.range(&compare.keys, self.core.revision()).map(|(_, point)| point).collect(),
+            false => keys_of(&self.core.view(), &compare.keys),
+        };
         points.into_iter().map(|point| self.read(point)).collect()
     }
 

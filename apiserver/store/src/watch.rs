@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::Revision;
 use crate::core::Core;
 use crate::engine::{EngineError, decode};
 use crate::hub::{Change, Group, Moment, Taken, WatcherId};
 use crate::keys::KeyRange;
 use crate::record::{Point, Record, encoded_key};
 use crate::request::Refusal;
+use crate::{Revision, seeded};
 
 /// Records that one look into history passes, at most: bounds how long it holds a snapshot.
 const SCANNED_MAX: usize = 10_000;
@@ -80,6 +80,10 @@ fn replay(core: &Core, keys: &KeyRange, from: Revision, to: Revision) -> Result<
     let mut moments: Vec<Moment> = Vec::new();
     for record in replay.records {
         let before = core.view().index.before(&record.key, record.at);
+        let before = before.map(|point| match seeded::is("older-previous-value") {
+            true => core.view().index.before(&record.key, point).unwrap_or(point),
+            false => point,
+        });
         let previous = before.map(|point| snapshot.record(point)).transpose()?.flatten();
         let revision = record.at.revision;
         let change = Arc::new(Change { record, previous });

@@ -19,7 +19,7 @@ use crate::folder::Folder;
 use crate::record::Point;
 use crate::request::{Alarm, Refusal, Txn, TxnDone};
 use crate::session::Session;
-use crate::{History, Revision};
+use crate::{History, Revision, seeded};
 
 /// Requests that share a commit, at most: bounds how long the first of them waits.
 const BATCH_MAX: usize = 1024;
@@ -159,6 +159,9 @@ impl Writer {
         }
         expire(&mut session, &mut failed);
         session.batch.forgotten = std::mem::take(&mut self.forgotten);
+        if seeded::is("acknowledged-before-durable") && failed.is_none() {
+            answers.drain(..).for_each(|answer| answer(&Ok(())));
+        }
         let outcome = match failed {
             None => self.commit(session),
             Some(why) => Err(self.fail(why)),
@@ -177,9 +180,14 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), Refusal> {
+    fn write(&mut self, mut batch: Batch) -> Result<(), Refusal> {
         if batch.is_empty() {
             return Ok(());
+        }
+        if seeded::is("partial-transaction") && batch.records.len() > 1 {
+            let rest = batch.records.split_off(batch.records.len() / 2);
+            let records = std::mem::replace(&mut batch.records, rest);
+            self.core.engine.commit(Batch { records, ..Batch::default() })?;
         }
         self.core.engine.commit(batch).map_err(|error| self.fail(error.0))
     }
@@ -314,10 +322,14 @@ fn apply(session: &mut Session<'_>, work: Work, failed: &mut Option<String>) -> 
 
 /// Revokes the leases whose time is over.
 fn expire(session: &mut Session<'_>, failed: &mut Option<String>) {
+    let told = session.moments.len();
     for id in session.expired() {
         if let Err(Refusal::Failed(why)) = session.revoke(id) {
             *failed = Some(why);
         }
+    }
+    if seeded::is("silent-expiry") {
+        session.moments[told..].iter_mut().for_each(|moment| moment.changes.clear());
     }
 }
 

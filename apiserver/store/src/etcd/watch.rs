@@ -25,6 +25,7 @@ use super::{Service, words};
 use crate::hub::{Change, Group, Moment, Ready, WatcherId};
 use crate::keys::KeyRange;
 use crate::request::Refusal;
+use crate::seeded;
 use crate::watch::Watcher;
 
 /// Answers that wait for the client to read; beyond, the task waits and the hub remembers.
@@ -229,6 +230,8 @@ impl Stream {
         let Some(id) = self.ready.pop_front() else { return Ok(()) };
         let Some(served) = self.watches.get(&id) else { return Ok(()) };
         match served.watcher.take().await {
+            // A client that does not read is to be waited for.
+            Ok(_) if seeded::is("slow-watcher-loses") && self.answers.capacity() == 0 => Ok(()),
             Ok(moments) => {
                 for answer in served.answers(id, moments) {
                     let header = self.service.header()(last_revision(&answer));
@@ -290,7 +293,9 @@ impl Served {
             bytes += change.size_bytes();
             let event = self.event(Arc::unwrap_or_clone(change));
             match answers.last_mut() {
-                Some(last) if !self.fragment || bytes <= FRAGMENT_BYTES => last.events.push(event),
+                Some(last) if (!self.fragment || bytes <= FRAGMENT_BYTES) && !seeded::is("revision-in-pieces") => {
+                    last.events.push(event)
+                }
                 last => {
                     last.into_iter().for_each(|last| last.fragment = true);
                     bytes = 0;
@@ -302,7 +307,8 @@ impl Served {
     }
 
     fn wants(&self, change: &Change) -> bool {
-        if change.record.is_tombstone() { !self.no_deletes } else { !self.no_puts }
+        let unwanted = if change.record.is_tombstone() { self.no_deletes } else { self.no_puts };
+        !unwanted || seeded::is("filter-forgotten")
     }
 
     fn event(&self, change: Change) -> mvccpb::Event {

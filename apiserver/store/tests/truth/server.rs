@@ -1,0 +1,182 @@
+//! The store under test: a process of its own that can be killed, or one in this process that is closed and opened again.
+//!
+//! Both are spoken to in etcd's protocol; in process without a socket.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use skiff_store::etcd::{ServeOptions, routes, serve};
+use skiff_store::{Options, Store};
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::transport::{Channel, Endpoint};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+const FOLDER: &str = "SKIFF_TEST_TRUTH_FOLDER";
+/// The test that is the process.
+const CHILD: &str = "child_that_serves";
+/// What a connection for slow readers lets be under way, in bytes; then the store must wait.
+const NARROW_BYTES: u32 = 2 << 10;
+
+/// What the store keeps in memory for watchers: a few dozen revisions.
+const RECENT_BYTES: usize = 8 << 10;
+
+/// Where requests go.
+pub(crate) type Door = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;
+
+/// The doors of a store that is up.
+#[derive(Clone)]
+pub(crate) struct Doors {
+    /// Counts the times the store was opened.
+    pub(crate) opened: usize,
+    pub(crate) wide: Door,
+    /// Through which a reader who does not read is felt soon.
+    pub(crate) narrow: Door,
+}
+
+/// Which kind of store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Killed with SIGKILL.
+    Process,
+    /// Closed properly, in the middle of what it does.
+    InProcess,
+}
+
+enum Running {
+    Process(Child),
+    InProcess(Store),
+    No,
+}
+
+/// See the module.
+pub(crate) struct Server {
+    kind: Kind,
+    folder: TempDir,
+    running: Running,
+    opened: usize,
+    doors: watch::Sender<Option<Doors>>,
+}
+
+impl Server {
+    pub(crate) async fn start(kind: Kind) -> Result<Self, String> {
+        let folder = tempfile::Builder::new().prefix("skiff-truth-").tempdir().map_err(|error| error.to_string())?;
+        let (doors, _) = watch::channel(None);
+        let mut server = Server { kind, folder, running: Running::No, opened: 0, doors };
+        server.open().await?;
+        Ok(server)
+    }
+
+    /// Tells when the store is up.
+    pub(crate) fn doors(&self) -> watch::Receiver<Option<Doors>> {
+        self.doors.subscribe()
+    }
+
+    /// Stops it without a warning.
+    pub(crate) async fn stop(&mut self) {
+        self.doors.send_replace(None);
+        match std::mem::replace(&mut self.running, Running::No) {
+            Running::Process(mut child) => {
+                child.kill().expect("the child is ours and was not waited for");
+                child.wait().expect("the child is ours and was not waited for");
+            }
+            Running::InProcess(store) => store.close().await,
+            Running::No => (),
+        }
+    }
+
+    /// Opens it again.
+    pub(crate) async fn open(&mut self) -> Result<(), String> {
+        self.opened += 1;
+        let (opened, folder) = (self.opened, self.folder.path().to_owned());
+        let doors = match self.kind {
+            Kind::InProcess => {
+                let store = Store::open(&folder.join("data"), options()).map_err(|error| format!("open: {error}"))?;
+                let routes = routes(store.clone());
+                let door = Door::new(ServiceExt::<http::Request<Body>>::map_err(routes, |never| match never {}));
+                self.running = Running::InProcess(store);
+                Doors { opened, wide: door.clone(), narrow: door }
+            }
+            Kind::Process => {
+                let child = spawn(&folder).map_err(|error| error.to_string())?;
+                self.running = Running::Process(child);
+                self.answers().await?;
+                let narrow = channel(&folder, Some(NARROW_BYTES));
+                Doors { opened, wide: door(channel(&folder, None)), narrow: door(narrow) }
+            }
+        };
+        self.doors.send_replace(Some(doors));
+        Ok(())
+    }
+
+    async fn answers(&mut self) -> Result<(), String> {
+        let Running::Process(child) = &mut self.running else { return Ok(()) };
+        for _ in 0..60_000 {
+            if UnixStream::connect(socket(self.folder.path())).await.is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+                return Err(format!("the store does not open: {status}"));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Err("the store does not answer after a minute".to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Running::Process(child) = &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A store that forgets soon, so that watchers must often read history from the disk.
+fn options() -> Options {
+    Options { progress_interval: Duration::from_millis(20), recent_bytes: RECENT_BYTES, ..Options::default() }
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("socket")
+}
+
+fn spawn(folder: &Path) -> std::io::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .args(["--exact", CHILD, "--nocapture"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::null())
+        .spawn()
+}
+
+fn channel(folder: &Path, window: Option<u32>) -> Channel {
+    let path = socket(folder);
+    let connect = tower::service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    let endpoint = Endpoint::from_static("http://store").initial_stream_window_size(window);
+    endpoint.connect_with_connector_lazy(connect)
+}
+
+fn door(channel: Channel) -> Door {
+    Door::new(channel.map_err(|error| Status::unavailable(error.to_string())))
+}
+
+/// The process: serves the folder that the environment names, until it is killed. Without the variable it is an empty test.
+pub(crate) fn child() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = Store::open(&folder.join("data"), options()).unwrap();
+        let listen = format!("unix://{}", socket(&folder).display()).parse().unwrap();
+        serve(store, ServeOptions { listen: vec![listen], tls: None }, Default::default()).await.unwrap();
+    });
+}

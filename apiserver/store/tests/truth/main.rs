@@ -26,6 +26,7 @@ mod watching; // what watches deliver
 mod wire; // in etcd's words
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::linear::Verdict;
@@ -111,6 +112,9 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// Runs plans until `enough`, and fails with the first fault.
 fn truthful(what: &str, plans: impl Iterator<Item = Plan>, enough: impl Fn(&Figures) -> bool) {
+    // One at a time: a process being started holds every open file for a moment, and with it the lock of a store that is closed.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut figures = Figures::default();
     for plan in plans {
         let found = runtime().block_on(run(&plan)).unwrap_or_else(|error| panic!("{plan:?}: {error}"));

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::core::Core;
+use crate::core::{Core, read};
 use crate::engine::{EngineError, decode};
 use crate::hub::{Change, Group, Moment, Taken, WatcherId};
 use crate::keys::KeyRange;
@@ -84,7 +84,7 @@ fn replay(core: &Core, keys: &KeyRange, from: Revision, to: Revision) -> Result<
             true => core.view().index.before(&record.key, point).unwrap_or(point),
             false => point,
         });
-        let previous = before.map(|point| snapshot.record(point)).transpose()?.flatten();
+        let previous = before.map(|point| read(&*snapshot, point)).transpose()?;
         let revision = record.at.revision;
         let change = Arc::new(Change { record, previous });
         match moments.last_mut().filter(|moment| moment.revision == revision) {

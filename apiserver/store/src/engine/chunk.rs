@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::redb::RedbSnapshot;
+use super::redb::{RedbSnapshot, in_order};
 use super::{Batch, EngineError, Mark, Snapshot, Visit, Written};
 use crate::record::{Point, Record};
 
@@ -105,9 +105,17 @@ impl Snapshot for LayeredSnapshot {
     }
 
     fn points(&self, visit: &mut dyn FnMut(Written<'_>)) -> Result<(), EngineError> {
-        self.0.database.points(visit)?;
+        let mut last = None;
+        self.0.database.points(&mut |written| {
+            last = Some(written.at);
+            visit(written);
+        })?;
         for chunk in &self.0.chunks {
-            chunk.read().sum.records.iter().for_each(|record| visit(Written::of(record)));
+            for record in &chunk.read().sum.records {
+                // The log repeats what the database has: its numbers are older than its records.
+                last = in_order(last, record.at)?;
+                visit(Written::of(record));
+            }
         }
         Ok(())
     }

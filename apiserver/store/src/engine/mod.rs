@@ -5,6 +5,7 @@
 pub(crate) mod chunk; // what the log has and the database has not yet
 pub(crate) mod disk; // a file
 pub(crate) mod frame; // one batch, as bytes
+pub(crate) mod guard; // panics of the database's library
 pub(crate) mod log; // the file of batches
 pub(crate) mod logged; // log and database together
 pub(crate) mod redb; // the database

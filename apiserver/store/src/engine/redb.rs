@@ -3,17 +3,18 @@
 //! Any [`StorageBackend`] will do as the disk, so a test can fail, tear or cut it. Every commit is one of two phases that also keeps
 //! redb's list of free pages: opening after a crash repairs nothing.
 
-use std::ops::ControlFlow;
+mod reading; // a state of it
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{
-    Builder, Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, StorageBackend, Table, TableDefinition,
-};
+use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
 
-use super::{Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, Visit, Written, decode, rows};
+use super::guard::guarded;
+use super::{Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, Written, decode, rows};
 use crate::record::{Point, Record};
+
+pub(crate) use reading::{RedbSnapshot, in_order};
 
 const RECORDS: TableDefinition<(i64, u32), &[u8]> = TableDefinition::new("records");
 const POINTS: TableDefinition<(i64, u32), &[u8]> = TableDefinition::new("points");
@@ -21,6 +22,13 @@ const LEASES: TableDefinition<i64, i64> = TableDefinition::new("leases");
 const MARKS: TableDefinition<&str, i64> = TableDefinition::new("marks");
 /// The records of format 1: without checksums, and without their keys beside them.
 const HISTORY_1: TableDefinition<(i64, u32), &[u8]> = TableDefinition::new("history");
+
+/// One row: the sum of the shares of all leases and numbers (see [`rows::share`]). A table of its own has pages of its own, so that an
+/// old page in the place of a new one is noticed.
+const SUM: TableDefinition<u8, i64> = TableDefinition::new("sum");
+const SUM_KEY: u8 = 0;
+const LEASES_SHARE: u8 = 1;
+const MARKS_SHARE: u8 = 2;
 
 /// What [`Mark::Format`] holds; 1 is made into this, and another number is a store this program cannot read.
 const FORMAT: i64 = 2;
@@ -65,6 +73,11 @@ pub(crate) struct RedbEngine {
 impl RedbEngine {
     /// Opens the database on `disk`, or makes one on an empty disk.
     pub(crate) fn open(disk: impl StorageBackend, cache_bytes: usize) -> Result<Self, OpenError> {
+        guarded("open", || Ok(Self::open_unguarded(disk, cache_bytes)))
+            .unwrap_or_else(|damage| Err(OpenError::Foreign(damage.0)))
+    }
+
+    fn open_unguarded(disk: impl StorageBackend, cache_bytes: usize) -> Result<Self, OpenError> {
         let as_io = |error: std::io::Error| OpenError::Io(error.to_string());
         let length = Arc::new(AtomicU64::new(disk.len().map_err(as_io)?));
         // A process that was killed may have left a commit that is written but not synced. We are about to believe it.
@@ -81,17 +94,33 @@ impl RedbEngine {
         let found = self.with("read the format", |database| {
             let transaction = database.begin_read()?;
             match transaction.list_tables()?.next().is_some() {
-                true => Ok(transaction.open_table(MARKS)?.get(name(Mark::Format))?.map(|value| value.value())),
+                true => Ok(Some(transaction.open_table(MARKS)?.get(name(Mark::Format))?.map(|value| value.value()))),
                 false => Ok(None),
             }
         });
-        match found.map_err(as_io)? {
-            Some(FORMAT) => Ok(()),
+        let Some(found) = found.map_err(as_io)? else {
+            let batch = Batch { marks: [(Mark::Format, FORMAT)].into(), ..Batch::default() };
+            return self.write(&batch, &[]).map_err(as_io);
+        };
+        match found {
+            None => Err(OpenError::Foreign("is damaged: it does not say of which format it is".to_owned())),
+            Some(FORMAT) => self.check_sum(),
             Some(1) => self.with("bring the store to format 2", migrate_1).map_err(as_io),
             Some(other) => Err(OpenError::Foreign(format!("is of format {other}; this program reads {FORMAT}"))),
-            None => {
-                let batch = Batch { marks: [(Mark::Format, FORMAT)].into(), ..Batch::default() };
-                self.write(&batch, &[]).map_err(as_io)
+        }
+    }
+
+    /// Whether leases and numbers are what was written. History has a checksum in each row.
+    fn check_sum(&self) -> Result<(), OpenError> {
+        let found = self.with("add up leases and numbers", |database| {
+            let transaction = database.begin_read()?;
+            let found = sum(&transaction.open_table(LEASES)?, &transaction.open_table(MARKS)?)?;
+            Ok((found, transaction.open_table(SUM)?.get(SUM_KEY)?.map(|kept| kept.value())))
+        });
+        match found.map_err(|error| OpenError::Io(error.0))? {
+            (found, Some(kept)) if found == kept => Ok(()),
+            _ => {
+                Err(OpenError::Foreign("is damaged: its leases or numbers are not those that were written".to_owned()))
             }
         }
     }
@@ -100,7 +129,9 @@ impl RedbEngine {
     pub(crate) fn verify(&self) -> Result<bool, EngineError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_mut().ok_or_else(|| EngineError("the store is closed".to_owned()))?;
-        database.check_integrity().map_err(|error| EngineError(format!("check pages: {error}")))
+        guarded("check pages", || {
+            database.check_integrity().map_err(|error| EngineError(format!("check pages: {error}")))
+        })
     }
 
     fn with<T>(
@@ -110,7 +141,7 @@ impl RedbEngine {
     ) -> Result<T, EngineError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(|| EngineError("the store is closed".to_owned()))?;
-        act(database).map_err(|error| EngineError(format!("{operation}: {error}")))
+        guarded(operation, || act(database).map_err(|error| EngineError(format!("{operation}: {error}"))))
     }
 
     /// Writes a batch and removes what is forgotten, in one durable commit.
@@ -128,11 +159,7 @@ impl RedbEngine {
         self.with("commit", |database| {
             let transaction = begin(database)?;
             let removed = write_history(&transaction, &batch.records, forgotten)?;
-            write_leases(&transaction, batch)?;
-            write_marks(
-                &transaction,
-                batch.marks.iter().map(|(&mark, &value)| (mark, value)).chain(marks.iter().copied()),
-            )?;
+            write_small(&transaction, batch, marks)?;
             transaction.commit()?;
             self.removed_bytes.fetch_add(removed, Ordering::Relaxed);
             Ok(())
@@ -149,7 +176,7 @@ impl RedbEngine {
         self.with("open a snapshot", |database| {
             let transaction = database.begin_read()?;
             let records = transaction.open_table(RECORDS)?;
-            Ok(RedbSnapshot { transaction, records })
+            Ok(RedbSnapshot::new(transaction, records))
         })
     }
 
@@ -157,7 +184,15 @@ impl RedbEngine {
     pub(crate) fn compact(&self) -> Result<(), EngineError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_mut().ok_or_else(|| EngineError("the store is closed".to_owned()))?;
-        database.compact().map(|_| ()).map_err(|error| EngineError(format!("defragment: {error}")))
+        guarded("defragment", || {
+            database.compact().map(|_| ()).map_err(|error| EngineError(format!("defragment: {error}")))
+        })
+    }
+}
+
+impl Drop for RedbEngine {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -182,7 +217,9 @@ fn migrate_1(database: &Database) -> Result<(), redb::Error> {
             let record = decode(at, bytes.value()).map_err(|error| redb::Error::Corrupted(error.0))?;
             tables.insert(&record)?;
         }
-        transaction.open_table(MARKS)?.insert(name(Mark::Format), FORMAT)?;
+        let (leases, mut marks) = (transaction.open_table(LEASES)?, transaction.open_table(MARKS)?);
+        marks.insert(name(Mark::Format), FORMAT)?;
+        transaction.open_table(SUM)?.insert(SUM_KEY, sum(&leases, &marks)?)?;
     }
     transaction.delete_table(HISTORY_1)?;
     Ok(transaction.commit()?)
@@ -249,7 +286,12 @@ impl Engine for RedbEngine {
     }
 
     fn close(&self) {
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        // What was found damaged cannot be closed in order either; the log has everything.
+        let _ = guarded("close", || {
+            drop(database);
+            Ok(())
+        });
     }
 }
 
@@ -303,26 +345,51 @@ fn write_history(
     Ok(removed)
 }
 
-fn write_leases(transaction: &redb::WriteTransaction, batch: &Batch) -> Result<(), redb::Error> {
-    let mut leases = transaction.open_table(LEASES)?;
-    for (id, ttl_seconds) in &batch.leases {
-        match ttl_seconds {
-            Some(ttl_seconds) => leases.insert(id, ttl_seconds)?,
-            None => leases.remove(id)?,
-        };
+/// Writes the small tables and what they add up to.
+fn write_small(transaction: &redb::WriteTransaction, batch: &Batch, more: &[(Mark, i64)]) -> Result<(), redb::Error> {
+    if batch.leases.is_empty() && batch.marks.is_empty() && more.is_empty() {
+        return Ok(());
     }
+    let (mut leases, mut marks) = (transaction.open_table(LEASES)?, transaction.open_table(MARKS)?);
+    let mut kept = transaction.open_table(SUM)?;
+    // Missing: both tables are empty.
+    let mut sum = kept.get(SUM_KEY)?.map_or(0, |sum| sum.value());
+    for (id, ttl_seconds) in &batch.leases {
+        let old = match ttl_seconds {
+            Some(ttl_seconds) => leases.insert(id, ttl_seconds)?.map(|old| old.value()),
+            None => leases.remove(id)?.map(|old| old.value()),
+        };
+        sum = exchanged(sum, LEASES_SHARE, &id.to_le_bytes(), old, *ttl_seconds);
+    }
+    for (mark, value) in batch.marks.iter().map(|(&mark, &value)| (mark, value)).chain(more.iter().copied()) {
+        let old = marks.insert(name(mark), value)?.map(|old| old.value());
+        sum = exchanged(sum, MARKS_SHARE, name(mark).as_bytes(), old, Some(value));
+    }
+    kept.insert(SUM_KEY, sum)?;
     Ok(())
 }
 
-fn write_marks(
-    transaction: &redb::WriteTransaction,
-    values: impl Iterator<Item = (Mark, i64)>,
-) -> Result<(), redb::Error> {
-    let mut marks = transaction.open_table(MARKS)?;
-    for (mark, value) in values {
-        marks.insert(name(mark), value)?;
+/// The sum after a row got another value.
+fn exchanged(sum: i64, table: u8, key: &[u8], old: Option<i64>, new: Option<i64>) -> i64 {
+    let share = |value: Option<i64>| value.map_or(0, |value| rows::share(table, key, value));
+    sum.wrapping_sub(share(old)).wrapping_add(share(new))
+}
+
+/// What the small tables add up to.
+fn sum(
+    leases: &impl ReadableTable<i64, i64>,
+    marks: &impl ReadableTable<&'static str, i64>,
+) -> Result<i64, redb::Error> {
+    let mut sum = 0_i64;
+    for row in leases.iter()? {
+        let (id, ttl_seconds) = row?;
+        sum = exchanged(sum, LEASES_SHARE, &id.value().to_le_bytes(), None, Some(ttl_seconds.value()));
     }
-    Ok(())
+    for row in marks.iter()? {
+        let (name, value) = row?;
+        sum = exchanged(sum, MARKS_SHARE, name.value().as_bytes(), None, Some(value.value()));
+    }
+    Ok(sum)
 }
 
 const MARKS_ALL: [Mark; 9] = [
@@ -348,83 +415,5 @@ fn name(mark: Mark) -> &'static str {
         Mark::Log => "log",
         Mark::Logged => "logged",
         Mark::LogAt => "log-at",
-    }
-}
-
-/// A state of the database.
-pub(crate) struct RedbSnapshot {
-    transaction: ReadTransaction,
-    records: ReadOnlyTable<(i64, u32), &'static [u8]>,
-}
-
-fn failed(operation: &str, error: impl Into<redb::Error>) -> EngineError {
-    EngineError(format!("{operation}: {}", error.into()))
-}
-
-impl RedbSnapshot {
-    /// Everything else, to be copied.
-    pub(crate) fn all_but_records(&self) -> Result<Batch, EngineError> {
-        let mut batch = Batch::default();
-        batch.leases.extend(self.leases()?.into_iter().map(|(id, ttl_seconds)| (id, Some(ttl_seconds))));
-        for mark in MARKS_ALL {
-            batch.marks.extend(self.mark(mark)?.map(|value| (mark, value)));
-        }
-        Ok(batch)
-    }
-}
-
-impl Snapshot for RedbSnapshot {
-    fn record(&self, at: Point) -> Result<Option<Record>, EngineError> {
-        let found = self.records.get((at.revision, at.sub)).map_err(|error| failed("read a record", error))?;
-        found.map(|row| decode(at, rows::encoded_record(at, row.value())?)).transpose()
-    }
-
-    fn scan(&self, from: Point, visit: &mut Visit<'_>) -> Result<(), EngineError> {
-        let rows = self.records.range((from.revision, from.sub)..).map_err(|error| failed("scan history", error))?;
-        for row in rows {
-            let (key, row) = row.map_err(|error| failed("scan history", error))?;
-            let (revision, sub) = key.value();
-            let at = Point { revision, sub };
-            if let ControlFlow::Break(()) = visit(at, rows::encoded_record(at, row.value())?) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn points(&self, visit: &mut dyn FnMut(Written<'_>)) -> Result<(), EngineError> {
-        let failed = |error: redb::Error| failed("read the keys", error);
-        let points = self.transaction.open_table(POINTS).map_err(|error| failed(error.into()))?;
-        let mut count = 0;
-        for row in points.iter().map_err(|error| failed(error.into()))? {
-            let (key, row) = row.map_err(|error| failed(error.into()))?;
-            let (revision, sub) = key.value();
-            visit(rows::written(Point { revision, sub }, row.value())?);
-            count += 1;
-        }
-        let kept = [points.len(), self.records.len()].map(|kept| kept.map_err(|error| failed(error.into())));
-        for kept in kept {
-            let kept = kept?;
-            if kept != count {
-                return Err(EngineError(format!("{count} keys of {kept} records can be found: it is damaged")));
-            }
-        }
-        Ok(())
-    }
-
-    fn leases(&self) -> Result<Vec<(i64, i64)>, EngineError> {
-        let act = || -> Result<Vec<(i64, i64)>, redb::Error> {
-            let leases = self.transaction.open_table(LEASES)?;
-            let all = leases.iter()?.map(|row| row.map(|(id, ttl)| (id.value(), ttl.value())));
-            Ok(all.collect::<Result<_, _>>()?)
-        };
-        act().map_err(|error| failed("read leases", error))
-    }
-
-    fn mark(&self, mark: Mark) -> Result<Option<i64>, EngineError> {
-        let act = || -> Result<Option<i64>, redb::Error> {
-            Ok(self.transaction.open_table(MARKS)?.get(name(mark))?.map(|value| value.value()))
-        };
-        act().map_err(|error| failed("read a mark", error))
     }
 }

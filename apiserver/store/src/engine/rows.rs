@@ -15,6 +15,23 @@ use crate::record::{Point, Record};
 
 const SUM_BYTES: usize = 4;
 
+/// What a row of the small tables, of leases and of numbers, adds to the sum over them all, which is kept beside them. A row that is
+/// changed, lost or brought back makes another sum.
+pub(crate) fn share(table: u8, key: &[u8], value: i64) -> i64 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&[table]);
+    sum.update(key);
+    let mixed = mix(mix(u64::from(sum.finalize())) ^ value.cast_unsigned());
+    mixed.cast_signed()
+}
+
+/// The end of splitmix64: each bit depends on all, so that shares do not cancel each other out.
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
 fn checksum(at: Point, rest: &[u8]) -> u32 {
     let mut sum = crc32fast::Hasher::new();
     sum.update(&at.revision.to_le_bytes());

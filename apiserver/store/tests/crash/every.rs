@@ -69,7 +69,7 @@ async fn fails_at(seed: u64, point: usize, fault: Fault) -> bool {
 
 async fn holds(image: Image, life: &Life, seed: u64, what: &str) {
     let machine = Machine::started_with(image);
-    let store = open(&machine).unwrap_or_else(|error| panic!("{what}: refused: {error}"));
+    let store = open(&machine, &mut chance(seed)).unwrap_or_else(|error| panic!("{what}: refused: {error}"));
     let position = life.machine.position();
     let checked = check(&store, &life.model, &life.possible(position), &mut chance(seed)).await;
     checked.unwrap_or_else(|trouble| panic!("{what}: {trouble}"));

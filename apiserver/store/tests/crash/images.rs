@@ -9,13 +9,14 @@ use std::path::PathBuf;
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use skiff_store::fsck::fsck_disks;
 
 use crate::amount::{Progress, amount, chance, first_seed};
 use crate::check::{Trouble, check};
 use crate::machine::{Image, Machine};
 use crate::model::Model;
 use crate::power::Walk;
-use crate::workload::{Life, Restarts, end, open};
+use crate::workload::{Life, Restarts, disks, end, open};
 
 const COMMANDS: usize = 60;
 /// Images that one life yields, those of its second lives included.
@@ -97,12 +98,19 @@ async fn crash(
 /// Opens an image, reads everything, writes something, and closes.
 async fn opens(image: &Image, life: &Life, position: usize, chance: &mut StdRng) -> Result<(), String> {
     let machine = Machine::started_with(image.clone());
-    let store = open(&machine).map_err(|error| format!("is refused: {error}"))?;
+    let store = open(&machine, chance).map_err(|error| format!("is refused: {error}"))?;
     let found = check(&store, &life.model, &life.possible(position), chance).await.map_err(told)?;
     let written = store.grant(0, 100).await;
     written.map_err(|refusal| format!("opens, and then refuses to write: {refusal}"))?;
     drop(found);
     end(store, &machine, chance.random_bool(0.5)).await;
+    if chance.random_ratio(1, 20) {
+        let (database, log) = disks(&Machine::started_with(machine.files()));
+        let report = fsck_disks(database, log).map_err(|error| error.to_string())?;
+        if !report.is_sound() {
+            return Err(format!("is not sound: {report}"));
+        }
+    }
     Ok(())
 }
 
@@ -117,7 +125,7 @@ async fn lives_again(
     chance: &mut StdRng,
 ) -> Result<(), String> {
     let machine = Machine::started_with(image.clone());
-    let store = open(&machine).map_err(|error| format!("is refused: {error}"))?;
+    let store = open(&machine, chance).map_err(|error| format!("is refused: {error}"))?;
     let recovered_at = machine.position();
     let found = check(&store, &life.model, &life.possible(position), chance).await.map_err(told)?;
     end(store, &machine, true).await;
@@ -134,7 +142,7 @@ async fn lives_again(
         let possible = life.possible(position);
         let possible = if second < recovered_at { &possible[..] } else { &read[..] };
         let machine = Machine::started_with(image.clone());
-        let opened = match open(&machine) {
+        let opened = match open(&machine, chance) {
             Err(error) => Err(format!("is refused: {error}")),
             Ok(store) => {
                 let checked = check(&store, &life.model, possible, chance).await;

@@ -5,6 +5,7 @@
 //! | `images` | the power fails, on a simulated disk, with what was not synced lost, torn or reordered; and again in recovery |
 //! | `every`  | its n-th durable operation fails, for every n |
 //! | `kills`  | its process is killed under load, on a real disk |
+//! | `damage` | somebody changes its files |
 //!
 //! Everything is drawn from a seed; a failure prints it with the command that repeats it. Amounts are in [`amount`]'s variables.
 
@@ -12,6 +13,7 @@
 
 mod amount; // how much of it, and from which seed
 mod check; // whether a store is what a model says
+mod damage;
 mod every;
 mod images;
 mod kills;

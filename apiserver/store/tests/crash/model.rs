@@ -28,7 +28,6 @@ pub(crate) enum Command {
     Revoke(i64),
     /// Forget history before a revision; whether to wait until it is gone.
     Compact(i64, bool),
-    Defragment,
 }
 
 /// A state, without the history that leads to it.
@@ -90,7 +89,6 @@ impl Model {
                 self.write(&keys.into_iter().map(|key| Step::Delete { key }).collect::<Vec<_>>());
             }
             Command::Compact(revision, _) => self.after.compacted = *revision,
-            Command::Defragment => (),
         }
     }
 
@@ -128,10 +126,9 @@ impl Model {
         let (oldest, newest) = (self.after.compacted, self.after.revision);
         let leases: Vec<i64> = self.after.leases.keys().copied().collect();
         match chance.random_range(0..40) {
-            0..=1 if newest > oldest + 4 => {
+            0..=2 if newest > oldest + 4 => {
                 Command::Compact(chance.random_range(oldest + 1..=newest), chance.random_bool(0.3))
             }
-            2 => Command::Defragment,
             3..=5 => match (1..=LEASES).find(|id| !self.after.leases.contains_key(id)) {
                 Some(id) => Command::Grant(id),
                 None => Command::Revoke(leases[0]),

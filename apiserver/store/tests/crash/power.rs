@@ -155,7 +155,9 @@ impl Left<'_> {
         for sector in (from / SECTOR * SECTOR..to).step_by(SECTOR) {
             let mut before = [0; SECTOR];
             let there = synced.len().saturating_sub(sector).min(SECTOR);
-            synced.read(sector, &mut before[..there]).expect("it reaches that far");
+            if there > 0 {
+                synced.read(sector, &mut before[..there]).expect("it reaches that far");
+            }
             // The database never writes to a page in use, but its first.
             let free = if is_database { sector > 0 } else { before == [0; SECTOR] };
             if free && self.chance.random_bool(0.1) {

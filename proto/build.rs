@@ -5,6 +5,7 @@ use std::path::Path;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (folder, files) in [
         ("etcd", &["rpc.proto", "v3lock.proto", "v3election.proto"][..]),
+        ("health", &["health.proto"][..]),
         ("cri", &["api.proto"][..]),
         ("api", &["skiff.proto"][..]),
     ] {

@@ -34,6 +34,15 @@ pub mod etcd {
     }
 }
 
+/// gRPC's health checking protocol (<https://grpc.io/docs/guides/health-checking/>).
+pub mod health {
+    /// `grpc.health.v1`.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod v1 {
+        tonic::include_proto!("grpc.health.v1");
+    }
+}
+
 /// The Container Runtime Interface, v1 (KEP-2040).
 pub mod cri {
     /// `runtime.v1`.

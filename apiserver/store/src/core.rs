@@ -5,8 +5,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuar
 use crate::engine::{Engine, EngineError, Snapshot};
 use crate::hub::Hub;
 use crate::index::{Index, LATEST};
-use crate::keys::KeyRange;
+use crate::keys::{End, KeyRange};
 use crate::lease::Leases;
+use crate::metrics::Metrics;
 use crate::record::{Point, Record};
 use crate::request::{Alarms, Direction, Range, Ranged, Refusal, SortBy, Want};
 use crate::{Options, Revision, seeded};
@@ -39,14 +40,19 @@ pub(crate) struct Core {
     leases: Mutex<Leases>,
     failed: OnceLock<String>,
     pub hub: Hub,
+
+    // Counted by everybody.
+    pub metrics: Metrics,
 }
 
 impl Core {
     /// Over an engine whose history was read into `view` and `leases`.
     pub(crate) fn new(engine: Box<dyn Engine>, options: Options, ids: (u64, u64), view: View, leases: Leases) -> Self {
         let hub = Hub::new(view.durable, options.recent_bytes);
+        let all = KeyRange { from: bytes::Bytes::new(), end: End::Unbounded };
+        let metrics = Metrics::of(view.index.range(&all, view.durable).count());
         let (view, leases) = (RwLock::new(view), Mutex::new(leases));
-        Core { engine, options, cluster: ids.0, member: ids.1, view, leases, failed: OnceLock::new(), hub }
+        Core { engine, options, cluster: ids.0, member: ids.1, view, leases, failed: OnceLock::new(), hub, metrics }
     }
 
     /// To read the index.
@@ -84,16 +90,20 @@ impl Core {
         self.view().durable
     }
 
+    /// Decides which records answer a range, and holds the state they are to be read from.
+    pub(crate) fn picked(&self, range: &Range) -> Result<(Picked, Box<dyn Snapshot>), Refusal> {
+        self.check()?;
+        let view = self.view();
+        let newest = seeded::stale(view.durable);
+        let picked = pick(&view, range, newest, newest)?;
+        // Opened under the lock: a compaction that is about to remove these records waits for it.
+        Ok((picked, self.engine.snapshot()?))
+    }
+
     /// Answers a range from durable state.
     pub(crate) fn range(&self, range: &Range) -> Result<Ranged, Refusal> {
-        self.check()?;
-        let (picked, snapshot) = {
-            let view = self.view();
-            let newest = seeded::stale(view.durable);
-            let picked = pick(&view, range, newest, newest)?;
-            // Opened under the lock: what a later compaction removes, this one still shows.
-            (picked, self.engine.snapshot()?)
-        };
+        self.metrics.ranges.add(1);
+        let (picked, snapshot) = self.picked(range)?;
         fetch(picked, range, |point| read(&*snapshot, point))
     }
 }
@@ -107,9 +117,12 @@ pub(crate) fn read(snapshot: &dyn Snapshot, point: Point) -> Result<Record, Engi
 /// Which records a range needs.
 #[derive(Debug)]
 pub(crate) struct Picked {
-    points: Vec<Point>,
-    count: usize,
-    revision: Revision,
+    /// Where they stand, in the order of their keys; one more than the limit if there are more.
+    pub points: Vec<Point>,
+    /// Keys in the range.
+    pub count: usize,
+    /// The revision that the answer bears.
+    pub revision: Revision,
 }
 
 /// Decides which records answer `range`: `newest` is the revision its answer bears, `present` what revision 0 reads.

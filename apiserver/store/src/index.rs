@@ -128,11 +128,6 @@ impl Index {
         });
         forgotten
     }
-
-    /// How many keys history mentions.
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
-    }
 }
 
 fn live_at(steps: &[Step], revision: Revision) -> Option<Point> {
@@ -186,7 +181,7 @@ mod tests {
         ]);
         let forgotten: Vec<_> = index.compact(7).iter().map(|point| point.revision).collect();
         assert_eq!(forgotten, [2, 3, 5, 6], "the deletion at 7 stays for watches from 7 on");
-        assert_eq!(index.len(), 2);
+        assert_eq!(index.keys.len(), 2);
         assert_eq!(index.compact(8).len(), 1);
     }
 }

@@ -15,6 +15,7 @@ mod hub; // who must be told
 mod index; // where each key's writes stand
 pub mod keys; // ranges of them
 mod lease; // keys that die
+mod metrics; // how much was done
 mod open; // reading it all into memory
 mod plan; // what a transaction will do; no I/O
 pub mod record; // one write in history

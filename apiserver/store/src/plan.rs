@@ -48,16 +48,26 @@ pub(crate) fn branch(txn: &Txn, succeeded: bool) -> &[Op] {
 
 /// Whether every step on the path can be done; refusing later would leave half of it done.
 pub(crate) fn check(txn: &Txn, path: &Path, present: &impl Present) -> Result<(), Refusal> {
+    // Puts first: of two reasons to refuse, etcd names the one that it meets first.
+    check_each(txn, path, &|op| match op {
+        Op::Put(put) => check_put(put, present),
+        _ => Ok(()),
+    })?;
+    check_each(txn, path, &|op| match op {
+        Op::Range(range) => check_revision(range.revision, present),
+        _ => Ok(()),
+    })
+}
+
+fn check_each(txn: &Txn, path: &Path, check: &dyn Fn(&Op) -> Result<(), Refusal>) -> Result<(), Refusal> {
     let mut inside = path.inside.iter();
     for op in branch(txn, path.succeeded) {
         match op {
-            Op::Put(put) => check_put(put, present)?,
-            Op::Range(range) => check_revision(range.revision, present)?,
-            Op::Delete(_) => (),
             Op::Txn(txn) => {
                 let path = inside.next().expect("decide made a path for each transaction inside");
-                check(txn, path, present)?;
+                check_each(txn, path, check)?;
             }
+            op => check(op)?,
         }
     }
     Ok(())
@@ -74,7 +84,8 @@ fn check_put(put: &Put, present: &impl Present) -> Result<(), Refusal> {
 
 fn check_revision(asked: Revision, present: &impl Present) -> Result<(), Refusal> {
     match present.bounds() {
-        _ if asked <= 0 => Ok(()),
+        // A plain range takes every negative revision for the present; a step of a transaction does not, in etcd.
+        _ if asked == 0 => Ok(()),
         (newest, _) if asked > newest => Err(Refusal::Future { newest }),
         (_, oldest) if asked < oldest && !seeded::is("compacted-read-in-transaction") => {
             Err(Refusal::Compacted { oldest })

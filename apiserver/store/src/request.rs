@@ -53,6 +53,8 @@ pub struct Range {
     pub limit: usize,
     /// Order; `None`: ascending by key.
     pub sort: Option<(SortBy, Direction)>,
+    /// Whether only the first in the order of keys, one more than the limit, are sorted: etcd's way with a target and no order.
+    pub cut_first: bool,
     /// How much of them.
     pub want: Want,
     /// Only records modified in these revisions; 0: no bound.
@@ -64,12 +66,21 @@ pub struct Range {
 impl Range {
     /// Every record of `keys` at present.
     pub fn of(keys: KeyRange) -> Self {
-        Range { keys, revision: 0, limit: 0, sort: None, want: Want::Records, modified: (0, 0), created: (0, 0) }
+        Range {
+            keys,
+            revision: 0,
+            limit: 0,
+            sort: None,
+            cut_first: false,
+            want: Want::Records,
+            modified: (0, 0),
+            created: (0, 0),
+        }
     }
 
     /// Whether records must be read before it is known which are answered.
     pub fn is_picky(&self) -> bool {
-        self.modified != (0, 0) || self.created != (0, 0) || self.sort.is_some()
+        self.modified != (0, 0) || self.created != (0, 0) || (self.sort.is_some() && !self.cut_first)
     }
 }
 

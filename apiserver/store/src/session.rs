@@ -65,6 +65,7 @@ impl<'a> Session<'a> {
         let path = plan::decide(txn, self)?;
         plan::check(txn, &path, self)?;
         let done = self.run(txn, &path)?;
+        self.core.metrics.txns.add(1);
         self.seal();
         Ok(TxnDone { succeeded: path.succeeded, done, revision: self.revision })
     }
@@ -84,6 +85,7 @@ impl<'a> Session<'a> {
         let ttl_seconds = ttl_seconds.max(TTL_SECONDS_MIN);
         leases.grant(id, ttl_seconds, Instant::now());
         self.batch.leases.insert(id, Some(ttl_seconds));
+        self.core.metrics.granted.add(1);
         Ok((id, ttl_seconds))
     }
 
@@ -95,8 +97,14 @@ impl<'a> Session<'a> {
         for key in keys {
             self.delete_all(&KeyRange::single(key))?;
         }
+        self.core.metrics.revoked.add(1);
         self.seal();
         Ok(())
+    }
+
+    /// A lease's time was over.
+    pub(crate) fn count_expired(&self) {
+        self.core.metrics.expired.add(1);
     }
 
     /// The leases whose time is over; none while damaged data must not be touched.
@@ -214,6 +222,7 @@ impl<'a> Session<'a> {
         }
         self.core.leases().attach(&record.key, record.lease);
         self.bytes += record.size_bytes();
+        self.core.metrics.wrote(&record);
         self.written.insert(record.at, record.clone());
         self.batch.records.push(record.clone());
         self.changes.push(Arc::new(Change { record, previous }));

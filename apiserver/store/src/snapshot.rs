@@ -21,10 +21,10 @@ use tokio_stream::wrappers::ReceiverStream;
 pub use file::{Summary, restore, status};
 
 use crate::Store;
-use crate::engine::{EngineError, Mark, Snapshot, decode};
-use crate::open::NEVER_COMPACTED;
+use crate::engine::{EngineError, decode};
 use crate::record::{Point, Record};
 use crate::request::{Alarm, Refusal};
+use crate::writer::{Still, Work};
 
 const MAGIC: &[u8; 8] = b"SKIFFSNP";
 /// Of the format; another number is a snapshot this program cannot read.
@@ -61,24 +61,24 @@ pub(crate) struct Piece {
 /// The same, with how much is to come.
 pub(crate) fn pieces(store: &Store) -> BoxStream<'static, Result<Piece, Refusal>> {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    let core = store.core().clone();
-    tokio::task::spawn_blocking(move || {
-        let sent = core.check().and_then(|()| {
-            let snapshot = core.engine.snapshot()?;
-            Ok(send(&*snapshot, &sender)?)
+    let store = store.clone();
+    tokio::spawn(async move {
+        let still = store.ask(Work::Still).await;
+        // What is sent takes as long as the reader takes.
+        tokio::task::spawn_blocking(move || {
+            if let Err(refusal) = still.and_then(|still| Ok(send(&still, &sender)?)) {
+                // The reader may be gone; then nobody wants to know.
+                let _ = sender.blocking_send(Err(refusal));
+            }
         });
-        if let Err(refusal) = sent {
-            // The reader may be gone; then nobody wants to know.
-            let _ = sender.blocking_send(Err(refusal));
-        }
     });
     ReceiverStream::new(receiver).boxed()
 }
 
-fn send(snapshot: &dyn Snapshot, sender: &mpsc::Sender<Result<Piece, Refusal>>) -> Result<(), EngineError> {
+fn send(still: &Still, sender: &mpsc::Sender<Result<Piece, Refusal>>) -> Result<(), EngineError> {
     // Looked through twice, so that every piece can say how much is to come.
     let mut total: u64 = 0;
-    let counted = lay_out(snapshot, &mut |bytes| {
+    let counted = lay_out(still, &mut |bytes| {
         total += bytes.len() as u64;
         if sender.is_closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
@@ -95,7 +95,7 @@ fn send(snapshot: &dyn Snapshot, sender: &mpsc::Sender<Result<Piece, Refusal>>) 
             Err(_) => ControlFlow::Break(()),
         }
     };
-    let whole = lay_out(snapshot, &mut |bytes| {
+    let whole = lay_out(still, &mut |bytes| {
         sum.update(bytes);
         piece.extend_from_slice(bytes);
         if piece.len() < PIECE_BYTES { ControlFlow::Continue(()) } else { pass(&mut piece) }
@@ -108,23 +108,21 @@ fn send(snapshot: &dyn Snapshot, sender: &mpsc::Sender<Result<Piece, Refusal>>) 
 }
 
 /// Passes everything but the trailer to `out`, until that breaks.
-fn lay_out(
-    snapshot: &dyn Snapshot,
-    out: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, EngineError> {
+fn lay_out(still: &Still, out: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<ControlFlow<()>, EngineError> {
     let mut layout = Layout { out, flow: ControlFlow::Continue(()), bytes: 0, line: BytesMut::new() };
-    let compacted = snapshot.mark(Mark::Compacted)?.unwrap_or(NEVER_COMPACTED);
     layout.line.put_slice(MAGIC);
     layout.line.put_u32_le(VERSION);
-    layout.line.put_i64_le(compacted);
+    layout.line.put_i64_le(still.compacted);
     for alarm in Alarm::ALL {
-        layout.line.put_u8(u8::from(snapshot.mark(alarm.into())? == Some(1)));
+        layout.line.put_u8(u8::from(still.alarms.has(alarm)));
     }
     layout.flush();
-    let (mut revision, mut records, mut damage) = (compacted.max(1), 0_u64, None);
-    snapshot.scan(Point::start_of(0), &mut |point, bytes| match decode(point, bytes) {
+    let (mut records, mut damage) = (0_u64, None);
+    still.snapshot.scan(Point::start_of(0), &mut |point, bytes| match decode(point, bytes) {
+        // Written meanwhile.
+        _ if point.revision > still.revision => ControlFlow::Break(()),
         Ok(record) => {
-            (revision, records) = (revision.max(point.revision), records + 1);
+            records += 1;
             layout.record(&record);
             layout.flow
         }
@@ -134,14 +132,13 @@ fn lay_out(
         }
     })?;
     damage.map_or(Ok(()), Err)?;
-    let leases = snapshot.leases()?;
-    for (id, ttl_seconds) in &leases {
+    for (id, ttl_seconds) in &still.leases {
         layout.line.put_u8(tag::LEASE);
         layout.line.put_i64_le(*id);
         layout.line.put_i64_le(*ttl_seconds);
         layout.flush();
     }
-    layout.end(revision, records, leases.len() as u64);
+    layout.end(still.revision, records, still.leases.len() as u64);
     Ok(layout.flow)
 }
 

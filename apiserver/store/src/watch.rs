@@ -13,8 +13,8 @@ use crate::{Revision, seeded};
 
 /// Records that one look into history passes, at most: bounds how long it holds a snapshot.
 const SCANNED_MAX: usize = 10_000;
-/// Bytes that one batch delivers, about.
-const BATCH_BYTES: usize = 1 << 20;
+/// Bytes that one batch delivers, about: with those that wait for a client that reads slowly, 4 MiB a stream.
+const BATCH_BYTES: usize = 256 << 10;
 
 /// One watch; ends when dropped.
 pub(crate) struct Watcher {

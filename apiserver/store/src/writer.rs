@@ -14,10 +14,10 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::core::Core;
-use crate::engine::{Batch, Mark, Then};
+use crate::engine::{Batch, Mark, Snapshot, Then};
 use crate::folder::Folder;
 use crate::record::Point;
-use crate::request::{Alarm, Refusal, Txn, TxnDone};
+use crate::request::{Alarm, Alarms, Refusal, Txn, TxnDone};
 use crate::session::Session;
 use crate::{History, Revision, seeded};
 
@@ -25,6 +25,20 @@ use crate::{History, Revision, seeded};
 const BATCH_MAX: usize = 1024;
 /// Bytes that share a commit, about: bounds it for large values.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// The store between two commits. The engine's snapshot may show later writes as well.
+pub(crate) struct Still {
+    /// The history.
+    pub snapshot: Box<dyn Snapshot>,
+    /// Every lease and its TTL in seconds.
+    pub leases: Vec<(i64, i64)>,
+    /// The newest revision.
+    pub revision: Revision,
+    /// What history was compacted to.
+    pub compacted: Revision,
+    /// The alarms raised.
+    pub alarms: Alarms,
+}
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -43,6 +57,8 @@ pub(crate) enum Work {
     Compact(Revision, bool, Reply<()>),
     /// Give free space back.
     Defragment(Reply<()>),
+    /// Show everything as it stands between two commits.
+    Still(Reply<Still>),
     /// Stop.
     Close(Reply<()>),
 }
@@ -50,7 +66,7 @@ pub(crate) enum Work {
 impl Work {
     /// Whether it must not share a commit with others.
     fn is_alone(&self) -> bool {
-        matches!(self, Work::Compact(..) | Work::Defragment(_) | Work::Close(_))
+        matches!(self, Work::Compact(..) | Work::Defragment(_) | Work::Still(_) | Work::Close(_))
     }
 }
 
@@ -189,7 +205,10 @@ impl Writer {
             let records = std::mem::replace(&mut batch.records, rest);
             self.core.engine.commit(Batch { records, ..Batch::default() })?;
         }
-        self.core.engine.commit(batch).map_err(|error| self.fail(error.0))
+        let begun = Instant::now();
+        let committed = self.core.engine.commit(batch);
+        self.core.metrics.commits.add(begun.elapsed());
+        committed.map_err(|error| self.fail(error.0))
     }
 
     /// Counts what the engine has removed since the last time.
@@ -253,8 +272,20 @@ impl Writer {
                 Ok(()) => self.core.engine.defragment(later(reply)),
                 refused => answer(reply, Ok(()))(&refused),
             },
+            Work::Still(reply) => {
+                // The asker may have gone away.
+                let _ = reply.send(self.still());
+            }
             other => drop(self.together(Some(other))),
         }
+    }
+
+    fn still(&self) -> Result<Still, Refusal> {
+        self.core.check()?;
+        let snapshot = self.core.engine.snapshot()?;
+        let leases = snapshot.leases()?;
+        let view = self.core.view();
+        Ok(Still { snapshot, leases, revision: view.durable, compacted: view.compacted, alarms: view.alarms })
     }
 
     fn compact(&mut self, revision: Revision) -> Result<(), Refusal> {
@@ -314,18 +345,22 @@ fn apply(session: &mut Session<'_>, work: Work, failed: &mut Option<String>) -> 
             session.set_alarm(alarm, raised);
             answer(reply, Ok(()))
         }
-        Work::Compact(_, _, reply) | Work::Defragment(reply) | Work::Close(reply) => {
-            answer(reply, Err(Refusal::Failed("this work is done alone".to_owned())))
-        }
+        Work::Compact(_, _, reply) | Work::Defragment(reply) | Work::Close(reply) => answer(reply, Err(done_alone())),
+        Work::Still(reply) => answer(reply, Err(done_alone())),
     }
+}
+
+fn done_alone() -> Refusal {
+    Refusal::Failed("this work is done alone".to_owned())
 }
 
 /// Revokes the leases whose time is over.
 fn expire(session: &mut Session<'_>, failed: &mut Option<String>) {
     let told = session.moments.len();
     for id in session.expired() {
-        if let Err(Refusal::Failed(why)) = session.revoke(id) {
-            *failed = Some(why);
+        match session.revoke(id) {
+            Err(Refusal::Failed(why)) => *failed = Some(why),
+            _ => session.count_expired(),
         }
     }
     if seeded::is("silent-expiry") {
@@ -338,6 +373,7 @@ fn refuse(work: Work, why: &Refusal) {
     match work {
         Work::Txn(_, reply) => drop(reply.send(Err(why))),
         Work::Grant(_, _, reply) => drop(reply.send(Err(why))),
+        Work::Still(reply) => drop(reply.send(Err(why))),
         Work::Revoke(_, reply)
         | Work::Alarm(_, _, reply)
         | Work::Compact(_, _, reply)

@@ -57,10 +57,6 @@ pub(crate) fn bad_sort() -> Status {
     invalid("invalid sort option")
 }
 
-pub(crate) fn auth_not_enabled() -> Status {
-    Status::failed_precondition("etcdserver: authentication is not enabled")
-}
-
 pub(crate) fn member_not_found() -> Status {
     Status::not_found("etcdserver: member not found")
 }

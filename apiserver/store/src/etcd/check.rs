@@ -7,15 +7,27 @@ use skiff_proto::etcd::etcdserverpb::request_op::Request;
 use tonic::Status;
 
 use super::answer;
-use crate::keys::KeyRange;
+use crate::keys::{End, KeyRange};
+use crate::request::Range;
 
 pub(crate) fn range(request: &pb::RangeRequest) -> Result<(), Status> {
     if request.key.is_empty() {
         return Err(answer::empty_key());
     }
-    let known = pb::range_request::SortOrder::try_from(request.sort_order).is_ok()
-        && pb::range_request::SortTarget::try_from(request.sort_target).is_ok();
+    // etcd 3.5 dies of it, later ones refuse it. An unknown order is no order.
+    let known = pb::range_request::SortTarget::try_from(request.sort_target).is_ok();
     if known { Ok(()) } else { Err(answer::bad_sort()) }
+}
+
+/// What can be answered in pieces: etcd streams in the order of keys only.
+pub(crate) fn streamed(range: &Range) -> Result<(), Status> {
+    if range.sort.is_some() {
+        return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
+    }
+    if range.is_picky() {
+        return Err(Status::unimplemented("RangeStream does not support revision filters"));
+    }
+    Ok(())
 }
 
 pub(crate) fn put(request: &pb::PutRequest) -> Result<(), Status> {
@@ -66,10 +78,24 @@ struct Written {
     deletes: Vec<KeyRange>,
 }
 
+/// Whether a put needs what stands there.
+#[derive(Clone, Copy, PartialEq)]
+enum Needs {
+    Nothing,
+    Previous,
+}
+
 impl Written {
-    /// A key may be put once, and not be deleted as well. Two branches exclude each other.
-    fn clashes(&self, put: &Bytes) -> bool {
-        self.puts.contains(put) || self.deletes.iter().any(|keys| keys.contains(put))
+    fn deletes(&self, key: &Bytes, needs: Needs) -> bool {
+        // etcd overlooks deletions from a key on, and dies if such a put then finds nothing.
+        let counts = |keys: &&KeyRange| keys.end != End::Unbounded || needs == Needs::Previous;
+        self.deletes.iter().filter(counts).any(|keys| keys.contains(key))
+    }
+
+    /// A key is put once, and not deleted before it is put.
+    fn clashes(&self, put: &pb::PutRequest) -> bool {
+        let needs = if put.ignore_value || put.ignore_lease { Needs::Previous } else { Needs::Nothing };
+        self.puts.contains(&put.key) || self.deletes(&put.key, needs)
     }
 }
 
@@ -83,26 +109,34 @@ fn written(ops: &[pb::RequestOp]) -> Result<Written, Status> {
     for op in ops {
         let Some(Request::RequestTxn(txn)) = &op.request else { continue };
         let (then, otherwise) = (written(&txn.success)?, written(&txn.failure)?);
-        for put in then.puts.iter().chain(&otherwise.puts) {
+        for put in puts_of(&txn.success).chain(puts_of(&txn.failure)) {
             if all.clashes(put) {
                 return Err(answer::duplicate_key());
             }
         }
-        let deletes = || then.deletes.iter().chain(&otherwise.deletes);
-        if all.puts.iter().any(|put| deletes().any(|keys| keys.contains(put))) {
-            return Err(answer::duplicate_key());
-        }
-        all.deletes.extend(deletes().cloned());
+        // What an earlier one puts a later one may delete: etcd looks in this order only. Two branches exclude each other.
+        all.deletes.extend(then.deletes.into_iter().chain(otherwise.deletes));
         all.puts.extend(then.puts.into_iter().chain(otherwise.puts));
     }
     for op in ops {
         let Some(Request::RequestPut(put)) = &op.request else { continue };
-        if all.clashes(&put.key) {
+        if all.clashes(put) {
             return Err(answer::duplicate_key());
         }
         all.puts.push(put.key.clone());
     }
     Ok(all)
+}
+
+/// Every put of some steps, those of transactions inside too.
+fn puts_of(ops: &[pb::RequestOp]) -> Box<dyn Iterator<Item = &pb::PutRequest> + '_> {
+    Box::new(ops.iter().flat_map(|op| -> Box<dyn Iterator<Item = &pb::PutRequest>> {
+        match &op.request {
+            Some(Request::RequestPut(put)) => Box::new(std::iter::once(put)),
+            Some(Request::RequestTxn(txn)) => Box::new(puts_of(&txn.success).chain(puts_of(&txn.failure))),
+            _ => Box::new(std::iter::empty()),
+        }
+    }))
 }
 
 #[cfg(test)]
@@ -133,7 +167,10 @@ mod tests {
         assert!(accepted(vec![put_op("a"), put_op("b")]));
         assert!(!accepted(vec![put_op("a"), put_op("a")]));
         assert!(!accepted(vec![put_op("b"), delete_op("a", b"c")]));
-        assert!(!accepted(vec![delete_op("a", b"\0"), put_op("b")]), "from a on");
+        assert!(accepted(vec![delete_op("a", b"\0"), put_op("b")]), "from a on: etcd does not see it");
+        let keeping = pb::PutRequest { key: "b".into(), ignore_value: true, ..Default::default() };
+        let keeping = pb::RequestOp { request: Some(Request::RequestPut(keeping)) };
+        assert!(!accepted(vec![delete_op("a", b"\0"), keeping]), "there will be no value to keep");
         assert!(!accepted(vec![put_op("a"), txn_op(vec![put_op("a")], vec![])]));
         assert!(accepted(vec![txn_op(vec![put_op("a")], vec![put_op("a")])]), "only one of the two happens");
     }

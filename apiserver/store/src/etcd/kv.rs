@@ -5,8 +5,8 @@ use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::kv_server::Kv;
 use tonic::{Request, Response, Status};
 
-use super::{Service, answer, check, words};
-use crate::request::{Done, Op, Txn};
+use super::{Service, check, pieces, words};
+use crate::request::{Done, Op, Refusal, Txn};
 
 #[tonic::async_trait]
 impl Kv for Service {
@@ -19,16 +19,28 @@ impl Kv for Service {
 
     type RangeStreamStream = BoxStream<'static, Result<pb::RangeStreamResponse, Status>>;
 
-    async fn range_stream(&self, _: Request<pb::RangeRequest>) -> Result<Response<Self::RangeStreamStream>, Status> {
-        // An API server asks for it by trying, and falls back to Range on this code.
-        Err(answer::left_out("RangeStream"))
+    async fn range_stream(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let request = request.into_inner();
+        check::range(&request)?;
+        let range = words::range(request);
+        check::streamed(&range)?;
+        Ok(Response::new(pieces::stream(self.clone(), range)))
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         let request = request.into_inner();
         check::put(&request)?;
         check::size(&request, self.limits().request_bytes)?;
-        let done = self.store.txn(Txn::of(Op::Put(words::put(request)))).await?;
+        let put = words::put(request);
+        let lease = put.lease.unwrap_or(0);
+        let done = self.store.txn(Txn::of(Op::Put(put))).await.map_err(|refusal| match refusal {
+            // Of two reasons etcd names the lease for a plain put, and the key for one inside a transaction.
+            Refusal::KeyNotFound if lease != 0 && !self.store.core().leases().contains(lease) => Refusal::LeaseNotFound,
+            other => other,
+        })?;
         let prev_kv = match done.done.into_iter().next() {
             Some(Done::Put { previous, .. }) => previous.map(words::key_value),
             _ => None,

@@ -40,6 +40,7 @@ impl Lease for Service {
             let id = request?.id;
             service.store.core().check()?;
             // TTL 0 tells the client that the lease is gone.
+            service.store.core().metrics.renewed.add(1);
             let ttl = service.store.core().leases().keep_alive(id, Instant::now()).unwrap_or(0);
             Ok(pb::LeaseKeepAliveResponse { header: service.header_now(), id, ttl })
         });

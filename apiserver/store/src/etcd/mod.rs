@@ -4,14 +4,18 @@ mod answer; // refusals in etcd's words
 mod auth;
 mod check; // does a request make sense
 mod cluster;
+mod counted; // every call
 mod election;
+mod figures; // for Prometheus
 mod hash; // of history, as etcd hashes its own
+mod health; // gRPC's own protocol
 mod kv;
 mod lease;
 mod line; // who comes first
 mod local; // without a server
 mod lock;
 mod maintenance;
+mod pieces; // of a long range
 mod probes; // over plain HTTP
 mod remote; // the other side: any etcd as a backend
 mod serve; // sockets
@@ -28,9 +32,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use skiff_proto::etcd::etcdserverpb::ResponseHeader;
+use skiff_proto::health::v1::health_server::HealthServer;
 
 use crate::{Limits, Store, StoreError};
 
+pub(crate) use counted::Calls;
 pub use local::channel_to;
 pub use remote::{Compactor, REQUEST_TIMEOUT, Remote, RemoteOptions, channel};
 
@@ -58,7 +64,8 @@ fn routes_at(store: Store, urls: Vec<String>) -> Routes {
         .add_service(pb::maintenance_server::MaintenanceServer::from_arc(service.clone()))
         .add_service(pb::auth_server::AuthServer::from_arc(service.clone()))
         .add_service(v3lockpb::lock_server::LockServer::from_arc(service.clone()))
-        .add_service(v3electionpb::election_server::ElectionServer::from_arc(service))
+        .add_service(v3electionpb::election_server::ElectionServer::from_arc(service.clone()))
+        .add_service(HealthServer::from_arc(service))
 }
 
 /// What every gRPC service of ours needs.

@@ -1,67 +1,97 @@
-//! What etcd answers over plain HTTP on its client port: probes, its version, a few figures.
+//! What etcd answers over plain HTTP on its client port: whether it is well, and its version. Figures are in [`super::figures`].
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
-use super::SERVED_VERSION;
+use super::maintenance::CLUSTER_VERSION;
+use super::{SERVED_VERSION, figures};
 use crate::Store;
+use crate::request::Alarm;
 
-/// `/health`, `/livez`, `/readyz`, `/version`, `/metrics`.
+/// What `/livez` and `/readyz` look at, in the order they are told.
+const LIVEZ: &[&str] = &["serializable_read"];
+const READYZ: &[&str] = &["data_corruption", "linearizable_read", "serializable_read"];
+
+/// `/health`, `/livez`, `/readyz` and each of their checks, `/version`, `/metrics`.
 pub(crate) fn routes(store: Store) -> Router {
     Router::new()
         .route("/health", get(health))
-        .route("/livez", get(probe))
-        .route("/readyz", get(probe))
-        .route("/metrics", get(metrics))
+        .route("/livez", get(|state, query| probes(state, query, LIVEZ)))
+        .route("/livez/{check}", get(|state, path| probe(state, path, LIVEZ)))
+        .route("/readyz", get(|state, query| probes(state, query, READYZ)))
+        .route("/readyz/{check}", get(|state, path| probe(state, path, READYZ)))
+        .route("/metrics", get(figures::metrics))
         .with_state(store)
         .route("/version", get(version))
 }
 
-async fn health(State(store): State<Store>) -> Response {
-    match store.core().check() {
-        Ok(()) => axum::Json(json!({ "health": "true", "reason": "" })).into_response(),
-        Err(why) => {
-            let answer = json!({ "health": "false", "reason": why.to_string() });
-            (StatusCode::SERVICE_UNAVAILABLE, axum::Json(answer)).into_response()
+/// The values of a parameter that may be repeated. None of ours needs escapes.
+fn values<'a>(query: &'a Option<String>, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let pairs = query.iter().flat_map(|query| query.split('&'));
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).filter(move |pair| pair.0 == name).map(|pair| pair.1)
+}
+
+/// Of its parameters `exclude` names alarms to overlook; `serializable` asks for less than is always checked here, and changes nothing.
+async fn health(State(store): State<Store>, RawQuery(query): RawQuery) -> Response {
+    let alarms = store.core().view().alarms;
+    let alarm = [(Alarm::NoSpace, "NOSPACE"), (Alarm::Corrupt, "CORRUPT")]
+        .into_iter()
+        .find(|(alarm, name)| alarms.has(*alarm) && !values(&query, "exclude").any(|excluded| excluded == *name));
+    let reason = match (alarm, store.core().check()) {
+        (Some((_, name)), _) => format!("ALARM {name}"),
+        (None, Err(why)) => format!("RANGE ERROR:{why}"),
+        (None, Ok(())) => return axum::Json(json!({ "health": "true", "reason": "" })).into_response(),
+    };
+    let answer = json!({ "health": "false", "reason": reason });
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{answer}\n")).into_response()
+}
+
+fn look(store: &Store, check: &str) -> Result<(), String> {
+    match check {
+        "data_corruption" if store.core().view().alarms.has(Alarm::Corrupt) => {
+            Err("alarm activated: CORRUPT".to_owned())
         }
+        "data_corruption" => Ok(()),
+        // One node: what it reads is what was written last.
+        _ => store.core().check().map_err(|why| why.to_string()),
     }
 }
 
-async fn probe(State(store): State<Store>) -> Response {
-    match store.core().check() {
-        Ok(()) => "ok\n".into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("[-]store failed: {why}\n")).into_response(),
+fn told(store: &Store, checks: &[&str], verbose: bool) -> Response {
+    let (mut lines, mut well) = (String::new(), true);
+    for check in checks {
+        match look(store, check) {
+            Ok(()) => lines += &format!("[+]{check} ok\n"),
+            Err(why) => {
+                lines += &format!("[-]{check} failed: {why}\n");
+                well = false;
+            }
+        }
     }
+    match (well, verbose) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, lines).into_response(),
+        (true, true) => (lines + "ok\n").into_response(),
+        (true, false) => "ok\n".into_response(),
+    }
+}
+
+async fn probes(State(store): State<Store>, RawQuery(query): RawQuery, checks: &[&str]) -> Response {
+    let wanted = |check: &&&str| !values(&query, "exclude").any(|excluded| excluded == **check);
+    let checks: Vec<_> = checks.iter().filter(wanted).copied().collect();
+    told(&store, &checks, values(&query, "verbose").next().is_some())
+}
+
+async fn probe(State(store): State<Store>, Path(check): Path<String>, checks: &[&str]) -> Response {
+    if checks.contains(&check.as_str()) {
+        return told(&store, &[&check], false);
+    }
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
 async fn version() -> Response {
-    axum::Json(json!({ "etcdserver": SERVED_VERSION, "etcdcluster": "3.5.0" })).into_response()
-}
-
-async fn metrics(State(store): State<Store>) -> Response {
-    let core = store.core();
-    let (revision, compacted, used, keys) = {
-        let view = core.view();
-        (view.durable, view.compacted, view.history_bytes, view.index.len())
-    };
-    let leases = core.leases().ids().len();
-    let figures = [
-        ("etcd_mvcc_db_total_size_in_bytes", core.engine.disk_bytes().to_string()),
-        ("etcd_mvcc_db_total_size_in_use_in_bytes", used.to_string()),
-        ("etcd_debugging_mvcc_current_revision", revision.to_string()),
-        ("etcd_debugging_mvcc_compact_revision", compacted.to_string()),
-        ("etcd_debugging_mvcc_keys_total", keys.to_string()),
-        ("etcd_debugging_mvcc_watcher_total", core.hub.watchers().to_string()),
-        ("etcd_debugging_server_lease_count", leases.to_string()),
-        ("etcd_server_has_leader", "1".to_owned()),
-    ];
-    figures
-        .iter()
-        .map(|(name, value)| format!("# TYPE {name} gauge\n{name} {value}\n"))
-        .collect::<String>()
-        .into_response()
+    axum::Json(json!({ "etcdserver": SERVED_VERSION, "etcdcluster": CLUSTER_VERSION })).into_response()
 }

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Listen, ServeOptions, Tls, probes, routes_at};
+use super::{Listen, ServeOptions, Tls, counted, probes, routes_at};
 use crate::{Store, StoreError};
 
 /// Streams that a connection may open: as etcd 3.5 has it, practically as many as it likes.
@@ -30,7 +30,9 @@ pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: Cancell
         sockets.push(Socket::bind(listen, tls.as_ref()).await?);
     }
     let urls = sockets.iter().map(|socket| socket.url.clone()).collect();
-    let app = routes_at(store.clone(), urls).into_axum_router().merge(probes::routes(store));
+    let calls = routes_at(store.clone(), urls).into_axum_router();
+    let counted = axum::middleware::from_fn_with_state(store.clone(), counted::count);
+    let app = calls.layer(counted).merge(probes::routes(store));
     let tracker = TaskTracker::new();
     for socket in sockets {
         tracker.spawn(socket.accept(app.clone(), shutdown.clone()));

@@ -81,8 +81,10 @@ struct Stream {
 
 impl Stream {
     async fn run(mut self, mut requests: Streaming<pb::WatchRequest>) {
+        self.service.store.core().metrics.streams.add(1);
         // An error ends the stream; the client was told or is gone.
         let _ = self.serve(&mut requests).await;
+        self.service.store.core().metrics.streams_closed.add(1);
     }
 
     async fn serve(&mut self, requests: &mut Streaming<pb::WatchRequest>) -> Result<(), Gone> {
@@ -290,7 +292,8 @@ impl Served {
         let mut answers: Vec<pb::WatchResponse> = Vec::new();
         let mut bytes = 0;
         for change in changes {
-            bytes += change.size_bytes();
+            let size = change.size_bytes();
+            bytes += size;
             let event = self.event(Arc::unwrap_or_clone(change));
             match answers.last_mut() {
                 Some(last) if (!self.fragment || bytes <= FRAGMENT_BYTES) && !seeded::is("revision-in-pieces") => {
@@ -298,7 +301,7 @@ impl Served {
                 }
                 last => {
                     last.into_iter().for_each(|last| last.fragment = true);
-                    bytes = 0;
+                    bytes = size;
                     answers.push(pb::WatchResponse { watch_id, events: vec![event], ..Default::default() });
                 }
             }

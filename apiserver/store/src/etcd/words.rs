@@ -19,7 +19,8 @@ pub(crate) fn range(request: pb::RangeRequest) -> Range {
         (false, false) => Want::Records,
     };
     Range {
-        sort: sort(request.sort_order(), request.sort_target()),
+        sort: sort(&request),
+        cut_first: request.sort_order == pb::range_request::SortOrder::None as i32,
         limit: usize::try_from(request.limit).unwrap_or(0),
         revision: request.revision,
         want,
@@ -29,9 +30,11 @@ pub(crate) fn range(request: pb::RangeRequest) -> Range {
     }
 }
 
-fn sort(order: pb::range_request::SortOrder, target: pb::range_request::SortTarget) -> Option<(SortBy, Direction)> {
+fn sort(request: &pb::RangeRequest) -> Option<(SortBy, Direction)> {
     use pb::range_request::{SortOrder, SortTarget};
-    let by = match target {
+    // An order that etcd does not know is none, whatever the target.
+    let order = SortOrder::try_from(request.sort_order).ok()?;
+    let by = match request.sort_target() {
         SortTarget::Key => SortBy::Key,
         SortTarget::Version => SortBy::Version,
         SortTarget::Create => SortBy::Created,

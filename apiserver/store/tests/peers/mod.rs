@@ -79,6 +79,10 @@ impl Drop for RealEtcd {
 }
 
 pub(crate) async fn real_etcd(program: &Path) -> RealEtcd {
+    real_etcd_with(program, &[]).await
+}
+
+pub(crate) async fn real_etcd_with(program: &Path, args: &[&str]) -> RealEtcd {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("http://127.0.0.1:{}", free_port());
     let peer_url = format!("http://127.0.0.1:{}", free_port());
@@ -87,6 +91,7 @@ pub(crate) async fn real_etcd(program: &Path) -> RealEtcd {
         .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
         .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
         .args(["--initial-cluster", &format!("default={peer_url}")])
+        .args(args)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

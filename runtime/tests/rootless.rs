@@ -7,6 +7,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,8 +16,26 @@ use support::{Bundle, Said, wait_until};
 /// A user that this host does not know otherwise.
 const USER: u32 = 54_321;
 
+/// A bundle of the user's. Its container is in the user's own folder, so it is deleted there when a test fails.
+struct Owned(Bundle);
+
+impl Deref for Owned {
+    type Target = Bundle;
+
+    fn deref(&self) -> &Bundle {
+        &self.0
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let deleted = oci(self, &["delete", "--force", &self.id]);
+        assert!(std::thread::panicking() || deleted.code == 0, "{deleted:?}");
+    }
+}
+
 /// A bundle that belongs to the user, with one's own id mapped to root.
-fn bundle(script: &str, change: impl FnOnce(&mut Value)) -> Bundle {
+fn bundle(script: &str, change: impl FnOnce(&mut Value)) -> Owned {
     let bundle = Bundle::new(script, |c| {
         let own = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
         c["linux"]["uidMappings"] = own.clone();
@@ -26,7 +45,7 @@ fn bundle(script: &str, change: impl FnOnce(&mut Value)) -> Bundle {
         change(c);
     });
     give_to_user(bundle.path());
-    bundle
+    Owned(bundle)
 }
 
 fn give_to_user(path: &Path) {
@@ -41,7 +60,7 @@ fn give_to_user(path: &Path) {
 fn program(bundle: &Bundle) -> std::path::PathBuf {
     let copy = bundle.path().join("program");
     if !copy.exists() {
-        support::copy_program(Path::new(env!("CARGO_BIN_EXE_skiff-oci")), &copy);
+        skiff_harness::copy_program(env!("CARGO_BIN_EXE_skiff-oci"), &copy);
     }
     copy
 }

@@ -86,16 +86,16 @@ pub(crate) fn among_less_privileged<T>(acts: &Acts, action: impl FnOnce() -> Res
     let copied = without_people(acts, libc::CLONE_NEWUSER | libc::CLONE_NEWNS, "mnt", |_| Ok(()))?;
     acts.step(&steps::NS_JOIN, "a copy of the mounts", || enter(copied.as_fd(), libc::CLONE_NEWNS))?;
     // Who runs in a chroot(2) would find other files here than the paths mean: setns(2) leads out of it.
-    let is_same = Place::here().and_then(|here| here.is_same_file(&host));
-    let result = match is_same {
-        Ok(true) => Some(action()),
-        Ok(false) => None,
-        Err(error) => Some(Err(error)),
-    };
-    acts.step(&steps::NS_JOIN, "the host's mounts", || enter(own.as_fd(), libc::CLONE_NEWNS))?;
-    host.take()?;
-    let refused = || Error::refused("linux.namespaces", "a container with users of its own cannot be made in a chroot");
-    result.unwrap_or_else(|| Err(refused()))
+    let result = Place::here().and_then(|here| here.is_same_file(&host)).and_then(|is_same| match is_same {
+        true => action(),
+        false => {
+            Err(Error::refused("linux.namespaces", "a container with users of its own cannot be made in a chroot"))
+        }
+    });
+    let returned = acts.step(&steps::NS_JOIN, "the host's mounts", || enter(own.as_fd(), libc::CLONE_NEWNS));
+    // Root and working directory are the host's again in any case: also a copy that cannot be left is left by path.
+    let taken = host.take();
+    returned.and(taken).and(result)
 }
 
 /// A root and a working directory, which setns(2) to a mount namespace changes.

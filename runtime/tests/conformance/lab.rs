@@ -58,7 +58,7 @@ impl Lab {
         for name in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
             fs::create_dir_all(bundle.rootfs().join(name)).unwrap();
         }
-        fs::copy("/bin/busybox", bundle.rootfs().join("bin/busybox")).expect("Debian's busybox-static is installed");
+        skiff_harness::copy_program("/bin/busybox", bundle.rootfs().join("bin/busybox"));
         for applet in APPLETS {
             symlink("busybox", bundle.rootfs().join("bin").join(applet)).unwrap();
         }

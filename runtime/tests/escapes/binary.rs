@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 fn overwrites(victim: Victim, is_exec: bool) -> bool {
     let bundle = Bundle::new("sleep 60", |_| ());
     let program = bundle.path().join("runtime");
-    crate::support::copy_program(&victim.program().unwrap(), &program);
+    skiff_harness::copy_program(victim.program().unwrap(), &program);
     let original = fs::read(&program).unwrap();
     let pid = if is_exec { enter(victim, &bundle, &program) } else { create(victim, &bundle, &program) };
     let held = File::open(format!("/proc/{pid}/exe")).unwrap();

@@ -51,7 +51,7 @@ fn writes(victim: Victim) -> bool {
     });
     fs::create_dir_all(bundle.rootfs().join("sys/fs/cgroup")).unwrap();
     let program = bundle.path().join("runtime");
-    support::copy_program(&victim.program().unwrap(), &program);
+    skiff_harness::copy_program(victim.program().unwrap(), &program);
     give(bundle.path());
     let mut command = std::process::Command::new(&program);
     if let Victim::Mutant(mistake) = victim {

@@ -55,7 +55,7 @@ impl Bundle {
         for name in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
             fs::create_dir_all(rootfs.join(name)).unwrap();
         }
-        fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("Debian's busybox-static is installed");
+        skiff_harness::copy_program("/bin/busybox", rootfs.join("bin/busybox"));
         for applet in APPLETS {
             symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }
@@ -222,13 +222,6 @@ pub(crate) fn holder(words: &[&str]) -> std::process::Child {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null());
     command.spawn().unwrap()
-}
-
-/// Copies a program to where anybody may execute it. Another process does it: a file that this one had open for writing
-/// could be inherited by a child of another test just then, and would be busy.
-pub(crate) fn copy_program(from: &Path, to: &Path) {
-    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
-    assert!(Command::new("chmod").arg("755").arg(to).status().unwrap().success());
 }
 
 /// Whether the host has this program.

@@ -5,11 +5,13 @@
 mod leak; // what a host looks like, and what was left on it
 mod node; // a node of its own for a test
 mod peer; // kubectl, etcdctl, crun … of both Debian releases
+mod program; // copies that can be executed at once
 mod wait; // until something holds, with an end
 
 pub use leak::Snapshot;
 pub use node::{Ended, TestNode, skiff};
 pub use peer::{Peer, needed, peer, peers_folder};
+pub use program::copy_program;
 pub use wait::{eventually, eventually_within};
 
 /// Says that the running test cannot run here, and why. The test returns after it.

@@ -1,7 +1,7 @@
 //! docker with `--add-runtime`: what a container is and has.
 
 use crate::arena::{Arena, Said, with_peers};
-use crate::{RUNTIME, on_each};
+use crate::{RUNTIME, limits, on_each};
 use skiff_harness::{eventually, skip};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -177,47 +177,34 @@ fn rights_are_what_was_asked(docker: &Docker<'_>) {
     assert_eq!(status(&["--privileged"], "Seccomp"), "0");
 }
 
-fn limits_reach_the_cgroup(docker: &Docker<'_>) {
-    let options = [
-        "-d",
-        "--name=tight",
-        "--memory=64m",
-        "--memory-swap=128m",
-        "--memory-reservation=32m",
-        "--cpus=0.5",
-        "--cpu-shares=512",
-        "--cpuset-cpus=0",
-        "--pids-limit=50",
-    ];
-    docker.run(&options, &["sleep", "1000"]).ok();
-    let id = docker.call(&["inspect", "--format", "{{.Id}}", "tight"]).ok();
-    let limit = |controller: &str, file: &str| docker.arena.limit(controller, &id, file);
-    if std::path::Path::new("/sys/fs/cgroup/memory").is_dir() {
-        assert_eq!(limit("memory", "memory.limit_in_bytes"), "67108864");
-        assert_eq!(limit("memory", "memory.soft_limit_in_bytes"), "33554432");
-        assert_eq!(limit("cpu", "cpu.cfs_quota_us"), "50000");
-        assert_eq!(limit("cpu", "cpu.shares"), "512");
-    } else {
-        assert_eq!(limit("memory", "memory.max"), "67108864");
-        assert_eq!(limit("cpu", "cpu.max"), "50000 100000");
+impl limits::Engine for Docker<'_> {
+    fn arena(&self) -> &Arena {
+        self.arena
     }
-    assert_eq!(limit("cpuset", "cpuset.cpus"), "0");
-    assert_eq!(limit("pids", "pids.max"), "50");
-    assert_eq!(
-        docker.once(&["--memory=16m", "--memory-swap=16m"], "dd if=/dev/zero of=/dev/null bs=64M count=1").code,
-        137
-    );
-    docker.run(
-        &["--name=eater", "--memory=16m", "--memory-swap=16m"],
-        &["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"],
-    );
+
+    fn call(&self, words: &[&str]) -> Said {
+        self.call(words)
+    }
+
+    fn run(&self, options: &[&str], program: &[&str]) -> Said {
+        self.run(options, program)
+    }
+
+    fn run_by_runc(&self, options: &[&str], program: &[&str]) -> Said {
+        self.run(&[&["--runtime=real"], options].concat(), program)
+    }
+
+    fn can(&self, options: &[&str]) -> bool {
+        self.can(options)
+    }
+}
+
+fn limits_reach_the_cgroup(docker: &Docker<'_>) {
+    limits::reach_the_cgroup(docker);
+    docker.run(&[&["--name=eater"], limits::TIGHT].concat(), limits::EATS);
     assert_eq!(docker.call(&["inspect", "--format", "{{.State.OOMKilled}}", "eater"]).ok(), "true");
-    for option in
-        ["--device-read-bps=/dev/vda:1mb", "--blkio-weight=300", "--memory-swappiness=10", "--oom-kill-disable"]
-    {
-        if docker.can(&[option]) {
-            docker.sh(&[option], "true");
-        }
+    if docker.can(&["--oom-kill-disable"]) {
+        docker.sh(&["--oom-kill-disable"], "true");
     }
 }
 

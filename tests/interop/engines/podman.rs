@@ -1,7 +1,7 @@
 //! podman with `--runtime`: what a container is and has.
 
 use crate::arena::{Arena, Said, with_peers};
-use crate::{RUNTIME, on_each};
+use crate::{RUNTIME, limits, on_each};
 use skiff_harness::{Peer, skip};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -203,52 +203,39 @@ fn rights_are_what_was_asked(podman: &Podman<'_>) {
     }
 }
 
-fn limits_reach_the_cgroup(podman: &Podman<'_>) {
-    let options = [
-        "-d",
-        "--name=tight",
-        "--memory=64m",
-        "--memory-swap=128m",
-        "--memory-reservation=32m",
-        "--cpus=0.5",
-        "--cpu-shares=512",
-        "--cpuset-cpus=0",
-        "--pids-limit=50",
-    ];
-    podman.run(&options, &["sleep", "1000"]).ok();
-    let id = podman.call(&["inspect", "--format", "{{.Id}}", "tight"]).ok();
-    let limit = |controller: &str, file: &str| podman.arena.limit(controller, &id, file);
-    if std::path::Path::new("/sys/fs/cgroup/memory").is_dir() {
-        assert_eq!(limit("memory", "memory.limit_in_bytes"), "67108864");
-        assert_eq!(limit("memory", "memory.soft_limit_in_bytes"), "33554432");
-        assert_eq!(limit("cpu", "cpu.cfs_quota_us"), "50000");
-        assert_eq!(limit("cpu", "cpu.shares"), "512");
-    } else {
-        assert_eq!(limit("memory", "memory.max"), "67108864");
-        assert_eq!(limit("memory", "memory.low"), "33554432");
-        assert_eq!(limit("cpu", "cpu.max"), "50000 100000");
+impl limits::Engine for Podman<'_> {
+    fn arena(&self) -> &Arena {
+        self.arena
     }
-    assert_eq!(limit("cpuset", "cpuset.cpus"), "0");
-    assert_eq!(limit("pids", "pids.max"), "50");
-    podman.call(&["rm", "-f", "-t", "0", "tight"]).ok();
-    // dd wants a buffer that the group may not have.
-    let said = podman.once(&["--memory=16m", "--memory-swap=16m"], "dd if=/dev/zero of=/dev/null bs=64M count=1");
-    assert_eq!(said.code, 137, "{said:?}");
+
+    fn call(&self, words: &[&str]) -> Said {
+        self.call(words)
+    }
+
+    fn run(&self, options: &[&str], program: &[&str]) -> Said {
+        self.run(options, program)
+    }
+
+    fn run_by_runc(&self, options: &[&str], program: &[&str]) -> Said {
+        self.run_with(&self.runc.path().display().to_string(), options, program)
+    }
+
+    fn can(&self, options: &[&str]) -> bool {
+        self.can(options)
+    }
+}
+
+fn limits_reach_the_cgroup(podman: &Podman<'_>) {
+    limits::reach_the_cgroup(podman);
     if oom_is_told(podman, &podman.runc.path().display().to_string()) {
         assert!(oom_is_told(podman, RUNTIME));
     } else {
         skip("OOMKilled: with runc, too, podman does not tell of it here");
     }
-    for options in [["--device-read-bps", "/dev/vda:1mb"], ["--blkio-weight", "300"], ["--memory-swappiness", "10"]] {
-        if podman.can(&options) {
-            podman.sh(&options, "true");
-        }
-    }
 }
 
 fn oom_is_told(podman: &Podman<'_>, runtime: &str) -> bool {
-    let options = ["--name=eater", "--memory=16m", "--memory-swap=16m"];
-    podman.run_with(runtime, &options, &["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]);
+    podman.run_with(runtime, &[&["--name=eater"], limits::TIGHT].concat(), limits::EATS);
     let told = podman.call(&["inspect", "--format", "{{.State.OOMKilled}}", "eater"]).ok() == "true";
     podman.call(&["rm", "-f", "eater"]).ok();
     told

@@ -268,8 +268,8 @@ fn make_rootfs(at: &Path) {
     for folder in ["bin", "etc", "proc", "dev", "sys", "tmp"] {
         std::fs::create_dir_all(at.join(folder)).unwrap();
     }
-    std::fs::copy(skiff_harness::needed("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]), at.join("bin/busybox"))
-        .unwrap();
+    let busybox = skiff_harness::needed("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]);
+    skiff_harness::copy_program(busybox, at.join("bin/busybox"));
     for name in ["sh", "sleep", "cat", "hostname", "echo", "id", "env", "grep", "stty", "test", "["] {
         std::os::unix::fs::symlink("busybox", at.join("bin").join(name)).unwrap();
     }

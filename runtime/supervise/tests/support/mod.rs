@@ -125,8 +125,8 @@ impl Pod {
         for folder in ["proc", "dev", "sys"] {
             std::fs::create_dir(bundle.join("rootfs").join(folder)).unwrap();
         }
-        std::fs::copy(skiff_harness::needed("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]), bin.join("busybox"))
-            .unwrap();
+        let busybox = skiff_harness::needed("SKIFF_TEST_BUSYBOX", &["busybox-static", "busybox"]);
+        skiff_harness::copy_program(busybox, bin.join("busybox"));
         for name in ["sh", "sleep", "cat", "hostname", "echo", "test", "stty", "dd", "seq"] {
             std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
         }

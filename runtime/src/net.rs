@@ -8,27 +8,16 @@ use crate::spec::NetDevice;
 use crate::steps;
 use nix::errno::Errno;
 use skiff_sys::namespace::enter;
+use skiff_sys::netlink::link::{
+    self, GET_ADDRESS, IFA_ADDRESS, IFA_BROADCAST, IFA_LOCAL, IFLA_IFNAME, IFLA_NET_NS_FD, NEW_LINK, SCOPE_UNIVERSE,
+};
 use skiff_sys::netlink::{Attributes, Family, Message, Refusal, Reply, Socket};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-// rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,if_addr}.h
-const NEW_LINK: u16 = 16;
-const GET_LINK: u16 = 18;
-const NEW_ADDRESS: u16 = 20;
-const GET_ADDRESS: u16 = 22;
-const CREATE_EXCLUSIVE: u16 = 0x400 | 0x200;
-const UP: u32 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_NET_NS_FD: u16 = 28;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_BROADCAST: u16 = 4;
 const IFA_FLAGS: u16 = 8;
 const IFA_F_PERMANENT: u32 = 0x80;
-const SCOPE_UNIVERSE: u8 = 0;
-const LINK_HEADER_BYTES: usize = 16;
 const ADDRESS_HEADER_BYTES: usize = 8;
 
 /// An address that moves along: family, prefix length, and the attributes that make it.
@@ -93,7 +82,7 @@ fn move_one(
         return Err(Errno::EEXIST.into());
     }
     let namespace = u32::try_from(target.as_raw_fd()).map_err(|_| Errno::EBADF)?;
-    let moved = Message::new(NEW_LINK, 0, &link_header(index, 0)).u32(IFLA_NET_NS_FD, namespace);
+    let moved = Message::new(NEW_LINK, 0, &link::header(index, 0)).u32(IFLA_NET_NS_FD, namespace);
     // A template `%d` is numbered by the kernel.
     here.request(moved.text(IFLA_IFNAME, &device.name))?;
     let index = match device.name.contains('%') {
@@ -103,31 +92,18 @@ fn move_one(
     for address in &addresses {
         there.request(add_address(index, address))?;
     }
-    there.request(Message::new(NEW_LINK, 0, &link_header(index, UP))).map(drop)
+    there.request(link::up(index)).map(drop)
 }
 
 fn index_of(socket: &mut Socket, name: &str) -> std::result::Result<u32, Refusal> {
-    let get = Message::new(GET_LINK, 0, &link_header(0, 0)).text(IFLA_IFNAME, name);
-    let replies = socket.request(get)?;
-    replies.first().and_then(link_index).ok_or_else(|| Errno::ENODEV.into())
+    let replies = socket.request(link::get(name))?;
+    let found = replies.first().and_then(link::parse);
+    found.map(|link| link.index).ok_or_else(|| Errno::ENODEV.into())
 }
 
 fn indices(socket: &mut Socket) -> std::result::Result<BTreeSet<u32>, Refusal> {
-    let replies = socket.dump(&Message::new(GET_LINK, 0, &link_header(0, 0)))?;
-    Ok(replies.iter().filter_map(link_index).collect())
-}
-
-fn link_index(reply: &Reply) -> Option<u32> {
-    Some(u32::from_ne_bytes(reply.payload.get(4..8)?.try_into().ok()?))
-}
-
-/// `struct ifinfomsg`.
-fn link_header(index: u32, flags: u32) -> [u8; LINK_HEADER_BYTES] {
-    let mut header = [0; LINK_HEADER_BYTES];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..16].copy_from_slice(&flags.to_ne_bytes());
-    header
+    let replies = socket.dump(&link::list())?;
+    Ok(replies.iter().filter_map(link::parse).map(|link| link.index).collect())
 }
 
 fn list_addresses() -> Message {
@@ -152,9 +128,7 @@ fn meant_to_stay(reply: &Reply, index: u32) -> Option<Address> {
 }
 
 fn add_address(index: u32, address: &Address) -> Message {
-    let [a, b, c, d] = index.to_ne_bytes();
-    let header = [address.family, address.prefix, 0, SCOPE_UNIVERSE, a, b, c, d];
-    let message = Message::new(NEW_ADDRESS, CREATE_EXCLUSIVE, &header);
+    let message = link::add_address(index, address.family, address.prefix);
     address.attributes.iter().fold(message, |message, (kind, value)| message.raw(*kind, value))
 }
 
@@ -167,7 +141,7 @@ mod tests {
         payload.extend(index.to_ne_bytes());
         payload.extend([8, 0, 2, 0, 10, 0, 0, 1]);
         payload.extend([8, 0, 6, 0, 1, 1, 1, 1]);
-        Reply { kind: NEW_ADDRESS, payload }
+        Reply { kind: link::NEW_ADDRESS, payload }
     }
 
     #[test]

@@ -1,91 +1,44 @@
-//! The rtnetlink messages of pod networks (rtnetlink(7), `include/uapi/linux/{if_link,rtnetlink}.h`). No I/O.
+//! The rtnetlink messages of pod networks (rtnetlink(7), `include/uapi/linux/{if_link,rtnetlink}.h`), beside those that all
+//! have in common ([`skiff_sys::netlink::link`]). No I/O.
 
 use crate::plan::hardware_address;
-use skiff_sys::netlink::{Attributes, Message, Reply, text};
+pub(crate) use skiff_sys::netlink::link::{Link, get, list, parse, up};
+
+use skiff_sys::netlink::Message;
+use skiff_sys::netlink::link::{
+    self, CREATE, DEL_LINK, EXCLUSIVE, IFA_ADDRESS, IFA_BROADCAST, IFA_LOCAL, IFLA_ADDRESS, IFLA_IFNAME,
+    IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_NET_NS_FD, NEW_LINK, SCOPE_UNIVERSE, UP, header,
+};
 use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 
-const NEW_LINK: u16 = 16;
-const DEL_LINK: u16 = 17;
-const GET_LINK: u16 = 18;
-const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
-const CREATE: u16 = 0x400;
-const EXCLUSIVE: u16 = 0x200;
 const REPLACE: u16 = 0x100;
 const AF_INET: u8 = 2;
-const UP: u32 = 1;
 /// The loopback interface is the first of every namespace.
 pub(crate) const LOOPBACK_INDEX: u32 = 1;
-/// Bytes of `struct ifinfomsg`.
-const LINK_HEADER_BYTES: usize = 16;
 
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
 const VETH_INFO_PEER: u16 = 1;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_BROADCAST: u16 = 4;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PREFSRC: u16 = 7;
-const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
-
-/// An interface as the kernel lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Link {
-    pub(crate) index: u32,
-    pub(crate) name: String,
-    /// `bridge`, `veth`, …; empty for a device.
-    pub(crate) kind: String,
-}
-
-/// Reads the answer to [`get`] or [`list`].
-pub(crate) fn parse(reply: &Reply) -> Option<Link> {
-    let index = u32::from_ne_bytes(reply.payload.get(4..8)?.try_into().ok()?);
-    let attributes = Attributes::of(reply.payload.get(LINK_HEADER_BYTES..)?);
-    let kind = attributes.nest(IFLA_LINKINFO).get(IFLA_INFO_KIND).map(text).unwrap_or_default();
-    Some(Link { index, name: attributes.get(IFLA_IFNAME).map(text)?, kind })
-}
-
-/// `struct ifinfomsg`.
-fn link_header(index: u32, flags: u32) -> [u8; LINK_HEADER_BYTES] {
-    let mut header = [0; LINK_HEADER_BYTES];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..16].copy_from_slice(&flags.to_ne_bytes());
-    header
-}
-
-/// Asks for one interface.
-pub(crate) fn get(name: &str) -> Message {
-    Message::new(GET_LINK, 0, &link_header(0, 0)).text(IFLA_IFNAME, name)
-}
-
-/// Asks for all interfaces (a dump).
-pub(crate) fn list() -> Message {
-    Message::new(GET_LINK, 0, &link_header(0, 0))
-}
 
 /// Removes an interface; a veth goes with its peer.
 pub(crate) fn remove(name: &str) -> Message {
-    Message::new(DEL_LINK, 0, &link_header(0, 0)).text(IFLA_IFNAME, name)
+    Message::new(DEL_LINK, 0, &header(0, 0)).text(IFLA_IFNAME, name)
 }
 
 /// Makes a bridge that is up. Its hardware address is given: an address that the bridge takes from its ports changes
 /// when ports come and go, and the pods' neighbour tables would be wrong.
 pub(crate) fn add_bridge(name: &str, gateway: Ipv4Addr) -> Message {
-    Message::new(NEW_LINK, CREATE | EXCLUSIVE, &link_header(0, UP))
+    Message::new(NEW_LINK, CREATE | EXCLUSIVE, &header(0, UP))
         .text(IFLA_IFNAME, name)
         .raw(IFLA_ADDRESS, &hardware_address(gateway))
         .nest(IFLA_LINKINFO, |info| info.text(IFLA_INFO_KIND, "bridge"))
@@ -112,13 +65,13 @@ pub(crate) fn add_pair(pair: Pair<'_>) -> Message {
     let peer = |data: Message| {
         data.nest(VETH_INFO_PEER, |peer| {
             // It cannot be born up: the kernel ties the ends together after the peer is configured (ENOTCONN).
-            peer.header(&link_header(0, 0))
+            peer.header(&header(0, 0))
                 .text(IFLA_IFNAME, pair.peer)
                 .raw(IFLA_ADDRESS, &hardware_address(pair.address))
                 .u32(IFLA_NET_NS_FD, namespace)
         })
     };
-    Message::new(NEW_LINK, CREATE | EXCLUSIVE, &link_header(0, UP))
+    Message::new(NEW_LINK, CREATE | EXCLUSIVE, &header(0, UP))
         .text(IFLA_IFNAME, pair.name)
         .u32(IFLA_MASTER, pair.bridge)
         .nest(IFLA_LINKINFO, |info| info.text(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, peer))
@@ -128,7 +81,7 @@ pub(crate) fn add_pair(pair: Pair<'_>) -> Message {
 /// netfilter (`bridge-nf-call-iptables`), a packet whose destination becomes a pod of this bridge is bridged, not routed:
 /// a pod that reaches itself through a service needs this, and isolated ports would never see such a packet.
 pub(crate) fn hairpin(name: &str) -> Message {
-    Message::new(NEW_LINK, 0, &link_header(0, 0)).text(IFLA_IFNAME, name).nest(IFLA_LINKINFO, |info| {
+    Message::new(NEW_LINK, 0, &header(0, 0)).text(IFLA_IFNAME, name).nest(IFLA_LINKINFO, |info| {
         info.text(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |port| port.u8(IFLA_BRPORT_MODE, 1))
     })
 }
@@ -138,18 +91,10 @@ pub(crate) fn loopback_up() -> Message {
     up(LOOPBACK_INDEX)
 }
 
-/// Brings an interface up.
-pub(crate) fn up(index: u32) -> Message {
-    Message::new(NEW_LINK, 0, &link_header(index, UP))
-}
-
 /// Gives an interface an address.
 pub(crate) fn add_address(index: u32, address: Ipv4Addr, prefix: u8, broadcast: Option<Ipv4Addr>) -> Message {
-    let [a, b, c, d] = index.to_ne_bytes();
-    let header = [AF_INET, prefix, 0, SCOPE_UNIVERSE, a, b, c, d];
-    let made = Message::new(NEW_ADDRESS, CREATE | EXCLUSIVE, &header)
-        .raw(IFA_LOCAL, &address.octets())
-        .raw(IFA_ADDRESS, &address.octets());
+    let made =
+        link::add_address(index, AF_INET, prefix).raw(IFA_LOCAL, &address.octets()).raw(IFA_ADDRESS, &address.octets());
     match broadcast {
         Some(broadcast) => made.raw(IFA_BROADCAST, &broadcast.octets()),
         None => made,

@@ -30,6 +30,7 @@ pub(crate) use treatment::Treatment;
 pub(crate) use treatment::{MEMORY_FLAGS, MEMORY_MODES};
 
 use crate::error::{Error, On, Result};
+use crate::mutant;
 use crate::seccomp;
 use config::{Config, Hooks, Linux};
 use skiff_sys::mount::{Depth, Propagation};
@@ -222,7 +223,7 @@ fn sysctl(written: Option<&HashMap<String, String>>, namespaces: &Namespaces) ->
             "kernel.domainname" | "kernel.hostname" => libc::CLONE_NEWUTS,
             _ => return Err(Error::refused(format!("linux.sysctl.{key}"), "does not belong to a namespace")),
         };
-        if !namespaces.has(kind) {
+        if !namespaces.has(kind) && !mutant::has("CVE-2022-0811") {
             return Err(Error::refused(
                 format!("linux.sysctl.{key}"),
                 "would change the host: its namespace is shared",

@@ -7,6 +7,7 @@
 //! What it leaves to others: which messages to send.
 
 mod attributes;
+pub mod link;
 mod message;
 mod socket;
 

@@ -2,9 +2,10 @@
 //! parameters of the host.
 
 use crate::control::{Victim, prove};
-use crate::support::Bundle;
+use crate::support::{Bundle, Said};
 use serde_json::json;
 use std::fs;
+use std::process::Command;
 
 fn with_capabilities() -> Bundle {
     Bundle::new("grep CapInh /proc/self/status; sleep 60", |c| {
@@ -28,6 +29,24 @@ fn cve_2022_29162_nothing_is_inheritable() {
         first
     };
     prove(attack, &[Victim::Mutant("CVE-2022-29162")]);
+}
+
+/// What stands for the host is a network namespace of the test's own, in which runtime and container both are.
+#[test]
+fn cve_2022_0811_a_parameter_of_a_shared_namespace_is_refused() {
+    let attack = |victim: Victim| {
+        let parameter = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+        let bundle = Bundle::new(&format!("cat {parameter}"), |c| {
+            c["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != "network");
+            c["linux"]["sysctl"] = json!({"net.ipv4.ip_unprivileged_port_start": "77"});
+        });
+        let inner = victim.command(&bundle, &["run", &bundle.id]);
+        let mut outer = Command::new("unshare");
+        outer.arg("--net").arg(inner.get_program()).args(inner.get_args()).current_dir(bundle.path());
+        outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Said::of(outer.output().unwrap()).out.trim() == "77"
+    };
+    prove(attack, &[Victim::Mutant("CVE-2022-0811")]);
 }
 
 /// No control: a mutant would have to change this host.

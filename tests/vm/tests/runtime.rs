@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// What the runtime's tests use that Debian builds as modules.
 const MODULES: &[&str] = &["overlay", "fuse", "veth", "dummy", "bridge"];
-/// Other runtimes, for tests that compare; carried along if they are here.
-const RUNTIMES: &[&str] = &["runc-1.1.5", "runc-1.1.15", "runc-1.3", "crun-1.8", "crun-1.21"];
+/// Other runtimes, for tests that compare, and what loads profiles of AppArmor; carried along if they are here.
+const PEERS: &[&str] = &["runc-1.1.5", "runc-1.1.15", "runc-1.3", "crun-1.8", "crun-1.21", "apparmor_parser"];
 /// Programs that tests use and whose busybox namesakes are not enough.
 const TOOLS: &[&str] = &["ip", "setpriv", "nsenter", "unshare", "newuidmap", "newgidmap"];
 /// The package under test, and its program.
@@ -109,7 +109,7 @@ fn guest(kernel: Kernel, layout: Layout, built: &[Built]) -> skiff_vm::Result<Gu
     }
     if let Some(peers) = std::env::var_os("SKIFF_PEERS").map(PathBuf::from) {
         guest.env("SKIFF_PEERS", &peers.display().to_string());
-        for file in RUNTIMES.iter().map(|name| peers.join(name)).filter(|file| file.is_file()) {
+        for file in PEERS.iter().map(|name| peers.join(name)).filter(|file| file.is_file()) {
             guest.program(&file, &file)?;
         }
     }

@@ -1,4 +1,6 @@
-//! What an operator types, with the etcdctl of two releases, against our server.
+//! What an operator types, with the etcdctl of two releases, against our server and against a real etcd 3.5, with the same
+//! expectations. What differs is named by [`Ctl::real`]: we announce 3.5.16, a snapshot of ours is not a bbolt file (so `snapshot
+//! status` is `skiff store snapshot status`), and neither members nor users can be added.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,12 +9,14 @@ mod peers;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use peers::{Ours, ours, peer};
+use peers::{Ours, ours, peer, real_etcd};
 use skiff_store::Options;
 
 struct Ctl {
     program: PathBuf,
     url: String,
+    /// Whether it talks to an etcd.
+    real: bool,
 }
 
 impl Ctl {
@@ -26,7 +30,8 @@ impl Ctl {
         use std::io::Write;
         let piped = self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = piped.unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        // It may have made up its mind before it read all.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     }
 
@@ -42,6 +47,11 @@ impl Ctl {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What it prints as JSON.
+    fn json(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.says(args)).unwrap()
+    }
+
     /// What it complains; it must fail.
     fn complains(&self, args: &[&str]) -> String {
         let output = self.output(args, "");
@@ -50,23 +60,43 @@ impl Ctl {
     }
 }
 
-async fn with_ctl(name: &str, fallback: &str, script: impl FnOnce(&Ctl, &Path) + Send + 'static) {
+async fn with_ctl(name: &str, fallback: &str, script: fn(&Ctl, &Path)) {
     let Some(program) = peer(name, fallback) else { return };
     let Ours { url, shutdown, serving, folder, .. } = ours(Options::default()).await;
-    let ctl = Ctl { program, url: url.trim_start_matches("http://").to_owned() };
+    let ctl = Ctl { program, url: url.trim_start_matches("http://").to_owned(), real: false };
     let path = folder.path().to_owned();
     tokio::task::spawn_blocking(move || script(&ctl, &path)).await.unwrap();
     shutdown.cancel();
     serving.await.unwrap().unwrap();
 }
 
-fn everything(ctl: &Ctl, _: &Path) {
+async fn with_ctl_on_etcd(name: &str, fallback: &str, script: fn(&Ctl, &Path)) {
+    let (Some(program), Some(etcd)) = (peer(name, fallback), peer("etcd-3.5", "/nonexistent")) else { return };
+    let etcd = real_etcd(&etcd).await;
+    let ctl = Ctl { program, url: etcd.url.trim_start_matches("http://").to_owned(), real: true };
+    let folder = tempfile::tempdir().unwrap();
+    tokio::task::spawn_blocking(move || script(&ctl, folder.path())).await.unwrap();
+}
+
+fn everything(ctl: &Ctl, folder: &Path) {
     keys(ctl);
+    reading(ctl);
     transactions(ctl);
     leases(ctl);
     history(ctl);
     watches(ctl);
     operations(ctl);
+    members_and_users(ctl);
+    snapshots(ctl, folder);
+    mirror(ctl);
+    line(ctl);
+}
+
+fn performance(ctl: &Ctl, _: &Path) {
+    let output = ctl.output(&["check", "perf", "--load=s", "--command-timeout=120s"], "");
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    eprintln!("{}: {}: {said}{complained}", ctl.program.display(), if ctl.real { "etcd" } else { "ours" });
+    assert!(output.status.success() && said.lines().any(|line| line == "PASS"), "{said}{complained}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,6 +107,26 @@ async fn etcdctl_3_5() {
 #[tokio::test(flavor = "multi_thread")]
 async fn etcdctl_3_4() {
     with_ctl("etcdctl-3.4", "/usr/bin/etcdctl", everything).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcdctl_3_5_on_etcd() {
+    with_ctl_on_etcd("etcdctl-3.5", "/nonexistent", everything).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcdctl_3_4_on_etcd() {
+    with_ctl_on_etcd("etcdctl-3.4", "/usr/bin/etcdctl", everything).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_perf() {
+    if std::env::var_os("SKIFF_LONG").is_none() {
+        skiff_harness::skip("a minute of load; SKIFF_LONG=1 asks for it");
+        return;
+    }
+    with_ctl("etcdctl-3.5", "/nonexistent", performance).await;
+    with_ctl_on_etcd("etcdctl-3.5", "/nonexistent", performance).await;
 }
 
 fn keys(ctl: &Ctl) {
@@ -124,8 +174,7 @@ fn leases(ctl: &Ctl) {
 }
 
 fn revision(ctl: &Ctl) -> i64 {
-    let answer: serde_json::Value = serde_json::from_str(&ctl.says(&["get", "nothing", "-w", "json"])).unwrap();
-    answer["header"]["revision"].as_i64().unwrap()
+    ctl.json(&["get", "nothing", "-w", "json"])["header"]["revision"].as_i64().unwrap()
 }
 
 fn history(ctl: &Ctl) {
@@ -172,13 +221,102 @@ fn operations(ctl: &Ctl) {
     let health = ctl.output(&["endpoint", "health"], "");
     let health = [health.stdout, health.stderr].concat();
     assert!(String::from_utf8_lossy(&health).contains("is healthy: successfully committed proposal"));
-    assert!(ctl.says(&["endpoint", "status"]).contains(", 3.5.16, "));
+    let status = ctl.json(&["endpoint", "status", "-w", "json"]);
+    let status = &status[0]["Status"];
+    assert!(status["version"].as_str().unwrap().starts_with("3.5."), "{status}");
+    assert_eq!(status["leader"], status["header"]["member_id"]);
+    assert!(status["dbSize"].as_i64().unwrap() > 0 && status["errors"].is_null());
+    assert!(ctl.says(&["endpoint", "status", "-w", "table"]).contains("IS LEADER"));
+    let hashed = ctl.json(&["endpoint", "hashkv", "-w", "json"]);
+    assert!(hashed[0]["HashKV"]["hash"].as_i64().unwrap() > 0, "{hashed}");
     let members = ctl.says(&["member", "list"]);
     assert!(members.contains(", started, default, ") && members.contains(&ctl.url), "{members}");
     assert!(ctl.says(&["defrag"]).contains("Finished defragmenting"));
     assert_eq!(ctl.says(&["alarm", "list"]), "");
-    assert!(ctl.complains(&["user", "add", "a:b"]).contains("etcdserver: authentication is not enabled"));
-    assert!(ctl.complains(&["move-leader", "12"]).contains("bad leader transferee"));
+    assert_eq!(ctl.says(&["alarm", "disarm"]), "");
+}
+
+fn members_and_users(ctl: &Ctl) {
+    let complains = |args: &[&str], what: &str| {
+        let said = ctl.complains(args);
+        assert!(said.contains(what), "{args:?}: {said}");
+    };
+    complains(&["move-leader", "12"], "bad leader transferee");
+    complains(&["member", "remove", "12"], "etcdserver: member not found");
+    complains(&["member", "promote", "12"], "etcdserver: member not found");
+    complains(&["auth", "enable"], "etcdserver: root user does not exist");
+    complains(&["user", "get", "a"], "etcdserver: user name not found");
+    complains(&["user", "delete", "a"], "etcdserver: user name not found");
+    complains(&["role", "get", "a"], "etcdserver: role name not found");
+    assert_eq!(ctl.says(&["auth", "disable"]), "Authentication Disabled\n");
+    assert_eq!((ctl.says(&["user", "list"]), ctl.says(&["role", "list"])), (String::new(), String::new()));
+    let large = String::from_utf8_lossy(&ctl.output(&["put", "large"], &"x".repeat(1_600_000)).stderr).into_owned();
+    assert!(large.contains("etcdserver: request is too large"), "{large}");
+    if !ctl.real {
+        complains(&["user", "add", "a:b"], "etcdserver: authentication is not enabled");
+        complains(&["member", "add", "b", "--peer-urls=http://127.0.0.1:1"], "not implemented by this store");
+    }
+}
+
+fn snapshots(ctl: &Ctl, folder: &Path) {
+    ctl.says(&["put", "snapshot", "1"]);
+    let file = folder.join("saved");
+    assert!(ctl.says(&["snapshot", "save", file.to_str().unwrap()]).contains("Snapshot saved at "));
+    assert_eq!(std::fs::metadata(&file).unwrap().len() % 512, 32, "a checksum at its end");
+    if !ctl.real {
+        let summary = skiff_store::snapshot::restore(&file, &folder.join("restored")).unwrap();
+        assert_eq!(summary.revision, revision(ctl));
+    }
+}
+
+/// Copies what is below a prefix to another one of the same server.
+fn mirror(ctl: &Ctl) {
+    ctl.says(&["put", "from/a", "1"]);
+    let args = ["make-mirror", "--prefix=from/", "--dest-prefix=to/", &ctl.url];
+    let mut child = ctl.command(&args);
+    let _mirror = Killed(child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let copied = |value: &str| {
+        (0..600).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            ctl.says(&["get", "to/a"]) == format!("to/a\n{value}\n")
+        })
+    };
+    assert!(copied("1"), "what was there");
+    ctl.says(&["put", "from/a", "2"]);
+    assert!(copied("2"), "what came");
+}
+
+fn line(ctl: &Ctl) {
     let locked = ctl.says(&["lock", "name", "echo", "held"]);
     assert!(locked.contains("held"), "{locked}");
+    let mut child = ctl.command(&["elect", "post", "me"]);
+    child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut elected = Killed(child.spawn().unwrap());
+    let first = lines(&mut elected).take(2).collect::<Vec<_>>();
+    assert!(first[0].starts_with("post/") && first[1] == "me", "{first:?}");
+    let mut listens = ctl.command(&["elect", "--listen", "post"]);
+    listens.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut listens = Killed(listens.spawn().unwrap());
+    assert_eq!(lines(&mut listens).take(2).collect::<Vec<_>>(), first);
+}
+
+fn lines(child: &mut Killed) -> impl Iterator<Item = String> + use<> {
+    use std::io::{BufRead, BufReader};
+    BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap)
+}
+
+fn reading(ctl: &Ctl) {
+    for (key, value) in [("r/a", "3"), ("r/b", "1"), ("r/c", "2"), ("r/a", "4")] {
+        ctl.says(&["put", key, value]);
+    }
+    let values = |args: &[&str]| ctl.says(&[&["get", "--prefix", "--print-value-only", "r/"], args].concat());
+    assert_eq!(values(&[]), "4\n1\n2\n");
+    assert_eq!(values(&["--order=ASCEND", "--sort-by=VALUE"]), "1\n2\n4\n");
+    assert_eq!(values(&["--order=DESCEND", "--sort-by=VERSION", "--limit=1"]), "4\n");
+    assert_eq!(values(&["--order=DESCEND", "--sort-by=CREATE", "--limit=1"]), "2\n");
+    assert_eq!(values(&["--order=DESCEND", "--sort-by=MODIFY", "--limit=1"]), "4\n");
+    assert_eq!(values(&["--consistency=s"]), "4\n1\n2\n");
+    let fields = ctl.says(&["get", "r/a", "-w", "fields"]);
+    assert!(fields.contains("\"Version\" : 2") && fields.contains("\"Count\" : 1"), "{fields}");
+    assert_eq!(ctl.says(&["get", "r/a", "r/c", "--keys-only"]), "r/a\n\nr/b\n\n");
 }

@@ -64,6 +64,8 @@ struct Served {
     fragment: bool,
     no_puts: bool,
     no_deletes: bool,
+    /// What history was compacted to when it began: what was replaced up to there is not told, even if we still know it.
+    compacted: i64,
 }
 
 /// The client went away.
@@ -141,11 +143,11 @@ impl Stream {
         if start < compacted {
             return self.compacted(id, compacted).await;
         }
-        self.add(id, keys, start, &create);
+        self.add(id, keys, (start, compacted), &create);
         Ok(())
     }
 
-    fn add(&mut self, id: i64, keys: KeyRange, start: i64, create: &pb::WatchCreateRequest) {
+    fn add(&mut self, id: i64, keys: KeyRange, (start, compacted): (i64, i64), create: &pb::WatchCreateRequest) {
         use pb::watch_create_request::FilterType;
         let filters = |filter: FilterType| create.filters().any(|other| other == filter);
         let core = self.service.store.core();
@@ -158,6 +160,7 @@ impl Stream {
             fragment: create.fragment,
             no_puts: filters(FilterType::Noput),
             no_deletes: filters(FilterType::Nodelete),
+            compacted,
         };
         self.watches.insert(id, served);
     }
@@ -317,7 +320,8 @@ impl Served {
     fn event(&self, change: Change) -> mvccpb::Event {
         use mvccpb::event::EventType;
         let event = if change.record.is_tombstone() { EventType::Delete } else { EventType::Put };
-        let prev_kv = change.previous.filter(|_| self.wants_previous).map(words::key_value);
+        let told = self.wants_previous && change.record.at.revision > self.compacted;
+        let prev_kv = change.previous.filter(|_| told).map(words::key_value);
         mvccpb::Event { r#type: event.into(), kv: Some(words::key_value(change.record)), prev_kv }
     }
 }

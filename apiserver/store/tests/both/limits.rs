@@ -1,0 +1,25 @@
+//! Limits.
+
+use skiff_proto::etcd::etcdserverpb as pb;
+use tonic::Code;
+
+use crate::server::{Server, put_op, said};
+
+pub(crate) async fn sizes(server: &Server) {
+    server.try_put("z/a", vec![0; 1_500_000], 0).await.unwrap();
+    let large = (Code::InvalidArgument, "etcdserver: request is too large".to_owned());
+    assert_eq!(said(server.try_put("z/a", vec![0; 1_600_000], 0).await), large);
+    let success: Vec<_> = (0..4).map(|part| put_op(&format!("z/{part}"), vec![0; 400_000])).collect();
+    assert_eq!(said(server.kv().txn(pb::TxnRequest { success, ..Default::default() }).await), large);
+    let (code, text) = said(server.try_put("z/a", vec![0; 2_200_000], 0).await);
+    assert_eq!(code, Code::ResourceExhausted);
+    assert!(
+        text.starts_with("grpc: received message larger than max (2200") && text.ends_with(" vs. 2097152)"),
+        "{text}"
+    );
+    let many = |count: usize| (0..count).map(|key| put_op(&format!("z/{key}"), "1")).collect();
+    server.kv().txn(pb::TxnRequest { success: many(128), ..Default::default() }).await.unwrap();
+    let refused = server.kv().txn(pb::TxnRequest { success: many(129), ..Default::default() }).await;
+    let too_many = (Code::InvalidArgument, "etcdserver: too many operations in txn request".to_owned());
+    assert_eq!(said(refused), too_many);
+}

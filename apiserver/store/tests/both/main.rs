@@ -1,0 +1,57 @@
+//! What clients of etcd rely on, asked of our server and of a real etcd 3.5 with the same expectations.
+//!
+//! Where both may differ for a reason, the expectation says so by [`server::Server::real`].
+
+#![allow(clippy::unwrap_used)]
+
+mod leases;
+mod limits;
+mod line; // locks and elections
+mod operator; // maintenance, cluster, auth, health
+#[path = "../peers/mod.rs"]
+mod peers;
+mod server;
+mod watches;
+
+use peers::{ours_over, peer, real_etcd_with};
+use redb::backends::InMemoryBackend;
+use server::Server;
+use skiff_store::{Options, Store};
+
+macro_rules! on_both {
+    ($($name:ident: $check:path,)*) => {
+        mod ours {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let store = super::Store::open_disk(super::InMemoryBackend::new(), super::Options::default()).unwrap();
+                let ours = super::ours_over(tempfile::tempdir().unwrap(), store).await;
+                $check(&super::Server::connect(&ours.url, false).await).await;
+            })*
+        }
+        mod etcd {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let Some(program) = super::peer("etcd-3.5", "/nonexistent") else { return };
+                let etcd = super::real_etcd_with(&program, &["--unsafe-no-fsync"]).await;
+                $check(&super::Server::connect(&etcd.url, true).await).await;
+            })*
+        }
+    };
+}
+
+on_both! {
+    a_watch_begins_where_it_is_told: crate::watches::starts,
+    a_watch_shows_what_was_asked_for: crate::watches::previous_and_filters,
+    a_large_revision_comes_in_fragments: crate::watches::fragments,
+    progress_is_never_ahead: crate::watches::progress,
+    a_stream_has_many_watches: crate::watches::many,
+    a_slow_client_loses_nothing: crate::watches::slow,
+    leases_are_granted_and_kept: crate::leases::granted,
+    leases_end: crate::leases::expiry,
+    locks_are_waited_for: crate::line::locks,
+    a_lock_without_its_lease_is_lost: crate::line::lost,
+    elections_have_one_leader: crate::line::elections,
+    large_requests_are_refused: crate::limits::sizes,
+    operators_are_answered: crate::operator::answers,
+    alarms_are_raised_and_lowered: crate::operator::alarms,
+}

@@ -1,0 +1,92 @@
+//! What operators' tools ask for.
+
+use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_proto::health::v1::HealthCheckRequest;
+use tonic::Code;
+
+use crate::server::{Server, said};
+
+async fn member(server: &Server) -> u64 {
+    server.maintenance().status(pb::StatusRequest {}).await.unwrap().into_inner().leader
+}
+
+fn refused(code: Code, text: &str) -> (Code, String) {
+    (code, format!("etcdserver: {text}"))
+}
+
+pub(crate) async fn answers(server: &Server) {
+    let status = server.maintenance().status(pb::StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.leader, status.header.unwrap().member_id);
+    assert!(status.version.starts_with("3.5.") && status.db_size > 0 && status.errors.is_empty());
+    let members = server.cluster().member_list(pb::MemberListRequest::default()).await.unwrap().into_inner().members;
+    assert_eq!((members.len(), members[0].id), (1, status.leader));
+    let precondition = |text: &str| refused(Code::FailedPrecondition, text);
+    let mut cluster = server.cluster();
+    let unknown = refused(Code::NotFound, "member not found");
+    assert_eq!(said(cluster.member_remove(pb::MemberRemoveRequest { id: 1 }).await), unknown);
+    assert_eq!(said(cluster.member_promote(pb::MemberPromoteRequest { id: 1 }).await), unknown);
+    let urls = vec!["nonsense".to_owned()];
+    let bad = cluster.member_add(pb::MemberAddRequest { peer_ur_ls: urls, ..Default::default() }).await;
+    assert_eq!(said(bad), refused(Code::InvalidArgument, "given member URLs are invalid"));
+    let mut maintenance = server.maintenance();
+    let moved = maintenance.move_leader(pb::MoveLeaderRequest { target_id: 1 }).await;
+    assert_eq!(said(moved), precondition("bad leader transferee"));
+    let downgrade = |action, version: &str| pb::DowngradeRequest { action, version: version.to_owned() };
+    let invalid = |text: &str| refused(Code::InvalidArgument, text);
+    let answer = maintenance.downgrade(downgrade(0, "3.2.0")).await;
+    assert_eq!(said(answer), invalid("invalid downgrade target version"));
+    assert_eq!(said(maintenance.downgrade(downgrade(0, "x")).await), invalid("wrong downgrade target version format"));
+    assert_eq!(maintenance.downgrade(downgrade(0, "3.4.0")).await.unwrap().into_inner().version, "3.5.0");
+    assert_eq!(said(maintenance.downgrade(downgrade(2, "")).await), precondition("no inflight downgrade job"));
+    auth(server).await;
+    let health = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    assert_eq!(server.health().check(health("")).await.unwrap().into_inner().status, 1);
+    assert_eq!(said(server.health().check(health("x")).await).0, Code::NotFound);
+}
+
+async fn auth(server: &Server) {
+    let precondition = |text: &str| refused(Code::FailedPrecondition, text);
+    let mut auth = server.auth();
+    assert!(!auth.auth_status(pb::AuthStatusRequest {}).await.unwrap().into_inner().enabled);
+    assert_eq!(said(auth.auth_enable(pb::AuthEnableRequest {}).await), precondition("root user does not exist"));
+    auth.auth_disable(pb::AuthDisableRequest {}).await.unwrap();
+    let who = pb::AuthenticateRequest { name: "a".to_owned(), password: "b".to_owned() };
+    assert_eq!(said(auth.authenticate(who).await), precondition("authentication is not enabled"));
+    let user = pb::AuthUserGetRequest { name: "a".to_owned() };
+    assert_eq!(said(auth.user_get(user).await), precondition("user name not found"));
+    let role = pb::AuthRoleGetRequest { role: "a".to_owned() };
+    assert_eq!(said(auth.role_get(role).await), precondition("role name not found"));
+    assert!(auth.user_list(pb::AuthUserListRequest {}).await.unwrap().into_inner().users.is_empty());
+    if !server.real {
+        // Without users nobody can be let in by name, so none are made.
+        let made = auth.user_add(pb::AuthUserAddRequest { name: "a".to_owned(), ..Default::default() }).await;
+        assert_eq!(said(made), precondition("authentication is not enabled"));
+    }
+}
+
+/// With NOSPACE nothing that takes space is done, with CORRUPT nothing is written at all; reading goes on.
+pub(crate) async fn alarms(server: &Server) {
+    let member_id = member(server).await;
+    let alarm = |action, alarm| pb::AlarmRequest { action, member_id, alarm };
+    let raised = |answer: pb::AlarmResponse| answer.alarms.iter().map(|alarm| alarm.alarm).collect::<Vec<_>>();
+    let mut maintenance = server.maintenance();
+    server.put("a/a", "1").await;
+    for (kind, name, refusal) in [
+        (1, "NOSPACE", refused(Code::ResourceExhausted, "mvcc: database space exceeded")),
+        (2, "CORRUPT", refused(Code::DataLoss, "corrupt cluster")),
+    ] {
+        assert_eq!(raised(maintenance.alarm(alarm(1, kind)).await.unwrap().into_inner()), [kind]);
+        assert_eq!(raised(maintenance.alarm(alarm(0, 0)).await.unwrap().into_inner()), [kind]);
+        let errors = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner().errors;
+        assert_eq!(errors, [format!("memberID:{member_id} alarm:{name} ")]);
+        assert_eq!(said(server.try_put("a/a", "2", 0).await), refusal);
+        assert_eq!(said(server.grant(0, 100).await), refusal);
+        assert_eq!(server.keys("a/").await, ["a/a"]);
+        let delete = pb::DeleteRangeRequest { key: "a/b".into(), ..Default::default() };
+        let deleted = server.kv().delete_range(delete).await;
+        assert_eq!(deleted.is_ok(), kind == 1, "{deleted:?}");
+        assert_eq!(raised(maintenance.alarm(alarm(2, kind)).await.unwrap().into_inner()), [kind]);
+        assert!(raised(maintenance.alarm(alarm(2, kind)).await.unwrap().into_inner()).is_empty());
+        server.put("a/a", "3").await;
+    }
+}

@@ -1,15 +1,17 @@
 //! Builds the programs that `skiff` carries inside itself and puts on a node: the OCI runtime and the demo's web server.
 //!
 //! Both must be static (they run where there are no libraries: in a container, before its root is entered) and small (they
-//! are executed for every container), so they get their own profile and flags. A nested cargo with a target folder of
-//! its own does that; with no flags of ours the two builds share nothing and so never wait for each other's lock.
+//! are executed for every container), so they get their own profile and flags. A nested cargo does that.
 //!
 //! They are linked against musl where Rust's standard library for it is installed (two thirds of the size, and a third less
 //! memory), and against a static glibc elsewhere.
 
+#[path = "build/inner_cargo.rs"]
+mod inner_cargo;
+
 use std::env;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Sources of the carried programs; a change in one of them builds them again.
@@ -29,10 +31,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let triple = static_target(&env::var("TARGET")?)?;
-    let folder = out.join("static");
-    build(&triple, &folder)?;
+    let selection = ["--package", "skiff-oci", "--package", "skiff-web"];
+    let programs = inner_cargo::build_static(&selection, &triple, &out.join("static"))?;
     for program in ["skiff-oci", "skiff-web"] {
-        let built = folder.join(&triple).join("static").join(program);
+        let built = programs.join(program);
         std::fs::copy(&built, out.join(program)).map_err(|error| format!("copy {}: {error}", built.display()))?;
     }
     Ok(())
@@ -53,22 +55,4 @@ fn static_target(target: &str) -> Result<String, Box<dyn Error>> {
         "cargo:warning=no standard library for {musl} (rustup target add {musl}): skiff-oci becomes static with glibc, and larger"
     );
     Ok(target.to_owned())
-}
-
-fn build(triple: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
-    let mut cargo = Command::new(env::var("CARGO")?);
-    cargo.args(["build", "--quiet", "--locked", "--package", "skiff-oci", "--package", "skiff-web"]);
-    // With an explicit target the flags below do not reach build scripts and procedural macros, which cannot be static.
-    cargo.args(["--profile", "static", "--target", triple, "--target-dir"]).arg(folder);
-    // What the outer cargo (or clippy) told this script is not meant for the inner one.
-    let inherited = env::vars_os().map(|(name, _)| name).filter(|name| {
-        let name = name.to_string_lossy();
-        (name.starts_with("CARGO") && name != "CARGO_HOME") || name.starts_with("RUSTC") || name == "CLIPPY_ARGS"
-    });
-    for name in inherited {
-        cargo.env_remove(name);
-    }
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
-    let status = cargo.status()?;
-    if status.success() { Ok(()) } else { Err(format!("building the static programs: {status}").into()) }
 }

@@ -1,7 +1,7 @@
 //! The small client where it goes on: watches, logs, exec.
 
-use crate::support::{Follower, apply, deployment, in_pod, logs, pod, ready_pod, shell, web};
-use skiff_harness::{TestNode, eventually, skiff};
+use crate::support::{apply, deployment, in_pod, logs, pod, ready_pod, shell, web};
+use skiff_harness::{Follower, TestNode, eventually, skiff};
 use std::io::{Read, Write};
 use std::process::Stdio;
 

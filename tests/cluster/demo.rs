@@ -1,9 +1,9 @@
 //! What a newcomer sees first: `skiff up --demo`, and Ctrl-C.
 
-use crate::support::{Follower, fetch_from};
+use crate::support::fetch_from;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use skiff_harness::{Snapshot, eventually, skiff};
+use skiff_harness::{Follower, Snapshot, eventually, skiff};
 use std::collections::BTreeSet;
 use std::path::Path;
 

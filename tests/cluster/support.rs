@@ -4,19 +4,16 @@
 
 use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
-use skiff_harness::{Ended, TestNode, eventually, skiff};
+use skiff_harness::{Ended, TestNode, eventually};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The image that every node can make.
 pub(crate) const IMAGE: &str = "skiff.local/demo";
-/// How long a line of a child's output may take.
-const LINE_MAX: Duration = Duration::from_secs(60);
 /// How long a page may take.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -202,67 +199,6 @@ fn first_group(pid: i32) -> Option<String> {
 pub(crate) fn start_ticks(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// A program whose output is read as it comes. Dropped: ended.
-pub(crate) struct Follower {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl Follower {
-    /// Starts `skiff` with these words against the node.
-    pub(crate) fn skiff(node: &TestNode, words: &[&str]) -> Self {
-        let mut command = skiff();
-        command.args(words).env("KUBECONFIG", node.kubeconfig());
-        Self::start(command)
-    }
-
-    /// Starts any command.
-    pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let (send, lines) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
-        Self { child, lines, seen: Vec::new() }
-    }
-
-    /// The next line that `is_it` takes.
-    #[track_caller]
-    pub(crate) fn line(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
-        let end = Instant::now() + LINE_MAX;
-        loop {
-            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.seen.push(line),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("no line with {what}; there were:\n{}", self.seen.join("\n"))
-                }
-            }
-            match self.seen.last() {
-                Some(line) if is_it(line) => return line.clone(),
-                _ => {}
-            }
-        }
-    }
-
-    /// All lines so far.
-    pub(crate) fn seen(&self) -> &[String] {
-        &self.seen
-    }
-
-    /// The process.
-    pub(crate) fn child(&mut self) -> &mut Child {
-        &mut self.child
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
 }
 
 /// Runs a command that must end by itself within `seconds`; killed otherwise, which is exit code 255.

@@ -1,7 +1,7 @@
 //! etcdctl at our store, and our API server on an etcd of Debian's.
 
-use crate::support::{Follower, free_port, pod, shell, wanted};
-use skiff_harness::{Ended, Peer, TestNode, eventually, skiff, skip};
+use crate::support::{free_port, pod, shell, wanted};
+use skiff_harness::{Ended, Follower, Peer, TestNode, eventually, skiff, skip};
 use std::process::Command;
 
 /// etcdctl of release 3.4 still has to be told which API it speaks.
@@ -96,7 +96,7 @@ fn etcdctl_3_5_works_on_the_store_alone() {
 }
 
 /// An etcd of Debian's, in a folder of its own.
-fn etcd(peer: &Peer, folder: &std::path::Path, endpoint: &str) -> Follower {
+pub(crate) fn etcd(peer: &Peer, folder: &std::path::Path, endpoint: &str) -> Follower {
     let among_peers = format!("http://127.0.0.1:{}", free_port());
     let mut command = peer.command();
     command.arg("--data-dir").arg(folder.join("etcd")).args(["--log-level", "error"]);

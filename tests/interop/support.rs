@@ -1,18 +1,16 @@
-//! Pods, peers that may be missing, and programs whose output is read as it comes.
+//! Pods, and peers that may be missing.
 
 use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
 use skiff_harness::{Peer, TestNode, peer, skip};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 /// The image that every node can make.
 pub(crate) const IMAGE: &str = "skiff.local/demo";
-const LINE_MAX: Duration = Duration::from_secs(60);
 /// How long a page may take.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -63,45 +61,6 @@ pub(crate) fn command(node: &TestNode, peer: &Peer, words: &[&str]) -> Command {
     let mut command = peer.command();
     command.args(words).env("KUBECONFIG", node.kubeconfig()).env("HOME", node.scratch());
     command
-}
-
-/// A program whose output is read as it comes. Dropped: ended.
-pub(crate) struct Follower {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl Follower {
-    /// Starts it.
-    pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let (send, lines) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
-        Self { child, lines, seen: Vec::new() }
-    }
-
-    /// The next line that `is_it` takes.
-    #[track_caller]
-    pub(crate) fn line(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
-        let end = Instant::now() + LINE_MAX;
-        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            if is_it(&line) {
-                return line;
-            }
-            self.seen.push(line);
-        }
-        panic!("no line with {what}; there were:\n{}", self.seen.join("\n"))
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
 }
 
 /// A port of the loopback that nobody uses.

@@ -2,12 +2,14 @@
 //!
 //! A test that cannot run here says so through [`skip`], never by passing quietly: `tests/run` counts those lines.
 
+mod follower; // programs whose output is read as it comes
 mod leak; // what a host looks like, and what was left on it
 mod node; // a node of its own for a test
 mod peer; // kubectl, etcdctl, crun … of both Debian releases
 mod program; // copies that can be executed at once
 mod wait; // until something holds, with an end
 
+pub use follower::Follower;
 pub use leak::Snapshot;
 pub use node::{Ended, TestNode, skiff};
 pub use peer::{Peer, needed, peer, peers_folder};

@@ -1,8 +1,15 @@
 //! What may be typed. Names of flags are those of the programs that Skiff stands in for, where there is one.
 
+mod refused; // flags of etcd that do not work here
+mod store; // `skiff store`
+
+use crate::duration;
 use clap::{Args, Parser, Subcommand};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use store::*;
 
 /// A whole Kubernetes node that one person can hold in the head.
 #[derive(Debug, Parser)]
@@ -29,7 +36,7 @@ pub(crate) enum Command {
     Up(Box<UpArgs>),
     /// Stop a node and leave the host as it was
     Down(DownArgs),
-    /// Run only the etcd stand-in
+    /// Serve, save, restore, check, copy and watch the etcd stand-in
     #[command(subcommand)]
     Store(StoreCommand),
     /// Run only the API server, on the embedded store or on any etcd
@@ -124,9 +131,8 @@ pub(crate) struct UpArgs {
     /// Open the store to etcd clients as well, e.g. http://127.0.0.1:2379 (may be repeated)
     #[arg(long, value_name = "URL", conflicts_with = "etcd_servers")]
     pub(crate) etcd_listen: Vec<String>,
-    /// Keep objects in this etcd instead of the embedded store (may be repeated)
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
-    pub(crate) etcd_servers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArgs,
     /// Use this OCI runtime instead of the one carried inside (e.g. /usr/bin/crun)
     #[arg(long, value_name = "FILE")]
     pub(crate) oci_runtime: Option<PathBuf>,
@@ -150,49 +156,27 @@ pub(crate) struct DownArgs {
     pub(crate) cgroup_root: Option<String>,
 }
 
-/// `skiff store`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum StoreCommand {
-    /// Serve the etcd v3 API over gRPC
-    Serve(StoreServeArgs),
-}
-
-/// What is counted to know which history to keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum CompactionMode {
-    /// Its age
-    Periodic,
-    /// Its revisions
-    Revision,
-}
-
-/// Flags of etcd.
-#[derive(Debug, Args)]
-pub(crate) struct StoreServeArgs {
-    /// Folder of the database
-    #[arg(long, default_value = "default.etcd", value_name = "DIR")]
-    pub(crate) data_dir: PathBuf,
-    /// Where clients connect: http://, https:// or unix:// (may be repeated or separated by commas)
-    #[arg(long, default_value = "http://127.0.0.1:2379", value_delimiter = ',', value_name = "URL")]
-    pub(crate) listen_client_urls: Vec<String>,
-    /// Serving certificate (PEM), for https://
-    #[arg(long, requires = "key_file", value_name = "FILE")]
-    pub(crate) cert_file: Option<PathBuf>,
+/// Which etcd holds the objects, in the words of kube-apiserver.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EtcdArgs {
+    /// Keep objects in this etcd instead of the embedded store: all members (may be repeated or separated by commas)
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub(crate) etcd_servers: Vec<String>,
+    /// The etcd's authority (PEM), for https://
+    #[arg(long, requires = "etcd_servers", value_name = "FILE")]
+    pub(crate) etcd_cafile: Option<PathBuf>,
+    /// Our certificate for etcd (PEM)
+    #[arg(long, requires = "etcd_keyfile", value_name = "FILE")]
+    pub(crate) etcd_certfile: Option<PathBuf>,
     /// Its private key (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key_file: Option<PathBuf>,
-    /// Ask clients for a certificate of this authority (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trusted_ca_file: Option<PathBuf>,
-    /// Refuse writes when the database reaches this size; 0: 2 GiB
-    #[arg(long, default_value_t = 0, value_name = "BYTES")]
-    pub(crate) quota_backend_bytes: u64,
-    /// How --auto-compaction-retention is meant
-    #[arg(long, value_enum, default_value_t = CompactionMode::Periodic, value_name = "MODE")]
-    pub(crate) auto_compaction_mode: CompactionMode,
-    /// History to keep: 5 (hours) or 30m if periodic, a number of revisions if revision; 0: all of it
-    #[arg(long, default_value = "0", value_name = "RETENTION")]
-    pub(crate) auto_compaction_retention: String,
+    #[arg(long, requires = "etcd_certfile", value_name = "FILE")]
+    pub(crate) etcd_keyfile: Option<PathBuf>,
+    /// How often this etcd's history is compacted, together with other API servers on it; 0: by somebody else
+    #[arg(long, default_value = "5m", value_parser = duration::parse, value_name = "TIME")]
+    pub(crate) etcd_compaction_interval: Duration,
+    /// How long a request to etcd may take, whatever happens to its members meanwhile
+    #[arg(long, default_value = "10s", value_parser = duration::parse, value_name = "TIME")]
+    pub(crate) etcd_request_timeout: Duration,
 }
 
 /// `skiff apiserver`.
@@ -203,18 +187,8 @@ pub(crate) struct ApiserverArgs {
     /// Where the API listens
     #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDR:PORT")]
     pub(crate) api_listen: SocketAddr,
-    /// Keep objects in this etcd instead of the embedded store (may be repeated or separated by commas)
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
-    pub(crate) etcd_servers: Vec<String>,
-    /// The etcd's authority (PEM), for https://
-    #[arg(long, value_name = "FILE")]
-    pub(crate) etcd_cafile: Option<PathBuf>,
-    /// Our certificate for etcd (PEM)
-    #[arg(long, requires = "etcd_keyfile", value_name = "FILE")]
-    pub(crate) etcd_certfile: Option<PathBuf>,
-    /// Its private key (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) etcd_keyfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArgs,
     /// Addresses of services
     #[arg(long, default_value = "10.96.0.0/16", value_name = "CIDR")]
     pub(crate) service_cluster_ip_range: String,

@@ -1,6 +1,7 @@
 //! A table of contents: the command line, the node, the single components, the small client.
 
 mod cli; // what may be typed
+mod duration; // times, as they are typed
 mod embedded; // the programs that skiff carries inside itself
 mod exit; // how an error is shown, and what the exit code means
 mod folders; // where a node keeps things, and whose they are

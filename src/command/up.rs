@@ -109,7 +109,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         kubelet_port: args.kubelet_port,
         logs,
         etcd_listen: args.etcd_listen.clone(),
-        etcd_servers: args.etcd_servers.clone(),
+        etcd: args.etcd.clone(),
         oci_runtime: args.oci_runtime.clone(),
     };
     Ok((config, new_box))

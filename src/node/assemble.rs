@@ -8,7 +8,10 @@
 use super::clients::Clients;
 use super::components::Components;
 use super::memory;
-use super::{CLUSTER_DOMAIN, NODE_PORTS, PODS_MAX, PROXY_TABLE, Published, Site, engine, kubelet_tls, open_backend};
+use super::{
+    CLUSTER_DOMAIN, NODE_PORTS, OpenStore, PODS_MAX, PROXY_TABLE, Published, Site, engine, kubelet_tls, open_backend,
+};
+use crate::cli::EtcdArgs;
 use crate::embedded::Programs;
 use anyhow::{Context, bail};
 use futures::TryStreamExt;
@@ -37,7 +40,7 @@ pub(crate) struct NodeConfig {
     pub(crate) kubelet_port: u16,
     pub(crate) logs: LogLimits,
     pub(crate) etcd_listen: Vec<String>,
-    pub(crate) etcd_servers: Vec<String>,
+    pub(crate) etcd: EtcdArgs,
     pub(crate) oci_runtime: Option<PathBuf>,
 }
 
@@ -61,9 +64,16 @@ impl Node {
             &programs,
             config.oci_runtime.as_deref(),
         )?));
-        let (backend, store) = open_backend(&config.site.folders, &config.etcd_servers, None).await?;
+        let OpenStore { backend, embedded: store, compaction } =
+            open_backend(&config.site.folders, &config.etcd).await?;
         if let Some(store) = &store {
             serve_etcd(&mut components, store, &config.etcd_listen)?;
+        }
+        if let Some((compactor, every)) = compaction {
+            components.spawn("compaction of etcd", |token| async move {
+                compactor.run(every, token).await;
+                Ok(())
+            });
         }
         let pki = open_pki(&config)?;
         let server = start_api(&mut components, &config, backend, pki.clone()).await?;

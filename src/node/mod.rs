@@ -15,7 +15,7 @@ pub(crate) use assemble::{Node, NodeConfig};
 pub(crate) use kubelet::{CLUSTER_DOMAIN, PODS_MAX, kubelet_tls, log_limits};
 pub(crate) use publish::Published;
 pub(crate) use site::Site;
-pub(crate) use store::{open_backend, open_store};
+pub(crate) use store::{OpenStore, client_tls, open_backend, open_store, read};
 pub(crate) use teardown::{Undone, remove_folder};
 pub(crate) use trace::engine;
 

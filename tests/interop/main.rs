@@ -7,11 +7,12 @@
 #[path = "engines/arena.rs"]
 #[allow(dead_code, reason = "shared with the runtime's own tests under engines")]
 mod arena; // a place of its own for an engine
-mod support; // pods, and programs whose output is read as it comes
+mod support; // pods, and peers that may be missing
 
 mod engines_cri; // containerd's CRI service over our runtime
 mod etcd; // etcdctl at our store, our API server on an etcd
-mod images;
+mod images; // what skopeo, buildah and umoci make
 mod kubectl; // the clients of both releases
 mod kubectl_streams; // the same where they go on
-mod runtimes; // our CRI service over somebody else's OCI runtime // what skopeo, buildah and umoci make
+mod runtimes; // our CRI service over somebody else's OCI runtime
+mod store; // saved, restored, checked, moved

@@ -130,6 +130,11 @@ fn locked(folder: &Path, mut lock: File) -> Result<File, StoreError> {
     }
 }
 
+/// Whether there is a store in a folder.
+pub(crate) fn holds_store(folder: &Path) -> bool {
+    folder.join(DATABASE).is_file()
+}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }

@@ -155,10 +155,13 @@ fn examine(engine: LoggedEngine, report: &mut Report, findings: &mut Findings) -
 
 /// Checks the numbers kept by name; returns the one compacted to.
 fn marks(snapshot: &dyn Snapshot, findings: &mut Findings) -> Result<Revision, EngineError> {
-    for (mark, name) in [(Mark::Cluster, "cluster"), (Mark::Member, "member")] {
-        match snapshot.mark(mark)? {
-            None | Some(0) => findings.add(format!("the {name} id is missing")),
-            Some(_) => (),
+    let ids = [(snapshot.mark(Mark::Cluster)?, "cluster"), (snapshot.mark(Mark::Member)?, "member")];
+    // A store made of a snapshot draws both when it is first opened.
+    let is_new = ids.iter().all(|(id, _)| id.is_none());
+    for (id, name) in ids {
+        match id {
+            None | Some(0) if !is_new => findings.add(format!("the {name} id is missing")),
+            _ => (),
         }
     }
     let compacted = snapshot.mark(Mark::Compacted)?.unwrap_or(open::NEVER_COMPACTED);

@@ -119,6 +119,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// Whether there is a store in `folder`, whoever has it open.
+    pub fn is_in(folder: &Path) -> bool {
+        folder::holds_store(folder)
+    }
+
     /// Opens or makes the store in `folder` and takes the folder's lock. Blocks while it reads the index.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
         let folder = Folder::take(folder)?;

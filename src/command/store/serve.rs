@@ -1,24 +1,18 @@
-//! `skiff store`: only the etcd stand-in.
+//! `skiff store serve`: only the etcd stand-in.
 
-use super::stop;
-use crate::cli::{CompactionMode, StoreCommand, StoreServeArgs};
-use crate::node::open_store;
+use crate::cli::{CompactionMode, StoreServeArgs};
+use crate::command::stop;
+use crate::duration::duration;
+use crate::node::{open_store, read};
 use anyhow::{Context, bail};
 use skiff_store::etcd::{Listen, ServeOptions, Tls};
-use skiff_store::{History, Options};
-use std::path::Path;
+use skiff_store::{History, Limits, Options};
 use std::time::Duration;
 
 /// How often revisions are counted with `--auto-compaction-mode revision`: etcd's period.
 const COUNTED_EVERY: Duration = Duration::from_secs(300);
 
-pub(crate) async fn run(command: StoreCommand) -> anyhow::Result<()> {
-    match command {
-        StoreCommand::Serve(args) => serve(args).await,
-    }
-}
-
-async fn serve(args: StoreServeArgs) -> anyhow::Result<()> {
+pub(super) async fn run(args: StoreServeArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
     let listen = args.listen_client_urls.iter().map(|url| url.parse::<Listen>()).collect::<Result<_, _>>();
     let listen = listen.context("--listen-client-urls")?;
@@ -27,7 +21,10 @@ async fn serve(args: StoreServeArgs) -> anyhow::Result<()> {
     let quota_bytes = if args.quota_backend_bytes == 0 { defaults.quota_bytes } else { args.quota_backend_bytes };
     let history = history(args.auto_compaction_mode, &args.auto_compaction_retention)
         .with_context(|| format!("--auto-compaction-retention {}", args.auto_compaction_retention))?;
-    let store = open_store(&args.data_dir, Options { quota_bytes, history, ..defaults }).await?;
+    let progress_interval = args.watch_progress_notify_interval;
+    let limits = Limits { txn_ops: args.max_txn_ops, request_bytes: args.max_request_bytes };
+    let options_of_store = Options { quota_bytes, history, progress_interval, limits, ..defaults };
+    let store = open_store(&args.data_dir, options_of_store).await?;
     println!("serving etcd v3 on {}", args.listen_client_urls.join(", "));
     let served = skiff_store::etcd::serve(store.clone(), options, shutdown).await;
     store.close().await;
@@ -38,11 +35,6 @@ fn tls(args: &StoreServeArgs) -> anyhow::Result<Option<Tls>> {
     let (Some(certificate), Some(key)) = (&args.cert_file, &args.key_file) else { return Ok(None) };
     let client_ca = args.trusted_ca_file.as_deref().map(read).transpose()?;
     Ok(Some(Tls { certificate: read(certificate)?, key: read(key)?, client_ca }))
-}
-
-/// A file named on the command line.
-pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
 /// As etcd reads it: revisions, hours, or a duration such as 1h30m; 0 switches compaction off.
@@ -61,25 +53,6 @@ fn history(mode: CompactionMode, retention: &str) -> anyhow::Result<History> {
             None => bail!("want hours, or a duration such as 1h30m"),
         },
     })
-}
-
-/// A duration as Go prints it, in whole hours, minutes, seconds and milliseconds; `None`: it is none.
-fn duration(text: &str) -> Option<Duration> {
-    let (mut rest, mut sum) = (text, Duration::ZERO);
-    while !rest.is_empty() {
-        let unit_at = rest.find(|c: char| !c.is_ascii_digit())?;
-        let unit_end = rest[unit_at..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |length| unit_at + length);
-        let unit = match &rest[unit_at..unit_end] {
-            "h" => Duration::from_secs(3600),
-            "m" => Duration::from_secs(60),
-            "s" => Duration::from_secs(1),
-            "ms" => Duration::from_millis(1),
-            _ => return None,
-        };
-        sum = sum.checked_add(unit.checked_mul(rest[..unit_at].parse().ok()?)?)?;
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty()).then_some(sum)
 }
 
 #[cfg(test)]

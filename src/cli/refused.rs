@@ -1,4 +1,5 @@
-//! Flags of etcd that `skiff store serve` knows and refuses: with a sentence, so that nobody believes they work.
+//! Flags of etcd, and their variables, that `skiff store serve` knows and refuses: with a sentence, so that nobody believes
+//! they work.
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
@@ -121,12 +122,18 @@ fn flags() -> impl Iterator<Item = (&'static str, &'static str)> {
     REASONS.iter().flat_map(|(reason, flags)| flags.iter().map(move |flag| (*flag, *reason)))
 }
 
+/// What etcd reads when the flag is not given.
+fn variable(flag: &str) -> String {
+    format!("ETCD_{}", flag.replace('-', "_").to_uppercase())
+}
+
 impl FromArgMatches for RefusedFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        match flags().find(|(flag, _)| matches.contains_id(flag)) {
+        match flags().find(|(flag, _)| matches.contains_id(flag) || std::env::var_os(variable(flag)).is_some()) {
             None => Ok(Self),
             Some((flag, reason)) => {
-                Err(clap::Error::raw(ErrorKind::InvalidValue, format!("--{flag} is not for this store: {reason}\n")))
+                let text = format!("--{flag} ({}) is not for this store: {reason}\n", variable(flag));
+                Err(clap::Error::raw(ErrorKind::InvalidValue, text))
             }
         }
     }
@@ -165,7 +172,7 @@ mod tests {
             [&["--initial-cluster", "a=http://b"][..], &["--initial-cluster=a=http://b"], &["--unsafe-no-fsync"]]
         {
             let text = refusal(words).unwrap();
-            assert!(text.contains("is not for this store: "), "{text}");
+            assert!(text.contains(") is not for this store: "), "{text}");
         }
         assert!(refusal(&["--no-such-flag"]).unwrap().contains("unexpected argument"));
     }

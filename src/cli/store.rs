@@ -82,44 +82,50 @@ pub(crate) struct FormArgs {
     pub(crate) output: Option<Form>,
 }
 
-/// Flags of etcd.
+/// Flags of etcd, or its variables.
 #[derive(Debug, Args)]
 pub(crate) struct StoreServeArgs {
     /// Folder of the database
-    #[arg(long, default_value = "default.etcd", value_name = "DIR")]
+    #[arg(long, env = "ETCD_DATA_DIR", default_value = "default.etcd", value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
     /// Where clients connect: http://, https:// or unix:// (may be repeated or separated by commas)
-    #[arg(long, default_value = "http://127.0.0.1:2379", value_delimiter = ',', value_name = "URL")]
+    #[arg(
+        long,
+        env = "ETCD_LISTEN_CLIENT_URLS",
+        default_value = "http://127.0.0.1:2379",
+        value_delimiter = ',',
+        value_name = "URL"
+    )]
     pub(crate) listen_client_urls: Vec<String>,
     /// Serving certificate (PEM), for https://
-    #[arg(long, requires = "key_file", value_name = "FILE")]
+    #[arg(long, env = "ETCD_CERT_FILE", requires = "key_file", value_name = "FILE")]
     pub(crate) cert_file: Option<PathBuf>,
     /// Its private key (PEM)
-    #[arg(long, requires = "cert_file", value_name = "FILE")]
+    #[arg(long, env = "ETCD_KEY_FILE", requires = "cert_file", value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
     /// Ask clients for a certificate of this authority (PEM)
-    #[arg(long, requires = "cert_file", value_name = "FILE")]
+    #[arg(long, env = "ETCD_TRUSTED_CA_FILE", requires = "cert_file", value_name = "FILE")]
     pub(crate) trusted_ca_file: Option<PathBuf>,
     /// The same, said once more as etcd wants it
-    #[arg(long, requires = "trusted_ca_file")]
+    #[arg(long, env = "ETCD_CLIENT_CERT_AUTH", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set, requires_if("true", "trusted_ca_file"), value_name = "BOOL")]
     pub(crate) client_cert_auth: bool,
     /// Refuse writes when the database reaches this size; 0: 2 GiB
-    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    #[arg(long, env = "ETCD_QUOTA_BACKEND_BYTES", default_value_t = 0, value_name = "BYTES")]
     pub(crate) quota_backend_bytes: u64,
     /// How --auto-compaction-retention is meant
-    #[arg(long, value_enum, default_value_t = CompactionMode::Periodic, value_name = "MODE")]
+    #[arg(long, env = "ETCD_AUTO_COMPACTION_MODE", value_enum, default_value_t = CompactionMode::Periodic, value_name = "MODE")]
     pub(crate) auto_compaction_mode: CompactionMode,
     /// History to keep: 5 (hours) or 30m if periodic, a number of revisions if revision; 0: all of it
-    #[arg(long, default_value = "0", value_name = "RETENTION")]
+    #[arg(long, env = "ETCD_AUTO_COMPACTION_RETENTION", default_value = "0", value_name = "RETENTION")]
     pub(crate) auto_compaction_retention: String,
     /// Steps that a transaction may have
-    #[arg(long, default_value_t = 128, value_name = "NUMBER")]
+    #[arg(long, env = "ETCD_MAX_TXN_OPS", default_value_t = 128, value_name = "NUMBER")]
     pub(crate) max_txn_ops: usize,
     /// Bytes that a request may have
-    #[arg(long, default_value_t = 3 << 19, value_name = "BYTES")]
+    #[arg(long, env = "ETCD_MAX_REQUEST_BYTES", default_value_t = 3 << 19, value_name = "BYTES")]
     pub(crate) max_request_bytes: usize,
     /// How often an idle watch that asked for it is told the revision
-    #[arg(long, visible_alias = "experimental-watch-progress-notify-interval", default_value = "5s", value_parser = duration::parse, value_name = "TIME")]
+    #[arg(long, env = "ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL", visible_alias = "experimental-watch-progress-notify-interval", default_value = "5s", value_parser = duration::parse, value_name = "TIME")]
     pub(crate) watch_progress_notify_interval: Duration,
     #[command(flatten)]
     pub(crate) refused: RefusedFlags,

@@ -1,6 +1,7 @@
 //! `skiff store defrag`: gives space that compaction freed back to the disk.
 
 use super::print::{natural, print, size};
+use super::progress::watched;
 use super::which::{self, Opened};
 use crate::cli::DefragArgs;
 use anyhow::Context;
@@ -22,7 +23,8 @@ pub(super) async fn run(args: &DefragArgs) -> anyhow::Result<()> {
 /// Sizes before and after. It takes as long as it takes.
 async fn defragment(opened: &Opened) -> anyhow::Result<(u64, u64)> {
     let before = natural(opened.status().await?.db_size);
-    let done = opened.maintenance().defragment(pb::DefragmentRequest {}).await;
+    let mut maintenance = opened.maintenance();
+    let done = watched("defragmenting", maintenance.defragment(pb::DefragmentRequest {})).await;
     done.with_context(|| format!("defragment {}", opened.name))?;
     Ok((before, natural(opened.status().await?.db_size)))
 }

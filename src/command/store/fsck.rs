@@ -4,13 +4,13 @@
 //! files, which proves the history that it serves, though not its file.
 
 use super::print::{print, size};
-use super::snapshot::save_to;
+use super::progress::watched;
+use super::snapshot::{restore, save_to};
 use super::which;
 use crate::cli::FsckArgs;
 use anyhow::{Context, bail};
 use serde_json::json;
 use skiff_store::fsck::{Report, fsck};
-use skiff_store::snapshot;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,8 @@ pub(super) async fn run(args: &FsckArgs) -> anyhow::Result<()> {
 }
 
 async fn check(folder: PathBuf) -> anyhow::Result<Report> {
-    Ok(tokio::task::spawn_blocking(move || fsck(&folder)).await.context("fsck")??)
+    let looking = tokio::task::spawn_blocking(move || fsck(&folder));
+    Ok(watched("reading all of it", looking).await.context("fsck")??)
 }
 
 async fn served(args: &FsckArgs) -> anyhow::Result<(String, Report)> {
@@ -40,8 +41,7 @@ async fn served(args: &FsckArgs) -> anyhow::Result<(String, Report)> {
     let scratch = Scratch::new()?;
     let (file, folder) = (scratch.0.join("snapshot"), scratch.0.join("data"));
     save_to(&opened, &file).await?;
-    let restored = folder.clone();
-    tokio::task::spawn_blocking(move || snapshot::restore(&file, &restored)).await.context("restore")??;
+    restore(file, folder.clone()).await?;
     Ok((opened.name, check(folder).await?))
 }
 

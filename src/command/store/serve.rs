@@ -1,5 +1,6 @@
 //! `skiff store serve`: only the etcd stand-in.
 
+use super::which;
 use crate::cli::{CompactionMode, StoreServeArgs};
 use crate::command::stop;
 use crate::duration::duration;
@@ -24,6 +25,7 @@ pub(super) async fn run(args: StoreServeArgs) -> anyhow::Result<()> {
     let progress_interval = args.watch_progress_notify_interval;
     let limits = Limits { txn_ops: args.max_txn_ops, request_bytes: args.max_request_bytes };
     let options_of_store = Options { quota_bytes, history, progress_interval, limits, ..defaults };
+    which::refuse_foreign(&args.data_dir)?;
     let store = open_store(&args.data_dir, options_of_store).await?;
     println!("serving etcd v3 on {}", args.listen_client_urls.join(", "));
     let served = skiff_store::etcd::serve(store.clone(), options, shutdown).await;

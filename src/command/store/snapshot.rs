@@ -1,7 +1,7 @@
 //! `skiff store snapshot`: a whole store as one file.
 
 use super::print::{print, size};
-use super::progress::Progress;
+use super::progress::{Progress, watched};
 use super::which::{self, Opened};
 use crate::cli::{SnapshotCommand, SnapshotRestoreArgs, SnapshotSaveArgs, SnapshotStatusArgs};
 use anyhow::{Context, bail, ensure};
@@ -20,7 +20,7 @@ const SUM_BYTES: usize = 32;
 pub(super) async fn run(command: SnapshotCommand) -> anyhow::Result<()> {
     match command {
         SnapshotCommand::Save(args) => save(&args).await,
-        SnapshotCommand::Restore(args) => restore(args).await,
+        SnapshotCommand::Restore(args) => restored(args).await,
         SnapshotCommand::Status(args) => status(args).await,
     }
 }
@@ -104,9 +104,15 @@ impl Trailing {
     }
 }
 
-async fn restore(args: SnapshotRestoreArgs) -> anyhow::Result<()> {
-    let (file, folder) = (args.file.clone(), args.data_dir.clone());
-    let summary = tokio::task::spawn_blocking(move || snapshot::restore(&file, &folder)).await.context("restore")??;
+/// Makes a store of a file.
+pub(super) async fn restore(file: PathBuf, folder: PathBuf) -> anyhow::Result<Summary> {
+    let restoring = tokio::task::spawn_blocking(move || snapshot::restore(&file, &folder));
+    Ok(watched("restoring", restoring).await.context("restore")??)
+}
+
+async fn restored(args: SnapshotRestoreArgs) -> anyhow::Result<()> {
+    which::refuse_foreign(&args.data_dir)?;
+    let summary = restore(args.file.clone(), args.data_dir.clone()).await?;
     print(args.form, &described(&args.file, &summary), || {
         let lost = "it is a new cluster of one: stop its old clients before you serve it, they know the old revisions";
         format!("restored {} into {}; {lost}", shown(&summary), args.data_dir.display())
@@ -115,7 +121,8 @@ async fn restore(args: SnapshotRestoreArgs) -> anyhow::Result<()> {
 
 async fn status(args: SnapshotStatusArgs) -> anyhow::Result<()> {
     let file = args.file.clone();
-    let summary = tokio::task::spawn_blocking(move || snapshot::status(&file)).await.context("status")??;
+    let reading = tokio::task::spawn_blocking(move || snapshot::status(&file));
+    let summary = watched("reading all of it", reading).await.context("status")??;
     print(args.form, &described(&args.file, &summary), || format!("{}: {}", args.file.display(), shown(&summary)))
 }
 

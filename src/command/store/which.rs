@@ -15,6 +15,9 @@ use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+/// What is left in a folder in which a store was to be made.
+const LOCK: &str = "lock";
+
 /// Whether a data folder may be a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Folder {
@@ -45,6 +48,7 @@ impl Opened {
 
     /// Opens a folder that nobody else has open.
     pub(super) async fn folder(path: &Path, folder: Folder, timeout: Duration) -> anyhow::Result<Self> {
+        refuse_foreign(path)?;
         if folder == Folder::Existing && !Store::is_in(path) {
             bail!("there is no store in {}", path.display());
         }
@@ -103,6 +107,22 @@ impl Opened {
             Err(_) => Err(anyhow!("no answer within {} ms", self.timeout.as_millis())).with_context(place),
         }
     }
+}
+
+/// Refuses a folder that is somebody else's: an etcd's, or any with files in it and no store.
+pub(super) fn refuse_foreign(folder: &Path) -> anyhow::Result<()> {
+    if Store::is_in(folder) {
+        return Ok(());
+    }
+    if folder.join("member/snap").is_dir() {
+        bail!("{} holds an etcd's data: start that etcd, and copy from it with `skiff store copy`", folder.display());
+    }
+    // It may not be there yet; opening it will say what else is wrong with it.
+    let mut entries = std::fs::read_dir(folder).into_iter().flatten();
+    if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)) {
+        bail!("{} has files in it and no store; name another folder", folder.display());
+    }
+    Ok(())
 }
 
 /// etcdctl takes addresses without a scheme.

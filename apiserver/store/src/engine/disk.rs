@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
 /// A database file. The folder's own lock keeps other processes out (see [`crate::folder`]).
 #[derive(Debug)]
 pub(crate) struct FileDisk {
@@ -37,7 +39,11 @@ impl redb::StorageBackend for FileDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().inspect_err(|_| {
+            // The kernel takes the pages that it could not write for clean, and serves them to whoever opens the file next, who
+            // would believe them durable. Without them he sees what the disk has. Best effort: the sync's error is what counts.
+            let _ = posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -18,6 +18,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use super::{Batch, Mark};
 use crate::record::{Point, Record};
+use crate::seeded;
 
 /// Frames begin at multiples of this: what a disk writes whole or not at all.
 pub(crate) const SECTOR: u64 = 512;
@@ -104,7 +105,7 @@ impl Header {
 pub(crate) fn decode(log: u64, bytes: &Bytes) -> Option<(Header, Batch)> {
     let header = Header::read(bytes)?;
     let whole = bytes.get(8..header.needed_bytes())?;
-    if checksum(log, whole) != header.checksum {
+    if checksum(log, whole) != header.checksum && !seeded::is("torn-frame-believed") {
         return None;
     }
     let mut entries = bytes.slice(HEADER_BYTES..header.needed_bytes());

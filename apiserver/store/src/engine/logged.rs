@@ -26,6 +26,7 @@ use super::{Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, decode}
 use crate::Options;
 use crate::folder::Spare;
 use crate::record::{Point, Record};
+use crate::seeded;
 
 /// Records that one commit removes, at most: bounds its memory, and how long the next batches wait for theirs.
 const REMOVED_MAX: usize = 20_000;
@@ -92,10 +93,14 @@ impl LoggedEngine {
         let as_log = |error: EngineError| OpenError::Log(error.0);
         let as_io = |error: EngineError| OpenError::Io(error.0);
         let (log, found) = match mark(&database).map_err(as_io)? {
+            Some(mark) if seeded::is("log-thrown-away") => {
+                let (log, _) = Log::open(log, mark, log_bytes_max).map_err(as_log)?;
+                (log, Vec::new())
+            }
             Some(mark) => Log::open(log, mark, log_bytes_max).map_err(as_log)?,
             None => (adopt(&database, log, log_bytes_max)?, Vec::new()),
         };
-        if !found.is_empty() {
+        if !found.is_empty() && !seeded::is("unsynced-believed") {
             // A process that was killed may have left a frame that is written but not synced. We are about to believe it.
             log.sync().map_err(as_log)?;
         }

@@ -13,6 +13,7 @@ use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, Stora
 use super::guard::guarded;
 use super::{Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, Written, decode, rows};
 use crate::record::{Point, Record};
+use crate::seeded;
 
 pub(crate) use reading::{RedbSnapshot, in_order};
 
@@ -81,7 +82,9 @@ impl RedbEngine {
         let as_io = |error: std::io::Error| OpenError::Io(error.to_string());
         let length = Arc::new(AtomicU64::new(disk.len().map_err(as_io)?));
         // A process that was killed may have left a commit that is written but not synced. We are about to believe it.
-        disk.sync_data().map_err(as_io)?;
+        if !seeded::is("unsynced-believed") {
+            disk.sync_data().map_err(as_io)?;
+        }
         let measured = Measured { disk, length: length.clone() };
         let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(measured)?;
         let engine = RedbEngine { database: RwLock::new(Some(database)), length, removed_bytes: AtomicU64::new(0) };
@@ -198,7 +201,8 @@ impl Drop for RedbEngine {
 
 fn begin(database: &Database) -> Result<redb::WriteTransaction, redb::Error> {
     let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
+    let durable = !seeded::is("checkpoint-not-durable");
+    transaction.set_durability(if durable { Durability::Immediate } else { Durability::None })?;
     transaction.set_two_phase_commit(true);
     transaction.set_quick_repair(true);
     Ok(transaction)

@@ -82,6 +82,16 @@ impl Machine {
         machine
     }
 
+    /// One whose process was killed after `log`, and which lives: what was not synced still is not.
+    pub(crate) fn goes_on(base: Image, log: &[Logged]) -> Self {
+        let machine = Machine::started_with(base.clone());
+        {
+            let state = &mut *machine.lock();
+            log.iter().for_each(|logged| state.apply(logged.file, logged.op.clone()));
+        }
+        machine
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap()
     }

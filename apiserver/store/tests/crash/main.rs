@@ -15,6 +15,8 @@ mod amount; // how much of it, and from which seed
 mod check; // whether a store is what a model says
 mod damage;
 mod every;
+#[cfg(feature = "seeded")]
+mod hunt; // for mistakes put there on purpose
 mod images;
 mod kills;
 mod machine; // a simulated computer: files, and a power switch

@@ -35,7 +35,8 @@ pub(super) fn events(context: &Context, words: &Words) -> Result<u8> {
         match wait(&leader, watch.as_ref(), next)? {
             Woken::Time => {
                 print_stats(&container)?;
-                next += interval;
+                // Where statistics take longer than the interval, what was missed is left out.
+                next = (next + interval).max(Instant::now());
             }
             Woken::Memory => match watch.as_mut().map(Watch::look).transpose()? {
                 Some(Seen::OutOfMemory) => print_oom(&container)?,
@@ -60,17 +61,16 @@ enum Woken {
     End,
 }
 
+/// What is there to see comes before what is due: else a slow machine would never see the end.
 fn wait(leader: &OwnedFd, watch: Option<&Watch>, next: Instant) -> Result<Woken> {
     loop {
         let left = next.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(Woken::Time);
-        }
         let mut polled = vec![PollFd::new(leader.as_fd(), PollFlags::POLLIN)];
         polled.extend(watch.map(Watch::polled).map(|(fd, flags)| PollFd::new(fd, flags)));
         // A part of a millisecond more rather than a busy loop.
-        let left = left.saturating_add(Duration::from_millis(1));
-        match poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+        let more = if left.is_zero() { Duration::ZERO } else { Duration::from_millis(1) };
+        match poll(&mut polled, PollTimeout::try_from(left.saturating_add(more)).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) if left.is_zero() => return Ok(Woken::Time),
             Ok(0) | Err(Errno::EINTR) => (),
             Ok(_) if polled[0].any().unwrap_or(false) => return Ok(Woken::End),
             Ok(_) => return Ok(Woken::Memory),
@@ -126,6 +126,16 @@ mod tests {
         let millis = |text| duration(text).map(|time| time.as_millis());
         assert_eq!(["5s", "1m30s", "1.5h", "250ms"].map(millis), [5000, 90_000, 5_400_000, 250].map(Some));
         assert_eq!(["5", "s", "5x", "-5s", "1.2.3s", "99999999999999999999h"].map(millis), [None; 6]);
+    }
+
+    #[test]
+    fn an_end_is_seen_also_when_a_report_is_overdue() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let leader = skiff_sys::pidfd::open(i32::try_from(child.id()).unwrap()).unwrap();
+        assert!(matches!(wait(&leader, None, Instant::now()), Ok(Woken::Time)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(matches!(wait(&leader, None, Instant::now()), Ok(Woken::End)));
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use skiff_store::fsck;
 
+use crate::FORKS;
 use crate::amount::{Progress, amount, chance, first_seed};
 use crate::check::{Trouble, check};
 use crate::machine::{Image, Machine};
@@ -121,7 +122,10 @@ async fn stands(image: &Image, life: &Life, possible: &[After], what: &str, coun
             let checked = AssertUnwindSafe(check(&store, &life.model, &possible, chance)).catch_unwind().await;
             match checked.unwrap_or_else(|_| panic!("{what}: panics when it is read")) {
                 Ok(_) => counts.harmless += 1,
-                Err(Trouble::Refused(_)) => counts.refused_when_read += 1,
+                Err(Trouble::Refused(why)) => {
+                    assert!(fsck.is_some(), "{what}: cannot be read ({why}), but fsck sees nothing");
+                    counts.refused_when_read += 1;
+                }
                 Err(Trouble::Wrong(answer)) => panic!("{what}: {answer}"),
             }
             end(store, &machine, true).await;
@@ -223,8 +227,14 @@ fn foreign(pages: &mut Pages, chance: &mut StdRng) -> String {
 }
 
 /// On a real disk the sentence names the file.
-#[tokio::test]
-async fn a_damaged_file_is_named() {
+#[test]
+fn a_damaged_file_is_named() {
+    let _alone = FORKS.lock().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(damaged_files_are_named());
+}
+
+async fn damaged_files_are_named() {
     use skiff_store::Store;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), skiff_store::Options::default()).unwrap();
@@ -256,4 +266,22 @@ async fn a_damaged_file_is_named() {
     let store = Store::open(folder.path(), skiff_store::Options::default()).unwrap();
     assert!(store.grant(2, 100).await.is_err(), "the lease is gone");
     store.close().await;
+}
+
+#[tokio::test]
+async fn another_format_is_refused() {
+    let (stores, _) = a_store(&mut chance(first_seed())).await;
+    let machine = Machine::started_with(stores.now);
+    {
+        let database = redb::Builder::new().create_with_backend(machine.file("store.redb")).unwrap();
+        let writes = database.begin_write().unwrap();
+        let marks = redb::TableDefinition::<&str, i64>::new("marks");
+        writes.open_table(marks).unwrap().insert("format", 99).unwrap();
+        writes.commit().unwrap();
+    }
+    let told = match open(&machine, &mut chance(first_seed())) {
+        Ok(_) => panic!("a store of format 99 is served"),
+        Err(error) => error.to_string(),
+    };
+    assert!(told.contains("format 99"), "{told}");
 }

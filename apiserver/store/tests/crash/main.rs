@@ -24,3 +24,6 @@ mod model; // what a store should be
 mod pages; // a file's content, cheap to copy
 mod power; // what a power failure leaves of them
 mod workload; // what is done to a store before it crashes
+
+/// Held while a process is made: until it executes another program it holds the locks of all folders that this one has open.
+static FORKS: std::sync::Mutex<()> = std::sync::Mutex::new(());

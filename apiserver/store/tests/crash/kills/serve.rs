@@ -9,6 +9,8 @@ use skiff_store::etcd::{Listen, ServeOptions, serve};
 use skiff_store::{Options, Store};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::FORKS;
+
 const FOLDER: &str = "SKIFF_TEST_KILLS_FOLDER";
 /// A process that does not answer by then hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,6 +54,7 @@ impl Served {
         let socket = folder.join("socket");
         let log = folder.join("log");
         let stderr = std::fs::File::create(&log).unwrap();
+        let _alone = FORKS.lock().unwrap();
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "kills::child_that_serves", "--nocapture"])
             .env(FOLDER, OsString::from(folder))

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use skiff_store::Backend;
@@ -12,7 +13,6 @@ use skiff_store::etcd::{ClientTls, Remote, RemoteOptions};
 use tempfile::TempDir;
 
 use crate::keys::{Authority, authority};
-use crate::peers::free_port;
 
 /// How soon a member without news of its leader asks for an election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,22 @@ pub(crate) enum Elections {
     Usual,
     /// Only after ten: where nobody dies, however slow the machine is.
     Rare,
+}
+
+/// A port that nobody listens on, and that no outgoing connection is given while its member is dead
+/// (`ip_local_port_range` begins at 32768).
+fn lasting_port() -> u16 {
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Programs of several tests begin at different places.
+        let number = std::process::id().wrapping_mul(37).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + number).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// One member.
@@ -59,7 +75,7 @@ impl Three {
         // In memory where there is such a folder: what is tested here is not the disk, and busy disks cost leaders their office.
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        let peers: Vec<_> = (0..3).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
+        let peers: Vec<_> = (0..3).map(|_| format!("http://127.0.0.1:{}", lasting_port())).collect();
         let cluster: Vec<_> = peers.iter().enumerate().map(|(number, peer)| format!("m{number}={peer}")).collect();
         let mut flags = tls_flags(folder.path(), keys.as_ref());
         if elections == Elections::Rare {
@@ -67,7 +83,7 @@ impl Three {
         }
         let scheme = if keys.is_some() { "https" } else { "http" };
         let member = |(number, peer): (usize, &String)| {
-            let url = format!("{scheme}://127.0.0.1:{}", free_port());
+            let url = format!("{scheme}://127.0.0.1:{}", lasting_port());
             let data = folder.path().join(format!("m{number}")).display().to_string();
             let command = [
                 ["--name", &format!("m{number}")],

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::engine::{Engine, EngineError, Snapshot};
+use crate::engine::{Engine, EngineError, Shelf, Snapshot, missing};
 use crate::hub::Hub;
 use crate::index::{Index, LATEST};
 use crate::keys::{End, KeyRange};
@@ -104,14 +104,20 @@ impl Core {
     pub(crate) fn range(&self, range: &Range) -> Result<Ranged, Refusal> {
         self.metrics.ranges.add(1);
         let (picked, snapshot) = self.picked(range)?;
-        fetch(picked, range, |point| read(&*snapshot, point))
+        if picked.points.len() < SHELVED_MIN {
+            return fetch(picked, range, |point| read(&*snapshot, point));
+        }
+        let mut shelf = Shelf::default();
+        fetch(picked, range, |point| snapshot.shelve(point, &mut shelf)?.ok_or_else(|| missing(point)))
     }
 }
 
+/// From so many records on, those of one answer share their memory.
+const SHELVED_MIN: usize = 16;
+
 /// Reads a record that the index says exists.
 pub(crate) fn read(snapshot: &dyn Snapshot, point: Point) -> Result<Record, EngineError> {
-    let missing = || EngineError(format!("the record at {}.{} is missing", point.revision, point.sub));
-    snapshot.record(point)?.ok_or_else(missing)
+    snapshot.record(point)?.ok_or_else(|| missing(point))
 }
 
 /// Which records a range needs.

@@ -126,6 +126,8 @@ impl Index {
             }
             !steps.all().is_empty()
         });
+        // In the order of history: who removes a part of them touches a part of the disk.
+        forgotten.sort_unstable();
         forgotten
     }
 }

@@ -11,6 +11,7 @@ mod error;
 pub mod etcd;
 mod folder; // the folder it is in
 pub mod fsck; // whether its state equals its history
+mod gather; // which requests share a commit
 mod hub; // who must be told
 mod index; // where each key's writes stand
 pub mod keys; // ranges of them
@@ -100,7 +101,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             quota_bytes: 2 << 30,
-            cache_bytes: 8 << 20,
+            cache_bytes: 32 << 20,
             history: History::All,
             log_bytes: 64 << 20,
             progress_interval: Duration::from_secs(5),

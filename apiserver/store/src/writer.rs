@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::core::Core;
 use crate::engine::{Batch, Mark, Snapshot, Then};
 use crate::folder::Folder;
+use crate::gather::Gatherer;
 use crate::record::Point;
 use crate::request::{Alarm, Alarms, Refusal, Txn, TxnDone};
 use crate::session::Session;
@@ -88,7 +89,7 @@ fn later(reply: Reply<()>) -> Then {
 /// See the module.
 pub(crate) struct Writer {
     core: Arc<Core>,
-    queue: Receiver<Work>,
+    queue: Gatherer,
     /// Held as long as we write.
     folder: Option<Folder>,
     /// History that nobody can read any more; the engine is to remove it.
@@ -102,7 +103,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// A writer that is yet to [`Writer::run`].
     pub(crate) fn new(core: Arc<Core>, queue: Receiver<Work>, folder: Option<Folder>, forgotten: Vec<Point>) -> Self {
-        Writer { core, queue, folder, forgotten, compaction: None, progress: None }
+        Writer { core, queue: Gatherer::new(queue), folder, forgotten, compaction: None, progress: None }
     }
 
     /// Works until the store is closed or nobody can send work any more.
@@ -137,15 +138,8 @@ impl Writer {
         let lease = self.core.leases().next_deadline().filter(|_| !untouchable);
         let due = [lease, self.compaction.map(|(when, _)| when), self.progress];
         let healthy = self.core.check().is_ok();
-        let waited = match due.into_iter().flatten().min() {
-            _ if healthy && !self.forgotten.is_empty() => self.queue.recv_timeout(std::time::Duration::ZERO),
-            Some(due) if healthy => self.queue.recv_timeout(due.saturating_duration_since(Instant::now())),
-            _ => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match waited {
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            other => other.map(Some),
-        }
+        let due = if self.forgotten.is_empty() { due.into_iter().flatten().min() } else { Some(Instant::now()) };
+        self.queue.first(due.filter(|_| healthy))
     }
 
     /// Applies `first` and what else is queued, in one commit; returns a piece of work that must be alone.
@@ -168,7 +162,7 @@ impl Writer {
             if answers.len() == BATCH_MAX || session.bytes >= BATCH_BYTES || failed.is_some() {
                 break;
             }
-            match self.queue.try_recv().ok() {
+            match self.queue.more(answers.len()) {
                 Some(one) if one.is_alone() => next = Some(one),
                 other => work = other,
             }
@@ -178,10 +172,12 @@ impl Writer {
         if seeded::is("acknowledged-before-durable") && failed.is_none() {
             answers.drain(..).for_each(|answer| answer(&Ok(())));
         }
+        let begun = Instant::now();
         let outcome = match failed {
             None => self.commit(session),
             Some(why) => Err(self.fail(why)),
         };
+        self.queue.committed(answers.len(), begun.elapsed());
         answers.into_iter().for_each(|answer| answer(&outcome));
         next
     }
@@ -324,7 +320,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.core.fail("the store's writer ended");
-        while let Ok(work) = self.queue.try_recv() {
+        while let Some(work) = self.queue.now() {
             refuse(work, &Refusal::Failed("the store is closed".to_owned()));
         }
     }

@@ -244,3 +244,32 @@ async fn a_store_of_format_1_is_brought_to_the_present() {
         store.close().await;
     }
 }
+
+/// While writers go on, history is removed and the database is made anew; everything is there, also after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn compaction_and_defragmentation_lose_nothing() {
+    use skiff_proto::etcd::etcdserverpb as pb;
+    use skiff_store::etcd::routes;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), small_log()).unwrap();
+    for count in 0..300 {
+        put(&store, count).await;
+    }
+    let again = store.clone();
+    let writing = tokio::spawn(async move {
+        for count in 300..600 {
+            put(&again, count).await;
+        }
+    });
+    let mut maintenance = pb::maintenance_client::MaintenanceClient::new(routes(store.clone()));
+    for revision in [100, 200, 300] {
+        store.compact(revision, true).await.unwrap();
+        maintenance.defragment(pb::DefragmentRequest {}).await.unwrap();
+    }
+    writing.await.unwrap();
+    assert_eq!(whole_prefix(&store).await, 600);
+    store.close().await;
+    assert!(!folder.path().join("store.redb.new").exists());
+    let store = Store::open(folder.path(), Options::default()).unwrap();
+    assert_eq!(whole_prefix(&store).await, 600);
+}

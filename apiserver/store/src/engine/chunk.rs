@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::redb::{RedbSnapshot, in_order};
-use super::{Batch, EngineError, Mark, Snapshot, Visit, Written};
+use super::{Batch, EngineError, Mark, Shelf, Snapshot, Visit, Written};
 use crate::record::{Point, Record};
 
 /// Some batches, one after the other; the database takes all of a chunk in one commit.
@@ -66,16 +66,25 @@ fn place(records: &[Record], at: Point) -> usize {
     records.partition_point(|record| record.at < at)
 }
 
-impl Snapshot for LayeredSnapshot {
-    fn record(&self, at: Point) -> Result<Option<Record>, EngineError> {
-        for chunk in self.0.chunks.iter().rev() {
+impl LayeredSnapshot {
+    /// What the chunks say; `None`: it is from before them.
+    fn in_memory(&self, at: Point) -> Option<Option<Record>> {
+        self.0.chunks.iter().rev().find_map(|chunk| {
             let state = chunk.read();
             let records = &state.sum.records;
-            if records.first().is_some_and(|first| first.at <= at) {
-                return Ok(records.get(place(records, at)).filter(|record| record.at == at).cloned());
-            }
-        }
-        self.0.database.record(at)
+            let begun = records.first().is_some_and(|first| first.at <= at);
+            begun.then(|| records.get(place(records, at)).filter(|record| record.at == at).cloned())
+        })
+    }
+}
+
+impl Snapshot for LayeredSnapshot {
+    fn record(&self, at: Point) -> Result<Option<Record>, EngineError> {
+        self.in_memory(at).map_or_else(|| self.0.database.record(at), Ok)
+    }
+
+    fn shelve(&self, at: Point, shelf: &mut Shelf) -> Result<Option<Record>, EngineError> {
+        self.in_memory(at).map_or_else(|| self.0.database.shelve(at, shelf), Ok)
     }
 
     fn scan(&self, from: Point, visit: &mut Visit<'_>) -> Result<(), EngineError> {

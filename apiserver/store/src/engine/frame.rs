@@ -185,6 +185,22 @@ mod tests {
         })
     }
 
+    /// The bytes that `docs/store-format.md` explains.
+    #[test]
+    fn a_put_looks_as_documented() {
+        let at = Point { revision: 2, sub: 0 };
+        let record = Record { at, key: "/a".into(), value: "hello".into(), created: 2, version: 1, lease: 0 };
+        let batch = Batch { records: vec![record], ..Batch::default() };
+        let mut out = Vec::new();
+        encode(0x1122_3344_5566_7788, 1, &batch, &mut out);
+        let documented = include_str!("../../../../docs/store-format.md");
+        let lines = documented.lines().filter_map(|line| line.strip_prefix("    00")).filter_map(|line| line.get(4..));
+        let shown: Vec<u8> =
+            lines.flat_map(str::split_whitespace).map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        assert_eq!(shown, out[..shown.len()]);
+        assert!(shown.len() >= Header::read(&out).unwrap().needed_bytes() && out.len() == 512);
+    }
+
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded(log: u64, sequence: u64, batch in batches()) {

@@ -219,9 +219,6 @@ impl Shared {
     /// Returns whether that was the last.
     fn obey(&self, orders: Orders) -> bool {
         let mut done = self.check().and_then(|()| self.checkpoint(&orders.forgotten));
-        if let Err(error) = &done {
-            self.fail(error);
-        }
         let more = !lock(&self.orders).forgotten.is_empty();
         if more && done.is_ok() && !orders.close {
             // What waits for all to be removed waits for the next round too.
@@ -234,14 +231,17 @@ impl Shared {
         orders.settle.into_iter().for_each(|then| then(done.clone()));
         if !orders.defragment.is_empty() {
             done = done.and_then(|()| self.defragment());
-            // Whatever went wrong, the database in use is as good as before, unless it is the one that failed.
         }
         orders.defragment.into_iter().for_each(|then| then(done.clone()));
         orders.close
     }
 
-    /// Brings what is in memory to the database, durable.
+    /// Brings what is in memory to the database, durable, or fails the engine.
     fn checkpoint(&self, forgotten: &[Point]) -> Result<(), EngineError> {
+        self.try_checkpoint(forgotten).inspect_err(|error| self.fail(error))
+    }
+
+    fn try_checkpoint(&self, forgotten: &[Point]) -> Result<(), EngineError> {
         let sealed = {
             let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
             let sealed = layers.active().clone();
@@ -265,8 +265,15 @@ impl Shared {
     }
 
     /// Copies the database to a new file, without the free space, and puts that in its place. The log takes what is written
-    /// meanwhile. Nothing is removed in between, and what is added comes last.
+    /// meanwhile. An error while copying leaves the database in use as it was; one while the copy takes its name fails the engine,
+    /// because nobody knows which of them the next start would find.
     fn defragment(&self) -> Result<(), EngineError> {
+        let (spare, fresh) = self.copied()?;
+        self.replace(spare, fresh).inspect_err(|error| self.fail(error))
+    }
+
+    /// A copy of the database as it is. Nothing is removed in between, and what is added comes last.
+    fn copied(&self) -> Result<(&Spare, RedbEngine), EngineError> {
         let given = || EngineError("defragment: the database's disk was given, and there is no other".to_owned());
         let spare = self.spare.as_ref().ok_or_else(given)?;
         let failed = |error: std::io::Error| EngineError(format!("defragment: {error}"));
@@ -274,14 +281,21 @@ impl Shared {
         let fresh = fresh.map_err(|error| EngineError(format!("defragment: {error}")))?;
         let mut from = Point::start_of(0);
         loop {
-            self.checkpoint(&[])?;
+            // Only for the log's sake: as long as nothing is added to the database, the copy comes nearer to its end.
+            if self.layers().active().read().bytes >= self.chunk_bytes {
+                self.checkpoint(&[])?;
+            }
             let records = part(&self.database().read()?, from)?;
             let Some(last) = records.last() else { break };
             from = Point { revision: last.at.revision, sub: last.at.sub + 1 };
             fresh.write(&Batch { records, ..Batch::default() }, &[])?;
         }
         fresh.write(&self.database().read()?.all_but_records()?, &[])?;
-        spare.install().map_err(failed)?;
+        Ok((spare, fresh))
+    }
+
+    fn replace(&self, spare: &Spare, fresh: RedbEngine) -> Result<(), EngineError> {
+        spare.install().map_err(|error| EngineError(format!("defragment: {error}")))?;
         fresh.add_removed_bytes(self.database().take_removed_bytes());
         let fresh = Arc::new(fresh);
         let read = Arc::new(fresh.read()?);
@@ -342,6 +356,18 @@ impl LoggedEngine {
             answer.recv().map_err(|_| EngineError("the checkpointer ended".to_owned()))??;
         }
         Ok(())
+    }
+}
+
+/// One that was not closed writes nothing more: what the database lacks is in the log.
+impl Drop for LoggedEngine {
+    fn drop(&mut self) {
+        let _ = self.shared.failed.set("the store is closed".to_owned());
+        self.shared.order(|_| ());
+        if let Some(checkpointer) = lock(&self.checkpointer).take() {
+            // It panicked, and is gone as well.
+            let _ = checkpointer.join();
+        }
     }
 }
 

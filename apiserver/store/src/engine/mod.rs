@@ -15,7 +15,7 @@ pub(crate) mod rows; // what the database's tables hold
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::record::{Point, Record};
 use crate::request::Alarm;
@@ -112,6 +112,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
 pub(crate) trait Snapshot: Send {
     /// The record at a point.
     fn record(&self, at: Point) -> Result<Option<Record>, EngineError>;
+    /// As [`Snapshot::record`], in memory shared with other records that are read and dropped together.
+    fn shelve(&self, at: Point, shelf: &mut Shelf) -> Result<Option<Record>, EngineError>;
     /// Encoded records from a point on, in order, until `visit` breaks.
     fn scan(&self, from: Point, visit: &mut Visit<'_>) -> Result<(), EngineError>;
     /// Every record without its value, in order.
@@ -151,6 +153,31 @@ impl<'a> Written<'a> {
             size_bytes: record.size_bytes() as u64,
         }
     }
+}
+
+/// Memory for many records at once: one allocation for some dozens.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    room: BytesMut,
+}
+
+impl Shelf {
+    /// Bytes that are allocated at once.
+    const PIECE_BYTES: usize = 64 << 10;
+
+    /// A copy of `bytes`.
+    pub(crate) fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if self.room.capacity() < bytes.len() {
+            self.room = BytesMut::with_capacity(Self::PIECE_BYTES.max(bytes.len()));
+        }
+        self.room.extend_from_slice(bytes);
+        self.room.split().freeze()
+    }
+}
+
+/// Says which record is not there.
+pub(crate) fn missing(at: Point) -> EngineError {
+    EngineError(format!("the record at {}.{} is missing", at.revision, at.sub))
 }
 
 /// Decodes, or says which record is damaged.

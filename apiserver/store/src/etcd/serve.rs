@@ -22,6 +22,9 @@ use crate::{Store, StoreError};
 
 /// Streams that a connection may open: as etcd 3.5 has it, practically as many as it likes.
 const STREAMS_MAX: u32 = u32::MAX;
+/// Bytes of an answer that are handed to the connection before the client has taken any. They are in memory anyway; handed over in small
+/// parts, a list of 10 MiB waits for the client to be scheduled thirty times.
+const SEND_BYTES_MAX: usize = 4 << 20;
 
 pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: CancellationToken) -> Result<(), StoreError> {
     let tls = options.tls.as_ref().map(acceptor).transpose()?;
@@ -119,7 +122,7 @@ pub(super) async fn connection(
     shutdown: CancellationToken,
 ) {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(STREAMS_MAX);
+    builder.http2().max_concurrent_streams(STREAMS_MAX).max_send_buf_size(SEND_BYTES_MAX);
     let service = TowerToHyperService::new(app);
     let served = builder.serve_connection(TokioIo::new(stream), service);
     tokio::select! {

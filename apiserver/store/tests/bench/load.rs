@@ -20,6 +20,8 @@ pub(crate) trait Client: Send + 'static {
 pub(crate) struct Sample {
     pub(crate) took: Vec<Duration>,
     pub(crate) elapsed: Duration,
+    /// Processor time that the server took.
+    pub(crate) processor: Duration,
 }
 
 impl Sample {
@@ -27,6 +29,7 @@ impl Sample {
     pub(crate) fn add(&mut self, other: Sample) {
         self.took.extend(other.took);
         self.elapsed += other.elapsed;
+        self.processor += other.processor;
     }
 }
 
@@ -87,8 +90,11 @@ pub(crate) async fn row<C: Client>(
     }
     for turn in 0..parameters.turns {
         for place in 0..groups.len() {
+            let server = &servers[(turn + place) % 2];
             let (group, sum) = &mut groups[(turn + place) % 2];
-            let (again, sample) = drive(std::mem::take(group), parameters.turn).await;
+            let before = server.processor();
+            let (again, mut sample) = drive(std::mem::take(group), parameters.turn).await;
+            sample.processor = server.processor() - before;
             *group = again;
             sum.add(sample);
         }

@@ -141,6 +141,16 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// Processor time of the process since it was started.
+    pub(crate) fn processor(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The program's name, in parentheses, may contain spaces. utime and stime are the 14th and 15th field.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        let a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).unwrap().unwrap();
+        Duration::from_secs_f64(ticks as f64 / a_second as f64)
+    }
+
     /// Bytes of disk that the folder takes.
     pub(crate) fn disk_bytes(&self) -> u64 {
         fn below(path: &Path) -> u64 {

@@ -11,20 +11,29 @@ struct Figures {
     rate: f64,
     p50: Duration,
     p99: Duration,
+    /// Of the server, for one answer.
+    processor: Duration,
 }
 
 impl Figures {
     fn of(mut sample: Sample) -> Self {
         sample.took.sort_unstable();
         let at = |percent: usize| sample.took[(sample.took.len() * percent).div_ceil(100).max(1) - 1];
-        Figures { rate: sample.took.len() as f64 / sample.elapsed.as_secs_f64(), p50: at(50), p99: at(99) }
+        let count = sample.took.len() as f64;
+        Figures {
+            rate: count / sample.elapsed.as_secs_f64(),
+            p50: at(50),
+            p99: at(99),
+            processor: sample.processor.div_f64(count),
+        }
     }
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        write!(out, "{:.0}/s · {:.2} · {:.2} ms", self.rate, ms(self.p50), ms(self.p99))
+        let micros = self.processor.as_secs_f64() * 1e6;
+        write!(out, "{:.0}/s · {:.2} · {:.2} ms · {micros:.0} µs", self.rate, ms(self.p50), ms(self.p99))
     }
 }
 
@@ -104,7 +113,8 @@ fn line(row: &Row) -> String {
     let part = |ours: Duration, etcd: Duration| ours.as_secs_f64() / etcd.as_secs_f64();
     let p50 = part(row.ours.p50, row.etcd.p50);
     let p99 = below(part(row.ours.p99, row.etcd.p99), row.p99_goal);
-    format!("| {} | {rate} | {p50:.2} | {p99} | {} | {} |", row.what, row.ours, row.etcd)
+    let processor = part(row.ours.processor, row.etcd.processor);
+    format!("| {} | {rate} | {p50:.2} | {p99} | {processor:.2} | {} | {} |", row.what, row.ours, row.etcd)
 }
 
 fn amount_line(amount: &Amount) -> String {
@@ -116,7 +126,10 @@ fn amount_line(amount: &Amount) -> String {
 impl fmt::Display for Table {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.rows.is_empty() {
-            writeln!(out, "\n| what | rate ÷ etcd's | p50 ÷ | p99 ÷ | ours | etcd 3.5 |\n|---|---|---|---|---|---|")?;
+            writeln!(
+                out,
+                "\n| what | rate ÷ etcd's | p50 ÷ | p99 ÷ | processor ÷ | ours | etcd 3.5 |\n|---|---|---|---|---|---|---|"
+            )?;
             self.rows.iter().try_for_each(|row| writeln!(out, "{}", line(row)))?;
         }
         if !self.amounts.is_empty() {

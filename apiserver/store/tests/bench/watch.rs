@@ -52,7 +52,7 @@ impl Watchers {
                 took.push(self.events.recv().await.unwrap());
             }
         }
-        Sample { took, elapsed: begun.elapsed() }
+        Sample { took, elapsed: begun.elapsed(), ..Sample::default() }
     }
 
     /// Puts many at once, and waits until everyone has seen everything.
@@ -69,7 +69,7 @@ impl Watchers {
         for _ in 0..self.count * (BURST / BURST_CLIENTS * BURST_CLIENTS) {
             took.push(self.events.recv().await.unwrap());
         }
-        Sample { took, elapsed: begun.elapsed() }
+        Sample { took, elapsed: begun.elapsed(), ..Sample::default() }
     }
 }
 
@@ -114,7 +114,9 @@ pub(crate) async fn measure(parameters: &Parameters, servers: &[Server; 2], tabl
             let mut samples = [Sample::default(), Sample::default()];
             for turn in 0..parameters.turns {
                 for place in [turn % 2, (turn + 1) % 2] {
+                    let before = servers[place].processor();
                     samples[place].add(both[place].one_by_one(parameters.turn).await);
+                    samples[place].processor += servers[place].processor() - before;
                 }
             }
             let [ours, etcd] = samples;
@@ -127,7 +129,9 @@ pub(crate) async fn measure(parameters: &Parameters, servers: &[Server; 2], tabl
         let mut samples = [Sample::default(), Sample::default()];
         for turn in 0..parameters.turns {
             for place in [turn % 2, (turn + 1) % 2] {
+                let before = servers[place].processor();
                 samples[place].add(both[place].burst().await);
+                samples[place].processor += servers[place].processor() - before;
             }
         }
         let [ours, etcd] = samples;

@@ -6,7 +6,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata}
 
 use super::{LEASES, MARKS, MARKS_ALL, POINTS, name};
 use crate::engine::guard::guarded;
-use crate::engine::{Batch, EngineError, Mark, Snapshot, Visit, Written, damaged, decode, rows};
+use crate::engine::{Batch, EngineError, Mark, Shelf, Snapshot, Visit, Written, damaged, decode, rows};
 use crate::record::{Point, Record};
 
 /// A state of the database.
@@ -95,6 +95,15 @@ impl Snapshot for RedbSnapshot {
         guarded("read a record", || {
             let found = self.records.get((at.revision, at.sub)).map_err(|error| failed("read a record", error))?;
             found.map(|row| decode(at, rows::encoded_record(at, row.value())?)).transpose()
+        })
+    }
+
+    fn shelve(&self, at: Point, shelf: &mut Shelf) -> Result<Option<Record>, EngineError> {
+        guarded("read a record", || {
+            let found = self.records.get((at.revision, at.sub)).map_err(|error| failed("read a record", error))?;
+            let Some(row) = found else { return Ok(None) };
+            let bytes = shelf.copy(rows::encoded_record(at, row.value())?);
+            Record::decode(at, &bytes).ok_or_else(|| damaged(at)).map(Some)
         })
     }
 

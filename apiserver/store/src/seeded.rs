@@ -23,7 +23,7 @@ pub(crate) const fn is(_name: &str) -> bool {
     false
 }
 
-/// The revision to read at: with the mistake `stale-read`, one of up to a millisecond ago.
+/// The revision to read at: with the mistake `stale-read`, one of up to five milliseconds ago.
 #[cfg(feature = "seeded")]
 pub(crate) fn stale(newest: Revision) -> Revision {
     use std::sync::{Mutex, PoisonError};
@@ -34,7 +34,7 @@ pub(crate) fn stale(newest: Revision) -> Revision {
     }
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     match *seen {
-        Some((when, revision)) if when.elapsed() < Duration::from_millis(1) && revision <= newest => revision,
+        Some((when, revision)) if when.elapsed() < Duration::from_millis(5) && revision <= newest => revision,
         _ => {
             *seen = Some((Instant::now(), newest));
             newest

@@ -18,7 +18,7 @@ use crate::traffic::{Client, Profile};
 
 /// A history of clients on the model itself: each call takes effect at some time between question and answer, or its answer
 /// gets lost. Nothing here but the model decides what is right.
-fn legal(seed: u64, clients: usize, count: usize) -> Vec<Operation> {
+pub(crate) fn legal(seed: u64, clients: usize, count: usize) -> Vec<Operation> {
     let mut random = StdRng::seed_from_u64(seed);
     // Every third loses no answer.
     let loss = if seed.is_multiple_of(3) { 0.0 } else { 0.04 };

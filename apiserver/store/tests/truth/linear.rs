@@ -5,17 +5,19 @@
 //! all keys, and a history that is right for each key may be wrong for the counter. The revisions do the same service.
 //!
 //! What has no answer may take effect at any time after it was sent, or never. It is tried only where the history has a hole:
-//! at a revision that no answer claims. What only reads is placed as soon as it can be, because that hinders nothing.
+//! at a revision that no answer claims, and if it writes what answers show of that revision. What only reads is placed as soon as it can be, because that hinders nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use crate::history::{Answer, Event, NEVER, Operation, Outcome, Persisted, Refused, Request, Revision};
+use skiff_proto::etcd::mvccpb::KeyValue;
+
+use crate::history::{Act, Answer, Did, Event, NEVER, Operation, Outcome, Persisted, Refused, Request, Revision};
 use crate::model::{Effect, Moment, State};
 
 /// Places tried until the search gives up.
-const STEPS_MAX: usize = 20_000_000;
+const STEPS_MAX: usize = 3_000_000;
 
 /// What the search found.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ struct Search<'a> {
     tried: Vec<bool>,
     /// Which operation's answer says that it wrote this revision.
     owner: HashMap<Revision, usize>,
+    /// What answers show of the revisions that nobody claims.
+    shown: HashMap<Revision, Vec<&'a KeyValue>>,
     /// Distinguishes sets of placed operations.
     set: u64,
     past: Vec<Arc<Moment>>,
@@ -85,9 +89,17 @@ impl<'a> Search<'a> {
         let mut unknown: Vec<_> = operations.iter().filter(matters).cloned().collect();
         unknown.extend(known.iter().filter_map(|operation| expiry(operation)));
         let owner = known.iter().enumerate().filter_map(|(index, operation)| Some((claimed(operation)?, index)));
+        let owner: HashMap<_, _> = owner.collect();
+        let mut shown: HashMap<_, Vec<_>> = HashMap::new();
+        for kv in known.iter().flat_map(|operation| seen(operation)) {
+            if !owner.contains_key(&kv.mod_revision) {
+                shown.entry(kv.mod_revision).or_default().push(kv);
+            }
+        }
         Search {
             observed,
-            owner: owner.collect(),
+            owner,
+            shown,
             placed: vec![false; known.len()],
             tried: vec![false; unknown.len()],
             left: known.len(),
@@ -210,8 +222,12 @@ impl<'a> Search<'a> {
         choices
     }
 
+    /// Whether somebody knows better what an unclaimed revision wrote.
     fn was_observed(&self, revision: Revision, moment: &Moment, unclaimed: bool) -> bool {
-        !unclaimed || self.observed.get(&revision).is_none_or(|events| *events == moment.events)
+        let wrote = |kv: &&KeyValue| moment.events.iter().any(|event| event.kv == **kv);
+        !unclaimed
+            || self.observed.get(&revision).is_none_or(|events| *events == moment.events)
+                && self.shown.get(&revision).is_none_or(|shown| shown.iter().all(wrote))
     }
 
     fn unanswered(&self, state: &State) -> Vec<(Place, State, Option<Moment>)> {
@@ -287,10 +303,22 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Every key that an answer shows.
+fn seen(operation: &Operation) -> impl Iterator<Item = &KeyValue> {
+    let did = match &operation.outcome {
+        Outcome::Answered(Answer::Done { did, .. }) => &did[..],
+        _ => &[],
+    };
+    did.iter().flat_map(|did| match did {
+        Did::Range { found, .. } => &found[..],
+        Did::Put { previous } => previous.as_slice(),
+        Did::Delete { previous, .. } => &previous[..],
+    })
+}
+
 /// The revision that an operation says it wrote.
 fn claimed(operation: &Operation) -> Option<Revision> {
     let Outcome::Answered(Answer::Done { succeeded, did, revision }) = &operation.outcome else { return None };
-    use crate::history::{Act, Did};
     let wrote = |(act, did): (&Act, &Did)| match did {
         Did::Put { .. } => matches!(act, Act::Put { .. }),
         Did::Delete { deleted, .. } => *deleted > 0,

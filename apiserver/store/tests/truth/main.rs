@@ -12,12 +12,25 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
+#[path = "../crash/amount.rs"]
+mod amount; // what the computer below uses
 mod checked; // the checker, checked
 mod history; // what was asked and answered
 #[cfg(feature = "seeded")]
 mod hunt; // for bugs put there on purpose
 mod linear; // is there an order
+#[allow(dead_code)] // Others use more of it.
+#[path = "../crash/machine.rs"]
+mod machine; // a computer
 mod model; // what the store is
+#[allow(dead_code)]
+#[path = "../crash/pages.rs"]
+mod pages; // its files
+#[allow(dead_code)]
+#[path = "../crash/power.rs"]
+mod power; // its end
+mod promised; // the validators, checked
 mod run; // everybody at once
 mod server; // the store, and its killer
 mod traffic; // what clients ask
@@ -151,7 +164,8 @@ fn reopened_stores_tell_the_truth() {
     let (histories, events) = if long() { (20, 10_000_000) } else { (10, 100_000) };
     let events = usize::try_from(number("SKIFF_TRUTH_EVENTS", events)).unwrap();
     let first = number("SKIFF_TRUTH_SEED", 1);
-    let plan = |seed| Plan { kind: Kind::InProcess, operations: 2000, watchers: 24, stops: 2, ..Plan::new(seed) };
+    let kind = |seed: u64| if seed.is_multiple_of(2) { Kind::PowerFails } else { Kind::InProcess };
+    let plan = |seed| Plan { kind: kind(seed), operations: 2000, watchers: 24, stops: 2, ..Plan::new(seed) };
     let enough = |figures: &Figures| figures.runs >= histories && figures.delivered >= events;
     truthful("reopened", (first..).map(plan), enough);
 }

@@ -166,7 +166,7 @@ impl Run {
 /// Does it. An error is a store that does not open, or does not answer.
 pub(crate) async fn run(plan: &Plan) -> Result<Run, String> {
     let mut random = StdRng::seed_from_u64(plan.seed);
-    let mut server = Server::start(plan.kind).await?;
+    let mut server = Server::start(plan.kind, plan.seed).await?;
     let shared = Arc::new(share(plan, &server));
     let clients: Vec<_> = (0..plan.clients)
         .map(|number| {

@@ -1,12 +1,15 @@
-//! The store under test: a process of its own that can be killed, or one in this process that is closed and opened again.
+//! The store under test: a process of its own that can be killed, or one in this process that is closed and opened again, or
+//! whose simulated computer loses power.
 //!
-//! Both are spoken to in etcd's protocol; in process without a socket.
+//! All are spoken to in etcd's protocol; in process without a socket.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use skiff_store::etcd::{ServeOptions, routes, serve};
 use skiff_store::{Options, Store};
 use tempfile::TempDir;
@@ -18,6 +21,9 @@ use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use crate::machine::{Fault, Image, Machine};
+use crate::power::Walk;
+
 const FOLDER: &str = "SKIFF_TEST_TRUTH_FOLDER";
 /// The test that is the process.
 const CHILD: &str = "child_that_serves";
@@ -26,6 +32,8 @@ const NARROW_BYTES: u32 = 2 << 10;
 
 /// What the store keeps in memory for watchers: a few dozen revisions.
 const RECENT_BYTES: usize = 8 << 10;
+/// So little that the log goes around several times in a run.
+const LOG_BYTES: u64 = 64 << 10;
 
 /// Where requests go.
 pub(crate) type Door = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;
@@ -47,11 +55,14 @@ pub(crate) enum Kind {
     Process,
     /// Closed properly, in the middle of what it does.
     InProcess,
+    /// On a simulated computer (see `tests/crash`), which loses power at some operation of its disks.
+    PowerFails,
 }
 
 enum Running {
     Process(Child),
     InProcess(Store),
+    Simulated(Store, Machine),
     No,
 }
 
@@ -62,13 +73,24 @@ pub(crate) struct Server {
     running: Running,
     opened: usize,
     doors: watch::Sender<Option<Doors>>,
+    chance: StdRng,
+    /// What the last power failure left of the simulated disks.
+    left: Image,
 }
 
 impl Server {
-    pub(crate) async fn start(kind: Kind) -> Result<Self, String> {
+    pub(crate) async fn start(kind: Kind, seed: u64) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("skiff-truth-").tempdir().map_err(|error| error.to_string())?;
         let (doors, _) = watch::channel(None);
-        let mut server = Server { kind, folder, running: Running::No, opened: 0, doors };
+        let mut server = Server {
+            kind,
+            folder,
+            running: Running::No,
+            opened: 0,
+            doors,
+            chance: StdRng::seed_from_u64(seed),
+            left: Image::new(),
+        };
         server.open().await?;
         Ok(server)
     }
@@ -80,6 +102,9 @@ impl Server {
 
     /// Stops it without a warning.
     pub(crate) async fn stop(&mut self) {
+        if let Running::Simulated(_, machine) = &self.running {
+            self.cut_power(&machine.clone()).await;
+        }
         self.doors.send_replace(None);
         match std::mem::replace(&mut self.running, Running::No) {
             Running::Process(mut child) => {
@@ -87,7 +112,27 @@ impl Server {
                 child.wait().expect("the child is ours and was not waited for");
             }
             Running::InProcess(store) => store.close().await,
+            Running::Simulated(store, machine) => {
+                let position = machine.position();
+                store.close().await;
+                let (base, log) = machine.log();
+                let mut walk = Walk::along(base, &log);
+                walk.advance(position);
+                self.left = walk.power_fails(&mut self.chance);
+            }
             Running::No => (),
+        }
+    }
+
+    /// At one of the next operations of a disk, or now if there is none.
+    async fn cut_power(&mut self, machine: &Machine) {
+        let fault = if self.chance.random() { Fault::CrashBefore } else { Fault::CrashAfter };
+        machine.fail_at(machine.seen().0 + self.chance.random_range(0..6), fault);
+        for _ in 0..20 {
+            if machine.seen().1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -98,9 +143,16 @@ impl Server {
         let doors = match self.kind {
             Kind::InProcess => {
                 let store = Store::open(&folder.join("data"), options()).map_err(|error| format!("open: {error}"))?;
-                let routes = routes(store.clone());
-                let door = Door::new(ServiceExt::<http::Request<Body>>::map_err(routes, |never| match never {}));
-                self.running = Running::InProcess(store);
+                self.running = Running::InProcess(store.clone());
+                let door = inside(store);
+                Doors { opened, wide: door.clone(), narrow: door }
+            }
+            Kind::PowerFails => {
+                let machine = Machine::started_with(std::mem::take(&mut self.left));
+                let (database, log) = (machine.file("database"), machine.file("log"));
+                let store = Store::open_disks(database, log, options()).map_err(|error| format!("open: {error}"))?;
+                self.running = Running::Simulated(store.clone(), machine);
+                let door = inside(store);
                 Doors { opened, wide: door.clone(), narrow: door }
             }
             Kind::Process => {
@@ -141,7 +193,12 @@ impl Drop for Server {
 
 /// A store that forgets soon, so that watchers must often read history from the disk.
 fn options() -> Options {
-    Options { progress_interval: Duration::from_millis(20), recent_bytes: RECENT_BYTES, ..Options::default() }
+    Options {
+        progress_interval: Duration::from_millis(20),
+        recent_bytes: RECENT_BYTES,
+        log_bytes: LOG_BYTES,
+        ..Options::default()
+    }
 }
 
 fn socket(folder: &Path) -> PathBuf {
@@ -164,6 +221,10 @@ fn channel(folder: &Path, window: Option<u32>) -> Channel {
     });
     let endpoint = Endpoint::from_static("http://store").initial_stream_window_size(window);
     endpoint.connect_with_connector_lazy(connect)
+}
+
+fn inside(store: Store) -> Door {
+    Door::new(ServiceExt::<http::Request<Body>>::map_err(routes(store), |never| match never {}))
 }
 
 fn door(channel: Channel) -> Door {

@@ -16,7 +16,7 @@ const HIDES_MAX: Duration = Duration::from_secs(600);
 /// The bugs, and whose they were: numbers are etcd's issues.
 const BUGS: [(&str, &str); 19] = [
     ("acknowledged-before-durable", "#14370: an acknowledged write is lost in a crash"),
-    ("never-synced", "#14143's kind: an acknowledged write is lost with the power"),
+    ("sync-forgotten", "#14143's kind: an acknowledged write is lost with the power"),
     ("revision-lost-at-restart", "#13766: the revision differs after a restart"),
     ("progress-ahead", "#15220: word of progress is ahead of events"),
     ("watch-goes-back", "#15271: a watch goes back in time"),

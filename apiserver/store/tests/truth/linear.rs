@@ -33,8 +33,38 @@ pub(crate) enum Verdict {
 /// Looks for an order of `operations` that explains every answer. `observed` are changes that somebody saw, by revision;
 /// only what no answer claims is compared with them.
 pub(crate) fn check(operations: &[Operation], observed: &HashMap<Revision, Vec<Event>>) -> Verdict {
-    let mut search = Search::over(operations, observed);
-    search.run()
+    if let Some(why) = contradiction(operations) {
+        return Verdict::Illegal(why);
+    }
+    Search::over(operations, observed).run()
+}
+
+/// What needs no search: two writes of one revision, or an answer older than what was answered before it was asked for. Most
+/// illegal histories have one of these, and the search would try everything before it gives up.
+fn contradiction(operations: &[Operation]) -> Option<String> {
+    let mut owners: HashMap<Revision, &Operation> = HashMap::new();
+    for operation in operations {
+        if let Some(other) = claimed(operation).and_then(|revision| owners.insert(revision, operation)) {
+            return Some(format!("one revision was written twice:\n  {other:?}\n  {operation:?}"));
+        }
+    }
+    let revision = |operation: &Operation| match &operation.outcome {
+        Outcome::Answered(Answer::Done { revision, .. }) => *revision,
+        _ => 0,
+    };
+    let (mut by_call, mut by_end): (Vec<_>, Vec<_>) = (operations.iter().collect(), operations.iter().collect());
+    by_call.sort_by_key(|operation| operation.call);
+    by_end.sort_by_key(|operation| operation.end);
+    let (mut ended, mut newest) = (by_end.into_iter().peekable(), None::<&Operation>);
+    for operation in by_call {
+        while let Some(before) = ended.next_if(|before| before.end < operation.call) {
+            newest = newest.filter(|newest| revision(newest) >= revision(before)).or(Some(before));
+        }
+        if let Some(newest) = newest.filter(|newest| (1..revision(newest)).contains(&revision(operation))) {
+            return Some(format!("the past was answered:\n  {operation:?}\n  after {newest:?}"));
+        }
+    }
+    None
 }
 
 struct Search<'a> {

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use skiff_proto::etcd::mvccpb::KeyValue;
 
 use crate::history::{Act, Answer, Did, Event, NEVER, Operation, Outcome, Persisted, Refused, Request, Revision};
@@ -78,6 +79,8 @@ struct Search<'a> {
     /// What was not answered and may have changed something; then every lease that may end.
     unknown: Vec<Operation>,
     tried: Vec<bool>,
+    /// At which revision answers show what one of these wrote: no value is written twice.
+    pinned: Vec<Option<Revision>>,
     /// Which operation's answer says that it wrote this revision.
     owner: HashMap<Revision, usize>,
     /// What answers show of the revisions that nobody claims.
@@ -120,8 +123,9 @@ impl<'a> Search<'a> {
         unknown.extend(known.iter().filter_map(|operation| expiry(operation)));
         let owner = known.iter().enumerate().filter_map(|(index, operation)| Some((claimed(operation)?, index)));
         let owner: HashMap<_, _> = owner.collect();
-        let mut shown: HashMap<_, Vec<_>> = HashMap::new();
+        let (mut shown, mut when): (HashMap<_, Vec<_>>, _) = (HashMap::new(), HashMap::new());
         for kv in known.iter().flat_map(|operation| seen(operation)) {
+            when.insert(&kv.value, kv.mod_revision);
             if !owner.contains_key(&kv.mod_revision) {
                 shown.entry(kv.mod_revision).or_default().push(kv);
             }
@@ -132,6 +136,10 @@ impl<'a> Search<'a> {
             shown,
             placed: vec![false; known.len()],
             tried: vec![false; unknown.len()],
+            pinned: unknown
+                .iter()
+                .map(|operation| values(operation).find_map(|value| when.get(value).copied()))
+                .collect(),
             left: known.len(),
             known,
             unknown,
@@ -241,7 +249,8 @@ impl<'a> Search<'a> {
         let may_write = |place: &Place| match (owner, place) {
             (Some(owner), Place::Known(index)) => owner == index,
             (Some(_), Place::Unknown(_)) => false,
-            (None, _) => true,
+            (None, Place::Unknown(index)) => self.pinned[*index].is_none_or(|pinned| pinned == state.revision + 1),
+            (None, Place::Known(_)) => true,
         };
         let mut choices = self.unanswered(state);
         choices.extend(writes);
@@ -331,6 +340,19 @@ impl<'a> Search<'a> {
         }
         self.deepest = (self.left, text);
     }
+}
+
+/// Every value that an operation may write.
+fn values(operation: &Operation) -> impl Iterator<Item = &Bytes> {
+    let acts = match &operation.request {
+        Request::One(act) => [std::slice::from_ref(act), &[]],
+        Request::Txn { then, otherwise, .. } => [&then[..], &otherwise[..]],
+        _ => [&[][..], &[]],
+    };
+    acts.into_iter().flatten().filter_map(|act| match act {
+        Act::Put { value, .. } => Some(value),
+        _ => None,
+    })
 }
 
 /// Every key that an answer shows.

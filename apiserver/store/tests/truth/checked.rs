@@ -50,7 +50,7 @@ pub(crate) fn legal(seed: u64, clients: usize, count: usize) -> Vec<Operation> {
                 }
                 let outcome = Outcome::Answered(answer);
                 askers[client].learn(&request, &outcome);
-                done.push(Operation { client, call, end: time, request, outcome });
+                done.push(Operation { client, call, end: time, until: NEVER, request, outcome });
             }
         }
         if random.random_bool(0.02) {
@@ -61,7 +61,8 @@ pub(crate) fn legal(seed: u64, clients: usize, count: usize) -> Vec<Operation> {
     for (client, asked) in under_way.into_iter().enumerate() {
         // Whoever was not served yet has not asked.
         let Some((call, request, Some(answer))) = asked else { continue };
-        done.push(Operation { client, call, end: time + 1, request, outcome: Outcome::Answered(answer) });
+        let outcome = Outcome::Answered(answer);
+        done.push(Operation { client, call, end: time + 1, until: NEVER, request, outcome });
     }
     done
 }
@@ -71,7 +72,7 @@ fn ask(client: &mut Client, state: &State, random: &mut StdRng) -> Request {
 }
 
 fn unanswered(client: usize, call: u64, request: Request) -> Operation {
-    Operation { client, call, end: NEVER, request, outcome: Outcome::Unknown("lost".to_owned()) }
+    Operation { client, call, end: NEVER, until: NEVER, request, outcome: Outcome::Unknown("lost".to_owned()) }
 }
 
 fn take(state: &mut State, past: &mut Vec<Arc<Moment>>, request: &Request) -> Answer {

@@ -151,6 +151,8 @@ pub(crate) struct Operation {
     pub(crate) call: u64,
     /// When it was answered; [`NEVER`] if it was not.
     pub(crate) end: u64,
+    /// Without an answer it has happened by then, or never: the store that it was sent to is gone, and nobody sends it again.
+    pub(crate) until: u64,
     pub(crate) request: Request,
     pub(crate) outcome: Outcome,
 }

@@ -42,7 +42,7 @@ fn plan(seed: u64) -> Plan {
     match seed % 6 {
         5 => Plan { operations: 600, stops: 4, kind: Kind::PowerFails, ..usual },
         0 => Plan { operations: 600, rest: Duration::from_millis(2500), kind: Kind::InProcess, ..usual },
-        1 | 2 => Plan { operations: 800, stops: 3, kind: Kind::InProcess, ..usual },
+        1 | 2 => Plan { operations: 800, stops: 2, kind: Kind::InProcess, ..usual },
         _ => Plan { operations: 400, stops: 4, ..usual },
     }
 }

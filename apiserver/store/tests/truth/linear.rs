@@ -4,7 +4,7 @@
 //! The history is not split by key, although that is the usual way to make the search small: the revision is one counter for
 //! all keys, and a history that is right for each key may be wrong for the counter. The revisions do the same service.
 //!
-//! What has no answer may take effect at any time after it was sent, or never. It is tried only where the history has a hole:
+//! What has no answer may take effect at any time after it was sent and before its store was opened again, or never. It is tried only where the history has a hole:
 //! at a revision that no answer claims, and if it writes what answers show of that revision. What only reads is placed as soon as it can be, because that hinders nothing.
 
 use std::collections::{HashMap, HashSet};
@@ -276,6 +276,7 @@ impl<'a> Search<'a> {
             let by = |&index: &usize| self.known[index].outcome == Outcome::Answered(Answer::Refused(why));
             candidates.iter().any(by)
         };
+        let latest = self.latest_call(first_end);
         let (no_lease, compacted) = (refused(Refused::LeaseNotFound), refused(Refused::Compacted));
         let mut found = Vec::new();
         for (index, operation) in self.unknown.iter().enumerate() {
@@ -283,7 +284,10 @@ impl<'a> Search<'a> {
                 continue;
             }
             let Some((after, moment)) = state.apply(&self.past, &operation.request).after else { continue };
-            // What changes no key matters only to an answer that says so.
+            if moment.is_some() && operation.until < latest {
+                continue;
+            }
+            // What changes no key matters only to an answer that says so, and is placed when that comes.
             let matters = match operation.request {
                 Request::Compact { .. } => compacted,
                 _ => moment.is_some() || no_lease,
@@ -293,6 +297,16 @@ impl<'a> Search<'a> {
             }
         }
         found
+    }
+
+    /// When the last of what is placed and has a revision was sent. Other answers fit before a write as well as after it, and
+    /// where they were placed says nothing.
+    fn latest_call(&self, first_end: u64) -> u64 {
+        let last = self.known.partition_point(|operation| operation.call <= first_end);
+        let has_revision = |index: &usize| {
+            self.placed[*index] && matches!(self.known[*index].outcome, Outcome::Answered(Answer::Done { .. }))
+        };
+        (0..last).rev().find(has_revision).map_or(0, |index| self.known[index].call)
     }
 
     fn place(&mut self, place: Place) {
@@ -397,6 +411,7 @@ fn expiry(operation: &Operation) -> Option<Operation> {
     Some(Operation {
         call: operation.call + life,
         end: NEVER,
+        until: NEVER,
         request: Request::Expire { id },
         outcome: Outcome::Unknown("nobody asked".to_owned()),
         ..operation.clone()

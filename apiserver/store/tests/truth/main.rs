@@ -146,7 +146,7 @@ fn truthful(what: &str, plans: impl Iterator<Item = Plan>, enough: impl Fn(&Figu
 
 #[test]
 fn killed_stores_tell_the_truth() {
-    let (histories, operations) = if long() { (1000, 2000) } else { (40, 500) };
+    let (histories, operations) = if long() { (1000, 2000) } else { (30, 500) };
     let histories = number("SKIFF_TRUTH", histories);
     let first = number("SKIFF_TRUTH_SEED", 1);
     let plan = |seed: u64| Plan {
@@ -161,11 +161,11 @@ fn killed_stores_tell_the_truth() {
 
 #[test]
 fn reopened_stores_tell_the_truth() {
-    let (histories, events) = if long() { (20, 10_000_000) } else { (10, 100_000) };
+    let (histories, events) = if long() { (20, 10_000_000) } else { (20, 100_000) };
     let events = usize::try_from(number("SKIFF_TRUTH_EVENTS", events)).unwrap();
     let first = number("SKIFF_TRUTH_SEED", 1);
     let kind = |seed: u64| if seed.is_multiple_of(2) { Kind::PowerFails } else { Kind::InProcess };
-    let plan = |seed| Plan { kind: kind(seed), operations: 2000, watchers: 24, stops: 2, ..Plan::new(seed) };
+    let plan = |seed| Plan { kind: kind(seed), operations: 1500, watchers: 24, stops: 2, ..Plan::new(seed) };
     let enough = |figures: &Figures| figures.runs >= histories && figures.delivered >= events;
     truthful("reopened", (first..).map(plan), enough);
 }

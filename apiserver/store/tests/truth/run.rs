@@ -75,6 +75,8 @@ pub(crate) struct Shared {
     log: Mutex<Vec<Operation>>,
     /// The store refuses everything although it was not stopped.
     broken: Mutex<Option<String>>,
+    /// When it was opened again.
+    opened: Mutex<Vec<u64>>,
     /// Held by everyone who is asking; whoever wants silence takes it alone.
     silence: RwLock<()>,
 }
@@ -115,7 +117,7 @@ impl Shared {
             Outcome::Unknown(_) => (),
         }
         let end = if matches!(outcome, Outcome::Unknown(_)) { NEVER } else { end };
-        let operation = Operation { client, call, end, request, outcome: outcome.clone() };
+        let operation = Operation { client, call, end, until: NEVER, request, outcome: outcome.clone() };
         self.log.lock().unwrap().push(operation);
         if let Outcome::Unknown(why) = &outcome {
             // The store is gone; there is no point in asking what is left of it.
@@ -194,7 +196,11 @@ pub(crate) async fn run(plan: &Plan) -> Result<Run, String> {
     }
     shared.over.send_replace(true);
     server.stop().await;
-    let operations = std::mem::take(&mut *shared.log.lock().unwrap());
+    let mut operations = std::mem::take(&mut *shared.log.lock().unwrap());
+    let opened = shared.opened.lock().unwrap().clone();
+    for operation in &mut operations {
+        operation.until = opened.iter().copied().find(|opened| *opened > operation.call).unwrap_or(NEVER);
+    }
     Ok(Run { operations, watches, delivered: shared.delivered.load(Ordering::SeqCst) })
 }
 
@@ -212,6 +218,7 @@ fn share(plan: &Plan, server: &Server) -> Shared {
         patience: plan.patience,
         log: Mutex::new(Vec::new()),
         broken: Mutex::new(None),
+        opened: Mutex::new(Vec::new()),
         silence: RwLock::new(()),
     }
 }
@@ -262,6 +269,7 @@ async fn stops(plan: &Plan, shared: &Shared, server: &mut Server, random: &mut S
                 server.stop().await;
             }
         }
+        shared.opened.lock().unwrap().push(now());
         server.open().await?;
     }
     until_asked(shared, plan.operations).await
@@ -285,7 +293,7 @@ async fn quiet_stop(plan: &Plan, shared: &Shared, server: &mut Server, random: &
         shared.learn(&request, answer);
     }
     let end = if matches!(outcome, Outcome::Unknown(_)) { NEVER } else { now() };
-    shared.log.lock().unwrap().push(Operation { client: plan.clients, call, end, request, outcome });
+    shared.log.lock().unwrap().push(Operation { client: plan.clients, call, end, until: NEVER, request, outcome });
     server.stop().await;
 }
 

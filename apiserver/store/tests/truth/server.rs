@@ -25,6 +25,7 @@ use crate::machine::{Fault, Image, Machine};
 use crate::power::Walk;
 
 const FOLDER: &str = "SKIFF_TEST_TRUTH_FOLDER";
+const SOCKET: &str = "SKIFF_TEST_TRUTH_SOCKET";
 /// The test that is the process.
 const CHILD: &str = "child_that_serves";
 /// What a connection for slow readers lets be under way, in bytes; then the store must wait.
@@ -156,21 +157,23 @@ impl Server {
                 Doors { opened, wide: door.clone(), narrow: door }
             }
             Kind::Process => {
-                let child = spawn(&folder).map_err(|error| error.to_string())?;
+                // A socket for each: what was sent to the last one must not reach this one.
+                let socket = folder.join(format!("socket{opened}"));
+                let child = spawn(&folder, &socket).map_err(|error| error.to_string())?;
                 self.running = Running::Process(child);
-                self.answers().await?;
-                let narrow = channel(&folder, Some(NARROW_BYTES));
-                Doors { opened, wide: door(channel(&folder, None)), narrow: door(narrow) }
+                self.answers(&socket).await?;
+                let narrow = channel(&socket, Some(NARROW_BYTES));
+                Doors { opened, wide: door(channel(&socket, None)), narrow: door(narrow) }
             }
         };
         self.doors.send_replace(Some(doors));
         Ok(())
     }
 
-    async fn answers(&mut self) -> Result<(), String> {
+    async fn answers(&mut self, socket: &Path) -> Result<(), String> {
         let Running::Process(child) = &mut self.running else { return Ok(()) };
         for _ in 0..60_000 {
-            if UnixStream::connect(socket(self.folder.path())).await.is_ok() {
+            if UnixStream::connect(socket).await.is_ok() {
                 return Ok(());
             }
             if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
@@ -201,20 +204,17 @@ fn options() -> Options {
     }
 }
 
-fn socket(folder: &Path) -> PathBuf {
-    folder.join("socket")
-}
-
-fn spawn(folder: &Path) -> std::io::Result<Child> {
+fn spawn(folder: &Path, socket: &Path) -> std::io::Result<Child> {
     Command::new(std::env::current_exe()?)
         .args(["--exact", CHILD, "--nocapture"])
         .env(FOLDER, folder)
+        .env(SOCKET, socket)
         .stdout(Stdio::null())
         .spawn()
 }
 
-fn channel(folder: &Path, window: Option<u32>) -> Channel {
-    let path = socket(folder);
+fn channel(socket: &Path, window: Option<u32>) -> Channel {
+    let path = socket.to_owned();
     let connect = tower::service_fn(move |_| {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
@@ -237,7 +237,8 @@ pub(crate) fn child() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let store = Store::open(&folder.join("data"), options()).unwrap();
-        let listen = format!("unix://{}", socket(&folder).display()).parse().unwrap();
+        let socket = std::env::var(SOCKET).unwrap();
+        let listen = format!("unix://{socket}").parse().unwrap();
         serve(store, ServeOptions { listen: vec![listen], tls: None }, Default::default()).await.unwrap();
     });
 }

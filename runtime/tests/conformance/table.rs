@@ -91,6 +91,7 @@ fn the_table_of_all_runtimes() {
             }
             table.push('\n');
         }
+        progress(document);
     }
     let sums: Vec<_> = labs
         .iter()
@@ -98,6 +99,12 @@ fn the_table_of_all_runtimes() {
         .map(|(lab, (kept, tried))| format!("{} {kept} of {tried}", lab.name))
         .collect();
     publish(&format!("{}.\n{table}\n## What the others do instead\n\n{notes}", sums.join(", ")));
+}
+
+/// Says how far it is, past the capture of the test harness: in a guest it takes half an hour.
+fn progress(document: &str) {
+    let _nobody_may_listen =
+        std::io::Write::write_all(&mut std::io::stderr(), format!("PROGRESS: {document} done\n").as_bytes());
 }
 
 /// A finding as one line of Markdown, without what differs from run to run.

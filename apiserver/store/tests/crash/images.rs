@@ -6,6 +6,8 @@
 //! `SKIFF_IMAGES` is how many; `SKIFF_SEED` where chance begins (one seed a life).
 
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -38,31 +40,65 @@ impl std::fmt::Display for Counts {
     }
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        (self.images, self.again) = (self.images + other.images, self.again + other.again);
+    }
+}
+
+/// Lives share nothing, and mostly wait for syncs: so many for each processor keep it busy.
+const LIVES_A_PROCESSOR: usize = 3;
+
 #[test]
 fn a_power_failure_loses_nothing_that_was_acknowledged() {
     let wanted = amount("SKIFF_IMAGES", 20_000, 1_000_000);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (mut counts, mut progress) = (Counts::default(), Progress::of("images"));
-    for seed in first_seed().. {
-        runtime.block_on(one_life(seed, (wanted - counts.images).min(IMAGES_A_LIFE), &mut counts));
-        progress.tell(counts.images, wanted, &counts);
-        if counts.images >= wanted {
-            break;
+    let done = Mutex::new((Counts::default(), Progress::of("images")));
+    let (first, next) = (first_seed(), AtomicU64::new(0));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let live = || {
+        let _stop = StopOthers(&next);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        loop {
+            let life = next.fetch_add(1, Ordering::Relaxed);
+            let images = wanted.saturating_sub(life.saturating_mul(IMAGES_A_LIFE)).min(IMAGES_A_LIFE);
+            if images == 0 {
+                return;
+            }
+            let counts = runtime.block_on(one_life(first + life, images));
+            let (all, progress) = &mut *done.lock().unwrap();
+            *all += counts;
+            progress.tell(all.images, wanted, all);
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        let lives: Vec<_> = (0..processors * LIVES_A_PROCESSOR).map(|_| scope.spawn(&live)).collect();
+        lives.into_iter().for_each(|life| life.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    });
+    let (counts, progress) = done.into_inner().unwrap();
     progress.print(counts.images, wanted, &counts);
     assert!(counts.again * 10 >= counts.images || wanted < IMAGES_A_LIFE, "too few crashed again: {counts:?}");
 }
 
-async fn one_life(seed: u64, images: u64, counts: &mut Counts) {
-    let mut chance = chance(seed);
+/// Lets nobody begin another life when one has failed.
+struct StopOthers<'a>(&'a AtomicU64);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(u64::MAX / 2, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn one_life(seed: u64, images: u64) -> Counts {
+    let (mut chance, mut counts) = (chance(seed), Counts::default());
     let mut life = Life::begin(Machine::default(), Model::new());
     let lived = life.live(&mut chance, COMMANDS, Restarts::Some).await;
     lived.unwrap_or_else(|error| panic!("SKIFF_SEED={seed}: opened again on a machine that works: {error}"));
     assert_eq!(life.refused, None, "SKIFF_SEED={seed}: refused on a machine that works");
-    let until = counts.images + images;
     // What was never open has no name in its folder yet (see `folder.rs`).
-    crash(&life, life.opened_at, images, counts, until, seed, &mut chance).await;
+    crash(&life, life.opened_at, images, &mut counts, images, seed, &mut chance).await;
+    counts
 }
 
 /// Crashes `life` in about `images` ways at positions from `first` on, with second lives until `until` images are counted.

@@ -71,7 +71,7 @@ fn a_power_failure_loses_nothing_that_was_acknowledged() {
         }
     };
     std::thread::scope(|scope| {
-        let lives: Vec<_> = (0..processors * LIVES_A_PROCESSOR).map(|_| scope.spawn(&live)).collect();
+        let lives: Vec<_> = (0..processors * LIVES_A_PROCESSOR).map(|_| scope.spawn(live)).collect();
         lives.into_iter().for_each(|life| life.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
     });
     let (counts, progress) = done.into_inner().unwrap();

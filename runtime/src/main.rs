@@ -15,6 +15,7 @@ mod fuzz; // chance for tests
 mod hooks; // programs of the engine
 mod id; // container ids, process identity
 mod init; // parent, first process, handshake
+mod kernfs; // values for the kernel
 mod mutant; // old mistakes, for tests only
 mod net; // interfaces that move in
 mod plan; // decisions without I/O

@@ -7,6 +7,7 @@
 use super::hierarchy::{Hierarchy, Version, detect, needed, needed_in_unit};
 use super::{Cgroup, Directory, Frozen, make, tree};
 use crate::error::{Acts, Result};
+use crate::kernfs::put;
 use crate::spec::Limits;
 use crate::steps;
 use nix::unistd::Pid;
@@ -88,11 +89,7 @@ impl Move {
 
 fn enter(acts: &Acts, file: &Path, pid: Pid) -> Result<()> {
     acts.step_io(&steps::CGROUP_JOIN, format!("{pid} to {}", file.display()), || {
-        match fs::OpenOptions::new()
-            .write(true)
-            .open(file)
-            .and_then(|mut file| std::io::Write::write_all(&mut file, pid.to_string().as_bytes()))
-        {
+        match put(file, &pid.to_string()) {
             // It has ended.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             result => result,

@@ -4,14 +4,14 @@ use super::hierarchy::Version;
 use super::plan::{Group, Knot, Write, plan};
 use super::{Cgroup, Directory, device};
 use crate::error::{Acts, Error, Result};
+use crate::kernfs::put;
 use crate::plan::is_below_host;
 use crate::spec::{DeviceRule, Limits};
 use crate::steps;
 use nix::errno::Errno;
 use std::ffi::CStr;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 /// By which our program is known among others (systemd attaches its own).
 const DEVICE_PROGRAM: &CStr = c"skiff_devices";
@@ -102,12 +102,6 @@ impl Cgroup {
             None => Err(Error::refused("linux.resources.devices", "there is no devices controller for this container")),
         }
     }
-}
-
-fn put(path: &Path, value: &str) -> std::io::Result<()> {
-    // Never created: a name that the kernel does not know is an error, and on a filesystem that is no cgroup as well.
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    std::io::Write::write_all(&mut file, value.as_bytes())
 }
 
 fn missing(directory: &Directory, file: &str) -> String {

@@ -13,12 +13,13 @@
 mod plan;
 
 use crate::error::{Acts, Error, On, Result};
+use crate::kernfs::put;
 use crate::spec::{Class, Rdt};
 use crate::steps;
-use plan::plan;
+use plan::{Places, plan};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// How directories come and go, which in a resctrl filesystem also makes and removes the files in them.
@@ -84,7 +85,7 @@ impl Membership {
         let plan = plan(rdt, id, root, |class| fs::read_to_string(class.join("schemata")).ok())?;
         let mut made = Self {
             root: root.to_owned(),
-            class: plan.class,
+            class: plan.places.class,
             is_made: plan.makes,
             is_own: rdt.class == Class::Own,
             monitor: None,
@@ -93,7 +94,7 @@ impl Membership {
             acts.step_io(&steps::RDT_CLASS, made.class.display(), || kernel.make(&made.class))
                 .map_err(|error| made.explained(error))?;
         }
-        let monitored = made.write(acts, &plan.schemata).and_then(|()| match plan.monitor {
+        let monitored = made.write(acts, &plan.schemata).and_then(|()| match plan.places.monitor {
             None => Ok(()),
             Some(monitor) => {
                 acts.step_io(&steps::RDT_MONITOR, monitor.display(), || kernel.make(&monitor))
@@ -111,12 +112,7 @@ impl Membership {
 
     /// What a killed creation of the container `id` may have left, to be removed.
     pub(crate) fn left(root: &Path, id: &str, rdt: &Rdt) -> Self {
-        let class = match &rdt.class {
-            Class::Own => root.join(id),
-            Class::Named(name) => root.join(name),
-            Class::Default => root.to_owned(),
-        };
-        let monitor = rdt.is_monitored.then(|| class.join("mon_groups").join(id));
+        let Places { class, monitor } = Places::of(rdt, id, root);
         Self { root: root.to_owned(), class, is_made: false, is_own: rdt.class == Class::Own, monitor }
     }
 
@@ -181,11 +177,6 @@ impl Membership {
             _ => error,
         }
     }
-}
-
-/// Never creates the file: on a filesystem that is no resctrl it is an error.
-fn put(path: &Path, text: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
 }
 
 #[cfg(test)]

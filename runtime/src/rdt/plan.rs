@@ -4,17 +4,37 @@ use crate::error::{Error, Result};
 use crate::spec::{Class, Rdt, resource};
 use std::path::{Path, PathBuf};
 
+/// Where a container belongs.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    /// The class's directory.
+    pub(super) class: PathBuf,
+    /// A directory to count in.
+    pub(super) monitor: Option<PathBuf>,
+}
+
+impl Places {
+    /// Those that `rdt` asks for, for the container `id`, in the resctrl filesystem at `root`.
+    pub(super) fn of(rdt: &Rdt, id: &str, root: &Path) -> Self {
+        let class = match &rdt.class {
+            Class::Own => root.join(id),
+            Class::Named(name) => root.join(name),
+            Class::Default => root.to_owned(),
+        };
+        let monitor = rdt.is_monitored.then(|| class.join("mon_groups").join(id));
+        Self { class, monitor }
+    }
+}
+
 /// What is done for one container.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// The class's directory.
-    pub(super) class: PathBuf,
-    /// Whether it has to be made.
+    /// Where it goes.
+    pub(super) places: Places,
+    /// Whether the class has to be made.
     pub(super) makes: bool,
     /// What its file `schemata` is told.
     pub(super) schemata: Vec<String>,
-    /// A directory to count in.
-    pub(super) monitor: Option<PathBuf>,
 }
 
 /// Decides for the container `id` of the resctrl filesystem at `root`; `present` reads the file `schemata` of a directory, if
@@ -23,12 +43,9 @@ pub(super) struct Plan {
 /// # Errors
 /// A class must exist and does not, or exists and gives something else; by field path.
 pub(super) fn plan(rdt: &Rdt, id: &str, root: &Path, present: impl Fn(&Path) -> Option<String>) -> Result<Plan> {
-    let class = match &rdt.class {
-        Class::Own => root.join(id),
-        Class::Named(name) => root.join(name),
-        Class::Default => root.to_owned(),
-    };
-    let present = present(&class);
+    let places = Places::of(rdt, id, root);
+    let class = &places.class;
+    let present = present(class);
     match (&rdt.class, &present) {
         (Class::Own, Some(_)) => {
             return Err(Error::refused("linux.intelRdt", format!("there is a class {} already", class.display())));
@@ -37,13 +54,12 @@ pub(super) fn plan(rdt: &Rdt, id: &str, root: &Path, present: impl Fn(&Path) -> 
             let reason = format!("there is no class {}, and no schema says what it would be", class.display());
             return Err(Error::refused("linux.intelRdt.closID", reason));
         }
-        (_, Some(present)) => agree(rdt, &class, present)?,
+        (_, Some(present)) => agree(rdt, class, present)?,
         _ => (),
     }
     let makes = present.is_none();
     let schemata = if makes { rdt.schemata.clone() } else { Vec::new() };
-    let monitor = rdt.is_monitored.then(|| class.join("mon_groups").join(id));
-    Ok(Plan { class, makes, schemata, monitor })
+    Ok(Plan { places, makes, schemata })
 }
 
 /// A class that exists must be what was asked for: it is not ours to change.
@@ -110,10 +126,9 @@ mod tests {
     fn a_class_of_its_own_is_made_whatever_it_gives() {
         let made = planned(&rdt(Class::Own, &["L3:0=f"]), None).unwrap();
         let expected = Plan {
-            class: "/r/web".into(),
+            places: Places { class: "/r/web".into(), monitor: Some("/r/web/mon_groups/web".into()) },
             makes: true,
             schemata: vec!["L3:0=f".to_owned()],
-            monitor: Some("/r/web/mon_groups/web".into()),
         };
         assert_eq!(made, expected);
         assert!(planned(&rdt(Class::Own, &[]), None).unwrap().makes);
@@ -127,7 +142,7 @@ mod tests {
         let said = planned(&rdt(gold(), &[]), None).unwrap_err().to_string();
         assert!(said.starts_with("linux.intelRdt.closID: there is no class /r/gold"), "{said}");
         let there = planned(&rdt(gold(), &[]), Some(PRESENT)).unwrap();
-        assert!(!there.makes && there.schemata.is_empty() && there.class == Path::new("/r/gold"));
+        assert!(!there.makes && there.schemata.is_empty() && there.places.class == Path::new("/r/gold"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `every`  | its n-th durable operation fails, for every n |
 //! | `kills`  | its process is killed under load, on a real disk |
 //! | `damage` | somebody changes its files |
+//! | `same`   | nothing: the same life twice leaves the same bytes |
 //!
 //! Everything is drawn from a seed; a failure prints it with the command that repeats it. Amounts are in [`amount`]'s variables.
 
@@ -23,6 +24,7 @@ mod machine; // a simulated computer: files, and a power switch
 mod model; // what a store should be
 mod pages; // a file's content, cheap to copy
 mod power; // what a power failure leaves of them
+mod same; // whether it was chance
 mod workload; // what is done to a store before it crashes
 
 /// Held while a process is made: until it executes another program it holds the locks of all folders that this one has open.

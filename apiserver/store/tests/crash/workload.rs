@@ -19,8 +19,12 @@ use crate::model::{After, Command, Model, Step, TTL_SECONDS};
 
 /// Opens the store on a machine.
 pub(crate) fn open(machine: &Machine, chance: &mut StdRng) -> Result<Store, StoreError> {
+    open_with(machine, options(chance))
+}
+
+fn open_with(machine: &Machine, options: Options) -> Result<Store, StoreError> {
     let (database, log) = disks(machine);
-    Store::open_disks(database, log, options(chance))
+    Store::open_disks(database, log, options)
 }
 
 /// The files of the store, the database first.
@@ -61,6 +65,8 @@ pub(crate) struct Life {
     beside: Option<String>,
     /// The files just before the store was closed.
     pub before_end: Image,
+    /// How long the log may become; `None`: as long as chance will have it.
+    pub log_bytes: Option<u64>,
 }
 
 impl Life {
@@ -76,6 +82,7 @@ impl Life {
             refused: None,
             beside: None,
             before_end: Image::new(),
+            log_bytes: None,
         }
     }
 
@@ -93,6 +100,11 @@ impl Life {
         self.machine.log()
     }
 
+    fn open(&self, chance: &mut StdRng) -> Result<Store, StoreError> {
+        let drawn = options(chance);
+        open_with(&self.machine, Options { log_bytes: self.log_bytes.unwrap_or(drawn.log_bytes), ..drawn })
+    }
+
     /// Opens the store and does `commands` things to it, with restarts between them if asked for; ends when something is refused.
     pub(crate) async fn live(
         &mut self,
@@ -100,13 +112,13 @@ impl Life {
         commands: usize,
         restarts: Restarts,
     ) -> Result<(), StoreError> {
-        let mut store = open(&self.machine, chance)?;
+        let mut store = self.open(chance)?;
         self.opened_at = self.machine.position();
         let all = self.sent.len() + commands;
         while self.sent.len() < all && self.refused.is_none() {
             if restarts == Restarts::Some && chance.random_range(0..20) == 0 {
                 end(store, &self.machine, chance.random_bool(0.5)).await;
-                store = open(&self.machine, chance)?;
+                store = self.open(chance)?;
             }
             match chance.random_range(0..3) {
                 0 => self.many(&store, chance).await,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuar
 use crate::engine::{Engine, EngineError, Shelf, Snapshot, missing};
 use crate::hub::Hub;
 use crate::index::{Index, LATEST};
-use crate::keys::{End, KeyRange};
+use crate::keys::KeyRange;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::record::{Point, Record};
@@ -49,8 +49,7 @@ impl Core {
     /// Over an engine whose history was read into `view` and `leases`.
     pub(crate) fn new(engine: Box<dyn Engine>, options: Options, ids: (u64, u64), view: View, leases: Leases) -> Self {
         let hub = Hub::new(view.durable, options.recent_bytes);
-        let all = KeyRange { from: bytes::Bytes::new(), end: End::Unbounded };
-        let metrics = Metrics::of(view.index.range(&all, view.durable).count());
+        let metrics = Metrics::of(view.index.range(&KeyRange::everything(), view.durable).count());
         let (view, leases) = (RwLock::new(view), Mutex::new(leases));
         Core { engine, options, cluster: ids.0, member: ids.1, view, leases, failed: OnceLock::new(), hub, metrics }
     }

@@ -15,7 +15,7 @@ use crate::engine::logged::LoggedEngine;
 use crate::engine::redb::RedbEngine;
 use crate::engine::{Engine, EngineError, Mark, Snapshot};
 use crate::folder::Folder;
-use crate::keys::{End, KeyRange};
+use crate::keys::KeyRange;
 use crate::{Names, Options, Revision, StoreError, open};
 
 pub use overlay::Overlay;
@@ -202,7 +202,7 @@ fn compare_with_index(
     if (view.durable, view.compacted, view.history_bytes) != (report.revision, report.compacted, report.record_bytes) {
         findings.add("a server opens the store at another revision, mark or size than its history has".to_owned());
     }
-    let everything = KeyRange { from: bytes::Bytes::new(), end: End::Unbounded };
+    let everything = KeyRange::everything();
     let mut indexed = view.index.range(&everything, crate::index::LATEST);
     for (key, last) in replay.live() {
         if indexed.next() != Some((&key[..], last.at)) {

@@ -25,6 +25,11 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
+    /// Every key.
+    pub fn everything() -> Self {
+        KeyRange { from: Bytes::new(), end: End::Unbounded }
+    }
+
     /// One key.
     pub fn single(key: Bytes) -> Self {
         KeyRange { from: key, end: End::Single }

@@ -12,7 +12,7 @@ use super::words;
 use crate::Revision;
 use crate::core::Core;
 use crate::engine::decode;
-use crate::keys::{End, KeyRange};
+use crate::keys::KeyRange;
 use crate::record::{Point, Record};
 use crate::request::Refusal;
 
@@ -70,7 +70,7 @@ pub(crate) fn history(core: &Core, revision: Revision) -> Result<Hashed, Refusal
 /// The records at or before the compacted revision that the hashed one still shows; if it shows nothing at all, those that the
 /// compacted one does.
 fn kept(index: &crate::index::Index, bounds: Hashed) -> HashSet<Point> {
-    let all = KeyRange { from: bytes::Bytes::new(), end: End::Unbounded };
+    let all = KeyRange::everything();
     let empty = index.range(&all, bounds.revision).next().is_none();
     let shown_at = if empty { bounds.compacted } else { bounds.revision };
     let old = |point: &Point| point.revision <= bounds.compacted;

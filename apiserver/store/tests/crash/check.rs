@@ -8,7 +8,7 @@ use futures::StreamExt;
 use rand::Rng;
 use rand::rngs::StdRng;
 use skiff_store::backend::{Change, Entry, WatchBatch};
-use skiff_store::keys::{End, KeyRange};
+use skiff_store::keys::KeyRange;
 use skiff_store::record::Record;
 use skiff_store::request::{Op, Put, Range, Refusal, Txn};
 use skiff_store::{BackendError, Store};
@@ -100,7 +100,7 @@ async fn has_lease(store: &Store, id: i64) -> Result<bool, Trouble> {
 }
 
 fn everything() -> Range {
-    Range::of(KeyRange { from: Bytes::new(), end: End::Unbounded })
+    Range::of(KeyRange::everything())
 }
 
 async fn compare_keys(store: &Store, model: &Model, revision: i64, asked: i64) -> Result<(), Trouble> {

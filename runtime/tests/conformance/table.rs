@@ -116,19 +116,18 @@ fn line(text: &str) -> String {
 
 fn publish(table: &str) {
     let has = |name: &str| Path::new("/sys/fs/cgroup").join(name).exists();
-    let (command, layout) = match (has("cgroup.controllers"), has("unified")) {
-        (true, _) => {
-            ("SKIFF_CONFORMANCE_TABLE=docs/conformance-v2.md cargo test -p skiff-vm", "cgroup version 2 alone")
-        }
-        (_, true) => ("SKIFF_CONFORMANCE_TABLE=docs/conformance.md cargo test -p skiff-oci", "hybrid cgroups"),
-        (_, false) => ("SKIFF_CONFORMANCE_TABLE=docs/conformance.md cargo test -p skiff-oci", "cgroup version 1 alone"),
+    let (own, in_a_guest) = ("conformance.md", "conformance-v2.md");
+    let (package, file, other, layout) = match (has("cgroup.controllers"), has("unified")) {
+        (true, _) => ("skiff-vm", in_a_guest, own, "cgroup version 2 alone"),
+        (_, true) => ("skiff-oci", own, in_a_guest, "hybrid cgroups"),
+        (_, false) => ("skiff-oci", own, in_a_guest, "cgroup version 1 alone"),
     };
     let head = format!(
         "# Conformance to the runtime-spec\n\nEach row is a test (`runtime/tests/conformance`) that names its clause. \
          `–`: this machine cannot show it.\n\
          A runtime that is older than a field breaks the rows of that field; rows that start with `runc` are of its command \
-         line.\nWritten by `{command} the_table` with the\nprograms of `tests/peers`, on a \
-         host with {layout}.\n\n"
+         line.\nWritten by `SKIFF_CONFORMANCE_TABLE=docs/{file} cargo test -p {package} the_table` with the\nprograms of \
+         `tests/peers`, on a host with {layout}. With other cgroups: [{other}]({other}).\n\n"
     );
     let file = std::env::var("SKIFF_CONFORMANCE_TABLE").unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace's folder");

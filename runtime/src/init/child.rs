@@ -186,7 +186,7 @@ fn enter_rootfs(luggage: &Luggage<'_>, root: &InRoot, writable: &[StillWritable]
     rootfs::mask_all(acts, root, &spec.masked_paths)?;
     writable.iter().try_for_each(|mount| mount.make_readonly(acts))?;
     if spec.readonly_root {
-        rootfs::make_readonly(acts, root.root())?;
+        rootfs::make_readonly(acts, root)?;
     }
     match luggage.turn {
         Turn::Pivot => rootfs::pivot(acts, root, &spec.rootfs)?,

@@ -59,6 +59,9 @@ impl<'a> Payload<'a> {
         }
         bound(acts, process)?;
         prctl::set_keepcaps(true).on("keep", "capabilities")?;
+        if mutant::has("CVE-2022-4318") {
+            name_user(process)?;
+        }
         become_user(acts, process)?;
         // Changing users clears the effective set but not the permitted one (PR_SET_KEEPCAPS); raise it again to set up.
         let permitted = caps::read(None, CapSet::Permitted).map_err(no_caps)?;
@@ -259,6 +262,15 @@ fn enter_cwd(acts: &Acts, cwd: &Path) -> Result<()> {
     Err(Error::Said(format!("cwd.enter {}: is outside the container's root", cwd.display())))
 }
 
+/// The mistake CVE-2022-4318: the user gets a line in the container's `/etc/passwd`, with a home that nobody has looked at.
+fn name_user(process: &Process) -> Result<()> {
+    use std::io::Write;
+    let home = process.env.iter().find_map(|pair| pair.to_str().ok()?.strip_prefix("HOME=")).unwrap_or("/");
+    let line = format!("{0}:x:{0}:{1}::{home}:/sbin/nologin\n", process.uid, process.gid);
+    let opened = std::fs::OpenOptions::new().append(true).open("/etc/passwd");
+    opened.and_then(|mut passwd| passwd.write_all(line.as_bytes())).on("name", "user")
+}
+
 /// The environment, with HOME from the container's `/etc/passwd` when config.json has none.
 fn environment(process: &Process) -> Vec<CString> {
     let mut env = process.env.clone();
@@ -274,7 +286,8 @@ fn home_of(passwd: &str, uid: u32) -> Option<&str> {
     let is_user = |line: &&str| line.split(':').nth(2).and_then(|field| field.parse::<u32>().ok()) == Some(uid);
     let home = passwd.lines().find(is_user)?.split(':').nth(5)?;
     // An entry that is no path is the image's mistake or an injection (CVE-2022-4318), not a home.
-    Some(home).filter(|home| home.starts_with('/') && !home.chars().any(char::is_control))
+    let is_path = home.starts_with('/') && !home.chars().any(char::is_control);
+    (is_path || mutant::has("CVE-2022-4318")).then_some(home)
 }
 
 /// The program's path, looked up as execvp(3) would, before anything starts: an engine wants to hear of a wrong name from

@@ -35,6 +35,11 @@ pub(crate) fn give(acts: &Acts, root: &InRoot, process: &Process, console: &Unix
 /// A link of the image in its place could lead anywhere in the container, to a file of procfs too (CVE-2025-52565).
 fn console_place(root: &InRoot) -> std::result::Result<OwnedFd, Errno> {
     let console = Path::new(CONSOLE);
+    if mutant::has("CVE-2026-88264") {
+        // The mistake: the host resolves the link.
+        let path = skiff_sys::fd::path_of(root.root()).join("dev/console");
+        return Ok(std::fs::File::create(path).map_err(|_| Errno::EIO)?.into());
+    }
     match root.place_nofollow(console) {
         Err(Errno::ENOENT) => root.make(console, Kind::File),
         Ok(_) if mutant::has("CVE-2025-52565") => root.make(console, Kind::File),
@@ -69,11 +74,15 @@ fn open_and_send(acts: &Acts, root: &InRoot, process: &Process, console: &UnixSt
 
 /// The image may have put anything there (CVE-2025-52565); only a devpts' own multiplexer is one.
 fn open_master(root: &InRoot) -> std::result::Result<OwnedFd, Errno> {
-    let place = root.place_nofollow(Path::new("/dev/pts/ptmx"))?;
+    let ptmx = Path::new("/dev/pts/ptmx");
+    if mutant::has("CVE-2025-52565") {
+        return root.open(ptmx, OFlag::O_RDWR | OFlag::O_NOCTTY, Mode::empty());
+    }
+    let place = root.place_nofollow(ptmx)?;
     if fstatfs(&place)?.filesystem_type() != DEVPTS_SUPER_MAGIC || !is_character_device(place.as_fd(), 5, 2)? {
         return Err(Errno::ENODEV);
     }
-    root.open(Path::new("/dev/pts/ptmx"), OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW, Mode::empty())
+    root.open(ptmx, OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW, Mode::empty())
 }
 
 fn take(slave: &OwnedFd) -> Result<()> {

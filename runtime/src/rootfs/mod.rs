@@ -145,9 +145,15 @@ pub(crate) fn chroot(acts: &Acts, root: &InRoot, path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Those of mount_setattr(2).
-pub(crate) fn make_readonly(acts: &Acts, root: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn make_readonly(acts: &Acts, root: &InRoot) -> Result<()> {
+    let readonly = Change { set: attr::RDONLY, ..Change::default() };
     acts.step(&steps::ROOTFS_READONLY, "/", || {
-        change(root, Change { set: attr::RDONLY, ..Change::default() }, Depth::One)
+        if mutant::has("CVE-2026-115521") {
+            // The mistake: the root is named by its descriptor in a /proc that may be the image's.
+            let name = skiff_sys::fd::path_of(root.root());
+            return change(root.place(&name)?.as_fd(), readonly, Depth::One);
+        }
+        change(root.root(), readonly, Depth::One)
     })
 }
 

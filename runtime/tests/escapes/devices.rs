@@ -3,11 +3,12 @@
 
 use crate::canary::Canary;
 use crate::control::{Victim, prove};
-use crate::support::{Bundle, wait_until};
+use crate::support::{Bundle, Said, wait_until};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 /// A bundle whose `/dev` is the image's own.
 fn with_dev_of_image(script: &str, change: impl FnOnce(&mut Value)) -> Bundle {
@@ -74,32 +75,53 @@ fn cve_2025_52565_a_console_that_is_a_link_leads_nowhere() {
     prove(attack, &[Victim::Peer("runc-1.1.5"), Victim::Mutant("CVE-2025-52565")]);
 }
 
-/// No control: the peers of Debian make the console after they have left the host's tree, or resolve it in the root.
+/// No peer: those of Debian make the console after they have left the host's tree, or resolve it in the root.
 #[test]
 fn cve_2026_88264_a_console_that_is_a_link_makes_no_file_on_the_host() {
     for way in ["", "../../../../../../../.."] {
-        let canary = Canary::new();
-        let target = format!("{way}{}/new", canary.path().display());
-        with_console_link(Victim::Ours, &target);
-        assert!(!canary.is_touched(), "{way}: {:?}", canary.changes());
+        let attack = |victim: Victim| {
+            let canary = Canary::new();
+            with_console_link(victim, &format!("{way}{}/new", canary.path().display()));
+            canary.is_touched()
+        };
+        prove(attack, &[Victim::Mutant("CVE-2026-88264")]);
     }
 }
 
-/// No control: the peers open the multiplexer of a devpts that they have just mounted.
+/// Creates a container with a terminal whose `/dev/pts` is the image's; `fake` puts something at its `ptmx`.
+fn with_multiplexer_of_image(victim: Victim, fake: impl FnOnce(&Path)) -> Said {
+    let bundle = with_dev_of_image("true", |c| {
+        c["process"]["terminal"] = json!(true);
+        let options = json!(["newinstance", "ptmxmode=0666"]);
+        let other = json!({"destination": "/other", "type": "devpts", "source": "devpts", "options": options});
+        c["mounts"].as_array_mut().unwrap().push(other);
+    });
+    fs::create_dir(bundle.rootfs().join("dev/pts")).unwrap();
+    fake(&bundle.rootfs().join("dev/pts/ptmx"));
+    let socket = bundle.path().join("console.sock");
+    let _listens = UnixListener::bind(&socket).unwrap();
+    let said = victim.says(&bundle, &["create", "--console-socket", socket.to_str().unwrap(), &bundle.id]);
+    victim.forget(&bundle);
+    said
+}
+
+/// Whoever holds the other devpts would read and write the terminal. No peer: they open the multiplexer of a devpts that they
+/// have just mounted.
+#[test]
+fn cve_2025_52565_a_multiplexer_of_the_image_that_leads_to_another_devpts() {
+    let attack = |victim: Victim| {
+        let said = with_multiplexer_of_image(victim, |ptmx| symlink("/other/ptmx", ptmx).unwrap());
+        assert!(said.code == 0 || said.err.contains("terminal.open"), "{said:?}");
+        said.code == 0
+    };
+    prove(attack, &[Victim::Mutant("CVE-2025-52565")]);
+}
+
+/// Nothing would come of these even where they are opened.
 #[test]
 fn cve_2025_52565_a_multiplexer_of_the_image_is_none() {
-    for fake in ["link", "file"] {
-        let bundle = with_dev_of_image("true", |c| c["process"]["terminal"] = json!(true));
-        fs::create_dir(bundle.rootfs().join("dev/pts")).unwrap();
-        let ptmx = bundle.rootfs().join("dev/pts/ptmx");
-        if fake == "link" {
-            symlink("/dev/ptmx", ptmx).unwrap()
-        } else {
-            fs::write(ptmx, "").unwrap()
-        }
-        let socket = bundle.path().join("console.sock");
-        let _listens = UnixListener::bind(&socket).unwrap();
-        let said = bundle.oci(&["create", "--console-socket", socket.to_str().unwrap(), &bundle.id]);
+    let (link, file) = (|ptmx: &Path| symlink("/dev/ptmx", ptmx).unwrap(), |ptmx: &Path| fs::write(ptmx, "").unwrap());
+    for said in [with_multiplexer_of_image(Victim::Ours, link), with_multiplexer_of_image(Victim::Ours, file)] {
         assert!(said.code == 1 && said.err.contains("terminal.open"), "{said:?}");
     }
 }
@@ -136,12 +158,10 @@ fn cve_2026_115521_a_root_is_read_only_whatever_the_image_has_in_proc() {
                                  {"destination": "/ro", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]}]);
         });
         bundle.applet("test");
-        for number in 0..64 {
-            fs::create_dir_all(bundle.rootfs().join(format!("proc/self/fd/{number}"))).unwrap();
-            fs::create_dir_all(bundle.rootfs().join("ro")).unwrap();
-        }
-        let said = victim.run(&bundle);
-        said.out.contains("written")
+        let fds = bundle.rootfs().join("proc/self/fd");
+        fs::create_dir_all(&fds).unwrap();
+        (0..64).for_each(|number| symlink("/ro", fds.join(number.to_string())).unwrap());
+        victim.run(&bundle).out.contains("written")
     };
-    prove(attack, &[]);
+    prove(attack, &[Victim::Mutant("CVE-2026-115521")]);
 }

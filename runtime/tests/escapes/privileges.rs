@@ -1,5 +1,5 @@
 //! CVE-2022-29162, CVE-2022-24769, CVE-2022-27650: capabilities that a program without any can inherit; CVE-2022-0811: kernel
-//! parameters of the host.
+//! parameters of the host; CVE-2022-4318: a home that is a line of `/etc/passwd`.
 
 use crate::control::{Victim, prove};
 use crate::support::{Bundle, Said};
@@ -78,4 +78,36 @@ fn cve_2022_0811_parameters_of_the_host_are_refused() {
         assert!(said.code == 1, "{name:?}: {said:?}");
     }
     assert_eq!(fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap(), before);
+}
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n";
+
+#[test]
+fn cve_2022_4318_a_newline_in_home_makes_nobody_root() {
+    let attack = |victim: Victim| {
+        let bundle = Bundle::new("cat /etc/passwd", |c| {
+            c["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+            c["process"]["env"] = json!(["PATH=/bin", "HOME=/home/web\nmallory::0:0::/:/bin/sh"]);
+        });
+        fs::write(bundle.rootfs().join("etc/passwd"), PASSWD).unwrap();
+        let said = victim.run(&bundle).ok();
+        let is_open = said.contains("\nmallory::0:0:");
+        assert!(is_open || said == PASSWD, "{said}");
+        is_open
+    };
+    prove(attack, &[Victim::Mutant("CVE-2022-4318")]);
+}
+
+#[test]
+fn cve_2022_4318_a_home_of_the_image_has_no_control_characters() {
+    let attack = |victim: Victim| {
+        let bundle = Bundle::new("echo \"<$HOME>\"", |c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+        let line = "web:x:1000:1000::/home/web\u{1b}[2J\r:/bin/sh\n";
+        fs::write(bundle.rootfs().join("etc/passwd"), format!("{PASSWD}{line}")).unwrap();
+        let said = victim.run(&bundle).ok();
+        let is_open = said.contains('\u{1b}');
+        assert!(is_open || said == "</>\n", "{said:?}");
+        is_open
+    };
+    prove(attack, &[Victim::Mutant("CVE-2022-4318")]);
 }

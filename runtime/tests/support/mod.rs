@@ -195,11 +195,7 @@ impl Drop for Bundle {
         let deleted = self.oci(&["delete", "--force", &self.id]);
         if !std::thread::panicking() {
             assert_eq!((deleted.code, deleted.err.as_str()), (0, ""));
-            let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
-            for hierarchy in hierarchies.chain(["/sys/fs/cgroup".into()]) {
-                let left = hierarchy.join(self.cgroup().trim_start_matches('/'));
-                assert!(!left.exists(), "left behind: {}", left.display());
-            }
+            assert_eq!(self.cgroups_left(), Vec::<PathBuf>::new(), "left behind");
             assert!(!self.root().join(&self.id).exists());
             let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
             assert!(!mounts.contains(self.path().to_str().unwrap()), "a mount is left on the host");
@@ -208,6 +204,14 @@ impl Drop for Bundle {
 }
 
 impl Bundle {
+    /// The directories of the container's cgroup that there are.
+    pub(crate) fn cgroups_left(&self) -> Vec<PathBuf> {
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
+        let places = hierarchies.chain(["/sys/fs/cgroup".into()]);
+        let places = places.map(|hierarchy| hierarchy.join(self.cgroup().trim_start_matches('/')));
+        places.filter(|place| place.exists()).collect()
+    }
+
     /// Gives the rootfs another program of busybox.
     pub(crate) fn applet(&self, name: &str) {
         let link = self.rootfs().join("bin").join(name);

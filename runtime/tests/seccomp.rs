@@ -1,4 +1,5 @@
-//! Filters in real containers: an agent that answers, and what a call gets by each action.
+//! Filters in real containers: an agent that answers, what a call gets by each action, and CVE-2026-31431: AF_ALG by every way
+//! into the kernel.
 
 // Helpers of tests may fail like tests.
 #![allow(clippy::unwrap_used)]
@@ -7,10 +8,12 @@ mod support;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use support::{Bundle, wait_until};
+use support::call::{self, Way};
+use support::{Bundle, skipped, wait_until};
 
 fn with_profile(script: &str, profile: Value) -> Bundle {
     Bundle::new(script, |config| config["linux"]["seccomp"] = profile)
@@ -114,4 +117,62 @@ fn each_action_does_what_its_name_says() {
         let said = bundle.run();
         assert!(said.out.contains(expected), "{action}: {said:?}");
     }
+}
+
+/// What `skiff-cri` gives to who asks for `RuntimeDefault`, as its tests hold it.
+const DEFAULT_PROFILE: &str =
+    include_str!("../cri/src/bundle/snapshots/skiff_cri__bundle__tests__the_default_profile.snap");
+const AF_ALG: u32 = 38;
+const AF_VSOCK: u32 = 40;
+/// A shell's word for who died of SIGSEGV: what `int 0x80` does where the kernel has no 32-bit programs.
+const SEGFAULT: i32 = 128 + 11;
+
+/// The ways to a socket of `family`: name, way in, number of the call, and its arguments. The kernel looks at 32 bits of the
+/// family, a filter sees 64.
+fn doors(family: u32) -> [(&'static str, Way, u32, [u64; 2]); 5] {
+    const SOCK_SEQPACKET: u64 = 5;
+    const SYS_SOCKET: u64 = 1;
+    let plain = [family.into(), SOCK_SEQPACKET];
+    [
+        ("native", Way::Native, 41, plain),
+        ("native-with-more-bits", Way::Native, 41, [plain[0] | 1 << 32, SOCK_SEQPACKET]),
+        ("x32", Way::Native, 0x4000_0000 | 41, plain),
+        ("old", Way::Old, 359, plain),
+        ("socketcall", Way::Old, 102, [SYS_SOCKET, call::MEMORY.into()]),
+    ]
+}
+
+/// What a container under `profile` gets at each of the doors: an errno, or 0.
+fn knock(family: u32, profile: Value) -> BTreeMap<String, i32> {
+    let doors = doors(family);
+    let names: Vec<_> = doors.iter().map(|(name, ..)| *name).collect();
+    let bundle = with_profile(&format!("for door in {}; do /$door; echo $door $?; done", names.join(" ")), profile);
+    for (name, way, number, arguments) in doors {
+        call::write(&bundle.rootfs().join(name), way, number, arguments, [family, 5, 0, 0]);
+    }
+    let said = bundle.run().ok();
+    let pairs = said.lines().map(|line| line.split_once(' ').unwrap());
+    pairs.map(|(name, errno)| (name.to_owned(), errno.parse().unwrap())).collect()
+}
+
+#[test]
+fn cve_2026_31431_no_way_leads_to_the_kernels_cryptography() {
+    let test = "cve_2026_31431_no_way_leads_to_the_kernels_cryptography";
+    if !cfg!(target_arch = "x86_64") {
+        return skipped(test, "its programs are for x86-64");
+    }
+    let free = knock(AF_ALG, Value::Null);
+    let profile: Value = serde_json::from_str(DEFAULT_PROFILE.splitn(3, "---\n").nth(2).unwrap()).unwrap();
+    for family in [AF_ALG, AF_VSOCK] {
+        let refused = knock(family, profile.clone());
+        let is_refused = |(door, errno): (&String, &i32)| *errno == libc::EPERM || free[door] == SEGFAULT;
+        assert!(refused.len() == 5 && refused.iter().all(is_refused), "family {family}: {refused:?}, freely {free:?}");
+    }
+    if free["native"] == libc::EAFNOSUPPORT {
+        return skipped(test, "no control: this kernel has no AF_ALG, only the filter was asked");
+    }
+    let succeeds = |door: &&str| free[*door] == 0;
+    assert!(["native", "native-with-more-bits"].iter().all(succeeds), "{free:?}");
+    let is_door = |door: &&str| matches!(free[*door], 0 | SEGFAULT);
+    assert!(["old", "socketcall"].iter().all(is_door) && matches!(free["x32"], 0 | libc::ENOSYS), "{free:?}");
 }

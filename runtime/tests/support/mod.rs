@@ -6,6 +6,7 @@
 // Each file of tests uses what it needs.
 #![allow(dead_code)]
 
+pub(crate) mod call;
 pub(crate) mod groups;
 
 use serde_json::{Value, json};

@@ -68,6 +68,9 @@ const ENOSYS: u32 = 38;
 const CLONE_NAMESPACES: u64 = 0x7E02_0000;
 /// socket(2) families with a history of holes and no use in containers: AF_ALG and AF_VSOCK.
 const FAMILIES: [u64; 2] = [38, 40];
+/// What the kernel looks at of an `int` in a register. A filter sees all 64 bits, and whoever sets one of the others would pass
+/// a comparison of the whole.
+const INT: u64 = 0xffff_ffff;
 
 pub(super) fn profile(request: &Request<'_>, capabilities: &BTreeSet<String>) -> Result<Option<Value>, CriError> {
     let security = request.security();
@@ -86,7 +89,8 @@ pub(super) fn profile(request: &Request<'_>, capabilities: &BTreeSet<String>) ->
 }
 
 fn runtime_default(capabilities: &BTreeSet<String>) -> Value {
-    let masked = |flags: u64| json!({"index": 0, "value": flags, "valueTwo": flags, "op": "SCMP_CMP_MASKED_EQ"});
+    let masked =
+        |mask: u64, bits: u64| json!({"index": 0, "value": mask, "valueTwo": bits, "op": "SCMP_CMP_MASKED_EQ"});
     let refused = REFUSED.iter().filter(|(capability, _)| !capabilities.contains(*capability));
     let refused: Vec<&str> = refused.flat_map(|(_, names)| names.iter().copied()).collect();
     let mut syscalls = vec![json!({"names": refused, "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM})];
@@ -96,12 +100,11 @@ fn runtime_default(capabilities: &BTreeSet<String>) -> Value {
         // One rule for each flag: a masked comparison is true only if all bits of its mask are as given.
         let flags = (0..64).map(|bit| 1_u64 << bit).filter(|flag| CLONE_NAMESPACES & flag != 0);
         syscalls.extend(flags.map(
-            |flag| json!({"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": [masked(flag)]}),
+            |flag| json!({"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": [masked(flag, flag)]}),
         ));
     }
     syscalls.extend(FAMILIES.map(|family| {
-        let equal = json!({"index": 0, "value": family, "op": "SCMP_CMP_EQ"});
-        json!({"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": [equal]})
+        json!({"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": [masked(INT, family)]})
     }));
     json!({
         "defaultAction": "SCMP_ACT_ALLOW",

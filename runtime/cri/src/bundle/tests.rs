@@ -211,6 +211,16 @@ fn seccomp_is_what_was_asked_for() {
     assert!(with(RuntimeDefault, false) && !with(RuntimeDefault, true) && !with(Unconfined, false));
 }
 
+/// Also read by the runtime's tests, which look what comes of it.
+#[test]
+fn the_default_profile() {
+    let config = config_with(|config, _, _| {
+        let kind = pb::security_profile::ProfileType::RuntimeDefault as i32;
+        security(config).seccomp = Some(pb::SecurityProfile { profile_type: kind, localhost_ref: String::new() });
+    });
+    insta::assert_json_snapshot!(config["linux"]["seccomp"]);
+}
+
 proptest! {
     #[test]
     fn every_bundle_is_an_oci_configuration(

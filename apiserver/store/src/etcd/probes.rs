@@ -1,11 +1,13 @@
 //! What etcd answers over plain HTTP on its client port: whether it is well, and its version. Figures are in [`super::figures`].
 
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
+use tonic::Status;
 
 use super::maintenance::CLUSTER_VERSION;
 use super::{SERVED_VERSION, figures};
@@ -16,9 +18,9 @@ use crate::request::Alarm;
 const LIVEZ: &[&str] = &["serializable_read"];
 const READYZ: &[&str] = &["data_corruption", "linearizable_read", "serializable_read"];
 
-/// `/health`, `/livez`, `/readyz` and each of their checks, `/version`, `/metrics`.
-pub(crate) fn routes(store: Store) -> Router {
-    Router::new()
+/// `calls`, and beside them `/health`, `/livez`, `/readyz` and each of their checks, `/version`, `/metrics`.
+pub(crate) fn beside(calls: Router, store: Store) -> Router {
+    let probes = Router::new()
         .route("/health", get(health))
         .route("/livez", get(|state, query| probes(state, query, LIVEZ)))
         .route("/livez/{check}", get(|state, path| probe(state, path, LIVEZ)))
@@ -26,7 +28,24 @@ pub(crate) fn routes(store: Store) -> Router {
         .route("/readyz/{check}", get(|state, path| probe(state, path, READYZ)))
         .route("/metrics", get(figures::metrics))
         .with_state(store)
-        .route("/version", get(version))
+        .route("/version", get(version));
+    // Instead of the calls' own, which answers a browser with a status of gRPC and the code 200.
+    calls.merge(probes).fallback(nowhere)
+}
+
+/// There is no such page or service: in the words of Go's HTTP and gRPC servers.
+async fn nowhere(request: Request) -> Response {
+    let kind = request.headers().get(CONTENT_TYPE);
+    if kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"application/grpc")) {
+        return no_such_page();
+    }
+    let path = request.uri().path().trim_start_matches('/');
+    let service = path.rsplit_once('/').map_or(path, |(service, _)| service);
+    Status::unimplemented(format!("unknown service {service}")).into_http()
+}
+
+fn no_such_page() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
 /// The values of a parameter that may be repeated. None of ours needs escapes.
@@ -89,7 +108,7 @@ async fn probe(State(store): State<Store>, Path(check): Path<String>, checks: &[
     if checks.contains(&check.as_str()) {
         return told(&store, &[&check], false);
     }
-    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+    no_such_page()
 }
 
 async fn version() -> Response {

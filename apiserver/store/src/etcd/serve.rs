@@ -35,7 +35,7 @@ pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: Cancell
     let urls = sockets.iter().map(|socket| socket.url.clone()).collect();
     let calls = routes_at(store.clone(), urls).into_axum_router();
     let counted = axum::middleware::from_fn_with_state(store.clone(), counted::count);
-    let app = calls.layer(counted).merge(probes::routes(store));
+    let app = probes::beside(calls.layer(counted), store);
     let tracker = TaskTracker::new();
     for socket in sockets {
         tracker.spawn(socket.accept(app.clone(), shutdown.clone()));

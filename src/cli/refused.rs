@@ -48,7 +48,7 @@ const REASONS: &[Reason] = &[
         &["name", "advertise-client-urls"],
     ),
     (
-        "there is no write-ahead log beside the database, and so nothing to snapshot it into or to put elsewhere",
+        "the log is a file in the data folder, beside the database, which takes over from it by itself",
         &[
             "wal-dir",
             "snapshot-count",

@@ -65,8 +65,6 @@ fn bound(class: usize) -> Duration {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    /// Durable commits, each from its begin to its return.
-    pub commits: Durations,
     /// Transactions, plain puts and deletions included.
     pub txns: Counter,
     /// Keys written.

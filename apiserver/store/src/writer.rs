@@ -201,9 +201,7 @@ impl Writer {
             let records = std::mem::replace(&mut batch.records, rest);
             self.core.engine.commit(Batch { records, ..Batch::default() })?;
         }
-        let begun = Instant::now();
         let committed = self.core.engine.commit(batch);
-        self.core.metrics.commits.add(begun.elapsed());
         committed.map_err(|error| self.fail(error.0))
     }
 

@@ -11,6 +11,7 @@
 
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::{BufMut, Bytes};
 use redb::StorageBackend;
@@ -18,6 +19,7 @@ use redb::StorageBackend;
 use super::frame::{self, HEADER_BYTES, Header, SECTOR};
 use super::ring::{FIRST, Place, Ring};
 use super::{Batch, EngineError};
+use crate::metrics::Durations;
 use crate::seeded;
 
 const MAGIC: &[u8; 8] = b"SKIFFLOG";
@@ -56,6 +58,7 @@ pub(crate) struct Log {
     ring: Mutex<Ring>,
     /// Something was released.
     released: Condvar,
+    syncs: Durations,
 }
 
 fn failed(operation: &str, error: &io::Error) -> EngineError {
@@ -82,7 +85,7 @@ impl Log {
         };
         write().map_err(|error| failed("make", &error))?;
         let ring = Ring::new(FIRST, FIRST, FIRST, most);
-        let log = Log { disk, id, ring: Mutex::new(ring), released: Condvar::new() };
+        let log = Log { disk, id, ring: Mutex::new(ring), released: Condvar::new(), syncs: Durations::default() };
         Ok((log, LogMark { id, sequence: 0, end: FIRST }))
     }
 
@@ -93,7 +96,8 @@ impl Log {
         most: u64,
     ) -> Result<(Self, Vec<Found>), EngineError> {
         let length = disk.len().map_err(|error| failed("measure", &error))?;
-        let log = Log { disk, id: mark.id, ring: Mutex::new(Ring::new(0, 0, length, most)), released: Condvar::new() };
+        let ring = Mutex::new(Ring::new(0, 0, length, most));
+        let log = Log { disk, id: mark.id, ring, released: Condvar::new(), syncs: Durations::default() };
         log.check_header(length)?;
         if mark.end > length {
             return Err(damaged(format_args!("has {length} bytes; the database knows of {}", mark.end)));
@@ -187,10 +191,18 @@ impl Log {
 
     /// Makes what is in the file durable, whoever wrote it.
     pub(crate) fn sync(&self) -> Result<(), EngineError> {
-        match self.disk.sync_data() {
+        let begun = Instant::now();
+        let done = self.disk.sync_data();
+        self.syncs.add(begun.elapsed());
+        match done {
             Err(_) if seeded::is("failed-sync-forgiven") => Ok(()),
             done => done.map_err(|error| failed("sync", &error)),
         }
+    }
+
+    /// How long the syncs took.
+    pub(crate) fn syncs(&self) -> &Durations {
+        &self.syncs
     }
 
     /// The log's id.

@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rand::Rng;
 use redb::StorageBackend;
@@ -25,6 +26,7 @@ use super::redb::{OpenError, RedbEngine, RedbSnapshot};
 use super::{Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, decode};
 use crate::Options;
 use crate::folder::Spare;
+use crate::metrics::Durations;
 use crate::record::{Point, Record};
 use crate::seeded;
 
@@ -55,6 +57,7 @@ struct Shared {
     ordered: Condvar,
     /// The last batch that the database has.
     checkpointed: AtomicU64,
+    commits: Durations,
     failed: OnceLock<String>,
     on_failure: OnceLock<OnFailure>,
 }
@@ -122,6 +125,7 @@ impl LoggedEngine {
             orders: Mutex::default(),
             ordered: Condvar::new(),
             checkpointed,
+            commits: Durations::default(),
             failed: OnceLock::new(),
             on_failure: OnceLock::new(),
         });
@@ -249,12 +253,14 @@ impl Shared {
             *layers = Arc::new(Layers { database: layers.database.clone(), chunks });
             sealed
         };
-        let (batches, database) = (sealed.read(), self.database());
+        let (batches, database, begun) = (sealed.read(), self.database(), Instant::now());
         if batches.sequence > 0 {
             let mark = LogMark { id: self.log.id(), sequence: batches.sequence, end: batches.end };
             database.write_with(&batches.sum, forgotten, &marks(mark))?;
+            self.commits.add(begun.elapsed());
         } else if !forgotten.is_empty() {
             database.write(&Batch::default(), forgotten)?;
+            self.commits.add(begun.elapsed());
         }
         self.show(Arc::new(database.read()?));
         if batches.sequence > 0 {
@@ -416,6 +422,14 @@ impl Engine for LoggedEngine {
 
     fn disk_bytes(&self) -> u64 {
         self.shared.database().disk_bytes() + self.shared.log.length()
+    }
+
+    fn syncs(&self) -> &Durations {
+        self.shared.log.syncs()
+    }
+
+    fn commits(&self) -> &Durations {
+        &self.shared.commits
     }
 
     fn on_failure(&self, told: OnFailure) {

@@ -17,6 +17,7 @@ use std::ops::ControlFlow;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::metrics::Durations;
 use crate::record::{Point, Record};
 use crate::request::Alarm;
 
@@ -102,6 +103,10 @@ pub(crate) trait Engine: Send + Sync + 'static {
     fn defragment(&self, then: Then);
     /// Bytes the files take.
     fn disk_bytes(&self) -> u64;
+    /// How long writers waited for a sync; one for each batch that a log took.
+    fn syncs(&self) -> &Durations;
+    /// How long commits of the database took, each from its begin until it was durable.
+    fn commits(&self) -> &Durations;
     /// Calls `told` when the engine fails by itself, outside of a call.
     fn on_failure(&self, told: OnFailure);
     /// Closes the files; everything fails from now on.

@@ -7,11 +7,13 @@ mod reading; // a state of it
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
 
 use super::guard::guarded;
 use super::{Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, Written, decode, rows};
+use crate::metrics::Durations;
 use crate::record::{Point, Record};
 use crate::seeded;
 
@@ -69,6 +71,8 @@ pub(crate) struct RedbEngine {
     database: RwLock<Option<Database>>,
     length: Arc<AtomicU64>,
     removed_bytes: AtomicU64,
+    /// Of this database alone, without a log.
+    commits: Durations,
 }
 
 impl RedbEngine {
@@ -87,7 +91,12 @@ impl RedbEngine {
         }
         let measured = Measured { disk, length: length.clone() };
         let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(measured)?;
-        let engine = RedbEngine { database: RwLock::new(Some(database)), length, removed_bytes: AtomicU64::new(0) };
+        let engine = RedbEngine {
+            database: RwLock::new(Some(database)),
+            length,
+            removed_bytes: AtomicU64::new(0),
+            commits: Durations::default(),
+        };
         engine.check_format()?;
         Ok(engine)
     }
@@ -266,7 +275,10 @@ impl Engine for RedbEngine {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), EngineError> {
-        self.write(&batch, &batch.forgotten)
+        let begun = Instant::now();
+        self.write(&batch, &batch.forgotten)?;
+        self.commits.add(begun.elapsed());
+        Ok(())
     }
 
     fn take_removed_bytes(&self) -> u64 {
@@ -283,6 +295,15 @@ impl Engine for RedbEngine {
 
     fn disk_bytes(&self) -> u64 {
         self.length.load(Ordering::Relaxed)
+    }
+
+    fn syncs(&self) -> &Durations {
+        // A batch is a commit.
+        &self.commits
+    }
+
+    fn commits(&self) -> &Durations {
+        &self.commits
     }
 
     fn on_failure(&self, _: OnFailure) {

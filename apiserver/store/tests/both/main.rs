@@ -10,6 +10,7 @@ mod line; // locks and elections
 mod operator; // maintenance, cluster, auth, health
 #[path = "../peers/mod.rs"]
 mod peers;
+mod probes; // over plain HTTP
 mod server;
 mod watches;
 
@@ -23,7 +24,8 @@ macro_rules! on_both {
         mod ours {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                let store = super::Store::open_disk(super::InMemoryBackend::new(), super::Options::default()).unwrap();
+                let [database, log] = [(); 2].map(|()| super::InMemoryBackend::new());
+                let store = super::Store::open_disks(database, log, super::Options::default()).unwrap();
                 let ours = super::ours_over(tempfile::tempdir().unwrap(), store).await;
                 $check(&super::Server::connect(&ours.url, false).await).await;
             })*
@@ -54,4 +56,6 @@ on_both! {
     large_requests_are_refused: crate::limits::sizes,
     operators_are_answered: crate::operator::answers,
     alarms_are_raised_and_lowered: crate::operator::alarms,
+    probes_tell_how_it_is: crate::probes::probes,
+    figures_have_etcds_names: crate::probes::figures,
 }

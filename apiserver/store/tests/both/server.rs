@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::request_op::Request;
 use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use skiff_proto::etcd::mvccpb::Event;
 use skiff_proto::etcd::{v3electionpb, v3lockpb};
 use skiff_proto::health::v1::health_client::HealthClient;
+use skiff_store::keys::KeyRange;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
@@ -19,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Server {
     channel: Channel,
+    pub(crate) url: String,
     /// Whether it is an etcd.
     pub(crate) real: bool,
 }
@@ -36,7 +39,8 @@ pub(crate) fn put_op(key: &str, value: impl Into<Vec<u8>>) -> pb::RequestOp {
 
 impl Server {
     pub(crate) async fn connect(url: &str, real: bool) -> Self {
-        Server { channel: Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap(), real }
+        let channel = Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap();
+        Server { channel, url: url.to_owned(), real }
     }
 
     pub(crate) fn kv(&self) -> pb::kv_client::KvClient<Channel> {
@@ -93,8 +97,8 @@ impl Server {
 
     /// The keys below a prefix.
     pub(crate) async fn keys(&self, prefix: &str) -> Vec<String> {
-        let request =
-            pb::RangeRequest { key: prefix.to_owned().into(), range_end: after(prefix), ..Default::default() };
+        let (key, range_end) = beginning(prefix);
+        let request = pb::RangeRequest { key, range_end, ..Default::default() };
         let found = self.kv().range(request).await.unwrap().into_inner().kvs;
         found.into_iter().map(|kv| String::from_utf8(kv.key.to_vec()).unwrap()).collect()
     }
@@ -114,16 +118,14 @@ impl Server {
     }
 }
 
-/// The end of a prefix of letters.
-pub(crate) fn after(prefix: &str) -> bytes::Bytes {
-    let mut end = prefix.as_bytes().to_vec();
-    *end.last_mut().unwrap() += 1;
-    end.into()
+/// The keys that begin so, as etcd's pair.
+pub(crate) fn beginning(prefix: &str) -> (Bytes, Bytes) {
+    KeyRange::prefix(&prefix.to_owned().into(), None).into_etcd()
 }
 
 /// A watch of a prefix from a revision on.
 pub(crate) fn below(prefix: &str, start_revision: i64) -> pb::WatchCreateRequest {
-    let (key, range_end) = (prefix.to_owned().into(), after(prefix));
+    let (key, range_end) = beginning(prefix);
     pb::WatchCreateRequest { key, range_end, start_revision, ..Default::default() }
 }
 

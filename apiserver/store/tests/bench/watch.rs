@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::watch_client::WatchClient;
 use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
+use skiff_store::keys::KeyRange;
 use tokio::sync::mpsc;
 use tonic::transport::Channel;
 
@@ -82,9 +83,8 @@ async fn put(channel: Channel, prefix: &str, at: usize, epoch: Instant) {
 }
 
 async fn watch(channel: Channel, prefix: &str, epoch: Instant, events: mpsc::UnboundedSender<Duration>) {
-    let mut end = prefix.as_bytes().to_vec();
-    *end.last_mut().unwrap() += 1;
-    let create = pb::WatchCreateRequest { key: prefix.to_owned().into(), range_end: end.into(), ..Default::default() };
+    let (key, range_end) = KeyRange::prefix(&prefix.to_owned().into(), None).into_etcd();
+    let create = pb::WatchCreateRequest { key, range_end, ..Default::default() };
     let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
     let (requests, receiver) = mpsc::channel(1);
     requests.send(create).await.unwrap();

@@ -134,7 +134,7 @@ fn pods_reach_each_other_and_host_ports_lead_to_them() {
 
 #[test]
 fn a_published_port_is_open_on_the_hosts_loopback() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = skiff_harness::free_port();
     let node = TestNode::up(&["--publish", &format!("{free}:30080")]);
     let mut outside = service("web", "web", json!([{"port": 80, "targetPort": "http", "nodePort": 30080}]));
     outside["spec"]["type"] = json!("NodePort");

@@ -1,7 +1,7 @@
 //! etcdctl at our store, and our API server on an etcd of Debian's.
 
-use crate::support::{free_port, pod, shell, wanted};
-use skiff_harness::{Ended, Follower, Peer, TestNode, eventually, skiff, skip};
+use crate::support::{pod, shell, wanted};
+use skiff_harness::{Ended, Follower, Peer, TestNode, eventually, free_port, skiff, skip};
 use std::process::Command;
 
 /// etcdctl of release 3.4 still has to be told which API it speaks.

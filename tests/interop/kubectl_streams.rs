@@ -1,8 +1,8 @@
 //! kubectl where it goes on: watches, logs, exec, port-forward, cp.
 
 use crate::kubectl::{apply, kubectl, on_both};
-use crate::support::{command, free_port, page, pod, shell, web};
-use skiff_harness::{Follower, Peer, TestNode, eventually};
+use crate::support::{command, page, pod, shell, web};
+use skiff_harness::{Follower, Peer, TestNode, eventually, free_port};
 use std::io::{Read, Write};
 use std::process::Stdio;
 

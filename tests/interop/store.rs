@@ -1,9 +1,9 @@
 //! A store is operated: saved, restored, checked, defragmented, looked at, and moved to a real etcd and back.
 
-use crate::support::{free_port, wanted};
+use crate::support::wanted;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
-use skiff_harness::{Ended, Follower, TestNode, eventually, skiff};
+use skiff_harness::{Ended, Follower, TestNode, eventually, free_port, skiff};
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::kv_client::KvClient;
 use skiff_proto::etcd::etcdserverpb::lease_client::LeaseClient;

@@ -63,11 +63,6 @@ pub(crate) fn command(node: &TestNode, peer: &Peer, words: &[&str]) -> Command {
     command
 }
 
-/// A port of the loopback that nobody uses.
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// The whole answer to `GET /` at `address`, asked from the network namespace of a process.
 pub(crate) fn page(pid: i64, address: &str) -> std::io::Result<String> {
     let address: SocketAddr = address.parse().unwrap();

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use keys::authority;
-use peers::{free_port, ours, ours_over, peer, real_etcd, wait_for};
+use peers::{ours, ours_over, peer, real_etcd, wait_for};
 use promises::{bytes, create, done, keeps_backend_promises, next_changes};
+use skiff_harness::free_port;
 use skiff_store::etcd::{ClientTls, Remote, ServeOptions, Tls, serve};
 use skiff_store::{BackendError, Options, Store};
 use tokio_util::sync::CancellationToken;

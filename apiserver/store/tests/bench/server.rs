@@ -1,13 +1,11 @@
 //! The two servers, each a process with a folder of its own.
 
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::Pid;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_store::etcd::{ServeOptions, serve};
@@ -23,8 +21,8 @@ const QUOTA_BYTES: u64 = 8 << 30;
 /// Stops where writing costs nothing.
 pub(crate) fn refuse_memory(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
-    let kind = statfs(folder).unwrap().filesystem_type();
-    assert!(kind != TMPFS_MAGIC, "{} is in memory; set SKIFF_BENCH_FOLDER to a folder on a disk", folder.display());
+    let text = "is in memory; set SKIFF_BENCH_FOLDER to a folder on a disk";
+    assert!(!skiff_harness::is_in_memory(folder), "{} {text}", folder.display());
 }
 
 /// Which server.
@@ -52,8 +50,7 @@ impl Drop for Server {
 }
 
 fn free_url() -> String {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    format!("http://127.0.0.1:{port}")
+    format!("http://127.0.0.1:{}", skiff_harness::free_port())
 }
 
 impl Server {

@@ -3,11 +3,11 @@
 // Each test program uses a part of this; and helpers of tests may unwrap as tests do.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use skiff_harness::free_port;
 use skiff_store::etcd::{ServeOptions, serve};
 use skiff_store::{Options, Store, StoreError};
 use tempfile::TempDir;
@@ -36,11 +36,6 @@ pub(crate) async fn ours_over(folder: TempDir, store: Store) -> Ours {
     let serving = tokio::spawn(serve(store.clone(), listen, shutdown.clone()));
     wait_for(&url).await;
     Ours { url, store, folder, shutdown, serving }
-}
-
-/// A port that nobody listens on. Somebody else may take it before we do; then the test fails to start its server and says so.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 pub(crate) async fn wait_for(url: &str) {

@@ -21,10 +21,8 @@ pub(super) fn is_child() -> bool {
 
 /// A kill leaves the page cache alone, but only a real disk takes part in what can go wrong.
 pub(super) fn folder_on_a_real_disk() -> Option<tempfile::TempDir> {
-    use nix::sys::statfs::{TMPFS_MAGIC, statfs};
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let kind = statfs(folder.path()).unwrap().filesystem_type();
-    if kind == TMPFS_MAGIC {
+    if skiff_harness::is_in_memory(folder.path()) {
         skiff_harness::skip("the target folder is in memory; a test of a disk needs one");
         return None;
     }

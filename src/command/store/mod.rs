@@ -3,6 +3,7 @@
 //! Every command but `serve` speaks gRPC: to a server, or to a data folder at rest that this process opens and is then the
 //! only client of (`which`). So there is one way to do each thing, and most of them work on an etcd as well.
 
+mod pages; // of many keys
 mod which; // a server, or a folder at rest
 
 mod print; // for a person, or for a script

@@ -13,11 +13,12 @@ mod read; // what the source has
 mod verify; // is it the same
 mod write; // into the target
 
+use super::pages::beginning;
 use super::print::{natural, print, size};
 use super::progress::Progress;
 use super::which::{self, Folder, Opened};
 use crate::cli::{ClientTlsArgs, CopyArgs};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bytes::Bytes;
 use serde_json::json;
 use skiff_proto::etcd::etcdserverpb as pb;
@@ -116,7 +117,7 @@ async fn refuse_itself(from: &Opened, to: &Opened) -> anyhow::Result<()> {
 }
 
 async fn count(opened: &Opened) -> anyhow::Result<u64> {
-    let request = pb::RangeRequest { count_only: true, ..read::everything() };
+    let request = pb::RangeRequest { count_only: true, ..beginning("") };
     Ok(natural(opened.ask("count of keys", opened.kv().range(request)).await?.count))
 }
 
@@ -131,14 +132,4 @@ fn ranged(response: pb::ResponseOp) -> anyhow::Result<pb::RangeResponse> {
 /// A key as a person can read it.
 fn shown(key: &Bytes) -> String {
     key.escape_ascii().to_string()
-}
-
-/// The key after `key`.
-fn after(key: &Bytes) -> Bytes {
-    [&key[..], &[0]].concat().into()
-}
-
-/// The revision of an answer.
-fn revision(header: Option<pb::ResponseHeader>) -> anyhow::Result<i64> {
-    header.map(|header| header.revision).context("the answer lacks its header")
 }

@@ -1,8 +1,9 @@
 //! What the source has, at one revision.
 
+use super::super::pages::{Pages, beginning};
 use super::super::progress::Progress;
 use super::super::which::Opened;
-use super::{LEFT_OUT, after, ranged, revision};
+use super::{LEFT_OUT, ranged};
 use bytes::Bytes;
 use skiff_proto::etcd::etcdserverpb as pb;
 
@@ -27,54 +28,24 @@ pub(super) struct Source {
     range: pb::RangeRequest,
 }
 
-/// Every key, at present.
-pub(super) fn everything() -> pb::RangeRequest {
-    pb::RangeRequest { key: Bytes::from_static(&[0]), range_end: Bytes::from_static(&[0]), ..Default::default() }
-}
-
-/// Every key that begins so.
-fn beginning(prefix: &str) -> pb::RangeRequest {
-    let mut end = prefix.as_bytes().to_vec();
-    while end.last() == Some(&0xff) {
-        end.pop();
-    }
-    match end.last_mut() {
-        None => everything(),
-        Some(last) => {
-            *last += 1;
-            pb::RangeRequest { key: prefix.to_owned().into(), range_end: end.into(), ..Default::default() }
-        }
-    }
-}
-
 impl Source {
     /// Lists the keys that begin with `prefix`, as of now.
     pub(super) async fn list(from: &Opened, prefix: &str, progress: &mut Progress) -> anyhow::Result<Self> {
-        let mut range = beginning(prefix);
-        let whole = range.clone();
+        let whole = beginning(prefix);
+        let mut pages = Pages::new(from, pb::RangeRequest { keys_only: true, limit: KEYS_PAGE, ..whole.clone() });
         let mut keys = Vec::new();
-        loop {
-            let request = pb::RangeRequest { keys_only: true, limit: KEYS_PAGE, ..range.clone() };
-            let page = from.ask("list of keys", from.kv().range(request)).await?;
-            if range.revision == 0 {
-                range.revision = revision(page.header)?;
-            }
-            if let Some(last) = page.kvs.last() {
-                range.key = after(&last.key);
-            }
-            let found = page.kvs.into_iter().filter(|kv| kv.key != LEFT_OUT);
+        while let Some(page) = pages.next().await? {
+            let found = page.into_iter().filter(|kv| kv.key != LEFT_OUT);
             keys.extend(found.map(|kv| Key { key: kv.key, lease: kv.lease, written: kv.mod_revision }));
             progress.show(|| format!("{} keys found", keys.len()));
-            if !page.more {
-                break;
-            }
         }
         // Stable: keys of one transaction stay in order of key.
         keys.sort_by_key(|key| key.written);
-        Ok(Self { revision: range.revision, keys, range: pb::RangeRequest { revision: range.revision, ..whole } })
+        let revision = pages.revision();
+        Ok(Self { revision, keys, range: pb::RangeRequest { revision, ..whole } })
     }
 
-    /// The range that was listed, in pages from the first key on.
+    /// The range that was listed.
     pub(super) fn range(&self) -> pb::RangeRequest {
         self.range.clone()
     }
@@ -95,16 +66,4 @@ pub(super) async fn values(from: &Opened, keys: &[Key], revision: i64) -> anyhow
         Ok(kv.ok_or_else(|| anyhow::anyhow!("{} does not show a key that it listed", from.name))?.value)
     });
     found.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_ends_before_the_next() {
-        let bounds = |prefix| (beginning(prefix).key, beginning(prefix).range_end);
-        assert_eq!(bounds("/registry/"), ("/registry/".into(), "/registry0".into()));
-        assert_eq!(bounds(""), (Bytes::from_static(&[0]), Bytes::from_static(&[0])));
-    }
 }

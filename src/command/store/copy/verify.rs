@@ -1,12 +1,12 @@
 //! Whether the target has what was copied: both are read in order of key, side by side.
 
+use super::super::pages::Pages;
 use super::super::progress::Progress;
 use super::super::which::Opened;
 use super::read::Source;
 use super::write::Leases;
-use super::{LEFT_OUT, after, shown};
+use super::{LEFT_OUT, shown};
 use anyhow::bail;
-use bytes::Bytes;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::mvccpb::KeyValue;
 use std::collections::VecDeque;
@@ -22,8 +22,8 @@ pub(super) async fn compare(
     leases: &Leases,
     progress: &mut Progress,
 ) -> anyhow::Result<()> {
-    let mut sources = Pages::new(from, source.range());
-    let mut targets = Pages::new(to, pb::RangeRequest { revision: 0, ..source.range() });
+    let mut sources = Keys::new(from, source.range());
+    let mut targets = Keys::new(to, pb::RangeRequest { revision: 0, ..source.range() });
     let mut done = 0_usize;
     while let Some(wanted) = sources.next().await? {
         let found = loop {
@@ -48,39 +48,27 @@ pub(super) async fn compare(
     Ok(())
 }
 
-/// The keys of a range, one by one, all at the revision of the first page.
-struct Pages<'a> {
-    opened: &'a Opened,
-    /// What is still to be asked for; `None`: nothing.
-    rest: Option<pb::RangeRequest>,
+/// What was to be copied of a range, one key after the other.
+struct Keys<'a> {
+    pages: Pages<'a>,
     read: VecDeque<KeyValue>,
 }
 
-impl<'a> Pages<'a> {
+impl<'a> Keys<'a> {
     fn new(opened: &'a Opened, range: pb::RangeRequest) -> Self {
-        Self { opened, rest: Some(pb::RangeRequest { limit: PAGE, ..range }), read: VecDeque::new() }
+        Self { pages: Pages::new(opened, pb::RangeRequest { limit: PAGE, ..range }), read: VecDeque::new() }
     }
 
     async fn next(&mut self) -> anyhow::Result<Option<KeyValue>> {
         loop {
             match self.read.pop_front() {
-                Some(kv) if kv.key == Bytes::from_static(LEFT_OUT) => (),
+                Some(kv) if kv.key == LEFT_OUT => (),
                 Some(kv) => return Ok(Some(kv)),
-                None => {
-                    let Some(range) = self.rest.take() else { return Ok(None) };
-                    self.page(range).await?;
-                }
+                None => match self.pages.next().await? {
+                    Some(page) => self.read = page.into(),
+                    None => return Ok(None),
+                },
             }
         }
-    }
-
-    async fn page(&mut self, range: pb::RangeRequest) -> anyhow::Result<()> {
-        let page = self.opened.ask("keys", self.opened.kv().range(range.clone())).await?;
-        if let (true, Some(last)) = (page.more, page.kvs.last()) {
-            let pinned = if range.revision == 0 { super::revision(page.header)? } else { range.revision };
-            self.rest = Some(pb::RangeRequest { key: after(&last.key), revision: pinned, ..range });
-        }
-        self.read = page.kvs.into();
-        Ok(())
     }
 }

@@ -1,10 +1,10 @@
 //! Leases and keys into the target.
 
+use super::super::pages::revision;
 use super::super::print::size;
 use super::super::progress::Progress;
 use super::super::which::Opened;
 use super::read::{Key, Source, values};
-use super::revision;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use skiff_proto::etcd::etcdserverpb as pb;

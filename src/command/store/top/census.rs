@@ -1,9 +1,8 @@
 //! Which prefixes have most keys and bytes: all keys are read, so it is done seldom.
 
+use super::super::pages::{Pages, beginning};
 use super::super::print::natural;
 use super::super::which::Opened;
-use anyhow::bail;
-use bytes::Bytes;
 use serde_json::{Value, json};
 use skiff_proto::etcd::etcdserverpb as pb;
 use std::collections::HashMap;
@@ -74,23 +73,16 @@ impl Census {
 }
 
 async fn count(opened: &Opened, revision: i64, depth: usize) -> anyhow::Result<HashMap<String, Sum>> {
-    let everything = Bytes::from_static(&[0]);
-    let (mut key, mut sums) = (everything.clone(), HashMap::<String, Sum>::new());
-    loop {
-        let range =
-            pb::RangeRequest { key, range_end: everything.clone(), limit: PAGE, revision, ..Default::default() };
-        let page = opened.ask("keys", opened.kv().range(range)).await?;
-        for kv in &page.kvs {
+    let range = pb::RangeRequest { limit: PAGE, revision, ..beginning("") };
+    let (mut pages, mut sums) = (Pages::new(opened, range), HashMap::<String, Sum>::new());
+    while let Some(page) = pages.next().await? {
+        for kv in &page {
             let sum = sums.entry(prefix(&kv.key, depth)).or_default();
             sum.keys += 1;
             sum.bytes += natural(i64::try_from(kv.key.len() + kv.value.len())?);
         }
-        match page.kvs.last() {
-            Some(last) if page.more => key = [&last.key[..], &[0]].concat().into(),
-            None if page.more => bail!("{} has more keys and shows none", opened.name),
-            _ => return Ok(sums),
-        }
     }
+    Ok(sums)
 }
 
 /// The first `depth` parts of the folder that a key is in, so to speak; a key without a slash is in none.

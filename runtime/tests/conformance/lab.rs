@@ -235,7 +235,8 @@ pub(crate) fn hierarchy(controller: &str) -> Result<PathBuf, Verdict> {
     if of_version_1.is_dir() {
         return Ok(of_version_1);
     }
-    if fs::read_to_string(unified).is_ok_and(|list| list.split_whitespace().any(|name| name == controller)) {
+    let of_version_2 = if controller == "blkio" { "io" } else { controller };
+    if fs::read_to_string(unified).is_ok_and(|list| list.split_whitespace().any(|name| name == of_version_2)) {
         return Ok("/sys/fs/cgroup".into());
     }
     Err(Verdict::Skips(format!("no cgroup controller {controller}")))

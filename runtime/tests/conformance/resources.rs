@@ -35,6 +35,15 @@ fn limits(lab: &Lab, controller: &str, resources: Value, v1: &[File], v2: &[File
     Ok(())
 }
 
+/// Whether any disk could be scheduled by weight.
+fn has_weights() -> bool {
+    let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    disks.into_iter().any(|disk| {
+        let offered = fs::read_to_string(disk.path().join("queue/scheduler"));
+        offered.is_ok_and(|offered| offered.contains("bfq"))
+    })
+}
+
 fn resources(value: Value) -> impl FnOnce(&mut Value) {
     move |c| c["linux"]["resources"] = value
 }
@@ -142,6 +151,9 @@ pub(crate) const ROWS: &[Row] = &[
         limits(lab, "pids", json!({"pids": {"limit": -1}}), &[("pids.max", "max")], &[("pids.max", "max")])
     }),
     row("config-linux, Block IO: weight", "10 to 1,000", |lab| {
+        if !has_weights() {
+            return Err(Verdict::Skips("the kernel's scheduler bfq, which knows weights, is not there".to_owned()));
+        }
         limits(
             lab,
             "blkio",

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What the runtime's tests use that Debian builds as modules. AF_ALG is there to be refused.
-const MODULES: &[&str] = &["overlay", "fuse", "veth", "dummy", "bridge", "af_alg"];
+const MODULES: &[&str] = &["overlay", "fuse", "veth", "dummy", "bridge", "af_alg", "bfq"];
 /// Other runtimes, for tests that compare, and what loads profiles of AppArmor; carried along if they are here.
 const PEERS: &[&str] = &["runc-1.1.5", "runc-1.1.15", "runc-1.3", "crun-1.8", "crun-1.21", "apparmor_parser"];
 /// Programs that tests use and whose busybox namesakes are not enough.

@@ -1,8 +1,9 @@
 //! docker with `--add-runtime`: what a container is and has.
 
 use crate::arena::{Arena, Said, with_peers};
+use crate::engine::Engine;
 use crate::{RUNTIME, limits, on_each};
-use skiff_harness::{eventually, skip};
+use skiff_harness::eventually;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Child;
@@ -82,12 +83,7 @@ impl Docker<'_> {
         command
     }
 
-    /// A docker command.
-    pub(crate) fn call(&self, words: &[&str]) -> Said {
-        Said::of(self.command("docker", words))
-    }
-
-    /// The same with something on standard input.
+    /// A docker command with something on standard input.
     pub(crate) fn feed(&self, input: &str, words: &[&str]) -> Said {
         Said::with_input(self.command("docker", words), input)
     }
@@ -105,31 +101,27 @@ impl Docker<'_> {
         let line = format!("stty rows 24 cols 80; exec docker {}", line.join(" "));
         Said::at_terminal(self.command("script", &["-qec", &line, "/dev/null"]), input)
     }
+}
 
-    /// `run` with options and the program's words.
-    pub(crate) fn run(&self, options: &[&str], program: &[&str]) -> Said {
+impl Engine for Docker<'_> {
+    fn arena(&self) -> &Arena {
+        self.arena
+    }
+
+    fn call(&self, words: &[&str]) -> Said {
+        Said::of(self.command("docker", words))
+    }
+
+    fn run(&self, options: &[&str], program: &[&str]) -> Said {
         self.call(&[&["run", "--network=none"], options, &["box"], program].concat())
     }
 
-    /// `run --rm` of a shell script.
-    pub(crate) fn once(&self, options: &[&str], script: &str) -> Said {
-        self.run(&[&["--rm"], options].concat(), &["sh", "-c", script])
+    fn run_by_runc(&self, options: &[&str], program: &[&str]) -> Said {
+        self.run(&[&["--runtime=real"], options].concat(), program)
     }
 
-    /// The same, which must succeed.
-    #[track_caller]
-    pub(crate) fn sh(&self, options: &[&str], script: &str) -> String {
-        self.once(options, script).ok()
-    }
-
-    /// Whether docker and runc can do it here; if not, the reason becomes a skip.
-    pub(crate) fn can(&self, options: &[&str]) -> bool {
-        let said = self.once(&[&["--runtime=real"], options].concat(), "true");
-        if said.code != 0 {
-            let lines: Vec<_> = said.err.lines().filter(|line| line.contains("Error")).collect();
-            skip(&format!("{}: with runc, too: {}", options.join(" "), lines.join(" ")));
-        }
-        said.code == 0
+    fn reason(said: &Said) -> String {
+        said.err.lines().filter(|line| line.contains("Error")).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -175,28 +167,6 @@ fn rights_are_what_was_asked(docker: &Docker<'_>) {
     assert!(docker.sh(&["--device", "/dev/fuse:/dev/f:r"], "ls -l /dev/f").starts_with("crw"));
     // Docker 20.10 asks for capabilities that this host may not have; runc then fails, and we give what there is.
     assert_eq!(status(&["--privileged"], "Seccomp"), "0");
-}
-
-impl limits::Engine for Docker<'_> {
-    fn arena(&self) -> &Arena {
-        self.arena
-    }
-
-    fn call(&self, words: &[&str]) -> Said {
-        self.call(words)
-    }
-
-    fn run(&self, options: &[&str], program: &[&str]) -> Said {
-        self.run(options, program)
-    }
-
-    fn run_by_runc(&self, options: &[&str], program: &[&str]) -> Said {
-        self.run(&[&["--runtime=real"], options].concat(), program)
-    }
-
-    fn can(&self, options: &[&str]) -> bool {
-        self.can(options)
-    }
 }
 
 fn limits_reach_the_cgroup(docker: &Docker<'_>) {

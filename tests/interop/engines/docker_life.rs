@@ -1,6 +1,7 @@
 //! docker with `--add-runtime`: what happens to a container.
 
 use crate::docker::{Docker, on};
+use crate::engine::Engine;
 use crate::on_each;
 use skiff_harness::eventually;
 

@@ -1,6 +1,7 @@
 //! What an engine's options of limits become in the container's cgroup: one table for podman and docker.
 
-use crate::arena::{Arena, Said};
+use crate::arena::Said;
+use crate::engine::Engine;
 use std::path::Path;
 
 /// An option, and where its value arrives: controller, file and content on version 1 and on version 2.
@@ -46,19 +47,6 @@ pub(crate) const TIGHT: &[&str] = &["--memory=16m", "--memory-swap=16m"];
 pub(crate) const EATS: &[&str] = &["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"];
 /// What the kernel's killer leaves of it.
 pub(crate) const EATEN: i32 = 137;
-
-/// An engine as these cases need it.
-pub(crate) trait Engine {
-    fn arena(&self) -> &Arena;
-    /// A command.
-    fn call(&self, words: &[&str]) -> Said;
-    /// `run` with options and the program's words.
-    fn run(&self, options: &[&str], program: &[&str]) -> Said;
-    /// The same, by runc.
-    fn run_by_runc(&self, options: &[&str], program: &[&str]) -> Said;
-    /// Whether the engine can do it here with runc; if not, the reason has become a skip.
-    fn can(&self, options: &[&str]) -> bool;
-}
 
 /// Starts containers with the options and looks at their files.
 pub(crate) fn reach_the_cgroup(engine: &impl Engine) {

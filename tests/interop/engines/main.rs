@@ -9,6 +9,7 @@ mod arena; // namespaces, cgroups and folders of its own
 mod containerd; // ctr run --runc-binary
 mod docker; // dockerd --add-runtime
 mod docker_life; // what happens to a container of docker's
+mod engine; // what podman and docker have in common
 mod limits; // what options become, for both
 mod podman; // podman --runtime
 mod podman_life; // what happens to a container of podman's

@@ -1,6 +1,7 @@
 //! podman with `--runtime`: what a container is and has.
 
 use crate::arena::{Arena, Said, with_peers};
+use crate::engine::Engine;
 use crate::{RUNTIME, limits, on_each};
 use skiff_harness::{Peer, skip};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -57,11 +58,6 @@ impl Podman<'_> {
         own.iter().chain(words).map(|&word| word.to_owned()).collect()
     }
 
-    /// A podman command as given.
-    pub(crate) fn call(&self, words: &[&str]) -> Said {
-        self.call_with(RUNTIME, words)
-    }
-
     fn call_with(&self, runtime: &str, words: &[&str]) -> Said {
         let mut command = self.arena.command(self.peer.path(), self.words(runtime, words));
         command.env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1");
@@ -74,7 +70,7 @@ impl Podman<'_> {
         [vec![program], self.words(RUNTIME, words)].concat()
     }
 
-    /// The same with something on standard input.
+    /// A podman command with something on standard input.
     pub(crate) fn feed(&self, input: &str, words: &[&str]) -> Said {
         Said::with_input(self.arena.command(self.peer.path(), self.words(RUNTIME, words)), input)
     }
@@ -86,11 +82,6 @@ impl Podman<'_> {
         Said::at_terminal(self.arena.command("script", ["-qec", &line, "/dev/null"]), input)
     }
 
-    /// `run` with options and the program's words, in the test's cgroup, without a network.
-    pub(crate) fn run(&self, options: &[&str], program: &[&str]) -> Said {
-        self.run_with(RUNTIME, options, program)
-    }
-
     fn run_with(&self, runtime: &str, options: &[&str], program: &[&str]) -> Said {
         let cgroup = self.arena.cgroup();
         let mut words = vec!["run", "--network=none", "--cgroup-parent", &cgroup];
@@ -99,26 +90,27 @@ impl Podman<'_> {
         words.extend(program);
         self.call_with(runtime, &words)
     }
+}
 
-    /// `run --rm` of a shell script, which must succeed.
-    #[track_caller]
-    pub(crate) fn sh(&self, options: &[&str], script: &str) -> String {
-        self.once(options, script).ok()
+impl Engine for Podman<'_> {
+    fn arena(&self) -> &Arena {
+        self.arena
     }
 
-    /// `run --rm` of a shell script.
-    pub(crate) fn once(&self, options: &[&str], script: &str) -> Said {
-        self.run(&[&["--rm"], options].concat(), &["sh", "-c", script])
+    fn call(&self, words: &[&str]) -> Said {
+        self.call_with(RUNTIME, words)
     }
 
-    /// Whether podman and runc can do it here; if not, the reason becomes a skip.
-    pub(crate) fn can(&self, options: &[&str]) -> bool {
-        let runc = self.runc.path().display().to_string();
-        let said = self.run_with(&runc, &[&["--rm"], options].concat(), &["true"]);
-        if said.code != 0 {
-            skip(&format!("{}: with runc, too: {}", options.join(" "), said.err.lines().last().unwrap_or_default()));
-        }
-        said.code == 0
+    fn run(&self, options: &[&str], program: &[&str]) -> Said {
+        self.run_with(RUNTIME, options, program)
+    }
+
+    fn run_by_runc(&self, options: &[&str], program: &[&str]) -> Said {
+        self.run_with(&self.runc.path().display().to_string(), options, program)
+    }
+
+    fn reason(said: &Said) -> String {
+        said.err.lines().last().unwrap_or_default().to_owned()
     }
 }
 
@@ -200,28 +192,6 @@ fn rights_are_what_was_asked(podman: &Podman<'_>) {
     }
     if podman.can(&["--oom-score-adj", "-500"]) {
         assert_eq!(podman.sh(&["--oom-score-adj", "-500"], "cat /proc/self/oom_score_adj"), "-500");
-    }
-}
-
-impl limits::Engine for Podman<'_> {
-    fn arena(&self) -> &Arena {
-        self.arena
-    }
-
-    fn call(&self, words: &[&str]) -> Said {
-        self.call(words)
-    }
-
-    fn run(&self, options: &[&str], program: &[&str]) -> Said {
-        self.run(options, program)
-    }
-
-    fn run_by_runc(&self, options: &[&str], program: &[&str]) -> Said {
-        self.run_with(&self.runc.path().display().to_string(), options, program)
-    }
-
-    fn can(&self, options: &[&str]) -> bool {
-        self.can(options)
     }
 }
 

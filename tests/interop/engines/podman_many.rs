@@ -1,5 +1,6 @@
 //! podman with `--runtime`: pods, images built in containers, manifests of Kubernetes.
 
+use crate::engine::Engine;
 use crate::on_each;
 use crate::podman::{Podman, on};
 use skiff_harness::eventually;

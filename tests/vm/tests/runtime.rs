@@ -169,15 +169,21 @@ fn command(test: &Built, words: &[&str]) -> Command {
 
 /// Runs the suite and tells how far it is. What it said is shown even if the machine does not live to its end.
 fn run(guest: &Guest, commands: &[Command], names: &[&str]) -> skiff_vm::Result<Outcome> {
-    let (mut heard, begun) = (Vec::new(), Instant::now());
+    let (mut heard, mut begun_line, begun) = (Vec::new(), String::new(), Instant::now());
     let seconds = || begun.elapsed().as_secs();
     let outcome = guest.run_telling(commands, &mut |report| match report {
         Report::Ready { release } => println!("a guest with {release} is ready after {} s", seconds()),
         Report::Out(_, bytes) => heard.extend_from_slice(bytes),
         Report::Err(_, bytes) => {
             heard.extend_from_slice(bytes);
-            let text = String::from_utf8_lossy(bytes);
-            text.lines().filter(|line| line.starts_with(PROGRESS)).for_each(|line| println!("{line}"));
+            // What comes at once may end within a line.
+            begun_line.push_str(&String::from_utf8_lossy(bytes));
+            while let Some((line, rest)) = begun_line.split_once('\n') {
+                if line.starts_with(PROGRESS) {
+                    println!("{line}");
+                }
+                begun_line = rest.to_owned();
+            }
         }
         Report::Ended(index, code) => {
             let name = usize::try_from(*index).ok().and_then(|index| names.get(index)).unwrap_or(&"?");

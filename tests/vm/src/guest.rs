@@ -1,5 +1,6 @@
 //! A guest as a suite describes it, and its run from the first file to the outcome.
 
+use crate::disk::{Disk, Drive};
 use crate::error::{Error, On, Result};
 use crate::files::{Content, Files, Node};
 use crate::kernel::{self, Kernel};
@@ -42,7 +43,7 @@ pub struct Guest {
     files: Files,
     plan: Plan,
     module_names: Vec<String>,
-    disk_mib: Option<u64>,
+    disk: Disk,
     memory_mib: u32,
     cpus: u32,
     kernel_words: String,
@@ -73,7 +74,7 @@ impl Guest {
             files,
             plan: Plan { environment, ..Plan::default() },
             module_names: Vec::new(),
-            disk_mib: None,
+            disk: Disk::default(),
             memory_mib: 1024,
             cpus: 2,
             kernel_words: String::new(),
@@ -117,9 +118,21 @@ impl Guest {
         self
     }
 
-    /// A disk of that size, `/dev/vda`, with an ext4 filesystem at `/scratch`, where `TMPDIR` points.
+    /// A disk, `/dev/vda`, with an ext4 filesystem of that size at `/scratch`, where `TMPDIR` points.
     pub fn disk_mib(&mut self, mib: u64) -> &mut Self {
-        self.disk_mib = Some(mib);
+        self.disk.mib = mib;
+        self
+    }
+
+    /// Leaves that much of the disk behind its filesystem to whoever writes to `/dev/vda`.
+    pub fn disk_raw_mib(&mut self, mib: u64) -> &mut Self {
+        self.disk.raw_mib = mib;
+        self
+    }
+
+    /// Logs every write and flush of the disk to files in `folder`; see [`crate::WriteLog`].
+    pub fn log_writes(&mut self, folder: impl Into<PathBuf>) -> &mut Self {
+        self.disk.log = Some(folder.into());
         self
     }
 
@@ -213,6 +226,7 @@ impl Guest {
         let mut boots = 0;
         loop {
             boots += 1;
+            parts.disk.as_ref().map_or(Ok(()), Drive::begin)?;
             let mut machine = Machine::start(&parts, folder.path())?;
             let mut outcome = Outcome::of(commands, boots);
             match self.attend(&mut machine, &mut outcome, listener)? {
@@ -227,7 +241,10 @@ impl Guest {
     fn parts(&self, commands: &[Command], folder: &Path) -> Result<Parts> {
         let (mut files, mut plan) = (self.files.clone(), self.plan.clone());
         let mut names = self.module_names.clone();
-        let disk = self.disk_mib.map(|mib| disk(mib, folder)).transpose()?;
+        if self.disk.mib == 0 && (self.disk.raw_mib > 0 || self.disk.log.is_some()) {
+            return Err(Error::Refused("a disk with a log or an end of its own has a filesystem first".to_owned()));
+        }
+        let disk = (self.disk.mib > 0).then(|| self.disk.make(folder)).transpose()?;
         if disk.is_some() {
             names.extend(["virtio_pci".to_owned(), "virtio_blk".to_owned()]);
             plan.disk = Some("/dev/vda".to_owned());
@@ -301,18 +318,4 @@ fn farewell(machine: &mut Machine, outcome: &mut Outcome) -> Result<End> {
     machine.listen()?;
     outcome.console = machine.console();
     Ok(End::Done)
-}
-
-/// An empty ext4 filesystem in a sparse file.
-fn disk(mib: u64, folder: &Path) -> Result<PathBuf> {
-    let path = folder.join("disk");
-    let made = process::Command::new("mkfs.ext4").arg("-q").arg(&path).arg(format!("{mib}M")).output();
-    let made = made.map_err(|_| Error::Missing {
-        what: "mkfs.ext4".to_owned(),
-        remedy: "Debian has it in the package e2fsprogs".to_owned(),
-    })?;
-    if made.status.success() {
-        return Ok(path);
-    }
-    Err(Error::Refused(format!("mkfs.ext4: {}", String::from_utf8_lossy(&made.stderr))))
 }

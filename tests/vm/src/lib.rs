@@ -7,19 +7,25 @@
 //! What it leaves to others: where kernels come from (`tests/peers`), and what a suite means.
 
 mod archive; // the files as the kernel unpacks them
+mod disk; // the guest's disk, and a log of its writes
 mod elf; // the little we read from ELF files
 mod error; // why a suite could not be run
 mod files; // what the guest finds: programs with their libraries
 mod guest; // the description of a guest, and its run
 mod kernel; // which kernel, and its modules in order
 mod machine; // one QEMU process and its serial ports
-mod outcome;
-mod watch; // when to give it up // what came of it
+mod outcome; // what came of it
+mod replay; // disks as a power failure may leave them
+mod watch; // when to give it up
+mod writes; // the log of a disk's writes
 
 pub use error::{Error, Limit, Result};
 pub use guest::Guest;
 pub use kernel::Kernel;
+pub use machine::check_qemu;
 pub use outcome::{Outcome, Ran};
+pub use replay::{Image, Replay};
 pub use skiff_vm_init::plan::{Command, Layout};
 pub use skiff_vm_init::report::Report;
 pub use watch::Limits;
+pub use writes::{Entry, WriteLog};

@@ -3,6 +3,7 @@
 //! QEMU writes both ports to files, and we read what is added. There is no socket that could be connected too late and no
 //! pipe that could be full, and when something goes wrong the files are still there to be looked at.
 
+use crate::disk::Drive;
 use crate::error::{Error, On, Result};
 use skiff_vm_init::frame::Decoder;
 use skiff_vm_init::report::Report;
@@ -23,7 +24,7 @@ const KERNEL_WORDS: &str = "console=ttyS0 panic=-1 no_timer_check mitigations=of
 pub(crate) struct Parts {
     pub(crate) kernel: PathBuf,
     pub(crate) initramfs: PathBuf,
-    pub(crate) disk: Option<PathBuf>,
+    pub(crate) disk: Option<Drive>,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
     pub(crate) kernel_words: String,
@@ -110,11 +111,11 @@ impl Drop for Machine {
     }
 }
 
-/// Whether QEMU can be started here.
+/// Whether QEMU can be started here, for those who want to know before they prepare anything.
 ///
 /// # Errors
 /// [`Error::Missing`].
-pub(crate) fn check_qemu() -> Result<()> {
+pub fn check_qemu() -> Result<()> {
     match Command::new(QEMU).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status() {
         Ok(status) if status.success() => Ok(()),
         _ => Err(Error::Missing {
@@ -139,10 +140,6 @@ fn arguments(parts: &Parts, folder: &Path) -> Vec<String> {
     }
     arguments.extend(["-kernel".to_owned(), shown(&parts.kernel), "-initrd".to_owned(), shown(&parts.initramfs)]);
     arguments.extend(["-append".to_owned(), format!("{KERNEL_WORDS} {}", parts.kernel_words).trim().to_owned()]);
-    if let Some(disk) = &parts.disk {
-        // In QEMU's option syntax a comma in a value is doubled.
-        let file = shown(disk).replace(',', ",,");
-        arguments.extend(["-drive".to_owned(), format!("if=virtio,format=raw,cache=unsafe,file={file}")]);
-    }
+    arguments.extend(parts.disk.iter().flat_map(Drive::arguments));
     arguments
 }

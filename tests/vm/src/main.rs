@@ -65,6 +65,13 @@ struct Run {
     /// A disk of that many MiB, /dev/vda, with ext4 at /scratch, which TMPDIR names.
     #[arg(long, value_name = "MIB")]
     disk: Option<u64>,
+    /// That many MiB behind the filesystem, for whoever writes to /dev/vda.
+    #[arg(long, value_name = "MIB", default_value_t = 0, requires = "disk")]
+    raw: u64,
+    /// Log every write and flush of the disk: DIR/before is the disk as it was, DIR/writes what came then, as dm-log-writes
+    /// has it.
+    #[arg(long, value_name = "DIR", requires = "disk")]
+    log_writes: Option<PathBuf>,
     /// An environment variable of COMMAND.
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -130,7 +137,10 @@ fn describe(run: &Run) -> skiff_vm::Result<Guest> {
         }
     }
     if let Some(mib) = run.disk {
-        guest.disk_mib(mib);
+        guest.disk_mib(mib).disk_raw_mib(run.raw);
+    }
+    if let Some(folder) = &run.log_writes {
+        guest.log_writes(folder);
     }
     for (source, to) in &run.add {
         guest.add(source, to)?;

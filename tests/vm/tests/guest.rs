@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use skiff_harness::skip;
-use skiff_vm::{Command, Error, Guest, Kernel, Layout, Limit, Limits, Outcome};
+use skiff_vm::{Command, Entry, Error, Guest, Kernel, Layout, Limit, Limits, Outcome, Replay, WriteLog};
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -138,6 +138,44 @@ fn a_machine_that_does_not_boot_is_tried_again_and_then_given_up() {
         Err(Error::NotBooted { boots: 2, .. }) => (),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_logged_disk_tells_every_write_in_order() {
+    let Some(mut guest) = guest() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    guest.disk_mib(16).disk_raw_mib(1).log_writes(folder.path());
+    // Behind the filesystem, in pages, which is what the guest's cache writes: 16 MiB are 4,096.
+    let page = |number: usize| 4096 + number;
+    let raw = |number| format!("yes {number} | head -c 4096 | dd of=/dev/vda bs=4096 seek={} conv=fsync", page(number));
+    let scripts = [&raw(1), "yes file | head -c 8192 > /scratch/file; sync", &raw(2)];
+    let Some(outcome) = run(&guest, &scripts) else { return };
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    let log = WriteLog::open(&folder).unwrap();
+    let found = |text: &str| {
+        let holds = |entry: &Entry| log.data(entry).unwrap().starts_with(text.repeat(60).as_bytes());
+        log.entries().iter().position(holds).unwrap_or_else(|| panic!("no write of {text:?}"))
+    };
+    let (first, file, last) = (found("1\n"), found("file\n"), found("2\n"));
+    assert!(first < file && file < last);
+    assert_eq!(log.entries()[first].at, page(1) as u64 * 4096);
+    // Each was synced before the next was asked for.
+    let mark_after = |at: usize| at + log.entries()[at..].iter().position(Entry::is_mark).unwrap();
+    assert!(mark_after(first) < file && mark_after(file) < last && mark_after(last) > last);
+    let mut replay = Replay::along(&log).unwrap();
+    while replay.step().unwrap().is_some() {}
+    let (image, saved) = (replay.now().unwrap(), folder.path().join("disk"));
+    image.save(&saved).unwrap();
+    let disk = std::fs::read(saved).unwrap();
+    assert_eq!(disk.len(), 17 << 20);
+    assert!(disk[page(2) * 4096..].starts_with(b"2\n2\n"));
+}
+
+#[test]
+fn a_log_wants_a_disk() {
+    let Some(mut guest) = guest() else { return };
+    let error = guest.log_writes("/nowhere").run(&[shell("true")]).unwrap_err();
+    assert!(matches!(&error, Error::Refused(text) if text.contains("filesystem")), "{error}");
 }
 
 /// The program, as a user types it.

@@ -234,6 +234,11 @@ impl Store {
         self.ask(|reply| Work::Compact(revision, until_removed, reply)).await
     }
 
+    /// Gives the database's free space back to the filesystem, by writing the database anew beside the old one.
+    pub async fn defragment(&self) -> Result<(), Refusal> {
+        self.ask(Work::Defragment).await
+    }
+
     /// The newest durable revision.
     pub fn revision(&self) -> Revision {
         self.core.revision()

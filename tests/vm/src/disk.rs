@@ -1,6 +1,7 @@
 //! The guest's disk: a sparse file with an ext4 filesystem, and on request a log of all that is written to it.
 
 use crate::error::{Error, On, Result};
+use crate::replay::Image;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,7 +45,7 @@ impl Disk {
         }
         if let Some(log) = &self.log {
             fs::create_dir_all(log).on("mkdir", log.display())?;
-            fs::copy(&file, log.join(BEFORE)).on("copy", file.display())?;
+            copy(&file, &log.join(BEFORE))?;
         }
         Ok(Drive { file, log: self.log.clone() })
     }
@@ -54,7 +55,7 @@ impl Drive {
     /// Before each boot: what is logged begins with the disk as it was before the first.
     pub(crate) fn begin(&self) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        fs::copy(log.join(BEFORE), &self.file).on("copy", log.join(BEFORE).display())?;
+        copy(&log.join(BEFORE), &self.file)?;
         let writes = log.join(WRITES);
         File::create(&writes).map(drop).on("create", writes.display())
     }
@@ -75,6 +76,11 @@ impl Drive {
         let (disk, writes) = (file("disk", &self.file), file("writes", &log.join(WRITES)));
         words(["-blockdev", &disk, "-blockdev", &writes, "-blockdev", logged, "-device", device])
     }
+}
+
+/// Copies a disk, holes and all.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    Image::read(&File::open(from).on("open", from.display())?)?.save(to)
 }
 
 fn words<const N: usize>(words: [&str; N]) -> Vec<String> {

@@ -23,7 +23,7 @@ pub struct Image {
 }
 
 impl Image {
-    fn read(file: &File) -> Result<Self> {
+    pub(crate) fn read(file: &File) -> Result<Self> {
         let bytes = file.metadata().on("stat", "a disk")?.len();
         let mut image = Self { blocks: vec![None; usize::try_from(bytes).unwrap_or(0).div_ceil(BLOCK)], bytes };
         for (index, block) in image.blocks.iter_mut().enumerate() {

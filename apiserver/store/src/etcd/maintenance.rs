@@ -98,7 +98,7 @@ impl Maintenance for Service {
     }
 
     async fn defragment(&self, _: Request<pb::DefragmentRequest>) -> Result<Response<pb::DefragmentResponse>, Status> {
-        self.store.ask(Work::Defragment).await?;
+        self.store.defragment().await?;
         Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 

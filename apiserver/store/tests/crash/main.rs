@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod amount; // how much of it, and from which seed
+mod ask; // one command to a store
 mod check; // whether a store is what a model says
 mod damage;
 mod every;

@@ -11,11 +11,11 @@ use futures::FutureExt;
 use rand::Rng;
 use rand::rngs::StdRng;
 use skiff_store::keys::KeyRange;
-use skiff_store::request::{Delete, Op, Put, Txn};
 use skiff_store::{Options, Store, StoreError};
 
+use crate::ask::{options, perform};
 use crate::machine::{Image, Logged, Machine, SimFile};
-use crate::model::{After, Command, Model, Step, TTL_SECONDS};
+use crate::model::{After, Command, Model};
 
 /// Opens the store on a machine.
 pub(crate) fn open(machine: &Machine, chance: &mut StdRng) -> Result<Store, StoreError> {
@@ -30,12 +30,6 @@ fn open_with(machine: &Machine, options: Options) -> Result<Store, StoreError> {
 /// The files of the store, the database first.
 pub(crate) fn disks(machine: &Machine) -> (SimFile, SimFile) {
     (machine.file("store.redb"), machine.file("store.log"))
-}
-
-/// A log so small that it is full now and then, and that some batches do not fit in it.
-fn options(chance: &mut StdRng) -> Options {
-    let log_bytes = [16 << 10, 40 << 10, 200 << 10][chance.random_range(0..3)];
-    Options { cache_bytes: 1 << 20, log_bytes, ..Options::default() }
 }
 
 /// A command that was sent.
@@ -257,30 +251,4 @@ pub(crate) async fn end(store: Store, machine: &Machine, closed: bool) {
         drop(store);
     }
     machine.wait_until_free();
-}
-
-/// Does a command; `revision` is what it should answer (0: that is not looked at).
-async fn perform(store: &Store, command: &Command, revision: i64) -> Result<(), String> {
-    match command {
-        Command::Write(steps) => {
-            let txn = Txn { success: steps.iter().map(op).collect(), ..Txn::default() };
-            let done = store.txn(txn).await.map_err(|refusal| refusal.to_string())?;
-            assert!(revision == 0 || done.revision == revision, "answered {} for {revision}", done.revision);
-        }
-        Command::Grant(id) => drop(store.grant(*id, TTL_SECONDS).await.map_err(|refusal| refusal.to_string())?),
-        Command::Revoke(id) => store.revoke(*id).await.map_err(|refusal| refusal.to_string())?,
-        Command::Compact(to, removed) => {
-            store.compact(*to, *removed).await.map_err(|refusal| refusal.to_string())?;
-        }
-    }
-    Ok(())
-}
-
-fn op(step: &Step) -> Op {
-    match step.clone() {
-        Step::Put { key, value, lease } => {
-            Op::Put(Put { key, value: Some(value), lease: Some(lease), want_previous: false })
-        }
-        Step::Delete { key } => Op::Delete(Delete { keys: KeyRange::single(key), want_previous: false }),
-    }
 }

@@ -44,10 +44,6 @@ const REASONS: &[Reason] = &[
         ],
     ),
     (
-        "the member list names the one member `default`, at the addresses it listens on",
-        &["name", "advertise-client-urls"],
-    ),
-    (
         "the log is a file in the data folder, beside the database, which takes over from it by itself",
         &[
             "wal-dir",
@@ -174,6 +170,7 @@ mod tests {
             let text = refusal(words).unwrap();
             assert!(text.contains(") is not for this store: "), "{text}");
         }
+        assert_eq!(refusal(&["--name", "m1", "--advertise-client-urls", "http://a:2379,https://b:2379"]), None);
         assert!(refusal(&["--no-such-flag"]).unwrap().contains("unexpected argument"));
     }
 }

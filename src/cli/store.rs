@@ -97,6 +97,12 @@ pub(crate) struct StoreServeArgs {
         value_name = "URL"
     )]
     pub(crate) listen_client_urls: Vec<String>,
+    /// What the member list calls this member
+    #[arg(long, env = "ETCD_NAME", default_value = "default", value_name = "NAME")]
+    pub(crate) name: String,
+    /// Where the member list says that clients connect, if elsewhere than --listen-client-urls (may be repeated or separated by commas)
+    #[arg(long, env = "ETCD_ADVERTISE_CLIENT_URLS", value_delimiter = ',', value_parser = advertised, value_name = "URL")]
+    pub(crate) advertise_client_urls: Vec<String>,
     /// Serving certificate (PEM), for https://
     #[arg(long, env = "ETCD_CERT_FILE", requires = "key_file", value_name = "FILE")]
     pub(crate) cert_file: Option<PathBuf>,
@@ -129,6 +135,19 @@ pub(crate) struct StoreServeArgs {
     pub(crate) watch_progress_notify_interval: Duration,
     #[command(flatten)]
     pub(crate) refused: RefusedFlags,
+}
+
+/// A client URL as etcd takes it: nobody listens on it, so it may have a name for a host.
+fn advertised(url: &str) -> Result<String, String> {
+    let rest = match url.split_once("://") {
+        Some(("http" | "https", rest)) => rest,
+        Some(("unix" | "unixs", rest)) if !rest.is_empty() => return Ok(url.to_owned()),
+        _ => return Err("want http://, https:// or unix://".to_owned()),
+    };
+    match rest.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(url.to_owned()),
+        _ => Err("want HOST:PORT after the scheme, and no path".to_owned()),
+    }
 }
 
 /// TLS towards an etcd, in the words of etcdctl.
@@ -272,4 +291,20 @@ pub(crate) struct TopArgs {
     pub(crate) prefixes: usize,
     #[command(flatten)]
     pub(crate) form: FormArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::advertised;
+
+    #[test]
+    fn an_advertised_url_has_a_host_and_a_port() {
+        for url in ["http://10.0.0.1:2379", "https://store.example:2379", "http://[::1]:2379", "unix:///run/etcd.sock"]
+        {
+            assert_eq!(advertised(url).as_deref(), Ok(url));
+        }
+        for wrong in ["", "10.0.0.1:2379", "ftp://a:1", "http://a", "http://:2379", "http://a:2379/", "http://a:x"] {
+            assert!(advertised(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -135,8 +135,8 @@ fn serve_etcd(components: &mut Components, store: &Store, urls: &[String]) -> an
     if urls.is_empty() {
         return Ok(());
     }
-    let listen = urls.iter().map(|url| url.parse::<Listen>()).collect::<Result<_, _>>().context("--etcd-listen")?;
-    let (store, options) = (store.clone(), ServeOptions { listen, tls: None });
+    let listen: Vec<Listen> = urls.iter().map(|url| url.parse()).collect::<Result<_, _>>().context("--etcd-listen")?;
+    let (store, options) = (store.clone(), ServeOptions::at(listen));
     components.spawn("store", |token| async move { Ok(skiff_store::etcd::serve(store, options, token).await?) });
     Ok(())
 }

@@ -46,7 +46,7 @@ async fn over_a_unix_socket() {
     let store = Store::open(&folder.path().join("data"), Options::default()).unwrap();
     let url = format!("unix://{}", folder.path().join("etcd.sock").display());
     let shutdown = CancellationToken::new();
-    let options = ServeOptions { listen: vec![url.parse().unwrap()], tls: None };
+    let options = ServeOptions::at([url.parse().unwrap()]);
     let serving = tokio::spawn(serve(store, options, shutdown.clone()));
     while !folder.path().join("etcd.sock").exists() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -66,7 +66,7 @@ async fn client_certificates_are_asked_for() {
     let (certificate, key) = authority.issued();
     let url = format!("https://127.0.0.1:{}", free_port());
     let tls = Tls { certificate, key, client_ca: Some(ca.clone()) };
-    let options = ServeOptions { listen: vec![url.parse().unwrap()], tls: Some(tls) };
+    let options = ServeOptions { tls: Some(tls), ..ServeOptions::at([url.parse().unwrap()]) };
     tokio::spawn(serve(store, options, CancellationToken::new()));
     wait_for(&url).await;
     let known = ClientTls { ca: ca.clone(), identity: Some(authority.issued()) };
@@ -90,7 +90,7 @@ async fn a_watch_survives_its_server() {
     let error = remote.put(bytes("/a"), bytes("3"), two, 0).await.unwrap_err();
     assert!(matches!(error, BackendError::Unavailable(_)), "{error}");
     let store = Store::open(&first.folder.path().join("data"), Options::default()).unwrap();
-    let options = ServeOptions { listen: vec![url.parse().unwrap()], tls: None };
+    let options = ServeOptions::at([url.parse().unwrap()]);
     tokio::spawn(serve(store, options, CancellationToken::new()));
     wait_for(&url).await;
     let got = remote.get(bytes("/a")).await.unwrap().entry.unwrap();

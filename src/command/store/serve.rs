@@ -6,7 +6,7 @@ use crate::command::stop;
 use crate::duration::duration;
 use crate::node::{open_store, read};
 use anyhow::{Context, bail};
-use skiff_store::etcd::{Listen, ServeOptions, Tls};
+use skiff_store::etcd::{Listen, Member, ServeOptions, Tls};
 use skiff_store::{History, Limits, Options};
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ pub(super) async fn run(args: StoreServeArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
     let listen = args.listen_client_urls.iter().map(|url| url.parse::<Listen>()).collect::<Result<_, _>>();
     let listen = listen.context("--listen-client-urls")?;
-    let options = ServeOptions { listen, tls: tls(&args)? };
+    let member = Member { name: args.name.clone(), client_urls: args.advertise_client_urls.clone() };
+    let options = ServeOptions { listen, tls: tls(&args)?, member };
     let defaults = Options::default();
     let quota_bytes = if args.quota_backend_bytes == 0 { defaults.quota_bytes } else { args.quota_backend_bytes };
     let history = history(args.auto_compaction_mode, &args.auto_compaction_retention)

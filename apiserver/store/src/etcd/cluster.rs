@@ -18,8 +18,8 @@ impl Cluster for Service {
     async fn member_list(&self, _: Request<pb::MemberListRequest>) -> Result<Response<pb::MemberListResponse>, Status> {
         let us = pb::Member {
             id: self.store.core().member,
-            name: "default".to_owned(),
-            client_ur_ls: self.urls.to_vec(),
+            name: self.shown.name.clone(),
+            client_ur_ls: self.shown.client_urls.clone(),
             ..Default::default()
         };
         Ok(Response::new(pb::MemberListResponse { header: self.header_of_no_revision(), members: vec![us] }))

@@ -47,15 +47,15 @@ const DECODED_BYTES_SLACK: usize = 1 << 19;
 
 /// The gRPC services KV, Watch, Lease, Maintenance, Cluster, Auth, Lock and Election over `store`.
 pub fn routes(store: Store) -> Routes {
-    routes_at(store, Vec::new())
+    routes_of(store, Member::default())
 }
 
-/// The same, knowing the addresses that a member list should show.
-fn routes_at(store: Store, urls: Vec<String>) -> Routes {
+/// The same, of a member that a member list shows so.
+fn routes_of(store: Store, shown: Member) -> Routes {
     use skiff_proto::etcd::etcdserverpb as pb;
     use skiff_proto::etcd::{v3electionpb, v3lockpb};
     let decoded_bytes_max = store.core().options.limits.request_bytes.saturating_add(DECODED_BYTES_SLACK);
-    let service = Arc::new(Service { store, urls: urls.into() });
+    let service = Arc::new(Service { store, shown: Arc::new(shown) });
     let kv = pb::kv_server::KvServer::from_arc(service.clone());
     Routes::new(kv.max_decoding_message_size(decoded_bytes_max))
         .add_service(pb::watch_server::WatchServer::from_arc(service.clone()))
@@ -72,7 +72,7 @@ fn routes_at(store: Store, urls: Vec<String>) -> Routes {
 #[derive(Clone)]
 pub(crate) struct Service {
     store: Store,
-    urls: Arc<[String]>,
+    shown: Arc<Member>,
 }
 
 impl Service {
@@ -158,6 +158,21 @@ pub struct ClientTls {
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+/// What a member list says of us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Of this member; etcd's default is `default`.
+    pub name: String,
+    /// Where clients are to connect.
+    pub client_urls: Vec<String>,
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        Member { name: "default".to_owned(), client_urls: Vec::new() }
+    }
+}
+
 /// What [`serve`] serves.
 #[derive(Clone, Default)]
 pub struct ServeOptions {
@@ -165,6 +180,15 @@ pub struct ServeOptions {
     pub listen: Vec<Listen>,
     /// For the `https` ones.
     pub tls: Option<Tls>,
+    /// What the member list shows; without client URLs, the addresses that we listen on.
+    pub member: Member,
+}
+
+impl ServeOptions {
+    /// These addresses, without TLS, under the default name.
+    pub fn at(listen: impl Into<Vec<Listen>>) -> Self {
+        ServeOptions { listen: listen.into(), ..ServeOptions::default() }
+    }
 }
 
 /// Serves the gRPC services and the probes `/health`, `/livez`, `/readyz`, `/version`, `/metrics` on every address until

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Listen, ServeOptions, Tls, counted, probes, routes_at};
+use super::{Listen, ServeOptions, Tls, counted, probes, routes_of};
 use crate::{Store, StoreError};
 
 /// Streams that a connection may open: as etcd 3.5 has it, practically as many as it likes.
@@ -32,8 +32,11 @@ pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: Cancell
     for listen in &options.listen {
         sockets.push(Socket::bind(listen, tls.as_ref()).await?);
     }
-    let urls = sockets.iter().map(|socket| socket.url.clone()).collect();
-    let calls = routes_at(store.clone(), urls).into_axum_router();
+    let mut shown = options.member;
+    if shown.client_urls.is_empty() {
+        shown.client_urls = sockets.iter().map(|socket| socket.url.clone()).collect();
+    }
+    let calls = routes_of(store.clone(), shown).into_axum_router();
     let counted = axum::middleware::from_fn_with_state(store.clone(), counted::count);
     let app = probes::beside(calls.layer(counted), store);
     let tracker = TaskTracker::new();

@@ -171,7 +171,7 @@ pub(crate) fn serve_if_asked() {
         let options = Options { quota_bytes: QUOTA_BYTES, ..Options::default() };
         let store = Store::open(Path::new(&folder), options).unwrap();
         let shutdown = CancellationToken::new();
-        let listen = ServeOptions { listen: vec![url.parse().unwrap()], tls: None };
+        let listen = ServeOptions::at([url.parse().unwrap()]);
         let serving = tokio::spawn(serve(store.clone(), listen, shutdown.clone()));
         let mut ended = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
         ended.recv().await;

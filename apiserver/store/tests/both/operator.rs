@@ -2,6 +2,9 @@
 
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::health::v1::HealthCheckRequest;
+use skiff_store::etcd::{Member, ServeOptions, serve};
+use skiff_store::{Options, Store};
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::server::{Server, said};
@@ -19,7 +22,8 @@ pub(crate) async fn answers(server: &Server) {
     assert_eq!(status.leader, status.header.unwrap().member_id);
     assert!(status.version.starts_with("3.5.") && status.db_size > 0 && status.errors.is_empty());
     let members = server.cluster().member_list(pb::MemberListRequest::default()).await.unwrap().into_inner().members;
-    assert_eq!((members.len(), members[0].id), (1, status.leader));
+    assert_eq!((members.len(), members[0].id, members[0].name.as_str()), (1, status.leader, "default"));
+    assert_eq!(members[0].client_ur_ls, std::slice::from_ref(&server.url));
     let precondition = |text: &str| refused(Code::FailedPrecondition, text);
     let mut cluster = server.cluster();
     let unknown = refused(Code::NotFound, "member not found");
@@ -42,6 +46,22 @@ pub(crate) async fn answers(server: &Server) {
     let health = |service: &str| HealthCheckRequest { service: service.to_owned() };
     assert_eq!(server.health().check(health("")).await.unwrap().into_inner().status, 1);
     assert_eq!(said(server.health().check(health("x")).await).0, Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_is_listed_as_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("data"), Options::default()).unwrap();
+    let url = format!("http://127.0.0.1:{}", skiff_harness::free_port());
+    let client_urls = ["http://store.example:2379", "https://10.0.0.1:2379"].map(str::to_owned).to_vec();
+    let member = Member { name: "m1".to_owned(), client_urls: client_urls.clone() };
+    let options = ServeOptions { member, ..ServeOptions::at([url.parse().unwrap()]) };
+    let serving = tokio::spawn(serve(store, options, CancellationToken::new()));
+    crate::peers::wait_for(&url).await;
+    let mut cluster = Server::connect(&url, false).await.cluster();
+    let members = cluster.member_list(pb::MemberListRequest::default()).await.unwrap().into_inner().members;
+    assert_eq!((members[0].name.as_str(), &members[0].client_ur_ls), ("m1", &client_urls));
+    serving.abort();
 }
 
 async fn auth(server: &Server) {

@@ -32,7 +32,7 @@ pub(crate) async fn ours(options: Options) -> Ours {
 pub(crate) async fn ours_over(folder: TempDir, store: Store) -> Ours {
     let url = format!("http://127.0.0.1:{}", free_port());
     let shutdown = CancellationToken::new();
-    let listen = ServeOptions { listen: vec![url.parse().unwrap()], tls: None };
+    let listen = ServeOptions::at([url.parse().unwrap()]);
     let serving = tokio::spawn(serve(store.clone(), listen, shutdown.clone()));
     wait_for(&url).await;
     Ours { url, store, folder, shutdown, serving }

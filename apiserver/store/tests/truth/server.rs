@@ -239,6 +239,6 @@ pub(crate) fn child() {
         let store = Store::open(&folder.join("data"), options()).unwrap();
         let socket = std::env::var(SOCKET).unwrap();
         let listen = format!("unix://{socket}").parse().unwrap();
-        serve(store, ServeOptions { listen: vec![listen], tls: None }, Default::default()).await.unwrap();
+        serve(store, ServeOptions::at([listen]), Default::default()).await.unwrap();
     });
 }

@@ -35,7 +35,7 @@ pub(super) fn child() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let store = Store::open(&folder.join("store"), Options::default()).unwrap_or_else(|error| panic!("{error}"));
-        let options = ServeOptions { listen: vec![Listen::Unix(folder.join("socket"))], ..ServeOptions::default() };
+        let options = ServeOptions::at([Listen::Unix(folder.join("socket"))]);
         serve(store, options, tokio_util::sync::CancellationToken::new()).await.unwrap();
     });
 }

@@ -10,6 +10,7 @@ mod line; // locks and elections
 mod operator; // maintenance, cluster, auth, health
 #[path = "../peers/mod.rs"]
 mod peers;
+mod pieces; // of a long range
 mod probes; // over plain HTTP
 mod server;
 mod watches;

@@ -81,7 +81,8 @@ fn leases(snapshot: &dyn Snapshot, history: &History) -> Result<Leases, EngineEr
 pub(crate) fn alarms(snapshot: &dyn Snapshot) -> Result<Alarms, EngineError> {
     let mut alarms = Alarms::default();
     for alarm in Alarm::ALL {
-        alarms.set(alarm, snapshot.mark(alarm.into())? == Some(1));
+        let bits = snapshot.mark(alarm.into())?.unwrap_or(0);
+        alarms.set_bits(alarm, u8::try_from(bits).unwrap_or(0));
     }
     Ok(alarms)
 }

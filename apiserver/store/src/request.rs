@@ -246,28 +246,66 @@ impl Alarm {
     pub const ALL: [Alarm; 2] = [Alarm::NoSpace, Alarm::Corrupt];
 }
 
+/// For whom an alarm is raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Raiser {
+    /// For our member.
+    Us,
+    /// For member 0, which no cluster has: etcd takes it, and clients use it where they mean the cluster.
+    Nobody,
+}
+
+impl Raiser {
+    /// Both.
+    pub const ALL: [Raiser; 2] = [Raiser::Us, Raiser::Nobody];
+
+    /// Its bit among those that raised an alarm, as kept on disk.
+    fn bit(self) -> u8 {
+        match self {
+            Raiser::Us => 1,
+            Raiser::Nobody => 2,
+        }
+    }
+}
+
 /// The alarms raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Alarms {
-    no_space: bool,
-    corrupt: bool,
+    no_space: u8,
+    corrupt: u8,
 }
 
 impl Alarms {
-    /// Whether this one is.
+    /// Whether this one is, for whomever.
     pub fn has(self, alarm: Alarm) -> bool {
+        self.bits(alarm) != 0
+    }
+
+    /// Whether it is for `raiser`.
+    pub fn has_for(self, alarm: Alarm, raiser: Raiser) -> bool {
+        self.bits(alarm) & raiser.bit() != 0
+    }
+
+    /// For whom it is raised, in a number; 0: it is not.
+    pub(crate) fn bits(self, alarm: Alarm) -> u8 {
         match alarm {
             Alarm::NoSpace => self.no_space,
             Alarm::Corrupt => self.corrupt,
         }
     }
 
-    /// Raises or lowers one.
-    pub fn set(&mut self, alarm: Alarm, raised: bool) {
+    /// Sets that number.
+    pub(crate) fn set_bits(&mut self, alarm: Alarm, bits: u8) {
         match alarm {
-            Alarm::NoSpace => self.no_space = raised,
-            Alarm::Corrupt => self.corrupt = raised,
+            Alarm::NoSpace => self.no_space = bits,
+            Alarm::Corrupt => self.corrupt = bits,
         }
+    }
+
+    /// Raises or lowers one.
+    pub(crate) fn set(&mut self, alarm: Alarm, raiser: Raiser, raised: bool) {
+        let others = self.bits(alarm) & !raiser.bit();
+        self.set_bits(alarm, if raised { others | raiser.bit() } else { others });
     }
 }
 

@@ -16,7 +16,7 @@ use crate::keys::KeyRange;
 use crate::lease::{TTL_SECONDS_MAX, TTL_SECONDS_MIN};
 use crate::plan::{self, Path, Present};
 use crate::record::{Point, Record};
-use crate::request::{Alarm, Compare, Delete, Done, Op, Put, Refusal, Txn, TxnDone};
+use crate::request::{Alarm, Compare, Delete, Done, Op, Put, Raiser, Refusal, Txn, TxnDone};
 use crate::{Revision, seeded};
 
 /// See the module.
@@ -116,9 +116,10 @@ impl<'a> Session<'a> {
     }
 
     /// Lowers or raises an alarm.
-    pub(crate) fn set_alarm(&mut self, alarm: Alarm, raised: bool) {
-        self.core.view_mut().alarms.set(alarm, raised);
-        self.batch.marks.insert(alarm.into(), i64::from(raised));
+    pub(crate) fn set_alarm(&mut self, alarm: Alarm, raiser: Raiser, raised: bool) {
+        let alarms = &mut self.core.view_mut().alarms;
+        alarms.set(alarm, raiser, raised);
+        self.batch.marks.insert(alarm.into(), i64::from(alarms.bits(alarm)));
     }
 
     fn check_alarms(&self, takes: Takes) -> Result<(), Refusal> {
@@ -140,7 +141,7 @@ impl<'a> Session<'a> {
         self.check_alarms(Takes::Space)?;
         let used = self.core.view().history_bytes;
         if used + plan::put_bytes(txn) > self.core.options.quota_bytes {
-            self.set_alarm(Alarm::NoSpace, true);
+            self.set_alarm(Alarm::NoSpace, Raiser::Us, true);
             return Err(Refusal::NoSpace);
         }
         Ok(())

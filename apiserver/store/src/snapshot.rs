@@ -114,7 +114,7 @@ fn lay_out(still: &Still, out: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Resu
     layout.line.put_u32_le(VERSION);
     layout.line.put_i64_le(still.compacted);
     for alarm in Alarm::ALL {
-        layout.line.put_u8(u8::from(still.alarms.has(alarm)));
+        layout.line.put_u8(still.alarms.bits(alarm));
     }
     layout.flush();
     let (mut records, mut damage) = (0_u64, None);

@@ -18,7 +18,7 @@ use crate::engine::{Batch, Mark, Snapshot, Then};
 use crate::folder::Folder;
 use crate::gather::Gatherer;
 use crate::record::Point;
-use crate::request::{Alarm, Alarms, Refusal, Txn, TxnDone};
+use crate::request::{Alarm, Alarms, Raiser, Refusal, Txn, TxnDone};
 use crate::session::Session;
 use crate::{History, Revision, seeded};
 
@@ -53,7 +53,7 @@ pub(crate) enum Work {
     /// Revoke a lease.
     Revoke(i64, Reply<()>),
     /// Raise or lower an alarm.
-    Alarm(Alarm, bool, Reply<()>),
+    Alarm(Alarm, Raiser, bool, Reply<()>),
     /// Forget history before a revision; `true`: answer when it is gone from the disk.
     Compact(Revision, bool, Reply<()>),
     /// Give free space back.
@@ -335,8 +335,8 @@ fn apply(session: &mut Session<'_>, work: Work, failed: &mut Option<String>) -> 
         Work::Txn(txn, reply) => answer(reply, note(session.apply(&txn), failed)),
         Work::Grant(id, ttl_seconds, reply) => answer(reply, note(session.grant(id, ttl_seconds), failed)),
         Work::Revoke(id, reply) => answer(reply, note(session.revoke(id), failed)),
-        Work::Alarm(alarm, raised, reply) => {
-            session.set_alarm(alarm, raised);
+        Work::Alarm(alarm, raiser, raised, reply) => {
+            session.set_alarm(alarm, raiser, raised);
             answer(reply, Ok(()))
         }
         Work::Compact(_, _, reply) | Work::Defragment(reply) | Work::Close(reply) => answer(reply, Err(done_alone())),
@@ -369,7 +369,7 @@ fn refuse(work: Work, why: &Refusal) {
         Work::Grant(_, _, reply) => drop(reply.send(Err(why))),
         Work::Still(reply) => drop(reply.send(Err(why))),
         Work::Revoke(_, reply)
-        | Work::Alarm(_, _, reply)
+        | Work::Alarm(_, _, _, reply)
         | Work::Compact(_, _, reply)
         | Work::Defragment(reply)
         | Work::Close(reply) => drop(reply.send(Err(why))),

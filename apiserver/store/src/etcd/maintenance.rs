@@ -7,7 +7,7 @@ use skiff_proto::etcd::etcdserverpb::maintenance_server::Maintenance;
 use tonic::{Request, Response, Status};
 
 use super::{SERVED_VERSION, Service, answer, hash};
-use crate::request::{Alarm, Refusal};
+use crate::request::{Alarm, Raiser, Refusal};
 use crate::snapshot;
 use crate::writer::Work;
 
@@ -21,20 +21,32 @@ impl Service {
     pub(super) fn alarms(&self) -> Vec<pb::AlarmMember> {
         let core = self.store.core();
         let raised = core.view().alarms;
-        let shown = |alarm| pb::AlarmMember { member_id: core.member, alarm: kind(alarm).into() };
-        Alarm::ALL.into_iter().filter(|&alarm| raised.has(alarm)).map(shown).collect()
+        let all = Alarm::ALL.into_iter().flat_map(|alarm| Raiser::ALL.map(|raiser| (alarm, raiser)));
+        let shown = |(alarm, raiser)| pb::AlarmMember { member_id: self.id(raiser), alarm: kind(alarm).into() };
+        all.filter(|&(alarm, raiser)| raised.has_for(alarm, raiser)).map(shown).collect()
     }
 
-    async fn set_alarm(&self, request: &pb::AlarmRequest, raised: bool) -> Result<Vec<pb::AlarmMember>, Status> {
+    fn id(&self, raiser: Raiser) -> u64 {
+        match raiser {
+            Raiser::Us => self.store.core().member,
+            Raiser::Nobody => 0,
+        }
+    }
+
+    async fn set_alarm(
+        &self,
+        request: &pb::AlarmRequest,
+        raiser: Raiser,
+        raised: bool,
+    ) -> Result<Vec<pb::AlarmMember>, Status> {
         let Some(alarm) = Alarm::ALL.into_iter().find(|&alarm| kind(alarm) == request.alarm()) else {
             return Ok(Vec::new());
         };
-        let changed = vec![pb::AlarmMember { member_id: self.store.core().member, alarm: request.alarm }];
-        if !raised && !self.store.core().view().alarms.has(alarm) {
+        if !raised && !self.store.core().view().alarms.has_for(alarm, raiser) {
             return Ok(Vec::new());
         }
-        self.store.ask(|reply| Work::Alarm(alarm, raised, reply)).await?;
-        Ok(changed)
+        self.store.ask(|reply| Work::Alarm(alarm, raiser, raised, reply)).await?;
+        Ok(vec![pb::AlarmMember { member_id: request.member_id, alarm: request.alarm }])
     }
 
     async fn hashed(&self, revision: i64) -> Result<hash::Hashed, Status> {
@@ -56,17 +68,17 @@ impl Maintenance for Service {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         use pb::alarm_request::AlarmAction;
         let request = request.into_inner();
-        let ours = request.member_id == self.store.core().member;
-        let alarms = match request.action() {
-            AlarmAction::Get => {
+        let raiser = Raiser::ALL.into_iter().find(|&raiser| self.id(raiser) == request.member_id);
+        let alarms = match (request.action(), raiser) {
+            (AlarmAction::Get, _) => {
                 let all = request.alarm() == pb::AlarmType::None;
                 self.alarms().into_iter().filter(|raised| all || raised.alarm == request.alarm).collect()
             }
-            // etcd keeps alarms of members that do not exist; nobody could have raised them here.
-            AlarmAction::Activate if !ours => return Err(answer::member_not_found()),
-            AlarmAction::Activate => self.set_alarm(&request, true).await?,
-            AlarmAction::Deactivate if !ours => Vec::new(),
-            AlarmAction::Deactivate => self.set_alarm(&request, false).await?,
+            // etcd keeps alarms of any other number too; nobody could have raised them here.
+            (AlarmAction::Activate, None) => return Err(answer::member_not_found()),
+            (AlarmAction::Activate, Some(raiser)) => self.set_alarm(&request, raiser, true).await?,
+            (AlarmAction::Deactivate, None) => Vec::new(),
+            (AlarmAction::Deactivate, Some(raiser)) => self.set_alarm(&request, raiser, false).await?,
         };
         Ok(Response::new(pb::AlarmResponse { header: self.header_now(), alarms }))
     }
@@ -80,8 +92,11 @@ impl Maintenance for Service {
             (view.durable, view.history_bytes)
         };
         let index = revision.unsigned_abs();
-        let shown =
-            |alarm: pb::AlarmMember| format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name());
+        // Protobuf's own text leaves a zero out.
+        let shown = |alarm: pb::AlarmMember| match alarm.member_id {
+            0 => format!("alarm:{} ", alarm.alarm().as_str_name()),
+            id => format!("memberID:{id} alarm:{} ", alarm.alarm().as_str_name()),
+        };
         Ok(Response::new(pb::StatusResponse {
             header: self.header_now(),
             version: SERVED_VERSION.to_owned(),

@@ -97,7 +97,7 @@ impl Filling<'_> {
                     self.batch.marks.insert(Mark::Compacted, compacted);
                 }
                 for alarm in Alarm::ALL {
-                    self.batch.marks.insert(alarm.into(), i64::from(alarms.has(alarm)));
+                    self.batch.marks.insert(alarm.into(), i64::from(alarms.bits(alarm)));
                 }
             }
             Entry::Record(record) => {
@@ -177,7 +177,8 @@ impl Source {
         let compacted = self.number()?;
         let mut alarms = Alarms::default();
         for alarm in Alarm::ALL {
-            alarms.set(alarm, self.take::<1>()? == [1]);
+            let [bits] = self.take()?;
+            alarms.set_bits(alarm, bits);
         }
         visit(Entry::Head { compacted, alarms }).map_err(Stop::Visitor)?;
         let (mut records, mut leases) = (0, 0);

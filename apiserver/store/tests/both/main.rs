@@ -57,6 +57,7 @@ on_both! {
     large_requests_are_refused: crate::limits::sizes,
     operators_are_answered: crate::operator::answers,
     alarms_are_raised_and_lowered: crate::operator::alarms,
+    alarms_are_raised_for_no_member: crate::operator::alarms_of_nobody,
     probes_tell_how_it_is: crate::probes::probes,
     figures_have_etcds_names: crate::probes::figures,
 }

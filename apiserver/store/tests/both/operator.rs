@@ -110,3 +110,30 @@ pub(crate) async fn alarms(server: &Server) {
         server.put("a/a", "3").await;
     }
 }
+
+/// etcd lets an alarm be raised for member 0, beside that of a member; clients do so that mean the whole cluster.
+pub(crate) async fn alarms_of_nobody(server: &Server) {
+    use pb::alarm_request::AlarmAction::{Activate, Deactivate, Get};
+    let us = member(server).await;
+    let alarm = async |action: pb::alarm_request::AlarmAction, member_id| {
+        let request = pb::AlarmRequest { action: action.into(), member_id, alarm: pb::AlarmType::Nospace.into() };
+        let alarms = server.maintenance().alarm(request).await.unwrap().into_inner().alarms;
+        let mut members: Vec<u64> = alarms.iter().map(|alarm| alarm.member_id).collect();
+        members.sort_unstable();
+        members
+    };
+    assert!(alarm(Deactivate, 0).await.is_empty());
+    assert_eq!(alarm(Activate, 0).await, [0]);
+    assert_eq!(alarm(Activate, 0).await, [0], "once more");
+    assert_eq!(said(server.try_put("n", "1", 0).await).0, Code::ResourceExhausted);
+    assert!(alarm(Deactivate, us).await.is_empty(), "ours is another one");
+    assert_eq!(alarm(Activate, us).await, [us]);
+    assert_eq!(alarm(Get, 0).await, [0, us]);
+    let mut errors = server.maintenance().status(pb::StatusRequest {}).await.unwrap().into_inner().errors;
+    errors.sort_unstable();
+    assert_eq!(errors, ["alarm:NOSPACE ".to_owned(), format!("memberID:{us} alarm:NOSPACE ")]);
+    assert_eq!(alarm(Deactivate, 0).await, [0]);
+    assert_eq!(alarm(Get, 0).await, [us]);
+    assert_eq!(alarm(Deactivate, us).await, [us]);
+    server.put("n", "1").await;
+}

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -17,6 +17,7 @@ use tonic::Code;
 
 use super::DECODED_BYTES_SLACK;
 use crate::Store;
+use crate::core::Core;
 use crate::metrics::Counter;
 
 /// Services and their calls: those that answer once, those that answer with a stream, those that are streams both ways.
@@ -120,37 +121,43 @@ impl Calls {
 }
 
 /// One call; who goes away before it ended cancelled it.
-struct Call {
-    store: Store,
-    method: usize,
+pub(super) struct Call {
+    core: Arc<Core>,
+    /// `None`: a call that nobody knows.
+    method: Option<usize>,
     ended: bool,
 }
 
 impl Call {
-    fn begin(store: Store, method: usize) -> Self {
-        store.core().metrics.calls.methods[method].started.add(1);
-        Call { store, method, ended: false }
+    /// The call of this path begins.
+    pub(super) fn of(core: &Arc<Core>, path: &str) -> Self {
+        let method = PATHS.get(path).copied();
+        if let Some(method) = method {
+            core.metrics.calls.methods[method].started.add(1);
+        }
+        Call { core: core.clone(), method, ended: false }
     }
 
-    fn end(&mut self, code: usize) {
-        if !std::mem::replace(&mut self.ended, true) {
-            let handled = &self.store.core().metrics.calls.methods[self.method].handled;
-            handled[code.min(CODES.len() - 1)].add(1);
+    /// It ended.
+    pub(super) fn end(&mut self, code: Code) {
+        if let Some(method) = self.method
+            && !std::mem::replace(&mut self.ended, true)
+        {
+            self.core.metrics.calls.methods[method].handled[code as usize].add(1);
         }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(Code::Cancelled as usize);
+        self.end(Code::Cancelled);
     }
 }
 
 /// Passes a call on.
 pub(super) async fn count(State(store): State<Store>, request: Request, next: Next) -> Response {
-    let Some(&method) = PATHS.get(request.uri().path()) else { return next.run(request).await };
+    let mut call = Call::of(store.core(), request.uri().path());
     let decoded_bytes_max = store.core().options.limits.request_bytes.saturating_add(DECODED_BYTES_SLACK);
-    let mut call = Call::begin(store, method);
     let mut response = next.run(request).await;
     in_go_words(response.headers_mut(), decoded_bytes_max);
     // A refusal has no body: its status is among the headers.
@@ -161,8 +168,8 @@ pub(super) async fn count(State(store): State<Store>, request: Request, next: Ne
     response.map(|body| Body::new(Counted { body, call }))
 }
 
-fn status(headers: &HeaderMap) -> Option<usize> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+fn status(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()))
 }
 
 /// A message above the limit: tonic says OutOfRange and "Error, decoded message length too large: found N bytes, …".

@@ -1,4 +1,4 @@
-//! etcd's KV service.
+//! etcd's KV service. Most of its calls come through [`super::direct`].
 
 use futures::stream::BoxStream;
 use skiff_proto::etcd::etcdserverpb as pb;
@@ -7,6 +7,32 @@ use tonic::{Request, Response, Status};
 
 use super::{Service, check, pieces, words};
 use crate::request::{Done, Op, Refusal, Txn};
+
+impl Service {
+    pub(super) async fn done_put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Status> {
+        check::put(&request)?;
+        check::size(&request, self.limits().request_bytes)?;
+        let put = words::put(request);
+        let lease = put.lease.unwrap_or(0);
+        let done = self.store.txn(Txn::of(Op::Put(put))).await.map_err(|refusal| match refusal {
+            // Of two reasons etcd names the lease for a plain put, and the key for one inside a transaction.
+            Refusal::KeyNotFound if lease != 0 && !self.store.core().leases().contains(lease) => Refusal::LeaseNotFound,
+            other => other,
+        })?;
+        let prev_kv = match done.done.into_iter().next() {
+            Some(Done::Put { previous, .. }) => previous.map(words::key_value),
+            _ => None,
+        };
+        Ok(pb::PutResponse { header: self.header()(done.revision), prev_kv })
+    }
+
+    pub(super) async fn done_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+        check::txn(&request, self.limits().txn_ops)?;
+        check::size(&request, self.limits().request_bytes)?;
+        let done = self.store.txn(words::txn(request)).await?;
+        Ok(words::txn_done(done, &self.header()))
+    }
+}
 
 #[tonic::async_trait]
 impl Kv for Service {
@@ -31,21 +57,7 @@ impl Kv for Service {
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
-        let request = request.into_inner();
-        check::put(&request)?;
-        check::size(&request, self.limits().request_bytes)?;
-        let put = words::put(request);
-        let lease = put.lease.unwrap_or(0);
-        let done = self.store.txn(Txn::of(Op::Put(put))).await.map_err(|refusal| match refusal {
-            // Of two reasons etcd names the lease for a plain put, and the key for one inside a transaction.
-            Refusal::KeyNotFound if lease != 0 && !self.store.core().leases().contains(lease) => Refusal::LeaseNotFound,
-            other => other,
-        })?;
-        let prev_kv = match done.done.into_iter().next() {
-            Some(Done::Put { previous, .. }) => previous.map(words::key_value),
-            _ => None,
-        };
-        Ok(Response::new(pb::PutResponse { header: self.header()(done.revision), prev_kv }))
+        self.done_put(request.into_inner()).await.map(Response::new)
     }
 
     async fn delete_range(
@@ -67,11 +79,7 @@ impl Kv for Service {
     }
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
-        let request = request.into_inner();
-        check::txn(&request, self.limits().txn_ops)?;
-        check::size(&request, self.limits().request_bytes)?;
-        let done = self.store.txn(words::txn(request)).await?;
-        Ok(Response::new(words::txn_done(done, &self.header())))
+        self.done_txn(request.into_inner()).await.map(Response::new)
     }
 
     async fn compact(

@@ -4,7 +4,7 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::{probes, routes, serve};
+use super::{Member, serve};
 use crate::Store;
 
 /// Bytes that may be under way in either direction.
@@ -12,7 +12,7 @@ const PIPE_BYTES: usize = 1 << 20;
 
 /// A connection to `store` in this process; it answers what a server of it would, probes and metrics included.
 pub fn channel_to(store: Store) -> Channel {
-    let app = probes::beside(routes(store.clone()).into_axum_router(), store);
+    let app = serve::App::of(store, Member::default());
     let connector = tower::service_fn(move |_: Uri| {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
         // Nobody else shuts it down: it ends when the other end is dropped.

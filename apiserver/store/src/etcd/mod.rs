@@ -4,7 +4,9 @@ mod answer; // refusals in etcd's words
 mod auth;
 mod check; // does a request make sense
 mod cluster;
+mod cork; // small writes become large
 mod counted; // every call
+mod direct; // the calls that come most
 mod election;
 mod figures; // for Prometheus
 mod hash; // of history, as etcd hashes its own
@@ -19,6 +21,7 @@ mod pieces; // of a long range
 mod probes; // over plain HTTP
 mod remote; // the other side: any etcd as a backend
 mod serve; // sockets
+mod together; // a connection and its calls
 mod watch;
 mod words; // etcd's messages and ours
 
@@ -47,15 +50,13 @@ const DECODED_BYTES_SLACK: usize = 1 << 19;
 
 /// The gRPC services KV, Watch, Lease, Maintenance, Cluster, Auth, Lock and Election over `store`.
 pub fn routes(store: Store) -> Routes {
-    routes_of(store, Member::default())
+    routes_of(Arc::new(Service { store, shown: Arc::default() }))
 }
 
-/// The same, of a member that a member list shows so.
-fn routes_of(store: Store, shown: Member) -> Routes {
+fn routes_of(service: Arc<Service>) -> Routes {
     use skiff_proto::etcd::etcdserverpb as pb;
     use skiff_proto::etcd::{v3electionpb, v3lockpb};
-    let decoded_bytes_max = store.core().options.limits.request_bytes.saturating_add(DECODED_BYTES_SLACK);
-    let service = Arc::new(Service { store, shown: Arc::new(shown) });
+    let decoded_bytes_max = service.limits().request_bytes.saturating_add(DECODED_BYTES_SLACK);
     let kv = pb::kv_server::KvServer::from_arc(service.clone());
     Routes::new(kv.max_decoding_message_size(decoded_bytes_max))
         .add_service(pb::watch_server::WatchServer::from_arc(service.clone()))
@@ -72,6 +73,7 @@ fn routes_of(store: Store, shown: Member) -> Routes {
 #[derive(Clone)]
 pub(crate) struct Service {
     store: Store,
+    /// What a member list should show.
     shown: Arc<Member>,
 }
 

@@ -1,12 +1,16 @@
 //! Listens, and serves gRPC and HTTP on the same port.
 
+use std::convert::Infallible;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
@@ -16,8 +20,12 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Service as _;
 
-use super::{Listen, ServeOptions, Tls, counted, probes, routes_of};
+use super::cork::corked;
+use super::direct::{self, Answer, Method};
+use super::together::{Begun, Together};
+use super::{Listen, Member, ServeOptions, Service, Tls, counted, probes, routes_of};
 use crate::{Store, StoreError};
 
 /// Streams that a connection may open: as etcd 3.5 has it, practically as many as it likes.
@@ -36,9 +44,7 @@ pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: Cancell
     if shown.client_urls.is_empty() {
         shown.client_urls = sockets.iter().map(|socket| socket.url.clone()).collect();
     }
-    let calls = routes_of(store.clone(), shown).into_axum_router();
-    let counted = axum::middleware::from_fn_with_state(store.clone(), counted::count);
-    let app = probes::beside(calls.layer(counted), store);
+    let app = App::of(store, shown);
     let tracker = TaskTracker::new();
     for socket in sockets {
         tracker.spawn(socket.accept(app.clone(), shutdown.clone()));
@@ -46,6 +52,40 @@ pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: Cancell
     tracker.close();
     tracker.wait().await;
     Ok(())
+}
+
+/// What a connection serves.
+#[derive(Clone)]
+pub(super) struct App {
+    service: Arc<Service>,
+    general: Router,
+}
+
+impl App {
+    /// A store's calls and probes, of a member that a member list shows so.
+    pub(super) fn of(store: Store, shown: Member) -> Self {
+        let service = Arc::new(Service { store: store.clone(), shown: Arc::new(shown) });
+        let counted = axum::middleware::from_fn_with_state(store.clone(), counted::count);
+        let calls = routes_of(service.clone()).into_axum_router().layer(counted);
+        App { service, general: probes::beside(calls, store) }
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
+impl hyper::service::Service<Request<Incoming>> for App {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        if let Some(method) = Method::of(&request) {
+            let answer = direct::answer(self.service.clone(), method, request);
+            return Box::pin(async { Ok(answer.await) });
+        }
+        let answer = self.general.clone().call(request.map(Body::new));
+        Box::pin(async { Ok(answer.await?.map(Answer::General)) })
+    }
 }
 
 enum Door {
@@ -79,7 +119,7 @@ impl Socket {
         Ok(Socket { door, url })
     }
 
-    async fn accept(self, app: Router, shutdown: CancellationToken) {
+    async fn accept(self, app: App, shutdown: CancellationToken) {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -92,7 +132,7 @@ impl Socket {
         }
     }
 
-    async fn next(&self, app: &Router, shutdown: &CancellationToken) -> io::Result<()> {
+    async fn next(&self, app: &App, shutdown: &CancellationToken) -> io::Result<()> {
         let (app, shutdown) = (app.clone(), shutdown.clone());
         match &self.door {
             Door::Unix(listener) => {
@@ -121,13 +161,15 @@ impl Socket {
 /// Serves one connection until it ends or `shutdown` is cancelled.
 pub(super) async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    app: Router,
+    app: App,
     shutdown: CancellationToken,
 ) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(STREAMS_MAX).max_send_buf_size(SEND_BYTES_MAX);
-    let service = TowerToHyperService::new(app);
-    let served = builder.serve_connection(TokioIo::new(stream), service);
+    let begun = Begun::default();
+    let mut builder = Builder::new(begun.clone());
+    // Like etcd we do not say what time it is.
+    builder.http2().max_concurrent_streams(STREAMS_MAX).max_send_buf_size(SEND_BYTES_MAX).auto_date_header(false);
+    let (stream, cork) = corked(stream);
+    let served = Together::new(builder.serve_connection(TokioIo::new(stream), app), begun, cork);
     tokio::select! {
         // Dropping the connection ends its streams: watches have no other end.
         () = shutdown.cancelled() => (),

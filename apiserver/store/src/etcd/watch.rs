@@ -1,24 +1,23 @@
-//! etcd's Watch service: many watches on one stream, served by one task.
+//! etcd's Watch service: many watches on one stream.
 //!
 //! ```text
-//!  requests ──► Stream (one task) ──► responses
+//!  requests ──► Stream ──► responses
 //!                  ▲ woken by its Group when the hub has something for one of its watches
 //! ```
 //!
-//! A watch gives one batch at a time and then waits for its turn, so a busy watch does not starve the others; a client that does
-//! not read stops the task, and its watches fall back to history (see [`crate::hub`]).
+//! The stream has no task of its own: it moves when the connection wants more to send. So a client that does not read stops it, and its
+//! watches fall back to history (see [`crate::hub`]). A watch gives one batch at a time and then waits for its turn, so a busy watch
+//! does not starve the others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use skiff_proto::etcd::etcdserverpb::watch_server::Watch;
 use skiff_proto::etcd::mvccpb;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Service, words};
@@ -28,8 +27,6 @@ use crate::request::Refusal;
 use crate::seeded;
 use crate::watch::Watcher;
 
-/// Answers that wait for the client to read; beyond, the task waits and the hub remembers.
-const UNREAD_MAX: usize = 16;
 /// Bytes of events after which a watch that asked for fragments gets another one: etcd's request limit.
 const FRAGMENT_BYTES: usize = 3 << 19;
 
@@ -41,18 +38,8 @@ impl Watch for Service {
         &self,
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let (answers, receiver) = mpsc::channel(UNREAD_MAX);
-        let stream = Stream {
-            service: self.clone(),
-            group: Arc::new(Group::default()),
-            watches: BTreeMap::new(),
-            ids: HashMap::new(),
-            next_id: 0,
-            ready: VecDeque::new(),
-            answers,
-        };
-        tokio::spawn(stream.run(request.into_inner()));
-        Ok(Response::new(ReceiverStream::new(receiver).boxed()))
+        let served = Stream::new(self.clone(), request.into_inner());
+        Ok(Response::new(stream::unfold(served, Stream::next).boxed()))
     }
 }
 
@@ -68,68 +55,100 @@ struct Served {
     compacted: i64,
 }
 
-/// The client went away.
-struct Gone;
+type Answer = Result<pb::WatchResponse, Status>;
 
 struct Stream {
     service: Service,
+    requests: Streaming<pb::WatchRequest>,
     group: Arc<Group>,
     watches: BTreeMap<i64, Served>,
     ids: HashMap<WatcherId, i64>,
     next_id: i64,
     ready: VecDeque<i64>,
-    answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+    /// To be sent next.
+    answers: VecDeque<Answer>,
+    /// There will be no more.
+    ended: bool,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.service.store.core().metrics.streams_closed.add(1);
+    }
 }
 
 impl Stream {
-    async fn run(mut self, mut requests: Streaming<pb::WatchRequest>) {
-        self.service.store.core().metrics.streams.add(1);
-        // An error ends the stream; the client was told or is gone.
-        let _ = self.serve(&mut requests).await;
-        self.service.store.core().metrics.streams_closed.add(1);
+    fn new(service: Service, requests: Streaming<pb::WatchRequest>) -> Self {
+        service.store.core().metrics.streams.add(1);
+        Stream {
+            service,
+            requests,
+            group: Arc::new(Group::default()),
+            watches: BTreeMap::new(),
+            ids: HashMap::new(),
+            next_id: 0,
+            ready: VecDeque::new(),
+            answers: VecDeque::new(),
+            ended: false,
+        }
     }
 
-    async fn serve(&mut self, requests: &mut Streaming<pb::WatchRequest>) -> Result<(), Gone> {
-        let group = self.group.clone();
+    async fn next(mut self) -> Option<(Answer, Self)> {
         loop {
-            // Requests first: a client that cancels a busy watch means it.
-            tokio::select! {
-                biased;
-                request = requests.next() => match request {
-                    Some(Ok(request)) => self.request(request).await?,
-                    // A client may close its side and keep listening; etcd ends the stream then, and so do we.
-                    Some(Err(_)) | None => return Ok(()),
-                },
-                woken = group.ready(), if self.ready.is_empty() => self.woken(woken).await?,
-                () = std::future::ready(()), if !self.ready.is_empty() => self.deliver_next().await?,
+            if let Some(answer) = self.answers.pop_front() {
+                return Some((answer, self));
             }
+            if self.ended {
+                return None;
+            }
+            self.step().await;
         }
     }
 
-    async fn send(&self, answer: pb::WatchResponse) -> Result<(), Gone> {
-        self.answers.send(Ok(answer)).await.map_err(|_| Gone)
+    async fn step(&mut self) {
+        // Requests first: a client that cancels a busy watch means it.
+        tokio::select! {
+            biased;
+            request = self.requests.next() => match request {
+                Some(Ok(request)) => self.request(request),
+                // A client may close its side and keep listening; etcd ends the stream then, and so do we.
+                Some(Err(_)) | None => self.ended = true,
+            },
+            woken = self.group.ready(), if self.ready.is_empty() => self.woken(woken),
+            () = std::future::ready(()), if !self.ready.is_empty() => self.deliver_next().await,
+        }
     }
 
-    async fn request(&mut self, request: pb::WatchRequest) -> Result<(), Gone> {
+    fn send(&mut self, answer: pb::WatchResponse) {
+        self.answers.push_back(Ok(answer));
+    }
+
+    /// Says why, and no more.
+    fn fail(&mut self, why: Status) {
+        self.answers.push_back(Err(why));
+        self.ended = true;
+    }
+
+    fn request(&mut self, request: pb::WatchRequest) {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => self.create(create).await,
-            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id).await,
-            Some(RequestUnion::ProgressRequest(_)) => self.report_progress().await,
-            None => Ok(()),
+            Some(RequestUnion::CreateRequest(create)) => self.create(create),
+            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
+            Some(RequestUnion::ProgressRequest(_)) => self.report_progress(),
+            None => (),
         }
     }
 
-    async fn create(&mut self, create: pb::WatchCreateRequest) -> Result<(), Gone> {
+    fn create(&mut self, create: pb::WatchCreateRequest) {
         // An empty key with an end is a range from the first key on; alone it is the smallest key.
         let key = if create.key.is_empty() { vec![0].into() } else { create.key.clone() };
         let keys = KeyRange::from_etcd(key, create.range_end.clone());
         if keys.is_empty() {
-            return self.refuse("etcdserver: mvcc: watcher range is empty").await;
+            return self.refuse("etcdserver: mvcc: watcher range is empty");
         }
         let id = match create.watch_id {
             0 => self.draw_id(),
             id if self.watches.contains_key(&id) => {
-                return self.refuse("etcdserver: mvcc: watcher ID already exists").await;
+                return self.refuse("etcdserver: mvcc: watcher ID already exists");
             }
             id => id,
         };
@@ -138,13 +157,12 @@ impl Stream {
             (view.durable, view.compacted)
         };
         let header = self.service.header_now();
-        self.send(pb::WatchResponse { header, watch_id: id, created: true, ..Default::default() }).await?;
+        self.send(pb::WatchResponse { header, watch_id: id, created: true, ..Default::default() });
         let start = if create.start_revision > 0 { create.start_revision } else { newest + 1 };
         if start < compacted {
-            return self.compacted(id, compacted).await;
+            return self.compacted(id, compacted);
         }
         self.add(id, keys, (start, compacted), &create);
-        Ok(())
     }
 
     fn add(&mut self, id: i64, keys: KeyRange, (start, compacted): (i64, i64), create: &pb::WatchCreateRequest) {
@@ -173,7 +191,7 @@ impl Stream {
         self.next_id - 1
     }
 
-    async fn refuse(&self, reason: &str) -> Result<(), Gone> {
+    fn refuse(&mut self, reason: &str) {
         self.send(pb::WatchResponse {
             header: self.service.header_now(),
             watch_id: -1,
@@ -181,22 +199,20 @@ impl Stream {
             canceled: true,
             cancel_reason: reason.to_owned(),
             ..Default::default()
-        })
-        .await
+        });
     }
 
     /// etcd gives this answer no revision and no reason; clients look at `compact_revision`.
-    async fn compacted(&self, watch_id: i64, compact_revision: i64) -> Result<(), Gone> {
+    fn compacted(&mut self, watch_id: i64, compact_revision: i64) {
         let header = self.service.header_of_no_revision();
-        self.send(pb::WatchResponse { header, watch_id, canceled: true, compact_revision, ..Default::default() }).await
+        self.send(pb::WatchResponse { header, watch_id, canceled: true, compact_revision, ..Default::default() });
     }
 
-    async fn cancel(&mut self, watch_id: i64) -> Result<(), Gone> {
-        if !self.forget(watch_id) {
-            return Ok(());
+    fn cancel(&mut self, watch_id: i64) {
+        if self.forget(watch_id) {
+            let header = self.service.header_now();
+            self.send(pb::WatchResponse { header, watch_id, canceled: true, ..Default::default() });
         }
-        let header = self.service.header_now();
-        self.send(pb::WatchResponse { header, watch_id, canceled: true, ..Default::default() }).await
     }
 
     fn forget(&mut self, watch_id: i64) -> bool {
@@ -206,21 +222,17 @@ impl Stream {
         true
     }
 
-    async fn woken(&mut self, woken: Vec<Ready>) -> Result<(), Gone> {
+    fn woken(&mut self, woken: Vec<Ready>) {
         for ready in woken {
             match ready {
                 Ready::Changes(watcher) => self.queue(watcher),
-                Ready::Progress => self.offer_progress().await?,
+                Ready::Progress => self.offer_progress(),
                 Ready::Ended => {
-                    let why =
-                        self.service.store.core().check().err().map_or(Status::unavailable("closed"), Status::from);
-                    // The client may be gone as well.
-                    let _ = self.answers.send(Err(why)).await;
-                    return Err(Gone);
+                    let why = self.service.store.core().check().err();
+                    return self.fail(why.map_or(Status::unavailable("closed"), Status::from));
                 }
             }
         }
-        Ok(())
     }
 
     fn queue(&mut self, watcher: WatcherId) {
@@ -231,27 +243,23 @@ impl Stream {
         }
     }
 
-    async fn deliver_next(&mut self) -> Result<(), Gone> {
-        let Some(id) = self.ready.pop_front() else { return Ok(()) };
-        let Some(served) = self.watches.get(&id) else { return Ok(()) };
+    async fn deliver_next(&mut self) {
+        let Some(id) = self.ready.pop_front() else { return };
+        let Some(served) = self.watches.get(&id) else { return };
         match served.watcher.take().await {
             // A client that does not read is to be waited for.
-            Ok(_) if seeded::is("slow-watcher-loses") && self.answers.capacity() == 0 => Ok(()),
+            Ok(moments) if seeded::is("slow-watcher-loses") && moments.len() > 16 => (),
             Ok(moments) => {
                 for answer in served.answers(id, moments) {
                     let header = self.service.header()(last_revision(&answer));
-                    self.send(pb::WatchResponse { header, ..answer }).await?;
+                    self.answers.push_back(Ok(pb::WatchResponse { header, ..answer }));
                 }
-                Ok(())
             }
             Err(Refusal::Compacted { oldest }) => {
                 self.forget(id);
-                self.compacted(id, oldest).await
+                self.compacted(id, oldest);
             }
-            Err(refusal) => {
-                let _ = self.answers.send(Err(refusal.into())).await;
-                Err(Gone)
-            }
+            Err(refusal) => self.fail(refusal.into()),
         }
     }
 
@@ -262,25 +270,21 @@ impl Stream {
     }
 
     /// Silence means: not yet, ask again.
-    async fn report_progress(&mut self) -> Result<(), Gone> {
-        match self.all_sent() {
-            Some(revision) => {
-                let header = self.service.header()(revision);
-                self.send(pb::WatchResponse { header, watch_id: -1, ..Default::default() }).await
-            }
-            None => Ok(()),
+    fn report_progress(&mut self) {
+        if let Some(revision) = self.all_sent() {
+            let header = self.service.header()(revision);
+            self.send(pb::WatchResponse { header, watch_id: -1, ..Default::default() });
         }
     }
 
-    async fn offer_progress(&mut self) -> Result<(), Gone> {
+    fn offer_progress(&mut self) {
         let wanting = self.watches.iter().filter(|(_, served)| served.wants_progress);
         let seen = |served: &Served| self.service.store.core().hub.all_seen(&[served.watcher.id()]);
         let seen: Vec<_> = wanting.filter_map(|(&id, served)| Some((id, seen(served)?))).collect();
         for (watch_id, revision) in seen {
             let header = self.service.header()(revision);
-            self.send(pb::WatchResponse { header, watch_id, ..Default::default() }).await?;
+            self.send(pb::WatchResponse { header, watch_id, ..Default::default() });
         }
-        Ok(())
     }
 }
 

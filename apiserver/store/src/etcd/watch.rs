@@ -38,7 +38,8 @@ impl Watch for Service {
         &self,
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let served = Stream::new(self.clone(), request.into_inner());
+        // It is handed on from answer to answer: in a box that costs nothing.
+        let served = Box::new(Stream::new(self.clone(), request.into_inner()));
         Ok(Response::new(stream::unfold(served, Stream::next).boxed()))
     }
 }
@@ -93,7 +94,7 @@ impl Stream {
         }
     }
 
-    async fn next(mut self) -> Option<(Answer, Self)> {
+    async fn next(mut self: Box<Self>) -> Option<(Answer, Box<Self>)> {
         loop {
             if let Some(answer) = self.answers.pop_front() {
                 return Some((answer, self));
@@ -114,7 +115,12 @@ impl Stream {
                 // A client may close its side and keep listening; etcd ends the stream then, and so do we.
                 Some(Err(_)) | None => self.ended = true,
             },
-            woken = self.group.ready(), if self.ready.is_empty() => self.woken(woken),
+            woken = self.group.ready(), if self.ready.is_empty() => {
+                self.woken(woken);
+                if !self.ended {
+                    self.deliver_next().await;
+                }
+            }
             () = std::future::ready(()), if !self.ready.is_empty() => self.deliver_next().await,
         }
     }

@@ -166,6 +166,8 @@ impl Server {
 /// In the child: serves until SIGTERM.
 pub(crate) fn serve_if_asked() {
     let (Some(folder), Ok(url)) = (std::env::var_os(FOLDER), std::env::var(URL)) else { return };
+    // As the program does: without anybody who listens, tracing hands every span of HTTP/2 on to another library.
+    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let options = Options { quota_bytes: QUOTA_BYTES, ..Options::default() };

@@ -142,7 +142,7 @@ fn failures(series: &str, layout: Layout, built: &[Built], tests: &[&Built]) -> 
     let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).collect();
     let commands: Vec<_> = tests.iter().map(|test| command(test, &["--show-output"])).collect();
     let made = Kernel::peer(series).and_then(|kernel| guest(kernel, layout, built));
-    match made.and_then(|guest| run(&guest, &commands, &names)) {
+    match made.and_then(|mut guest| run(guest.cpus(processors(series, &names)), &commands, &names)) {
         Ok(outcome) => report(&outcome, &names, layout),
         Err(error @ Error::Missing { .. }) => {
             skip(&error.to_string());
@@ -150,6 +150,13 @@ fn failures(series: &str, layout: Layout, built: &[Built], tests: &[&Built]) -> 
         }
         Err(error) => vec![format!("{}: {error}", names.join(" "))],
     }
+}
+
+/// A kernel patches its own code when the first cpuset comes and when the last one goes. Emulated with two processors, 6.12 dies of
+/// that (`Oops: int3`) within minutes of a suite that makes a thousand cpusets.
+fn processors(series: &str, names: &[&str]) -> u32 {
+    let is_long = names.iter().any(|name| LONG.contains(name));
+    if is_long && series != "6.1" { 1 } else { 2 }
 }
 
 /// Whether this suite is asked for: by name, or because it belongs to every run.

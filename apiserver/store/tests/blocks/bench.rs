@@ -16,13 +16,11 @@ use skiff_store::{Store, StoreError};
 use skiff_vm::Image;
 use tokio::runtime::Runtime;
 
+use super::driver::{PATIENCE, open};
 use super::plan::Plan;
 use super::{DISK_MIB, STORE};
 use crate::ask::options;
 use crate::check::check;
-
-/// A bench that starts `losetup` holds the files of the others for a moment, until that process executes its program.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A place for one disk at a time. It belongs to the thread that made it.
 pub(super) struct Bench {
@@ -97,7 +95,7 @@ async fn judge(folder: &Path, plan: &Plan, acknowledged: usize, chance: &mut Std
     if chance.random_ratio(1, 4) && Store::is_in(folder) {
         sound(folder, "before it was opened")?;
     }
-    let store = open(folder, chance).await.map_err(|error| format!("is refused: {error}"))?;
+    let store = open(folder, options(chance)).await.map_err(|error| format!("is refused: {error}"))?;
     let possible = plan.possible(acknowledged);
     let checked = check(&store, &plan.model, &possible, chance).await.map_err(|trouble| trouble.to_string());
     let written = match chance.random_ratio(1, 3) && checked.is_ok() {
@@ -118,17 +116,5 @@ fn sound(folder: &Path, when: &str) -> Result<(), String> {
             Ok(report) if report.is_sound() => Ok(()),
             Ok(report) => Err(format!("is not sound {when}: {report}")),
         };
-    }
-}
-
-async fn open(folder: &Path, chance: &mut StdRng) -> Result<Store, StoreError> {
-    let (options, begun) = (options(chance), Instant::now());
-    loop {
-        match Store::open(folder, options.clone()) {
-            Err(StoreError::InUse { .. }) if begun.elapsed() < PATIENCE => {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            opened => return opened,
-        }
     }
 }

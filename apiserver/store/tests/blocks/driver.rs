@@ -26,6 +26,9 @@ const NOTE_BYTES: usize = 512;
 /// How many commands come between two looks around.
 const STRETCH: std::ops::Range<usize> = 10..120;
 
+/// Who has the files of a store longer than this keeps them.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Direct writes want buffers that begin at a sector.
 #[repr(align(512))]
 struct Sector([u8; NOTE_BYTES]);
@@ -71,7 +74,7 @@ pub(super) fn live() {
 
 async fn live_by(plan: &Plan, chance: &mut StdRng) {
     let (mut notes, mut next) = (Notes::open(), 0);
-    let mut store = open(options(chance)).await;
+    let mut store = opened(chance).await;
     while next < plan.commands.len() {
         let end = (next + chance.random_range(STRETCH)).min(plan.commands.len());
         send(&store, plan, next..end, chance.random_range(1..=CLIENTS), &mut notes).await;
@@ -86,7 +89,7 @@ async fn live_by(plan: &Plan, chance: &mut StdRng) {
             _ => continue,
         }
         println!("opened again after {next} commands");
-        store = open(options(chance)).await;
+        store = opened(chance).await;
     }
     store.close().await;
 }
@@ -118,15 +121,21 @@ fn answered(answer: Option<(usize, Result<(), String>)>, notes: &mut Notes) {
     notes.note(index);
 }
 
-/// Opens the store. One that was dropped has the folder until its writer has ended.
-async fn open(options: Options) -> Store {
+async fn opened(chance: &mut StdRng) -> Store {
+    let opened = open(Path::new(FOLDER), options(chance)).await;
+    opened.unwrap_or_else(|error| panic!("is not opened again: {error}"))
+}
+
+/// Opens a store. One that was dropped has its folder until its writer has ended, and a process being started has the files of
+/// all others until it executes its program.
+pub(super) async fn open(folder: &Path, options: Options) -> Result<Store, StoreError> {
     let begun = Instant::now();
     loop {
-        match Store::open(Path::new(FOLDER), options.clone()) {
-            Err(StoreError::InUse { .. }) if begun.elapsed() < Duration::from_secs(60) => {
+        match Store::open(folder, options.clone()) {
+            Err(StoreError::InUse { .. }) if begun.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            opened => return opened.unwrap_or_else(|error| panic!("is not opened again: {error}")),
+            opened => return opened,
         }
     }
 }

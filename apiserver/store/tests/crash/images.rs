@@ -97,22 +97,14 @@ async fn one_life(seed: u64, images: u64) -> Counts {
     lived.unwrap_or_else(|error| panic!("SKIFF_SEED={seed}: opened again on a machine that works: {error}"));
     assert_eq!(life.refused, None, "SKIFF_SEED={seed}: refused on a machine that works");
     // What was never open has no name in its folder yet (see `folder.rs`).
-    crash(&life, life.opened_at, images, &mut counts, images, seed, &mut chance).await;
+    crash(&life, life.opened_at, &mut counts, images, seed, &mut chance).await;
     counts
 }
 
-/// Crashes `life` in about `images` ways at positions from `first` on, with second lives until `until` images are counted.
-async fn crash(
-    life: &Life,
-    first: usize,
-    images: u64,
-    counts: &mut Counts,
-    until: u64,
-    seed: u64,
-    chance: &mut StdRng,
-) {
+/// Crashes `life` at positions from `first` on, with second lives, until `until` images are counted.
+async fn crash(life: &Life, first: usize, counts: &mut Counts, until: u64, seed: u64, chance: &mut StdRng) {
     let (base, log) = life.log();
-    let mut positions: Vec<usize> = (0..images).map(|_| chance.random_range(first..=log.len())).collect();
+    let mut positions: Vec<usize> = (0..until).map(|_| chance.random_range(first..=log.len())).collect();
     positions.sort_unstable();
     let mut walk = Walk::along(base.clone(), &log);
     for position in positions {

@@ -1,20 +1,22 @@
-//! A container after its creation: start, stop, end, removal, new limits.
+//! A container after its creation: start, stop, end, removal. The start is the OCI runtime's `create` and `start`: before it,
+//! the container is a bundle and a record.
 //!
 //! ```text
 //!  Creating ──► Created ──start──► Running ──exit──► Exited ──remove──► (gone)
-//!                   └────── pod stopped ───────────────┘
+//!                   └── pod stopped, or start failed ──┘
 //! ```
 
-use crate::bundle::correlation;
-use crate::disk::{ContainerPhase, ContainerRecord, Ending};
+use crate::bundle::{correlation, namespaces};
+use crate::disk::{ContainerPhase, ContainerRecord, Ending, SandboxPhase, SandboxRecord};
 use crate::error::{CriError, During};
 use crate::node::{Change, Container, Node, lock};
 use crate::sandbox::{KILL_SECONDS_MAX, blocking, folder};
-use crate::supervisor::{Connection, ask, unexpected};
-use skiff_proto::cri::v1 as pb;
-use skiff_proto::cri::v1::ContainerEventType as Event;
+use crate::supervisor::{ask, if_there, unexpected};
+use skiff_proto::cri::v1::{ContainerEventType as Event, NamespaceMode, PodSandboxConfig};
 use skiff_step::{Engine, Step};
-use skiff_supervise::wire::{Exit, Reply, Request};
+use skiff_supervise::wire::{Create, Exit, PidNamespace, Reply, Request, StdinPolicy};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+const CREATE: Step = Step::new("container.create", "OCI runtime-spec, runtime.md, Create; CRI v1, StartContainer");
 const START: Step = Step::new("container.start", "CRI v1, StartContainer");
 const STOP: Step = Step::new("container.stop", "CRI v1, StopContainer");
 const REMOVE: Step = Step::new("container.remove", "CRI v1, RemoveContainer");
@@ -37,20 +40,23 @@ impl Node {
             return Err(CriError::Precondition(format!("container {}: it is {phase:?}, not created", record.id)));
         }
         let sandbox = self.sandbox(&record.sandbox_id)?;
-        let dir = folder(self, &record.sandbox_id);
-        let request = Request::Start { container: record.id.clone() };
-        let started = self.engine_for(&record).run_async(&START, || record.id.clone(), ask(&dir, &request)).await;
-        let result = match started {
-            Ok(Reply::Started { started_at_ns }) => {
+        let of_sandbox = sandbox.record();
+        if of_sandbox.phase != SandboxPhase::Ready {
+            return Err(CriError::Precondition(format!("sandbox {}: it is not ready", of_sandbox.id)));
+        }
+        // What was left here before now is the end of a start that a predecessor of ours did not finish.
+        let _stale = lock(&container.early_exit).take();
+        let result = match self.set_going(&record, &of_sandbox).await {
+            Ok((pid, started_at_ns)) => {
                 container.update(&self.disk, |record| {
                     record.phase = ContainerPhase::Running;
+                    record.pid = Some(pid);
                     record.started_at_ns = started_at_ns;
                     Change::Made
                 })?;
                 self.announce(Event::ContainerStartedEvent, &record.id, &sandbox);
                 Ok(())
             }
-            Ok(other) => Err(unexpected("start", &other)),
             Err(error) => Err(error),
         };
         // A short command may have ended before we knew that it had begun.
@@ -63,6 +69,22 @@ impl Node {
         result
     }
 
+    /// The OCI runtime's `create` and `start`; the first process, and when it began.
+    async fn set_going(&self, record: &ContainerRecord, sandbox: &SandboxRecord) -> Result<(i32, i64), CriError> {
+        let (dir, engine) = (folder(self, &record.sandbox_id), self.engine_for(record));
+        let bundle = self.disk.folder::<ContainerRecord>(&record.id);
+        let create = Request::Create(create_request(record, &sandbox.config, bundle));
+        let pid = match engine.run_async(&CREATE, || record.id.clone(), ask(&dir, &create)).await? {
+            Reply::Created { pid } => pid,
+            other => return Err(unexpected("create", &other)),
+        };
+        let start = Request::Start { container: record.id.clone() };
+        match engine.run_async(&START, || record.id.clone(), ask(&dir, &start)).await? {
+            Reply::Started { started_at_ns } => Ok((pid, started_at_ns)),
+            other => Err(unexpected("start", &other)),
+        }
+    }
+
     /// The supervisor says that a container's first process ended.
     pub(crate) fn container_ended(&self, exit: &Exit) {
         let Ok(container) = self.container(&exit.container) else { return };
@@ -70,9 +92,11 @@ impl Node {
         // then ask for the phase) is the reverse of the start's (set the phase, then look), so one of us finds it.
         *lock(&container.early_exit) = Some(exit.clone());
         let nobody_starts = container.lifecycle.try_lock().is_ok();
-        if nobody_starts || container.record().phase != ContainerPhase::Created {
+        let is_created = container.record().phase == ContainerPhase::Created;
+        if nobody_starts || !is_created {
             let left = lock(&container.early_exit).take();
-            if let Some(exit) = left {
+            // One that nobody has started ended with a half start that was taken back: it can still be started.
+            if let Some(exit) = left.filter(|_| !is_created) {
                 self.set_ended(&container, ending(&exit));
             }
         }
@@ -107,7 +131,8 @@ impl Node {
 
     async fn send_signal(&self, record: &ContainerRecord, signal: i32) -> Result<(), CriError> {
         let request = Request::Signal { container: record.id.clone(), signal };
-        ask(&folder(self, &record.sandbox_id), &request).await.map(drop)
+        // Without its supervisor a container is being ended already, by whoever noticed; see `supervisor_lost`.
+        if_there(ask(&folder(self, &record.sandbox_id), &request).await).map(drop)
     }
 
     /// RemoveContainer: kills it if it runs.
@@ -154,11 +179,10 @@ impl Node {
 
     /// Through the supervisor if there is one, since it knows whether a `create` is still under way.
     async fn delete_in_runtime(&self, record: &ContainerRecord) -> Result<(), CriError> {
-        match Connection::open(&folder(self, &record.sandbox_id)) {
-            Ok(mut connection) => {
-                connection.call(&Request::Delete { container: record.id.clone() }, &[]).await.map(drop)
-            }
-            Err(_) => self.delete_by_runtime(&record.id).await,
+        let request = Request::Delete { container: record.id.clone() };
+        match if_there(ask(&folder(self, &record.sandbox_id), &request).await)? {
+            Some(_) => Ok(()),
+            None => self.delete_by_runtime(&record.id).await,
         }
     }
 
@@ -168,7 +192,7 @@ impl Node {
     }
 
     /// Runs the OCI runtime with this on its standard input; its error output is the error.
-    async fn run_runtime(&self, args: &[&str], input: &str) -> Result<(), CriError> {
+    pub(crate) async fn run_runtime(&self, args: &[&str], input: &str) -> Result<(), CriError> {
         let program = &self.settings.oci_runtime;
         let operation = || format!("run {} {}", program.display(), args.join(" "));
         let mut command = Command::new(program);
@@ -176,7 +200,11 @@ impl Node {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().during(operation)?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes()).await.during(operation)?;
+            match stdin.write_all(input.as_bytes()).await {
+                // It ended without reading: why, its own words say better.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+                written => written.during(operation)?,
+            }
         }
         let output = child.wait_with_output().await.during(operation)?;
         if output.status.success() {
@@ -186,28 +214,6 @@ impl Node {
         Err(CriError::Runtime(format!("{}: {}: {}", operation(), output.status, words.trim())))
     }
 
-    /// UpdateContainerResources.
-    pub(crate) async fn update_container(
-        &self,
-        container: &Arc<Container>,
-        wanted: pb::LinuxContainerResources,
-    ) -> Result<(), CriError> {
-        let _held = container.lifecycle.lock().await;
-        let record = container.record();
-        if !matches!(record.phase, ContainerPhase::Created | ContainerPhase::Running) {
-            return Err(CriError::Precondition(format!("container {}: it has ended", record.id)));
-        }
-        let mut notes = record.notes.clone();
-        let resources = crate::bundle::resources(&wanted, &self.host, &mut notes)?;
-        self.run_runtime(&["update", "--resources=-", &record.id], &resources.to_string()).await?;
-        container.update(&self.disk, |record| {
-            record.config.linux.get_or_insert_default().resources = Some(wanted);
-            record.notes = notes;
-            Change::Made
-        })?;
-        Ok(())
-    }
-
     fn engine_for(&self, record: &ContainerRecord) -> Engine {
         let of_container = record.config.annotations.get(skiff_step::CORRELATION_ANNOTATION).cloned();
         let id = of_container.or_else(|| {
@@ -215,6 +221,27 @@ impl Node {
             correlation(&sandbox.config, None).map(str::to_owned)
         });
         self.settings.engine.correlated(id.as_deref())
+    }
+}
+
+fn create_request(record: &ContainerRecord, sandbox: &PodSandboxConfig, bundle: PathBuf) -> Create {
+    let config = &record.config;
+    Create {
+        container: record.id.clone(),
+        bundle,
+        log: record.log_path.clone(),
+        terminal: config.tty,
+        stdin: match (config.stdin, config.stdin_once) {
+            (false, _) => StdinPolicy::Empty,
+            (true, true) => StdinPolicy::Once,
+            (true, false) => StdinPolicy::Open,
+        },
+        cgroup: record.cgroups_path.clone(),
+        pid_namespace: match namespaces(config).pid() {
+            NamespaceMode::Container => PidNamespace::Private,
+            _ => PidNamespace::Shared,
+        },
+        correlation: correlation(sandbox, Some(config)).map(str::to_owned),
     }
 }
 

@@ -1,4 +1,5 @@
-//! CreateContainer: snapshot, mount, user, bundle, and the OCI runtime's `create` through the supervisor.
+//! CreateContainer: snapshot, mount, user, bundle. The OCI runtime hears of the container at its start, so that what only it
+//! finds out (a program that is not there, a cgroup that cannot be made) is StartContainer's failure, as with containerd.
 
 use crate::bundle::{self, Bundle, User, correlation, namespaces};
 use crate::disk::{ContainerPhase, ContainerRecord, SandboxPhase, SandboxRecord};
@@ -12,14 +13,13 @@ use skiff_proto::cri::v1 as pb;
 use skiff_proto::cri::v1::security_profile::ProfileType;
 use skiff_proto::cri::v1::{ContainerConfig, ContainerEventType as Event, NamespaceMode};
 use skiff_step::Step;
-use skiff_supervise::wire::{Create, PidNamespace, Reply, Request, StdinPolicy};
+use skiff_supervise::wire::{Reply, Request};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 const ROOTFS: Step = Step::new("container.rootfs", "OCI runtime-spec, bundle.md; overlayfs");
 const BUNDLE: Step = Step::new("container.bundle", "OCI runtime-spec, config.md");
-const CREATE: Step = Step::new("container.create", "CRI v1, CreateContainer");
 
 impl Node {
     /// CreateContainer.
@@ -96,7 +96,6 @@ impl Node {
         image: Image,
     ) -> Result<(), CriError> {
         let record = container.record();
-        let (id, dir) = (record.id.clone(), self.disk.folder::<ContainerRecord>(&record.id));
         let pod_pid = match namespaces(&record.config).pid() {
             NamespaceMode::Pod => Some(self.pod_pid(sandbox).await?),
             _ => None,
@@ -104,19 +103,10 @@ impl Node {
         let (node, of_sandbox, of_container) = (self.clone(), sandbox.clone(), record.clone());
         let (user, notes) = blocking(move || node.write_bundle(&of_sandbox, &of_container, &image, pod_pid)).await?;
         for note in &notes {
-            tracing::warn!("container {id}: {note}");
+            tracing::warn!("container {}: {note}", record.id);
         }
-        let create = Request::Create(create_request(&record, &sandbox.config, dir));
-        let engine = self.settings.engine.correlated(correlation(&sandbox.config, Some(&record.config)));
-        let supervisor = folder(self, &sandbox.id);
-        let created = ask(&supervisor, &create);
-        let pid = match engine.run_async(&CREATE, || id.clone(), created).await? {
-            Reply::Created { pid } => pid,
-            other => return Err(unexpected("create", &other)),
-        };
         container.update(&self.disk, |record| {
             record.phase = ContainerPhase::Created;
-            record.pid = Some(pid);
             record.user = Some(user);
             record.notes = notes;
             Change::Made
@@ -231,27 +221,6 @@ fn check(config: &ContainerConfig) -> Result<pb::ContainerMetadata, CriError> {
     match unsupported.iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(CriError::Unimplemented(format!("container {}: {what}", metadata.name))),
         None => Ok(metadata),
-    }
-}
-
-fn create_request(record: &ContainerRecord, sandbox: &pb::PodSandboxConfig, bundle: PathBuf) -> Create {
-    let config = &record.config;
-    Create {
-        container: record.id.clone(),
-        bundle,
-        log: record.log_path.clone(),
-        terminal: config.tty,
-        stdin: match (config.stdin, config.stdin_once) {
-            (false, _) => StdinPolicy::Empty,
-            (true, true) => StdinPolicy::Once,
-            (true, false) => StdinPolicy::Open,
-        },
-        cgroup: record.cgroups_path.clone(),
-        pid_namespace: match namespaces(config).pid() {
-            NamespaceMode::Container => PidNamespace::Private,
-            _ => PidNamespace::Shared,
-        },
-        correlation: correlation(sandbox, Some(config)).map(str::to_owned),
     }
 }
 

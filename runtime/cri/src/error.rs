@@ -30,6 +30,9 @@ pub enum CriError {
     /// The object is not in the state that the operation needs.
     #[error("{0}")]
     Precondition(String),
+    /// The pod's supervisor ended before it answered, or was not there: what was asked of its containers is moot.
+    #[error("{0}: the supervisor of the pod has ended")]
+    Gone(String),
     /// The protocol has it, Skiff has not.
     #[error("{0} is not implemented")]
     Unimplemented(String),
@@ -74,7 +77,7 @@ impl From<CriError> for Status {
             CriError::Invalid(_) => Self::invalid_argument(text),
             CriError::NotFound { .. } | CriError::Image(ImageError::NotFound(_)) => Self::not_found(text),
             CriError::Taken { .. } => Self::already_exists(text),
-            CriError::Precondition(_) => Self::failed_precondition(text),
+            CriError::Precondition(_) | CriError::Gone(_) => Self::failed_precondition(text),
             CriError::Unimplemented(_) | CriError::Image(ImageError::Unimplemented(_)) => Self::unimplemented(text),
             CriError::Timeout(_) => Self::deadline_exceeded(text),
             CriError::Image(ImageError::Reference { .. } | ImageError::Digest(_)) => Self::invalid_argument(text),

@@ -33,6 +33,7 @@ mod stats; // cgroup reads
 mod status; // records in CRI's words
 mod supervisor; // the other process
 mod terminal; // terminals, and dialling into a pod
+mod update; // new limits
 mod user; // the image's users
 
 pub use error::CriError;

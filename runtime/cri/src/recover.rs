@@ -9,7 +9,7 @@ use crate::disk::{ContainerPhase, ContainerRecord, SandboxPhase, SandboxRecord};
 use crate::error::CriError;
 use crate::node::{Change, Container, Node, Sandbox};
 use crate::sandbox::{blocking, folder, sandbox_name};
-use crate::supervisor::{Connection, unexpected};
+use crate::supervisor::{Connection, ask, unexpected};
 use skiff_supervise::wire::{ContainerState, Exit, Phase, Reply, Request, exit_file_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -121,6 +121,7 @@ impl Node {
         };
         match joined.await {
             Ok((watch, states)) => {
+                self.take_back_half_starts(sandbox, &states).await;
                 let states = states.into_iter().map(|state| (state.container.clone(), state)).collect();
                 self.believe(sandbox, &states);
                 tokio::spawn(self.clone().follow(sandbox.clone(), watch));
@@ -128,6 +129,18 @@ impl Node {
             Err(error) => {
                 self.believe_exit_files(sandbox);
                 self.supervisor_lost(sandbox, &error).await;
+            }
+        }
+    }
+
+    /// A start that our predecessor did not live to finish was not acknowledged: the container goes back to being a bundle,
+    /// which can be started.
+    async fn take_back_half_starts(&self, sandbox: &Sandbox, states: &[ContainerState]) {
+        let half = states.iter().filter(|state| matches!(state.phase, Phase::Creating | Phase::Created));
+        for state in half {
+            let request = Request::Delete { container: state.container.clone() };
+            if let Err(error) = ask(&folder(self, &sandbox.record().id), &request).await {
+                tracing::error!("container {}: take back its start: {error}", state.container);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::disk::{ContainerPhase, Ending, SandboxPhase, SandboxRecord};
 use crate::error::CriError;
 use crate::node::{Change, Node, Sandbox, new_id, now_ns};
 use crate::pod_files;
-use crate::supervisor::{self, Connection};
+use crate::supervisor::{self, Connection, if_there};
 use skiff_net::{PodNetwork, PortMapping, Protocol};
 use skiff_proto::cri::v1 as pb;
 use skiff_proto::cri::v1::{ContainerEventType as Event, NamespaceMode, PodSandboxConfig};
@@ -134,7 +134,7 @@ impl Node {
         }
         sandbox.ending.store(true, Ordering::Release);
         let left = self.release_sandbox(&record).await;
-        // Containers that were created and never started ended with their supervisor.
+        // Containers that were created and never started cannot be any more.
         for container in self.containers_of(&record.id) {
             let never_ran = "the pod was stopped before the container was started";
             self.set_ended(
@@ -207,11 +207,16 @@ impl Node {
             left.extend(detached.err().map(|error| error.chain()));
         }
         let dir = self.disk.folder::<SandboxRecord>(&record.id);
-        // Without a socket there is no supervisor: it binds it before it says that it is ready.
-        if let Ok(mut connection) = Connection::open(&dir) {
-            let shutdown = connection.call(&Request::Shutdown, &[]);
-            let ended = engine.run_async(&SHUTDOWN, || record.id.clone(), shutdown).await;
-            left.extend(ended.err().map(|error| error.chain()));
+        // Without a socket there is no supervisor: it binds it before it says that it is ready. One that another call has
+        // just told to end may end while we ask, which is what we want of it.
+        match if_there(Connection::open(&dir)) {
+            Ok(Some(mut connection)) => {
+                let shutdown = async { if_there(connection.call(&Request::Shutdown, &[]).await) };
+                let ended = engine.run_async(&SHUTDOWN, || record.id.clone(), shutdown).await;
+                left.extend(ended.err().map(|error| error.chain()));
+            }
+            Ok(None) => {}
+            Err(error) => left.push(error.chain()),
         }
         left
     }

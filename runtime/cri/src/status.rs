@@ -110,7 +110,7 @@ pub(crate) fn container_status(record: &ContainerRecord) -> pb::ContainerStatus 
         annotations: record.config.annotations.clone(),
         mounts: record.config.mounts.clone(),
         log_path: record.log_path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
-        resources: resources(record),
+        resources: Some(resources(record)),
         user: record.user.as_ref().map(user),
         stop_signal: signal::named(record.stop_signal) as i32,
     }
@@ -145,9 +145,11 @@ pub(crate) fn sandbox_info(record: &SandboxRecord) -> HashMap<String, String> {
     HashMap::from([("info".to_owned(), info.to_string())])
 }
 
-fn resources(record: &ContainerRecord) -> Option<pb::ContainerResources> {
-    let linux = record.config.linux.as_ref()?.resources.clone()?;
-    Some(pb::ContainerResources { linux: Some(linux), windows: None })
+/// As asked for, updates included; the kubelet (1.31 and later) reads limits from here, and takes an absent message for one
+/// that cannot be read.
+fn resources(record: &ContainerRecord) -> pb::ContainerResources {
+    let linux = record.config.linux.as_ref().and_then(|linux| linux.resources.clone());
+    pb::ContainerResources { linux: Some(linux.unwrap_or_default()), windows: None }
 }
 
 fn user(user: &crate::bundle::User) -> pb::ContainerUser {

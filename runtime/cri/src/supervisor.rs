@@ -4,7 +4,7 @@ use crate::error::{CriError, During};
 use crate::node::Settings;
 use serde_json::Value;
 use skiff_proto::cri::v1::{NamespaceMode, PodSandboxConfig};
-use skiff_supervise::client::{Decoder, connect, encode};
+use skiff_supervise::client::{Decoder, connect, encode, is_gone};
 use skiff_supervise::wire::{Ready, Reply, Request};
 use skiff_sys::pass::{recv_with_fds, send_with_fds};
 use std::fs::File;
@@ -72,7 +72,7 @@ pub(crate) struct Connection {
 pub(crate) type Answer = (Reply, Option<OwnedFd>);
 
 impl Connection {
-    /// Connects to the supervisor of the sandbox folder `dir`.
+    /// Connects to the supervisor of the sandbox folder `dir`; [`CriError::Gone`] if there is none.
     pub(crate) fn open(dir: &Path) -> Result<Self, CriError> {
         // connect(2) on a unix socket does not wait: the kernel queues us.
         let open = || {
@@ -80,13 +80,15 @@ impl Connection {
             stream.set_nonblocking(true)?;
             UnixStream::from_std(stream)
         };
-        let stream = open().during(|| format!("connect to the supervisor in {}", dir.display()))?;
+        let stream =
+            open().map_err(|error| told(error, || format!("connect to the supervisor in {}", dir.display())))?;
         Ok(Self { stream, decoder: Decoder::default() })
     }
 
-    /// Sends a request; what it does is its answer. A refusal is an error.
+    /// Sends a request; what it does is its answer. A refusal is an error, and so is a peer that ends meanwhile
+    /// ([`CriError::Gone`]).
     pub(crate) async fn call(&mut self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Answer, CriError> {
-        self.send(request, fds).await.during(|| "ask the supervisor".to_owned())?;
+        self.send(request, fds).await.map_err(|error| told(error, || "ask the supervisor".to_owned()))?;
         self.next().await
     }
 
@@ -107,7 +109,7 @@ impl Connection {
 
     /// Waits for the next answer; a refusal is an error.
     pub(crate) async fn next(&mut self) -> Result<Answer, CriError> {
-        match self.receive().await.during(|| "hear from the supervisor".to_owned())? {
+        match self.receive().await.map_err(|error| told(error, || "hear from the supervisor".to_owned()))? {
             (Reply::Failed { message }, _) => Err(CriError::Runtime(message)),
             answer => Ok(answer),
         }
@@ -137,6 +139,20 @@ pub(crate) async fn ask(dir: &Path, request: &Request) -> Result<Reply, CriError
     Ok(Connection::open(dir)?.call(request, &[]).await?.0)
 }
 
+/// What was answered, or that nobody is there to answer: for those to whom that is as good.
+pub(crate) fn if_there<T>(answer: Result<T, CriError>) -> Result<Option<T>, CriError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(CriError::Gone(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A peer that has ended is told from everything else that can go wrong between us.
+fn told(source: io::Error, operation: impl FnOnce() -> String) -> CriError {
+    if is_gone(&source) { CriError::Gone(operation()) } else { CriError::Io { operation: operation(), source } }
+}
+
 /// An answer of another kind than its request has: the supervisor is of another version, or wrong.
 pub(crate) fn unexpected(request: &str, reply: &Reply) -> CriError {
     CriError::Runtime(format!("{request}: the supervisor answered {reply:?}"))
@@ -149,4 +165,48 @@ pub(crate) fn bundle_process(container_dir: &Path) -> Result<Value, CriError> {
     let bytes = std::fs::read(&file).during(operation)?;
     let mut config: Value = serde_json::from_slice(&bytes).map_err(io::Error::from).during(operation)?;
     Ok(config["process"].take())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_supervise::wire::SOCKET_NAME;
+    use std::io::Read;
+    use std::os::unix::net::UnixListener;
+
+    /// What a caller hears from a supervisor that ends as `end` says: fault C1.
+    async fn ask_one_that(end: fn(UnixListener)) -> CriError {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap();
+        let mut connection = Connection::open(dir.path()).unwrap();
+        let peer = std::thread::spawn(move || end(listener));
+        let answer = connection.call(&Request::Shutdown, &[]).await.unwrap_err();
+        peer.join().unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_ends_while_it_is_asked_is_gone_however_far_it_came() {
+        let before_it_took_us = ask_one_that(drop).await;
+        let before_it_read = ask_one_that(|listener| drop(listener.accept())).await;
+        let after_it_read = ask_one_that(|listener| {
+            let mut stream = listener.accept().unwrap().0;
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+        })
+        .await;
+        for error in [before_it_took_us, before_it_read, after_it_read] {
+            assert!(matches!(error, CriError::Gone(_)), "{error:?}");
+            assert!(if_there(Err::<(), _>(error)).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn no_socket_and_a_dead_one_are_nobody_but_other_failures_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Connection::open(dir.path()), Err(CriError::Gone(_))));
+        drop(UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap());
+        assert!(matches!(Connection::open(dir.path()), Err(CriError::Gone(_))));
+        let crowded = told(io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32), || "ask".to_owned());
+        assert!(if_there(Err::<(), _>(crowded)).is_err(), "a supervisor that we could not reach may still be there");
+    }
 }

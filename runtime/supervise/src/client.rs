@@ -58,6 +58,14 @@ impl Client {
     }
 }
 
+/// Whether an error of connecting, sending or receiving says that no supervisor is there (any more). Which of them it is
+/// depends on how far the dying one had come with our connection and our bytes (unix(7), connect(2)).
+#[must_use]
+pub fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotConnected, NotFound, UnexpectedEof};
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe | NotConnected | UnexpectedEof)
+}
+
 /// Connects to the socket in `dir`, however long its path is: a socket's address may have 107 bytes at most (unix(7)), so
 /// the folder is named through our own descriptor of it.
 ///

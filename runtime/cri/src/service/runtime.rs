@@ -203,8 +203,8 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
         request: Request<pb::UpdateContainerResourcesRequest>,
     ) -> Answer<pb::UpdateContainerResourcesResponse> {
         let request = request.into_inner();
-        let wanted = request.linux.ok_or_else(|| Status::invalid_argument("update: linux is missing"))?;
         let (node, container) = (self.0.clone(), self.0.container(&request.container_id)?);
+        let wanted = crate::update::wanted(request)?;
         to_the_end(async move { node.update_container(&container, wanted).await }).await?;
         Ok(Response::new(pb::UpdateContainerResourcesResponse {}))
     }

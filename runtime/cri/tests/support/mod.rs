@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests")]
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod calls;
 pub(crate) mod fakes;
 
 use hyper_util::rt::TokioIo;

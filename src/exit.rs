@@ -1,8 +1,10 @@
 //! How an error is shown, and what the exit code means.
 //!
 //! 0: done. 1: refused or failed, with one sentence on stderr. 2: the command line is wrong (clap). For `exec` the exit code
-//! is that of the command in the container.
+//! is that of the command in the container. 141: nobody read the output to its end, as a shell says of a program that died of
+//! SIGPIPE.
 
+use crate::out::{Closed, complain};
 use std::fmt;
 use std::process::ExitCode;
 
@@ -18,9 +20,15 @@ impl fmt::Display for Exited {
 
 impl std::error::Error for Exited {}
 
+/// 128 and SIGPIPE's number.
+const CLOSED: u8 = 141;
+
 /// Prints the error, whole chain, on one line.
 pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("skiff: {error:#}");
+    if error.is::<Closed>() {
+        return ExitCode::from(CLOSED);
+    }
+    complain!("skiff: {error:#}");
     error.downcast_ref::<Exited>().map_or(ExitCode::FAILURE, |exited| ExitCode::from(exited.0))
 }

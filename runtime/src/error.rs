@@ -28,6 +28,9 @@ pub(crate) enum Error {
     /// The command line is wrong.
     #[error("{0}")]
     Usage(String),
+    /// Nobody reads our standard output any more: a reason to end, and nothing to say.
+    #[error("nobody reads standard output any more")]
+    Closed,
     /// Everything else, including what the container's first process reported before it became the payload.
     #[error("{0}")]
     Said(String),

@@ -36,6 +36,9 @@ use std::process::ExitCode;
 #[global_allocator]
 static HEAP: skiff_sys::heap::Heap = skiff_sys::heap::Heap::new();
 
+/// What a shell says of a program that died of SIGPIPE.
+const CLOSED: u8 = 141;
+
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     if words.first().is_some_and(|word| word == "supervise") {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     };
     match cmd::run(&invocation) {
         Ok(code) => ExitCode::from(code),
+        Err(error::Error::Closed) => ExitCode::from(CLOSED),
         Err(error) => {
             report::failure(&invocation.global, &error.to_string());
             invocation.failure_code()

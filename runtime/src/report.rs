@@ -1,14 +1,39 @@
 //! Saying what went wrong: a sentence for people on standard error, a line for engines in their log file.
 
 use crate::cli::Words;
+use crate::error::{Error, On, Result};
 use crate::time;
+use std::fmt::Arguments;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+
+/// Writes a line to standard output: `show!("{id}")?`. `println!` would panic when nobody reads any more.
+macro_rules! show {
+    ($($words:tt)*) => { $crate::report::print(format_args!($($words)*)) };
+}
+pub(crate) use show;
+
+/// Writes `words` and a newline to standard output at once.
+///
+/// # Errors
+/// [`Error::Closed`], or what the kernel says.
+pub(crate) fn print(words: Arguments<'_>) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_fmt(format_args!("{words}\n")).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Error::Closed),
+        written => written.on("write", "standard output"),
+    }
+}
+
+/// A line on standard error. Who cannot be told anything is not told why.
+fn complain(text: &str) {
+    let _nobody_listens = std::io::stderr().lock().write_fmt(format_args!("skiff-oci: {text}\n"));
+}
 
 /// Reports `text` as the command's failure.
 pub(crate) fn failure(global: &Words, text: &str) {
     let text = printable(text);
-    eprintln!("skiff-oci: {text}");
+    complain(&text);
     line(global, "error", &text);
 }
 
@@ -26,7 +51,7 @@ pub(crate) fn line(global: &Words, level: &str, text: &str) {
         .open(path)
         .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
     if let Err(error) = written {
-        eprintln!("skiff-oci: log {path}: {error}");
+        complain(&format!("log {path}: {error}"));
     }
 }
 

@@ -4,6 +4,7 @@ use super::stop;
 use crate::cli::ApiserverArgs;
 use crate::folders::Folders;
 use crate::node::{NODE_PORTS, OpenStore, engine, host_name, open_backend};
+use crate::out::tell;
 use anyhow::Context;
 use skiff_apiserver::{ApiServer, Config, Pki};
 use std::net::TcpListener;
@@ -27,7 +28,7 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         engine: engine("apiserver")?,
     };
     let server = ApiServer::new(config).await.context("start the API server")?;
-    println!("serving the Kubernetes API on https://{address}; KUBECONFIG={}", folders.kubeconfig().display());
+    tell!("serving the Kubernetes API on https://{address}; KUBECONFIG={}", folders.kubeconfig().display());
     if let Some((compactor, every)) = compaction {
         tokio::spawn(compactor.run(every, shutdown.clone()));
     }

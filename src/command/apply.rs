@@ -6,6 +6,7 @@
 
 use crate::cli::ApplyArgs;
 use crate::client::{Document, Known, Server, connect, explain, read_manifests, refusal};
+use crate::out::tell;
 use anyhow::Context;
 use serde_json::{Map, Value};
 use skiff_proto::api::v1::{Address, GetRequest, Object, PatchRequest, WriteRequest};
@@ -29,7 +30,7 @@ pub(crate) async fn run(args: ApplyArgs) -> anyhow::Result<()> {
     let mut errors = Vec::new();
     for (document, (address, shown)) in documents.iter().zip(places) {
         match apply(&server, document, address, args.dry_run).await {
-            Ok(done) => println!("{shown} {done}{}", if args.dry_run { " (dry run)" } else { "" }),
+            Ok(done) => tell!("{shown} {done}{}", if args.dry_run { " (dry run)" } else { "" }),
             Err(error) => errors.push(format!("apply {shown}: {error:#}")),
         }
     }

@@ -3,13 +3,14 @@
 use super::stop;
 use crate::cli::{ClientArgs, ProxyArgs};
 use crate::node::{PROXY_TABLE, engine, host_name};
+use crate::out::tell;
 use skiff_client::from_kubeconfig;
 use skiff_proxy::ProxyConfig;
 
 pub(crate) async fn scheduler(args: ClientArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
     let client = from_kubeconfig(&args.kubeconfig).await?;
-    println!("scheduling for {}", args.kubeconfig.display());
+    tell!("scheduling for {}", args.kubeconfig.display());
     skiff_scheduler::run(client, engine("scheduler")?, shutdown).await;
     Ok(())
 }
@@ -17,7 +18,7 @@ pub(crate) async fn scheduler(args: ClientArgs) -> anyhow::Result<()> {
 pub(crate) async fn controllers(args: ClientArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
     let client = from_kubeconfig(&args.kubeconfig).await?;
-    println!("reconciling for {}", args.kubeconfig.display());
+    tell!("reconciling for {}", args.kubeconfig.display());
     Ok(skiff_controllers::run(client, shutdown).await?)
 }
 
@@ -30,6 +31,6 @@ pub(crate) async fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
         pod_cidr: args.cluster_cidr,
         engine: engine("proxy")?,
     };
-    println!("programming nftables table {PROXY_TABLE} for {}", args.client.kubeconfig.display());
+    tell!("programming nftables table {PROXY_TABLE} for {}", args.client.kubeconfig.display());
     Ok(skiff_proxy::run(config, shutdown).await?)
 }

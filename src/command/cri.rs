@@ -5,6 +5,7 @@ use crate::cli::CriArgs;
 use crate::embedded::Programs;
 use crate::folders::Folders;
 use crate::node::Site;
+use crate::out::tell;
 use anyhow::{Context, bail};
 use skiff_cri::Cri;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ pub(crate) async fn run(args: CriArgs) -> anyhow::Result<()> {
     let site = Site { folders, ranges: args.ranges, cgroup_root };
     let config = site.cri(listen.clone(), &programs, args.oci_runtime.as_deref())?;
     let cri = Cri::bind(config).await.context("start the CRI service")?;
-    println!("serving CRI v1 on unix://{}", listen.display());
+    tell!("serving CRI v1 on unix://{}", listen.display());
     Ok(cri.run(shutdown).await?)
 }
 

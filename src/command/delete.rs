@@ -2,6 +2,7 @@
 
 use crate::cli::DeleteArgs;
 use crate::client::{Known, Server, Target, connect, explain, read_manifests};
+use crate::out::tell;
 use anyhow::{Context, bail};
 use serde_json::Value;
 use skiff_proto::api::v1::{Address, DeleteRequest, GetRequest, WatchRequest};
@@ -32,7 +33,7 @@ pub(crate) async fn run(args: DeleteArgs) -> anyhow::Result<()> {
         if args.wait {
             gone(&server, address).await.with_context(|| format!("wait for {shown} to be gone"))?;
         }
-        println!("{shown} deleted");
+        tell!("{shown} deleted");
     }
     Ok(())
 }

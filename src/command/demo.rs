@@ -5,6 +5,7 @@ use crate::client::{plain_table, text};
 use crate::folders::Folders;
 use crate::isolate::NewBox;
 use crate::node::{Node, NodeConfig};
+use crate::out::{complain, tell};
 use anyhow::{Context, bail};
 use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -30,7 +31,7 @@ pub(crate) fn clear_leftovers(folders: &Folders) -> anyhow::Result<()> {
     if folders.owner().is_some() || !(folders.run.exists() || folders.data.exists()) {
         return Ok(());
     }
-    println!("removing what an earlier demo left");
+    tell!("removing what an earlier demo left");
     let program = std::env::current_exe().context("find this program's file")?;
     let mut command = Command::new(program);
     command.arg("down").arg("--purge").arg("--data-dir").arg(&folders.data).arg("--run-dir").arg(&folders.run);
@@ -46,7 +47,7 @@ pub(crate) fn run(config: NodeConfig, new_box: Option<NewBox>, started: Instant)
     // Whatever happens, the teardown below ends the box.
     new_box.into_iter().for_each(NewBox::keep);
     let shown = on_runtime(show(config, started));
-    println!("\nstopping");
+    tell!("\nstopping");
     let undone = down::clean(&site)?;
     let finished = down::finish(&site.folders, true, undone);
     // What went wrong first is what the user asked about.
@@ -58,7 +59,7 @@ async fn show(config: NodeConfig, started: Instant) -> anyhow::Result<()> {
     let kubeconfig = config.site.folders.kubeconfig();
     let mut node = Node::start(config).await?;
     node.ready().await?;
-    println!("node {} is Ready after {} ms", node.name, started.elapsed().as_millis());
+    tell!("node {} is Ready after {} ms", node.name, started.elapsed().as_millis());
     let client = node.client.clone();
     let ended = node
         .run(async {
@@ -75,7 +76,7 @@ async fn show(config: NodeConfig, started: Instant) -> anyhow::Result<()> {
 /// Shows the tour, then waits to be stopped. A tour that fails leaves the node up, to be looked at.
 async fn forever(tour: impl Future<Output = anyhow::Result<()>>) {
     if let Err(error) = tour.await {
-        eprintln!("skiff: demo: {error:#}\nthe node is still up; Ctrl-C removes it");
+        complain!("skiff: demo: {error:#}\nthe node is still up; Ctrl-C removes it");
     }
     std::future::pending::<()>().await;
 }
@@ -86,15 +87,15 @@ async fn tour(client: Client, kubeconfig: &std::path::Path) -> anyhow::Result<()
     tokio::time::timeout(AVAILABLE_MAX, available(&client))
         .await
         .with_context(|| format!("deployment hello is not available after {} s", AVAILABLE_MAX.as_secs()))??;
-    println!("deployment hello is available after {} ms\n", started.elapsed().as_millis());
+    tell!("deployment hello is available after {} ms\n", started.elapsed().as_millis());
     let address =
         service.spec.as_ref().and_then(|spec| spec.cluster_ip.clone()).context("service hello has no address")?;
-    println!("http://{address}/ answers:");
+    tell!("http://{address}/ answers:");
     for _ in 0..QUESTIONS {
         let answer = tokio::time::timeout(ANSWER_MAX, fetch(&address)).await;
-        println!("  {}", answer.with_context(|| format!("no answer from {address}:80"))??);
+        tell!("  {}", answer.with_context(|| format!("no answer from {address}:80"))??);
     }
-    println!("\n{}", table_of_pods(&client).await?);
+    tell!("\n{}", table_of_pods(&client).await?);
     print_next(kubeconfig);
     Ok(())
 }
@@ -153,7 +154,7 @@ async fn table_of_pods(client: &Client) -> anyhow::Result<String> {
 
 fn print_next(kubeconfig: &std::path::Path) {
     let at = kubeconfig.display();
-    println!(
+    tell!(
         "Next, in another terminal:
   export KUBECONFIG={at}
   kubectl get pods -o wide                          any kubectl from 1.20 on

@@ -3,6 +3,7 @@
 use crate::cli::{DescribeArgs, Output};
 use crate::client::{Known, Server, Target, connect, explain, plain_table, text};
 use crate::command::get::render;
+use crate::out::show;
 use anyhow::Context;
 use serde_json::{Value, json};
 use skiff_proto::api::v1::{Address, GetRequest, ListRequest};
@@ -13,7 +14,7 @@ pub(crate) async fn run(args: DescribeArgs) -> anyhow::Result<()> {
     for target in &targets {
         for name in names(&server, target).await? {
             let one = Target { name: Some(name), ..target.clone() };
-            println!("{}", describe(&server, &one).await?);
+            show!("{}", describe(&server, &one).await?)?;
         }
     }
     Ok(())

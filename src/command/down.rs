@@ -5,6 +5,7 @@ use crate::cli::DownArgs;
 use crate::folders::Folders;
 use crate::isolate::Holder;
 use crate::node::{Site, Undone};
+use crate::out::tell;
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,7 +21,7 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
     }
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     if !folders.data.is_dir() && !folders.run.is_dir() {
-        println!("no node: neither {} nor {} is there", folders.data.display(), folders.run.display());
+        tell!("no node: neither {} nor {} is there", folders.data.display(), folders.run.display());
         return Ok(());
     }
     stop_node(&folders)?;
@@ -80,15 +81,15 @@ pub(crate) fn finish(folders: &Folders, purge: bool, undone: Undone) -> anyhow::
         );
     }
     for (what, number) in &undone.removed {
-        println!("removed {number} {what}");
+        tell!("removed {number} {what}");
     }
     if !left.is_empty() {
         bail!("left behind: {}", left.join("; "));
     }
     if purge {
-        println!("nothing is left of the node");
+        tell!("nothing is left of the node");
     } else {
-        println!(
+        tell!(
             "nothing of the node runs; objects, images and keys stay in {} (--purge removes them)",
             folders.data.display()
         );

@@ -4,6 +4,7 @@ use super::logs::pod_of;
 use crate::cli::ExecArgs;
 use crate::client::{connect, explain};
 use crate::exit::Exited;
+use crate::out;
 use anyhow::{Context, bail};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 use skiff_proto::api::v1::exec_input::Input;
@@ -41,8 +42,8 @@ pub(crate) async fn run(args: ExecArgs) -> anyhow::Result<()> {
     let mut end = None;
     while let Some(message) = outputs.message().await.map_err(|error| explain(&error))? {
         match message.output {
-            Some(Output::Stdout(bytes)) => write(std::io::stdout(), &bytes)?,
-            Some(Output::Stderr(bytes)) => write(std::io::stderr(), &bytes)?,
+            Some(Output::Stdout(bytes)) => out::print_bytes(&bytes)?,
+            Some(Output::Stderr(bytes)) => stderr(&bytes),
             Some(Output::End(last)) => end = Some(last),
             None => {}
         }
@@ -65,8 +66,9 @@ fn input(input: Input) -> ExecInput {
     ExecInput { input: Some(input) }
 }
 
-fn write(mut to: impl Write, bytes: &[u8]) -> anyhow::Result<()> {
-    to.write_all(bytes).and_then(|()| to.flush()).context("write the command's output")
+/// Who closed our standard error does not want it, and wants the command to go on.
+fn stderr(bytes: &[u8]) {
+    let _nobody_listens = std::io::stderr().write_all(bytes);
 }
 
 async fn feed_stdin(send: mpsc::Sender<ExecInput>) {

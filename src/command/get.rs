@@ -2,6 +2,7 @@
 
 use crate::cli::{GetArgs, Output};
 use crate::client::{Known, Server, Target, Width, connect, explain, print_rows};
+use crate::out::{self, complain, show};
 use anyhow::Context;
 use serde_json::{Value, json};
 use skiff_proto::api::v1::{GetRequest, ListRequest, WatchRequest};
@@ -56,12 +57,12 @@ async fn tables(server: &Server, args: &GetArgs, targets: &[Target]) -> anyhow::
         if table["rows"].as_array().is_none_or(Vec::is_empty) {
             match &target.name {
                 Some(name) => missing.push(format!("{} {name:?} not found", target.resource.plural)),
-                None if args.all_namespaces || !target.resource.namespaced => eprintln!("No resources found"),
-                None => eprintln!("No resources found in {} namespace.", server.namespace),
+                None if args.all_namespaces || !target.resource.namespaced => complain!("No resources found"),
+                None => complain!("No resources found in {} namespace.", server.namespace),
             }
             continue;
         }
-        println!("{}", print_rows(&table, width(args), args.all_namespaces && target.resource.namespaced, true));
+        show!("{}", print_rows(&table, width(args), args.all_namespaces && target.resource.namespaced, true))?;
     }
     anyhow::ensure!(missing.is_empty(), "{}", missing.join("; "));
     Ok(())
@@ -84,14 +85,13 @@ async fn objects(server: &Server, args: &GetArgs, targets: &[Target], form: Outp
     if form == Output::Name {
         for object in &all {
             let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-            println!("{kind}/{}", object["metadata"]["name"].as_str().unwrap_or_default());
+            show!("{kind}/{}", object["metadata"]["name"].as_str().unwrap_or_default())?;
         }
         return Ok(());
     }
     let one = matches!(targets, [Target { name: Some(_), .. }]) && all.len() == 1;
     let whole = if one { all.remove(0) } else { json!({"apiVersion": "v1", "kind": "List", "items": all}) };
-    print!("{}", render(&whole, form)?);
-    Ok(())
+    out::print_bytes(render(&whole, form)?.as_bytes())
 }
 
 /// The value as JSON or YAML, ending with a newline.
@@ -128,9 +128,9 @@ async fn watch(server: &Server, args: &GetArgs, target: &Target) -> anyhow::Resu
             } else {
                 object["columnDefinitions"] = columns.clone();
             }
-            println!("{}", print_rows(&object, width(args), args.all_namespaces, first));
+            show!("{}", print_rows(&object, width(args), args.all_namespaces, first))?;
         } else {
-            print!("{}", render(&object, args.output.unwrap_or(Output::Yaml))?);
+            out::print_bytes(render(&object, args.output.unwrap_or(Output::Yaml))?.as_bytes())?;
         }
     }
     Ok(())

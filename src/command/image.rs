@@ -5,6 +5,7 @@ use crate::client::{plain_table, text};
 use crate::embedded::Programs;
 use crate::folders::Folders;
 use crate::node::engine;
+use crate::out::show;
 use anyhow::Context;
 use skiff_image::{Builtin, Image, ImageStore};
 
@@ -17,11 +18,11 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
     match args.command {
         ImageCommand::Import { path, name } => {
             let images = store.import(&path, name.as_deref());
-            print(&images.with_context(|| format!("import {}", path.display()))?);
+            print(&images.with_context(|| format!("import {}", path.display()))?)?;
         }
-        ImageCommand::List => print(&store.list().context("list images")?),
+        ImageCommand::List => print(&store.list().context("list images")?)?,
         ImageCommand::Pull { reference } => {
-            print(&[store.pull(&reference).with_context(|| format!("pull {reference}"))?]);
+            print(&[store.pull(&reference).with_context(|| format!("pull {reference}"))?])?;
         }
         ImageCommand::Remove { images } => {
             for image in images {
@@ -33,7 +34,7 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(images: &[Image]) {
+fn print(images: &[Image]) -> anyhow::Result<()> {
     let mut table = plain_table(["IMAGE", "ID", "SIZE"]);
     for image in images {
         let names = if image.repo_tags.is_empty() { &image.repo_digests } else { &image.repo_tags };
@@ -43,7 +44,7 @@ fn print(images: &[Image]) {
             table.add_row([name, id.get(..12).unwrap_or(id), &size(image.size_bytes)]);
         }
     }
-    println!("{}", text(&table));
+    show!("{}", text(&table))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]

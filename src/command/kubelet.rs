@@ -4,6 +4,7 @@ use super::stop;
 use crate::cli::KubeletArgs;
 use crate::folders::Folders;
 use crate::node::{CLUSTER_DOMAIN, PODS_MAX, engine, host_address, host_name, kubelet_tls, log_limits};
+use crate::out::tell;
 use anyhow::Context;
 use skiff_apiserver::Pki;
 use skiff_client::from_kubeconfig;
@@ -35,6 +36,6 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         engine: engine("kubelet")?,
     };
     let kubelet = Kubelet::start(config).await.context("start the kubelet")?;
-    println!("kubelet listens on https://{}", kubelet.address());
+    tell!("kubelet listens on https://{}", kubelet.address());
     Ok(kubelet.run(shutdown).await?)
 }

@@ -2,10 +2,10 @@
 
 use crate::cli::LogsArgs;
 use crate::client::{Server, connect, explain};
+use crate::out;
 use anyhow::{Context, bail};
 use serde_json::Value;
 use skiff_proto::api::v1::{Address, GetRequest, ListRequest, LogsRequest};
-use std::io::Write;
 
 pub(crate) async fn run(args: LogsArgs) -> anyhow::Result<()> {
     let server = connect(&args.server).await?;
@@ -20,9 +20,8 @@ pub(crate) async fn run(args: LogsArgs) -> anyhow::Result<()> {
         since_seconds: None,
     };
     let mut chunks = server.pods().logs(request).await.map_err(|error| explain(&error))?.into_inner();
-    let mut out = std::io::stdout();
     while let Some(chunk) = chunks.message().await.map_err(|error| explain(&error))? {
-        out.write_all(&chunk.data).and_then(|()| out.flush()).context("write to stdout")?;
+        out::print_bytes(&chunk.data)?;
     }
     Ok(())
 }

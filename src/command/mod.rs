@@ -19,6 +19,7 @@ mod up;
 
 use crate::cli::{Cli, Command};
 use anyhow::Context;
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Runs what was typed.
@@ -57,5 +58,12 @@ fn log_to_stderr(verbose: u8) {
         _ => "debug,h2=info,hyper=info,tower=info,rustls=info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost: the subscriber would print why, and panic because that fails too.
+    log.with_ansi(wants_colours()).log_internal_errors(false).init();
+}
+
+/// Colours are for people: a terminal, and nobody has asked for none (no-color.org).
+fn wants_colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -5,6 +5,7 @@ use crate::cli::UpArgs;
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
 use crate::node::{BOX_ADDRESS, Node, NodeConfig, Published, Site, host_address, host_name, log_limits};
+use crate::out::tell;
 use anyhow::{Context, bail};
 use skiff_step::TRACE_VARIABLE;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -135,14 +136,14 @@ async fn serve(config: NodeConfig, new_box: Option<NewBox>, started: Instant, ve
     node.ready().await?;
     // From here on pods live in it, and go on when this process ends.
     new_box.into_iter().for_each(NewBox::keep);
-    println!(
+    tell!(
         "node {} is Ready after {} ms; KUBECONFIG={}",
         node.name,
         started.elapsed().as_millis(),
         kubeconfig.display()
     );
     if verbose > 0 {
-        println!("pods go on when this process ends; `skiff down` stops them");
+        tell!("pods go on when this process ends; `skiff down` stops them");
     }
     let ended = node.run(stop).await;
     node.stop().await?;

@@ -22,4 +22,5 @@ mod limits; // what a container may use
 mod services; // addresses and ports, names
 mod terms; // a shorter end for the sick, limits of folders, groups, devices
 mod volumes; // configmaps, secrets, shared folders
+mod words; // a reader that is gone, a file instead of a terminal
 mod workloads; // deployments, jobs, namespaces, owners

@@ -5,6 +5,7 @@
 mod budget; // lengths, unsafe, unwrap
 mod docs; // what the documents promise about the tree
 mod graph; // the table of design section 4 against the real crate graph
+mod words; // what users read
 
 use std::path::{Path, PathBuf};
 

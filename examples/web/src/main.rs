@@ -27,7 +27,8 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("skiff-web: {error}");
+            // Nobody is told why nobody can be told.
+            let _nobody_listens = writeln!(std::io::stderr(), "skiff-web: {error}");
             ExitCode::FAILURE
         }
     }

@@ -4,11 +4,11 @@ use super::Context;
 use crate::cgroup::{Seen, Watch};
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Error, On, Result};
+use crate::report::show;
 use crate::state::Container;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,7 @@ fn print_oom(container: &Container) -> Result<()> {
 
 /// A line at once: readers follow it.
 fn print(event: &Value) -> Result<()> {
-    writeln!(std::io::stdout(), "{event}").on("write", "standard output")
+    show!("{event}")
 }
 
 /// A time as Go writes it: `5s`, `1m30s`, `1.5h`, `250ms`.

@@ -7,13 +7,14 @@
 use super::Context;
 use crate::cli::Words;
 use crate::error::{On, Result};
+use crate::report::show;
 use serde_json::{Value, json};
 
 const DOCUMENT: &str = include_str!("features.json");
 
 /// `features`.
 pub(super) fn features(_context: &Context, _words: &Words) -> Result<u8> {
-    println!("{:#}", document()?);
+    show!("{:#}", document()?)?;
     Ok(0)
 }
 

@@ -3,6 +3,7 @@
 use super::{COMMANDS, Command};
 use crate::cli::{GLOBAL, Opt, Takes};
 use crate::error::Result;
+use crate::report::show;
 
 /// What each command does, in a line.
 const ABOUT: &[(&str, &str)] = &[
@@ -28,29 +29,30 @@ pub(super) fn print(command: Option<&Command>) -> Result<u8> {
     match command {
         Some(command) => {
             let about = ABOUT.iter().find(|(name, _)| *name == command.0).map_or("", |(_, about)| about);
-            println!("skiff-oci {} {}\n\nOptions, before or after the id:", command.0, about.trim());
-            options(command.1);
+            show!("skiff-oci {} {}\n\nOptions, before or after the id:", command.0, about.trim())?;
+            options(command.1)?;
         }
         None => {
-            println!("skiff-oci: the OCI runtime of Skiff (runtime-spec 1.3), with the command line of runc\n");
-            println!("Usage: skiff-oci [global options] COMMAND [options] [ID]\n\nCommands:");
+            show!("skiff-oci: the OCI runtime of Skiff (runtime-spec 1.3), with the command line of runc\n")?;
+            show!("Usage: skiff-oci [global options] COMMAND [options] [ID]\n\nCommands:")?;
             for command in COMMANDS {
                 let about = ABOUT.iter().find(|(name, _)| *name == command.0).map_or("", |(_, about)| about);
-                println!("  {:<9} {about}", command.0);
+                show!("  {:<9} {about}", command.0)?;
             }
-            println!("  {:<9} {:<22} keep a pod's containers (private to skiff)", "supervise", "...");
-            println!("\nGlobal options:");
-            options(GLOBAL);
-            println!("\nEnvironment: SKIFF_TRACE=FILE records every privileged step; SKIFF_FAULT disturbs them.");
+            show!("  {:<9} {:<22} keep a pod's containers (private to skiff)", "supervise", "...")?;
+            show!("\nGlobal options:")?;
+            options(GLOBAL)?;
+            show!("\nEnvironment: SKIFF_TRACE=FILE records every privileged step; SKIFF_FAULT disturbs them.")?;
         }
     }
     Ok(0)
 }
 
-fn options(table: &[Opt]) {
+fn options(table: &[Opt]) -> Result<()> {
     for Opt(name, letter, takes) in table {
         let letter = letter.map_or_else(String::new, |letter| format!("-{letter}, "));
         let value = if *takes == Takes::Value { " VALUE" } else { "" };
-        println!("  {letter:>4}--{name}{value}");
+        show!("  {letter:>4}--{name}{value}")?;
     }
+    Ok(())
 }

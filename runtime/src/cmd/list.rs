@@ -3,6 +3,7 @@
 use super::Context;
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Error, On, Result};
+use crate::report::show;
 use crate::state;
 use std::os::unix::fs::MetadataExt;
 
@@ -27,7 +28,7 @@ pub(super) fn format(words: &Words) -> Result<Format> {
 /// `state ID`.
 pub(super) fn state(context: &Context, words: &Words) -> Result<u8> {
     let (container, _) = context.container(words)?;
-    println!("{:#}", container.state()?);
+    show!("{:#}", container.state()?)?;
     Ok(0)
 }
 
@@ -36,19 +37,21 @@ pub(super) fn list(context: &Context, words: &Words) -> Result<u8> {
     let format = format(words)?;
     let containers = state::list(&context.root)?;
     if words.is_on("quiet") {
-        containers.iter().for_each(|container| println!("{}", container.record.id));
+        for container in &containers {
+            show!("{}", container.record.id)?;
+        }
         return Ok(0);
     }
     let states = containers.iter().map(owned_state).collect::<Result<Vec<_>>>()?;
     match format {
-        Format::Json => println!("{}", serde_json::Value::from(states)),
+        Format::Json => show!("{}", serde_json::Value::from(states))?,
         Format::Table => {
-            println!("{:<30} {:>8} {:<8} {:<40} {:<24} OWNER", "ID", "PID", "STATUS", "BUNDLE", "CREATED");
+            show!("{:<30} {:>8} {:<8} {:<40} {:<24} OWNER", "ID", "PID", "STATUS", "BUNDLE", "CREATED")?;
             for state in states {
                 let word = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
                 let (id, status, bundle) = (word("id"), word("status"), word("bundle"));
                 let (created, owner) = (word("created"), word("owner"));
-                println!("{id:<30} {:>8} {status:<8} {bundle:<40} {created:<24} {owner}", state["pid"]);
+                show!("{id:<30} {:>8} {status:<8} {bundle:<40} {created:<24} {owner}", state["pid"])?;
             }
         }
     }

@@ -22,6 +22,7 @@ use crate::cgroup::Unit;
 use crate::cli::{End, GLOBAL, Opt, Words};
 use crate::error::{Acts, Error, On, Result};
 use crate::id::ContainerId;
+use crate::report::show;
 use crate::seal;
 use crate::spec::config::Config;
 use crate::state::{Container, Folder};
@@ -104,7 +105,7 @@ pub(crate) fn read(words: &[String]) -> Result<Invocation> {
 pub(crate) fn run(invocation: &Invocation) -> Result<u8> {
     let global = &invocation.global;
     if global.is_on("version") {
-        println!("skiff-oci version {}\nspec: {}", env!("CARGO_PKG_VERSION"), crate::spec::VERSION);
+        show!("skiff-oci version {}\nspec: {}", env!("CARGO_PKG_VERSION"), crate::spec::VERSION)?;
         return Ok(0);
     }
     if global.is_on("help") || matches!(invocation.command.as_deref(), None | Some("help")) {

@@ -4,6 +4,7 @@ use super::Context;
 use super::list::{Format, format};
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Error, On, Result};
+use crate::report::show;
 use std::process::Command;
 
 pub(super) const OPTIONS: &[Opt] = &[Opt("format", Some('f'), Takes::Value), super::HELP];
@@ -18,7 +19,7 @@ pub(super) fn ps(context: &Context, words: &Words) -> Result<u8> {
     let (container, _) = context.container(&words)?;
     let pids: Vec<i32> = container.record.cgroup.processes()?.into_iter().map(nix::unistd::Pid::as_raw).collect();
     match format {
-        Format::Json => println!("{}", serde_json::Value::from(pids)),
+        Format::Json => show!("{}", serde_json::Value::from(pids))?,
         Format::Table => table(&arguments, &pids)?,
     }
     Ok(0)
@@ -67,11 +68,11 @@ fn select(said: &str, pids: &[i32]) -> Result<()> {
     let heading = lines.next().unwrap_or_default();
     let column = heading.split_whitespace().position(|word| word == "PID");
     let column = column.ok_or_else(|| Error::Said("ps: its output has no column PID".to_owned()))?;
-    println!("{heading}");
+    show!("{heading}")?;
     for line in lines {
         let pid = line.split_whitespace().nth(column).and_then(|word| word.parse().ok());
         if pid.is_some_and(|pid| pids.contains(&pid)) {
-            println!("{}", harmless(line));
+            show!("{}", harmless(line))?;
         }
     }
     Ok(())
@@ -79,9 +80,9 @@ fn select(said: &str, pids: &[i32]) -> Result<()> {
 
 /// On a host without ps(1).
 fn plain_table(pids: &[i32]) -> Result<()> {
-    println!("{:>8} COMMAND", "PID");
+    show!("{:>8} COMMAND", "PID")?;
     for pid in pids {
-        println!("{pid:>8} {}", harmless(&command(*pid)?));
+        show!("{pid:>8} {}", harmless(&command(*pid)?))?;
     }
     Ok(())
 }

@@ -2,16 +2,16 @@
 
 use crate::cli::{Form, FormArgs, Output};
 use crate::command::get;
+use crate::out::{self, show};
 use serde_json::Value;
 
 /// Prints `value` in the form that was asked for, or else `plain`.
 pub(super) fn print(form: FormArgs, value: &Value, plain: impl FnOnce() -> String) -> anyhow::Result<()> {
     match form.output {
-        None => println!("{}", plain()),
-        Some(Form::Json) => print!("{}", get::render(value, Output::Json)?),
-        Some(Form::Yaml) => print!("{}", get::render(value, Output::Yaml)?),
+        None => show!("{}", plain()),
+        Some(Form::Json) => out::print_bytes(get::render(value, Output::Json)?.as_bytes()),
+        Some(Form::Yaml) => out::print_bytes(get::render(value, Output::Yaml)?.as_bytes()),
     }
-    Ok(())
 }
 
 /// A size as etcd's tools print it: in thousands.

@@ -5,6 +5,7 @@ use crate::cli::{CompactionMode, StoreServeArgs};
 use crate::command::stop;
 use crate::duration::duration;
 use crate::node::{open_store, read};
+use crate::out::tell;
 use anyhow::{Context, bail};
 use skiff_store::etcd::{Listen, Member, ServeOptions, Tls};
 use skiff_store::{History, Limits, Options};
@@ -28,7 +29,7 @@ pub(super) async fn run(args: StoreServeArgs) -> anyhow::Result<()> {
     let options_of_store = Options { quota_bytes, history, progress_interval, limits, ..defaults };
     which::refuse_foreign(&args.data_dir)?;
     let store = open_store(&args.data_dir, options_of_store).await?;
-    println!("serving etcd v3 on {}", args.listen_client_urls.join(", "));
+    tell!("serving etcd v3 on {}", args.listen_client_urls.join(", "));
     let served = skiff_store::etcd::serve(store.clone(), options, shutdown).await;
     store.close().await;
     served.context("serve")

@@ -52,7 +52,7 @@ pub(super) async fn run(args: &TopArgs) -> anyhow::Result<()> {
                 opened.close().await;
                 return Err(error);
             }
-            Err(error) => show::trouble(args, screen, &opened.name, &error),
+            Err(error) => show::trouble(args, screen, &opened.name, &error)?,
         }
         if screen == Screen::Once {
             break;

@@ -7,6 +7,7 @@ use super::look::Look;
 use crate::cli::{Form, Output, TopArgs};
 use crate::client::{plain_table, text};
 use crate::command::get;
+use crate::out::{self, complain, show};
 use serde_json::json;
 
 /// To the upper left corner; and everything below is cleared.
@@ -17,28 +18,29 @@ pub(super) fn show(args: &TopArgs, screen: Screen, name: &str, look: &Look, cens
         let mut value = look.value();
         value["endpoint"] = json!(name);
         value["keys"] = census.value(args.prefixes);
-        match (form, screen) {
+        return match (form, screen) {
             // A line each, as scripts that read a stream want it.
-            (Form::Json, Screen::Lines | Screen::Terminal) => println!("{value}"),
-            (Form::Json, Screen::Once) => print!("{}", get::render(&value, Output::Json)?),
-            (Form::Yaml, _) => print!("---\n{}", get::render(&value, Output::Yaml)?),
-        }
-        return Ok(());
+            (Form::Json, Screen::Lines | Screen::Terminal) => show!("{value}"),
+            (Form::Json, Screen::Once) => out::print_bytes(get::render(&value, Output::Json)?.as_bytes()),
+            (Form::Yaml, _) => out::print(format_args!("---\n{}", get::render(&value, Output::Yaml)?)),
+        };
     }
     match screen {
-        Screen::Once => println!("{}", whole(args, name, look, census)),
-        Screen::Terminal => println!("{OVER}{}", whole(args, name, look, census)),
-        Screen::Lines => println!("{}", line(look, census)),
+        Screen::Once => show!("{}", whole(args, name, look, census)),
+        Screen::Terminal => show!("{OVER}{}", whole(args, name, look, census)),
+        Screen::Lines => show!("{}", line(look, census)),
     }
-    Ok(())
 }
 
 /// The server does not answer.
-pub(super) fn trouble(args: &TopArgs, screen: Screen, name: &str, error: &anyhow::Error) {
+pub(super) fn trouble(args: &TopArgs, screen: Screen, name: &str, error: &anyhow::Error) -> anyhow::Result<()> {
     match (args.form.output, screen) {
-        (None, Screen::Terminal) => println!("{OVER}{name}\n\n{error:#}"),
+        (None, Screen::Terminal) => show!("{OVER}{name}\n\n{error:#}"),
         // On the other stream, so that a script's input stays what it expects.
-        _ => eprintln!("{error:#}"),
+        _ => {
+            complain!("{error:#}");
+            Ok(())
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod inner_cargo;
 
 use std::env;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Sources of the carried programs; a change in one of them builds them again.
@@ -37,6 +37,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         let built = programs.join(program);
         std::fs::copy(&built, out.join(program)).map_err(|error| format!("copy {}: {error}", built.display()))?;
     }
+    if env::var("PROFILE")? == "release" {
+        leave_beside_skiff(&out)?;
+    }
+    Ok(())
+}
+
+/// Puts the OCI runtime beside the finished `skiff` as well, for engines that want a file: `target/release/skiff-oci`.
+///
+/// Only in release builds: elsewhere tests find there what cargo itself builds of the package `skiff-oci`. Should cargo do so
+/// in a release build, or somebody remove the file, the next build of `skiff` puts it there again.
+fn leave_beside_skiff(out: &Path) -> Result<(), Box<dyn Error>> {
+    // OUT_DIR is PROFILE/build/PACKAGE-HASH/out.
+    let folder = out.ancestors().nth(3).ok_or("OUT_DIR is not where cargo puts it")?;
+    let (beside, new) = (folder.join("skiff-oci"), folder.join(".skiff-oci.new"));
+    println!("cargo:rerun-if-changed={}", beside.display());
+    // Not written in place: the present file may be another name of one in cargo's cache.
+    std::fs::copy(out.join("skiff-oci"), &new).map_err(|error| format!("copy to {}: {error}", new.display()))?;
+    // A file that is newer than the start of this script would make cargo run it again each time.
+    let started = std::fs::metadata(out.with_file_name("invoked.timestamp")).and_then(|file| file.modified());
+    if let Ok(started) = started {
+        std::fs::File::options().write(true).open(&new)?.set_modified(started)?;
+    }
+    std::fs::rename(&new, &beside).map_err(|error| format!("rename to {}: {error}", beside.display()))?;
     Ok(())
 }
 

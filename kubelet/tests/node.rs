@@ -282,7 +282,8 @@ async fn init_containers_volumes_probes_and_hooks_on(bench: Bench) {
     let maps: Api<ConfigMap> = Api::namespaced(bench.client.clone(), "default");
     let map = json!({"metadata": {"name": "conf"}, "data": {"key": "value"}});
     maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
-    let web = json!({"name": "web", "image": "i:1", "volumeMounts": [{"name": "conf", "mountPath": "/conf"}, {"name": "tmp", "mountPath": "/tmp", "subPath": "a/b"}],
+    let web = json!({"name": "web", "image": "i:1", "volumeMounts": [{"name": "conf", "mountPath": "/conf"}, {"name": "tmp", "mountPath": "/tmp", "subPath": "a/b"},
+        {"name": "conf", "mountPath": "/etc/app.conf", "subPath": "key"}],
         "readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 1},
         "lifecycle": {"postStart": {"exec": {"command": ["hello"]}}, "preStop": {"exec": {"command": ["bye"]}}}});
     let uid = bench
@@ -303,6 +304,8 @@ async fn init_containers_volumes_probes_and_hooks_on(bench: Bench) {
     let dir = bench.folder.path().join("pods").join(&uid);
     assert_eq!(std::fs::read_to_string(dir.join("volumes/conf/key")).unwrap(), "value");
     assert!(dir.join("volumes/tmp/a/b").is_dir());
+    // Fault N1: a key is a link to `..data/key`.
+    assert_eq!(std::fs::read_to_string(dir.join("subpaths/web/2")).unwrap(), "value");
     bench.pods().delete("full", &DeleteParams::default()).await.unwrap();
     bench.wait_gone("full").await;
     assert!(!dir.exists());

@@ -117,3 +117,61 @@ fn a_memory_folder_is_a_tmpfs() {
     assert_ne!(in_pod(&node, "ram", "dd if=/dev/zero of=/fast/x bs=64k count=32 2>/dev/null").code, 0);
     node.down();
 }
+
+/// Fault N1: keys of configmaps and the like are links, and so may be what a subPath of a shared folder names; none of them
+/// leads out of its volume.
+#[test]
+fn a_sub_path_follows_links_inside_its_volume_only() {
+    let node = TestNode::up(&[]);
+    let script =
+        "mkdir /v/real; echo linked > /v/real/file; ln -s real /v/in; ln -s /etc /v/abs; ln -s ../../../.. /v/up";
+    let init = json!({"name": "init", "image": IMAGE, "command": ["sh", "-c", script],
+        "volumeMounts": [{"name": "shared", "mountPath": "/v"}]});
+    let mount = |volume: &str, at: &str, path: &str| json!({"name": volume, "mountPath": at, "subPath": path});
+    let mounts = json!([
+        mount("settings", "/etc/app.conf", "app.conf"),
+        mount("keys", "/a/token", "token"),
+        mount("all", "/a/all", "deep/token"),
+        mount("me", "/a/me", "name"),
+        {"name": "shared", "mountPath": "/a/in", "subPathExpr": "$(WHERE)"},
+        mount("shared", "/a/new", "new/folder"),
+    ]);
+    let env = json!([{"name": "WHERE", "value": "in"}]);
+    let good = with(shell("exec sleep 1000"), json!({"volumeMounts": mounts, "env": env}));
+    let bad = |name: &str| {
+        let container = json!({"name": name, "image": IMAGE, "volumeMounts": [mount("shared", "/x", name)]});
+        with(container, json!({"command": ["sleep", "1000"]}))
+    };
+    let mut pod = pod("parts", &[good, bad("abs"), bad("up")]);
+    pod["spec"]["initContainers"] = json!([init]);
+    let name = json!([{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]);
+    let sources = json!([{"secret": {"name": "keys", "items": [{"key": "token", "path": "deep/token"}]}}]);
+    pod["spec"]["volumes"] = json!([
+        {"name": "settings", "configMap": {"name": "settings"}},
+        {"name": "keys", "secret": {"secretName": "keys"}},
+        {"name": "all", "projected": {"sources": sources}},
+        {"name": "me", "downwardAPI": {"items": name}},
+        {"name": "shared", "emptyDir": {}},
+    ]);
+    apply(&node, &[settings("fast"), secret(), pod]);
+    let pod = crate::support::until(&node, &["pod", "parts"], "has one container and two that are refused", |pod| {
+        let of = |name: &str| {
+            let all = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+            all.into_iter().find(|status| status["name"] == name).unwrap_or_default()["state"].clone()
+        };
+        of("main")["running"].is_object()
+            && ["abs", "up"].iter().all(|name| of(name)["waiting"]["reason"] == "CreateContainerConfigError")
+    });
+    for status in pod["status"]["containerStatuses"].as_array().unwrap().iter().filter(|one| one["name"] != "main") {
+        let name = status["name"].as_str().unwrap();
+        let expected = format!(
+            "failed to prepare subPath for volumeMount \"shared\" of container \"{name}\": {name} leads out of the volume"
+        );
+        assert_eq!(status["state"]["waiting"]["message"], expected);
+    }
+    let script =
+        "cat /etc/app.conf /a/token; echo; cat /a/all; echo; cat /a/me; echo; cat /a/in/file; stat -c %a /a/new";
+    let said = node.skiff(["exec", "parts", "-c", "main", "--", "sh", "-c", script]).ok();
+    assert_eq!(said, "a=1\ns3cret\ns3cret\nparts\nlinked\n777\n");
+    node.down();
+}

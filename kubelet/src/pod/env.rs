@@ -9,7 +9,7 @@ use super::sources::Sources;
 use k8s_openapi::api::core::v1::{
     Container, EnvFromSource, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Service,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What fields of pod and node may be asked for.
 pub(crate) struct Downward<'a> {
@@ -44,8 +44,32 @@ impl Env {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// `text` with its references replaced, each of which must have a value: what is missing in a path would lead
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// The names without a value.
+    pub(crate) fn expand_all(&self, text: &str) -> Result<String, String> {
+        let mut missing = BTreeSet::new();
+        let expanded = self.expand_with(text, |name| {
+            let value = self.get(name).unwrap_or_default();
+            if value.is_empty() {
+                missing.insert(name.to_owned());
+            }
+            value.to_owned()
+        });
+        if missing.is_empty() {
+            return Ok(expanded);
+        }
+        Err(format!("missing value for {}", missing.into_iter().collect::<Vec<_>>().join(", ")))
+    }
+
     /// `text` with its references replaced; unknown ones stay as they are.
     pub(crate) fn expand(&self, text: &str) -> String {
+        self.expand_with(text, |name| self.get(name).map_or_else(|| format!("$({name})"), str::to_owned))
+    }
+
+    fn expand_with(&self, text: &str, mut value_of: impl FnMut(&str) -> String) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find('$') {
@@ -55,10 +79,7 @@ impl Env {
                 out.push('$');
                 rest = after;
             } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-                match self.get(name) {
-                    Some(value) => out.push_str(value),
-                    None => out.push_str(&format!("$({name})")),
-                }
+                out.push_str(&value_of(name));
                 rest = after;
             } else {
                 out.push('$');
@@ -279,6 +300,14 @@ mod tests {
         let env = json!([{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)-$$(A)-$(C)-$"}, {"name": "C", "value": "2"}]);
         let env = run(json!({"name": "c", "env": env}), &Sources::default()).unwrap();
         assert_eq!(env.get("B"), Some("1-$(A)-$(C)-$"));
+    }
+
+    #[test]
+    fn a_path_needs_a_value_for_each_name() {
+        let env = json!([{"name": "A", "value": "1"}, {"name": "E", "value": ""}]);
+        let env = run(json!({"name": "c", "env": env}), &Sources::default()).unwrap();
+        assert_eq!(env.expand_all("x/$(A)/$$(B)").unwrap(), "x/1/$(B)");
+        assert_eq!(env.expand_all("$(E)/$(NONE)/$(A)").unwrap_err(), "missing value for E, NONE");
     }
 
     #[test]

@@ -87,9 +87,11 @@ fn show(folder: &Path, payload: &Payload) -> io::Result<()> {
         }
     }
     for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         let ours = name.to_string_lossy().starts_with("..");
-        if !ours && !names.iter().any(|known| known.as_os_str() == name) {
+        // A folder is what a subPath without a key made: a container may be looking at it.
+        if !ours && entry.file_type()?.is_symlink() && !names.iter().any(|known| known.as_os_str() == name) {
             fs::remove_file(folder.join(name))?;
         }
     }
@@ -124,6 +126,16 @@ mod tests {
         assert_eq!(fs::read_to_string(at.join("a")).unwrap(), "3");
         assert!(fs::symlink_metadata(at.join("d")).is_err(), "the link to what is gone is gone");
         assert_eq!(fs::read_dir(at).unwrap().count(), 3, "one set, ..data and one link");
+    }
+
+    #[test]
+    fn a_folder_that_a_sub_path_made_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        write(at, &payload(&[("a", "1")]), None).unwrap();
+        fs::create_dir(at.join("made")).unwrap();
+        assert_eq!(write(at, &payload(&[("b", "1")]), None).unwrap(), Change::Replaced);
+        assert!(at.join("made").is_dir() && at.join("b").is_file());
     }
 
     #[test]

@@ -67,17 +67,19 @@ fn volume_mount(
     let volume = volume.ok_or_else(|| wrong(format!("volumeMounts[{index}]: there is no volume {}", mount.name)))?;
     let source = source(dir, volume)?;
     let inner = match (&mount.sub_path_expr, &mount.sub_path) {
-        (Some(expression), _) if !expression.is_empty() => Some(env.expand(expression)),
-        (_, Some(path)) if !path.is_empty() => Some(path.clone()),
-        _ => None,
+        (Some(expression), _) if !expression.is_empty() => env.expand_all(expression).map_err(wrong)?,
+        (_, path) => path.clone().unwrap_or_default(),
     };
-    let host = match inner {
-        Some(inner) => {
-            let target = dir.subpath(&container.name, index);
-            bind_once(&source, Path::new(&inner), &target).map_err(wrong)?;
-            target
-        }
-        None => source,
+    let host = if inner.is_empty() {
+        source
+    } else {
+        let target = dir.subpath(&container.name, index);
+        let bound = subpath::open(&source, Path::new(&inner)).and_then(|found| subpath::bind(&found, &target));
+        bound.map_err(|why| {
+            let (volume, container) = (&mount.name, &container.name);
+            wrong(format!("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\": {why}"))
+        })?;
+        target
     };
     let absolute =
         if mount.mount_path.starts_with('/') { mount.mount_path.clone() } else { format!("/{}", mount.mount_path) };
@@ -114,13 +116,4 @@ fn propagation(mount: &VolumeMount) -> cri::MountPropagation {
         Some("Bidirectional") => cri::MountPropagation::PropagationBidirectional,
         _ => cri::MountPropagation::PropagationPrivate,
     }
-}
-
-/// Binds `inner` of `volume` to `target`, replacing what an earlier run bound there.
-fn bind_once(volume: &Path, inner: &Path, target: &Path) -> Result<(), String> {
-    while nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH | nix::mount::MntFlags::UMOUNT_NOFOLLOW).is_ok()
-    {
-    }
-    let found = subpath::open(volume, inner)?;
-    subpath::bind(&found, target)
 }

@@ -1,15 +1,19 @@
 //! The one list of pod fields that we do not implement.
 //!
-//! A pod that uses one of them is not started: it stays Pending, with an event and a waiting reason that name the
-//! fields. Nothing is ignored in silence.
+//! A pod that uses one of them is not started: it is turned away, with an event and a message that name the fields.
+//! Nothing is ignored in silence. Ephemeral containers are not here, because they come to a pod that runs already: each is
+//! reported as waiting, for the same reason.
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe, Volume};
 
 #[cfg(test)]
 mod fields; // a table of all of a pod's fields
 
-/// The reason in events and waiting states.
+/// The reason in events, statuses and waiting states.
 pub(crate) const REASON: &str = "Unsupported";
+
+/// What is said of an ephemeral container.
+pub(crate) const EPHEMERAL: &str = "ephemeral containers are not implemented by this kubelet";
 
 /// The paths of the fields of `pod` that we do not implement, in reading order.
 pub(crate) fn fields(pod: &Pod) -> Vec<String> {
@@ -31,9 +35,10 @@ pub(crate) fn fields(pod: &Pod) -> Vec<String> {
     found
 }
 
-/// `fields` as a sentence for people.
-pub(crate) fn sentence(pod: &Pod) -> String {
-    format!("not implemented by this kubelet: {}", fields(pod).join(", "))
+/// Why `pod` cannot run here, as a sentence for people; `None` if it can.
+pub(crate) fn sentence(pod: &Pod) -> Option<String> {
+    let fields = fields(pod);
+    (!fields.is_empty()).then(|| format!("not implemented by this kubelet: {}", fields.join(", ")))
 }
 
 fn note(found: &mut Vec<String>, used: bool, path: impl Into<String>) {
@@ -43,8 +48,6 @@ fn note(found: &mut Vec<String>, used: bool, path: impl Into<String>) {
 }
 
 fn of_spec(spec: &PodSpec, found: &mut Vec<String>) {
-    let some = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    note(found, some(&spec.ephemeral_containers), "spec.ephemeralContainers");
     note(found, spec.host_users == Some(false), "spec.hostUsers=false");
     note(found, spec.resource_claims.as_ref().is_some_and(|list| !list.is_empty()), "spec.resourceClaims");
     note(found, spec.resources.is_some(), "spec.resources");
@@ -56,7 +59,6 @@ fn of_spec(spec: &PodSpec, found: &mut Vec<String>) {
     note(found, spec.image_pull_secrets.as_ref().is_some_and(|list| !list.is_empty()), "spec.imagePullSecrets");
     let security = spec.security_context.clone().unwrap_or_default();
     note(found, security.windows_options.is_some(), "spec.securityContext.windowsOptions");
-    note(found, security.se_linux_options.is_some(), "spec.securityContext.seLinuxOptions");
 }
 
 fn of_container(path: &str, container: &Container, found: &mut Vec<String>) {
@@ -74,7 +76,6 @@ fn of_container(path: &str, container: &Container, found: &mut Vec<String>) {
     note(found, storage, format!("{path}.resources.limits.ephemeral-storage"));
     let security = container.security_context.clone().unwrap_or_default();
     note(found, security.windows_options.is_some(), format!("{path}.securityContext.windowsOptions"));
-    note(found, security.se_linux_options.is_some(), format!("{path}.securityContext.seLinuxOptions"));
     let probes = [
         ("livenessProbe", &container.liveness_probe),
         ("readinessProbe", &container.readiness_probe),

@@ -224,7 +224,10 @@ async fn failures_are_told_on(bench: Bench) {
     bench.create("done", done).await;
     bench.wait("crash", "backed off", |pod| waits_for(pod, "CrashLoopBackOff")).await;
     bench.wait("nopull", "failed its pull", |pod| waits_for(pod, "ErrImagePull")).await;
-    bench.wait("refused", "was refused", |pod| waits_for(pod, "Unsupported")).await;
+    let refused = bench.wait("refused", "was refused", |pod| phase(pod) == "Failed").await.status.unwrap();
+    assert_eq!(refused.reason.as_deref(), Some("Unsupported"));
+    let expected = "Pod was rejected: not implemented by this kubelet: spec.hostUsers=false";
+    assert_eq!(refused.message.as_deref(), Some(expected));
     bench.wait("done", "succeeded", |pod| phase(pod) == "Succeeded").await;
     bench.wait("config", "failed", |pod| waits_for(pod, "CreateContainerConfigError")).await;
     let maps: Api<ConfigMap> = Api::namespaced(bench.client.clone(), "default");
@@ -265,6 +268,49 @@ async fn a_new_kubelet_adopts_and_buries_on(bench: Bench) {
     assert_eq!(before.status, after.status);
     let calls = bench.runtime.table.lock().unwrap().calls.clone();
     assert!(!calls.iter().any(|call| call.starts_with("run") || call.starts_with("create")), "{calls:?}");
+}
+
+/// Fault N3: after its sandbox was lost, a pod has its new address and not the old one too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_address_replaces_the_old_one() {
+    for bench in [Bench::new(), Bench::with_our_server().await] {
+        let (shutdown, task) = bench.kubelet().await;
+        bench.create("web", one("img:1")).await;
+        bench.wait("web", "ran", |pod| phase(pod) == "Running").await;
+        shutdown.cancel();
+        task.await.unwrap();
+        bench.runtime.lose_sandboxes("127.0.0.7");
+        let (_shutdown, _task) = bench.kubelet().await;
+        let moved = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.pod_ip.as_deref() == Some("127.0.0.7"));
+        let status = bench.wait("web", "moved", moved).await.status.unwrap();
+        let ips: Vec<_> = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
+        assert_eq!(ips, ["127.0.0.7"]);
+        let hosts: Vec<_> = status.host_ips.into_iter().flatten().map(|ip| ip.ip).collect();
+        assert_eq!(hosts, ["192.0.2.1"]);
+        let nodes: Api<Node> = Api::all(bench.client.clone());
+        let addresses = nodes.get("n1").await.unwrap().status.unwrap().addresses.unwrap();
+        assert_eq!(addresses.iter().map(|at| at.type_.as_str()).collect::<Vec<_>>(), ["InternalIP", "Hostname"]);
+    }
+}
+
+/// Fault N19, its kind: whoever makes pods of which each is turned away is not answered ever faster.
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_one_controller_are_turned_away_ever_slower() {
+    let bench = Bench::new();
+    let (_shutdown, _task) = bench.kubelet().await;
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u-1", "controller": true}]);
+    for name in ["r-0", "r-1", "r-2"] {
+        let spec = json!({"containers": [{"name": "web", "image": "i:1"}], "hostUsers": false, "nodeName": "n1"});
+        let pod = json!({"metadata": {"name": name, "ownerReferences": owner}, "spec": spec});
+        bench.pods().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    }
+    bench.create("alone", json!({"containers": [{"name": "web", "image": "i:1"}], "hostUsers": false})).await;
+    bench.wait("r-0", "was refused", |pod| phase(pod) == "Failed").await;
+    bench.wait("alone", "was refused", |pod| phase(pod) == "Failed").await;
+    // Told to go while it waits, a pod goes when its turn comes.
+    bench.pods().delete("r-2", &DeleteParams::default()).await.unwrap();
+    bench.wait("r-1", "was refused", |pod| phase(pod) == "Failed").await;
+    bench.wait_gone("r-2").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use super::status::{NodeInputs, differs, labels, node, status};
 use super::{Machine, lease};
 use crate::cri::Cri;
 use crate::error::KubeletError;
+use crate::pod::report::replace_lists;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::Api;
@@ -127,7 +128,12 @@ impl Keeper {
             return Ok(());
         }
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let patch = Patch::Strategic(json!({"status": new}));
+        let mut status = json!(new);
+        if let Some(status) = status.as_object_mut() {
+            // Two addresses may be of one type, by which they would merge; and one that is no longer ours must go.
+            replace_lists(status, &["addresses"]);
+        }
+        let patch = Patch::Strategic(json!({"status": status}));
         nodes.patch_status(&self.inputs.name, &PatchParams::default(), &patch).await?;
         self.node.status = Some(new);
         self.reported = Instant::now();

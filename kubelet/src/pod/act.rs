@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, PodStatus, ServiceAccount};
 use kube::Api;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::PostParams;
 use skiff_proto::cri::v1 as cri;
 use skiff_step::{Engine, Step as Named};
 use std::collections::BTreeMap;
@@ -337,22 +337,20 @@ async fn clear(scene: &Scene, logs: Logs) -> Result<(), Failure> {
     .await
 }
 
-/// Leaves the last status and lets the object go: grace 0, and only if it is still this pod (uid).
+/// Leaves the last status and lets the object go.
 async fn farewell(scene: &Scene) -> Result<(), Failure> {
     let meta = &scene.pod.metadata;
     let name = meta.name.clone().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(scene.agent.client.clone(), meta.namespace.as_deref().unwrap_or_default());
-    let gone = |error: &kube::Error| matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
     if let Err(error) = report::patch(&pods, &scene.pod, &scene.last_status).await
-        && !gone(&error)
+        && !report::is_gone(&error)
     {
         tracing::warn!(pod = name, %error, "last status not written");
     }
-    let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
-    let parameters =
-        DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..Default::default() };
-    match pods.delete(&name, &parameters).await {
-        Err(error) if !gone(&error) => Err(Failure::new("FailedDelete", format!("delete pod {name}: {error}"))),
+    match report::release(&pods, &scene.pod).await {
+        Err(error) if !report::is_gone(&error) => {
+            Err(Failure::new("FailedDelete", format!("delete pod {name}: {error}")))
+        }
         _ => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 //! The scheduler does not send what does not fit; a pod that names its node itself comes unasked. One that is turned away
 //! fails at once, as in Kubernetes, and whoever made it makes another elsewhere.
 
+use crate::unsupported;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use skiff_proto::quantity;
@@ -16,7 +17,7 @@ const OFFERED: [&str; 4] = ["cpu", "memory", "ephemeral-storage", "pods"];
 pub(super) struct Refusal {
     /// One word, `OutOfpods`.
     pub(super) reason: String,
-    /// A sentence.
+    /// A sentence, as the event has it; the status puts "Pod was rejected" before it.
     pub(super) message: String,
 }
 
@@ -27,13 +28,20 @@ pub(super) fn refusal(pod: &Pod, pods: usize, pods_max: usize) -> Option<Refusal
         return None;
     }
     if pods >= pods_max {
-        let message = format!("Node takes at most {pods_max} pods");
-        return Some(Refusal { reason: "OutOfpods".to_owned(), message });
+        return Some(out_of("pods", "1", pods, pods_max));
+    }
+    if let Some(message) = unsupported::sentence(pod) {
+        return Some(Refusal { reason: unsupported::REASON.to_owned(), message });
     }
     let (name, asked) = missing(pod.spec.as_ref()?)?;
+    Some(out_of(&name, &asked, 0, 0))
+}
+
+/// Too little of the resource `name`, in the words of Kubernetes, which clients look for.
+fn out_of(name: &str, requested: &str, used: usize, capacity: usize) -> Refusal {
     let message =
-        format!("Pod was rejected: Node didn't have enough resource: {name}, requested: {asked}, used: 0, capacity: 0");
-    Some(Refusal { reason: format!("OutOf{name}"), message })
+        format!("Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}");
+    Refusal { reason: format!("OutOf{name}"), message }
 }
 
 /// The first resource, by name, that the pod asks for and no node of ours has, with its largest amount.
@@ -77,16 +85,27 @@ mod tests {
         assert_eq!(found.unwrap().reason, "OutOfhugepages-2Mi");
     }
 
+    /// Fault N19.
+    #[test]
+    fn what_the_kubelet_cannot_do_is_refused_by_name() {
+        let found = refused(json!({"containers": [{"name": "a"}], "hostUsers": false})).unwrap();
+        assert_eq!(found.reason, "Unsupported");
+        assert_eq!(found.message, "not implemented by this kubelet: spec.hostUsers=false");
+    }
+
     #[test]
     fn none_of_it_and_what_is_there_pass() {
-        let limits = json!({"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi", "example.com/gpu": "0"});
-        assert_eq!(refused(json!({"containers": [{"name": "a", "resources": {"limits": limits}}]})), None);
+        let resources = json!({"limits": {"cpu": "1", "memory": "1Gi", "example.com/gpu": "0"},
+            "requests": {"ephemeral-storage": "1Gi"}});
+        assert_eq!(refused(json!({"containers": [{"name": "a", "resources": resources}]})), None);
     }
 
     #[test]
     fn a_full_node_takes_no_new_pod_but_keeps_finished_ones() {
         let pod = |phase: &str| serde_json::from_value(json!({"spec": {"containers": []}, "status": {"phase": phase}}));
-        assert_eq!(refusal(&pod("Pending").unwrap(), 3, 3).unwrap().reason, "OutOfpods");
+        let full = refusal(&pod("Pending").unwrap(), 3, 3).unwrap();
+        assert_eq!(full.reason, "OutOfpods");
+        assert_eq!(full.message, "Node didn't have enough resource: pods, requested: 1, used: 3, capacity: 3");
         assert_eq!(refusal(&pod("Succeeded").unwrap(), 3, 3), None);
     }
 }

@@ -4,6 +4,7 @@
 //! worker; what the runtime has of pods that no list names is buried, after the first complete list only.
 
 use super::admission::{self, Refusal};
+use super::backoff::{Backoff, RETRIES};
 use super::observed::Observed;
 use super::orphans;
 use super::runtime_events::{self, Inventory, News, Report};
@@ -11,14 +12,19 @@ use super::worker::{self, Event, Inbox, Sighting};
 use crate::agent::Agent;
 use crate::events::Severity;
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// How many controllers we remember whose pods we turned away, before those are forgotten that have been quiet since.
+const CONTROLLERS_MAX: usize = 1024;
 
 struct Dispatch {
     agent: Arc<Agent>,
@@ -28,6 +34,8 @@ struct Dispatch {
     buried: HashSet<String>,
     /// What the runtime had when we started, of pods that have not come yet.
     unclaimed: HashMap<String, Observed>,
+    /// How often pods of a controller were turned away, by the controller's uid.
+    rejections: HashMap<String, Backoff>,
     /// Pods that their workers are done with, until the API forgets them.
     done: HashSet<String>,
     /// Uids of the list that is coming in.
@@ -71,6 +79,7 @@ impl Dispatch {
             burials: JoinSet::new(),
             buried: HashSet::new(),
             unclaimed,
+            rejections: HashMap::new(),
             done: HashSet::new(),
             listing: HashSet::new(),
             listed: false,
@@ -119,11 +128,30 @@ impl Dispatch {
     fn turn_away(&mut self, uid: String, pod: &Arc<Pod>, refusal: Refusal) {
         self.agent.recorder.pod(pod, None, Severity::Warning, refusal.reason.clone(), &refusal.message);
         self.done.insert(uid.clone());
+        let pause = self.pause_before_rejection(pod);
         let (agent, pod) = (Arc::clone(&self.agent), Arc::clone(pod));
         self.burials.spawn(async move {
+            tokio::time::sleep(pause).await;
             super::report::reject(&agent.client, &pod, &refusal.reason, &refusal.message).await;
             uid
         });
+    }
+
+    /// Whoever controls the pod makes another as soon as this one has failed, and here it comes back to us: so the first
+    /// fails at once, and the next ones ever later.
+    fn pause_before_rejection(&mut self, pod: &Pod) -> Duration {
+        let owners = pod.metadata.owner_references.iter().flatten();
+        let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
+            return Duration::ZERO;
+        };
+        let now = Timestamp::now();
+        if self.rejections.len() >= CONTROLLERS_MAX {
+            self.rejections.retain(|_, backoff| backoff.delay_seconds(RETRIES, now) > 0);
+        }
+        let backoff = self.rejections.entry(owner.uid.clone()).or_default();
+        let seconds = backoff.delay_seconds(RETRIES, now);
+        backoff.note(RETRIES, now);
+        Duration::from_secs(seconds.unsigned_abs())
     }
 
     fn remove(&mut self, uid: &str) {

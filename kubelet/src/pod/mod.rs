@@ -26,7 +26,8 @@ pub(crate) mod names; // hostname, DNS, /etc/hosts
 pub(crate) mod observed; // what the runtime has
 mod orphans; // sandboxes whose pod is gone
 pub(crate) mod plan; // what to do next; no I/O
-mod report; // writes the status
+mod probing; // which probes run, and what they do
+pub(crate) mod report; // writes the status
 pub(crate) mod resources; // quantities, QoS classes, shares
 mod runtime_events; // what the runtime reports
 pub(crate) mod sandbox; // the CRI sandbox of a pod; no I/O

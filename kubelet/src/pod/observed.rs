@@ -165,9 +165,20 @@ impl Sandbox {
             attempt: status.metadata.as_ref().map_or(0, |meta| meta.attempt),
             ready: status.state() == cri::PodSandboxState::SandboxReady,
             created_at: moment(status.created_at),
-            ips: std::iter::once(network.ip).chain(more).filter(|ip| !ip.is_empty()).collect(),
+            ips: one_of_each_family(std::iter::once(network.ip).chain(more)),
         }
     }
+}
+
+/// The first address of each family: a pod has at most one of each, and its first one is its own (Kubernetes, podIPs).
+pub(crate) fn one_of_each_family(all: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for ip in all.into_iter().filter(|ip| !ip.is_empty()) {
+        if !kept.iter().any(|known| known.contains(':') == ip.contains(':')) {
+            kept.push(ip);
+        }
+    }
+    kept
 }
 
 impl Observed {

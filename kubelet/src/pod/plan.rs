@@ -202,9 +202,6 @@ impl Planner<'_> {
             let grace_seconds = self.memory.doom_grace_seconds.unwrap_or(self.wanted.grace_seconds);
             return self.settle(grace_seconds, "Pod has ended");
         }
-        if self.wanted.refused.is_some() {
-            return;
-        }
         self.remove_old();
         let refresh = self.memory.refresh_at.is_some_and(|at| self.due(at));
         if (!self.memory.prepared || refresh) && self.due(self.memory.folders_due()) {

@@ -41,7 +41,6 @@ impl World {
             ending: Ending::Staying,
             deadline: None,
             grace_seconds: 30,
-            refused: None,
         };
         for word in pod.split_whitespace().skip(1) {
             match word.split_once('=').unwrap() {
@@ -292,14 +291,6 @@ fn a_restarted_kubelet_starts_nothing_twice() {
 fn a_half_made_container_is_made_again() {
     check("pod app=web; exit web 1; exit web 1; half-made web", &["remove web", "remove web"]);
     check("pod app=web; exit web 1; exit web 1; half-made web; wait 10", &["start web 2"]);
-}
-
-#[test]
-fn what_is_refused_is_not_started() {
-    let mut world = World::new("pod app=web");
-    world.wanted.refused = Some("no".to_owned());
-    world.settle();
-    assert!(world.done.is_empty());
 }
 
 proptest! {

@@ -1,8 +1,9 @@
 //! Writes pod statuses to the API server: one task per pod, the latest status only, and only when it changed.
 
+use super::resources::qos_class;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Map, Value, json};
 use skiff_step::{Engine, Step as Named};
 use std::sync::Arc;
@@ -17,13 +18,30 @@ const STARTING_DELAY: Duration = Duration::from_millis(100);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Patches `status` in, provided that the pod is still this one: the server refuses a patch with another uid (409).
-pub(super) async fn patch(pods: &Api<Pod>, pod: &Pod, status: &PodStatus) -> kube::Result<()> {
+pub(super) async fn patch(pods: &Api<Pod>, pod: &Pod, status: &PodStatus) -> kube::Result<Pod> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let body = body(pod, pod.status.as_ref(), status);
-    pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await.map(drop)
+    pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await
 }
 
-/// The strategic merge patch from `old` to `new`: conditions merge by type, lists of containers are replaced, what is no
+/// Lets the API server forget a pod that it waits for us to end: grace 0, and only if it is still this pod (uid).
+pub(super) async fn release(pods: &Api<Pod>, pod: &Pod) -> kube::Result<()> {
+    let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+    let parameters =
+        DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..Default::default() };
+    pods.delete(pod.metadata.name.as_deref().unwrap_or_default(), &parameters).await.map(drop)
+}
+
+/// Whether `error` says that the pod is gone, or another of its name there.
+pub(super) fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
+}
+
+/// Lists of a pod's status that merge by a key, and of which we are the only writer: a dead address must not stay beside
+/// the new one.
+const OUR_LISTS: [&str; 2] = ["hostIPs", "podIPs"];
+
+/// The strategic merge patch from `old` to `new`: conditions merge by type, all other lists are replaced, what is no
 /// longer there is null, in conditions too (the reason why something was not so, when it is so).
 fn body(pod: &Pod, old: Option<&PodStatus>, new: &PodStatus) -> Value {
     let object = |status: &PodStatus| match serde_json::to_value(status) {
@@ -40,12 +58,22 @@ fn body(pod: &Pod, old: Option<&PodStatus>, new: &PodStatus) -> Value {
         }
     }
     clear_missing(&old, &mut status);
+    replace_lists(&mut status, &OUR_LISTS);
     json!({"metadata": {"uid": pod.metadata.uid}, "status": status})
 }
 
 fn clear_missing(old: &Map<String, Value>, new: &mut Map<String, Value>) {
     for key in old.keys().filter(|key| !new.contains_key(*key)).cloned().collect::<Vec<_>>() {
         new.insert(key, Value::Null);
+    }
+}
+
+/// Makes a strategic merge patch replace the lists `names`, which it would merge by their keys.
+pub(crate) fn replace_lists(patch: &mut Map<String, Value>, names: &[&str]) {
+    for name in names {
+        if let Some(list) = patch.get_mut(*name).and_then(Value::as_array_mut) {
+            list.push(json!({"$patch": "replace"}));
+        }
     }
 }
 
@@ -77,12 +105,12 @@ pub(super) async fn follow(
         }
         let Some(status) = status.filter(|status| Some(status) != written.status.as_ref()) else { continue };
         match patch(&pods, &written, &status).await {
-            Ok(()) => {
+            Ok(_) => {
                 engine.note(&STATUS, || format!("{} {}", name(&pod), status.phase.clone().unwrap_or_default()));
                 written.status = Some(status);
             }
             // Gone or replaced: the watch will tell the worker.
-            Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409) => {}
+            Err(error) if is_gone(&error) => {}
             Err(error) => {
                 tracing::warn!(pod = name(&pod), %error, "status not written");
                 tokio::time::sleep(RETRY_DELAY).await;
@@ -97,11 +125,21 @@ pub(super) async fn reject(client: &kube::Client, pod: &Pod, reason: &str, messa
     let pods: Api<Pod> = Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
     let status = PodStatus {
         phase: Some("Failed".to_owned()),
+        qos_class: pod.spec.as_ref().map(|spec| qos_class(spec).name().to_owned()),
+        observed_generation: pod.metadata.generation,
         reason: Some(reason.to_owned()),
-        message: Some(message.to_owned()),
+        message: Some(format!("Pod was rejected: {message}")),
         ..Default::default()
     };
-    if let Err(error) = patch(&pods, &Pod { status: None, ..pod.clone() }, &status).await {
+    let written = patch(&pods, &Pod { status: None, ..pod.clone() }, &status).await;
+    let ended = match written {
+        // It was told to go before it had failed, so that the API server waits for its node.
+        Ok(now) if now.metadata.deletion_timestamp.is_some() => release(&pods, &now).await,
+        other => other.map(drop),
+    };
+    if let Err(error) = ended
+        && !is_gone(&error)
+    {
         tracing::warn!(pod = name(pod), %error, "rejection not written");
     }
 }
@@ -121,6 +159,16 @@ mod tests {
         let new = PodStatus { phase: Some("Running".into()), ..Default::default() };
         let expected = json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "reason": null}});
         assert_eq!(body(&pod, Some(&old), &new), expected);
+    }
+
+    /// Fault N3: by their keys, old addresses would stay.
+    #[test]
+    fn addresses_are_replaced() {
+        let status = |ip: &str| -> PodStatus { serde_json::from_value(json!({"podIPs": [{"ip": ip}]})).unwrap() };
+        let patch = body(&Pod::default(), Some(&status("10.244.0.2")), &status("10.244.0.3"));
+        assert_eq!(patch["status"]["podIPs"], json!([{"ip": "10.244.0.3"}, {"$patch": "replace"}]));
+        let patch = body(&Pod::default(), Some(&status("10.244.0.2")), &PodStatus::default());
+        assert_eq!(patch["status"]["podIPs"], json!(null));
     }
 
     #[test]

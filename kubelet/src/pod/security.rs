@@ -3,7 +3,7 @@
 //! Pure. A container's own setting wins over the pod's.
 
 use super::memory::{Failure, ReadyImage};
-use k8s_openapi::api::core::v1::{AppArmorProfile, Container, PodSpec, SeccompProfile};
+use k8s_openapi::api::core::v1::{AppArmorProfile, Container, PodSpec, SELinuxOptions, SeccompProfile};
 use skiff_proto::cri::v1 as cri;
 
 /// Paths that a container with `procMount: Default` does not see (Kubernetes, pkg/securitycontext).
@@ -63,6 +63,16 @@ fn apparmor(profile: &AppArmorProfile) -> cri::SecurityProfile {
     cri::SecurityProfile { profile_type: kind.into(), localhost_ref }
 }
 
+/// Labels, which have no effect where the host has no SELinux: that is for the runtime to know.
+fn selinux(options: SELinuxOptions) -> cri::SeLinuxOption {
+    cri::SeLinuxOption {
+        user: options.user.unwrap_or_default(),
+        role: options.role.unwrap_or_default(),
+        r#type: options.type_.unwrap_or_default(),
+        level: options.level.unwrap_or_default(),
+    }
+}
+
 /// Refuses a `Localhost` profile without a file, which some runtimes take for unconfined (CVE-2023-2431).
 fn check_localhost(what: &str, kind: &str, file: Option<&String>) -> Result<(), Failure> {
     if kind == "Localhost" && file.is_none_or(String::is_empty) {
@@ -96,6 +106,7 @@ pub(super) fn of_sandbox(spec: &PodSpec) -> cri::LinuxSandboxSecurityContext {
         run_as_group: context.run_as_group.filter(|_| context.run_as_user.is_some()).map(int),
         supplemental_groups: groups(spec),
         supplemental_groups_policy: groups_policy(spec),
+        selinux_options: context.se_linux_options.map(selinux),
         privileged,
         // The sandbox's own process is the runtime's, not the user's.
         seccomp: Some(seccomp(Some(&SeccompProfile { type_: "RuntimeDefault".to_owned(), ..Default::default() }))),
@@ -152,6 +163,7 @@ pub(super) fn of_container(
         no_new_privs: own.allow_privilege_escalation == Some(false),
         masked_paths: paths(&MASKED),
         readonly_paths: paths(&READ_ONLY),
+        selinux_options: own.se_linux_options.or(pod.se_linux_options).map(selinux),
         seccomp: Some(seccomp(seccomp_profile.as_ref())),
         apparmor: app_armor.as_ref().map(apparmor),
         ..Default::default()
@@ -207,6 +219,15 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    /// Fault N19.
+    #[test]
+    fn selinux_options_are_passed_on() {
+        let pod = json!({"seLinuxOptions": {"level": "s0:c1"}});
+        let level = |own| context(pod.clone(), own, &ReadyImage::default()).unwrap().selinux_options.unwrap().level;
+        assert_eq!(level(json!({})), "s0:c1");
+        assert_eq!(level(json!({"seLinuxOptions": {"level": "s0:c2"}})), "s0:c2");
     }
 
     #[test]

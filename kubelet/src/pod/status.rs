@@ -5,15 +5,15 @@
 use super::backoff::RESTARTS;
 use super::conditions::{self, Facts};
 use super::memory::{ContainerMemory, Memory};
-use super::observed::{Instance, KILLED, Life, Observed};
+use super::observed::{Instance, KILLED, Life, Observed, one_of_each_family};
 use super::plan::{Good, ended_for_good, is_finished};
 use super::resources::qos_class;
 use super::wanted::{Ending, RestartPolicy, Role, Wanted, WantedContainer};
 use crate::unsupported;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP,
-    Pod, PodIP, PodStatus,
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    EphemeralContainer, HostIP, Pod, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -68,11 +68,12 @@ pub(crate) fn status(inputs: &Inputs<'_>) -> PodStatus {
     let gates: Vec<_> = gates.map(|gate| gate.condition_type.clone()).collect();
     let conditions = conditions::conditions(&facts, &old.conditions.clone().unwrap_or_default(), &gates);
     let ips = pod_ips(inputs, &old);
-    let (reason, message) = explanation(inputs, phase, &old);
+    let (reason, message) = explanation(inputs, &old);
     PodStatus {
         phase: Some(phase.to_owned()),
         conditions: Some(conditions),
         container_statuses: Some(apps).filter(|list| !list.is_empty()),
+        ephemeral_container_statuses: ephemeral_statuses(inputs.pod),
         init_container_statuses: Some(inits).filter(|list| !list.is_empty()),
         host_ip: Some(inputs.node.host_ip.clone()),
         host_ips: Some(vec![HostIP { ip: inputs.node.host_ip.clone() }]),
@@ -107,7 +108,8 @@ fn has_network(inputs: &Inputs<'_>) -> bool {
 
 fn pod_ips(inputs: &Inputs<'_>, old: &PodStatus) -> Vec<String> {
     let Some(sandbox) = inputs.seen.newest_sandbox() else {
-        return old.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect();
+        let others = old.pod_ips.iter().flatten().map(|ip| ip.ip.clone());
+        return one_of_each_family(old.pod_ip.clone().into_iter().chain(others));
     };
     if uses_host_network(inputs.pod) {
         return vec![inputs.node.host_ip.clone()];
@@ -156,14 +158,23 @@ fn left_phase(wanted: &Wanted, seen: &Observed) -> &'static str {
     if ended_well { "Succeeded" } else { "Failed" }
 }
 
-fn explanation(inputs: &Inputs<'_>, phase: &str, old: &PodStatus) -> (Option<String>, Option<String>) {
-    if let Some(doom) = &inputs.memory.doomed {
-        return (Some(doom.reason.clone()), Some(doom.message.clone()));
+fn explanation(inputs: &Inputs<'_>, old: &PodStatus) -> (Option<String>, Option<String>) {
+    match &inputs.memory.doomed {
+        Some(doom) => (Some(doom.reason.clone()), Some(doom.message.clone())),
+        None => (old.reason.clone(), old.message.clone()),
     }
-    match (&inputs.wanted.refused, phase) {
-        (Some(sentence), "Pending") => (Some(unsupported::REASON.to_owned()), Some(sentence.clone())),
-        _ => (old.reason.clone(), old.message.clone()),
-    }
+}
+
+/// Ephemeral containers wait for ever: we do not start them, and say so.
+fn ephemeral_statuses(pod: &Pod) -> Option<Vec<ContainerStatus>> {
+    let all = pod.spec.as_ref()?.ephemeral_containers.as_ref()?;
+    let status = |container: &EphemeralContainer| ContainerStatus {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        state: Some(waiting_for(unsupported::REASON, Some(unsupported::EPHEMERAL.to_owned()))),
+        ..Default::default()
+    };
+    Some(all.iter().map(status).collect()).filter(|list: &Vec<_>| !list.is_empty())
 }
 
 fn container_status(inputs: &Inputs<'_>, wanted: &WantedContainer, old: Option<&ContainerStatus>) -> ContainerStatus {
@@ -312,9 +323,6 @@ fn waiting_for(reason: &str, message: Option<String>) -> ContainerState {
 }
 
 fn waiting(inputs: &Inputs<'_>, wanted: &WantedContainer, memory: Option<&ContainerMemory>) -> ContainerState {
-    if let Some(sentence) = &inputs.wanted.refused {
-        return waiting_for(unsupported::REASON, Some(sentence.clone()));
-    }
     let failure = memory.and_then(|memory| memory.image_failure.as_ref().or(memory.start_failure.as_ref()));
     if let Some(failure) = failure {
         return waiting_for(&failure.reason, Some(failure.message.clone()));

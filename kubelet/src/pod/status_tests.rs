@@ -114,10 +114,14 @@ fn addresses_class_and_generation_are_told() {
 }
 
 #[test]
-fn a_refused_pod_stays_pending_with_the_reason() {
-    let status = compute(&pod(json!({"spec": {"hostUsers": false}})), vec![], &Memory::default());
-    assert_eq!(summary(&status), "Pending / waiting Unsupported / ready False");
-    assert!(status.message.unwrap().contains("spec.hostUsers"));
+fn an_ephemeral_container_waits_and_its_pod_goes_on() {
+    let pod = pod(json!({"spec": {"ephemeralContainers": [{"name": "debugger", "image": "tools"}]}}));
+    let running = vec![instance("web", Life::Running { started_at: at(2) })];
+    let status = compute(&pod, running, &Memory::default());
+    assert_eq!(summary(&status), "Running / running / ready True");
+    let ephemeral = &status.ephemeral_container_statuses.unwrap()[0];
+    let waiting = ephemeral.state.as_ref().unwrap().waiting.as_ref().unwrap();
+    assert_eq!((ephemeral.name.as_str(), waiting.reason.as_deref()), ("debugger", Some("Unsupported")));
 }
 
 #[test]
@@ -128,4 +132,15 @@ fn what_others_wrote_is_kept_and_computing_again_changes_nothing() {
     assert!(status.conditions.iter().flatten().any(|condition| condition.type_ == "example.com/gate"));
     let again = compute(&Pod { status: Some(status.clone()), ..first }, running, &Memory::default());
     assert_eq!(status, again);
+}
+
+/// Fault N3: what a pod had before is told while it has no sandbox, and that once.
+#[test]
+fn there_is_one_address_of_each_family() {
+    let ips = json!([{"ip": "10.244.0.2"}, {"ip": "10.244.0.3"}, {"ip": "fd00::3"}]);
+    let before = pod(json!({"status": {"podIP": "10.244.0.3", "podIPs": ips}}));
+    let status = compute(&before, vec![], &Memory::default());
+    assert_eq!(status.pod_ip.as_deref(), Some("10.244.0.3"));
+    let ips: Vec<_> = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
+    assert_eq!(ips, ["10.244.0.3", "fd00::3"]);
 }

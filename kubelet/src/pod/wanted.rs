@@ -4,7 +4,6 @@
 //! messages are built.
 
 use crate::labels;
-use crate::unsupported;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 
@@ -94,8 +93,6 @@ pub(crate) struct Wanted {
     pub(crate) deadline: Option<Timestamp>,
     /// `terminationGracePeriodSeconds`.
     pub(crate) grace_seconds: i64,
-    /// Why we cannot run it: fields we do not implement.
-    pub(crate) refused: Option<String>,
 }
 
 /// `terminationGracePeriodSeconds` when the API server filled in none (Kubernetes' default).
@@ -128,7 +125,6 @@ impl Wanted {
                 .zip(spec.active_deadline_seconds)
                 .and_then(|(start, seconds)| start.0.saturating_add(SignedDuration::from_secs(seconds)).ok()),
             grace_seconds,
-            refused: unsupported::fields(pod).first().map(|_| unsupported::sentence(pod)),
         }
     }
 

@@ -4,17 +4,17 @@
 
 use super::act::{Outcome, Scene, act};
 use super::backoff::RESTARTS;
-use super::memory::{Condemned, Failure, Lane, Memory};
+use super::memory::{Failure, Lane, Memory};
 use super::observed::{Instance, Life, Observed, Sandbox};
 use super::plan::{Plan, Step, plan};
 use super::sources::References;
 use super::status::{Inputs, status};
-use super::wanted::{Ending, PullPolicy, Removed, Role, Wanted};
+use super::wanted::{Ending, PullPolicy, Removed, Wanted};
 use super::{eviction, last_words, report};
 use crate::agent::Agent;
 use crate::board::Posted;
 use crate::events::Severity;
-use crate::probe::{self, Kind, Probed};
+use crate::probe::{Kind, Probed};
 use crate::unsupported;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
@@ -67,23 +67,23 @@ struct Running {
 
 pub(super) struct Worker {
     // Fixed.
-    agent: Arc<Agent>,
+    pub(super) agent: Arc<Agent>,
     pub(super) uid: String,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     first_seen: Timestamp,
 
     // What we know.
     pub(super) pod: Arc<Pod>,
     removed: Removed,
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
     pub(super) seen: Observed,
     learned: HashMap<String, Instant>,
     pub(super) memory: Memory,
 
     // What runs for us; dropped with us.
-    tasks: JoinSet<()>,
+    pub(super) tasks: JoinSet<()>,
     lanes: HashMap<Lane, Running>,
-    probes: HashMap<(String, Kind), AbortHandle>,
+    pub(super) probes: HashMap<(String, Kind), AbortHandle>,
     status: watch::Sender<Option<k8s_openapi::api::core::v1::PodStatus>>,
 }
 
@@ -146,10 +146,11 @@ impl Worker {
         worker.adopt(adopted);
         worker.watch_sources();
         worker.watch_volumes();
-        if worker.wanted.refused.is_some() && worker.wanted.ending == Ending::Staying {
-            let sentence = unsupported::sentence(&worker.pod);
-            worker.event(None, Severity::Warning, unsupported::REASON, &sentence);
+        // A new pod was looked at before; this is one that another kubelet started.
+        if let Some(sentence) = unsupported::sentence(&worker.pod).filter(|_| worker.is_staying()) {
+            worker.doom(unsupported::REASON, Failure::new(unsupported::REASON, sentence));
         }
+        worker.tell_of_ephemeral(0);
         worker
     }
 
@@ -212,7 +213,7 @@ impl Worker {
         plan
     }
 
-    fn is_staying(&self) -> bool {
+    pub(super) fn is_staying(&self) -> bool {
         self.wanted.ending == Ending::Staying
     }
 
@@ -233,6 +234,15 @@ impl Worker {
         let limits = self.pod.spec.as_ref().map(eviction::limits).unwrap_or_default();
         if !limits.is_empty() && self.wanted.ending == Ending::Staying {
             self.tasks.spawn(eviction::follow(self.agent.dir(&self.pod), limits, self.inbox.clone()));
+        }
+    }
+
+    /// Says of each ephemeral container but the first `known` that it does not start.
+    fn tell_of_ephemeral(&self, known: usize) {
+        let all = self.pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+        for container in all.skip(known) {
+            let message = format!("{}: {}", container.name, unsupported::EPHEMERAL);
+            self.event(None, Severity::Warning, unsupported::REASON, &message);
         }
     }
 
@@ -334,7 +344,10 @@ impl Worker {
                 conditions.push(condition);
             }
         }
+        let ephemeral = |pod: &Pod| pod.spec.as_ref().and_then(|spec| Some(spec.ephemeral_containers.as_ref()?.len()));
+        let known = ephemeral(&self.pod).unwrap_or(0);
         self.pod = pod;
+        self.tell_of_ephemeral(known);
         self.rethink();
     }
 
@@ -412,73 +425,6 @@ impl Worker {
                 self.uid
             );
             self.event(Some(&instance.name), Severity::Warning, "BackOff", &message);
-        }
-    }
-
-    fn judge(&mut self, probed: Probed) {
-        if !self
-            .seen
-            .latest(&probed.container)
-            .is_some_and(|instance| instance.id == probed.id && instance.is_running())
-        {
-            return;
-        }
-        let container = super::container::find(&self.pod, &probed.container);
-        let grace_seconds = container
-            .and_then(|container| probed.kind.of(container))
-            .and_then(|probe| probe.termination_grace_period_seconds);
-        let memory = self.memory.of(&probed.container);
-        match (probed.kind, probed.failure) {
-            (Kind::Startup, None) => memory.started = Some(probed.id),
-            (Kind::Readiness, None) => memory.ready = Some(probed.id),
-            (Kind::Readiness, Some(_)) => memory.ready = None,
-            (Kind::Liveness, None) => {}
-            (kind @ (Kind::Liveness | Kind::Startup), Some(_)) => {
-                let why = format!("Container {} failed {} probe, will be restarted", probed.container, kind.name());
-                memory.condemned = Some(Condemned { id: probed.id, why, grace_seconds });
-            }
-        }
-    }
-
-    /// Starts the probes that running containers need, ends the others.
-    fn reconcile_probes(&mut self) {
-        let ending = !self.is_staying();
-        let mut due = HashMap::new();
-        for wanted in self.wanted.containers.iter().filter(|container| container.role != Role::Init) {
-            let Some(instance) = self.seen.latest(&wanted.name).filter(|instance| instance.is_running()) else {
-                continue;
-            };
-            let started = super::status::has_started(wanted, self.memory.get(&wanted.name), &instance.id);
-            for kind in Kind::ALL {
-                if kind.runs(started) && !(ending && kind != Kind::Readiness) {
-                    due.insert((instance.id.clone(), kind), wanted.name.clone());
-                }
-            }
-        }
-        self.probes.retain(|key, handle| {
-            let keep = due.contains_key(key);
-            if !keep {
-                handle.abort();
-            }
-            keep
-        });
-        for ((id, kind), name) in due {
-            if self.probes.contains_key(&(id.clone(), kind)) {
-                continue;
-            }
-            let ip = self.seen.newest_sandbox().and_then(|sandbox| sandbox.ips.first().cloned());
-            let ip = ip.unwrap_or_else(|| self.agent.facts.host_ip.clone());
-            let subject = probe::Subject {
-                agent: Arc::clone(&self.agent),
-                pod: Arc::clone(&self.pod),
-                container: name,
-                id: id.clone(),
-                ip,
-            };
-            if let Some(task) = probe::task(subject, kind, self.inbox.clone()) {
-                let handle = self.tasks.spawn(task);
-                self.probes.insert((id, kind), handle);
-            }
         }
     }
 }

@@ -33,15 +33,16 @@ const USED: &[(&str, &str)] = &[
     ("ResourceRequirements", "limits requests"),
     (
         "PodSecurityContext",
-        "appArmorProfile fsGroup runAsGroup runAsNonRoot runAsUser seccompProfile supplementalGroups \
+        "appArmorProfile fsGroup runAsGroup runAsNonRoot runAsUser seLinuxOptions seccompProfile supplementalGroups \
          supplementalGroupsPolicy sysctls",
     ),
     (
         "SecurityContext",
         "allowPrivilegeEscalation appArmorProfile capabilities privileged procMount readOnlyRootFilesystem runAsGroup \
-         runAsNonRoot runAsUser seccompProfile",
+         runAsNonRoot runAsUser seLinuxOptions seccompProfile",
     ),
     ("Capabilities", "add drop"),
+    ("SELinuxOptions", "level role type user"),
     ("AppArmorProfile", "localhostProfile type"),
     ("SeccompProfile", "localhostProfile type"),
     ("Sysctl", "name value"),
@@ -96,7 +97,16 @@ const NO_EFFECT: &[(&str, &str, &str)] = &[
     ("PodSpec", "preemptionPolicy", "the scheduler never preempts"),
     ("PodSpec", "topologySpreadConstraints", "one node is one domain: nothing to spread over"),
     ("PodSecurityContext", "fsGroupChangePolicy", "Kubernetes applies it to no kind of volume that we have"),
-    ("PodSecurityContext", "seLinuxChangePolicy", "about the labels of seLinuxOptions, which are refused"),
+    (
+        "PodSecurityContext",
+        "seLinuxChangePolicy",
+        "about mounting volumes with labels, which none of our kinds of volume can",
+    ),
+    (
+        "PodSpec",
+        "ephemeralContainers",
+        "comes to pods that run: each is reported as waiting, with the reason Unsupported",
+    ),
     ("Toleration", "tolerationSeconds", "no pod is evicted because of a taint: there is no other node"),
     ("Affinity", "podAffinity", "required terms are refused by the API server, with one node preferences are void"),
     ("Affinity", "podAntiAffinity", "as podAffinity"),
@@ -107,7 +117,6 @@ const NO_EFFECT: &[(&str, &str, &str)] = &[
 
 /// Struct, field and a value with which the kubelet has to refuse it.
 const REFUSED: &[(&str, &str, &str)] = &[
-    ("PodSpec", "ephemeralContainers", r#"[{"name": "e"}]"#),
     ("PodSpec", "hostUsers", "false"),
     ("PodSpec", "hostnameOverride", r#""h""#),
     ("PodSpec", "imagePullSecrets", r#"[{"name": "s"}]"#),
@@ -117,12 +126,10 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("PodSpec", "runtimeClassName", r#""r""#),
     ("PodSpec", "schedulingGroup", "{}"),
     ("PodSpec", "setHostnameAsFQDN", "true"),
-    ("PodSecurityContext", "seLinuxOptions", "{}"),
     ("PodSecurityContext", "windowsOptions", "{}"),
     ("Container", "restartPolicy", r#""Never""#),
     ("Container", "restartPolicyRules", "[]"),
     ("Container", "volumeDevices", r#"[{"name": "d"}]"#),
-    ("SecurityContext", "seLinuxOptions", "{}"),
     ("SecurityContext", "windowsOptions", "{}"),
     ("ResourceRequirements", "claims", r#"[{"name": "c"}]"#),
     ("Probe", "grpc", r#"{"port": 1}"#),

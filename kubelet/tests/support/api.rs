@@ -66,6 +66,9 @@ fn merge(into: &mut Value, patch: &Value) {
             (value, Some(old)) => merge(old, value),
             (value, None) => drop(into.insert(key.clone(), value.clone())),
         }
+        if let Some(Value::Array(list)) = into.get_mut(key) {
+            list.retain(|element| element["$patch"] != "replace");
+        }
     }
 }
 

@@ -18,9 +18,10 @@ type Answer<T> = Result<Response<T>, Status>;
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What the runtime has, and what was asked of it.
-#[derive(Default)]
 pub(crate) struct Table {
-    pub sandboxes: BTreeMap<String, (PodSandboxConfig, PodSandboxState)>,
+    /// What sandboxes that are made now get as their address.
+    pub ip: String,
+    pub sandboxes: BTreeMap<String, (PodSandboxConfig, PodSandboxState, String)>,
     pub containers: BTreeMap<String, (ContainerConfig, ContainerStatus, String)>,
     pub calls: Vec<String>,
     pub network_is_down: bool,
@@ -40,7 +41,15 @@ fn now() -> i64 {
 
 impl FakeRuntime {
     pub(crate) fn new() -> Self {
-        Self { table: Arc::default(), events: broadcast::Sender::new(1024) }
+        let table = Table {
+            ip: "127.0.0.1".into(),
+            sandboxes: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            calls: Vec::new(),
+            network_is_down: false,
+            next: 0,
+        };
+        Self { table: Arc::new(Mutex::new(table)), events: broadcast::Sender::new(1024) }
     }
 
     /// Serves on `socket` for ever.
@@ -50,6 +59,17 @@ impl FakeRuntime {
             .add_service(RuntimeServiceServer::new(self.clone()))
             .add_service(ImageServiceServer::new(self.clone()));
         tokio::spawn(async move { server.serve_with_incoming(incoming).await.unwrap() })
+    }
+
+    /// Loses all sandboxes with what runs in them; new ones get the address `ip`. Nobody is told.
+    pub(crate) fn lose_sandboxes(&self, ip: &str) {
+        let mut table = self.table.lock().unwrap();
+        table.ip = ip.to_owned();
+        table.sandboxes.values_mut().for_each(|sandbox| sandbox.1 = PodSandboxState::SandboxNotready);
+        for (_, status, _) in table.containers.values_mut() {
+            status.set_state(ContainerState::ContainerExited);
+            (status.exit_code, status.finished_at) = (137, now());
+        }
     }
 
     /// Ends a container by itself.
@@ -85,13 +105,13 @@ impl FakeRuntime {
 }
 
 fn sandbox_status(table: &Table, id: &str) -> Option<PodSandboxStatus> {
-    let (config, state) = table.sandboxes.get(id)?;
+    let (config, state, ip) = table.sandboxes.get(id)?;
     Some(PodSandboxStatus {
         id: id.to_owned(),
         metadata: config.metadata.clone(),
         state: (*state).into(),
         created_at: 1,
-        network: Some(PodSandboxNetworkStatus { ip: "127.0.0.1".into(), additional_ips: vec![] }),
+        network: Some(PodSandboxNetworkStatus { ip: ip.clone(), additional_ips: vec![] }),
         labels: config.labels.clone(),
         annotations: config.annotations.clone(),
         ..Default::default()
@@ -142,7 +162,8 @@ impl RuntimeService for FakeRuntime {
         table.next += 1;
         let id = format!("s{}", table.next);
         table.calls.push(format!("run {}", config.metadata.as_ref().unwrap().name));
-        table.sandboxes.insert(id.clone(), (config, PodSandboxState::SandboxReady));
+        let ip = table.ip.clone();
+        table.sandboxes.insert(id.clone(), (config, PodSandboxState::SandboxReady, ip));
         Ok(Response::new(RunPodSandboxResponse { pod_sandbox_id: id }))
     }
 
@@ -173,8 +194,8 @@ impl RuntimeService for FakeRuntime {
     async fn list_pod_sandbox(&self, request: Request<ListPodSandboxRequest>) -> Answer<ListPodSandboxResponse> {
         let wanted = request.into_inner().filter.unwrap_or_default().label_selector;
         let table = self.table.lock().unwrap();
-        let ours = table.sandboxes.iter().filter(|(_, (config, _))| has(&config.labels, &wanted));
-        let items = ours.map(|(id, (config, state))| PodSandbox {
+        let ours = table.sandboxes.iter().filter(|(_, (config, ..))| has(&config.labels, &wanted));
+        let items = ours.map(|(id, (config, state, _))| PodSandbox {
             id: id.clone(),
             metadata: config.metadata.clone(),
             state: (*state).into(),

@@ -214,7 +214,7 @@ fn check(config: &ContainerConfig) -> Result<pb::ContainerMetadata, CriError> {
     let unsupported = [
         (config.windows.is_some(), "windows settings"),
         (!config.cdi_devices.is_empty(), "CDI_devices"),
-        (security.selinux_options.is_some(), "selinux_options"),
+        (security.selinux_options.is_some() && crate::host::has_selinux(), "selinux_options on a host with SELinux"),
         (apparmor, "a localhost AppArmor profile"),
         (old, "apparmor_profile and seccomp_profile_path (deprecated; use apparmor and seccomp)"),
     ];

@@ -27,6 +27,12 @@ pub(crate) fn probe() -> Result<Host, CriError> {
     })
 }
 
+/// Whether SELinux is on, whose filesystem is registered only then (selinux(8)). Without it labels have no effect, as in
+/// other runtimes.
+pub(crate) fn has_selinux() -> bool {
+    fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.contains("selinuxfs"))
+}
+
 /// The device nodes that `host_path` stands for: itself, or all below a folder (CRI v1, Device).
 pub(crate) fn devices(host_path: &Path, container_path: &Path, access: &str) -> Result<Vec<Device>, CriError> {
     if let Some(other) = access.chars().find(|c| !"rwm".contains(*c)) {

@@ -283,8 +283,8 @@ fn check(config: &PodSandboxConfig, handler: &str) -> Result<pb::PodSandboxMetad
         return Err(CriError::Invalid("sandbox: windows settings on a Linux node".to_owned()));
     }
     let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-    if security.is_some_and(|security| security.selinux_options.is_some()) {
-        return Err(CriError::Unimplemented("selinux_options".to_owned()));
+    if security.is_some_and(|security| security.selinux_options.is_some()) && crate::host::has_selinux() {
+        return Err(CriError::Unimplemented("selinux_options on a host with SELinux".to_owned()));
     }
     check_namespaces(&pod_namespaces(config))?;
     Ok(metadata)

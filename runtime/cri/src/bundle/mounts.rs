@@ -49,7 +49,7 @@ fn pod_files(request: &Request<'_>) -> Vec<Value> {
     ]
 }
 
-/// `selinux_relabel` needs nothing here: without SELinux (refused when asked for) there are no labels.
+/// `selinux_relabel` needs nothing here: there are no labels without SELinux, and with it they are refused.
 fn bind(mount: &Mount) -> Result<Value, CriError> {
     check(mount)?;
     let propagation = match mount.propagation() {

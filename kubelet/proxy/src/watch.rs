@@ -4,13 +4,13 @@ use crate::apply::Applier;
 use crate::service::{self, Port, Warning};
 use crate::{ProxyConfig, ProxyError};
 use futures::{FutureExt, Stream, StreamExt};
-use k8s_openapi::api::core::v1::{ObjectReference, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::Api;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event as Watched};
 use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client};
+use skiff_client::{EventKind, event_about, record};
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::time::Duration;
@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// How long we wait after a refusal of the kernel.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Who events are from.
+const REPORTER: &str = "skiff-proxy";
 
 type Changes<K> = Pin<Box<dyn Stream<Item = Result<Watched<K>, watcher::Error>> + Send>>;
 
@@ -28,7 +30,7 @@ pub(crate) struct Proxy {
     services: Watch<Service>,
     slices: Watch<EndpointSlice>,
     applier: Option<Applier>,
-    recorder: Recorder,
+    client: Client,
     warned: BTreeSet<Warning>,
 }
 
@@ -41,12 +43,11 @@ struct Watch<K: kube::Resource<DynamicType = ()> + Clone + 'static> {
 
 impl Proxy {
     pub(crate) fn new(config: &ProxyConfig, applier: Applier) -> Self {
-        let reporter = Reporter { controller: "skiff-proxy".to_owned(), instance: Some(config.node_name.clone()) };
         Self {
             services: Watch::new(Api::all(config.client.clone())),
             slices: Watch::new(Api::all(config.client.clone())),
             applier: Some(applier),
-            recorder: Recorder::new(config.client.clone(), reporter),
+            client: config.client.clone(),
             warned: BTreeSet::new(),
         }
     }
@@ -89,7 +90,7 @@ impl Proxy {
         let (applier, result) = done.map_err(|error| ProxyError::CutOff(error.to_string()))?;
         self.applier = Some(applier);
         result?;
-        self.publish(warnings).await;
+        self.publish(warnings);
         Ok(())
     }
 
@@ -98,26 +99,15 @@ impl Proxy {
         service::read(services.iter().map(AsRef::as_ref), slices.iter().map(AsRef::as_ref))
     }
 
-    /// Says each warning once, as an event of the service.
-    async fn publish(&mut self, warnings: BTreeSet<Warning>) {
+    /// Says each warning once, as an event of the service (core/v1: the API server has no `events.k8s.io`).
+    fn publish(&mut self, warnings: BTreeSet<Warning>) {
         for warning in warnings.difference(&self.warned) {
-            tracing::warn!(service = %format!("{}/{}", warning.namespace, warning.service), "{}", warning.message);
-            let event = Event {
-                type_: EventType::Warning,
-                reason: "ServiceNotFullyProxied".to_owned(),
-                note: Some(warning.message.clone()),
-                action: "Proxy".to_owned(),
-                secondary: None,
-            };
-            let regarding = ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Service".to_owned()),
-                namespace: Some(warning.namespace.clone()),
-                name: Some(warning.service.clone()),
-                ..ObjectReference::default()
-            };
-            if let Err(error) = self.recorder.publish(&event, &regarding).await {
-                tracing::warn!(%error, "cannot publish the event");
+            let Warning { namespace, service, message } = warning;
+            tracing::warn!(service = %format!("{namespace}/{service}"), "{message}");
+            let about = ObjectRef::<Service>::new(service).within(namespace);
+            if let Some(service) = self.services.store.get(&about) {
+                let (kind, reason) = (EventKind::Warning, "ServiceNotFullyProxied");
+                record(&self.client, event_about(&*service, REPORTER, kind, reason, message.clone()));
             }
         }
         self.warned = warnings;

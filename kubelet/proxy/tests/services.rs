@@ -281,7 +281,8 @@ fn a_flushed_ruleset_is_repaired_and_what_is_not_done_is_an_event() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let event = cluster.api.events.lock().expect("not poisoned")[0].clone();
-    assert!(event["note"].as_str().is_some_and(|note| note.contains("fd00::1")), "{event}");
+    assert!(event["message"].as_str().is_some_and(|message| message.contains("fd00::1")), "{event}");
+    assert_eq!(event["involvedObject"]["name"], "web", "{event}");
 }
 
 #[test]

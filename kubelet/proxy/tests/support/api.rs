@@ -110,7 +110,7 @@ impl FakeApi {
         let router = Router::new()
             .route("/api/v1/services", list(self.services.clone()))
             .route("/apis/discovery.k8s.io/v1/endpointslices", list(self.slices.clone()))
-            .route("/apis/events.k8s.io/v1/namespaces/default/events", record.with_state(events));
+            .route("/api/v1/namespaces/default/events", record.with_state(events));
         kube::Client::new(router, "default")
     }
 }

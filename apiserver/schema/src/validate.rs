@@ -32,6 +32,8 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     whole(resource, object, &mut errors);
     if (resource.group, resource.kind) == ("", "Pod") {
         pod::only_on_create(object, &mut errors);
+    } else if (resource.group, resource.kind) == ("batch", "Job") {
+        workload::indexed_hostnames(object, &mut errors);
     }
     errors.into_inner()
 }

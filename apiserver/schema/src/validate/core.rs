@@ -1,6 +1,7 @@
 //! Config maps, secrets, nodes, events, leases, bindings, endpoints and endpoint slices.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use super::errors::Errors;
 use super::names::{self, Format, PORTS};
 use super::resources;
 use crate::path::Path;
-use crate::view::{entries, list, text};
+use crate::view::{entries, given, list, text};
 
 /// What a config map or a secret may hold: 1 MiB.
 const DATA_SIZE: usize = 1 << 20;
@@ -16,6 +17,9 @@ const DATA_SIZE: usize = 1 << 20;
 /// Endpoints in a slice, and addresses of an endpoint.
 const MOST_ENDPOINTS: usize = 1000;
 const MOST_ADDRESSES: usize = 100;
+
+const LINK_LOCAL: &str = "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
+const LINK_LOCAL_MULTICAST: &str = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";
 
 pub(super) fn config_map(object: &Value, errors: &mut Errors) {
     let (data, binary) = (Path::Root.field("data"), Path::Root.field("binaryData"));
@@ -119,14 +123,53 @@ pub(super) fn endpoints(object: &Value, errors: &mut Errors) {
     let subsets = Path::Root.field("subsets");
     for (index, subset) in list(object, "subsets").iter().enumerate() {
         let path = subsets.index(index);
+        if list(subset, "addresses").is_empty() && list(subset, "notReadyAddresses").is_empty() {
+            errors.required(&path, "must specify `addresses` or `notReadyAddresses`");
+        }
         for field in ["addresses", "notReadyAddresses"] {
             for (at, address) in list(subset, field).iter().enumerate() {
                 let list = path.field(field);
-                names::address(text(address, "ip"), &list.index(at).field("ip"), errors);
+                endpoint_address(address, &list.index(at), errors);
             }
         }
-        endpoint_ports(list(subset, "ports"), &path.field("ports"), errors);
+        let ports = list(subset, "ports");
+        let path = path.field("ports");
+        for (index, port) in ports.iter().enumerate() {
+            let entry = path.index(index);
+            if ports.len() > 1 && text(port, "name").is_empty() {
+                errors.required(&entry.field("name"), "");
+            }
+            if port["port"].is_null() {
+                errors.invalid(&entry.field("port"), 0, "must be between 1 and 65535, inclusive");
+            }
+        }
+        endpoint_ports(ports, &path, errors);
     }
+}
+
+fn endpoint_address(address: &Value, path: &Path<'_>, errors: &mut Errors) {
+    reachable_address(text(address, "ip"), &path.field("ip"), errors);
+    if given(address, "hostname") {
+        Format::Label.require(text(address, "hostname"), &path.field("hostname"), errors);
+    }
+    if given(address, "nodeName") {
+        Format::Subdomain.require(text(address, "nodeName"), &path.field("nodeName"), errors);
+    }
+}
+
+/// An address that a service may lead to: one that means the same from everywhere.
+fn reachable_address(text: &str, path: &Path<'_>, errors: &mut Errors) {
+    let Ok(address) = text.parse::<IpAddr>() else { return names::address(text, path, errors) };
+    let refused = match address {
+        address if address.is_unspecified() => "may not be unspecified (0.0.0.0 or ::)",
+        address if address.is_loopback() => "may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        IpAddr::V4(address) if address.is_link_local() => LINK_LOCAL,
+        IpAddr::V6(address) if address.is_unicast_link_local() => LINK_LOCAL,
+        IpAddr::V4(address) if address.octets()[..3] == [224, 0, 0] => LINK_LOCAL_MULTICAST,
+        IpAddr::V6(address) if address.segments()[0] & 0xff0f == 0xff02 => LINK_LOCAL_MULTICAST,
+        _ => return,
+    };
+    errors.invalid(path, text, refused);
 }
 
 pub(super) fn endpoint_slice(object: &Value, errors: &mut Errors) {
@@ -159,6 +202,7 @@ fn slice_address(kind: &str, text: &str, path: &Path<'_>, errors: &mut Errors) {
         "IPv6" if text.parse::<std::net::Ipv6Addr>().is_err() => {
             errors.invalid(path, text, "must be a valid IPv6 address")
         }
+        "IPv4" | "IPv6" => reachable_address(text, path, errors),
         "FQDN" => Format::Subdomain.require(text, path, errors),
         _ => {}
     }

@@ -165,17 +165,45 @@ fn security(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.invalid(&path.field("shareProcessNamespace"), true, detail);
     }
+    sysctls(list(context, "sysctls"), spec, &at.field("sysctls"), errors);
+}
+
+/// The longest name of a kernel parameter.
+const SYSCTL_NAME_SIZE: usize = 253;
+
+/// Kernel parameters: named soundly, each once, and none of a namespace that is the host's.
+fn sysctls(sysctls: &[Value], spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let mut names = BTreeSet::new();
-    for (index, sysctl) in list(context, "sysctls").iter().enumerate() {
-        let list = at.field("sysctls");
-        let path = list.index(index);
-        let name = text(sysctl, "name");
+    for (index, sysctl) in sysctls.iter().enumerate() {
+        let (entry, name) = (path.index(index), text(sysctl, "name"));
+        let path = entry.field("name");
         if name.is_empty() {
-            errors.required(&path.field("name"), "");
+            errors.required(&path, "");
+        } else if name.len() > SYSCTL_NAME_SIZE || !name.split(['.', '/']).all(is_sysctl_segment) {
+            let rule = "([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+            errors.invalid(
+                &path,
+                name,
+                format!("must have at most {SYSCTL_NAME_SIZE} characters and match regex {rule}"),
+            );
         } else if !names.insert(name) {
-            errors.duplicate(&path.field("name"), name);
+            errors.duplicate(&path, name);
+        }
+        let dotted = name.replace('/', ".");
+        let of_ipc = dotted == "kernel.sem"
+            || ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|one| dotted.starts_with(one));
+        for (field, applies) in [("hostNetwork", dotted.starts_with("net.")), ("hostIPC", of_ipc)] {
+            if applies && spec[field] == true {
+                errors.invalid(&path, name, format!("may not be specified when '{field}' is true"));
+            }
         }
     }
+}
+
+fn is_sysctl_segment(segment: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    segment.bytes().all(inner) && edge(segment.as_bytes().first()) && edge(segment.as_bytes().last())
 }
 
 /// A pod template, whose pods must be selected by `selector` (when there is one) and restart as `policies` allow.

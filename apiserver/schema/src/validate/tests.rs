@@ -236,3 +236,86 @@ fn what_is_fixed_may_not_change() {
         ["metadata.name: Invalid value: \"y\": field is immutable"]
     );
 }
+
+/// Fault N29: names of kernel parameters are checked when the pod is made, not when it starts.
+#[test]
+fn kernel_parameters_are_checked() {
+    let names = |names: &[&str]| {
+        let sysctls: Vec<Value> = names.iter().map(|name| json!({"name": name, "value": "1"})).collect();
+        create("v1", "Pod", pod(|spec| spec["securityContext"] = json!({"sysctls": sysctls})))
+    };
+    assert_eq!(names(&["kernel.shmmax", "net/ipv4/ip_forward", "net.ipv4.conf.eth0.x_y-z"]), Vec::<String>::new());
+    for wrong in ["foo-", "bar..", "A", "/a", "a b", &"a".repeat(254)] {
+        let errors = names(&[wrong]);
+        let rule = "must have at most 253 characters and match regex ([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*";
+        assert!(errors.len() == 1 && errors[0].contains(rule), "{wrong}: {errors:?}");
+        assert!(errors[0].starts_with("spec.securityContext.sysctls[0].name: Invalid value"), "{errors:?}");
+    }
+    assert_eq!(names(&["a", "a"]), ["spec.securityContext.sysctls[1].name: Duplicate value: \"a\""]);
+    let of_host = pod(|spec| {
+        spec["hostNetwork"] = true.into();
+        spec["securityContext"] = json!({"sysctls": [{"name": "net.ipv4.ip_forward", "value": "1"}]});
+    });
+    let error = "spec.securityContext.sysctls[0].name: Invalid value: \"net.ipv4.ip_forward\": may not be specified when \
+                 'hostNetwork' is true";
+    assert_eq!(create("v1", "Pod", of_host), [error]);
+}
+
+/// Fault N29: a port of the host's loopback is as good as any.
+#[test]
+fn host_ports_may_be_at_any_address() {
+    let port = json!({"ports": [{"containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1"}]});
+    assert_eq!(create("v1", "Pod", container(port)), Vec::<String>::new());
+}
+
+/// Fault N29: pods of an indexed job are hosts, so its name must leave room for an index.
+#[test]
+fn an_indexed_job_leaves_room_for_host_names() {
+    let job = |name: &str| {
+        let template = json!({"spec": pod(|spec| spec["restartPolicy"] = "Never".into())["spec"]});
+        let spec = json!({"template": template, "completionMode": "Indexed", "completions": 11, "parallelism": 1});
+        create("batch/v1", "Job", json!({"metadata": {"name": name}, "spec": spec}))
+    };
+    assert_eq!(job(&"j".repeat(60)), Vec::<String>::new());
+    let errors = job(&"j".repeat(61));
+    assert!(
+        errors.iter().any(|error| error.contains("will not able to create pod with invalid DNS label")),
+        "{errors:?}"
+    );
+}
+
+/// Fault N5: endpoints lead somewhere, and where that is means the same from everywhere.
+#[test]
+fn endpoints_are_checked() {
+    let cases = [
+        (
+            json!([{"ports": [{"port": 1}]}]),
+            "subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`",
+        ),
+        (
+            json!([{"addresses": [{"ip": "x"}]}]),
+            "subsets[0].addresses[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ),
+        (
+            json!([{"addresses": [{"ip": "127.0.0.1"}]}]),
+            "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        ),
+        (
+            json!([{"notReadyAddresses": [{"ip": "169.254.1.1"}]}]),
+            "subsets[0].notReadyAddresses[0].ip: Invalid value: \"169.254.1.1\": may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+        ),
+        (
+            json!([{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 1, "name": "a"}, {"port": 2}]}]),
+            "subsets[0].ports[1].name: Required value",
+        ),
+        (
+            json!([{"addresses": [{"ip": "10.0.0.1"}], "ports": [{}]}]),
+            "subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+        ),
+    ];
+    for (subsets, error) in cases {
+        assert_eq!(create("v1", "Endpoints", json!({"subsets": subsets})), [error]);
+    }
+    let sound = json!([{"addresses": [{"ip": "10.0.0.1", "hostname": "a"}], "notReadyAddresses": [{"ip": "fd00::1"}], "ports": [{"port": 80}]}]);
+    assert_eq!(create("v1", "Endpoints", json!({"subsets": sound})), Vec::<String>::new());
+}

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::errors::Errors;
+use super::names::Format;
 use super::{meta, pod, unimplemented};
 use crate::path::Path;
 use crate::view::text;
@@ -52,6 +53,21 @@ pub(super) fn job(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     meta::selector(&spec["selector"], &path.field("selector"), errors);
     pod::template(&spec["template"], &spec["selector"], &["Never", "OnFailure"], &path.field("template"), errors);
     unimplemented::job(spec, path, errors);
+}
+
+/// The pods of an indexed job are named as hosts by job and index, so the job's name must leave room for the highest one.
+pub(super) fn indexed_hostnames(job: &Value, errors: &mut Errors) {
+    let (spec, name) = (&job["spec"], text(&job["metadata"], "name"));
+    let completions = spec["completions"].as_i64().unwrap_or(0);
+    if text(spec, "completionMode") != "Indexed" || completions < 1 || name.is_empty() {
+        return;
+    }
+    let hostname = format!("{name}-{}", completions - 1);
+    if let Some(detail) = Format::Label.check(&hostname) {
+        let metadata = Path::Root.field("metadata");
+        let detail = format!("will not able to create pod with invalid DNS label {hostname:?}: {detail}");
+        errors.invalid(&metadata.field("name"), name, detail);
+    }
 }
 
 fn counts(spec: &Value, fields: &[&str], path: &Path<'_>, errors: &mut Errors) {

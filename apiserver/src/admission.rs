@@ -10,6 +10,7 @@ pub(crate) mod services; // addresses and ports that belong to one service at a 
 mod jobs; // selectors nobody has to write
 mod namespaces; // is this place open
 mod network; // addresses of a network
+mod pod_security; // labels that have no effect yet
 mod pods; // what a pod gets before anybody schedules it
 
 pub(crate) use network::Network;
@@ -42,5 +43,34 @@ pub(crate) async fn admit_create(registry: &Registry, target: &Target<'_>, objec
 pub(crate) fn complete_create(resource: &Resource, object: &mut Value) {
     if (resource.group, resource.plural) == ("", "pods") {
         pods::complete(object);
+    }
+}
+
+/// What the server adds to a changed object, or keeps although the client left it out.
+pub(crate) fn admit_update(resource: &Resource, old: &Value, object: &mut Value) {
+    if (resource.group, resource.plural) == ("", "pods") {
+        pods::admit_update(old, object);
+    }
+}
+
+/// What the maker of `object` should know.
+pub(crate) async fn warn_of_create(
+    registry: &Registry,
+    resource: &Resource,
+    namespace: &str,
+    object: &Value,
+) -> Vec<String> {
+    match (resource.group, resource.plural) {
+        ("", "pods") => pod_security::about_pod(registry, namespace, object).await,
+        ("", "namespaces") => pod_security::about_namespace(&Value::Null, object),
+        _ => Vec::new(),
+    }
+}
+
+/// What the changer of an object should know.
+pub(crate) fn warn_of_update(resource: &Resource, old: &Value, object: &Value) -> Vec<String> {
+    match (resource.group, resource.plural) {
+        ("", "namespaces") => pod_security::about_namespace(old, object),
+        _ => Vec::new(),
     }
 }

@@ -25,7 +25,7 @@ async fn the_cluster_has_its_own_service() {
     assert_eq!(own["spec"]["clusterIP"], "10.96.0.1");
     assert_eq!(own["spec"]["ports"][0]["targetPort"], world.address.port());
     let (_, slice) = world.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await;
-    assert_eq!(slice["endpoints"][0]["addresses"], json!(["127.0.0.1"]));
+    assert_eq!(slice["endpoints"][0]["addresses"], json!(["192.0.2.1"]));
 }
 
 #[tokio::test]

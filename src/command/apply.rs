@@ -5,7 +5,7 @@
 //! turns.
 
 use crate::cli::ApplyArgs;
-use crate::client::{Document, Known, Server, connect, explain, read_manifests, refusal};
+use crate::client::{Document, Known, Server, connect, explain, print_warnings, read_manifests, refusal};
 use crate::out::tell;
 use anyhow::Context;
 use serde_json::{Map, Value};
@@ -62,7 +62,8 @@ async fn apply(server: &Server, document: &Document, address: Address, dry_run: 
         Err(error) if error.code() == Code::NotFound => {
             let object = Some(Object { json: wanted.to_string().into() });
             let request = WriteRequest { address: Some(address), object, dry_run, field_manager: MANAGER.to_owned() };
-            objects.create(request).await.map_err(|error| refusal(&error, document))?;
+            let made = objects.create(request).await.map_err(|error| refusal(&error, document))?;
+            print_warnings(made.metadata());
             return Ok("created");
         }
         Err(error) => return Err(explain(&error)),
@@ -78,6 +79,7 @@ async fn apply(server: &Server, document: &Document, address: Address, dry_run: 
         force: false,
     };
     let after = objects.patch(request).await.map_err(|error| refusal(&error, document))?;
+    print_warnings(after.metadata());
     let after: Value = serde_json::from_slice(&after.into_inner().json).context("read the patched object")?;
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
     Ok(if version(&after) == version(&live) { "unchanged" } else { "configured" })

@@ -15,8 +15,9 @@ pub(crate) async fn bootstrap(registry: &Registry, advertise: SocketAddr) -> Res
         ensure(registry, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await?;
     }
     ensure(registry, service(registry, advertise)).await?;
-    // Only addresses a packet can be sent to: a server that listens on every address has none to announce.
-    if !advertise.ip().is_unspecified() {
+    // Only addresses a packet can be sent to, from every pod: a server that listens on every address or on the host's
+    // loopback has none to announce.
+    if !advertise.ip().is_unspecified() && !advertise.ip().is_loopback() {
         replace(registry, endpoints(advertise)).await?;
         replace(registry, endpoint_slice(advertise)).await?;
     }

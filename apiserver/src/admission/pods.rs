@@ -74,6 +74,28 @@ fn tolerate_short_outages(pod: &mut Value) {
     object_at(pod, "spec").insert("tolerations".to_owned(), list.into());
 }
 
+/// An update by a client that keeps a manifest of its own, without what was added when the pod was made.
+pub(super) fn admit_update(old: &Value, pod: &mut Value) {
+    if !pod["spec"].is_object() {
+        return;
+    }
+    tolerate_short_outages(pod);
+    let spec = object_at(pod, "spec");
+    for field in ["priority", "preemptionPolicy"] {
+        let before = &old["spec"][field];
+        if spec.get(field).is_none_or(Value::is_null) && !before.is_null() {
+            spec.insert(field.to_owned(), before.clone());
+        }
+    }
+    // Two names of one field (`serviceAccount` is the older one).
+    let account =
+        ["serviceAccountName", "serviceAccount"].iter().find_map(|field| spec.get(*field).filter(|v| !v.is_null()));
+    if let Some(account) = account.cloned() {
+        spec.insert("serviceAccountName".to_owned(), account.clone());
+        spec.insert("serviceAccount".to_owned(), account);
+    }
+}
+
 /// After the defaults.
 pub(super) fn complete(pod: &mut Value) {
     pod["status"] = json!({"phase": "Pending", "qosClass": quality(&pod["spec"])});
@@ -129,5 +151,16 @@ mod tests {
         tolerate_short_outages(&mut pod);
         tolerate_short_outages(&mut pod);
         assert_eq!(pod["spec"]["tolerations"].as_array().map(Vec::len), Some(2));
+    }
+
+    /// Fault N29: an update with the client's own manifest changes nothing of what the server added.
+    #[test]
+    fn an_update_without_what_was_added_keeps_it() {
+        let mut stored = json!({"spec": {"priority": 0, "preemptionPolicy": "PreemptLowerPriority",
+            "serviceAccountName": "default", "serviceAccount": "default"}});
+        tolerate_short_outages(&mut stored);
+        let mut pod = json!({"spec": {"serviceAccountName": "default"}});
+        admit_update(&stored, &mut pod);
+        assert_eq!(pod, stored);
     }
 }

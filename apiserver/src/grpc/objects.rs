@@ -1,11 +1,13 @@
 //! The Objects service: every resource that discovery names, as the JSON that REST speaks.
 
 use super::{admit, refuse};
+use crate::admission;
 use crate::app::App;
 use crate::registry::object::Object as Stored;
 use crate::registry::selector::Selection;
 use crate::registry::{
-    DeleteOptions, Deleted, Event, ListOptions, Patch, PatchKind, Run, Target, VersionMatch, WatchOptions, Watcher,
+    DeleteOptions, Deleted, Event, ListOptions, Patch, PatchKind, Run, Target, Updated, VersionMatch, WatchOptions,
+    Watcher,
 };
 use crate::rest::body as rest_body;
 use crate::scale;
@@ -17,6 +19,7 @@ use skiff_proto::api::v1 as proto;
 use skiff_proto::api::v1::objects_server::Objects;
 use skiff_schema::{Decoded, FieldValidation, IncludeObject, Resource, TableOptions, TableVersion, table};
 use std::sync::Arc;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response};
 
 pub(super) struct Service {
@@ -37,6 +40,14 @@ fn scale_of(stored: &Stored) -> Result<proto::Object, tonic::Status> {
 fn answer(address: &proto::Address, stored: &Stored) -> Answer<proto::Object> {
     let object = if address.subresource == "scale" { scale_of(stored) } else { object(stored) };
     object.map(Response::new)
+}
+
+/// Adds the metadata entry `warning-bin` each: what REST says in the header `Warning`.
+fn with_warnings<T>(mut response: Response<T>, warnings: &[String]) -> Response<T> {
+    for warning in warnings {
+        response.metadata_mut().append_bin("warning-bin", MetadataValue::from_bytes(warning.as_bytes()));
+    }
+    response
 }
 
 fn run(dry_run: bool) -> Run {
@@ -129,7 +140,8 @@ impl Objects for Service {
         let asked = request.into_inner();
         let json = asked.object.unwrap_or_default().json;
         let created = self.create_at(resource, &address, &json, run(asked.dry_run)).await;
-        object(&created.map_err(|status| refuse(&status))?).map(Response::new)
+        let Updated { object: created, warnings } = created.map_err(|status| refuse(&status))?;
+        object(&created).map(Response::new).map(|response| with_warnings(response, &warnings))
     }
 
     async fn update(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
@@ -146,7 +158,8 @@ impl Objects for Service {
         };
         let part = written_part(&address.subresource);
         let updated = self.app.registry.update(&target(resource, &address), part, run(asked.dry_run), change).await;
-        answer(&address, &updated.map_err(|status| refuse(&status))?.object)
+        let Updated { object, warnings } = updated.map_err(|status| refuse(&status))?;
+        answer(&address, &object).map(|response| with_warnings(response, &warnings))
     }
 
     async fn patch(&self, request: Request<proto::PatchRequest>) -> Answer<proto::Object> {
@@ -164,7 +177,8 @@ impl Objects for Service {
         };
         let part = written_part(&address.subresource);
         let updated = self.app.registry.update(&target(resource, &address), part, run(asked.dry_run), change).await;
-        answer(&address, &updated.map_err(|status| refuse(&status))?.object)
+        let Updated { object, warnings } = updated.map_err(|status| refuse(&status))?;
+        answer(&address, &object).map(|response| with_warnings(response, &warnings))
     }
 
     async fn delete(&self, request: Request<proto::DeleteRequest>) -> Answer<proto::Object> {
@@ -219,12 +233,14 @@ impl Service {
         address: &proto::Address,
         json: &[u8],
         run: Run,
-    ) -> Result<Stored, Status> {
+    ) -> Result<Updated, Status> {
         if !address.subresource.is_empty() {
             return Err(Status::not_implemented(format!("create of {} over gRPC", address.subresource)));
         }
-        let decoded = rest_body::object(resource, json, FieldValidation::Strict)?;
-        self.app.registry.create(resource, &address.namespace, decoded.object, run).await
+        let Decoded { object, mut warnings } = rest_body::object(resource, json, FieldValidation::Strict)?;
+        let (registry, namespace) = (&self.app.registry, &address.namespace);
+        warnings.extend(admission::warn_of_create(registry, resource, namespace, &object).await);
+        Ok(Updated { object: registry.create(resource, namespace, object, run).await?, warnings })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::object::{Object, finalizers, is_terminating, meta, metadata_mut, name_of};
 use super::{ATTEMPTS_MAX, Registry, Run, Target};
+use crate::admission;
 use crate::status::Status;
 use serde_json::{Map, Value};
 use skiff_schema::{Decoded, FieldError, FieldErrorKind, Resource, apply_defaults, validate_update};
@@ -26,11 +27,15 @@ impl Registry {
         for _ in 0..ATTEMPTS_MAX {
             let current = self.get(target).await?;
             let current_value = current.value()?;
-            let Decoded { object: wanted, warnings } = change(&current_value)?;
+            let Decoded { object: wanted, mut warnings } = change(&current_value)?;
             check_identity(target, &current_value, &wanted)?;
             let mut next = next_state(target.resource, subresource, &current_value, &wanted)?;
             apply_defaults(target.resource, &mut next);
+            if subresource.is_empty() {
+                admission::admit_update(target.resource, &current_value, &mut next);
+            }
             if let Some(object) = self.replace(target, subresource, run, current, &current_value, &mut next).await? {
+                warnings.extend(admission::warn_of_update(target.resource, &current_value, &next));
                 return Ok(Updated { object, warnings });
             }
         }
@@ -110,16 +115,16 @@ fn next_state(resource: &Resource, subresource: &str, current: &Value, wanted: &
         "status" => {
             let mut next = current.clone();
             copy_field(&mut next, wanted, "status");
-            if matches!(resource.plural, "pods" | "nodes") {
-                for field in ["labels", "annotations"] {
-                    copy_field(&mut next["metadata"], &wanted["metadata"], field);
-                }
-            }
+            copy_field(&mut next, wanted, "metadata");
+            restore_from_status(resource, current, &mut next);
+            keep_metadata(resource, current, &mut next)?;
             return Ok(next);
         }
         "finalize" => {
             let mut next = current.clone();
             copy_field(&mut next["spec"], &wanted["spec"], "finalizers");
+            copy_field(&mut next, wanted, "metadata");
+            keep_metadata(resource, current, &mut next)?;
             return Ok(next);
         }
         // What the server itself decided about the whole object.
@@ -138,6 +143,18 @@ fn next_state(resource: &Resource, subresource: &str, current: &Value, wanted: &
     }
     keep_metadata(resource, current, &mut next)?;
     Ok(next)
+}
+
+/// What a write of the status leaves as it is although it is metadata: Kubernetes' status strategies, kind by kind. All
+/// other metadata that clients may write at all counts there too.
+fn restore_from_status(resource: &Resource, current: &Value, next: &mut Value) {
+    let kept = match (resource.group, resource.plural) {
+        // Old kubelets wrote owners that the garbage collector could not use.
+        ("", "pods") => "ownerReferences",
+        ("apps", "deployments") => "labels",
+        _ => return,
+    };
+    copy_field(&mut next["metadata"], &current["metadata"], kept);
 }
 
 /// Counts one more generation if `next` wants something else than `current`. The server's own paths do not count.
@@ -250,6 +267,49 @@ mod tests {
         let next = next_state(resource("apps", "deployments"), "status", &deployment(), &wanted).expect("allowed");
         assert_eq!((&next["spec"]["replicas"], &next["status"]["replicas"]), (&1.into(), &7.into()));
         assert_eq!(next["metadata"]["generation"], 3);
+    }
+
+    /// Fault N20: metadata of a status write counts as Kubernetes' strategies have it, kind by kind.
+    #[test]
+    fn a_status_write_changes_metadata_kind_by_kind() {
+        let current = json!({"metadata": {"name": "x", "uid": "u", "generation": 3, "labels": {"l": "old"},
+            "annotations": {"a": "old"}, "ownerReferences": [{"uid": "o"}], "finalizers": ["f/f"]}, "spec": {"s": 1}});
+        let mut wanted = current.clone();
+        wanted["metadata"] = json!({"name": "x", "uid": "u", "generation": 9, "labels": {"l": "new"},
+            "annotations": {"a": "new"}, "ownerReferences": [], "finalizers": []});
+        wanted["spec"] = json!({"s": 2});
+        wanted["status"] = json!({"x": 1});
+        for (group, plural, labels, owners) in [
+            ("", "pods", "new", 1),
+            ("", "nodes", "new", 0),
+            ("", "services", "new", 0),
+            ("", "namespaces", "new", 0),
+            ("apps", "deployments", "old", 0),
+            ("apps", "replicasets", "new", 0),
+            ("batch", "jobs", "new", 0),
+        ] {
+            let next = next_state(resource(group, plural), "status", &current, &wanted).expect("allowed");
+            let metadata = &next["metadata"];
+            assert_eq!(metadata["labels"]["l"], labels, "{plural}");
+            assert_eq!(metadata["annotations"]["a"], "new", "{plural}");
+            assert_eq!(metadata["ownerReferences"].as_array().map(Vec::len), Some(owners), "{plural}");
+            assert_eq!(metadata["finalizers"], json!([]), "{plural}");
+            assert_eq!(
+                (&metadata["generation"], &next["spec"]["s"], &next["status"]["x"]),
+                (&3.into(), &1.into(), &1.into())
+            );
+        }
+    }
+
+    /// Fault N20, its sibling: so does the metadata of a finalization.
+    #[test]
+    fn a_finalization_changes_metadata_too() {
+        let current =
+            json!({"metadata": {"name": "x"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        let wanted = json!({"metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {}, "status": {}});
+        let next = next_state(resource("", "namespaces"), "finalize", &current, &wanted).expect("allowed");
+        assert_eq!((&next["metadata"]["labels"]["a"], &next["status"]["phase"]), (&"b".into(), &"Active".into()));
+        assert!(next["spec"]["finalizers"].is_null());
     }
 
     #[test]

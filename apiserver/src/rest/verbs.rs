@@ -4,6 +4,7 @@ use super::body;
 use super::options::Parameters;
 use super::path::ResourcePath;
 use super::respond::{self, Style};
+use crate::admission;
 use crate::app::App;
 use crate::registry::object::{Object, meta, name_of};
 use crate::registry::{DeleteOptions, Deleted, List, Patch, PatchKind, Target};
@@ -43,8 +44,11 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
 pub(super) async fn create(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     let (validation, run) = (call.parameters.field_validation()?, call.parameters.run()?);
     let json = body::read_json(headers, body).await?;
-    let decoded = body::object(call.path.resource, &json, validation)?;
-    let created = call.app.registry.create(call.path.resource, &call.path.namespace, decoded.object, run).await?;
+    let mut decoded = body::object(call.path.resource, &json, validation)?;
+    let (registry, resource, namespace) = (&call.app.registry, call.path.resource, &call.path.namespace);
+    let told = admission::warn_of_create(registry, resource, namespace, &decoded.object).await;
+    let created = registry.create(resource, namespace, decoded.object, run).await?;
+    decoded.warnings.extend(told);
     let response = respond::object(StatusCode::CREATED, call.style, &created)?;
     Ok(respond::with_warnings(response, &decoded.warnings))
 }

@@ -59,7 +59,8 @@ impl World {
             service_cidr: "10.96.0.0/24".to_owned(),
             node_port_range: NODE_PORTS,
             pki: pki.clone(),
-            advertise: address,
+            // Services lead to no loopback, so none is announced: an address for documentation (RFC 5737) instead.
+            advertise: SocketAddr::from(([192, 0, 2, 1], address.port())),
             engine,
         };
         let server = ApiServer::new(config).await.expect("server");

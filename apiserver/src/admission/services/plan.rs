@@ -123,34 +123,73 @@ pub(super) fn carry_over(old: &Value, new: &mut Value) {
         new["spec"]["clusterIP"] = old["spec"]["clusterIP"].clone();
         new["spec"]["clusterIPs"] = old["spec"]["clusterIPs"].clone();
     }
-    if kind(old) != "ExternalName" && kind(new) == "ExternalName" {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            if new["spec"][field] == old["spec"][field] {
-                new["spec"].as_object_mut().map(|spec| spec.remove(field));
-            }
-        }
+    if needs_node_ports(old) && needs_node_ports(new) {
+        keep_node_ports(old, new);
     }
+    drop_void(old, new);
+}
+
+/// Ports keep their node ports.
+fn keep_node_ports(old: &Value, new: &mut Value) {
     let old_ports = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    let keep = needs_node_ports(old) && needs_node_ports(new);
-    let drop_unchanged = needs_node_ports(old) && !needs_node_ports(new);
     let same = |a: &Value, b: &Value| a["port"] == b["port"] && a["protocol"] == b["protocol"];
     for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
         let Some(before) = old_ports.iter().find(|before| same(before, port)) else { continue };
-        let number = port["nodePort"].as_u64().unwrap_or(0);
-        if keep && number == 0 && !before["nodePort"].is_null() {
+        if port["nodePort"].as_u64().unwrap_or(0) == 0 && !before["nodePort"].is_null() {
             port["nodePort"] = before["nodePort"].clone();
-        } else if drop_unchanged && port["nodePort"] == before["nodePort"] {
-            port.as_object_mut().map(|port| port.remove("nodePort"));
         }
     }
+}
+
+/// Whether a field means something to a service.
+type Means = fn(&Value) -> bool;
+
+/// Fields that a change of type makes void: dropped if the client has not changed them too, for then the server gave them
+/// or the client merely sent back what it had read. What it did change is left for the validation to refuse.
+const DEPENDENT: [(&str, Means); 8] = [
+    ("clusterIP", |service| kind(service) != "ExternalName"),
+    ("clusterIPs", |service| kind(service) != "ExternalName"),
+    ("ipFamilies", |service| kind(service) != "ExternalName"),
+    ("ipFamilyPolicy", |service| kind(service) != "ExternalName"),
+    ("healthCheckNodePort", |service| {
+        kind(service) == "LoadBalancer" && service["spec"]["externalTrafficPolicy"] == "Local"
+    }),
+    ("allocateLoadBalancerNodePorts", |service| kind(service) == "LoadBalancer"),
+    ("loadBalancerClass", |service| kind(service) == "LoadBalancer"),
+    ("externalTrafficPolicy", is_external),
+];
+
+/// Whether clients outside of the cluster reach it.
+fn is_external(service: &Value) -> bool {
+    let addresses = service["spec"]["externalIPs"].as_array().is_some_and(|list| !list.is_empty());
+    matches!(kind(service), "NodePort" | "LoadBalancer") || kind(service) == "ClusterIP" && addresses
+}
+
+fn drop_void(old: &Value, new: &mut Value) {
+    let void =
+        DEPENDENT.iter().filter(|(field, means)| means(old) && !means(new) && new["spec"][field] == old["spec"][field]);
+    let void: Vec<&str> = void.map(|(field, _)| *field).collect();
+    if let Some(spec) = new["spec"].as_object_mut() {
+        spec.retain(|field, _| !void.contains(&field.as_str()));
+    }
+    let typed = |service: &Value| matches!(kind(service), "NodePort" | "LoadBalancer");
+    let (before, after) = (node_ports(old), node_ports(new));
+    if typed(old) && !typed(new) && after.iter().all(|port| before.contains(port)) {
+        for port in new["spec"]["ports"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+            port.remove("nodePort");
+        }
+    }
+}
+
+fn node_ports(service: &Value) -> Vec<u16> {
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    ports.filter_map(|port| u16::try_from(port["nodePort"].as_u64()?).ok()).filter(|port| *port != 0).collect()
 }
 
 /// Everything a stored service has.
 pub(super) fn held(service: &Value) -> Vec<Held> {
     let address = text(&service["spec"]["clusterIP"]).parse().ok().map(Held::Address);
-    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let ports = ports.filter_map(|port| u16::try_from(port["nodePort"].as_u64()?).ok()).filter(|port| *port != 0);
-    address.into_iter().chain(ports.map(Held::Port)).collect()
+    address.into_iter().chain(node_ports(service).into_iter().map(Held::Port)).collect()
 }
 
 /// What `old` has and `new` has not.
@@ -184,6 +223,31 @@ mod tests {
         carry_over(&node_port(), &mut new);
         assert!(new["spec"]["ports"][0]["nodePort"].is_null());
         assert_eq!(no_longer_held(Some(&node_port()), &new), [Held::Port(30080)]);
+    }
+
+    /// Fault N29: what only the old type has goes with it, unless the client changed it as well.
+    #[test]
+    fn a_change_of_type_drops_what_the_old_type_had() {
+        let mut old = node_port();
+        let spec = json!({"type": "LoadBalancer", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Cluster", "healthCheckNodePort": 31000,
+            "allocateLoadBalancerNodePorts": true, "loadBalancerClass": "a/b"});
+        old["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let mut new = old.clone();
+        new["spec"]["type"] = "ExternalName".into();
+        new["spec"]["externalName"] = "a.b".into();
+        carry_over(&old, &mut new);
+        assert_eq!(
+            new["spec"],
+            json!({"type": "ExternalName", "externalName": "a.b", "internalTrafficPolicy": "Cluster",
+            "ports": [{"port": 80, "protocol": "TCP"}]})
+        );
+        assert_eq!(no_longer_held(Some(&old), &new).len(), 2);
+        let mut changed = old.clone();
+        changed["spec"]["type"] = "ClusterIP".into();
+        changed["spec"]["externalTrafficPolicy"] = "Cluster".into();
+        carry_over(&old, &mut changed);
+        assert_eq!(changed["spec"]["externalTrafficPolicy"], "Cluster", "left for the validation");
     }
 
     #[test]

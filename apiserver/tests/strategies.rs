@@ -1,0 +1,123 @@
+//! What a write changes, keeps and tells, kind by kind, as Kubernetes' strategies and admission plugins have it.
+
+mod common;
+
+use common::{World, request};
+use http::StatusCode;
+use serde_json::{Value, json};
+use skiff_client::Identity;
+use skiff_proto::api::v1::objects_client::ObjectsClient;
+use skiff_proto::api::v1::{Address, Object, WriteRequest};
+use tower::ServiceExt;
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+const MERGE: &str = "application/merge-patch+json";
+
+fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+/// The sentences of an answer's `Warning` headers.
+async fn warnings(world: &World, method: &str, path: &str, media: &str, body: &Value) -> Vec<String> {
+    let answer =
+        world.server.router().oneshot(request(method, path, media, &body.to_string())).await.expect("infallible");
+    assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
+    let lines = answer.headers().get_all("warning").iter().map(|line| line.to_str().expect("text").to_owned());
+    lines.map(|line| line.trim_start_matches("299 - \"").trim_end_matches('"').replace("\\\"", "\"")).collect()
+}
+
+/// Fault N20: an annotation in a write of the status is written.
+#[tokio::test]
+async fn a_status_write_carries_metadata() {
+    let world = World::new().await;
+    world.must("POST", PODS, &pod("p")).await;
+    let change = json!({"metadata": {"annotations": {"a": "b"}, "labels": {"l": "m"}}}).to_string();
+    let (code, after) = world.ask("PATCH", &format!("{PODS}/p/status"), MERGE, &change).await;
+    assert_eq!(code, StatusCode::OK);
+    assert_eq!((&after["metadata"]["annotations"]["a"], &after["metadata"]["labels"]["l"]), (&"b".into(), &"m".into()));
+    let (_, again) = world.get(&format!("{PODS}/p")).await;
+    assert_eq!(again, after);
+}
+
+/// Fault N29: a client that keeps its own manifest may write it back.
+#[tokio::test]
+async fn a_pod_may_be_replaced_by_its_manifest() {
+    let world = World::new().await;
+    let made = world.must("POST", PODS, &pod("p")).await;
+    let mut own = made.clone();
+    for field in ["tolerations", "priority", "preemptionPolicy", "serviceAccount"] {
+        own["spec"].as_object_mut().expect("a spec").remove(field);
+    }
+    own["metadata"]["labels"] = json!({"a": "b"});
+    let after = world.must("PUT", &format!("{PODS}/p"), &own).await;
+    assert_eq!(after["spec"], made["spec"]);
+    assert_eq!(after["metadata"]["labels"]["a"], "b");
+}
+
+/// Fault N29: a service may become an external name and a service again.
+#[tokio::test]
+async fn a_service_changes_its_type() {
+    let world = World::new().await;
+    let spec = json!({"type": "NodePort", "ports": [{"port": 80}]});
+    let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec});
+    let mut service = world.must("POST", SERVICES, &body).await;
+    let (address, port) = (service["spec"]["clusterIP"].clone(), service["spec"]["ports"][0]["nodePort"].clone());
+    assert!(address.is_string() && port.is_number(), "{service}");
+    let path = format!("{SERVICES}/s");
+    service["spec"]["type"] = "ExternalName".into();
+    service["spec"]["externalName"] = "example.org".into();
+    let mut outside = world.must("PUT", &path, &service).await;
+    for gone in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "externalTrafficPolicy"] {
+        assert!(outside["spec"][gone].is_null(), "{gone}: {outside}");
+    }
+    assert!(outside["spec"]["ports"][0]["nodePort"].is_null(), "{outside}");
+    outside["spec"]["type"] = "NodePort".into();
+    outside["spec"]["externalName"] = "".into();
+    let inside = world.must("PUT", &path, &outside).await;
+    assert!(inside["spec"]["clusterIP"].is_string() && inside["spec"]["ports"][0]["nodePort"].is_number(), "{inside}");
+    let patch = json!({"spec": {"type": "ExternalName", "externalName": "a.b"}}).to_string();
+    let (code, patched) = world.ask("PATCH", &path, "application/strategic-merge-patch+json", &patch).await;
+    assert_eq!(code, StatusCode::OK, "{patched}");
+}
+
+/// Fault N9: a label that asks for a check which is not made is no secret, neither when it is set nor when a pod comes.
+#[tokio::test]
+async fn pod_security_labels_warn_that_nothing_checks() {
+    let world = World::new().await;
+    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    let namespace = |name: &str, labels: &Value| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+    let json = "application/json";
+    let made = warnings(&world, "POST", "/api/v1/namespaces", json, &namespace("a", &labels)).await;
+    assert!(made.len() == 1 && made[0].contains("enforce=restricted has no effect yet"), "{made:?}");
+    assert!(warnings(&world, "POST", "/api/v1/namespaces", json, &namespace("b", &json!({}))).await.is_empty());
+    let change = json!({"metadata": {"labels": {"pod-security.kubernetes.io/warn": "baseline"}}});
+    assert_eq!(warnings(&world, "PATCH", "/api/v1/namespaces/b", MERGE, &change).await.len(), 1);
+    assert!(warnings(&world, "PATCH", "/api/v1/namespaces/b", MERGE, &change).await.is_empty(), "nothing new is asked");
+    let told = warnings(&world, "POST", "/api/v1/namespaces/a/pods", json, &pod("p")).await;
+    assert!(
+        told.len() == 1 && told[0].contains("was not checked against the Pod Security Standard \"restricted\""),
+        "{told:?}"
+    );
+    assert!(warnings(&world, "POST", PODS, json, &pod("p")).await.is_empty());
+}
+
+/// Fault N9, at the other door: an answer over gRPC carries the same sentences.
+#[tokio::test]
+async fn warnings_come_over_grpc_too() {
+    let world = World::new().await;
+    let server = world.server.router().map_request(|mut request: http::Request<tonic::body::Body>| {
+        request.extensions_mut().insert(Identity::component("test"));
+        request
+    });
+    let mut objects = ObjectsClient::with_origin(server, "https://skiff".parse().expect("an origin"));
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "a", "labels": {"pod-security.kubernetes.io/enforce": "baseline"}}});
+    let address = Address { version: "v1".into(), resource: "namespaces".into(), ..Address::default() };
+    let object = Some(Object { json: namespace.to_string().into() });
+    let request = WriteRequest { address: Some(address), object, ..WriteRequest::default() };
+    let made = objects.create(request).await.expect("created");
+    let told = made.metadata().get_bin("warning-bin").expect("a warning").to_bytes().expect("base64");
+    assert!(String::from_utf8_lossy(&told).contains("enforce=baseline has no effect yet"), "{told:?}");
+}

@@ -1,32 +1,60 @@
-//! Times on the command line, as Go's programs read them: `10s`, `1h30m`, `250ms`.
+//! Times on the command line, as Go's programs read them (`time.ParseDuration`): `10s`, `1h30m`, `1.5s`, `250us`.
 
 use std::time::Duration;
 
-/// A duration in whole hours, minutes, seconds and milliseconds; `None`: it is none.
+/// Go keeps a duration in 64 bits of nanoseconds with a sign, and refuses a longer one.
+const NANOSECONDS_MAX: u128 = i64::MAX as u128;
+
+/// A duration of one or more numbers, each with its unit and perhaps a fraction; `None`: it is none, or is less than nothing, which
+/// no flag of ours means.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
-    if text == "0" {
+    let (mut rest, mut sum) = (text.strip_prefix('+').unwrap_or(text), 0_u128);
+    if rest == "0" {
         return Some(Duration::ZERO);
     }
-    let (mut rest, mut sum) = (text, Duration::ZERO);
+    if rest.is_empty() {
+        return None;
+    }
     while !rest.is_empty() {
-        let unit_at = rest.find(|c: char| !c.is_ascii_digit())?;
-        let unit_end = rest[unit_at..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |length| unit_at + length);
-        let unit = match &rest[unit_at..unit_end] {
-            "h" => Duration::from_secs(3600),
-            "m" => Duration::from_secs(60),
-            "s" => Duration::from_secs(1),
-            "ms" => Duration::from_millis(1),
-            _ => return None,
-        };
-        sum = sum.checked_add(unit.checked_mul(rest[..unit_at].parse().ok()?)?)?;
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let unit_end = rest[unit_at..].find(|c: char| c.is_ascii_digit() || c == '.');
+        let unit_end = unit_end.map_or(rest.len(), |length| unit_at + length);
+        sum = sum.checked_add(nanoseconds(&rest[..unit_at], unit(&rest[unit_at..unit_end])?)?)?;
         rest = &rest[unit_end..];
     }
-    (!text.is_empty()).then_some(sum)
+    let nanoseconds = u64::try_from(Some(sum).filter(|&sum| sum <= NANOSECONDS_MAX)?).ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
+/// Nanoseconds of a unit. Both signs for micro are in use, U+00B5 and U+03BC.
+fn unit(name: &str) -> Option<u128> {
+    Some(match name {
+        "ns" => 1,
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return None,
+    })
+}
+
+/// So many units; what is below a nanosecond is cut off.
+fn nanoseconds(number: &str, unit: u128) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        return None;
+    }
+    let digits = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u64>().ok().map(u128::from) };
+    // Eighteen digits are more than any unit has nanoseconds.
+    let fraction = &fraction[..fraction.len().min(18)];
+    let part = digits(fraction)? * unit / 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    digits(whole)?.checked_mul(unit)?.checked_add(part)
 }
 
 /// For clap.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| "want a duration such as 10s, 250ms or 1h30m".to_owned())
+    duration(text).ok_or_else(|| "want a duration such as 10s, 1.5s, 250ms or 1h30m".to_owned())
 }
 
 #[cfg(test)]
@@ -35,12 +63,34 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_go_writes_them() {
-        for (text, seconds) in [("0", 0), ("0s", 0), ("10s", 10), ("1h30m", 5400), ("5m0s", 300)] {
+        for (text, seconds) in [("0", 0), ("0s", 0), ("10s", 10), ("1h30m", 5400), ("5m0s", 300), ("+5s", 5)] {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
-        for wrong in ["", "h", "5", "5d", "1h30", "-5m", "m5", "99999999999999999999h"] {
+        for wrong in ["", "+", "h", "5", "5d", "1h30", "-5m", "m5", "99999999999999999999h", "s", ".s", "1.2.3s", "1e3s"] {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
+    }
+
+    /// Fault S11: fractions and small units are durations too.
+    #[test]
+    fn fractions_and_small_units_are_read() {
+        for (text, nanoseconds) in [
+            ("1.1s", 1_100_000_000),
+            ("300ms", 300_000_000),
+            ("1us", 1_000),
+            ("1\u{b5}s", 1_000),
+            ("2\u{3bc}s", 2_000),
+            ("7ns", 7),
+            ("1h2m3.5s", 3_723_500_000_000),
+            (".5s", 500_000_000),
+            ("1.s", 1_000_000_000),
+            ("0.3333333333333333333h", 1_200_000_000_000 - 1),
+            ("0.100000000000000000000h", 360_000_000_000),
+            ("1.5ns", 1),
+        ] {
+            assert_eq!(duration(text), Some(Duration::from_nanos(nanoseconds)), "{text}");
+        }
+        assert!(duration("2562047h47m16.854775807s").is_some(), "the longest");
+        assert_eq!(duration("2562047h47m16.854775808s"), None);
     }
 }

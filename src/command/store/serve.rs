@@ -19,7 +19,7 @@ pub(super) async fn run(args: StoreServeArgs) -> anyhow::Result<()> {
     let listen = args.listen_client_urls.iter().map(|url| url.parse::<Listen>()).collect::<Result<_, _>>();
     let listen = listen.context("--listen-client-urls")?;
     let member = Member { name: args.name.clone(), client_urls: args.advertise_client_urls.clone() };
-    let options = ServeOptions { listen, tls: tls(&args)?, member };
+    let options = ServeOptions { listen, tls: tls(&args)?, member, ..ServeOptions::default() };
     let defaults = Options::default();
     let quota_bytes = if args.quota_backend_bytes == 0 { defaults.quota_bytes } else { args.quota_backend_bytes };
     let history = history(args.auto_compaction_mode, &args.auto_compaction_retention)

@@ -4,7 +4,7 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::{Member, serve};
+use super::{Member, ServeOptions, serve};
 use crate::Store;
 
 /// Bytes that may be under way in either direction.
@@ -13,10 +13,11 @@ const PIPE_BYTES: usize = 1 << 20;
 /// A connection to `store` in this process; it answers what a server of it would, probes and metrics included.
 pub fn channel_to(store: Store) -> Channel {
     let app = serve::App::of(store, Member::default());
+    let silence = ServeOptions::default().silence;
     let connector = tower::service_fn(move |_: Uri| {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
         // Nobody else shuts it down: it ends when the other end is dropped.
-        tokio::spawn(serve::connection(theirs, app.clone(), CancellationToken::new()));
+        tokio::spawn(serve::connection(theirs, app.clone(), silence, CancellationToken::new()));
         async { Ok::<_, std::io::Error>(TokioIo::new(ours)) }
     });
     // The name is never looked up.

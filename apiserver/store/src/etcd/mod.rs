@@ -1,5 +1,6 @@
 //! The etcd v3 protocol, from both sides: our store served over gRPC, and any etcd as a [`crate::Backend`].
 
+mod admit; // what a web page cannot ask
 mod answer; // refusals in etcd's words
 mod auth;
 mod check; // does a request make sense
@@ -9,6 +10,7 @@ mod counted; // every call
 mod direct; // the calls that come most
 mod election;
 mod figures; // for Prometheus
+mod gone; // clients without a word
 mod hash; // of history, as etcd hashes its own
 mod health; // gRPC's own protocol
 mod kv;
@@ -30,6 +32,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -40,6 +43,7 @@ use skiff_proto::health::v1::health_server::HealthServer;
 use crate::{Limits, Store, StoreError};
 
 pub(crate) use counted::Calls;
+pub use gone::notice_gone;
 pub use local::channel_to;
 pub use remote::{Compactor, REQUEST_TIMEOUT, Remote, RemoteOptions, channel};
 
@@ -176,7 +180,7 @@ impl Default for Member {
 }
 
 /// What [`serve`] serves.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ServeOptions {
     /// Every address to listen on.
     pub listen: Vec<Listen>,
@@ -184,6 +188,16 @@ pub struct ServeOptions {
     pub tls: Option<Tls>,
     /// What the member list shows; without client URLs, the addresses that we listen on.
     pub member: Member,
+    /// A client that was silent for so long is asked whether it is there; if it does not say so within as much again, it is gone.
+    pub silence: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        // With etcd a client that vanished is gone after three minutes.
+        let silence = Duration::from_secs(60);
+        ServeOptions { listen: Vec::new(), tls: None, member: Member::default(), silence }
+    }
 }
 
 impl ServeOptions {

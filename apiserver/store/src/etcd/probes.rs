@@ -2,8 +2,8 @@
 
 use axum::Router;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
@@ -18,9 +18,9 @@ use crate::request::Alarm;
 const LIVEZ: &[&str] = &["serializable_read"];
 const READYZ: &[&str] = &["data_corruption", "linearizable_read", "serializable_read"];
 
-/// `calls`, and beside them `/health`, `/livez`, `/readyz` and each of their checks, `/version`, `/metrics`.
-pub(crate) fn beside(calls: Router, store: Store) -> Router {
-    let probes = Router::new()
+/// `/health`, `/livez`, `/readyz` and each of their checks, `/version`, `/metrics`.
+pub(crate) fn pages(store: Store) -> Router {
+    Router::new()
         .route("/health", get(health))
         .route("/livez", get(|state, query| probes(state, query, LIVEZ)))
         .route("/livez/{check}", get(|state, path| probe(state, path, LIVEZ)))
@@ -28,24 +28,37 @@ pub(crate) fn beside(calls: Router, store: Store) -> Router {
         .route("/readyz/{check}", get(|state, path| probe(state, path, READYZ)))
         .route("/metrics", get(figures::metrics))
         .with_state(store)
-        .route("/version", get(version));
-    // Instead of the calls' own, which answers a browser with a status of gRPC and the code 200.
-    calls.merge(probes).fallback(nowhere)
+        .route("/version", get(version))
+        .fallback(no_such_page)
 }
 
-/// There is no such page or service: in the words of Go's HTTP and gRPC servers.
-async fn nowhere(request: Request) -> Response {
-    let kind = request.headers().get(CONTENT_TYPE);
-    if kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"application/grpc")) {
-        return no_such_page();
-    }
+/// There is no such service: in the words of Go's gRPC server.
+pub(crate) async fn no_such_service(request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/');
     let service = path.rsplit_once('/').map_or(path, |(service, _)| service);
     Status::unimplemented(format!("unknown service {service}")).into_http()
 }
 
-fn no_such_page() -> Response {
-    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+/// As Go's servers refuse what is neither a page nor a call: over HTTP/2 it is a call of a wrong kind.
+async fn no_such_page(request: Request) -> Response {
+    let (version, method) = (request.version(), request.method());
+    if version != Version::HTTP_2 || method != Method::POST {
+        return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+    }
+    let kind = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .map_or(String::new(), |kind| String::from_utf8_lossy(kind.as_bytes()).into());
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("invalid gRPC request content-type {kind:?}\n")).into_response()
+}
+
+/// Somebody asked for a machine of another name, as a web page does whose own name was made to lead here.
+pub(crate) fn misdirected(name: &str) -> Response {
+    let what = format!(
+        "this store was asked for by the name {name:?}, which is not known for this machine; ask by address, or tell the name with \
+         --advertise-client-urls\n"
+    );
+    (StatusCode::MISDIRECTED_REQUEST, what).into_response()
 }
 
 /// The values of a parameter that may be repeated. None of ours needs escapes.
@@ -108,7 +121,7 @@ async fn probe(State(store): State<Store>, Path(check): Path<String>, checks: &[
     if checks.contains(&check.as_str()) {
         return told(&store, &[&check], false);
     }
-    no_such_page()
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
 async fn version() -> Response {

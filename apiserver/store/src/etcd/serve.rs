@@ -2,14 +2,16 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -22,8 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
+use super::admit::{Names, is_call};
 use super::cork::corked;
 use super::direct::{self, Answer, Method};
+use super::gone::notice_gone;
 use super::together::{Begun, Together};
 use super::{Listen, Member, ServeOptions, Service, Tls, counted, probes, routes_of};
 use crate::{Store, StoreError};
@@ -33,6 +37,8 @@ const STREAMS_MAX: u32 = u32::MAX;
 /// Bytes of an answer that are handed to the connection before the client has taken any. They are in memory anyway; handed over in small
 /// parts, a list of 10 MiB waits for the client to be scheduled thirty times.
 const SEND_BYTES_MAX: usize = 4 << 20;
+/// How long a client may take to shake hands.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: CancellationToken) -> Result<(), StoreError> {
     let tls = options.tls.as_ref().map(acceptor).transpose()?;
@@ -44,10 +50,10 @@ pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: Cancell
     if shown.client_urls.is_empty() {
         shown.client_urls = sockets.iter().map(|socket| socket.url.clone()).collect();
     }
-    let app = App::of(store, shown);
+    let (app, silence) = (App::of(store, shown), options.silence);
     let tracker = TaskTracker::new();
     for socket in sockets {
-        tracker.spawn(socket.accept(app.clone(), shutdown.clone()));
+        tracker.spawn(socket.accept(app.clone(), silence, shutdown.clone()));
     }
     tracker.close();
     tracker.wait().await;
@@ -58,7 +64,11 @@ pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: Cancell
 #[derive(Clone)]
 pub(super) struct App {
     service: Arc<Service>,
+    /// Calls that do not go the direct way.
     general: Router,
+    /// What is answered over plain HTTP.
+    pages: Router,
+    names: Names,
 }
 
 impl App {
@@ -67,7 +77,15 @@ impl App {
         let service = Arc::new(Service { store: store.clone(), shown: Arc::new(shown) });
         let counted = axum::middleware::from_fn_with_state(store.clone(), counted::count);
         let calls = routes_of(service.clone()).into_axum_router().layer(counted);
-        App { service, general: probes::beside(calls, store) }
+        // Instead of the calls' own, which knows no services.
+        let general = calls.fallback(probes::no_such_service);
+        App { service, general, pages: probes::pages(store), names: Names::Any }
+    }
+
+    /// What a connection without TLS to this address of ours may ask for.
+    fn plain(mut self, to: SocketAddr) -> Self {
+        self.names = Names::of_plain(to, &self.service.shown);
+        self
     }
 }
 
@@ -79,6 +97,14 @@ impl hyper::service::Service<Request<Incoming>> for App {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
+        if !is_call(&request) {
+            if let Err(name) = self.names.admit(&request) {
+                let refused = probes::misdirected(&name).map(Answer::General);
+                return Box::pin(async { Ok(refused) });
+            }
+            let answer = self.pages.clone().call(request.map(Body::new));
+            return Box::pin(async { Ok(answer.await?.map(Answer::General)) });
+        }
         if let Some(method) = Method::of(&request) {
             let answer = direct::answer(self.service.clone(), method, request);
             return Box::pin(async { Ok(answer.await) });
@@ -119,36 +145,41 @@ impl Socket {
         Ok(Socket { door, url })
     }
 
-    async fn accept(self, app: App, shutdown: CancellationToken) {
+    async fn accept(self, app: App, silence: Duration, shutdown: CancellationToken) {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                accepted = self.next(&app, &shutdown) => if let Err(error) = accepted {
+                accepted = self.next(&app, silence, &shutdown) => if let Err(error) = accepted {
                     // Out of file descriptors, say: the next connection may fare better, but not at once.
                     tracing::warn!(url = self.url, %error, "cannot accept a connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 },
             }
         }
     }
 
-    async fn next(&self, app: &App, shutdown: &CancellationToken) -> io::Result<()> {
+    async fn next(&self, app: &App, silence: Duration, shutdown: &CancellationToken) -> io::Result<()> {
         let (app, shutdown) = (app.clone(), shutdown.clone());
         match &self.door {
             Door::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                tokio::spawn(connection(stream, app, shutdown));
+                tokio::spawn(connection(stream, app, silence, shutdown));
             }
             Door::Tcp(listener, tls) => {
                 let (stream, _) = listener.accept().await?;
                 // Answers are small and wait for nothing: Nagle would hold them back.
                 stream.set_nodelay(true)?;
+                notice_gone(&stream, silence)?;
                 match tls.clone() {
-                    None => drop(tokio::spawn(connection(stream, app, shutdown))),
+                    None => {
+                        let app = app.plain(stream.local_addr()?);
+                        drop(tokio::spawn(connection(stream, app, silence, shutdown)));
+                    }
                     Some(tls) => drop(tokio::spawn(async move {
-                        match tls.accept(stream).await {
-                            Ok(stream) => connection(stream, app, shutdown).await,
-                            Err(error) => tracing::debug!(%error, "a client failed to shake hands"),
+                        match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                            Ok(Ok(stream)) => connection(stream, app, silence, shutdown).await,
+                            Ok(Err(error)) => tracing::debug!(%error, "a client failed to shake hands"),
+                            Err(_) => tracing::debug!("a client did not shake hands in time"),
                         }
                     })),
                 }
@@ -162,12 +193,20 @@ impl Socket {
 pub(super) async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     app: App,
+    silence: Duration,
     shutdown: CancellationToken,
 ) {
     let begun = Begun::default();
     let mut builder = Builder::new(begun.clone());
     // Like etcd we do not say what time it is.
-    builder.http2().max_concurrent_streams(STREAMS_MAX).max_send_buf_size(SEND_BYTES_MAX).auto_date_header(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(silence)
+        .keep_alive_timeout(silence)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(SEND_BYTES_MAX)
+        .auto_date_header(false);
     let (stream, cork) = corked(stream);
     let served = Together::new(builder.serve_connection(TokioIo::new(stream), app), begun, cork);
     tokio::select! {

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod enums; // numbers without a meaning
 mod leases;
 mod limits;
 mod line; // locks and elections
@@ -14,6 +15,7 @@ mod pieces; // of a long range
 mod probes; // over plain HTTP
 mod server;
 mod watches;
+mod web; // what a browser can send
 
 use peers::{ours_over, peer, real_etcd_with};
 use redb::backends::InMemoryBackend;
@@ -54,6 +56,12 @@ on_both! {
     locks_are_waited_for: crate::line::locks,
     a_lock_without_its_lease_is_lost: crate::line::lost,
     elections_have_one_leader: crate::line::elections,
+    comparisons_are_known_or_refused: crate::enums::compares,
+    enumerations_are_known_or_refused: crate::enums::others,
+    web_pages_write_nothing: crate::web::writes,
+    names_of_others_are_refused: crate::web::rebinding,
+    leases_are_listed_by_their_ends: crate::leases::listed,
+    answers_inside_have_a_revision_only: crate::limits::inside,
     large_requests_are_refused: crate::limits::sizes,
     operators_are_answered: crate::operator::answers,
     alarms_are_raised_and_lowered: crate::operator::alarms,

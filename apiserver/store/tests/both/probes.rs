@@ -42,7 +42,7 @@ const FIGURES: &[&str] = &[
 /// The code and the text of the answer to a GET.
 async fn get(server: &Server, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: etcd\r\n\r\n").as_bytes()).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, text) = answer.split_once("\r\n\r\n").unwrap();

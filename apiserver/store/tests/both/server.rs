@@ -43,6 +43,10 @@ impl Server {
         Server { channel, url: url.to_owned(), real }
     }
 
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub(crate) fn kv(&self) -> pb::kv_client::KvClient<Channel> {
         pb::kv_client::KvClient::new(self.channel.clone())
     }

@@ -21,7 +21,7 @@ pub(crate) struct View {
     pub durable: Revision,
     /// What history was last compacted to; older revisions cannot be read.
     pub compacted: Revision,
-    /// Bytes of the history kept, without the engine's own.
+    /// Bytes of the history kept, without the engine's own; see [`Core::count_removed`].
     pub history_bytes: u64,
     /// The alarms raised.
     pub alarms: Alarms,
@@ -35,7 +35,7 @@ pub(crate) struct Core {
     pub cluster: u64,
     pub member: u64,
 
-    // Written by the writer only, except that anyone may keep a lease alive.
+    // Written by the writer only, except that anyone may keep a lease alive, and count what was removed.
     view: RwLock<View>,
     leases: Mutex<Leases>,
     failed: OnceLock<String>,
@@ -59,7 +59,7 @@ impl Core {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To change it: the writer only.
+    /// To change it: the writer only, but for [`Core::count_removed`].
     pub(crate) fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,6 +81,15 @@ impl Core {
         match self.failed.get() {
             None => Ok(()),
             Some(why) => Err(Refusal::Failed(why.clone())),
+        }
+    }
+
+    /// Counts what the engine has removed since the last time. It removes when it has time, so whoever wants to know asks first.
+    pub(crate) fn count_removed(&self) {
+        let removed = self.engine.take_removed_bytes();
+        if removed > 0 {
+            let view = &mut *self.view_mut();
+            view.history_bytes = view.history_bytes.saturating_sub(removed);
         }
     }
 

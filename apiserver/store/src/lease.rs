@@ -94,9 +94,11 @@ impl Leases {
         })
     }
 
-    /// Every lease's id, in order.
+    /// Every lease's id: who ends first comes first.
     pub(crate) fn ids(&self) -> Vec<i64> {
-        self.leases.keys().copied().collect()
+        let mut ends: Vec<_> = self.leases.iter().map(|(&id, lease)| (lease.deadline, id)).collect();
+        ends.sort_unstable();
+        ends.into_iter().map(|(_, id)| id).collect()
     }
 
     /// When the next lease is over.

@@ -128,7 +128,6 @@ fn related(order: std::cmp::Ordering, relation: Relation) -> bool {
         Relation::Greater => order.is_gt(),
         Relation::Less => order.is_lt(),
         Relation::NotEqual => order.is_ne(),
-        Relation::Unknown => true,
     }
 }
 

@@ -145,8 +145,6 @@ pub enum Relation {
     Less,
     /// Not the same.
     NotEqual,
-    /// A relation we do not know: holds, as in etcd.
-    Unknown,
 }
 
 /// A condition; over a range it must hold for every key, over an empty one it holds for a key of zeros.

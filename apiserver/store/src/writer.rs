@@ -145,7 +145,7 @@ impl Writer {
     /// Applies `first` and what else is queued, in one commit; returns a piece of work that must be alone.
     fn together(&mut self, first: Option<Work>) -> Option<Work> {
         let core = self.core.clone();
-        self.count_removed();
+        self.core.count_removed();
         let mut session = match Session::begin(&core) {
             Ok(session) => session,
             Err(refusal) => {
@@ -203,15 +203,6 @@ impl Writer {
         }
         let committed = self.core.engine.commit(batch);
         committed.map_err(|error| self.fail(error.0))
-    }
-
-    /// Counts what the engine has removed since the last time.
-    fn count_removed(&self) {
-        let removed = self.core.engine.take_removed_bytes();
-        if removed > 0 {
-            let view = &mut *self.core.view_mut();
-            view.history_bytes = view.history_bytes.saturating_sub(removed);
-        }
     }
 
     fn fail(&mut self, why: String) -> Refusal {

@@ -1,5 +1,6 @@
 //! Refusals in etcd's words: clients compare code and text, so both are etcd's own (`api/v3rpc/rpctypes/error.go`).
 
+use skiff_proto::etcd::etcdserverpb::compare::CompareTarget;
 use tonic::{Code, Status};
 
 use crate::request::Refusal;
@@ -55,6 +56,17 @@ pub(crate) fn too_large() -> Status {
 
 pub(crate) fn bad_sort() -> Status {
     invalid("invalid sort option")
+}
+
+/// A number of an enumeration that this store does not know.
+pub(crate) fn unknown(field: &str, number: i32) -> Status {
+    invalid(&format!("{field} is {number}, which this store does not know"))
+}
+
+/// A comparison that brings a value for another target than it names.
+pub(crate) fn other_target(target: CompareTarget, brought: CompareTarget) -> Status {
+    let (target, brought) = (target.as_str_name(), brought.as_str_name());
+    invalid(&format!("the comparison is of {target}, but the value that came with it is of {brought}"))
 }
 
 pub(crate) fn member_not_found() -> Status {

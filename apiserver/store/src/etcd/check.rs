@@ -14,9 +14,35 @@ pub(crate) fn range(request: &pb::RangeRequest) -> Result<(), Status> {
     if request.key.is_empty() {
         return Err(answer::empty_key());
     }
-    // etcd 3.5 dies of it, later ones refuse it. An unknown order is no order.
-    let known = pb::range_request::SortTarget::try_from(request.sort_target).is_ok();
-    if known { Ok(()) } else { Err(answer::bad_sort()) }
+    // etcd 3.5 takes an unknown order for none and dies of an unknown target; later ones refuse both.
+    let target = pb::range_request::SortTarget::try_from(request.sort_target);
+    let order = pb::range_request::SortOrder::try_from(request.sort_order);
+    if target.is_ok() && order.is_ok() { Ok(()) } else { Err(answer::bad_sort()) }
+}
+
+/// A number of an enumeration that we do not know is a wish that cannot be granted: to take it for another one could do harm.
+pub(crate) fn known<E: TryFrom<i32>>(field: &str, number: i32) -> Result<E, Status> {
+    E::try_from(number).map_err(|_| answer::unknown(field, number))
+}
+
+/// etcd 3.5 lets an unknown relation hold, and takes what an unknown target compares for equal: then a branch runs by chance.
+fn compare(compare: &pb::Compare) -> Result<(), Status> {
+    use pb::compare::{CompareResult, CompareTarget, TargetUnion};
+    if compare.key.is_empty() {
+        return Err(answer::empty_key());
+    }
+    known::<CompareResult>("Compare.result", compare.result)?;
+    let target = known("Compare.target", compare.target)?;
+    let of = match compare.target_union {
+        // Compares with zero, as proto3 reads an absent number.
+        None => return Ok(()),
+        Some(TargetUnion::Version(_)) => CompareTarget::Version,
+        Some(TargetUnion::CreateRevision(_)) => CompareTarget::Create,
+        Some(TargetUnion::ModRevision(_)) => CompareTarget::Mod,
+        Some(TargetUnion::Value(_)) => CompareTarget::Value,
+        Some(TargetUnion::Lease(_)) => CompareTarget::Lease,
+    };
+    if of == target { Ok(()) } else { Err(answer::other_target(target, of)) }
 }
 
 /// What can be answered in pieces: etcd streams in the order of keys only.
@@ -59,9 +85,7 @@ fn txn_within(request: &pb::TxnRequest, ops_max: usize) -> Result<(), Status> {
     if ops > ops_max {
         return Err(answer::too_many_ops());
     }
-    if request.compare.iter().any(|compare| compare.key.is_empty()) {
-        return Err(answer::empty_key());
-    }
+    request.compare.iter().try_for_each(compare)?;
     request.success.iter().chain(&request.failure).try_for_each(|op| match &op.request {
         Some(Request::RequestRange(request)) => range(request),
         Some(Request::RequestPut(request)) => put(request),

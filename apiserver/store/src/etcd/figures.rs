@@ -53,6 +53,7 @@ fn one(text: &mut String, name: &str, kind: &str, help: &str, value: &str) {
 type Figure<T> = (&'static str, &'static str, T);
 
 fn gauges(core: &Core) -> Vec<Figure<String>> {
+    core.count_removed();
     let (revision, compacted, used) = {
         let view = core.view();
         (view.durable, view.compacted, view.history_bytes)

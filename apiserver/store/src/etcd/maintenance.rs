@@ -6,7 +6,7 @@ use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::maintenance_server::Maintenance;
 use tonic::{Request, Response, Status};
 
-use super::{SERVED_VERSION, Service, answer, hash};
+use super::{SERVED_VERSION, Service, answer, check, hash};
 use crate::request::{Alarm, Raiser, Refusal};
 use crate::snapshot;
 use crate::writer::Work;
@@ -68,6 +68,8 @@ impl Maintenance for Service {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         use pb::alarm_request::AlarmAction;
         let request = request.into_inner();
+        check::known::<AlarmAction>("AlarmRequest.action", request.action)?;
+        check::known::<pb::AlarmType>("AlarmRequest.alarm", request.alarm)?;
         let raiser = Raiser::ALL.into_iter().find(|&raiser| self.id(raiser) == request.member_id);
         let alarms = match (request.action(), raiser) {
             (AlarmAction::Get, _) => {
@@ -86,6 +88,7 @@ impl Maintenance for Service {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
         let core = self.store.core();
         core.check()?;
+        core.count_removed();
         let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let (revision, used) = {
             let view = core.view();
@@ -160,7 +163,10 @@ impl Maintenance for Service {
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
         use pb::downgrade_request::DowngradeAction;
         let request = request.into_inner();
-        match request.action() {
+        let Ok(action) = DowngradeAction::try_from(request.action) else {
+            return Err(Status::unknown("etcdserver: unknown method"));
+        };
+        match action {
             DowngradeAction::Cancel => Err(Status::failed_precondition("etcdserver: no inflight downgrade job")),
             _ if release(&request.version)? != DOWNGRADES_TO => {
                 Err(Status::invalid_argument("etcdserver: invalid downgrade target version"))

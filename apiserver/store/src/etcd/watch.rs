@@ -11,16 +11,19 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_proto::etcd::etcdserverpb::watch_create_request::FilterType;
 use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use skiff_proto::etcd::etcdserverpb::watch_server::Watch;
 use skiff_proto::etcd::mvccpb;
+use tokio::time::{Interval, MissedTickBehavior};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Service, words};
+use super::{Service, check, words};
 use crate::hub::{Change, Group, Moment, Ready, WatcherId};
 use crate::keys::KeyRange;
 use crate::request::Refusal;
@@ -29,6 +32,8 @@ use crate::watch::Watcher;
 
 /// Bytes of events after which a watch that asked for fragments gets another one: etcd's request limit.
 const FRAGMENT_BYTES: usize = 3 << 19;
+/// The clock does not tick faster: etcd's bound is a hundred times this, which is too slow for tests.
+const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 #[tonic::async_trait]
 impl Watch for Service {
@@ -49,6 +54,8 @@ struct Served {
     watcher: Watcher,
     wants_previous: bool,
     wants_progress: bool,
+    /// Nothing was told of it since the last tick of the stream's clock.
+    idle: bool,
     fragment: bool,
     no_puts: bool,
     no_deletes: bool,
@@ -66,6 +73,8 @@ struct Stream {
     ids: HashMap<WatcherId, i64>,
     next_id: i64,
     ready: VecDeque<i64>,
+    /// Ticks when idle watches that asked for it are told the revision, whether anything is written or not.
+    clock: Interval,
     /// To be sent next.
     answers: VecDeque<Answer>,
     /// There will be no more.
@@ -80,7 +89,10 @@ impl Drop for Stream {
 
 impl Stream {
     fn new(service: Service, requests: Streaming<pb::WatchRequest>) -> Self {
-        service.store.core().metrics.streams.add(1);
+        let core = service.store.core();
+        core.metrics.streams.add(1);
+        let mut clock = tokio::time::interval(core.options.progress_interval.max(PROGRESS_INTERVAL_MIN));
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Stream {
             service,
             requests,
@@ -89,6 +101,7 @@ impl Stream {
             ids: HashMap::new(),
             next_id: 0,
             ready: VecDeque::new(),
+            clock,
             answers: VecDeque::new(),
             ended: false,
         }
@@ -115,6 +128,7 @@ impl Stream {
                 // A client may close its side and keep listening; etcd ends the stream then, and so do we.
                 Some(Err(_)) | None => self.ended = true,
             },
+            _ = self.clock.tick(), if self.watches.values().any(|served| served.wants_progress) => self.tell_idle(),
             woken = self.group.ready(), if self.ready.is_empty() => {
                 self.woken(woken);
                 if !self.ended {
@@ -151,6 +165,11 @@ impl Stream {
         if keys.is_empty() {
             return self.refuse("etcdserver: mvcc: watcher range is empty");
         }
+        let filters = create.filters.iter().map(|&filter| check::known("WatchCreateRequest.filters", filter));
+        let filters: Vec<FilterType> = match filters.collect() {
+            Ok(filters) => filters,
+            Err(unknown) => return self.refuse(unknown.message()),
+        };
         let id = match create.watch_id {
             0 => self.draw_id(),
             id if self.watches.contains_key(&id) => {
@@ -168,22 +187,31 @@ impl Stream {
         if start < compacted {
             return self.compacted(id, compacted);
         }
-        self.add(id, keys, (start, compacted), &create);
+        self.add(id, keys, (start, compacted), &create, &filters);
     }
 
-    fn add(&mut self, id: i64, keys: KeyRange, (start, compacted): (i64, i64), create: &pb::WatchCreateRequest) {
-        use pb::watch_create_request::FilterType;
-        let filters = |filter: FilterType| create.filters().any(|other| other == filter);
+    fn add(
+        &mut self,
+        id: i64,
+        keys: KeyRange,
+        (start, compacted): (i64, i64),
+        create: &pb::WatchCreateRequest,
+        filters: &[FilterType],
+    ) {
         let core = self.service.store.core();
-        let watcher = Watcher::add(core, keys, start, create.progress_notify, &self.group);
+        let watcher = Watcher::add(core, keys, start, false, &self.group);
+        if create.progress_notify && !self.watches.values().any(|served| served.wants_progress) {
+            self.clock.reset();
+        }
         self.ids.insert(watcher.id(), id);
         let served = Served {
             watcher,
             wants_previous: create.prev_kv,
             wants_progress: create.progress_notify,
+            idle: true,
             fragment: create.fragment,
-            no_puts: filters(FilterType::Noput),
-            no_deletes: filters(FilterType::Nodelete),
+            no_puts: filters.contains(&FilterType::Noput),
+            no_deletes: filters.contains(&FilterType::Nodelete),
             compacted,
         };
         self.watches.insert(id, served);
@@ -232,7 +260,8 @@ impl Stream {
         for ready in woken {
             match ready {
                 Ready::Changes(watcher) => self.queue(watcher),
-                Ready::Progress => self.offer_progress(),
+                // For watchers without a clock of their own.
+                Ready::Progress => (),
                 Ready::Ended => {
                     let why = self.service.store.core().check().err();
                     return self.fail(why.map_or(Status::unavailable("closed"), Status::from));
@@ -251,12 +280,14 @@ impl Stream {
 
     async fn deliver_next(&mut self) {
         let Some(id) = self.ready.pop_front() else { return };
-        let Some(served) = self.watches.get(&id) else { return };
+        let Some(served) = self.watches.get_mut(&id) else { return };
         match served.watcher.take().await {
             // A client that does not read is to be waited for.
             Ok(moments) if seeded::is("slow-watcher-loses") && moments.len() > 16 => (),
             Ok(moments) => {
-                for answer in served.answers(id, moments) {
+                let answers = served.answers(id, moments);
+                served.idle &= answers.is_empty();
+                for answer in answers {
                     let header = self.service.header()(last_revision(&answer));
                     self.answers.push_back(Ok(pb::WatchResponse { header, ..answer }));
                 }
@@ -283,10 +314,12 @@ impl Stream {
         }
     }
 
-    fn offer_progress(&mut self) {
-        let wanting = self.watches.iter().filter(|(_, served)| served.wants_progress);
+    /// Tells watches that were told nothing since the last time up to which revision that is all.
+    fn tell_idle(&mut self) {
+        let wanting = self.watches.iter().filter(|(_, served)| served.wants_progress && served.idle);
         let seen = |served: &Served| self.service.store.core().hub.all_seen(&[served.watcher.id()]);
         let seen: Vec<_> = wanting.filter_map(|(&id, served)| Some((id, seen(served)?))).collect();
+        self.watches.values_mut().for_each(|served| served.idle = true);
         for (watch_id, revision) in seen {
             let header = self.service.header()(revision);
             self.send(pb::WatchResponse { header, watch_id, ..Default::default() });

@@ -12,6 +12,7 @@ use crate::request::{
 /// Makes the header of an answer at a revision.
 pub(crate) type Header<'a> = &'a dyn Fn(i64) -> Option<pb::ResponseHeader>;
 
+/// A checked range, as are the others (see [`super::check`]).
 pub(crate) fn range(request: pb::RangeRequest) -> Range {
     let want = match (request.count_only, request.keys_only) {
         (true, _) => Want::CountOnly,
@@ -32,8 +33,7 @@ pub(crate) fn range(request: pb::RangeRequest) -> Range {
 
 fn sort(request: &pb::RangeRequest) -> Option<(SortBy, Direction)> {
     use pb::range_request::{SortOrder, SortTarget};
-    // An order that etcd does not know is none, whatever the target.
-    let order = SortOrder::try_from(request.sort_order).ok()?;
+    let order = request.sort_order();
     let by = match request.sort_target() {
         SortTarget::Key => SortBy::Key,
         SortTarget::Version => SortBy::Version,
@@ -61,7 +61,6 @@ pub(crate) fn delete(request: pb::DeleteRangeRequest) -> Delete {
     Delete { keys: KeyRange::from_etcd(request.key, request.range_end), want_previous: request.prev_kv }
 }
 
-/// A checked transaction (see [`super::check`]).
 pub(crate) fn txn(request: pb::TxnRequest) -> Txn {
     let ops = |ops: Vec<pb::RequestOp>| ops.into_iter().filter_map(|op| op.request).map(op).collect();
     Txn {
@@ -83,12 +82,11 @@ fn op(request: pb::request_op::Request) -> Op {
 
 fn compare(request: pb::Compare) -> Compare {
     use pb::compare::{CompareResult, CompareTarget, TargetUnion};
-    let relation = match CompareResult::try_from(request.result) {
-        Ok(CompareResult::Equal) => Relation::Equal,
-        Ok(CompareResult::Greater) => Relation::Greater,
-        Ok(CompareResult::Less) => Relation::Less,
-        Ok(CompareResult::NotEqual) => Relation::NotEqual,
-        Err(_) => Relation::Unknown,
+    let relation = match request.result() {
+        CompareResult::Equal => Relation::Equal,
+        CompareResult::Greater => Relation::Greater,
+        CompareResult::Less => Relation::Less,
+        CompareResult::NotEqual => Relation::NotEqual,
     };
     let given = request.target_union.as_ref();
     // A target without its value compares with zero, as proto3 reads an absent number.
@@ -140,29 +138,33 @@ pub(crate) fn ranged(found: Ranged, header: Header<'_>) -> pb::RangeResponse {
     }
 }
 
-fn done(done: Done, header: Header<'_>) -> pb::ResponseOp {
+/// The header of an answer inside of a transaction's: who answers is said once, outside.
+fn inside(revision: i64) -> Option<pb::ResponseHeader> {
+    Some(pb::ResponseHeader { revision, ..Default::default() })
+}
+
+fn done(done: Done) -> pb::ResponseOp {
     use pb::response_op::Response;
     let response = match done {
-        Done::Range(found) => Response::ResponseRange(ranged(found, header)),
+        Done::Range(found) => Response::ResponseRange(ranged(found, &inside)),
         Done::Put { previous, revision } => {
-            Response::ResponsePut(pb::PutResponse { header: header(revision), prev_kv: previous.map(key_value) })
+            Response::ResponsePut(pb::PutResponse { header: inside(revision), prev_kv: previous.map(key_value) })
         }
         Done::Delete { deleted, previous, revision } => Response::ResponseDeleteRange(pb::DeleteRangeResponse {
-            header: header(revision),
+            header: inside(revision),
             deleted: i64::try_from(deleted).unwrap_or(i64::MAX),
             prev_kvs: previous.into_iter().map(key_value).collect(),
         }),
         // etcd leaves the revision of a nested answer at 0.
-        Done::Txn { succeeded, done } => Response::ResponseTxn(txn_response(succeeded, done, 0, header)),
+        Done::Txn { succeeded, done } => Response::ResponseTxn(txn_response(succeeded, done, inside(0))),
     };
     pb::ResponseOp { response: Some(response) }
 }
 
-fn txn_response(succeeded: bool, steps: Vec<Done>, revision: i64, header: Header<'_>) -> pb::TxnResponse {
-    let responses = steps.into_iter().map(|step| done(step, header)).collect();
-    pb::TxnResponse { header: header(revision), succeeded, responses }
+fn txn_response(succeeded: bool, steps: Vec<Done>, header: Option<pb::ResponseHeader>) -> pb::TxnResponse {
+    pb::TxnResponse { header, succeeded, responses: steps.into_iter().map(done).collect() }
 }
 
 pub(crate) fn txn_done(txn: TxnDone, header: Header<'_>) -> pb::TxnResponse {
-    txn_response(txn.succeeded, txn.done, txn.revision, header)
+    txn_response(txn.succeeded, txn.done, header(txn.revision))
 }

@@ -39,6 +39,20 @@ pub(crate) async fn granted(server: &Server) {
     assert!(time_to_live(server, 100).await.keys.is_empty(), "a put without it takes it off");
 }
 
+/// Fault S13: who ends first comes first.
+pub(crate) async fn listed(server: &Server) {
+    for (id, ttl) in [(1, 5000), (2, 1000), (3, 9000), (4, 3000)] {
+        server.grant(id, ttl).await.unwrap();
+    }
+    let leases = async || {
+        let answer = server.lease().lease_leases(pb::LeaseLeasesRequest {}).await.unwrap().into_inner();
+        answer.leases.iter().map(|lease| lease.id).collect::<Vec<_>>()
+    };
+    assert_eq!(leases().await, [2, 4, 1, 3]);
+    server.lease().lease_revoke(pb::LeaseRevokeRequest { id: 4 }).await.unwrap();
+    assert_eq!(leases().await, [2, 1, 3]);
+}
+
 /// The keys of one lease go in one revision, and are seen to go.
 pub(crate) async fn expiry(server: &Server) {
     let lease = server.grant(0, 2).await.unwrap().id;

@@ -64,6 +64,21 @@ async fn a_member_is_listed_as_it_is_told() {
     serving.abort();
 }
 
+/// Fault S9: a compaction that waits for the removal leaves nothing to be counted later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compaction_shows_in_the_size_in_use_at_once() {
+    let ours = crate::peers::ours(Options::default()).await;
+    let server = Server::connect(&ours.url, false).await;
+    let in_use = async || server.maintenance().status(pb::StatusRequest {}).await.unwrap().into_inner().db_size_in_use;
+    let mut last = 0;
+    for _ in 0..10 {
+        last = server.try_put("u/a", vec![0; 10_000], 0).await.unwrap();
+    }
+    assert!(in_use().await > 100_000);
+    server.compact(last).await;
+    assert!(in_use().await < 20_000, "one of ten is left");
+}
+
 async fn auth(server: &Server) {
     let precondition = |text: &str| refused(Code::FailedPrecondition, text);
     let mut auth = server.auth();

@@ -1,7 +1,11 @@
 //! Watches.
 
-use skiff_proto::etcd::etcdserverpb as pb;
+use std::time::Duration;
 
+use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_store::Options;
+
+use crate::peers::{ours, peer, real_etcd_with};
 use crate::server::{Server, below, put_op, shown};
 
 fn revision(answer: &pb::WatchResponse) -> i64 {
@@ -114,6 +118,34 @@ pub(crate) async fn progress(server: &Server) {
         }
     }
     assert_eq!(seen, last);
+}
+
+/// Fault S12: nobody writes, and a watch that wants to know is told again and again that this is so.
+async fn told_without_writes(server: &Server) {
+    let last = server.put("q/a", "1").await;
+    let mut stream = server.watch(pb::WatchCreateRequest { progress_notify: true, ..below("q/", 0) }).await;
+    let id = stream.created().await.watch_id;
+    stream.create(below("q/", 0));
+    stream.created().await;
+    for _ in 0..3 {
+        let told = stream.next().await;
+        assert_eq!((told.watch_id, revision(&told), told.events.len()), (id, last, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_is_told_without_writes_by_ours() {
+    let options = Options { progress_interval: Duration::from_millis(50), ..Options::default() };
+    let ours = ours(options).await;
+    told_without_writes(&Server::connect(&ours.url, false).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_is_told_without_writes_by_etcd() {
+    let Some(program) = peer("etcd-3.5", "/nonexistent") else { return };
+    let args = ["--unsafe-no-fsync", "--experimental-watch-progress-notify-interval=100ms"];
+    let etcd = real_etcd_with(&program, &args).await;
+    told_without_writes(&Server::connect(&etcd.url, true).await).await;
 }
 
 pub(crate) async fn many(server: &Server) {

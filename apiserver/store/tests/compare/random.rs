@@ -138,7 +138,7 @@ impl Random {
             range_end: self.end(),
             limit: [0, 0, 1, 2, 3, -1][self.below(6) as usize],
             revision: if self.coin() { 0 } else { self.around() },
-            sort_order: [0, 0, 1, 2, 7][self.below(5) as usize],
+            sort_order: [0, 0, 1, 2][self.below(4) as usize],
             sort_target: self.below(5) as i32,
             serializable: self.one_in(4),
             keys_only: self.one_in(5),
@@ -214,9 +214,8 @@ impl Random {
             CompareTarget::Value => TargetUnion::Value(self.one_of(VALUES)),
             CompareTarget::Lease => TargetUnion::Lease(if self.coin() { 0 } else { self.lease_id() }),
         };
-        let results = if self.one_in(20) { 6 } else { 4 };
         pb::Compare {
-            result: self.below(results) as i32,
+            result: self.below(4) as i32,
             target: target.into(),
             key: self.key(),
             range_end: if self.one_in(3) { self.end() } else { Bytes::new() },

@@ -66,7 +66,9 @@ mod tests {
         for (text, seconds) in [("0", 0), ("0s", 0), ("10s", 10), ("1h30m", 5400), ("5m0s", 300), ("+5s", 5)] {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for wrong in ["", "+", "h", "5", "5d", "1h30", "-5m", "m5", "99999999999999999999h", "s", ".s", "1.2.3s", "1e3s"] {
+        for wrong in
+            ["", "+", "h", "5", "5d", "1h30", "-5m", "m5", "99999999999999999999h", "s", ".s", "1.2.3s", "1e3s"]
+        {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
     }

@@ -7,6 +7,9 @@ use crate::app::App;
 use crate::auth::{Act, authorize};
 use crate::status::Status;
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use skiff_proto::api::v1::Address;
 use skiff_proto::api::v1::objects_server::ObjectsServer;
@@ -25,7 +28,19 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(usize::MAX);
     let pods = PodsServer::new(pods::Service { app: app.clone() });
-    Router::new().route_service("/skiff.v1.Objects/{method}", objects).route_service("/skiff.v1.Pods/{method}", pods)
+    Router::new()
+        .route_service("/skiff.v1.Objects/{method}", objects)
+        .route_service("/skiff.v1.Pods/{method}", pods)
+        .layer(axum::middleware::from_fn(only_calls))
+}
+
+/// Lets calls pass and nothing that merely looks like one: a browser that has a certificate sends text wherever a web page tells it to.
+async fn only_calls(request: Request, next: Next) -> Response {
+    if skiff_store::etcd::is_call(&request) {
+        return next.run(request).await;
+    }
+    let what = "gRPC is served over HTTP/2, by POST, for the content type application/grpc\n";
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, what).into_response()
 }
 
 /// A refusal as gRPC says it: the nearest code, the same sentence, and the whole Status in `status-json-bin`.
@@ -79,4 +94,27 @@ fn admit<T>(
         return Err(tonic::Status::invalid_argument(format!("address.namespace {problem}")));
     }
     Ok((resource, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Version;
+    use tower::ServiceExt;
+
+    /// Fault S4: what is no call never reaches a service.
+    #[tokio::test]
+    async fn only_grpc_is_passed_on() {
+        let router = Router::new()
+            .route("/skiff.v1.Objects/{method}", axum::routing::any(|| async { "executed" }))
+            .layer(axum::middleware::from_fn(only_calls));
+        let answered = async |version, kind: &'static str| {
+            let request = Request::post("/skiff.v1.Objects/Create").version(version).header("content-type", kind);
+            let answer = router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+            answer.status()
+        };
+        assert_eq!(answered(Version::HTTP_2, "application/grpc").await, StatusCode::OK);
+        assert_eq!(answered(Version::HTTP_11, "application/grpc").await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(answered(Version::HTTP_2, "text/plain").await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
 }

@@ -7,6 +7,9 @@ pub mod quantity; // 100m, 1.5Gi: a word that every reader of an object needs
 
 /// etcd v3 (<https://etcd.io/docs/v3.5/learning/api/>).
 pub mod etcd {
+    /// Every field of every request, `package.Message field`, a line each.
+    pub const REQUEST_FIELDS: &str = include_str!(concat!(env!("OUT_DIR"), "/etcd.requests"));
+
     /// Keys, values and events.
     #[allow(missing_docs, clippy::all, rustdoc::all)]
     pub mod mvccpb {

@@ -1,6 +1,6 @@
 //! `skiff up --demo`: a deployment at work in an isolated node, looked at from all sides, and gone after Ctrl-C.
 
-use super::{down, on_runtime, stop};
+use super::{down, serving, stop};
 use crate::client::{plain_table, text};
 use crate::folders::Folders;
 use crate::isolate::NewBox;
@@ -46,7 +46,7 @@ pub(crate) fn run(config: NodeConfig, new_box: Option<NewBox>, started: Instant)
     let site = config.site.clone();
     // Whatever happens, the teardown below ends the box.
     new_box.into_iter().for_each(NewBox::keep);
-    let shown = on_runtime(show(config, started));
+    let shown = serving(show(config, started));
     tell!("\nstopping");
     let undone = down::clean(&site)?;
     let finished = down::finish(&site.folders, true, undone);

@@ -28,13 +28,13 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Up(args) => up::run(*args, cli.verbose),
         Command::Down(args) => down::run(&args),
-        Command::Store(command) => on_runtime(store::run(command)),
-        Command::Apiserver(args) => on_runtime(apiserver::run(args)),
-        Command::Scheduler(args) => on_runtime(control::scheduler(args)),
-        Command::Controllers(args) => on_runtime(control::controllers(args)),
-        Command::Kubelet(args) => on_runtime(kubelet::run(args)),
-        Command::Proxy(args) => on_runtime(control::proxy(args)),
-        Command::Cri(args) => on_runtime(cri::run(args)),
+        Command::Store(command) => serving(store::run(command)),
+        Command::Apiserver(args) => serving(apiserver::run(args)),
+        Command::Scheduler(args) => serving(control::scheduler(args)),
+        Command::Controllers(args) => serving(control::controllers(args)),
+        Command::Kubelet(args) => serving(kubelet::run(args)),
+        Command::Proxy(args) => serving(control::proxy(args)),
+        Command::Cri(args) => serving(cri::run(args)),
         Command::Image(args) => image::run(args),
         Command::Apply(args) => on_runtime(apply::run(args)),
         Command::Get(args) => on_runtime(get::run(args)),
@@ -49,6 +49,14 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
 /// Runs `work` on a new async runtime. Made late, because entering a box needs a process with one thread.
 pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the async runtime")?.block_on(work)
+}
+
+/// The same for a server: it may have as many files open as the system lets it.
+pub(crate) fn serving<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    if let Err(error) = skiff_sys::files::raise_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    on_runtime(work)
 }
 
 fn log_to_stderr(verbose: u8) {

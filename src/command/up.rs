@@ -1,6 +1,6 @@
 //! `skiff up`: a whole node in this process.
 
-use super::{demo, on_runtime, stop};
+use super::{demo, serving, stop};
 use crate::cli::UpArgs;
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
@@ -45,7 +45,7 @@ pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
     if args.demo {
         return demo::run(config, new_box, started);
     }
-    on_runtime(serve(config, new_box, started, verbose))
+    serving(serve(config, new_box, started, verbose))
 }
 
 /// Children learn of the trace by their environment, and a process cannot safely change its own once it has threads: so

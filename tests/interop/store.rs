@@ -8,8 +8,11 @@ use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::kv_client::KvClient;
 use skiff_proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 fn store(words: &[&str]) -> Ended {
     let mut command = skiff();
@@ -274,4 +277,26 @@ fn certificates_are_given_as_to_etcd_and_etcdctl() {
     assert_eq!(names(&kubeconfig), Vec::<String>::new());
     let copied = told(&[&["copy", &endpoint, &path(folder.path(), "copy")], &known[2..]].concat());
     assert!(copied["totalKey"].as_u64() > Some(0), "{copied}");
+}
+
+/// Fault S6: a shell's soft limit of open files is no limit for a server.
+#[test]
+fn more_clients_are_served_than_the_soft_limit_admits() {
+    const CLIENTS: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let (port, data) = (free_port(), path(folder.path(), "data"));
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 100; exec \"$0\" \"$@\""]).arg(skiff().get_program());
+    command.args(["store", "serve", "--listen-client-urls", &endpoint, "--data-dir", &data]);
+    let _process = Follower::start(command);
+    eventually("the store answers", || TcpStream::connect(("127.0.0.1", port)).map(drop));
+    let clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    for mut client in clients.iter().rev() {
+        client.write_all(b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut answer = [0; 15];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
 }

@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use skiff_client::Identity;
+use skiff_store::etcd::notice_gone;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(700);
 /// Rest after the listener fails, with all descriptors in use for example: trying at once would only burn time.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// A client whose machine has been silent for so long, or has not taken what was sent, is gone: over HTTP/1.1 there are no pings.
+const SILENCE: Duration = Duration::from_secs(60);
 /// A client that answers no ping for this long is gone, and its watches with it.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -89,6 +92,9 @@ async fn drain(graceful: Arc<GracefulShutdown>, mut connections: JoinSet<()>) {
 async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router, graceful: Arc<GracefulShutdown>) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
+    }
+    if let Err(error) = notice_gone(&socket, SILENCE) {
+        tracing::debug!(%error, "keep-alive");
     }
     let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => stream,

@@ -15,6 +15,7 @@ use auth::Caller;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -29,6 +30,8 @@ use tower::ServiceExt;
 
 /// How long a client may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// See [`notice_gone`].
+const SILENCE_SECONDS: u32 = 60;
 
 /// A bound server.
 pub(crate) struct Server {
@@ -100,7 +103,20 @@ fn server_config(tls: &KubeletTls) -> Result<ServerConfig, KubeletError> {
     Ok(config)
 }
 
+/// Lets the kernel end a connection whose other end was silent, or has not taken what was sent, for [`SILENCE_SECONDS`]: an API server
+/// that vanished without a word would leave its streams of logs open for ever.
+fn notice_gone(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &SILENCE_SECONDS)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &(SILENCE_SECONDS / 3))?;
+    setsockopt(stream, sockopt::TcpKeepCount, &3)?;
+    setsockopt(stream, sockopt::TcpUserTimeout, &(SILENCE_SECONDS * 1000))
+}
+
 async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: axum::Router) {
+    if let Err(error) = notice_gone(&stream) {
+        tracing::debug!(%error, "kubelet API: keep-alive");
+    }
     let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "kubelet API: handshake"),

@@ -198,6 +198,7 @@ impl Node {
         let mut command = Command::new(program);
         command.arg("--root").arg(&self.settings.oci_root).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        skiff_sys::files::with_limit_as_found(command.as_std_mut());
         let mut child = command.spawn().during(operation)?;
         if let Some(mut stdin) = child.stdin.take() {
             match stdin.write_all(input.as_bytes()).await {

@@ -47,6 +47,7 @@ pub(crate) async fn start(
         command.env(skiff_step::TRACE_VARIABLE, path);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    skiff_sys::files::with_limit_as_found(command.as_std_mut());
     let mut child = command.spawn().during(operation)?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {

@@ -160,7 +160,9 @@ impl Plugins {
         let failed = |reason| failure(call.network, call.index, call.command, reason);
         let program = self.find(call.network.kind(call.index)).map_err(failed)?;
         let input = call.network.input(call.index, call.pod, call.previous).to_string();
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        skiff_sys::files::with_limit_as_found(command.as_std_mut());
+        let mut child = command
             .env("CNI_COMMAND", call.command)
             .env("CNI_CONTAINERID", &call.pod.sandbox_id)
             .env("CNI_NETNS", &call.pod.netns)

@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod conntrack;
 pub mod fd;
+pub mod files;
 pub mod heap;
 pub mod inroot;
 pub mod keyring;

@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, Request, Version};
 use super::Member;
 
 /// Whether a request is gRPC: over HTTP/2, by POST, of the content type `application/grpc` with or without a suffix.
-pub(super) fn is_call<B>(request: &Request<B>) -> bool {
+pub fn is_call<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_2 && request.method() == Method::POST && is_grpc(request.headers())
 }
 

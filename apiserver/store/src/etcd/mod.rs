@@ -9,6 +9,8 @@ mod cork; // small writes become large
 mod counted; // every call
 mod direct; // the calls that come most
 mod election;
+#[cfg(test)]
+mod fields; // of requests, and what becomes of each
 mod figures; // for Prometheus
 mod gone; // clients without a word
 mod hash; // of history, as etcd hashes its own
@@ -42,6 +44,7 @@ use skiff_proto::health::v1::health_server::HealthServer;
 
 use crate::{Limits, Store, StoreError};
 
+pub use admit::is_call;
 pub(crate) use counted::Calls;
 pub use gone::notice_gone;
 pub use local::channel_to;

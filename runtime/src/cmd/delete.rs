@@ -4,7 +4,7 @@ use super::Context;
 use crate::cgroup::Cgroup;
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Acts, Error, On, Result};
-use crate::hooks;
+use crate::hooks::{self, Place};
 use crate::id::ContainerId;
 use crate::rdt::{self, Membership};
 use crate::spec::{self, config::Hook};
@@ -60,7 +60,8 @@ pub(super) fn remove(
     record.rdt.as_ref().map_or(Ok(()), |class| class.remove(acts, &rdt::Kernel))?;
     let state = container.state_as(Status::Stopped.word());
     let directory = if record.bundle.is_dir() { record.bundle.as_path() } else { Path::new("/") };
-    hooks::run_all(acts, "poststop", poststop, &state, directory, &mut |error| context.warn(&error.to_string()));
+    let place = Place::of_caller(directory);
+    hooks::run_all(acts, "poststop", poststop, &state, place, &mut |error| context.warn(&error.to_string()));
     container.folder.remove(acts)
 }
 

@@ -11,11 +11,12 @@ use super::relay::Join;
 use super::terminal;
 use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
+use crate::hooks::{self, Environment, Place};
 use crate::mutant;
 use crate::plan::{Plan, Way};
 use crate::rootfs::{Attached, Dev, Opened, StillWritable, Turn};
 use crate::spec::Spec;
-use crate::{hooks, rootfs, steps};
+use crate::{rootfs, steps};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -29,6 +30,9 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+/// What most systems log in with.
+const HOOK_UMASK: u32 = 0o022;
 
 /// Everything the first process needs and could not reach itself.
 #[derive(Debug)]
@@ -173,7 +177,13 @@ fn build_rootfs(
         parent.await_word(&FromParent::HooksRan)?;
     }
     let list = spec.hooks.create_container.as_ref();
-    hooks::run(acts, "createContainer", list, &state(luggage, "creating", pid), Path::new("/"))?;
+    if list.is_some_and(|hooks| !hooks.is_empty()) {
+        // The hooks are the engine's programs, which must not make files that anybody can write to.
+        let ours = umask(Mode::from_bits_truncate(HOOK_UMASK));
+        let place = Place::of_caller(Path::new("/"));
+        hooks::run(acts, "createContainer", list, &state(luggage, "creating", pid), place)?;
+        umask(ours);
+    }
     Ok((root, writable))
 }
 
@@ -240,6 +250,8 @@ fn wait_and_execute(luggage: &Luggage<'_>, payload: Payload<'_>, pid: i32) -> Er
 
 fn start(luggage: &Luggage<'_>, payload: Payload<'_>, pid: i32) -> Result<Infallible> {
     let list = luggage.spec.hooks.start_container.as_ref();
-    hooks::run(&luggage.acts, "startContainer", list, &state(luggage, "created", pid), Path::new("/"))?;
+    let environment = Environment::Containers(&luggage.spec.process.env);
+    let place = Place { directory: Path::new("/"), environment };
+    hooks::run(&luggage.acts, "startContainer", list, &state(luggage, "created", pid), place)?;
     payload.execute()
 }

@@ -9,6 +9,7 @@ use super::terminal;
 use super::users::{self, Maps};
 use crate::cgroup::{Cgroup, Holder, Unit};
 use crate::error::{Acts, Error, On, Result};
+use crate::hooks::{self, Place};
 use crate::id::{ContainerId, ProcessId};
 use crate::plan::{self, Plan, Rights, Way};
 use crate::rdt::{self, Membership};
@@ -16,7 +17,7 @@ use crate::rootfs::{Opened, Turn};
 use crate::spec::config::Hooks;
 use crate::spec::{Limits, Process, Spec};
 use crate::state::{Container, Folder, Record, Status};
-use crate::{hooks, net, steps, time};
+use crate::{net, steps, time};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -77,7 +78,8 @@ pub(crate) fn create(creation: &Creation<'_>) -> Result<Container> {
             let container = Container { folder: creation.folder.clone(), record: record(creation, &Cgroup::default()) };
             let (list, state) = (spec.hooks.poststop.as_ref(), container.state_as(Status::Stopped.word()));
             let mut warn = |error: Error| (creation.warn)(&error.to_string());
-            hooks::run_all(creation.acts, "poststop", list, &state, creation.bundle, &mut warn);
+            let place = Place::of_caller(creation.bundle);
+            hooks::run_all(creation.acts, "poststop", list, &state, place, &mut warn);
         }
         // The first error is the one to report; what cannot be undone is found by `delete --force`.
         let _the_first_error_counts = creation.folder.remove(creation.acts);
@@ -339,8 +341,9 @@ impl Raising<'_> {
 fn run_early_hooks(creation: &Creation<'_>, container: &Container) -> Result<()> {
     let (acts, hooks) = (creation.acts, &creation.spec.hooks);
     let state = container.state_as("creating");
-    hooks::run(acts, "prestart", hooks.prestart.as_ref(), &state, creation.bundle)?;
-    hooks::run(acts, "createRuntime", hooks.create_runtime.as_ref(), &state, creation.bundle)
+    let place = Place::of_caller(creation.bundle);
+    hooks::run(acts, "prestart", hooks.prestart.as_ref(), &state, place)?;
+    hooks::run(acts, "createRuntime", hooks.create_runtime.as_ref(), &state, place)
 }
 
 /// Gives a process what only the host may give: its class of cache and memory bandwidth, limits above its own, and its place
@@ -387,7 +390,7 @@ pub(crate) fn start(acts: &Acts, container: &Container, hooks: &Hooks) -> Result
         return Err(Error::Said(answer));
     }
     let (list, state) = (hooks.poststart.as_ref(), container.state_as("running"));
-    let hooked = hooks::run(acts, "poststart", list, &state, &container.record.bundle);
+    let hooked = hooks::run(acts, "poststart", list, &state, Place::of_caller(&container.record.bundle));
     if hooked.is_err() {
         // A container whose engine could not finish starting it must not run on unattended, as with runc.
         container.record.process.signal(libc::SIGKILL)?;

@@ -2,9 +2,11 @@
 
 use crate::error::{Error, On, Result};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// The longest id: with a suffix it must still be one file name (255 bytes, path_resolution(7)).
 const ID_BYTES_MAX: usize = 253;
@@ -78,6 +80,33 @@ impl ProcessId {
             Err(Errno::ESRCH) => Ok(None),
             Err(errno) => Err(errno).on("open process", self.pid),
         }
+    }
+
+    /// Kills it and waits until it has ended, with all processes of its pid namespace if it is the first of one
+    /// (pid_namespaces(7)); whether it was alive.
+    ///
+    /// # Errors
+    /// It survives for longer than `patience`; descriptors have run out.
+    pub(crate) fn kill(self, thaw: impl FnOnce() -> Result<()>, patience: Duration) -> Result<bool> {
+        let Some(pidfd) = self.open()? else { return Ok(false) };
+        match skiff_sys::pidfd::kill(pidfd.as_fd()) {
+            Ok(()) | Err(Errno::ESRCH) => (),
+            Err(errno) => return Err(errno).on("kill", self.pid),
+        }
+        thaw()?;
+        let begun = Instant::now();
+        while self.is_alive() {
+            let left = patience.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(Error::Said(format!("process {}: still alive after SIGKILL", self.pid)));
+            }
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(_) | Err(Errno::EINTR) => (),
+                Err(errno) => return Err(errno).on("wait for", self.pid),
+            }
+        }
+        Ok(true)
     }
 
     /// Sends a signal; whether there was a process to receive it.

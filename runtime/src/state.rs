@@ -1,8 +1,9 @@
 //! What is remembered of a container between commands: `<root>/<id>/`.
 //!
 //! ```text
-//! state.json    written last by create, atomically; without it the container is being created or half deleted
-//! config.json   a copy of the bundle's, so that later changes there change nothing here
+//! state.json    appears last in create, atomically; without it the container is being created or half deleted
+//! state.json.new  the same while it is being created, from the moment on that there is a process
+//! config.json   a copy of the bundle's, so that later changes there change nothing here; locked while it is being created
 //! start.sock    the created container listens here for its start; gone when it was started
 //! ```
 //!
@@ -15,11 +16,12 @@ use crate::init::Keyring;
 use crate::rdt::Membership;
 use crate::spec::config::Config;
 use crate::steps;
+use nix::fcntl::{FcntlArg, fcntl};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Content of `state.json`.
@@ -73,6 +75,12 @@ pub(crate) struct Folder {
     id: ContainerId,
 }
 
+/// A creation that is under way: others see whose it is.
+#[derive(Debug)]
+pub(crate) struct Creating {
+    _locked: File,
+}
+
 /// A container that exists.
 #[derive(Debug)]
 pub(crate) struct Container {
@@ -102,6 +110,10 @@ impl Folder {
         self.path.join("state.json")
     }
 
+    fn record_draft(&self) -> PathBuf {
+        self.path.join("state.json.new")
+    }
+
     /// Makes it; it must not exist.
     ///
     /// # Errors
@@ -110,11 +122,39 @@ impl Folder {
         let root = self.path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o700).create(root).on("create", root.display())?;
         match DirBuilder::new().mode(0o700).create(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Err(Error::Said(format!("container with id exists already: {}", self.id)))
             }
             result => result.on("create", self.path.display()),
         }
+    }
+
+    /// Writes `config` there, and a lock that says who is creating the container, for as long as the guard lives.
+    ///
+    /// # Errors
+    /// The disk refuses; the folder is gone.
+    pub(crate) fn begin(&self, config: &[u8]) -> Result<Creating> {
+        let path = self.config();
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
+        let mut file = file.on("create", path.display())?;
+        fcntl(&file, FcntlArg::F_SETLK(&whole_file())).on("lock", path.display())?;
+        file.write_all(config).on("write", path.display())?;
+        Ok(Creating { _locked: file })
+    }
+
+    /// The number of the process that is creating the container, if one is.
+    ///
+    /// # Errors
+    /// The lock cannot be read.
+    pub(crate) fn creator(&self) -> Result<Option<i32>> {
+        let path = self.config();
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            result => result.on("open", path.display())?,
+        };
+        let mut lock = whole_file();
+        fcntl(&file, FcntlArg::F_GETLK(&mut lock)).on("look at lock of", path.display())?;
+        Ok((i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid))
     }
 
     /// Writes the record so that a reader sees all of it or nothing.
@@ -122,12 +162,34 @@ impl Folder {
     /// # Errors
     /// The disk refuses.
     pub(crate) fn write(&self, acts: &Acts, record: &Record) -> Result<()> {
-        let text = serde_json::to_vec(record).on("write", self.record().display())?;
-        acts.step_io(&steps::STATE_WRITE, self.record().display(), || {
-            let new = self.path.join("state.json.new");
-            File::create(&new)?.write_all(&text)?;
-            fs::rename(&new, self.record())
-        })
+        self.draft(record)?;
+        self.publish(acts)
+    }
+
+    /// Writes the record of a container that is not there yet: it says whom to end if that never happens.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn draft(&self, record: &Record) -> Result<()> {
+        let path = self.record_draft();
+        let text = serde_json::to_vec(record).on("write", path.display())?;
+        fs::write(&path, text).on("write", path.display())
+    }
+
+    /// From now on the drafted record is the container's.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn publish(&self, acts: &Acts) -> Result<()> {
+        let (from, to) = (self.record_draft(), self.record());
+        acts.step_io(&steps::STATE_WRITE, to.display(), || fs::rename(&from, &to))
+    }
+
+    /// What a creation that never came to its end has left of its record. One that was not finished has no process yet that
+    /// does not end with its creator.
+    pub(crate) fn drafted(&self) -> Option<Container> {
+        let record = serde_json::from_slice(&fs::read(self.record_draft()).ok()?).ok()?;
+        Some(Container { folder: self.clone(), record })
     }
 
     /// Reads the container, if it exists.
@@ -140,7 +202,8 @@ impl Folder {
                 let record = serde_json::from_slice(&bytes).on("read", self.record().display())?;
                 Ok(Some(Container { folder: self.clone(), record }))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            // What is no folder is no container either.
+            Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => Ok(None),
             Err(error) => Err(error).on("read", self.record().display()),
         }
     }
@@ -159,7 +222,7 @@ impl Folder {
     /// The disk refuses.
     pub(crate) fn remove(&self, acts: &Acts) -> Result<()> {
         acts.step_io(&steps::STATE_REMOVE, self.path.display(), || match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             result => result,
         })
     }
@@ -208,17 +271,30 @@ impl Container {
     }
 }
 
-/// All containers below `root`, by id.
+/// All containers below `root` by id, and what is wrong with those that cannot be read.
 ///
 /// # Errors
-/// A record cannot be read.
-pub(crate) fn list(root: &Path) -> Result<Vec<Container>> {
+/// `root` cannot be read.
+pub(crate) fn list(root: &Path) -> Result<(Vec<Container>, Vec<Error>)> {
     let entries = match fs::read_dir(root) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         result => result.on("list", root.display())?,
     };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut ids: Vec<_> = names.filter_map(|name| ContainerId::check(&name).ok()).collect();
     ids.sort();
-    ids.iter().filter_map(|id| Folder::new(root, id).find().transpose()).collect()
+    let (mut containers, mut errors) = (Vec::new(), Vec::new());
+    for found in ids.iter().filter_map(|id| Folder::new(root, id).find().transpose()) {
+        match found {
+            Ok(container) => containers.push(container),
+            Err(error) => errors.push(error),
+        }
+    }
+    Ok((containers, errors))
+}
+
+/// A lock of fcntl(2) on all of a file: it belongs to one process, and goes with it.
+const fn whole_file() -> libc::flock {
+    #[allow(clippy::cast_possible_truncation, reason = "constants that fit: the C type of the field is short")]
+    libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
 }

@@ -60,6 +60,11 @@ impl Patience {
         self.next = (self.next * 2).min(POLL_MAX);
         self.begun.elapsed() < self.whole
     }
+
+    /// Whether `time` has passed.
+    pub(super) fn has_lasted(&self, time: Duration) -> bool {
+        self.begun.elapsed() >= time
+    }
 }
 
 impl Cgroup {
@@ -134,17 +139,25 @@ impl Cgroup {
         signalled
     }
 
-    /// Whether its processes are stopped by the freezer.
+    /// Whether its processes are stopped by the freezer: its own, or that of a group above it.
     ///
     /// # Errors
     /// The freezer's file cannot be read.
     pub(crate) fn is_frozen(&self) -> Result<bool> {
         let Some(freezer) = self.freezer() else { return Ok(false) };
-        let file = freezer.path.join(if freezer.unified { "cgroup.freeze" } else { "freezer.state" });
-        match fs::read_to_string(&file) {
-            Ok(text) => Ok(text.trim() != "0" && text.trim() != "THAWED"),
-            Err(error) if is_gone(&error) => Ok(false),
-            Err(error) => Err(error).on("read", file.display()),
+        let shows = |file: &str, is_frozen: fn(&str) -> bool| {
+            let file = freezer.path.join(file);
+            match fs::read_to_string(&file) {
+                Ok(text) => Ok(is_frozen(text.trim())),
+                Err(error) if is_gone(&error) => Ok(false),
+                Err(error) => Err(error).on("read", file.display()),
+            }
+        };
+        // Version 1 shows at once what holds; version 2 apart what was asked of this group and what has come true.
+        match freezer.unified {
+            false => shows("freezer.state", |text| text != "THAWED"),
+            true => Ok(shows("cgroup.freeze", |text| text != "0")?
+                || shows("cgroup.events", |text| text.lines().any(|line| line == "frozen 1"))?),
         }
     }
 
@@ -171,7 +184,7 @@ impl Cgroup {
     }
 
     /// Version 2 freezes without a controller.
-    fn freezer(&self) -> Option<&Directory> {
+    pub(super) fn freezer(&self) -> Option<&Directory> {
         self.directory("freezer").or_else(|| self.unified())
     }
 }

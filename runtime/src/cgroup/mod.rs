@@ -7,6 +7,7 @@
 //! Decisions are in [`plan`] (which value to which file) and [`device`] (which rules as which lines or program); who acts on
 //! them is [`write`]. [`stats`] and [`watch`] read.
 
+mod claim; // one container in one cgroup
 mod device; // device rules to files or a program
 mod freeze; // stand still, end
 mod hierarchy; // which controller where
@@ -17,8 +18,9 @@ mod watch; // out of memory
 mod widen; // one more hierarchy while it runs
 mod write; // performs plan and device
 
+pub(crate) use claim::Claim;
 pub(crate) use freeze::Frozen;
-pub(crate) use systemd::{Holder, Unit};
+pub(crate) use systemd::Unit;
 pub(crate) use watch::{Seen, Watch};
 
 use crate::error::{Acts, On, Result};
@@ -30,7 +32,11 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use systemd::Holder;
 
+/// How long a process that has ended may still be listed.
+const LEAVING_TIME_MAX: Duration = Duration::from_secs(1);
 /// A concurrent removal of a shared parent is followed by another try; more often than this it is no coincidence.
 const CREATE_TRIES_MAX: u32 = 16;
 
@@ -68,32 +74,41 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes the directory `path` (relative) in every hierarchy that a container with `limits` needs.
+    /// Makes the directory `path` (relative) in every hierarchy that a container with `limits` needs, and claims them.
     ///
     /// # Errors
-    /// A directory cannot be made; those made before are removed again.
-    pub(crate) fn create(acts: &Acts, path: &Path, limits: &Limits) -> Result<Self> {
-        Self::create_below(acts, path, needed(detect()?, limits))
+    /// A directory cannot be made, or is somebody else's; those made before are removed again.
+    pub(crate) fn create(acts: &Acts, path: &Path, limits: &Limits) -> Result<(Self, Claim)> {
+        Self::create_below(acts, path, needed(detect()?, limits), None)
     }
 
-    fn create_below(acts: &Acts, path: &Path, hierarchies: Vec<Hierarchy>) -> Result<Self> {
-        let mut cgroup = Self::default();
-        for hierarchy in hierarchies {
+    fn create_below(
+        acts: &Acts,
+        path: &Path,
+        hierarchies: Vec<Hierarchy>,
+        holder: Option<Holder>,
+    ) -> Result<(Self, Claim)> {
+        let (mut cgroup, mut found) = (Self::default(), Vec::new());
+        let made = hierarchies.into_iter().try_for_each(|hierarchy| {
             let target = hierarchy.root.join(path);
-            match acts.step_io(&steps::CGROUP_CREATE, target.display(), || make(&hierarchy, path)) {
-                Ok(made_from) => cgroup.directories.push(Directory {
-                    controllers: available(hierarchy.version, hierarchy.controllers, &target),
-                    unified: hierarchy.version == Version::Two,
-                    path: target,
-                    made_from,
-                }),
-                Err(error) => {
-                    let _the_first_error_counts = cgroup.remove(acts);
-                    return Err(error);
-                }
+            let made = acts.step_io(&steps::CGROUP_CREATE, target.display(), || make(&hierarchy, path))?;
+            let directory = Directory {
+                controllers: available(hierarchy.version, hierarchy.controllers, &target),
+                unified: hierarchy.version == Version::Two,
+                path: target,
+                made_from: made.from,
+            };
+            if !made.is_new {
+                found.push(directory.clone());
             }
+            cgroup.directories.push(directory);
+            Ok(())
+        });
+        let claimed = made.and_then(|()| cgroup.claim(&found, holder));
+        if claimed.is_err() {
+            cgroup.directories.iter().for_each(remove_made);
         }
-        Ok(cgroup)
+        claimed.map(|claim| (cgroup, claim))
     }
 
     /// The cgroup at `path` (relative) as far as it exists, for cleaning up.
@@ -108,6 +123,11 @@ impl Cgroup {
             made_from: None,
         });
         Ok(Self { unit: None, directories: there.filter(|directory| directory.path.is_dir()).collect() })
+    }
+
+    /// Whether `other` is at the same path of some hierarchy.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        self.directories.iter().any(|one| other.directories.iter().any(|other| one.path == other.path))
     }
 
     /// The directory with `controller`.
@@ -151,6 +171,14 @@ impl Cgroup {
             .transpose()
     }
 
+    /// Removes what of it is empty, for a creation that never had a process in it.
+    pub(crate) fn remove_if_empty(&self) {
+        let places: Vec<_> = self.directories.iter().map(|directory| directory.path.as_path()).collect();
+        if places.iter().all(|place| is_soon_empty(place)) {
+            places.into_iter().for_each(|place| remove_empty(std::iter::once(place)));
+        }
+    }
+
     /// Removes it with everything below it, and the empty parents that we made.
     ///
     /// # Errors
@@ -180,31 +208,41 @@ fn available(version: Version, of_root: Vec<String>, path: &Path) -> Vec<String>
     }
 }
 
-/// Makes `path` below the hierarchy's root and returns the topmost directory that was missing.
-fn make(hierarchy: &Hierarchy, path: &Path) -> std::io::Result<Option<PathBuf>> {
-    let mut made_from = None;
+/// What came of making a path.
+#[derive(Debug, Default)]
+struct Made {
+    /// The topmost directory that was missing.
+    from: Option<PathBuf>,
+    /// Whether the last one was.
+    is_new: bool,
+}
+
+/// Makes `path` below the hierarchy's root.
+fn make(hierarchy: &Hierarchy, path: &Path) -> std::io::Result<Made> {
+    let mut made = Made::default();
     for _ in 0..CREATE_TRIES_MAX {
-        match make_once(hierarchy, path, &mut made_from) {
+        match make_once(hierarchy, path, &mut made) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => (),
-            result => return result.map(|()| made_from),
+            result => return result.map(|()| made),
         }
     }
     Err(Errno::ENOENT.into())
 }
 
-fn make_once(hierarchy: &Hierarchy, path: &Path, made_from: &mut Option<PathBuf>) -> std::io::Result<()> {
+fn make_once(hierarchy: &Hierarchy, path: &Path, made: &mut Made) -> std::io::Result<()> {
     let mut here = hierarchy.root.clone();
     for name in path {
         if hierarchy.version == Version::Two {
             enable(&here, &hierarchy.controllers)?;
         }
         here.push(name);
-        match fs::create_dir(&here) {
-            Ok(()) => {
-                made_from.get_or_insert_with(|| here.clone());
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => (),
+        made.is_new = match fs::create_dir(&here) {
+            Ok(()) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
+        };
+        if made.is_new {
+            made.from.get_or_insert_with(|| here.clone());
         }
         if hierarchy.controllers.iter().any(|name| name == "cpuset") && hierarchy.version == Version::One {
             inherit_cpuset(&here)?;
@@ -255,20 +293,44 @@ fn remove(path: &Path) -> std::io::Result<()> {
     let mut patience = freeze::Patience::new();
     loop {
         match fs::remove_dir(path) {
-            // The kernel counts a process as inside until it has left completely, a little after its parent saw it end.
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && patience.lasts() => (),
+            // The kernel counts a process as inside until it has left completely, a little after its parent saw it end. Who is
+            // still listed then is not about to leave.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && is_emptying(path, &mut patience) => (),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             result => return result,
         }
     }
 }
 
+fn is_emptying(path: &Path, patience: &mut freeze::Patience) -> bool {
+    patience.lasts() && (!patience.has_lasted(LEAVING_TIME_MAX) || claim::members(path).is_empty())
+}
+
+/// Removes what we made on the way to it and to itself, as far as nobody is there.
+fn remove_made(directory: &Directory) {
+    let Some(made_from) = &directory.made_from else { return };
+    remove_empty(directory.path.ancestors().take_while(|path| path.starts_with(made_from)));
+}
+
 fn remove_parents(directory: &Directory) {
     let Some(made_from) = &directory.made_from else { return };
-    for parent in directory.path.ancestors().skip(1).take_while(|parent| parent.starts_with(made_from)) {
-        // Another container may live there by now, and then it stays: that is what rmdir(2) refuses.
-        if fs::remove_dir(parent).is_err() {
-            break;
+    remove_empty(directory.path.ancestors().skip(1).take_while(|parent| parent.starts_with(made_from)));
+}
+
+/// A process that was cloned for it may be about to end.
+fn is_soon_empty(path: &Path) -> bool {
+    let mut patience = freeze::Patience::of(LEAVING_TIME_MAX);
+    loop {
+        if claim::members(path).is_empty() {
+            return true;
+        }
+        if !patience.lasts() {
+            return false;
         }
     }
+}
+
+/// From below. Another container may live there by now, and then it stays: that is what rmdir(2) refuses.
+fn remove_empty<'a>(mut paths: impl Iterator<Item = &'a Path>) {
+    let _first_that_stays = paths.find(|path| fs::remove_dir(path).is_err());
 }

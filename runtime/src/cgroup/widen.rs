@@ -4,15 +4,15 @@
 //! The place is remembered before it is made, so that whoever deletes the container finds it whatever happens in between. A
 //! place that was remembered and never made, or that not everybody has reached, is made and reached by the next update.
 
+use super::claim::members;
 use super::hierarchy::{Hierarchy, Version, detect, needed, needed_in_unit};
-use super::{Cgroup, Directory, Frozen, make, tree};
-use crate::error::{Acts, Result};
+use super::{Cgroup, Directory, Frozen, make};
+use crate::error::{Acts, Error, Result};
 use crate::kernfs::put;
 use crate::spec::Limits;
 use crate::steps;
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where a running container has to go.
@@ -50,6 +50,7 @@ impl Cgroup {
         let mut after = self.clone();
         for hierarchy in &hierarchies {
             let place = hierarchy.root.join(&path);
+            self.refuse_strangers(&place)?;
             let missing = |path: &&Path| path.starts_with(&hierarchy.root) && !path.exists();
             let made_from = place.ancestors().take_while(missing).last().map(Path::to_owned);
             after.directories.retain(|directory| directory.path != place);
@@ -61,6 +62,20 @@ impl Cgroup {
             });
         }
         Ok(Some(Move { after, hierarchies, path }))
+    }
+
+    /// The container has its cgroup for itself, there too. Who is born meanwhile is in both places.
+    fn refuse_strangers(&self, place: &Path) -> Result<()> {
+        let there = members(place);
+        let own: BTreeSet<_> = self.processes()?.into_iter().collect();
+        match there.difference(&own).next() {
+            None => Ok(()),
+            Some(stranger) => {
+                let place = place.display();
+                let reason = format!("process {stranger}, which is not the container's, is in {place} already");
+                Err(Error::refused("linux.resources", reason))
+            }
+        }
     }
 }
 
@@ -100,11 +115,4 @@ fn enter(acts: &Acts, file: &Path, pid: Pid) -> Result<()> {
 /// `place` below the root of its hierarchy.
 fn below(found: &[Hierarchy], place: &Path) -> Option<PathBuf> {
     found.iter().find_map(|hierarchy| place.strip_prefix(&hierarchy.root).ok()).map(Path::to_owned)
-}
-
-/// Who is there or below; nobody where nothing is.
-fn members(place: &Path) -> BTreeSet<Pid> {
-    let places = tree(place).into_iter().chain([place.to_owned()]);
-    let texts: Vec<_> = places.filter_map(|place| fs::read_to_string(place.join("cgroup.procs")).ok()).collect();
-    texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.parse().ok()).map(Pid::from_raw).collect()
 }

@@ -42,7 +42,14 @@ pub(super) fn exec(context: &Context, words: &Words) -> Result<u8> {
     init::check_labels("process", &process.treatment)?;
     process.warnings.iter().for_each(|warning| context.warn(warning));
     let filter = linux.and_then(|linux| linux.seccomp.as_ref()).map(Filter::check).transpose()?;
-    container.record.cgroup = subgroup::below(&container.record.cgroup, &words.values("cgroup"))?;
+    let groups = words.values("cgroup");
+    container.record.cgroup = subgroup::below(&container.record.cgroup, &groups)?;
+    if !groups.is_empty() && !words.is_on("ignore-paused") && container.record.cgroup.is_frozen()? {
+        return Err(Error::Usage(format!(
+            "--cgroup {}: is frozen (use --ignore-paused to override)",
+            groups.join(" ")
+        )));
+    }
     let detach = words.is_on("detach");
     let (socket, relay) = console(words, &process, detach)?;
     let signals = if detach { None } else { Some(foreground::Signals::take()?) };

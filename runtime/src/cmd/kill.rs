@@ -1,6 +1,7 @@
 //! `kill`.
 
 use super::Context;
+use super::delete::is_anothers;
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Acts, Error, Result};
 use crate::state::{Container, Status};
@@ -19,7 +20,7 @@ pub(super) fn kill(context: &Context, words: &Words) -> Result<u8> {
     let (container, acts) = context.container(words)?;
     let signal = number(words.positionals.get(1).map_or("TERM", String::as_str))?;
     if words.is_on("all") {
-        return kill_all(&acts, &container, signal).map(|()| 0);
+        return kill_all(context, &acts, &container, signal).map(|()| 0);
     }
     let status = container.status()?;
     let gone = || Error::Said(format!("container not running: {}", container.record.id));
@@ -48,9 +49,15 @@ pub(super) fn kill(context: &Context, words: &Words) -> Result<u8> {
     }
 }
 
-fn kill_all(acts: &Acts, container: &Container, signal: i32) -> Result<()> {
+fn kill_all(context: &Context, acts: &Acts, container: &Container, signal: i32) -> Result<()> {
     let signal =
         Signal::try_from(signal).map_err(|_| Error::Usage(format!("kill --all: signal {signal} has no name")))?;
+    let record = &container.record;
+    let has_ended = !record.process.is_alive();
+    // Whoever is in the cgroup then is somebody else.
+    if has_ended && (record.own_pid_namespace || is_anothers(context, &record.id, &record.cgroup)?) {
+        return Ok(());
+    }
     container.record.cgroup.signal(acts, signal)?;
     if signal == Signal::SIGKILL && container.record.cgroup.is_frozen()? {
         container.record.cgroup.set_frozen(acts, crate::cgroup::Frozen::No)?;

@@ -35,7 +35,8 @@ pub(super) fn state(context: &Context, words: &Words) -> Result<u8> {
 /// `list [-q] [--format F]`.
 pub(super) fn list(context: &Context, words: &Words) -> Result<u8> {
     let format = format(words)?;
-    let containers = state::list(&context.root)?;
+    let (containers, damaged) = state::list(&context.root)?;
+    damaged.iter().for_each(|error| context.warn(&error.to_string()));
     if words.is_on("quiet") {
         for container in &containers {
             show!("{}", container.record.id)?;

@@ -25,7 +25,7 @@ use crate::id::ContainerId;
 use crate::report::show;
 use crate::seal;
 use crate::spec::config::Config;
-use crate::state::{Container, Folder};
+use crate::state::{Container, Folder, Record};
 use skiff_step::{CORRELATION_ANNOTATION, Engine};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,8 +66,13 @@ impl Context {
     /// The container that `words` name first, and steps that carry its correlation id.
     fn container(&self, words: &Words) -> Result<(Container, Acts)> {
         let container = self.folder(words)?.1.load()?;
-        let acts = self.acts.correlated(container.record.annotations.get(CORRELATION_ANNOTATION).map(String::as_str));
+        let acts = self.acts_for(&container.record);
         Ok((container, acts))
+    }
+
+    /// Steps that carry a container's correlation id.
+    fn acts_for(&self, record: &Record) -> Acts {
+        self.acts.correlated(record.annotations.get(CORRELATION_ANNOTATION).map(String::as_str))
     }
 }
 

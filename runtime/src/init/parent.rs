@@ -7,7 +7,7 @@ use super::listener::Handover;
 use super::relay::{self, Route};
 use super::terminal;
 use super::users::{self, Maps};
-use crate::cgroup::{Cgroup, Holder, Unit};
+use crate::cgroup::{Cgroup, Claim, Unit};
 use crate::error::{Acts, Error, On, Result};
 use crate::hooks::{self, Place};
 use crate::id::{ContainerId, ProcessId};
@@ -90,29 +90,33 @@ pub(crate) fn create(creation: &Creation<'_>) -> Result<Container> {
 fn create_in_folder(creation: &Creation<'_>) -> std::result::Result<Container, Failure> {
     let (acts, spec) = (creation.acts, creation.spec);
     let config = creation.bundle.join("config.json");
-    std::fs::copy(&config, creation.folder.config()).on("copy", config.display())?;
-    let (cgroup, holder) = make_cgroup(acts, spec, creation.unit)?;
+    let _creating = creation.folder.begin(&std::fs::read(&config).on("copy", config.display())?)?;
+    let (cgroup, claim) = make_cgroup(acts, spec, creation.unit)?;
     let limited = cgroup.limit(acts, &spec.limits).map_err(Failure::from);
     let result = limited.and_then(|()| create_in_class(creation, &cgroup));
-    drop(holder);
-    if result.is_err() {
-        let _the_first_error_counts = cgroup.kill_all(acts).and_then(|()| cgroup.remove(acts));
+    if let Err(failure) = &result {
+        // A pid namespace of its own ended with the first process; else hooks may have left somebody in there.
+        let needs_killing = failure.was_born && !spec.namespaces.makes(libc::CLONE_NEWPID);
+        let killed = if needs_killing { cgroup.kill_all(acts) } else { Ok(()) };
+        let _the_first_error_counts = killed.and_then(|()| cgroup.remove(acts));
     }
+    drop(claim);
     result
 }
 
 /// Who is not the host's root may have no rights over cgroups: then the container has none, unless limits were asked for.
 /// Device rules are no limits in this sense, as with runc: a user namespace makes no devices anyway.
-fn make_cgroup(acts: &Acts, spec: &Spec, unit: Option<&Unit>) -> Result<(Cgroup, Option<Holder>)> {
-    if let Some(unit) = unit {
-        return Cgroup::create_in_unit(acts, unit, &spec.limits).map(|(cgroup, holder)| (cgroup, Some(holder)));
-    }
-    let error = match Cgroup::create(acts, &spec.cgroup, &spec.limits) {
+fn make_cgroup(acts: &Acts, spec: &Spec, unit: Option<&Unit>) -> Result<(Cgroup, Option<Claim>)> {
+    let made = match unit {
+        Some(unit) => Cgroup::create_in_unit(acts, unit, &spec.limits),
+        None => Cgroup::create(acts, &spec.cgroup, &spec.limits),
+    };
+    let error = match made {
         Err(error) => error,
-        Ok(made) => return Ok((made, None)),
+        Ok((cgroup, claim)) => return Ok((cgroup, Some(claim))),
     };
     let is_refused = matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS));
-    if !is_refused || !plan::is_below_host() {
+    if !is_refused || unit.is_some() || !plan::is_below_host() {
         return Err(error);
     }
     let asked = Limits { devices: Vec::new(), ..spec.limits.clone() };
@@ -308,6 +312,7 @@ impl Raising<'_> {
     fn raise_born(&self, born: &Born, container: &mut Container) -> Result<()> {
         let (creation, end) = (self.creation, self.end);
         container.record.process = ProcessId::of(born.pid)?;
+        container.folder.draft(&container.record)?;
         if self.plan.clone & libc::CLONE_NEWUSER != 0 {
             self.map_users(born.pid)?;
         }
@@ -324,7 +329,7 @@ impl Raising<'_> {
         if let (Some(handover), Some(agent)) = (self.handover, agent) {
             handover.take(born, agent, &container.state_as("creating"))?;
         }
-        container.folder.write(creation.acts, &container.record)?;
+        container.folder.publish(creation.acts)?;
         match &creation.pid_file {
             Some(path) => write_pid_file(path, born.pid),
             None => Ok(()),

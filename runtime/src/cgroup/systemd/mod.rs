@@ -11,11 +11,11 @@ mod bus;
 mod message;
 mod properties;
 
-use super::Cgroup;
 use super::device;
 use super::freeze::Patience;
 use super::hierarchy::{Version, detect, needed_in_unit};
 use super::plan::Group;
+use super::{Cgroup, Claim};
 use crate::error::{Acts, Error, On, Result};
 use crate::plan::is_below_host;
 use crate::spec::Limits;
@@ -126,6 +126,13 @@ impl Holder {
     }
 }
 
+impl Holder {
+    /// Its number in our pid namespace.
+    pub(super) const fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.pid)
+    }
+}
+
 impl Drop for Holder {
     fn drop(&mut self) {
         let _may_have_ended = skiff_sys::pidfd::kill(self.0.pidfd.as_fd());
@@ -134,11 +141,11 @@ impl Drop for Holder {
 }
 
 impl Cgroup {
-    /// Starts `unit` and takes its cgroup; the holder is to live until another process is in it.
+    /// Starts `unit` and claims its cgroup.
     ///
     /// # Errors
     /// systemd cannot be reached, or refuses.
-    pub(crate) fn create_in_unit(acts: &Acts, unit: &Unit, limits: &Limits) -> Result<(Self, Holder)> {
+    pub(crate) fn create_in_unit(acts: &Acts, unit: &Unit, limits: &Limits) -> Result<(Self, Claim)> {
         let mut bus = connect()?;
         let holder = Holder::start()?;
         let hierarchies = detect()?;
@@ -150,9 +157,9 @@ impl Cgroup {
         let version = if is_one("memory") { Version::One } else { Version::Two };
         start(&mut bus, acts, unit, properties_of_start(unit, holder.0.pid, limits, version))?;
         let path = await_place(holder.0.pid, &unit.name)?;
-        let mut cgroup = Self::create_below(acts, &path, needed_in_unit(hierarchies, limits))?;
+        let (mut cgroup, claim) = Self::create_below(acts, &path, needed_in_unit(hierarchies, limits), Some(holder))?;
         cgroup.unit = Some(unit.name.clone());
-        Ok((cgroup, holder))
+        Ok((cgroup, claim))
     }
 
     /// Gives systemd the limits that have a property.

@@ -1,4 +1,5 @@
-//! Saying what went wrong: a sentence for people on standard error, a line for engines in their log file.
+//! Saying what went wrong, as runc does: lines with a level for engines in their log, which is standard error unless they name
+//! a file, and then a sentence for people there.
 
 use crate::cli::Words;
 use crate::error::{Error, On, Result};
@@ -27,32 +28,44 @@ pub(crate) fn print(words: Arguments<'_>) -> Result<()> {
 
 /// A line on standard error. Who cannot be told anything is not told why.
 fn complain(text: &str) {
-    let _nobody_listens = std::io::stderr().lock().write_fmt(format_args!("skiff-oci: {text}\n"));
+    let _nobody_listens = std::io::stderr().lock().write_fmt(format_args!("{text}\n"));
 }
 
-/// Reports `text` as the command's failure.
+/// Reports `text` as the command's failure: in the log, and in plain words for people where the log is a file.
 pub(crate) fn failure(global: &Words, text: &str) {
     let text = printable(text);
-    complain(&text);
     line(global, "error", &text);
+    if log_file(global).is_some() {
+        complain(&text);
+    }
 }
 
-/// Appends one line to the file of `--log`, if one is given.
-pub(crate) fn line(global: &Words, level: &str, text: &str) {
-    let Some(path) = global.value("log").filter(|path| !path.is_empty()) else { return };
+/// Reports what does not stop the command.
+pub(crate) fn warning(global: &Words, text: &str) {
+    line(global, "warning", &printable(text));
+}
+
+/// Adds one line to the log, which is the file of `--log`, or standard error (as with runc, whose readers look for `level=`).
+fn line(global: &Words, level: &str, text: &str) {
     let time = time::now();
     let line = match global.value("log-format") {
         Some("json") => serde_json::json!({"level": level, "msg": text, "time": time}).to_string(),
         _ => format!("time=\"{time}\" level={level} msg={text:?}"),
     };
+    let Some(path) = log_file(global) else { return complain(&line) };
     let written = OpenOptions::new()
         .append(true)
         .create(true)
         .open(path)
         .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
     if let Err(error) = written {
-        complain(&format!("log {path}: {error}"));
+        complain(&line);
+        complain(&format!("time=\"{time}\" level=error msg={:?}", format!("log {path}: {error}")));
     }
+}
+
+fn log_file(global: &Words) -> Option<&str> {
+    global.value("log").filter(|path| !path.is_empty())
 }
 
 /// Texts may quote names that an image chose; they must not drive the terminal of who reads them.

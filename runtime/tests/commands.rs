@@ -2,7 +2,7 @@
 
 mod support;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use support::{Bundle, Said};
@@ -40,6 +40,61 @@ fn the_logs_last_line_is_the_error() {
     let plain_log = bundle.path().join("log.txt").display().to_string();
     bundle.oci(&["--log", &plain_log, "state", "nobody"]);
     assert!(fs::read_to_string(&plain_log).unwrap().contains("level=error msg=\"container does not exist: nobody\""));
+}
+
+/// Fault O13: engines and people look for `level=` on standard error, and find warnings there too. With a log file the level
+/// is in the file, and standard error has the sentence alone; as with runc, beside which this runs where it is.
+#[test]
+fn failures_and_warnings_have_a_level() {
+    let bundle = |runtime: Option<&str>| {
+        let bundle = Bundle::new("true", |c| {
+            c["process"]["args"] = json!(["nonesuch"]);
+            c["process"]["capabilities"] = json!({"bounding": ["CAP_FLY"]});
+        });
+        match runtime {
+            Some(name) => bundle.by_peer(name),
+            None => Some(bundle),
+        }
+    };
+    for bundle in [None, Some("runc-1.1.15"), Some("runc-1.3")].into_iter().filter_map(bundle) {
+        let said = bundle.run();
+        assert_eq!(said.code, 1);
+        let levels: Vec<_> = said.err.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert_eq!(levels, ["level=warning", "level=error"], "{said:?}");
+        assert!(said.err.contains("CAP_FLY") && said.err.lines().all(|line| line.starts_with("time=\"")), "{said:?}");
+        let log = bundle.path().join("log");
+        let said = bundle.oci(&["--log", log.to_str().unwrap(), "run", &bundle.id]);
+        assert!(said.err.lines().count() == 1 && said.err.contains("nonesuch"), "{said:?}");
+        assert!(!said.err.contains("level="), "{said:?}");
+        assert_eq!(fs::read_to_string(&log).unwrap().matches("level=").count(), 2);
+    }
+}
+
+/// Fault O7: one record that is no JSON, or no record at all, is a warning in a list, and goes by force, with what runs there.
+#[test]
+fn a_damaged_record_is_only_its_own_containers() {
+    let (whole, damaged) = (plain("sleep 60"), plain("sleep 60"));
+    whole.start();
+    let in_whole = |words: &[&str]| {
+        let root = whole.root();
+        damaged.oci(&[&["--root", root.to_str().unwrap()], words].concat())
+    };
+    let out = fs::File::create(damaged.path().join("out")).unwrap();
+    let root = whole.root();
+    let words = ["--root", root.to_str().unwrap(), "run", "--detach", &damaged.id];
+    assert!(damaged.command(&words).stdout(out.try_clone().unwrap()).stderr(out).status().unwrap().success());
+    fs::write(root.join(&damaged.id).join("state.json"), "{\"ociVersion\": ").unwrap();
+    fs::write(root.join("a-file"), "").unwrap();
+    let listed = in_whole(&["list", "--quiet"]);
+    assert_eq!((listed.code, listed.out.as_str()), (0, format!("{}\n", whole.id).as_str()), "{listed:?}");
+    assert!(listed.err.contains("level=warning") && listed.err.contains("state.json"), "{listed:?}");
+    for words in [&["state"][..], &["delete"], &["start"]] {
+        let said = in_whole(&[words, &[&damaged.id]].concat());
+        assert!(said.code == 1 && said.err.contains("state.json"), "{words:?}: {said:?}");
+    }
+    in_whole(&["delete", "--force", &damaged.id]).ok();
+    assert!(!root.join(&damaged.id).exists() && damaged.cgroups_left().is_empty());
+    assert_eq!(whole.status(), "running");
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(crate) struct Context {
 impl Context {
     /// Logs what does not stop a command.
     fn warn(&self, text: &str) {
-        crate::report::line(&self.global, "warning", text);
+        crate::report::warning(&self.global, text);
     }
 
     /// The folder of the container that `words` name first.

@@ -1,7 +1,9 @@
 //! Reads manifests, indexes and configurations, and says which images a source holds. No writing here.
 //!
-//! Sources: image-spec (image-layout.md, image-index.md, manifest.md, config.md) and `docker save`'s `manifest.json`.
+//! Sources: image-spec (image-layout.md, image-index.md, manifest.md, config.md), `docker save`'s `manifest.json`, and the folders
+//! that skopeo calls `dir:` (containers-transports(5)).
 
+use crate::configuration;
 use crate::source::Source;
 use crate::{Digest, ImageError, Reference};
 use oci_spec::image::ImageConfiguration;
@@ -23,6 +25,27 @@ pub(crate) const LAYERS_MAX: usize = 500;
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// What manifests and indexes are called; a descriptor of another type leads to something else.
+const NODE_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+/// What the configurations of images are called; signatures and other artifacts have others.
+const CONFIG_TYPES: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+/// How the file `version` of a `dir:` begins.
+const DIRECTORY_VERSION: &[u8] = b"Directory Transport Version:";
+
+/// What a source holds.
+pub(crate) struct Contents {
+    /// The images that run on this machine; at least one.
+    pub(crate) images: Vec<Found>,
+    /// Sentences about what was passed over although it might be missed.
+    pub(crate) notes: Vec<String>,
+}
+
 /// An image of a source, its documents read and checked.
 pub(crate) struct Found {
     /// The configuration as it is, byte for byte: its digest is the image's id.
@@ -31,6 +54,8 @@ pub(crate) struct Found {
     pub(crate) layers: Vec<Layer>,
     pub(crate) names: Vec<Reference>,
     pub(crate) manifest: Option<Digest>,
+    /// See [`crate::Image::size_bytes`].
+    pub(crate) size_bytes: u64,
 }
 
 /// A layer of a source.
@@ -76,34 +101,16 @@ struct Saved {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
+    /// Null for an image without files: Go writes it so.
+    #[serde(default)]
+    layers: Option<Vec<String>>,
 }
 
 /// The images of the source that run on this machine; it is an error if there are none.
-pub(crate) fn images(source: &Source) -> Result<Vec<Found>, ImageError> {
-    let mut reader = Reader { source, documents: 0, others: Vec::new() };
-    let saved = reader.saved()?;
-    let Some(index) = reader.layout()? else {
-        let saved =
-            saved.ok_or_else(|| ImageError::malformed("archive", "neither index.json nor manifest.json is in it"))?;
-        return saved.into_iter().map(|image| reader.saved_image(&image)).collect();
-    };
-    let mut found = Vec::new();
-    reader.walk(index, &[], INDEX_DEPTH_MAX, &mut found)?;
-    if found.is_empty() {
-        let reason = format!("no image for {} in it, only for: {}", host_platform(), reader.others.join(", "));
-        return Err(ImageError::malformed("archive", reason));
-    }
-    // docker save writes both forms; its manifest.json has all the names.
-    for image in saved.unwrap_or_default() {
-        let config = reader.file(Path::new(&image.config))?;
-        let same = found.iter_mut().filter(|found| found.config_bytes == config);
-        let names = names(&image)?;
-        same.for_each(|found| {
-            found.names.extend(names.iter().filter(|name| !found.names.contains(name)).cloned().collect::<Vec<_>>())
-        });
-    }
-    Ok(found)
+pub(crate) fn contents(source: &Source) -> Result<Contents, ImageError> {
+    let mut reader = Reader { source, documents: 0, others: Vec::new(), notes: Vec::new(), blobs: Blobs::Layout };
+    let images = reader.images()?;
+    Ok(Contents { images, notes: reader.notes })
 }
 
 struct Reader<'a> {
@@ -111,9 +118,70 @@ struct Reader<'a> {
     documents: usize,
     /// Platforms passed over.
     others: Vec<String>,
+    notes: Vec<String>,
+    blobs: Blobs,
+}
+
+/// Where blobs lie.
+#[derive(Clone, Copy)]
+enum Blobs {
+    /// `blobs/sha256/<hex>`, as image-layout.md has it.
+    Layout,
+    /// `<hex>`, and manifests of an index `<hex>.manifest.json`: a `dir:`.
+    Beside,
 }
 
 impl Reader<'_> {
+    fn images(&mut self) -> Result<Vec<Found>, ImageError> {
+        let mut found = Vec::new();
+        if self.is_directory()? {
+            self.blobs = Blobs::Beside;
+            let bytes = self.file(Path::new("manifest.json"))?;
+            self.descend(Digest::of(&bytes), &bytes, Vec::new(), INDEX_DEPTH_MAX, &mut found)?;
+            return self.not_none(found);
+        }
+        let saved = self.saved()?;
+        let Some(index) = self.layout()? else {
+            let saved = saved.ok_or_else(|| self.nothing())?;
+            return saved.into_iter().map(|image| self.saved_image(&image)).collect();
+        };
+        self.walk(index, &[], INDEX_DEPTH_MAX, &mut found)?;
+        let mut found = self.not_none(found)?;
+        // docker save writes both forms; its manifest.json has all the names.
+        for image in saved.unwrap_or_default() {
+            let config = self.file(Path::new(&image.config))?;
+            let same = found.iter_mut().filter(|found| found.config_bytes == config);
+            let names = names(&image)?;
+            same.for_each(|found| {
+                found.names.extend(names.iter().filter(|name| !found.names.contains(name)).cloned().collect::<Vec<_>>())
+            });
+        }
+        Ok(found)
+    }
+
+    fn not_none(&self, found: Vec<Found>) -> Result<Vec<Found>, ImageError> {
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let others = if self.others.is_empty() { self.notes.join("; ") } else { self.others.join(", ") };
+        let reason = format!("no image for {} in it, only for: {others}", host_platform());
+        Err(ImageError::malformed("archive", reason))
+    }
+
+    fn nothing(&self) -> ImageError {
+        let old = matches!(self.source.size(Path::new("repositories")), Ok(Some(_)));
+        let reason = "neither index.json nor manifest.json is in it";
+        let hint = if old { " (docker before 1.10 saved it: load it into a newer one and save it again)" } else { "" };
+        ImageError::malformed("archive", format!("{reason}{hint}"))
+    }
+
+    /// Whether skopeo's `dir:` wrote it.
+    fn is_directory(&mut self) -> Result<bool, ImageError> {
+        let Some(mut file) = self.source.find(Path::new("version"))? else { return Ok(false) };
+        let mut start = vec![0; DIRECTORY_VERSION.len()];
+        Ok(file.read_exact(&mut start).is_ok() && start == DIRECTORY_VERSION)
+    }
+
     /// `index.json`, if `oci-layout` says that this is a layout.
     fn layout(&mut self) -> Result<Option<Node>, ImageError> {
         if self.source.find(Path::new("oci-layout"))?.is_none() {
@@ -141,46 +209,96 @@ impl Reader<'_> {
             }
             let mut names = names.to_vec();
             names.extend(annotated_name(&descriptor)?);
-            let (digest, bytes) = self.blob(&descriptor)?;
-            let child: Node = parse(&digest.to_string(), &bytes)?;
-            match (child.manifests.is_some(), child.config.is_some()) {
-                (true, false) => self.walk(child, &names, depth, found)?,
-                (false, true) => found.extend(self.image(child, digest, names)?),
-                _ => return Err(ImageError::malformed(digest.to_string(), "neither an index nor a manifest")),
+            if !descriptor.media_type.is_empty() && !NODE_TYPES.contains(&descriptor.media_type.as_str()) {
+                self.pass_over(&descriptor.digest, &descriptor.media_type);
+                continue;
             }
+            let (digest, bytes) = self.blob(&descriptor)?;
+            self.descend(digest, &bytes, names, depth, found)?;
         }
         Ok(())
     }
 
-    fn image(&mut self, node: Node, manifest: Digest, names: Vec<Reference>) -> Result<Option<Found>, ImageError> {
+    /// An index or a manifest, by its bytes.
+    fn descend(
+        &mut self,
+        digest: Digest,
+        bytes: &[u8],
+        names: Vec<Reference>,
+        depth: u32,
+        found: &mut Vec<Found>,
+    ) -> Result<(), ImageError> {
+        let node: Node = parse(&digest.to_string(), bytes)?;
+        match (node.manifests.is_some(), &node.config) {
+            (true, None) => self.walk(node, &names, depth, found),
+            (false, Some(config)) => {
+                match not_an_image(config, node.layers.as_deref().unwrap_or_default()) {
+                    Some(kind) => self.pass_over(&digest.to_string(), &kind),
+                    None => found.extend(self.image(node, digest, bytes.len() as u64, names)?),
+                }
+                Ok(())
+            }
+            _ => Err(ImageError::malformed(digest.to_string(), "neither an index nor a manifest")),
+        }
+    }
+
+    /// Signatures, provenance and the like lie beside images.
+    fn pass_over(&mut self, digest: &str, kind: &str) {
+        self.notes.push(format!("{} ({}) is no image and was passed over", digest.escape_debug(), kind.escape_debug()));
+    }
+
+    fn image(
+        &mut self,
+        node: Node,
+        manifest: Digest,
+        manifest_bytes: u64,
+        names: Vec<Reference>,
+    ) -> Result<Option<Found>, ImageError> {
         let what = || manifest.to_string();
         let config = node.config.ok_or_else(|| ImageError::malformed(what(), "it has no configuration"))?;
         let (_, config_bytes) = self.blob(&config)?;
-        let config: ImageConfiguration = parse("image configuration", &config_bytes)?;
+        let config = configuration::read(&config_bytes)?;
         let platform = Platform { architecture: config.architecture().to_string(), os: config.os().to_string() };
         if !self.is_ours(Some(&platform)) {
             return Ok(None);
         }
         let blobs = node.layers.unwrap_or_default();
         let diffs = diffs(&config, blobs.len())?;
-        let layers = blobs.iter().zip(diffs).map(|(blob, diff)| layer(blob, diff)).collect::<Result<_, _>>()?;
-        Ok(Some(Found { config_bytes, layers, names, manifest: Some(manifest) }))
+        let layers = blobs.iter().zip(diffs).map(|(blob, diff)| self.layer(blob, diff)).collect::<Result<_, _>>()?;
+        let of_layers = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
+        let size_bytes = of_layers.saturating_add(manifest_bytes).saturating_add(config_bytes.len() as u64);
+        Ok(Some(Found { config_bytes, layers, names, manifest: Some(manifest), size_bytes }))
+    }
+
+    fn layer(&self, blob: &Descriptor, diff: Digest) -> Result<Layer, ImageError> {
+        // Encrypted and other unknown layers would fail as garbage; better to say what they are.
+        if !is_layer(blob) || blob.media_type.ends_with("+encrypted") {
+            return Err(ImageError::Unimplemented(format!("layers of type {} are not implemented", blob.media_type)));
+        }
+        let digest: Digest = blob.digest.parse()?;
+        Ok(Layer { file: self.blobs.file(&digest), blob: Some((digest, blob.size)), diff })
     }
 
     fn saved_image(&mut self, image: &Saved) -> Result<Found, ImageError> {
         let config_bytes = self.file(&crate::inside::plain(image.config.as_bytes())?)?;
-        let config: ImageConfiguration = parse("image configuration", &config_bytes)?;
+        let config = configuration::read(&config_bytes)?;
         let platform = Platform { architecture: config.architecture().to_string(), os: config.os().to_string() };
         if !self.is_ours(Some(&platform)) {
             let reason = format!("the image is for {}, this machine is {}", self.others.join(", "), host_platform());
             return Err(ImageError::malformed("archive", reason));
         }
-        let diffs = diffs(&config, image.layers.len())?;
+        let files = image.layers.as_deref().unwrap_or_default();
+        let diffs = diffs(&config, files.len())?;
         let layer = |(file, diff): (&String, Digest)| {
             Ok(Layer { file: crate::inside::plain(file.as_bytes())?, blob: None, diff })
         };
-        let layers = image.layers.iter().zip(diffs).map(layer).collect::<Result<_, ImageError>>()?;
-        Ok(Found { config_bytes, layers, names: names(image)?, manifest: None })
+        let layers = files.iter().zip(diffs).map(layer).collect::<Result<Vec<_>, ImageError>>()?;
+        let mut size_bytes = config_bytes.len() as u64;
+        for layer in &layers {
+            // One that is missing may be in the store already; if not, unpacking says so.
+            size_bytes = size_bytes.saturating_add(self.source.size(&layer.file)?.unwrap_or(0));
+        }
+        Ok(Found { config_bytes, layers, names: names(image)?, manifest: None, size_bytes })
     }
 
     fn is_ours(&mut self, platform: Option<&Platform>) -> bool {
@@ -196,7 +314,7 @@ impl Reader<'_> {
     /// A blob's bytes, of the size and digest that its descriptor announces.
     fn blob(&mut self, descriptor: &Descriptor) -> Result<(Digest, Vec<u8>), ImageError> {
         let digest: Digest = descriptor.digest.parse()?;
-        let bytes = self.file(&blob_file(&digest))?;
+        let bytes = self.file(&self.document_file(&digest)?)?;
         let actual = Digest::of(&bytes);
         if actual != digest || bytes.len() as u64 != descriptor.size {
             let expected = format!("{digest} of {} bytes", descriptor.size);
@@ -204,6 +322,14 @@ impl Reader<'_> {
             return Err(ImageError::Mismatch { what: "blob".into(), expected, actual });
         }
         Ok((digest, bytes))
+    }
+
+    fn document_file(&self, digest: &Digest) -> Result<PathBuf, ImageError> {
+        let file = self.blobs.file(digest);
+        if matches!(self.blobs, Blobs::Beside) && self.source.size(&file)?.is_none() {
+            return Ok(PathBuf::from(format!("{}.manifest.json", digest.hex())));
+        }
+        Ok(file)
     }
 
     fn file(&mut self, name: &Path) -> Result<Vec<u8>, ImageError> {
@@ -222,18 +348,26 @@ impl Reader<'_> {
     }
 }
 
-fn blob_file(digest: &Digest) -> PathBuf {
-    Path::new("blobs/sha256").join(digest.hex())
+impl Blobs {
+    fn file(self, digest: &Digest) -> PathBuf {
+        match self {
+            Self::Layout => Path::new("blobs/sha256").join(digest.hex()),
+            Self::Beside => PathBuf::from(digest.hex()),
+        }
+    }
 }
 
-fn layer(blob: &Descriptor, diff: Digest) -> Result<Layer, ImageError> {
-    // Encrypted and other unknown layers would fail as garbage; better to say what they are.
-    let known = blob.media_type.contains(".tar") || blob.media_type.is_empty();
-    if !known || blob.media_type.ends_with("+encrypted") {
-        return Err(ImageError::Unimplemented(format!("layers of type {} are not implemented", blob.media_type)));
+/// The type that shows that a manifest is something else: its configuration's, or that of its layers if none is a layer.
+fn not_an_image(config: &Descriptor, layers: &[Descriptor]) -> Option<String> {
+    if !config.media_type.is_empty() && !CONFIG_TYPES.contains(&config.media_type.as_str()) {
+        return Some(config.media_type.clone());
     }
-    let digest: Digest = blob.digest.parse()?;
-    Ok(Layer { file: blob_file(&digest), blob: Some((digest, blob.size)), diff })
+    let first = layers.first()?;
+    (!layers.iter().any(is_layer)).then(|| first.media_type.clone())
+}
+
+fn is_layer(blob: &Descriptor) -> bool {
+    blob.media_type.contains(".tar") || blob.media_type.is_empty()
 }
 
 fn diffs(config: &ImageConfiguration, layers: usize) -> Result<Vec<Digest>, ImageError> {
@@ -259,16 +393,20 @@ fn annotated_name(descriptor: &Descriptor) -> Result<Option<Reference>, ImageErr
     full.or_else(named).map(|name| name.parse()).transpose()
 }
 
-fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, ImageError> {
+pub(crate) fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, ImageError> {
     serde_json::from_slice(bytes).map_err(|error| ImageError::malformed(what, error.to_string()))
 }
 
 /// `linux/amd64` and the like, in Go's words.
 pub(crate) fn host_platform() -> String {
-    let architecture = match std::env::consts::ARCH {
+    format!("linux/{}", host_architecture())
+}
+
+/// `amd64` and the like.
+pub(crate) fn host_architecture() -> &'static str {
+    match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
-    };
-    format!("linux/{architecture}")
+    }
 }

@@ -174,14 +174,16 @@ fn children(folder: &File) -> Result<Vec<OsString>, Errno> {
     Ok(names)
 }
 
-/// A path of an archive as plain components: no leading slash, no `.`; `..` and over-long names are refused.
+/// A path of an archive as plain components: no leading slash, no `.`. A `..` takes back the component before it, by its text
+/// alone, as every other reader has it; one that leads out and over-long names are refused.
 pub(crate) fn plain(path: &[u8]) -> Result<PathBuf, ImageError> {
     let refuse = |reason: &str| Err(ImageError::malformed(String::from_utf8_lossy(path), reason));
     let mut plain = PathBuf::new();
     for part in path.split(|&byte| byte == b'/') {
         match part {
             b"" | b"." => {}
-            b".." => return refuse("a path in a layer may not contain `..`"),
+            b".." if plain.pop() => {}
+            b".." => return refuse("a path in a layer may not lead out of it by `..`"),
             name if name.len() > 255 => return refuse("a component is longer than 255 bytes"),
             name => plain.push(OsStr::from_bytes(name)),
         }

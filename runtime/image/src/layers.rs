@@ -7,7 +7,7 @@ use crate::digest::Digesting;
 use crate::documents::Layer;
 use crate::error::On;
 use crate::inside::Root;
-use crate::unpack::{Limits, Size, unpack};
+use crate::unpack::{Limits, Size, Unpacked, unpack};
 use crate::{Digest, ImageError};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
@@ -73,35 +73,37 @@ impl Layers {
     }
 }
 
-/// Unpacks one layer into the new folder `at`, and checks its bytes on the way.
-pub(crate) fn make(layer: &Layer, blob: impl Read, at: &Path, limits: Limits) -> Result<(), ImageError> {
+/// Unpacks one layer into the new folder `at`, and checks its bytes on the way; sentences about what was left out of it.
+pub(crate) fn make(layer: &Layer, blob: impl Read, at: &Path, limits: Limits) -> Result<Vec<String>, ImageError> {
     fs::DirBuilder::new().mode(0o700).create(at).on("make folder", at)?;
     let root = at.join(FS);
     fs::create_dir(&root).on("make folder", &root)?;
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).on("set the mode of", &root)?;
-    let size = unpack_checked(layer, blob, &Root::open(&root).on("open", &root)?, limits)?;
-    let text = serde_json::to_vec(&size).map_err(|error| ImageError::malformed(SIZE, error.to_string()))?;
-    fs::write(at.join(SIZE), text).on("write", at.join(SIZE))
+    let unpacked = unpack_checked(layer, blob, &Root::open(&root).on("open", &root)?, limits)?;
+    let text = serde_json::to_vec(&unpacked.size).map_err(|error| ImageError::malformed(SIZE, error.to_string()))?;
+    fs::write(at.join(SIZE), text).on("write", at.join(SIZE))?;
+    let sentences = unpacked.left_out.sentences();
+    Ok(sentences.into_iter().map(|sentence| format!("layer {}: {sentence}", layer.diff)).collect())
 }
 
-fn unpack_checked(layer: &Layer, blob: impl Read, root: &Root, limits: Limits) -> Result<Size, ImageError> {
+fn unpack_checked(layer: &Layer, blob: impl Read, root: &Root, limits: Limits) -> Result<Unpacked, ImageError> {
     let what = || format!("layer {}", layer.diff);
     let stream_bytes_max = limits.bytes_max + limits.entries_max * OVERHEAD_BYTES_PER_ENTRY;
     let mut blob = Digesting::new(AtMost::new(blob, stream_bytes_max));
-    let size = {
-        let plain = decompress(BufReader::with_capacity(1 << 16, &mut blob)).on("decompress", what())?;
+    let unpacked = {
+        let plain = decompress(BufReader::with_capacity(1 << 16, &mut blob), what)?;
         let mut plain = Digesting::new(AtMost::new(plain, stream_bytes_max));
-        let size = unpack(BufReader::with_capacity(1 << 16, &mut plain), root, limits)?;
+        let unpacked = unpack(BufReader::with_capacity(1 << 16, &mut plain), root, limits)?;
         let (diff, _) = plain.finish().on("read", what())?;
         expect(what(), &layer.diff.to_string(), &diff.to_string())?;
-        size
+        unpacked
     };
     let (digest, bytes) = blob.finish().on("read", what())?;
     if let Some((expected, expected_bytes)) = layer.blob {
         expect(what(), &expected.to_string(), &digest.to_string())?;
         expect(what(), &format!("{expected_bytes} bytes"), &format!("{bytes} bytes"))?;
     }
-    Ok(size)
+    Ok(unpacked)
 }
 
 fn expect(what: String, expected: &str, actual: &str) -> Result<(), ImageError> {

@@ -18,6 +18,7 @@ mod error;
 mod reference; // names of images
 
 mod codec; // gzip, zstd or neither?
+mod configuration; // what does an image say of itself?
 mod documents; // which images does a source hold?
 mod source; // where do its files lie?
 mod tape; // which entries does a tar archive have?
@@ -47,7 +48,8 @@ pub struct Image {
     pub repo_tags: Vec<String>,
     /// Normalised names with manifest digests, `docker.io/library/busybox@sha256:…`.
     pub repo_digests: Vec<String>,
-    /// Bytes of the unpacked layers.
+    /// Bytes of its documents and its layers as they were delivered, packed or not: what registries and other runtimes count, and
+    /// never zero.
     pub size_bytes: u64,
     /// The configuration document.
     pub config: oci_spec::image::ImageConfiguration,

@@ -1,7 +1,7 @@
 //! Where an image comes from: a tar archive (perhaps compressed) or a folder, seen as files by name.
 
 use crate::ImageError;
-use crate::codec::{AtMost, decompress};
+use crate::codec::{AtMost, Codec, MAGIC_BYTES, decompress};
 use crate::error::On;
 use crate::inside::{Root, plain};
 use crate::tape::{Kind, Tape};
@@ -65,6 +65,18 @@ impl Source {
         }
     }
 
+    /// How many bytes a file has, or that there is none of this name.
+    pub(crate) fn size(&self, name: &Path) -> Result<Option<u64>, ImageError> {
+        match self {
+            Self::Folder(root) => match root.open_file(name) {
+                Ok(file) => Ok(Some(file.metadata().on("stat", name)?.len())),
+                Err(nix::errno::Errno::ENOENT) => Ok(None),
+                Err(errno) => Err(errno).on("open", name),
+            },
+            Self::Archive { members, .. } => Ok(locate(members, name)?.map(|(_, size)| size)),
+        }
+    }
+
     /// The bytes of a file that must be there.
     pub(crate) fn read(&self, name: &Path) -> Result<Box<dyn Read + '_>, ImageError> {
         self.find(name)?.ok_or_else(|| ImageError::malformed(name.to_string_lossy(), "it is missing from the archive"))
@@ -73,17 +85,17 @@ impl Source {
 
 fn plain_file(path: &Path, scratch: &Path) -> Result<File, ImageError> {
     let mut file = File::open(path).on("open", path)?;
-    let mut magic = [0; 4];
-    let read = file.read(&mut magic).on("read", path)?;
+    let mut magic = Vec::new();
+    (&mut file).take(MAGIC_BYTES as u64).read_to_end(&mut magic).on("read", path)?;
     file.seek(SeekFrom::Start(0)).on("rewind", path)?;
-    let compressed = magic[..read].starts_with(&[0x1f, 0x8b]) || magic[..read].starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    if !compressed {
+    let what = || path.display().to_string();
+    if Codec::of(&magic, what)? == Codec::Plain {
         return Ok(file);
     }
     let plain_path = scratch.join("archive.tar");
     let mut plain =
         File::options().read(true).write(true).create_new(true).open(&plain_path).on("create", &plain_path)?;
-    let decoder = decompress(BufReader::new(file)).on("decompress", path)?;
+    let decoder = decompress(BufReader::new(file), what)?;
     std::io::copy(&mut AtMost::new(decoder, ARCHIVE_BYTES_MAX), &mut plain).on("decompress", path)?;
     plain.seek(SeekFrom::Start(0)).on("rewind", &plain_path)?;
     Ok(plain)
@@ -94,6 +106,11 @@ fn index(file: &File) -> Result<HashMap<PathBuf, Member>, ImageError> {
     let mut members = HashMap::new();
     while let Some(entry) = tape.next_entry()? {
         let path = plain(&entry.path)?;
+        if entry.sparse.is_some() {
+            let reason =
+                "it is a file with holes, which has no place in an image archive: pack it without (`tar --sparse`)";
+            return Err(ImageError::malformed(path.to_string_lossy(), reason));
+        }
         let member = match entry.kind {
             Kind::File => Member::Data { offset: tape.position(), size: entry.size },
             Kind::Symlink => Member::Link(beside(&path, &entry.link)?),

@@ -1,7 +1,8 @@
 //! The store: what the public methods do, in terms of index, layers and snapshots.
 
+use crate::configuration;
 use crate::disk::{Disk, Locked, remove_tree, sync_filesystem, sync_folder};
-use crate::documents::{self, Found};
+use crate::documents::{self, Contents, Found};
 use crate::error::On;
 use crate::index::{Index, Record};
 use crate::layers::{self, Layers};
@@ -60,18 +61,22 @@ impl ImageStore {
         self.engine.run(&IMPORT, operand, || {
             let scratch = self.disk.scratch()?;
             let source = Source::open(archive_or_layout, scratch.path())?;
-            let mut found = documents::images(&source)?;
+            let Contents { mut images, mut notes } = documents::contents(&source)?;
             if let Some(name) = name {
-                rename_single(&mut found, name.parse()?)?;
+                rename_single(&mut images, name.parse()?)?;
             }
-            self.take_in(&source, &found)
+            let taken = self.take_in(&source, &images, &mut notes)?;
+            for note in notes {
+                tracing::warn!("import {}: {note}", operand());
+            }
+            Ok(taken)
         })
     }
 
     /// Unpacks what is missing, then lists the images, all of them or none.
-    fn take_in(&self, source: &Source, found: &[Found]) -> Result<Vec<Image>, ImageError> {
+    fn take_in(&self, source: &Source, found: &[Found], notes: &mut Vec<String>) -> Result<Vec<Image>, ImageError> {
         let importing = self.disk.importing()?;
-        self.unpack_missing(source, found)?;
+        self.unpack_missing(source, found, notes)?;
         for image in found {
             let path = self.disk.configs().join(Digest::of(&image.config_bytes).hex());
             self.disk.write(&path, &image.config_bytes)?;
@@ -85,7 +90,7 @@ impl ImageStore {
         images
     }
 
-    fn unpack_missing(&self, source: &Source, found: &[Found]) -> Result<(), ImageError> {
+    fn unpack_missing(&self, source: &Source, found: &[Found], notes: &mut Vec<String>) -> Result<(), ImageError> {
         let scratch = self.disk.scratch()?;
         let mut made: Vec<(PathBuf, Digest)> = Vec::new();
         for layer in found.iter().flat_map(|image| &image.layers) {
@@ -93,11 +98,12 @@ impl ImageStore {
                 continue;
             }
             let at = scratch.path().join(layer.diff.hex());
-            self.engine.run(
+            let left_out = self.engine.run(
                 &UNPACK,
                 || layer.diff.to_string(),
                 || layers::make(layer, source.read(&layer.file)?, &at, Limits::GENEROUS),
             )?;
+            notes.extend(left_out);
             made.push((at, layer.diff));
         }
         if made.is_empty() {
@@ -119,13 +125,11 @@ impl ImageStore {
         let mut record = Record {
             tags: image.names.iter().filter_map(Reference::tagged).collect(),
             layers: image.layers.iter().map(|layer| layer.diff.hex()).collect(),
+            size_bytes: image.size_bytes,
             ..Record::default()
         };
         if let Some(manifest) = image.manifest {
             record.digests = image.names.iter().map(|name| format!("{}@{manifest}", name.name())).collect();
-        }
-        for diff in image.layers.iter().map(|layer| layer.diff).collect::<BTreeSet<_>>() {
-            record.size_bytes += self.layers.size(&diff)?.bytes;
         }
         index.put(&id, record);
         Ok(id.hex())
@@ -371,13 +375,12 @@ impl ImageStore {
         if expected != actual {
             return Err(ImageError::Mismatch { what: path.display().to_string(), expected, actual });
         }
-        let config = serde_json::from_slice(&text);
         Ok(Image {
             id: expected,
             repo_tags: record.tags.iter().cloned().collect(),
             repo_digests: record.digests.iter().cloned().collect(),
             size_bytes: record.size_bytes,
-            config: config.map_err(|error| ImageError::malformed(path.to_string_lossy(), error.to_string()))?,
+            config: configuration::read(&text)?,
         })
     }
 }

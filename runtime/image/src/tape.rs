@@ -9,10 +9,12 @@
 
 mod header;
 mod pax;
+mod sparse;
 
 use crate::ImageError;
 use header::Fields;
 use pax::Pax;
+pub(crate) use sparse::Stretch;
 use std::io::{self, Read};
 
 pub(crate) const BLOCK: usize = 512;
@@ -20,6 +22,8 @@ pub(crate) const BLOCK: usize = 512;
 const NAME_BYTES_MAX: u64 = 4096;
 /// Bytes of a PAX header: room for every extended attribute (64 KiB each) of a sane file; Go's reader has the same limit.
 const PAX_BYTES_MAX: u64 = 1 << 20;
+/// What GNU tar's `--label` writes first: a name for the tape, and of nothing on it.
+const VOLUME_LABEL: u8 = b'V';
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +52,10 @@ pub(crate) struct Entry {
     pub(crate) mtime: i64,
     /// Nanoseconds within that second.
     pub(crate) mtime_nanos: u32,
-    /// Bytes of data; zero for all but files.
+    /// Bytes of the file, holes included; zero for all but files.
     pub(crate) size: u64,
+    /// Of a file with holes, which stretches the data are.
+    pub(crate) sparse: Option<Vec<Stretch>>,
     /// Major and minor number of a device.
     pub(crate) device: (u32, u32),
     pub(crate) xattrs: Vec<(String, Vec<u8>)>,
@@ -92,14 +98,28 @@ impl<R: Read> Tape<R> {
             let Some(header) = self.next_header()? else {
                 return if extensions.is_empty() { Ok(None) } else { Err(bad("extension headers without an entry")) };
             };
-            let fields = Fields::of(&header)?;
+            let fields = Fields::of(&header).map_err(|error| self.no_tape(error))?;
+            let holes = (fields.flag == header::SPARSE).then(|| sparse::of_header(&header, self)).transpose()?;
             self.expect_data(fields.size);
-            if self.take_extension(&fields, &mut extensions)? {
+            if fields.flag == VOLUME_LABEL || self.take_extension(&fields, &mut extensions)? {
                 continue;
             }
-            let entry = extensions.describe(fields)?;
+            let (mut entry, announced) = extensions.describe(fields)?;
             self.expect_data(entry.size);
-            return Ok(Some(entry));
+            if let Some(holes) = announced.or(holes) {
+                let (size, stretches) = holes.read(self)?;
+                (entry.size, entry.sparse) = (size, Some(stretches));
+            }
+            return Ok(Some(entry.check()?));
+        }
+    }
+
+    /// What does not even begin as an archive is better called that than by the field that shows it.
+    fn no_tape(&self, error: ImageError) -> ImageError {
+        if self.position > BLOCK as u64 {
+            error
+        } else {
+            bad(&format!("its beginning is not that of a tar archive ({error})"))
         }
     }
 
@@ -200,7 +220,7 @@ impl Extensions {
         self.pax.is_none() && self.long_name.is_none() && self.long_link.is_none()
     }
 
-    fn describe(self, fields: Fields) -> Result<Entry, ImageError> {
+    fn describe(self, fields: Fields) -> Result<(Entry, Option<sparse::Announced>), ImageError> {
         let mut entry = fields.into_entry()?;
         let pax = self.pax.unwrap_or_default();
         if (self.long_name.is_some() && pax.path.is_some()) || (self.long_link.is_some() && pax.link.is_some()) {
@@ -212,8 +232,8 @@ impl Extensions {
         if let Some(link) = self.long_link {
             entry.link = link;
         }
-        pax.override_fields(&mut entry)?;
-        entry.check()
+        let holes = pax.override_fields(&mut entry)?;
+        Ok((entry, holes))
     }
 }
 
@@ -228,7 +248,7 @@ impl Entry {
         if self.path.contains(&0) || self.link.contains(&0) {
             return Err(bad("a name contains a NUL"));
         }
-        if self.kind != Kind::File && self.size != 0 {
+        if self.kind != Kind::File && (self.size != 0 || self.sparse.is_some()) {
             return Err(bad("an entry that has no data announces some"));
         }
         // 2^32-1 means "leave as it is" to chown(2), so it is nobody's id.

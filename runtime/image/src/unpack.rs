@@ -7,6 +7,7 @@
 //! Every entry is hostile until shown otherwise: paths go through [`Root`], new files are made with `O_EXCL`, and nothing is
 //! changed through a name that could be a link.
 
+mod left_out;
 mod node;
 mod whiteout;
 
@@ -14,6 +15,7 @@ use crate::error::On;
 use crate::inside::{self, Place, Root};
 use crate::tape::{Entry, Kind, Tape};
 use crate::{ImageError, inside::plain};
+pub(crate) use left_out::LeftOut;
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
@@ -43,22 +45,30 @@ pub(crate) struct Size {
     pub(crate) inodes: u64,
 }
 
+/// A layer that was unpacked.
+#[derive(Debug, Default)]
+pub(crate) struct Unpacked {
+    pub(crate) size: Size,
+    pub(crate) left_out: LeftOut,
+}
+
 /// Unpacks the layer that `reader` gives (an uncompressed tar archive) into the empty folder `root`.
-pub(crate) fn unpack(reader: impl Read, root: &Root, limits: Limits) -> Result<Size, ImageError> {
-    let mut unpacker = Unpacker { root, limits, size: Size::default(), last: None, times: Vec::new() };
+pub(crate) fn unpack(reader: impl Read, root: &Root, limits: Limits) -> Result<Unpacked, ImageError> {
+    let mut unpacker = Unpacker { root, limits, done: Unpacked::default(), last: None, times: Vec::new() };
     let mut tape = Tape::new(reader);
     while let Some(entry) = tape.next_entry()? {
         unpacker.count(&entry)?;
         unpacker.put(&entry, &mut tape)?;
     }
+    whiteout::clear(root).on("remove", whiteout::PSEUDO_LINKS)?;
     unpacker.set_folder_times()?;
-    Ok(unpacker.size)
+    Ok(unpacker.done)
 }
 
 struct Unpacker<'a> {
     root: &'a Root,
     limits: Limits,
-    size: Size,
+    done: Unpacked,
     /// The folder of the previous entry: archives go folder by folder.
     last: Option<(PathBuf, File)>,
     /// Folders get their times at the end, because making files in them changes those.
@@ -67,13 +77,16 @@ struct Unpacker<'a> {
 
 impl Unpacker<'_> {
     fn count(&mut self, entry: &Entry) -> Result<(), ImageError> {
-        self.size.inodes += 1;
-        self.size.bytes = self.size.bytes.saturating_add(entry.size);
+        let size = &mut self.done.size;
+        size.inodes += 1;
+        // Holes cost nothing, and files of a terabyte with a few pages in them are usual (/var/log/lastlog).
+        let bytes = entry.sparse.as_ref().map_or(entry.size, |data| data.iter().map(|stretch| stretch.length).sum());
+        size.bytes = size.bytes.saturating_add(bytes);
         let too_large = |limit: String| Err(ImageError::TooLarge { what: "layer".into(), limit });
-        if self.size.inodes > self.limits.entries_max {
+        if size.inodes > self.limits.entries_max {
             return too_large(format!("{} entries", self.limits.entries_max));
         }
-        if self.size.bytes > self.limits.bytes_max {
+        if size.bytes > self.limits.bytes_max {
             return too_large(format!("{} bytes", self.limits.bytes_max));
         }
         Ok(())
@@ -81,6 +94,9 @@ impl Unpacker<'_> {
 
     fn put(&mut self, entry: &Entry, data: &mut impl Read) -> Result<(), ImageError> {
         let path = plain(&entry.path)?;
+        if whiteout::is_bookkeeping(&path, entry) {
+            return Ok(());
+        }
         let Some(place) = self.place(&path)? else {
             return self.put_root(entry);
         };
@@ -114,7 +130,7 @@ impl Unpacker<'_> {
         if entry.kind != Kind::Directory {
             return Err(ImageError::malformed("layer", "its root is not a folder"));
         }
-        node::describe(self.root.folder(), entry).on("describe", "/")?;
+        node::describe(self.root.folder(), entry, &mut self.done.left_out).on("describe", "/")?;
         self.times.push((PathBuf::new(), node::mtime(entry)));
         Ok(())
     }
@@ -127,16 +143,16 @@ impl Unpacker<'_> {
     }
 
     fn put_node(&mut self, entry: &Entry, place: &Place, path: &Path, data: &mut impl Read) -> Result<(), ImageError> {
-        node::check_xattrs(entry, path)?;
         let hides = self.make_room(entry, place).on("replace", path)?;
         if entry.kind == Kind::Directory {
-            let folder = node::folder(&place.parent, &place.name, entry).on("make folder", path)?;
+            let left_out = &mut self.done.left_out;
+            let folder = node::folder(&place.parent, &place.name, entry, left_out).on("make folder", path)?;
             self.times.push((path.to_owned(), node::mtime(entry)));
             return if hides { inside::make_opaque(&folder).on("make opaque", path) } else { Ok(()) };
         }
         match entry.kind {
             Kind::Hardlink => self.link(entry, place, path),
-            _ => node::make(entry, place, data).on("make", path),
+            _ => node::make(entry, place, data, &mut self.done.left_out).on("make", path),
         }
     }
 

@@ -106,7 +106,14 @@ fn whiteout_cases(canary: &str) -> Vec<Case> {
         case("whiteout of .", Refused("whiteout of nothing"), t().file("a/.wh..", b"")),
         case("whiteout of nothing", Refused("whiteout of nothing"), t().file(".wh.", b"")),
         case("whiteout of a whiteout", Refused("whiteout of a whiteout"), t().file(".wh..wh.x", b"")),
-        case("aufs metadata", Refused("whiteout of a whiteout"), t().file(".wh..wh.plnk", b"")),
+        case("pseudo links that are a link", Inside("x"), t().symlink(".wh..wh.plnk", canary).file("x", b"")),
+        case(
+            "pseudo link through a link",
+            Refused("open the folder"),
+            t().symlink("l", canary).file("l/.wh..wh.plnk", b"").file("l/x", b""),
+        ),
+        case("pseudo link to nothing", Refused("hard link"), t().hardlink("x", ".wh..wh.plnk/1.2")),
+        case("pseudo links deep inside", Refused("whiteout"), t().file("d/.wh..wh.plnk/1.2", b"")),
         case("whiteout is a folder", Refused("must be a file"), t().dir(".wh.x")),
         case("whiteout is a link", Refused("must be a file"), t().symlink(".wh.x", canary)),
         case("file inside a whiteout", Refused("named like a whiteout"), t().file(".wh.x/y", b"")),
@@ -164,9 +171,47 @@ fn header_cases() -> Vec<Case> {
         case("size beyond the limit", Refused("34359738368 bytes"), t().tweaked(b'0', "x", "", b"", size(1 << 40))),
         case("entry after a zero block", Refused("zeros"), Tape([vec![0; 512], t().file("x", b"").0].concat())),
         Case { layer: b"half".to_vec(), ..case("half a block", Refused("within a block"), t()) },
-        case("GNU sparse", Refused("sparse"), t().tweaked(b'S', "s", "", b"", |_| {})),
-        case("PAX sparse", Refused("sparse"), t().pax(&[("GNU.sparse.major", "1")]).file("x", b"")),
-        case("unknown type", Refused("no place"), t().tweaked(b'V', "v", "", b"", |_| {})),
+        case("sparse without a GNU header", Refused("sparse"), t().tweaked(b'S', "s", "", b"", |_| {})),
+        case("sparse without a size", Refused("how large"), t().pax(&[("GNU.sparse.major", "1")]).file("x", b"")),
+        case("sparse of another form", Refused("not known"), sparse(&[("major", "2"), ("size", "9")]).file("x", b"")),
+        case(
+            "sparse, data beyond its end",
+            Refused("leads out"),
+            sparse(&[("size", "2"), ("map", "1,4")]).file("x", b"data"),
+        ),
+        case(
+            "sparse, stretches over each other",
+            Refused("leads out"),
+            sparse(&[("size", "9"), ("map", "0,4,2,2")]).file("x", b"sixsix"),
+        ),
+        case(
+            "sparse, data without a stretch",
+            Refused("as much data"),
+            sparse(&[("size", "9"), ("map", "0,2")]).file("x", b"data"),
+        ),
+        case(
+            "sparse, a stretch without data",
+            Refused("as much data"),
+            sparse(&[("size", "99"), ("map", "0,20")]).file("x", b"data"),
+        ),
+        case(
+            "sparse, half a pair",
+            Refused("odd number"),
+            sparse(&[("size", "9"), ("map", "0,4,5")]).file("x", b"data"),
+        ),
+        case(
+            "sparse, a map that does not end",
+            Refused("does not end"),
+            sparse(&[("major", "1"), ("minor", "0"), ("realsize", "9")]).file("x", b"1\n0\n"),
+        ),
+        case(
+            "sparse, a map of a billion",
+            Refused("stretches"),
+            sparse(&[("major", "1"), ("minor", "0"), ("realsize", "9")])
+                .file("x", format!("{:<512}", "1000000000\n").as_bytes()),
+        ),
+        case("sparse folder", Refused("announces"), sparse(&[("size", "0"), ("map", "0,0")]).dir("d")),
+        case("unknown type", Refused("no place"), t().tweaked(b'M', "v", "", b"", |_| {})),
         case("file with a slash", Refused("slash"), t().file("x/", b"")),
         case("user 4294967295", Refused("no user"), t().pax(&[("uid", "4294967295")]).file("x", b"")),
         case("user 4294967296", Refused("out of range"), t().pax(&[("uid", "4294967296")]).file("x", b"")),
@@ -174,15 +219,22 @@ fn header_cases() -> Vec<Case> {
     ]
 }
 
+fn sparse(records: &[(&str, &str)]) -> Tape {
+    let records: Vec<(String, &str)> =
+        records.iter().map(|(key, value)| (format!("GNU.sparse.{key}"), *value)).collect();
+    let records: Vec<(&str, &str)> = records.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    Tape::new().pax(&records)
+}
+
 fn attribute_cases() -> Vec<Case> {
     let attribute = |name: &str| Tape::new().pax(&[(&format!("SCHILY.xattr.{name}"), "y")]);
     vec![
-        case("overlay redirect", Refused("no place"), attribute("trusted.overlay.redirect").dir("d")),
-        case("overlay opaque", Refused("no place"), attribute("trusted.overlay.opaque").dir("d")),
-        case("overlay metacopy", Refused("no place"), attribute("trusted.overlay.metacopy").file("x", b"")),
-        case("user overlay", Refused("no place"), attribute("user.overlay.redirect").dir("d")),
-        case("integrity signature", Refused("no place"), attribute("security.ima").file("x", b"")),
-        case("attribute on a link", Refused("no place"), attribute("user.a").symlink("l", "x")),
+        case("overlay redirect", Inside("d"), attribute("trusted.overlay.redirect").dir("d")),
+        case("overlay opaque", Inside("d"), attribute("trusted.overlay.opaque").dir("d")),
+        case("overlay metacopy", Inside("x"), attribute("trusted.overlay.metacopy").file("x", b"")),
+        case("user overlay", Inside("d"), attribute("user.overlay.redirect").dir("d")),
+        case("integrity signature", Inside("x"), attribute("security.ima").file("x", b"")),
+        case("attribute on a link", Inside("l"), attribute("user.a").symlink("l", "x")),
         case("bad capability", Refused("Invalid argument"), attribute("security.capability").file("x", b"")),
         case("attribute without a name", Refused(""), attribute("").file("x", b"")),
     ]
@@ -251,6 +303,9 @@ fn hostile_layers_stay_inside_or_out() {
             (Inside(path), Ok(_)) => {
                 let at = world.layer(&case.layer).join(path);
                 assert!(fs::symlink_metadata(&at).is_ok(), "{}: {path} is missing", case.name);
+                if attribute_cases().iter().any(|with| with.name == case.name) {
+                    assert_eq!(xattr::list(&at).unwrap().count(), 0, "{}: an attribute was kept", case.name);
+                }
                 world.store.remove("hostile").unwrap();
             }
             (Refused(_), Ok(_)) => panic!("{}: taken in", case.name),

@@ -88,6 +88,8 @@ fn what_umoci_and_skopeo_write_runs() {
     check_runs(&world, &at("oci.tar"), None, "quay.io/a/box:2");
     copy(&["--dest-compress-format", "zstd"], &format!("oci:{}:quay.io/a/box:3", at("zstd").display()));
     check_runs(&world, &at("zstd"), None, "quay.io/a/box:3");
+    copy(&[], &format!("dir:{}", at("dir").display()));
+    check_runs(&world, &at("dir"), Some("box:4"), "docker.io/library/box:4");
 }
 
 #[test]

@@ -8,6 +8,8 @@ use tar::Header;
 const CHECKSUM: std::ops::Range<usize> = 148..156;
 /// Where the type flag stands.
 const FLAG: usize = 156;
+/// The type of a file with holes whose map is in the header.
+pub(super) const SPARSE: u8 = b'S';
 
 /// What a header block says.
 pub(super) struct Fields {
@@ -55,7 +57,20 @@ impl Fields {
     pub(super) fn into_entry(self) -> Result<Entry, ImageError> {
         let kind = self.kind()?;
         let Self { size, path, link, mode, uid, gid, mtime, device, .. } = self;
-        Ok(Entry { path, link, kind, mode, uid, gid, mtime, mtime_nanos: 0, size, device, xattrs: Vec::new() })
+        Ok(Entry {
+            path,
+            link,
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime,
+            mtime_nanos: 0,
+            size,
+            device,
+            xattrs: Vec::new(),
+            sparse: None,
+        })
     }
 
     fn kind(&self) -> Result<Kind, ImageError> {
@@ -64,14 +79,13 @@ impl Fields {
             // Version 7 had no flag for directories: a slash at the end made one.
             0 if slash => Kind::Directory,
             b'0' | b'7' if slash => return Err(bad("a file's name ends with a slash")),
-            0 | b'0' | b'7' => Kind::File,
+            0 | b'0' | b'7' | SPARSE => Kind::File,
             b'1' => Kind::Hardlink,
             b'2' => Kind::Symlink,
             b'3' => Kind::CharDevice,
             b'4' => Kind::BlockDevice,
             b'5' => Kind::Directory,
             b'6' => Kind::Fifo,
-            b'S' => return Err(ImageError::Unimplemented("tar archive: sparse files are not implemented".into())),
             other => return Err(bad(&format!("entries of type {:?} have no place in a layer", char::from(other)))),
         })
     }

@@ -1,10 +1,13 @@
 //! PAX records: `LENGTH KEY=VALUE\n`, each overriding a field of the next header.
 
+use super::sparse::{Announced, Records};
 use super::{Entry, bad};
 use crate::ImageError;
 
 /// Extended attributes travel under this prefix (star, GNU tar, Go).
 const XATTR_PREFIX: &str = "SCHILY.xattr.";
+/// How GNU tar announces a file with holes.
+const SPARSE_PREFIX: &str = "GNU.sparse.";
 
 /// The records that matter to us.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,6 +19,7 @@ pub(super) struct Pax {
     gid: Option<u32>,
     mtime: Option<(i64, u32)>,
     xattrs: Vec<(String, Vec<u8>)>,
+    pub(super) sparse: Records,
 }
 
 impl Pax {
@@ -38,18 +42,16 @@ impl Pax {
             "uid" => once(&mut self.uid, number(value)?),
             "gid" => once(&mut self.gid, number(value)?),
             "mtime" => once(&mut self.mtime, time(value)?),
-            _ if key.starts_with("GNU.sparse.") => {
-                Err(ImageError::Unimplemented("tar archive: sparse files are not implemented".into()))
-            }
-            _ => match key.strip_prefix(XATTR_PREFIX) {
-                Some(name) => self.keep_xattr(name, value),
-                None => Ok(()),
+            _ => match (key.strip_prefix(XATTR_PREFIX), key.strip_prefix(SPARSE_PREFIX)) {
+                (Some(name), _) => self.keep_xattr(name, value),
+                (_, Some(key)) => self.sparse.keep(key, value),
+                (None, None) => Ok(()),
             },
         }
     }
 
     fn keep_xattr(&mut self, name: &str, value: &[u8]) -> Result<(), ImageError> {
-        if name.contains('\0') || self.xattrs.iter().any(|(present, _)| present == name) {
+        if name.is_empty() || name.contains('\0') || self.xattrs.iter().any(|(present, _)| present == name) {
             return Err(bad("an extended attribute is named twice or badly"));
         }
         self.xattrs.push((name.to_owned(), value.to_vec()));
@@ -61,8 +63,8 @@ impl Pax {
         if self == Self::default() { Ok(()) } else { Err(bad("a global PAX header describes entries")) }
     }
 
-    /// Applies the records to what the header said.
-    pub(super) fn override_fields(self, entry: &mut Entry) -> Result<(), ImageError> {
+    /// Applies the records to what the header said; what is left is about holes.
+    pub(super) fn override_fields(mut self, entry: &mut Entry) -> Result<Option<Announced>, ImageError> {
         if let Some(size) = self.size {
             // A header too small for the size says 0. Any other difference is one reader's data and another's header.
             if entry.size != 0 && entry.size != size {
@@ -70,13 +72,14 @@ impl Pax {
             }
             entry.size = size;
         }
-        entry.path = self.path.unwrap_or(std::mem::take(&mut entry.path));
+        // A sparse file's `path` names a folder of scratch files, for readers that know no holes.
+        entry.path = self.sparse.name.take().or(self.path).unwrap_or(std::mem::take(&mut entry.path));
         entry.link = self.link.unwrap_or(std::mem::take(&mut entry.link));
         entry.uid = self.uid.unwrap_or(entry.uid);
         entry.gid = self.gid.unwrap_or(entry.gid);
         (entry.mtime, entry.mtime_nanos) = self.mtime.unwrap_or((entry.mtime, 0));
         entry.xattrs = self.xattrs;
-        Ok(())
+        self.sparse.announced()
     }
 }
 

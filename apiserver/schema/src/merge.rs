@@ -90,11 +90,14 @@ fn object(
         Patch::Merge => {}
     }
     directive::retain_keys(&mut original, patch, keys, path)?;
-    for (name, orders) in directive::lists(patch) {
-        list::directives(known, &mut original, patch, name, &orders, path)?;
+    for (name, order) in directive::orders(patch) {
+        list::reorder(known, &mut original, name, order, path)?;
     }
     for (name, value) in patch.iter().filter(|(name, _)| !name.starts_with('$')) {
         field(known, &mut original, name, value, patch, path)?;
+    }
+    for (name, delete) in directive::deletions(patch) {
+        list::delete(known, &mut original, name, delete, path)?;
     }
     Ok(original)
 }

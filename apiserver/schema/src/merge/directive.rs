@@ -34,6 +34,14 @@ pub(super) fn patch(object: &Map<String, Value>, path: &Path<'_>) -> Result<Patc
     }
 }
 
+/// The `$patch` of an element of a list. There is no word for merging there: elements without one merge.
+pub(super) fn element(object: &Map<String, Value>, path: &Path<'_>) -> Result<Patch, PatchError> {
+    if object.get(PATCH).and_then(Value::as_str) == Some("merge") {
+        return Err(PatchError::new(path, "merging lists cannot yet be specified in the patch"));
+    }
+    patch(object, path)
+}
+
 /// Applies `$retainKeys`: keys of the original that it does not name go. The patch may set only keys that it names.
 pub(super) fn retain_keys(
     original: &mut Map<String, Value>,
@@ -58,29 +66,20 @@ pub(super) fn retain_keys(
     Ok(())
 }
 
-/// The list fields that the patch has directives for but no value (those with a value are merged with them).
-pub(super) fn lists(patch: &Map<String, Value>) -> Vec<(&str, ListDirectives<'_>)> {
-    let names: BTreeSet<&str> =
-        patch.keys().filter_map(|key| key.strip_prefix(SET_ORDER).or_else(|| key.strip_prefix(DELETE_FROM))).collect();
-    let directives = |name| ListDirectives { order: order(patch, name), delete: find(patch, DELETE_FROM, name) };
-    names.into_iter().map(|name| (name, directives(name))).collect()
+/// Orders of lists that the patch has no elements for (those with elements are ordered when they merge), by field.
+pub(super) fn orders(patch: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
+    let orders = patch.iter().filter_map(|(key, order)| Some((key.strip_prefix(SET_ORDER)?, order)));
+    orders.filter(|(name, _)| !patch.contains_key(*name))
 }
 
-/// Directives for one list.
-pub(super) struct ListDirectives<'a> {
-    /// `$setElementOrder/…`
-    pub(super) order: Option<&'a Value>,
-    /// `$deleteFromPrimitiveList/…`
-    pub(super) delete: Option<&'a Value>,
+/// What is to be deleted from lists of scalars, by field.
+pub(super) fn deletions(patch: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
+    patch.iter().filter_map(|(key, delete)| Some((key.strip_prefix(DELETE_FROM)?, delete)))
 }
 
 /// `$setElementOrder/<name>`.
 pub(super) fn order<'a>(patch: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    find(patch, SET_ORDER, name)
-}
-
-fn find<'a>(patch: &'a Map<String, Value>, prefix: &str, name: &str) -> Option<&'a Value> {
-    patch.get(&format!("{prefix}{name}"))
+    patch.get(&format!("{SET_ORDER}{name}"))
 }
 
 /// The value without directives: what it is when there is nothing to merge with. Null fields go, too: there is nothing to delete.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::directive::{self, ListDirectives, Patch, strip};
+use super::directive::{self, Patch, strip};
 use super::{Known, PatchError};
 use crate::keys::ListKeys;
 use crate::path::Path;
@@ -16,34 +16,49 @@ pub(super) fn element_shape(list: Option<&Shape>) -> Option<&Shape> {
     }
 }
 
-/// Directives for the list `name`: deletions, and the order when the patch has no elements for it.
-pub(super) fn directives(
+/// Orders the list `name` as the directive says when the patch has no elements for it.
+pub(super) fn reorder(
     known: Known<'_>,
     original: &mut Map<String, Value>,
-    patch: &Map<String, Value>,
     name: &str,
-    directives: &ListDirectives<'_>,
+    order: &Value,
     path: &Path<'_>,
 ) -> Result<(), PatchError> {
     let path = path.field(name);
-    let (_, keys) = known.field(name);
-    let Some(keys) = keys.filter(|keys| keys.merge) else {
-        return Err(PatchError::new(&path, "directives are for lists that merge, and this does not"));
-    };
+    let keys = merging(known, name, &path)?;
     let Some(Value::Array(list)) = original.get_mut(name) else { return Ok(()) };
-    if let Some(delete) = directives.delete {
-        let delete =
-            delete.as_array().ok_or_else(|| PatchError::new(&path, "$deleteFromPrimitiveList must be a list"))?;
+    let before = list.clone();
+    *list = sort(keys, std::mem::take(list), &before, &order_of(keys, order, &path)?);
+    Ok(())
+}
+
+/// Takes the elements of `$deleteFromPrimitiveList` out of the list `name`.
+pub(super) fn delete(
+    known: Known<'_>,
+    original: &mut Map<String, Value>,
+    name: &str,
+    delete: &Value,
+    path: &Path<'_>,
+) -> Result<(), PatchError> {
+    let path = path.field(name);
+    merging(known, name, &path)?;
+    let Some(delete) = delete.as_array() else {
+        return Err(PatchError::new(&path, "$deleteFromPrimitiveList must be a list"));
+    };
+    if let Some(Value::Array(list)) = original.get_mut(name) {
         list.retain(|value| !delete.contains(value));
-    }
-    if let (Some(order), None) = (directives.order, patch.get(name)) {
-        let before = list.clone();
-        *list = sort(keys, std::mem::take(list), &before, order, &path)?;
     }
     Ok(())
 }
 
-/// Merges the elements of `change` into `original`.
+fn merging(known: Known<'_>, name: &str, path: &Path<'_>) -> Result<&'static ListKeys, PatchError> {
+    let (_, keys) = known.field(name);
+    let refused = || PatchError::new(path, "directives are for lists that merge, and this does not");
+    keys.filter(|keys| keys.merge).ok_or_else(refused)
+}
+
+/// Merges the elements of `change` into `original`. What the patch names comes in the patch's order, and before what only the
+/// server has unless that stood before it already: so new elements come first.
 pub(super) fn merge(
     element: Option<&Shape>,
     keys: &ListKeys,
@@ -53,17 +68,21 @@ pub(super) fn merge(
     path: &Path<'_>,
 ) -> Result<Vec<Value>, PatchError> {
     let before = original.clone();
-    let merged = match keys.merge_key {
-        Some(key) => by_key(element, keys, key, original, change, path)?,
-        None => union(original, change),
-    };
-    match order {
-        Some(order) => {
-            contained(keys, change, order, path)?;
-            sort(keys, merged, &before, order, path)
-        }
-        None => Ok(merged),
+    let order = order.map(|order| order_of(keys, order, path)).transpose()?;
+    if let Some(order) = &order {
+        same_order(keys, change, order, path)?;
     }
+    let merged = match keys.merge_key {
+        Some(key) => match by_key(element, keys, key, original, change, path)? {
+            Merged::Replaced(list) => list,
+            Merged::Into(list) => sort(keys, list, &before, &ids(keys, change)),
+        },
+        None => sort(keys, union(original, change), &before, &ids(keys, change)),
+    };
+    Ok(match &order {
+        Some(order) => sort(keys, merged, &before, order),
+        None => merged,
+    })
 }
 
 fn union(mut original: Vec<Value>, change: &[Value]) -> Vec<Value> {
@@ -75,6 +94,14 @@ fn union(mut original: Vec<Value>, change: &[Value]) -> Vec<Value> {
     original
 }
 
+/// What elements make of a list.
+enum Merged {
+    /// They went into it.
+    Into(Vec<Value>),
+    /// One of them is `{"$patch": "replace"}`: the others are the list.
+    Replaced(Vec<Value>),
+}
+
 fn by_key(
     element: Option<&Shape>,
     keys: &ListKeys,
@@ -82,19 +109,19 @@ fn by_key(
     mut original: Vec<Value>,
     change: &[Value],
     path: &Path<'_>,
-) -> Result<Vec<Value>, PatchError> {
+) -> Result<Merged, PatchError> {
     let mut replaced = false;
     for (index, value) in change.iter().enumerate() {
         let path = path.index(index);
         let Value::Object(patch) = value else {
             return Err(PatchError::new(&path, format!("expected an object with the merge key {key}, got {value}")));
         };
-        let action = directive::patch(patch, &path)?;
+        let action = directive::element(patch, &path)?;
+        if action == Patch::Replace {
+            replaced = true;
+            continue;
+        }
         let Some(id) = patch.get(key).filter(|id| !id.is_null()) else {
-            if action == Patch::Replace {
-                replaced = true;
-                continue;
-            }
             return Err(PatchError::new(&path, format!("does not contain the merge key {key}")));
         };
         let position = original.iter().position(|candidate| candidate.get(key) == Some(id));
@@ -108,15 +135,12 @@ fn by_key(
             }
         }
     }
-    // `{"$patch": "replace"}` anywhere in the list: the rest of the patch is the new list.
-    Ok(if replaced { replacement(change) } else { original })
+    Ok(if replaced { Merged::Replaced(replacement(change)) } else { Merged::Into(original) })
 }
 
+/// The elements that are no directive, as a list of their own.
 fn replacement(change: &[Value]) -> Vec<Value> {
-    match strip(&Value::Array(change.to_vec())) {
-        Value::Array(list) => list,
-        _ => Vec::new(),
-    }
+    change.iter().filter(|element| element.get("$patch").is_none()).map(strip).collect()
 }
 
 /// What identifies an element: its merge key, or itself.
@@ -127,34 +151,34 @@ fn identity<'a>(keys: &ListKeys, element: &'a Value) -> &'a Value {
     }
 }
 
-fn order_of<'a>(keys: &ListKeys, order: &'a Value, path: &Path<'_>) -> Result<Vec<&'a Value>, PatchError> {
-    let order = order.as_array().ok_or_else(|| PatchError::new(path, "$setElementOrder must be a list"))?;
-    Ok(order.iter().map(|element| identity(keys, element)).collect())
+fn ids<'a>(keys: &ListKeys, elements: &'a [Value]) -> Vec<&'a Value> {
+    elements.iter().map(|element| identity(keys, element)).collect()
 }
 
-/// Every element that a patch sets must have its place in the order it gives.
-fn contained(keys: &ListKeys, change: &[Value], order: &Value, path: &Path<'_>) -> Result<(), PatchError> {
-    let order = order_of(keys, order, path)?;
-    let deleted = |element: &&Value| element.get("$patch").is_none();
-    for element in change.iter().filter(deleted) {
+fn order_of<'a>(keys: &ListKeys, order: &'a Value, path: &Path<'_>) -> Result<Vec<&'a Value>, PatchError> {
+    let order = order.as_array().ok_or_else(|| PatchError::new(path, "$setElementOrder must be a list"))?;
+    Ok(ids(keys, order))
+}
+
+/// The elements that a patch sets must stand in `$setElementOrder`, in the same order.
+fn same_order(keys: &ListKeys, change: &[Value], order: &[&Value], path: &Path<'_>) -> Result<(), PatchError> {
+    if order.is_empty() {
+        return Ok(());
+    }
+    let mut left = order.iter();
+    let directed = |element: &&Value| element.get("$patch").is_some();
+    for element in change.iter().filter(|element| !directed(element)) {
         let id = identity(keys, element);
-        if !order.contains(&id) {
-            return Err(PatchError::new(path, format!("the element {id} is not in $setElementOrder")));
+        if !left.any(|place| *place == id) {
+            return Err(PatchError::new(path, format!("the order in the patch doesn't match $setElementOrder: {id}")));
         }
     }
     Ok(())
 }
 
-/// Puts the elements that `order` names in that order. The others keep their order, and their places before or after those
-/// they stood before or after in `before`.
-fn sort(
-    keys: &ListKeys,
-    merged: Vec<Value>,
-    before: &[Value],
-    order: &Value,
-    path: &Path<'_>,
-) -> Result<Vec<Value>, PatchError> {
-    let order = order_of(keys, order, path)?;
+/// Puts the elements that `order` names in that order. The others keep theirs, and come before the first that they stood before
+/// in `before`.
+fn sort(keys: &ListKeys, merged: Vec<Value>, before: &[Value], order: &[&Value]) -> Vec<Value> {
     let place = |element: &Value| order.iter().position(|id| *id == identity(keys, element));
     let former = |element: &Value| before.iter().position(|old| identity(keys, old) == identity(keys, element));
     let (mut ordered, others): (Vec<_>, Vec<_>) = merged.into_iter().partition(|element| place(element).is_some());
@@ -162,12 +186,9 @@ fn sort(
     let mut sorted = Vec::with_capacity(ordered.len() + others.len());
     let (mut ordered, mut others) = (ordered.into_iter().peekable(), others.into_iter().peekable());
     while let (Some(one), Some(other)) = (ordered.peek(), others.peek()) {
-        let first = match (former(one), former(other)) {
-            (Some(one), Some(other)) => one < other,
-            _ => false,
-        };
-        sorted.extend(if first { ordered.next() } else { others.next() });
+        let other_first = matches!((former(other), former(one)), (Some(other), Some(one)) if other < one);
+        sorted.extend(if other_first { others.next() } else { ordered.next() });
     }
     sorted.extend(ordered.chain(others));
-    Ok(sorted)
+    sorted
 }

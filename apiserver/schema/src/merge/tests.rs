@@ -48,7 +48,7 @@ fn nested_lists_merge_by_their_own_keys() {
         "ports": [{"containerPort": 80, "name": "web"}]}]});
     assert_eq!(
         pod(original, patch),
-        json!({"containers": [{"name": "a", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}],
+        json!({"containers": [{"name": "a", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}],
             "ports": [{"containerPort": 80, "name": "web"}]}]})
     );
 }
@@ -81,7 +81,7 @@ fn finalizers_merge_as_a_set() {
     let original = json!({"metadata": {"finalizers": ["a", "b"]}});
     let patch = json!({"metadata": {"finalizers": ["c", "a"]}});
     let merged = apply(("v1", "Pod"), &original, &patch).expect("the patch fits");
-    assert_eq!(merged, json!({"metadata": {"finalizers": ["a", "b", "c"]}}));
+    assert_eq!(merged, json!({"metadata": {"finalizers": ["c", "a", "b"]}}));
     let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "$setElementOrder/finalizers": ["c", "b"], "finalizers": ["c"]}});
     let merged = apply(("v1", "Pod"), &original, &patch).expect("the patch fits");
     assert_eq!(merged, json!({"metadata": {"finalizers": ["c", "b"]}}));
@@ -114,6 +114,35 @@ fn what_the_server_added_keeps_its_place() {
     );
 }
 
+/// Fault N28: where new elements and those that only the server has come to stand, as `strategicpatch` places them.
+#[test]
+fn new_elements_come_first() {
+    let names = |list: &[&str]| list.iter().map(|name| json!({"name": name})).collect::<Vec<Value>>();
+    for (original, change, order, expected) in [
+        (&["a", "b"][..], &["c"][..], None, &["c", "a", "b"][..]),
+        (&["a", "b"], &["b", "c"], None, &["a", "b", "c"]),
+        (&["a", "b"], &["c", "b"], None, &["c", "a", "b"]),
+        (&["a", "b", "c"], &["c", "a"], None, &["b", "c", "a"]),
+        (&["a", "s"], &["n"], Some(&["n", "a"][..]), &["n", "a", "s"]),
+        (&["s", "a"], &["n"], Some(&["n", "a"]), &["n", "s", "a"]),
+        (&["s", "a"], &["n"], Some(&["a", "n"]), &["s", "a", "n"]),
+    ] {
+        let mut patch = json!({"containers": names(change)});
+        if let Some(order) = order {
+            patch["$setElementOrder/containers"] = names(order).into();
+        }
+        let merged = pod(json!({"containers": names(original)}), patch);
+        assert_eq!(merged["containers"], json!(names(expected)), "{original:?} + {change:?}, {order:?}");
+    }
+}
+
+#[test]
+fn an_element_with_replace_replaces_the_list() {
+    let original = json!({"containers": [{"name": "a"}, {"name": "b"}]});
+    let patch = json!({"containers": [{"name": "a", "$patch": "replace"}, {"name": "z"}]});
+    assert_eq!(pod(original, patch), json!({"containers": [{"name": "z"}]}));
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let containers = |patch: Value| {
@@ -127,6 +156,14 @@ fn what_does_not_fit_is_refused() {
         containers(json!([{"name": "a", "$patch": "burn"}])),
         "spec.containers[0]: unknown $patch \"burn\": one of delete, merge, replace"
     );
+    assert_eq!(
+        containers(json!([{"name": "a", "$patch": "merge"}])),
+        "spec.containers[0]: merging lists cannot yet be specified in the patch"
+    );
+    let patch = json!({"spec": {"containers": [{"name": "b"}, {"name": "a"}],
+        "$setElementOrder/containers": [{"name": "a"}, {"name": "b"}]}});
+    let error = apply(("v1", "Pod"), &json!({"spec": {"containers": [{"name": "a"}]}}), &patch).expect_err("no order");
+    assert_eq!(error.to_string(), "spec.containers: the order in the patch doesn't match $setElementOrder: \"a\"");
 }
 
 /// Some containers: each with a name, maybe an image, some variables.

@@ -3,12 +3,15 @@
 //!
 //! Values are put in Kubernetes' own form on the way: quantities canonical, times in UTC, null fields gone.
 
+mod problems; // unknown and duplicate fields, in their order
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use skiff_proto::quantity::Quantity;
 
+pub use self::problems::Problem;
 use crate::error::FieldErrorKind;
 use crate::path::Path;
 use crate::types::{self, Shape, Struct};
@@ -75,17 +78,6 @@ pub enum DecodeError {
 /// Stands for the path of the root, which is empty.
 const WHOLE: &str = "the object";
 
-/// A field that Kubernetes' API does not have, or that is there twice.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// No such field; its path.
-    #[error("unknown field {0:?}")]
-    Unknown(String),
-    /// The same field again; its path.
-    #[error("duplicate field {0:?}")]
-    Duplicate(String),
-}
-
 /// One field that a body was refused for: what goes into a Status' `details.causes[]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause<'a> {
@@ -110,9 +102,11 @@ impl DecodeError {
             }
             Self::Strict(problems) => problems
                 .iter()
-                .map(|problem| match problem {
-                    Problem::Unknown(field) => cause(FieldErrorKind::Invalid, field, "unknown field"),
-                    Problem::Duplicate(field) => cause(FieldErrorKind::Duplicate, field, "duplicate field"),
+                .filter_map(|problem| match problem {
+                    Problem::Unknown(field) => Some(cause(FieldErrorKind::Invalid, field, "unknown field")),
+                    Problem::Duplicate(field) => Some(cause(FieldErrorKind::Duplicate, field, "duplicate field")),
+                    // It is no field of the object.
+                    Problem::InPatch(_) => None,
                 })
                 .collect(),
         }
@@ -125,29 +119,44 @@ impl DecodeError {
 /// [`DecodeError`] names the field, what was expected and what was found.
 pub fn decode(resource: &Resource, body: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let (value, duplicates) = json::parse(body).map_err(|error| DecodeError::Syntax(error.to_string()))?;
-    let duplicates = duplicates.into_iter().map(Problem::Duplicate).collect();
-    decode_parsed(resource, value, duplicates, validation)
+    let (object, unknown) = read(resource, value)?;
+    judge(object, problems::in_order(body, &unknown, &duplicates), validation)
 }
 
-/// Reads a value that is already parsed, e.g. the result of a patch. Duplicate keys cannot be seen any more.
+/// Reads a value that is already parsed, the result of a patch say, whose text had `problems` of its own.
 ///
 /// # Errors
 /// As [`decode`].
-pub fn decode_value(resource: &Resource, value: Value, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    decode_parsed(resource, value, Vec::new(), validation)
-}
-
-fn decode_parsed(
+pub fn decode_value(
     resource: &Resource,
     value: Value,
-    mut problems: Vec<Problem>,
+    problems: &[Problem],
     validation: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
+    let (object, unknown) = read(resource, value)?;
+    let unknown = unknown.into_iter().map(Problem::Unknown);
+    judge(object, problems.iter().cloned().chain(unknown).collect(), validation)
+}
+
+/// Parses a text that is no object of a resource yet, such as a patch; the problems are keys that stand in it twice.
+///
+/// # Errors
+/// It is not JSON.
+pub fn parse(body: &[u8]) -> Result<(Value, Vec<Problem>), DecodeError> {
+    let (value, duplicates) = json::parse(body).map_err(|error| DecodeError::Syntax(error.to_string()))?;
+    Ok((value, duplicates.into_iter().map(Problem::Duplicate).collect()))
+}
+
+/// The object, and the paths of its unknown fields.
+fn read(resource: &Resource, value: Value) -> Result<(Value, Vec<String>), DecodeError> {
     let mut reader = Reader { unknown: Vec::new() };
     let object = Shape::Struct(resource.definition.into());
     let mut object = reader.value(&object, value, &Path::Root).map_err(|wrong| wrong.of(resource))?;
     set_kind(resource, &mut object)?;
-    problems.append(&mut reader.unknown);
+    Ok((object, reader.unknown))
+}
+
+fn judge(object: Value, problems: Vec<Problem>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
     match validation {
         FieldValidation::Strict if !problems.is_empty() => Err(DecodeError::Strict(problems)),
         FieldValidation::Warn => Ok(Decoded { object, warnings: problems.iter().map(ToString::to_string).collect() }),
@@ -198,7 +207,7 @@ impl Wrong {
 
 /// Walks a value along its shape.
 struct Reader {
-    unknown: Vec<Problem>,
+    unknown: Vec<String>,
 }
 
 impl Reader {
@@ -220,7 +229,7 @@ impl Reader {
         for (name, value) in map {
             let at = path.field(&name);
             match fields.get(name.as_str()) {
-                None => self.unknown.push(Problem::Unknown(at.to_string())),
+                None => self.unknown.push(at.to_string()),
                 Some(_) if value.is_null() => {}
                 Some(field) => {
                     let value = self.value(&field.shape, value, &at)?;
@@ -322,6 +331,7 @@ mod tests {
         pod(&json!({"spec": spec}), FieldValidation::Strict).expect("the body is a pod").object["spec"].take()
     }
 
+    /// Fault N28: in the order of the text, an unknown field once however often it stands there, and nothing of what is in it.
     #[test]
     fn strict_names_unknown_and_duplicate_fields() {
         let pods = find("", "v1", "pods").expect("pods exist");
@@ -329,12 +339,15 @@ mod tests {
         let error = decode(pods, body, FieldValidation::Strict).expect_err("fields are unknown");
         assert_eq!(
             error.to_string(),
-            "strict decoding error: duplicate field \"spec.containers[0].name\", \
-             unknown field \"spec.containers[0].imag\", unknown field \"spec.foo\""
+            "strict decoding error: unknown field \"spec.foo\", duplicate field \"spec.containers[0].name\", \
+             unknown field \"spec.containers[0].imag\""
         );
         let warned = decode(pods, body, FieldValidation::Warn).expect("unknown fields only warn");
         assert_eq!(warned.warnings.len(), 3);
         assert_eq!(warned.object["spec"], json!({"containers": [{"name": "b"}]}));
+        let body = br#"{"zoo":{"a":1,"a":2},"zoo":1,"metadata":{"labels":{"b":"1","b":"2","b":"3"}},"any":1}"#;
+        let warned = decode(pods, body, FieldValidation::Warn).expect("they only warn").warnings;
+        assert_eq!(warned, ["unknown field \"zoo\"", "duplicate field \"metadata.labels.b\"", "unknown field \"any\""]);
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! JSON text to a value, remembering which keys stood twice in one object. The last one wins, as in Kubernetes.
+//!
+//! A value does not remember the order of its keys. Complaints come in that order, so a text that has something to complain
+//! about is read once more, for its keys alone.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -8,19 +11,47 @@ use serde_json::{Map, Number, Value};
 
 use crate::path::Path;
 
+/// A key of an object in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// Its path.
+    pub(crate) path: String,
+    /// Whether its object had it already.
+    pub(crate) again: bool,
+}
+
+/// Which keys are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remember {
+    Repeated,
+    All,
+}
+
 /// Reads `body`, and the paths of keys that were repeated.
 pub(crate) fn parse(body: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
-    let duplicates = RefCell::new(Vec::new());
+    let (value, keys) = read(body, Remember::Repeated)?;
+    Ok((value, keys.into_iter().map(|key| key.path).collect()))
+}
+
+/// All keys of `body` in the order in which they stand there.
+pub(crate) fn keys(body: &[u8]) -> Result<Vec<Key>, serde_json::Error> {
+    Ok(read(body, Remember::All)?.1)
+}
+
+fn read(body: &[u8], remember: Remember) -> Result<(Value, Vec<Key>), serde_json::Error> {
+    let keys = RefCell::new(Vec::new());
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = Node { path: Path::Root, duplicates: &duplicates }.deserialize(&mut reader)?;
+    let value = Node { path: Path::Root, keys: &keys, remember }.deserialize(&mut reader)?;
     reader.end()?;
-    Ok((value, duplicates.into_inner()))
+    Ok((value, keys.into_inner()))
 }
 
 /// The place where a value is expected.
+#[derive(Clone, Copy)]
 struct Node<'a> {
     path: Path<'a>,
-    duplicates: &'a RefCell<Vec<String>>,
+    keys: &'a RefCell<Vec<Key>>,
+    remember: Remember,
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
@@ -68,9 +99,7 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(value) =
-            elements.next_element_seed(Node { path: self.path.index(list.len()), duplicates: self.duplicates })?
-        {
+        while let Some(value) = elements.next_element_seed(Node { path: self.path.index(list.len()), ..self })? {
             list.push(value);
         }
         Ok(Value::Array(list))
@@ -80,10 +109,11 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             let path = self.path.field(&key);
-            let value = entries.next_value_seed(Node { path, duplicates: self.duplicates })?;
-            if map.contains_key(&key) {
-                self.duplicates.borrow_mut().push(path.to_string());
+            let again = map.contains_key(&key);
+            if again || self.remember == Remember::All {
+                self.keys.borrow_mut().push(Key { path: path.to_string(), again });
             }
+            let value = entries.next_value_seed(Node { path, ..self })?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))

@@ -99,9 +99,13 @@ pub fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
 }
 
 /// A kind that is only the body of a subresource or of options: `autoscaling/v1` Scale, `v1` Binding, `policy/v1` Eviction,
-/// `meta.k8s.io/v1` (and `v1`) DeleteOptions. Give it to [`crate::decode`] like any resource.
+/// DeleteOptions. Give it to [`crate::decode`] like any resource.
+///
+/// DeleteOptions belong to `meta.k8s.io/v1`, but typed clients send them as `apps/v1` or whatever group they are about, so any
+/// version will do, as in Kubernetes' own scheme.
 #[must_use]
 pub fn find_auxiliary(api_version: &str, kind: &str) -> Option<&'static Resource> {
+    let api_version = if kind == "DeleteOptions" { "meta.k8s.io/v1" } else { api_version };
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     AUXILIARY.iter().find(|resource| (resource.group, resource.version, resource.kind) == (group, version, kind))
 }
@@ -238,14 +242,11 @@ const fn body(gv: [&'static str; 2], kind: &'static str, definition: &'static st
     Resource { verbs: &[], ..row(gv, [kind, ""], ["", ""], definition) }
 }
 
-const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-
 static AUXILIARY: &[Resource] = &[
     body(["autoscaling", "v1"], "Scale", "io.k8s.api.autoscaling.v1.Scale"),
     body(CORE, "Binding", "io.k8s.api.core.v1.Binding"),
     body(["policy", "v1"], "Eviction", "io.k8s.api.policy.v1.Eviction"),
     // kubectl before 1.22 evicts with the version that is gone since; the fields are the same.
     body(["policy", "v1beta1"], "Eviction", "io.k8s.api.policy.v1.Eviction"),
-    body(CORE, "DeleteOptions", DELETE_OPTIONS),
-    body(["meta.k8s.io", "v1"], "DeleteOptions", DELETE_OPTIONS),
+    body(["meta.k8s.io", "v1"], "DeleteOptions", "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"),
 ];

@@ -3,7 +3,8 @@
 use crate::status::Status;
 use bytes::Bytes;
 use serde_json::Value;
-use skiff_schema::{Resource, strategic_merge};
+use skiff_schema::{Problem, Resource, parse, strategic_merge};
+use std::fmt;
 
 /// `Content-Type` of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +35,17 @@ impl PatchKind {
     }
 }
 
+/// More operations than this are refused (kube-apiserver).
+const OPERATIONS_MAX: usize = 10_000;
+/// The fields of an operation.
+const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
+
 /// A patch as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Patch {
     kind: PatchKind,
     operations: Parsed,
+    problems: Vec<Problem>,
 }
 
 #[derive(Debug, Clone)]
@@ -49,18 +56,32 @@ enum Parsed {
 
 impl Patch {
     pub(crate) fn parse(kind: PatchKind, body: &Bytes) -> Result<Self, Status> {
-        let refused = |error: serde_json::Error| Status::bad_request(format!("error decoding patch: {error}"));
+        let refused = |error: &dyn fmt::Display| Status::bad_request(format!("error decoding patch: {error}"));
+        let (tree, mut problems) = parse(body).map_err(|error| refused(&error))?;
         let operations = match kind {
-            PatchKind::Json => Parsed::Operations(serde_json::from_slice(body).map_err(refused)?),
-            PatchKind::Merge | PatchKind::Strategic => {
-                let tree: Value = serde_json::from_slice(body).map_err(refused)?;
-                if !tree.is_object() {
-                    return Err(Status::bad_request("error decoding patch: it is not a JSON object"));
+            PatchKind::Json => {
+                problems.extend(strange_fields(&tree));
+                problems = problems.into_iter().map(|problem| Problem::InPatch(problem.into())).collect();
+                let patch: json_patch::Patch = serde_json::from_value(tree).map_err(|error| refused(&error))?;
+                if patch.len() > OPERATIONS_MAX {
+                    return Err(Status::too_large_because(&format!(
+                        "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",
+                        patch.len()
+                    )));
                 }
-                Parsed::Tree(tree)
+                Parsed::Operations(patch)
             }
+            PatchKind::Merge | PatchKind::Strategic if !tree.is_object() => {
+                return Err(refused(&"it is not a JSON object"));
+            }
+            PatchKind::Merge | PatchKind::Strategic => Parsed::Tree(tree),
         };
-        Ok(Self { kind, operations })
+        Ok(Self { kind, operations, problems })
+    }
+
+    /// What is unknown or there twice in the patch itself.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        &self.problems
     }
 
     /// What the patch makes of `current`.
@@ -79,4 +100,15 @@ impl Patch {
         }
         Ok(next)
     }
+}
+
+/// Fields that no operation has.
+fn strange_fields(operations: &Value) -> Vec<Problem> {
+    let operations = operations.as_array().into_iter().flatten().enumerate();
+    let fields = operations.flat_map(|(index, operation)| {
+        let names = operation.as_object().into_iter().flat_map(|operation| operation.keys());
+        let strange = names.filter(|name| !OPERATION.contains(&name.as_str()));
+        strange.map(move |name| Problem::Unknown(format!("[{index}].{name}")))
+    });
+    fields.collect()
 }

@@ -54,6 +54,21 @@ fn embedded_messages_and_special_scalars_become_json() {
     );
 }
 
+/// Fault N18: typed clients send DeleteOptions as a kind of the group that they delete from.
+#[test]
+fn delete_options_are_read_in_every_version() {
+    let preconditions = field(1, b"u");
+    let raw = [varint(1, 0), field(2, &preconditions), field(4, b"Orphan")].concat();
+    for version in ["v1", "meta.k8s.io/v1", "apps/v1", "batch/v1", "example.com/v3"] {
+        let options = to_json(&body(version, "DeleteOptions", &raw)).expect("options");
+        assert_eq!(
+            options,
+            json!({"apiVersion": version, "kind": "DeleteOptions", "gracePeriodSeconds": 0,
+                "preconditions": {"uid": "u"}, "propagationPolicy": "Orphan"})
+        );
+    }
+}
+
 #[test]
 fn what_is_no_such_body_is_refused() {
     assert_eq!(to_json(b"{}"), Err(ProtobufError::Magic));

@@ -168,7 +168,7 @@ fn created(request: &Request, [group, version]: [&str; 2], rest: &[&str], state:
         Ok(value) => value,
         Err(error) => return failed(400, "BadRequest", &error.to_string()),
     };
-    match skiff_schema::decode_value(resource, value, FieldValidation::Strict) {
+    match skiff_schema::decode_value(resource, value, &[], FieldValidation::Strict) {
         Ok(decoded) => {
             state.created.push(decoded.object.clone());
             json_answer(201, &decoded.object)

@@ -1,21 +1,26 @@
 //! Connections: TLS, then HTTP/1.1 or HTTP/2 with upgrades, each request carrying its peer's identity.
 
+mod opening; // the first bytes of a connection
+
 use super::ApiError;
 use crate::tls;
 use axum::Router;
 use axum::extract::Request;
 use http::Extensions;
 use hyper::body::Incoming;
+use hyper::rt::Timer;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use opening::Opening;
 use skiff_client::Identity;
 use skiff_store::etcd::notice_gone;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -31,8 +36,14 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(700);
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// A client whose machine has been silent for so long, or has not taken what was sent, is gone: over HTTP/1.1 there are no pings.
 const SILENCE: Duration = Duration::from_secs(60);
-/// A client that answers no ping for this long is gone, and its watches with it.
+/// A client that answers no ping for this long is gone, and its watches with it. HTTP/2 needs no other limit for idle
+/// connections: who answers is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long an HTTP/1 connection may wait for its next request (kube-apiserver: 90 s, which is client-go's limit too).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long a client may take for the head of a request (kube-apiserver: 32 s). hyper counts idleness and the head together,
+/// from the end of the request before.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(32);
 
 /// Accepts connections until `shutdown`, then cancels `stopping` and lets open requests finish.
 pub(super) async fn serve(
@@ -102,14 +113,20 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router, gr
         Err(_) => return tracing::debug!("TLS handshake timed out"),
     };
     let identity = tls::peer(stream.get_ref().1);
+    converse(stream, identity, router, graceful).await;
+}
+
+/// Serves the requests of one connection until it ends, or is idle for too long.
+async fn converse<S>(stream: S, identity: Option<Identity>, router: Router, graceful: Arc<GracefulShutdown>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |mut request: Request<Incoming>| {
         introduce(request.extensions_mut(), identity.as_ref());
         router.clone().oneshot(request)
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).adaptive_window(true);
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let stream = TokioIo::new(Opening::until(sleep(HEAD_TIMEOUT), stream));
+    let serving = builder(TokioTimer::new()).serve_connection_with_upgrades(stream, service).into_owned();
     let watched = graceful.watch(serving);
     drop(graceful);
     if let Err(error) = watched.await {
@@ -117,8 +134,19 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router, gr
     }
 }
 
+/// What serves connections, with `timer` as its clock.
+fn builder(timer: impl Timer + Clone + Send + Sync + 'static) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(timer.clone()).header_read_timeout(IDLE_TIMEOUT + HEAD_TIMEOUT);
+    builder.http2().timer(timer).keep_alive_interval(KEEP_ALIVE).adaptive_window(true);
+    builder
+}
+
 fn introduce(extensions: &mut Extensions, identity: Option<&Identity>) {
     if let Some(identity) = identity {
         extensions.insert(identity.clone());
     }
 }
+
+#[cfg(test)]
+mod tests;

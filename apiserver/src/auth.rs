@@ -1,4 +1,4 @@
-//! Who may do what: members of `system:masters` and `system:nodes` everything, anybody may ask how the server is.
+//! Who may do what: members of `system:masters` everything, those of `system:nodes` everything as themselves, anybody may ask how the server is.
 //!
 //! What it leaves to others: RBAC and the node authorizer; there are no roles yet.
 
@@ -9,41 +9,60 @@ use skiff_client::Identity;
 /// Paths that anybody may read (Kubernetes' `system:public-info-viewer`).
 const PUBLIC: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 
+/// The group of those who may do everything.
+const ADMINISTRATORS: &str = "system:masters";
+/// The group of kubelets.
+const NODES: &str = "system:nodes";
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Act<'a> {
     /// A path that is no resource.
     Path { verb: &'a str, path: &'a str },
-    /// A resource.
-    Resource { verb: &'a str, group: &'a str, resource: &'a str, namespace: &'a str, name: &'a str },
+    /// A resource, or a part of it.
+    Resource { verb: &'a str, group: &'a str, resource: &'a str, part: &'a str, namespace: &'a str, name: &'a str },
+}
+
+impl Act<'_> {
+    /// Kubelets may do everything but act as somebody else.
+    fn is_for_nodes(self) -> bool {
+        !matches!(self, Self::Resource { verb: "impersonate", .. })
+    }
+
+    fn is_for_all(self) -> bool {
+        matches!(self, Self::Path { path, .. } if is_public(path))
+    }
+
+    /// `cannot get resource "pods/log" in API group "" in the namespace "a"`.
+    fn denied(self) -> String {
+        match self {
+            Self::Path { verb, path } => format!("cannot {verb} path {path:?}"),
+            Self::Resource { verb, group, resource, part, namespace, .. } => {
+                let what = if part.is_empty() { resource.to_owned() } else { format!("{resource}/{part}") };
+                let place = if namespace.is_empty() {
+                    "at the cluster scope".to_owned()
+                } else {
+                    format!("in the namespace {namespace:?}")
+                };
+                format!("cannot {verb} resource {what:?} in API group {group:?} {place}")
+            }
+        }
+    }
 }
 
 /// Refuses what the sender of a request with these extensions may not do.
 pub(crate) fn authorize(extensions: &Extensions, act: Act<'_>) -> Result<(), Status> {
     let identity = extensions.get::<Identity>();
-    let groups = identity.map(|identity| identity.groups.as_slice()).unwrap_or_default();
-    if groups.iter().any(|group| group == "system:masters" || group == "system:nodes") {
+    let is_in = |group: &str| identity.is_some_and(|identity| identity.groups.iter().any(|has| has == group));
+    if is_in(ADMINISTRATORS) || (is_in(NODES) && act.is_for_nodes()) || act.is_for_all() {
         return Ok(());
     }
     let user = identity.map_or("system:anonymous", |identity| identity.user.as_str());
-    match act {
-        Act::Path { path, .. } if is_public(path) => Ok(()),
-        Act::Path { verb, path } => {
-            Err(Status::forbidden_path(format!("forbidden: User {user:?} cannot {verb} path {path:?}")))
-        }
-        Act::Resource { verb, group, resource, namespace, name } => {
-            let place = if namespace.is_empty() {
-                " at the cluster scope".to_owned()
-            } else {
-                format!(" in the namespace {namespace:?}")
-            };
-            let what = if name.is_empty() { String::new() } else { format!(" {name:?}") };
-            let title = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
-            Err(Status::forbidden_path(format!(
-                "{title}{what} is forbidden: User {user:?} cannot {verb} resource {resource:?} in API group {group:?}{place}"
-            )))
-        }
-    }
+    let why = format!("User {user:?} {}", act.denied());
+    Err(match act {
+        Act::Path { .. } => Status::may_not(("", ""), "", &why),
+        Act::Resource { group, resource, name, .. } => Status::may_not((group, resource), name, &why),
+    })
 }
 
 fn is_public(path: &str) -> bool {
@@ -60,12 +79,30 @@ mod tests {
         assert!(authorize(&stranger, Act::Path { verb: "get", path: "/readyz/ping" }).is_ok());
         let error = authorize(&stranger, Act::Path { verb: "get", path: "/versions" }).expect_err("forbidden");
         assert_eq!(error.message, "forbidden: User \"system:anonymous\" cannot get path \"/versions\"");
-        let act = Act::Resource { verb: "list", group: "", resource: "pods", namespace: "a", name: "" };
+        let act = Act::Resource { verb: "list", group: "", resource: "pods", part: "", namespace: "a", name: "" };
         let error = authorize(&stranger, act).expect_err("forbidden");
         assert_eq!(
             error.message,
             "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the \
              namespace \"a\""
         );
+        assert_eq!(error.value()["details"], serde_json::json!({"kind": "pods"}));
+        let act =
+            Act::Resource { verb: "create", group: "", resource: "pods", part: "exec", namespace: "a", name: "p" };
+        let error = authorize(&stranger, act).expect_err("forbidden");
+        assert_eq!(
+            error.message,
+            "pods \"p\" is forbidden: User \"system:anonymous\" cannot create resource \"pods/exec\" in API group \"\" in \
+             the namespace \"a\""
+        );
+    }
+
+    #[test]
+    fn nodes_do_not_act_as_others() {
+        let mut node = Extensions::new();
+        node.insert(Identity::node("n"));
+        let act = |verb| Act::Resource { verb, group: "", resource: "users", part: "", namespace: "", name: "x" };
+        assert!(authorize(&node, act("impersonate")).is_err());
+        assert!(authorize(&node, act("get")).is_ok());
     }
 }

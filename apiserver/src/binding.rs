@@ -19,12 +19,13 @@ pub(crate) async fn bind(registry: &Registry, target: &Target<'_>, binding: &Val
 
 fn bound(target: &Target<'_>, pod: &Value, binding: &Value, node: &str) -> Result<Decoded, Status> {
     let conflict = |why: String| Err(Status::conflict(target.resource, target.name, &why));
-    let uid = meta(binding, "uid");
-    if !uid.is_empty() && uid != meta(pod, "uid") {
-        return conflict(format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            meta(pod, "uid")
-        ));
+    for (word, field) in [("UID", "uid"), ("ResourceVersion", "resourceVersion")] {
+        let (wanted, present) = (meta(binding, field), meta(pod, field));
+        if !wanted.is_empty() && wanted != present {
+            return conflict(format!(
+                "Precondition failed: {word} in precondition: {wanted}, {word} in object meta: {present}"
+            ));
+        }
     }
     if is_terminating(pod) {
         return conflict(format!("pod {} is being deleted, cannot be assigned to a host", target.name));
@@ -43,5 +44,40 @@ fn bound(target: &Target<'_>, pod: &Value, binding: &Value, node: &str) -> Resul
     conditions.retain(|condition| condition["type"] != "PodScheduled");
     conditions.push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now()}));
     next["status"]["conditions"] = conditions.into();
+    hand_over(binding, &mut next);
     Ok(Decoded { object: next, warnings: Vec::new() })
+}
+
+/// Annotations of the binding become the pod's; so do labels that it doesn't have yet.
+fn hand_over(binding: &Value, pod: &mut Value) {
+    let given = |field: &str| binding["metadata"][field].as_object().cloned().unwrap_or_default();
+    for (key, value) in given("annotations") {
+        pod["metadata"]["annotations"][key] = value;
+    }
+    for (key, value) in given("labels") {
+        let label = &mut pod["metadata"]["labels"][key];
+        if label.is_null() {
+            *label = value;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault N4: what a binding says about the pod's metadata is not passed over.
+    #[test]
+    fn a_binding_hands_its_metadata_over() {
+        let binding = json!({"metadata": {"annotations": {"a": "1", "b": "2"}, "labels": {"x": "1", "y": "2"}}});
+        let mut pod = json!({"metadata": {"name": "p", "annotations": {"a": "0"}, "labels": {"x": "0"}}});
+        hand_over(&binding, &mut pod);
+        assert_eq!(
+            pod["metadata"],
+            json!({"name": "p", "annotations": {"a": "1", "b": "2"}, "labels": {"x": "0", "y": "2"}})
+        );
+        let mut bare = json!({"metadata": {"name": "p"}});
+        hand_over(&json!({"metadata": {"name": "p"}}), &mut bare);
+        assert_eq!(bare, json!({"metadata": {"name": "p"}}));
+    }
 }

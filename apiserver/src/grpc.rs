@@ -49,6 +49,7 @@ fn refuse(status: &Status) -> tonic::Status {
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             Code::InvalidArgument
         }
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
         StatusCode::FORBIDDEN => Code::PermissionDenied,
         StatusCode::NOT_FOUND => Code::NotFound,
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Code::Unimplemented,
@@ -65,6 +66,11 @@ fn refuse(status: &Status) -> tonic::Status {
     tonic::Status::with_metadata(code, status.message.clone(), metadata)
 }
 
+/// A refusal as a whole answer.
+pub(crate) fn refusal(status: &Status) -> axum::response::Response {
+    refuse(status).into_http()
+}
+
 /// The resource an address names, if the sender may do this to it.
 fn admit<T>(
     request: &tonic::Request<T>,
@@ -78,12 +84,15 @@ fn admit<T>(
         verb,
         group: resource.group,
         resource: resource.plural,
+        part: &address.subresource,
         namespace: &address.namespace,
         name: &address.name,
     };
     authorize(request.extensions(), act).map_err(|status| refuse(&status))?;
-    if !address.subresource.is_empty() && resource.subresource(&address.subresource).is_none() {
-        return Err(refuse(&Status::no_such_path()));
+    refuse_part(resource, &address.subresource, verb)?;
+    if matches!(verb, "list" | "watch" | "create") && !address.name.is_empty() && address.subresource.is_empty() {
+        let why = format!("address.name must be empty to {verb}; select by metadata.name, or name the object itself");
+        return Err(tonic::Status::invalid_argument(why));
     }
     let one = matches!(verb, "get" | "update" | "patch" | "delete");
     if one && address.name.is_empty() {
@@ -94,6 +103,21 @@ fn admit<T>(
         return Err(tonic::Status::invalid_argument(format!("address.namespace {problem}")));
     }
     Ok((resource, address))
+}
+
+/// Refuses a part that this resource has not, or not for this verb, and those that have services of their own.
+fn refuse_part(resource: &Resource, part: &str, verb: &str) -> Result<(), tonic::Status> {
+    if part.is_empty() {
+        return Ok(());
+    }
+    let Some(subresource) = resource.subresource(part) else { return Err(refuse(&Status::no_such_path())) };
+    match part {
+        "status" | "scale" | "finalize" if subresource.verbs.contains(&verb) => Ok(()),
+        "status" | "scale" | "finalize" => Err(refuse(&Status::method_not_allowed())),
+        // The Pods service, which asks for these by name.
+        "log" | "exec" if verb == "get" || verb == "create" => Ok(()),
+        _ => Err(refuse(&Status::not_implemented(format!("{verb} of {part} over gRPC")))),
+    }
 }
 
 #[cfg(test)]

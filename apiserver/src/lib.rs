@@ -15,10 +15,12 @@ mod rest; // the Kubernetes API
 
 mod app; // what every handler can reach
 mod auth; // who may do what
+mod caller; // who asks, and as whom
 mod tls; // who is at the other end
 
 mod admission; // what the server adds and refuses
 mod binding; // a pod gets its node
+mod options; // what is said beside an object
 mod registry; // typed objects over keys
 mod scale; // replicas, seen alone
 mod status; // how the server refuses

@@ -1,6 +1,7 @@
 //! The Kubernetes REST API (`docs/reference/using-api/api-concepts`): thin, every decision is the registry's.
 
 pub(crate) mod body; // what was sent
+mod deadline; // how long it may take
 mod discovery; // what is served here
 mod dispatch; // which path, which verb
 mod negotiate; // in which form the answer is wanted
@@ -11,10 +12,14 @@ mod stream; // watches
 mod subresources; // scale, binding, eviction
 mod verbs; // get, list, create, update, patch, delete
 
+pub(crate) use path::percent_decode;
+
 use crate::app::App;
+use crate::status::Status;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use respond::Style;
 use std::sync::Arc;
 
 /// Serves every path that is not gRPC.
@@ -22,12 +27,18 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new().fallback(handle).with_state(app)
 }
 
+/// A refusal of a request that no handler has seen.
+pub(crate) fn refusal(request: &Request, status: &Status) -> Response {
+    respond::failure(Style::of_refusal(request.headers(), request.uri()), status)
+}
+
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let style = Style::of_refusal(request.headers(), request.uri());
     let failed = dispatch::answer(&app, request).await;
     failed.unwrap_or_else(|status| {
         if status.code.is_server_error() {
             tracing::warn!(code = status.code.as_u16(), message = status.message, "request failed");
         }
-        respond::failure(&status)
+        respond::failure(style, &status)
     })
 }

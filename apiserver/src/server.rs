@@ -9,8 +9,9 @@ use crate::app::App;
 use crate::kubelet::Kubelets;
 use crate::pki::Pki;
 use crate::registry::Registry;
-use crate::{grpc, rest, tls};
+use crate::{caller, grpc, rest, tls};
 use axum::Router;
+use axum::middleware::from_fn;
 use skiff_store::backend::Backend;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
@@ -105,7 +106,7 @@ impl ApiServer {
         })?;
         let kubelets = Kubelets::new(&config.pki)?;
         let app = Arc::new(App { registry, kubelets, advertise: config.advertise, stopping: CancellationToken::new() });
-        let router = rest::router(app.clone()).merge(grpc::router(&app));
+        let router = rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn(caller::settle));
         Ok(Self { router, app, tls: Arc::new(tls::server_config(&config.pki)?) })
     }
 

@@ -3,7 +3,7 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use skiff_schema::{FieldError, Resource};
+use skiff_schema::{FieldError, FieldErrorKind, Resource};
 use skiff_step::Injected;
 use skiff_store::backend::{BackendError, Revision};
 use std::fmt;
@@ -39,6 +39,12 @@ impl Status {
         self
     }
 
+    /// As a server answers that has nothing to say about it: clients read `details` without asking whether it is there.
+    fn with_details(mut self, details: Value) -> Self {
+        self.details = Some(details);
+        self
+    }
+
     /// Names what is to blame: objects with `reason`, `message` and `field`.
     pub(crate) fn caused_by(mut self, causes: Vec<Value>) -> Self {
         let details = self.details.get_or_insert_with(|| json!({}));
@@ -66,11 +72,32 @@ impl Status {
     /// A path that names nothing.
     pub(crate) fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
+            .with_details(json!({}))
     }
 
     pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", resource.group_resource());
         Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(resource, name)
+    }
+
+    /// No name that the server made up was free.
+    pub(crate) fn no_free_name(resource: &Resource, name: &str) -> Self {
+        let message = format!(
+            "{} {name:?} already exists, the server was not able to generate a unique name for the object",
+            resource.group_resource()
+        );
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(resource, name).retry_after(1)
+    }
+
+    /// Tells the client how long to wait; it goes into the header `Retry-After` too.
+    fn retry_after(mut self, seconds: u64) -> Self {
+        self.details.get_or_insert_with(|| json!({}))["retryAfterSeconds"] = seconds.into();
+        self
+    }
+
+    /// How long the client should wait, if that was said.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        self.details.as_ref()?["retryAfterSeconds"].as_u64()
     }
 
     /// Somebody else was faster.
@@ -85,22 +112,41 @@ impl Status {
     }
 
     pub(crate) fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
+        Self::invalid_kind((resource.group, resource.kind), name, errors)
+    }
+
+    /// Options that do not fit: `CreateOptions`, `DeleteOptions`.
+    pub(crate) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
+        Self::invalid_kind(("meta.k8s.io", kind), "", errors)
+    }
+
+    /// A patch whose result is no object of its kind, with what it made.
+    pub(crate) fn invalid_patch(result: &Value, why: &str) -> Self {
+        let error = FieldError {
+            kind: FieldErrorKind::Invalid,
+            field: "patch".to_owned(),
+            value: Some(result.to_string().into()),
+            detail: why.to_owned(),
+        };
+        Self::invalid_kind(("", ""), "", &[error])
+    }
+
+    fn invalid_kind((group, kind): (&str, &str), name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let list = if let [one] = &texts[..] { one.clone() } else { format!("[{}]", texts.join(", ")) };
-        let message = if list == "[]" {
-            format!("{} {name:?} is invalid", group_kind(resource))
-        } else {
-            format!("{} {name:?} is invalid: {list}", group_kind(resource))
+        let title = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let message = match &list[..] {
+            "[]" => format!("{title} {name:?} is invalid"),
+            list => format!("{title} {name:?} is invalid: {list}"),
         };
         let causes = errors
             .iter()
             .map(|error| json!({"reason": error.kind.reason(), "message": error.body(), "field": error.field}))
             .collect();
-        let mut status = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).about(resource, name);
-        if let Some(details) = &mut status.details {
-            details["kind"] = resource.kind.into();
-        }
-        status.caused_by(causes)
+        let given = [("group", group), ("kind", kind), ("name", name)].into_iter().filter(|(_, text)| !text.is_empty());
+        let details =
+            given.map(|(key, text)| (key.to_owned(), text.into())).collect::<serde_json::Map<String, Value>>();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).with_details(details.into()).caused_by(causes)
     }
 
     pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
@@ -120,8 +166,24 @@ impl Status {
         Self::forbidden(resource, name, &why).caused_by(vec![cause])
     }
 
-    pub(crate) fn forbidden_path(message: String) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
+    /// What a user may not do; `group` and `resource` are empty for a path that is no resource.
+    pub(crate) fn may_not((group, resource): (&str, &str), name: &str, why: &str) -> Self {
+        let title = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        let message = match (resource, name) {
+            ("", _) => format!("forbidden: {why}"),
+            (_, "") => format!("{title} is forbidden: {why}"),
+            (_, name) => format!("{title} {name:?} is forbidden: {why}"),
+        };
+        let given = [("group", group), ("kind", resource), ("name", name)];
+        let given = given.into_iter().filter(|(_, text)| !text.is_empty());
+        let details =
+            given.map(|(key, text)| (key.to_owned(), text.into())).collect::<serde_json::Map<String, Value>>();
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(details.into())
+    }
+
+    /// Credentials that nobody vouches for.
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -130,12 +192,12 @@ impl Status {
 
     /// A patch that parses but cannot be applied to this object.
     pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).with_details(json!({}))
     }
 
     pub(crate) fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).with_details(json!({}))
     }
 
     pub(crate) fn not_acceptable() -> Self {
@@ -150,7 +212,11 @@ impl Status {
     }
 
     pub(crate) fn too_large(limit_bytes: usize) -> Self {
-        let message = format!("Request entity is too large: limit is {limit_bytes}");
+        Self::too_large_because(&format!("limit is {limit_bytes}"))
+    }
+
+    pub(crate) fn too_large_because(why: &str) -> Self {
+        let message = format!("Request entity too large: {why}");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
@@ -161,18 +227,21 @@ impl Status {
 
     /// A revision that has not happened yet.
     pub(crate) fn future(asked: Revision, newest: Revision) -> Self {
-        let message = format!("Too large resource version: {asked}, current: {newest}");
         let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
-        let mut status = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message).caused_by(vec![cause]);
-        if let Some(details) = &mut status.details {
-            details["retryAfterSeconds"] = 1.into();
-        }
-        status
+        Self::timeout(&format!("Too large resource version: {asked}, current: {newest}"))
+            .caused_by(vec![cause])
+            .retry_after(1)
+    }
+
+    /// Not done in time; it may still happen.
+    pub(crate) fn timeout(why: &str) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", format!("Timeout: {why}")).with_details(json!({}))
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {
-        let message = format!("Internal error occurred: {}", message.into());
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+        let cause = json!({"message": message.into()});
+        let message = format!("Internal error occurred: {}", cause["message"].as_str().unwrap_or_default());
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message).caused_by(vec![cause])
     }
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
@@ -185,18 +254,17 @@ impl Status {
 
     /// The kubelet knows nothing of it (yet, or any more).
     pub(crate) fn kubelet_not_found(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+        let status = Self::new(StatusCode::NOT_FOUND, "NotFound", message);
+        let cause = json!({"reason": "UnexpectedServerResponse", "message": status.message});
+        status.caused_by(vec![cause])
     }
 
     /// The kubelet could not be reached or answered nonsense.
     pub(crate) fn bad_gateway(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, "InternalError", message)
+        let status = Self::new(StatusCode::BAD_GATEWAY, "InternalError", message);
+        let cause = json!({"message": status.message});
+        status.caused_by(vec![cause])
     }
-}
-
-/// `Pod`, `Deployment.apps`: how an Invalid names the kind.
-fn group_kind(resource: &Resource) -> String {
-    if resource.group.is_empty() { resource.kind.to_owned() } else { format!("{}.{}", resource.kind, resource.group) }
 }
 
 /// The body of an answer that is no object: `{"kind":"Status","status":"Success"}` with what it was about.

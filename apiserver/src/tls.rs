@@ -68,5 +68,6 @@ pub(crate) fn identity_of(certificate: &X509Certificate<'_>) -> Identity {
     Identity {
         user: subject.iter_common_name().find_map(text).unwrap_or_default(),
         groups: subject.iter_organization().filter_map(text).collect(),
+        ..Identity::default()
     }
 }

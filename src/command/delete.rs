@@ -22,6 +22,7 @@ pub(crate) async fn run(args: DeleteArgs) -> anyhow::Result<()> {
             grace_period_seconds: args.grace_period,
             propagation_policy: args.cascade.clone(),
             uid: String::new(),
+            ..DeleteRequest::default()
         };
         match server.objects().delete(request).await {
             Ok(_) => waiting.push((shown, address)),

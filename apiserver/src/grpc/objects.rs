@@ -3,6 +3,7 @@
 use super::{admit, refuse};
 use crate::admission;
 use crate::app::App;
+use crate::options;
 use crate::registry::object::Object as Stored;
 use crate::registry::selector::Selection;
 use crate::registry::{
@@ -50,8 +51,15 @@ fn with_warnings<T>(mut response: Response<T>, warnings: &[String]) -> Response<
     response
 }
 
-fn run(dry_run: bool) -> Run {
-    if dry_run { Run::Dry } else { Run::Real }
+/// What a write says beside its object, checked; `kind` as REST would call it.
+fn run(kind: &str, manager: &str, force: bool, dry_run: bool) -> Result<Run, tonic::Status> {
+    let mut errors = Vec::new();
+    options::force(force, &mut errors);
+    options::field_manager(manager, &mut errors);
+    match &errors[..] {
+        [] => Ok(if dry_run { Run::Dry } else { Run::Real }),
+        errors => Err(refuse(&Status::invalid_options(kind, errors))),
+    }
 }
 
 fn target<'a>(resource: &'static Resource, address: &'a proto::Address) -> Target<'a> {
@@ -74,8 +82,8 @@ fn table_options(headed: bool) -> TableOptions {
 
 /// What a write through the `scale` subresource makes of the whole object.
 fn from_scale(current: &Value, scale: &[u8]) -> Result<Decoded, Status> {
-    let scale = rest_body::auxiliary("autoscaling/v1", "Scale", scale)?;
-    Ok(Decoded { object: scale::apply(current, &scale), warnings: Vec::new() })
+    let scale = rest_body::auxiliary("autoscaling/v1", "Scale", scale, FieldValidation::Strict)?;
+    Ok(Decoded { object: scale::apply(current, &scale.object), warnings: Vec::new() })
 }
 
 /// The registry's name of the part that is written: a scale changes the spec.
@@ -138,8 +146,9 @@ impl Objects for Service {
     async fn create(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
         let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "create")?;
         let asked = request.into_inner();
+        let run = run("CreateOptions", &asked.field_manager, false, asked.dry_run)?;
         let json = asked.object.unwrap_or_default().json;
-        let created = self.create_at(resource, &address, &json, run(asked.dry_run)).await;
+        let created = self.create_at(resource, &address, &json, run).await;
         let Updated { object: created, warnings } = created.map_err(|status| refuse(&status))?;
         object(&created).map(Response::new).map(|response| with_warnings(response, &warnings))
     }
@@ -147,6 +156,7 @@ impl Objects for Service {
     async fn update(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
         let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "update")?;
         let asked = request.into_inner();
+        let run = run("UpdateOptions", &asked.field_manager, false, asked.dry_run)?;
         let json = asked.object.unwrap_or_default().json;
         let scaled = address.subresource == "scale";
         let change = |current: &Value| {
@@ -157,7 +167,7 @@ impl Objects for Service {
             }
         };
         let part = written_part(&address.subresource);
-        let updated = self.app.registry.update(&target(resource, &address), part, run(asked.dry_run), change).await;
+        let updated = self.app.registry.update(&target(resource, &address), part, run, change).await;
         let Updated { object, warnings } = updated.map_err(|status| refuse(&status))?;
         answer(&address, &object).map(|response| with_warnings(response, &warnings))
     }
@@ -165,6 +175,7 @@ impl Objects for Service {
     async fn patch(&self, request: Request<proto::PatchRequest>) -> Answer<proto::Object> {
         let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "patch")?;
         let asked = request.into_inner();
+        let run = run("PatchOptions", &asked.field_manager, asked.force, asked.dry_run)?;
         let patch = PatchKind::of(&asked.patch_type).and_then(|kind| Patch::parse(kind, &asked.patch.into()));
         let patch = patch.map_err(|status| refuse(&status))?;
         let scaled = address.subresource == "scale";
@@ -173,10 +184,10 @@ impl Objects for Service {
                 let next = patch.apply(resource, &scale::of(current))?;
                 return from_scale(current, next.to_string().as_bytes());
             }
-            rest_body::value(resource, patch.apply(resource, current)?, FieldValidation::Strict)
+            rest_body::patched(resource, &patch, current, FieldValidation::Strict)
         };
         let part = written_part(&address.subresource);
-        let updated = self.app.registry.update(&target(resource, &address), part, run(asked.dry_run), change).await;
+        let updated = self.app.registry.update(&target(resource, &address), part, run, change).await;
         let Updated { object, warnings } = updated.map_err(|status| refuse(&status))?;
         answer(&address, &object).map(|response| with_warnings(response, &warnings))
     }
@@ -187,10 +198,11 @@ impl Objects for Service {
         let options = json!({
             "gracePeriodSeconds": asked.grace_period_seconds,
             "propagationPolicy": asked.propagation_policy,
-            "preconditions": {"uid": asked.uid},
+            "preconditions": {"uid": asked.uid, "resourceVersion": asked.resource_version},
+            "dryRun": if asked.dry_run { vec!["All"] } else { Vec::new() },
         });
         let options = DeleteOptions::of(&options).map_err(|status| refuse(&status))?;
-        let deleted = self.app.registry.delete(&target(resource, &address), &options, Run::Real).await;
+        let deleted = self.app.registry.delete(&target(resource, &address), &options).await;
         let (Deleted::Gone(last) | Deleted::Pending(last)) = deleted.map_err(|status| refuse(&status))?;
         object(&last).map(Response::new)
     }

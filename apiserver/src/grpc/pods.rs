@@ -22,13 +22,13 @@ pub(super) struct Service {
 
 type Outputs = mpsc::Sender<Result<proto::ExecOutput, tonic::Status>>;
 
-fn pod_address(namespace: &str, name: &str) -> proto::Address {
-    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+fn pod_address(namespace: &str, name: &str, part: &str) -> proto::Address {
     proto::Address {
         version: "v1".to_owned(),
         resource: "pods".to_owned(),
-        namespace,
-        name,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        subresource: part.to_owned(),
         ..proto::Address::default()
     }
 }
@@ -40,7 +40,7 @@ impl Pods for Service {
 
     async fn logs(&self, request: Request<proto::LogsRequest>) -> Result<Response<Self::LogsStream>, tonic::Status> {
         let asked = request.get_ref();
-        admit(&request, Some(&pod_address(&asked.namespace, &asked.pod)), "get")?;
+        admit(&request, Some(&pod_address(&asked.namespace, &asked.pod, "log")), "get")?;
         let flags = [("follow", asked.follow), ("previous", asked.previous), ("timestamps", asked.timestamps)];
         let numbers = [("tailLines", asked.tail_lines), ("sinceSeconds", asked.since_seconds)];
         let flags = flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true".to_owned()));
@@ -62,7 +62,7 @@ impl Pods for Service {
         let Some(proto::ExecInput { input: Some(Input::Start(start)) }) = inputs.message().await? else {
             return Err(tonic::Status::invalid_argument("the first message must be the start"));
         };
-        let address = pod_address(&start.namespace, &start.pod);
+        let address = pod_address(&start.namespace, &start.pod, "exec");
         admit(&Request::from_parts(metadata, extensions, ()), Some(&address), "create")?;
         let command = ExecCommand {
             namespace: start.namespace,

@@ -30,15 +30,14 @@ impl Registry {
         if !name_of(&object).is_empty() || base.is_empty() {
             return self.create_named(resource, namespace, object, run).await;
         }
-        for _ in 1..NAMES_MAX {
+        for _ in 0..NAMES_MAX {
             metadata_mut(&mut object).insert("name".to_owned(), generated_name(&base).into());
             match self.create_named(resource, namespace, object.clone(), run).await {
                 Err(status) if status.reason == "AlreadyExists" => {}
                 other => return other,
             }
         }
-        metadata_mut(&mut object).insert("name".to_owned(), generated_name(&base).into());
-        self.create_named(resource, namespace, object, run).await
+        Err(Status::no_free_name(resource, name_of(&object)))
     }
 
     async fn create_named(

@@ -4,6 +4,7 @@
 use super::object::{Object, finalizers, is_terminating, meta, metadata_mut, now, rfc3339};
 use super::update::may_vanish;
 use super::{ATTEMPTS_MAX, Registry, Run, Target};
+use crate::options;
 use crate::status::Status;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -24,37 +25,54 @@ pub(crate) enum Propagation {
 }
 
 /// How to delete (`meta/v1` DeleteOptions).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct DeleteOptions {
     pub(crate) grace_seconds: Option<i64>,
     pub(crate) propagation: Option<Propagation>,
+    /// `orphanDependents: false` was said, the old word for Background: its answer has a code of its own.
+    pub(crate) adopted: bool,
     /// Refuse unless the object still has this uid.
     pub(crate) uid: Option<String>,
     /// Refuse unless the object still has this resourceVersion.
     pub(crate) revision: Option<String>,
+    pub(crate) run: Run,
 }
 
 impl DeleteOptions {
     /// Reads a decoded DeleteOptions.
     pub(crate) fn of(value: &Value) -> Result<Self, Status> {
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
-        let propagation = match value["propagationPolicy"].as_str() {
-            None | Some("") => None,
-            Some("Background") => Some(Propagation::Background),
-            Some("Foreground") => Some(Propagation::Foreground),
-            Some("Orphan") => Some(Propagation::Orphan),
-            Some(other) => {
-                return Err(Status::unprocessable(format!(
-                    "propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \
-                     \"Orphan\""
-                )));
+        let mut errors = Vec::new();
+        let orphans = value["orphanDependents"].as_bool();
+        let policy = value["propagationPolicy"].as_str().filter(|policy| !policy.is_empty());
+        if let (Some(_), Some(policy)) = (orphans, policy) {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(options::invalid("propagationPolicy", policy.into(), detail));
+        }
+        let propagation = match (policy, orphans) {
+            (Some("Background"), _) | (None, Some(false)) => Some(Propagation::Background),
+            (Some("Foreground"), _) => Some(Propagation::Foreground),
+            (Some("Orphan"), _) | (None, Some(true)) => Some(Propagation::Orphan),
+            (None, None) => None,
+            (Some(other), _) => {
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
+                errors.push(options::not_supported("propagationPolicy", other.into(), &supported));
+                None
             }
         };
+        let stages: Vec<&str> =
+            value["dryRun"].as_array().into_iter().flatten().map(|stage| stage.as_str().unwrap_or_default()).collect();
+        let run = options::run(&stages, &mut errors);
+        if !errors.is_empty() {
+            return Err(Status::invalid_options("DeleteOptions", &errors));
+        }
         Ok(Self {
             grace_seconds: value["gracePeriodSeconds"].as_i64(),
             propagation,
+            adopted: orphans == Some(false),
             uid: text(&value["preconditions"]["uid"]),
             revision: text(&value["preconditions"]["resourceVersion"]),
+            run,
         })
     }
 }
@@ -76,12 +94,8 @@ enum Plan {
 
 impl Registry {
     /// Deletes the object at `target`, or begins to.
-    pub(crate) async fn delete(
-        &self,
-        target: &Target<'_>,
-        options: &DeleteOptions,
-        run: Run,
-    ) -> Result<Deleted, Status> {
+    pub(crate) async fn delete(&self, target: &Target<'_>, options: &DeleteOptions) -> Result<Deleted, Status> {
+        let run = options.run;
         refuse_system_namespace(target)?;
         for _ in 0..ATTEMPTS_MAX {
             let current = self.get(target).await?;
@@ -267,6 +281,26 @@ mod tests {
             assert_eq!(marked["metadata"]["finalizers"], json!([finalizer]));
             assert_eq!(marked["metadata"]["generation"], 2);
         }
+    }
+
+    /// Fault N4: the old word for a policy counts, but not beside the new one.
+    #[test]
+    fn orphans_are_a_policy() {
+        let of = |options: Value| DeleteOptions::of(&options);
+        assert_eq!(of(json!({"orphanDependents": true})).map(|it| it.propagation), Ok(Some(Propagation::Orphan)));
+        assert_eq!(of(json!({"orphanDependents": false})).map(|it| it.propagation), Ok(Some(Propagation::Background)));
+        let both = of(json!({"orphanDependents": true, "propagationPolicy": "Orphan"})).expect_err("both");
+        assert_eq!(
+            both.message,
+            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: \"Orphan\": orphanDependents and \
+             deletionPropagation cannot be both set"
+        );
+        let unknown = of(json!({"propagationPolicy": "Sideways"})).expect_err("unknown");
+        assert_eq!(
+            unknown.message,
+            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Sideways\": supported values: \
+             \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+        );
     }
 
     #[test]

@@ -69,6 +69,15 @@ impl Registry {
         got.entry.map(|entry| Object::of(target.resource, entry)).ok_or_else(|| target.not_found())
     }
 
+    /// Reads one object from a state that is not older than `revision`; 0: any.
+    pub(crate) async fn get_not_older(&self, target: &Target<'_>, revision: Revision) -> Result<Object, Status> {
+        let got = self.backend.get(target.key()).await?;
+        if got.revision < revision {
+            return Err(Status::future(revision, got.revision));
+        }
+        got.entry.map(|entry| Object::of(target.resource, entry)).ok_or_else(|| target.not_found())
+    }
+
     /// Lists the objects of `namespace` (empty: all namespaces).
     pub(crate) async fn list(
         &self,

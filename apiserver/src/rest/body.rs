@@ -1,5 +1,6 @@
 //! What was sent: JSON, YAML or Kubernetes' protobuf, with a limit.
 
+use crate::registry::Patch;
 use crate::status::Status;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
@@ -38,11 +39,16 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Statu
 
 /// Reads the body as JSON text, whatever it was.
 pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Status> {
+    to_json(headers, read(headers, body).await?)
+}
+
+/// A body that was read, as JSON text.
+pub(super) fn to_json(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Status> {
     match media_type(headers) {
-        "application/json" => read(headers, body).await,
-        "application/yaml" | "application/x-yaml" | "text/yaml" => yaml_to_json(&read(headers, body).await?),
+        "application/json" => Ok(body),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => yaml_to_json(&body),
         protobuf::CONTENT_TYPE => {
-            let value = protobuf::to_json(&read(headers, body).await?);
+            let value = protobuf::to_json(&body);
             let value = value.map_err(|error| Status::bad_request(error.to_string()))?;
             Ok(value.to_string().into())
         }
@@ -64,9 +70,18 @@ pub(crate) fn object(resource: &Resource, json: &[u8], validation: FieldValidati
     decode(resource, json, validation).map_err(|error| undecodable(resource, &error))
 }
 
-/// The same for JSON that is parsed already, the result of a patch say.
-pub(crate) fn value(resource: &Resource, value: Value, validation: FieldValidation) -> Result<Decoded, Status> {
-    decode_value(resource, value, validation).map_err(|error| undecodable(resource, &error))
+/// What `patch` makes of `current`, as an object of `resource`.
+pub(crate) fn patched(
+    resource: &Resource,
+    patch: &Patch,
+    current: &Value,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let result = patch.apply(resource, current)?;
+    decode_value(resource, result.clone(), patch.problems(), validation).map_err(|error| match error {
+        DecodeError::Kind { .. } => undecodable(resource, &error),
+        error => Status::invalid_patch(&result, &error.to_string()),
+    })
 }
 
 fn undecodable(resource: &Resource, error: &DecodeError) -> Status {
@@ -84,16 +99,31 @@ fn undecodable(resource: &Resource, error: &DecodeError) -> Status {
     if causes.is_empty() { status } else { status.caused_by(causes) }
 }
 
-/// Reads JSON as a kind that has no path of its own: Scale, Binding, Eviction, DeleteOptions. Clients name any group version
-/// of theirs in it.
-pub(crate) fn auxiliary(api_version: &str, kind: &str, json: &[u8]) -> Result<Value, Status> {
+/// Reads JSON as a kind that has no path of its own: Scale, Binding, Eviction, DeleteOptions. Clients name any version of it
+/// that they know: `policy/v1beta1`, or for DeleteOptions the group that they delete from.
+pub(crate) fn auxiliary(
+    api_version: &str,
+    kind: &str,
+    json: &[u8],
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
     let refused = |error: String| Status::bad_request(format!("couldn't parse the body as {kind}: {error}"));
     let mut value: Value = serde_json::from_slice(json).map_err(|error| refused(error.to_string()))?;
-    let given = value["kind"].as_str().unwrap_or_default();
-    if !value.is_object() || !(given.is_empty() || given == kind) {
-        return Err(refused(format!("its kind is {given:?}")));
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (given, given_kind) = (text("apiVersion").to_owned(), text("kind"));
+    if !value.is_object() || !(given_kind.is_empty() || given_kind == kind) {
+        return Err(refused(format!("its kind is {given_kind:?}")));
     }
-    (value["apiVersion"], value["kind"]) = (api_version.into(), kind.into());
-    let resource = find_auxiliary(api_version, kind).ok_or_else(|| refused("it is not served".to_owned()))?;
-    Ok(decode_value(resource, value, FieldValidation::Ignore).map_err(|error| undecodable(resource, &error))?.object)
+    let resource = find_auxiliary(if given.is_empty() { api_version } else { &given }, kind);
+    let resource =
+        resource.ok_or_else(|| Status::bad_request(format!("no kind {kind:?} is registered for version {given:?}")))?;
+    let decoded = if given.is_empty() || given == resource.api_version() {
+        decode(resource, json, validation)
+    } else {
+        value["apiVersion"] = resource.api_version().into();
+        decode_value(resource, value, &[], validation)
+    };
+    let mut decoded = decoded.map_err(|error| undecodable(resource, &error))?;
+    decoded.object["apiVersion"] = api_version.into();
+    Ok(decoded)
 }

@@ -2,11 +2,12 @@
 
 use super::negotiate::accepted;
 use super::options::Parameters;
-use super::respond::{bytes, json_value};
+use super::respond::{self, Style, bytes, json_value};
 use crate::app::App;
 use crate::status::Status;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 use skiff_schema::discovery::{
     AggregatedVersion, Root, aggregated, api_group, api_group_list, api_resource_list, api_versions,
@@ -18,16 +19,19 @@ const MAJOR: &str = "1";
 const MINOR: &str = "36";
 
 /// Answers a path that is no resource.
-pub(super) async fn answer(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Response, Status> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
+pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) -> Result<Response, Status> {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
         return Err(Status::method_not_allowed());
     }
-    let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
-    let found =
-        |value: Option<Value>| value.map(|value| json_value(StatusCode::OK, &value)).ok_or_else(Status::no_such_path);
+    let headers = &request.headers;
+    let segments: Vec<&str> = request.uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
+    let found = |value: Option<Value>| {
+        let value = value.ok_or_else(Status::no_such_path)?;
+        respond::plain(StatusCode::OK, Style::of(headers, parameters)?, &value)
+    };
     match &segments[..] {
-        ["api"] => Ok(versions(headers, Root::Core, || api_versions(&app.advertise.to_string()))),
-        ["apis"] => Ok(versions(headers, Root::Groups, api_group_list)),
+        ["api"] => versions(headers, Root::Core, || found(Some(api_versions(&app.advertise.to_string())))),
+        ["apis"] => versions(headers, Root::Groups, || found(Some(api_group_list()))),
         ["api", version] => found(api_resource_list("", version)),
         ["apis", group] => found(api_group(group)),
         ["apis", group, version] => found(api_resource_list(group, version)),
@@ -38,19 +42,20 @@ pub(super) async fn answer(app: &App, method: &Method, uri: &Uri, headers: &Head
             let document = openapi::v3(&rest.join("/")).ok_or_else(Status::no_such_path)?;
             Ok(bytes(StatusCode::OK, "application/json", document))
         }
-        ["healthz" | "livez" | "readyz", ..] => health(app, uri, &segments).await,
-        [] => Ok(json_value(
-            StatusCode::OK,
-            &json!({"paths": [
-                "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
-            ]}),
-        )),
+        ["healthz" | "livez" | "readyz", ..] => health(app, parameters, &segments).await,
+        [] => found(Some(json!({"paths": [
+            "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
+        ]}))),
         _ => Err(Status::no_such_path()),
     }
 }
 
 /// The aggregated document if the client knows it (KEP-3352), the legacy one if not.
-fn versions(headers: &HeaderMap, root: Root, legacy: impl Fn() -> Value) -> Response {
+fn versions(
+    headers: &HeaderMap,
+    root: Root,
+    legacy: impl FnOnce() -> Result<Response, Status>,
+) -> Result<Response, Status> {
     let version =
         accepted(headers).iter().find_map(|range| match (range.name, range.parameter("as"), range.parameter("v")) {
             ("application/json", "APIGroupDiscoveryList", "v2") => Some(Some(AggregatedVersion::V2)),
@@ -58,7 +63,7 @@ fn versions(headers: &HeaderMap, root: Root, legacy: impl Fn() -> Value) -> Resp
             ("application/json" | "application/*" | "*/*", "", _) => Some(None),
             _ => None,
         });
-    let Some(version) = version.flatten() else { return json_value(StatusCode::OK, &legacy()) };
+    let Some(version) = version.flatten() else { return legacy() };
     let document = aggregated(root, version);
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == document.etag.as_bytes());
     let mut response = if known {
@@ -72,7 +77,7 @@ fn versions(headers: &HeaderMap, root: Root, legacy: impl Fn() -> Value) -> Resp
         headers.insert(header::ETAG, tag);
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
-    response
+    Ok(response)
 }
 
 fn openapi_v2(headers: &HeaderMap) -> Response {
@@ -103,11 +108,13 @@ fn goarch() -> &'static str {
     }
 }
 
-/// `/livez`, `/readyz`, `/healthz`: `ok`, or what is wrong; `?verbose` lists the checks, `/readyz/<check>` asks one.
-async fn health(app: &App, uri: &Uri, segments: &[&str]) -> Result<Response, Status> {
+/// `/livez`, `/readyz`, `/healthz`: `ok`, or what is wrong; `?verbose` lists the checks, `?exclude=<check>` leaves one out,
+/// `/readyz/<check>` asks one.
+async fn health(app: &App, parameters: &Parameters, segments: &[&str]) -> Result<Response, Status> {
     let store = app.registry.backend().health().await;
     let stopping = app.stopping.is_cancelled() && segments[0] == "readyz";
     let checks = [("ping", true), ("etcd", store.is_ok()), ("shutdown", !stopping)];
+    let excluded: Vec<&str> = parameters.all("exclude").collect();
     let asked: Vec<&(&str, bool)> = match segments {
         [_] => checks.iter().collect(),
         [_, name] => checks.iter().filter(|(check, _)| check == name).collect(),
@@ -116,15 +123,23 @@ async fn health(app: &App, uri: &Uri, segments: &[&str]) -> Result<Response, Sta
     if asked.is_empty() {
         return Err(Status::no_such_path());
     }
-    let healthy = asked.iter().all(|(_, fine)| *fine);
+    let healthy = asked.iter().all(|(name, fine)| *fine || excluded.contains(name));
     let code = if healthy { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
-    let verbose = Parameters::of(uri)?.all("verbose").next().is_some();
+    let verbose = parameters.all("verbose").next().is_some();
     if healthy && !verbose {
         return Ok(bytes(code, "text/plain; charset=utf-8", "ok"));
     }
-    let line = |(name, fine): &&(&str, bool)| {
-        if *fine { format!("[+]{name} ok\n") } else { format!("[-]{name} failed: reason withheld\n") }
+    let line = |(name, fine): &&(&str, bool)| match fine {
+        _ if excluded.contains(name) => format!("[+]{name} excluded: ok\n"),
+        true => format!("[+]{name} ok\n"),
+        false => format!("[-]{name} failed: reason withheld\n"),
     };
-    let verdict = format!("{} check {}\n", segments[0], if healthy { "passed" } else { "failed" });
-    Ok(bytes(code, "text/plain; charset=utf-8", asked.iter().map(line).collect::<String>() + &verdict))
+    let mut text: String = asked.iter().map(line).collect();
+    let unknown = excluded.iter().filter(|name| !asked.iter().any(|(check, _)| check == *name));
+    let unknown: Vec<String> = unknown.map(|name| format!("{name:?}")).collect();
+    if !unknown.is_empty() {
+        text += &format!("warn: some health checks cannot be excluded: no matches for {}\n", unknown.join(", "));
+    }
+    text += &format!("{} check {}\n", segments[0], if healthy { "passed" } else { "failed" });
+    Ok(bytes(code, "text/plain; charset=utf-8", text))
 }

@@ -1,5 +1,6 @@
 //! Which path, which verb: one match, one call per arm.
 
+use super::deadline::within;
 use super::options::Parameters;
 use super::path::{self, ResourcePath};
 use super::respond::Style;
@@ -10,7 +11,7 @@ use crate::kubelet;
 use crate::status::Status;
 use axum::extract::Request;
 use axum::response::Response;
-use http::Method;
+use http::{HeaderMap, Method, header};
 use std::sync::Arc;
 
 pub(super) async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Status> {
@@ -21,32 +22,42 @@ pub(super) async fn answer(app: &Arc<App>, request: Request) -> Result<Response,
         authorize(request.extensions(), Act::Path { verb: &verb, path: request.uri().path() })?;
         path?;
         let (parts, _) = request.into_parts();
-        return discovery::answer(app, &parts.method, &parts.uri, &parts.headers).await;
+        let parameters = Parameters::of(&parts.uri)?;
+        return within(&parameters, discovery::answer(app, &parts, &parameters)).await;
     };
     let parameters = Parameters::of(request.uri())?;
-    let watch = parameters.flag("watch");
-    let verb = verb(request.method(), &path, watch)?;
+    let streamed = parameters.flag("watch");
+    let verb = verb(request.method(), &path, streamed)?;
     let resource = path.resource;
-    let full_name = match path.subresource.as_str() {
-        "" => resource.plural.to_owned(),
-        subresource => format!("{}/{subresource}", resource.plural),
-    };
-    let (namespace, name) = (path.namespace.as_str(), path.name.as_str());
-    authorize(
-        request.extensions(),
-        Act::Resource { verb, group: resource.group, resource: &full_name, namespace, name },
-    )?;
+    let (namespace, name, part) = (path.namespace.as_str(), path.name.as_str(), path.subresource.as_str());
+    let act = Act::Resource { verb, group: resource.group, resource: resource.plural, part, namespace, name };
+    authorize(request.extensions(), act)?;
     if !serves(&path, verb) {
         return Err(Status::method_not_allowed());
     }
-    match path.subresource.as_str() {
+    match part {
         "log" => kubelet::logs(app, &path.namespace, &path.name, request.uri()).await,
         "exec" | "attach" | "portforward" => {
             let (namespace, name, subresource) = (path.namespace.clone(), path.name.clone(), path.subresource.clone());
             kubelet::upgrade(app, &namespace, &name, &subresource, request).await
         }
-        _ => object_request(app, &path, verb, &parameters, request).await,
+        _ if verb == "watch" => watch(app, &path, &parameters, request.headers()).await,
+        _ => within(&parameters, object_request(app, &path, verb, &parameters, request)).await,
     }
+}
+
+async fn watch(
+    app: &Arc<App>,
+    path: &ResourcePath,
+    parameters: &Parameters,
+    headers: &HeaderMap,
+) -> Result<Response, Status> {
+    let upgrade = headers.get(header::UPGRADE).is_some_and(|word| word.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if upgrade {
+        return Err(Status::bad_request("watches are not served over WebSocket; ask without Upgrade"));
+    }
+    let style = Style::of(headers, parameters)?;
+    stream::watch(app, path.resource, &path.namespace, parameters, style).await
 }
 
 async fn object_request(
@@ -60,7 +71,6 @@ async fn object_request(
     let call = verbs::Call { app, path, parameters, style };
     let (parts, body) = request.into_parts();
     match (verb, path.subresource.as_str()) {
-        ("watch", _) => stream::watch(app, path.resource, &path.namespace, parameters, style).await,
         ("get", "scale") => subresources::get_scale(&call).await,
         ("update" | "patch", "scale") => subresources::set_scale(&call, verb, &parts.headers, body).await,
         ("create", "binding") => subresources::bind(&call, &parts.headers, body).await,

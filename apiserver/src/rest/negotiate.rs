@@ -29,17 +29,38 @@ impl MediaRange<'_> {
     }
 }
 
-/// The entries of `Accept` in the order in which they were given (Kubernetes' clients rank them so).
+impl MediaRange<'_> {
+    /// What comes first: more `q`, then what is named rather than `*`.
+    fn rank(&self) -> (u16, u8) {
+        let quality: f32 = self.parameter("q").parse().unwrap_or(1.0);
+        // Thousandths: RFC 9110 allows no more digits.
+        let unwanted = 1000 - (quality.clamp(0.0, 1.0) * 1000.0) as u16;
+        let open = self.name.starts_with('*') as u8 + self.name.ends_with('*') as u8;
+        (unwanted, open)
+    }
+}
+
+/// The entries of `Accept`, the best first; equals in the order in which they were given.
 pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaRange<'_>> {
     let lines = headers.get_all(header::ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
     let entries = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|entry| !entry.is_empty());
-    entries
+    let mut ranges: Vec<MediaRange<'_>> = entries
         .map(|entry| {
             let mut parts = entry.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();
             MediaRange { name, parameters: parts.filter_map(|part| part.split_once('=')).collect() }
         })
-        .collect()
+        .collect();
+    ranges.sort_by_key(MediaRange::rank);
+    ranges
+}
+
+/// Whether the form that was chosen was asked for indented: `application/json;pretty=1`.
+pub(super) fn pretty(headers: &HeaderMap) -> bool {
+    accepted(headers)
+        .iter()
+        .find(|range| form_of(range).is_some())
+        .is_some_and(|range| range.parameter("pretty") == "1")
 }
 
 /// The first form that we can write.
@@ -85,6 +106,9 @@ mod tests {
             ("application/vnd.kubernetes.protobuf,application/json", Some(Form::Json)),
             ("application/vnd.kubernetes.protobuf, */*", Some(Form::Json)),
             ("application/yaml", Some(Form::Yaml)),
+            ("application/yaml;q=0.5, application/json", Some(Form::Json)),
+            ("*/*, application/yaml", Some(Form::Yaml)),
+            ("application/json, application/yaml", Some(Form::Json)),
             (
                 "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
                 Some(Form::Metadata("meta.k8s.io/v1")),

@@ -17,7 +17,7 @@ pub(super) struct ResourcePath {
 
 /// Reads `/api/v1/…` and `/apis/{group}/{version}/…`; `None`: no path of a resource, a discovery document perhaps.
 pub(super) fn parse(path: &str) -> Result<Option<ResourcePath>, Status> {
-    let segments = path.split('/').skip(1).map(decode).collect::<Option<Vec<String>>>();
+    let segments = path.split('/').skip(1).map(segment).collect::<Option<Vec<String>>>();
     let segments = segments.ok_or_else(Status::no_such_path)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (group, version, rest) = match &segments[..] {
@@ -57,9 +57,14 @@ fn is_namespace_part(segment: &str) -> bool {
     matches!(segment, "status" | "finalize")
 }
 
-/// Undoes percent encoding; `None` if it is broken or hides a slash or a zero byte.
-fn decode(segment: &str) -> Option<String> {
-    let (mut bytes, mut rest) = (Vec::new(), segment.as_bytes());
+/// A segment, which may not hide a slash or a zero byte.
+fn segment(encoded: &str) -> Option<String> {
+    percent_decode(encoded).filter(|text| !text.contains(['/', '\0']))
+}
+
+/// Undoes percent encoding; `None` if it is broken.
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let [byte, tail @ ..] = rest {
         rest = tail;
         if *byte == b'%' {
@@ -70,8 +75,7 @@ fn decode(segment: &str) -> Option<String> {
             bytes.push(*byte);
         }
     }
-    let text = String::from_utf8(bytes).ok()?;
-    (!text.contains(['/', '\0'])).then_some(text)
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! The answer: an object or a list in the form that was asked for.
 
-use super::negotiate::Form;
+use super::negotiate::{self, Form};
 use super::options::Parameters;
 use crate::registry::List;
 use crate::registry::object::Object;
 use crate::status::Status;
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use skiff_schema::{IncludeObject, Resource, TableOptions, TableVersion, table};
@@ -17,11 +17,26 @@ use skiff_schema::{IncludeObject, Resource, TableOptions, TableVersion, table};
 pub(super) struct Style {
     pub(super) form: Form,
     pub(super) include_object: IncludeObject,
+    /// JSON is indented, for people.
+    pretty: bool,
 }
 
 impl Style {
-    pub(super) fn of(headers: &http::HeaderMap, parameters: &Parameters) -> Result<Self, Status> {
-        Ok(Self { form: super::negotiate::form(headers)?, include_object: parameters.include_object() })
+    pub(super) fn of(headers: &HeaderMap, parameters: &Parameters) -> Result<Self, Status> {
+        let form = negotiate::form(headers)?;
+        let include_object = match form {
+            Form::Table(_) => parameters.include_object()?,
+            _ => IncludeObject::default(),
+        };
+        Ok(Self { form, include_object, pretty: negotiate::pretty(headers) || parameters.pretty(headers) })
+    }
+
+    /// For a refusal, which is said in any case: as it was asked for if we can, in JSON if not.
+    pub(super) fn of_refusal(headers: &HeaderMap, uri: &Uri) -> Self {
+        let form = negotiate::form(headers).unwrap_or(Form::Json);
+        let parameters = Parameters::of(uri).unwrap_or_default();
+        let pretty = negotiate::pretty(headers) || parameters.pretty(headers);
+        Self { form, include_object: IncludeObject::default(), pretty }
     }
 }
 
@@ -38,8 +53,20 @@ pub(super) fn json_value(code: StatusCode, value: &Value) -> Response {
     bytes(code, "application/json", value.to_string())
 }
 
-pub(super) fn failure(status: &Status) -> Response {
-    json_value(status.code, &status.value())
+/// A refusal, which says in a header too how long to wait if it says so at all.
+pub(super) fn failure(style: Style, status: &Status) -> Response {
+    let value = status.value();
+    let response = plain(status.code, style, &value);
+    let mut response = response.unwrap_or_else(|_| json_value(status.code, &value));
+    if let Some(seconds) = status.retry_after_seconds() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// What is no object of a resource: a Status, a Scale, a document of discovery. It has one form, as JSON or YAML.
+pub(super) fn plain(code: StatusCode, style: Style, value: &Value) -> Result<Response, Status> {
+    shaped(code, style, value)
 }
 
 /// Adds a `Warning` header each (RFC 7234, code 299), which kubectl prints.
@@ -56,11 +83,11 @@ pub(super) fn with_warnings(mut response: Response, warnings: &[String]) -> Resp
 
 /// One object.
 pub(super) fn object(code: StatusCode, style: Style, object: &Object) -> Result<Response, Status> {
-    if style.form == Form::Json {
+    if style.form == Form::Json && !style.pretty {
         return Ok(bytes(code, "application/json", object.json()?));
     }
     let value = object.value()?;
-    shaped(code, style.form, &shape_one(style, object.resource, value))
+    shaped(code, style, &shape_one(style, object.resource, value))
 }
 
 /// One object, as a value, in the form that was asked for.
@@ -84,17 +111,19 @@ pub(super) fn partial(api_version: &str, value: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": value["metadata"]})
 }
 
-fn shaped(code: StatusCode, form: Form, value: &Value) -> Result<Response, Status> {
-    if form == Form::Yaml {
+fn shaped(code: StatusCode, style: Style, value: &Value) -> Result<Response, Status> {
+    if style.form == Form::Yaml {
         let text = serde_norway::to_string(value).map_err(|error| Status::internal(error.to_string()))?;
         return Ok(bytes(code, "application/yaml", text));
     }
-    Ok(json_value(code, value))
+    // Alternate formatting indents by two spaces.
+    let text = if style.pretty { format!("{value:#}") } else { value.to_string() };
+    Ok(bytes(code, "application/json", text))
 }
 
 /// A list.
 pub(super) fn list(style: Style, resource: &Resource, list: &List) -> Result<Response, Status> {
-    if style.form == Form::Json {
+    if style.form == Form::Json && !style.pretty {
         return Ok(bytes(StatusCode::OK, "application/json", list_json(resource, list)?));
     }
     let items = list.items.iter().map(Object::value).collect::<Result<Vec<Value>, Status>>()?;
@@ -108,7 +137,7 @@ pub(super) fn list(style: Style, resource: &Resource, list: &List) -> Result<Res
             "kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": list.metadata(), "items": items,
         }),
     };
-    shaped(StatusCode::OK, style.form, &value)
+    shaped(StatusCode::OK, style, &value)
 }
 
 /// A list as JSON, its items copied as they are stored.

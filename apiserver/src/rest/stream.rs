@@ -27,6 +27,10 @@ pub(super) async fn watch(
     parameters: &Parameters,
     style: Style,
 ) -> Result<Response, Status> {
+    // YAML has no end of a document that a reader could wait for.
+    if style.form == Form::Yaml {
+        return Err(Status::not_acceptable());
+    }
     let options = parameters.watch(resource)?;
     let until = Instant::now() + parameters.watch_timeout()?;
     let watcher = app.registry.watch(resource, namespace, options).await?;
@@ -95,7 +99,6 @@ impl Lines {
                 table(self.resource, &[value], &metadata, &options)
             }
             Form::Metadata(api_version) => partial(api_version, &value),
-            // Events are lines of JSON even to those who would rather read YAML.
             Form::Json | Form::Yaml => value,
         })
     }

@@ -1,7 +1,7 @@
 //! The verbs of ordinary objects.
 
 use super::body;
-use super::options::Parameters;
+use super::options::{Parameters, WriteOptions};
 use super::path::ResourcePath;
 use super::respond::{self, Style};
 use crate::admission;
@@ -13,6 +13,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
+use skiff_schema::FieldValidation;
 use std::sync::Arc;
 
 /// One request about objects.
@@ -30,7 +31,7 @@ impl Call<'_> {
 }
 
 pub(super) async fn get(call: &Call<'_>) -> Result<Response, Status> {
-    let object = call.app.registry.get(&call.target()).await?;
+    let object = call.app.registry.get_not_older(&call.target(), call.parameters.revision()?).await?;
     respond::object(StatusCode::OK, call.style, &object)
 }
 
@@ -42,7 +43,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
 }
 
 pub(super) async fn create(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
-    let (validation, run) = (call.parameters.field_validation()?, call.parameters.run()?);
+    let WriteOptions { run, validation } = call.parameters.write("CreateOptions")?;
     let json = body::read_json(headers, body).await?;
     let mut decoded = body::object(call.path.resource, &json, validation)?;
     let (registry, resource, namespace) = (&call.app.registry, call.path.resource, &call.path.namespace);
@@ -54,7 +55,7 @@ pub(super) async fn create(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
 }
 
 pub(super) async fn update(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
-    let (validation, run) = (call.parameters.field_validation()?, call.parameters.run()?);
+    let WriteOptions { run, validation } = call.parameters.write("UpdateOptions")?;
     let json = body::read_json(headers, body).await?;
     let decoded = body::object(call.path.resource, &json, validation)?;
     let change = |_: &Value| Ok(decoded.clone());
@@ -64,54 +65,38 @@ pub(super) async fn update(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
 }
 
 pub(super) async fn patch(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
-    let (validation, run) = (call.parameters.field_validation()?, call.parameters.run()?);
     let kind = PatchKind::of(body::media_type(headers))?;
+    let WriteOptions { run, validation } = call.parameters.write("PatchOptions")?;
     let patch = Patch::parse(kind, &body::read(headers, body).await?)?;
     let resource = call.path.resource;
-    let change = |current: &Value| body::value(resource, patch.apply(resource, current)?, validation);
+    let change = |current: &Value| body::patched(resource, &patch, current, validation);
     let updated = call.app.registry.update(&call.target(), &call.path.subresource, run, change).await?;
     let response = respond::object(StatusCode::OK, call.style, &updated.object)?;
     Ok(respond::with_warnings(response, &updated.warnings))
 }
 
-/// DeleteOptions from the body, or from the query where the body says nothing.
-pub(super) async fn delete_options(
-    call: &Call<'_>,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<(DeleteOptions, Value), Status> {
-    let json = body::read_json(headers, body).await?;
-    let mut value = if json.iter().all(u8::is_ascii_whitespace) {
+/// DeleteOptions from the body and, where it says nothing, from the query.
+async fn delete_options(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<DeleteOptions, Status> {
+    let raw = body::read(headers, body).await?;
+    let said = if raw.is_empty() {
         Value::Object(serde_json::Map::new())
     } else {
-        body::auxiliary("v1", "DeleteOptions", &json)?
+        let json = body::to_json(headers, raw)?;
+        body::auxiliary("meta.k8s.io/v1", "DeleteOptions", &json, FieldValidation::Ignore)?.object
     };
-    if let (true, Some(seconds)) =
-        (value["gracePeriodSeconds"].is_null(), call.parameters.number("gracePeriodSeconds")?)
-    {
-        value["gracePeriodSeconds"] = seconds.into();
-    }
-    let policy = call.parameters.text("propagationPolicy");
-    if value["propagationPolicy"].is_null() && !policy.is_empty() {
-        value["propagationPolicy"] = policy.into();
-    }
-    Ok((DeleteOptions::of(&value)?, value))
-}
-
-/// `dryRun` may stand in the query or in DeleteOptions.
-fn run(call: &Call<'_>, options: &Value) -> Result<crate::registry::Run, Status> {
-    match options["dryRun"].as_array().and_then(|list| list.first()) {
-        Some(word) if word == "All" => Ok(crate::registry::Run::Dry),
-        Some(other) => Err(Status::unprocessable(format!("dryRun: Unsupported value: {other}"))),
-        None => call.parameters.run(),
-    }
+    call.parameters.delete(said)
 }
 
 pub(super) async fn delete(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
-    let (options, value) = delete_options(call, headers, body).await?;
-    let run = run(call, &value)?;
-    match call.app.registry.delete(&call.target(), &options, run).await? {
-        Deleted::Pending(object) => respond::object(StatusCode::OK, call.style, &object),
+    let mut options = delete_options(call, headers, body).await?;
+    if options.revision.is_none() && !call.parameters.text("resourceVersion").is_empty() {
+        options.revision = Some(call.parameters.text("resourceVersion").to_owned());
+    }
+    match call.app.registry.delete(&call.target(), &options).await? {
+        Deleted::Pending(object) => {
+            let code = if options.adopted { StatusCode::ACCEPTED } else { StatusCode::OK };
+            respond::object(code, call.style, &object)
+        }
         // Kubernetes shows the last state of pods and services, and only a success of everything else.
         Deleted::Gone(object) if matches!(call.path.resource.plural, "pods" | "services" | "serviceaccounts") => {
             respond::object(StatusCode::OK, call.style, &object)
@@ -119,19 +104,18 @@ pub(super) async fn delete(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
         Deleted::Gone(object) => {
             let value = object.value()?;
             let status = success(call.path.resource, name_of(&value), Some(meta(&value, "uid")), StatusCode::OK);
-            Ok(respond::json_value(StatusCode::OK, &status))
+            respond::plain(StatusCode::OK, call.style, &status)
         }
     }
 }
 
 pub(super) async fn delete_collection(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
-    let (options, value) = delete_options(call, headers, body).await?;
-    let run = run(call, &value)?;
+    let options = delete_options(call, headers, body).await?;
     let resource = call.path.resource;
     let chosen = call.app.registry.list(resource, &call.path.namespace, &call.parameters.list(resource)?).await?;
     let mut deleted = List { items: Vec::with_capacity(chosen.items.len()), ..chosen };
     for object in chosen.items {
-        if let Some(object) = delete_one(call, &object, &options, run).await? {
+        if let Some(object) = delete_one(call, &object, &options).await? {
             deleted.items.push(object);
         }
     }
@@ -139,15 +123,10 @@ pub(super) async fn delete_collection(call: &Call<'_>, headers: &HeaderMap, body
 }
 
 /// Deletes one of many; that somebody else has deleted it meanwhile is as good.
-async fn delete_one(
-    call: &Call<'_>,
-    object: &Object,
-    options: &DeleteOptions,
-    run: crate::registry::Run,
-) -> Result<Option<Object>, Status> {
+async fn delete_one(call: &Call<'_>, object: &Object, options: &DeleteOptions) -> Result<Option<Object>, Status> {
     let value = object.value()?;
     let target = Target { resource: object.resource, namespace: meta(&value, "namespace"), name: name_of(&value) };
-    match call.app.registry.delete(&target, options, run).await {
+    match call.app.registry.delete(&target, options).await {
         Ok(Deleted::Gone(object) | Deleted::Pending(object)) => Ok(Some(object)),
         Err(status) if status.reason == "NotFound" => Ok(None),
         Err(status) => Err(status),

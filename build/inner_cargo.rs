@@ -7,6 +7,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Static and at fixed addresses. Where two define a name of glibc, the first has it: `skiff_sys::slim`, should that version of
+/// glibc keep the name beside one that is needed.
+const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,-z,muldefs";
+
 /// Builds what `selection` names (`--package`, `--bin`) for `triple` below `folder`; returns the folder with the programs.
 pub(crate) fn build_static(selection: &[&str], triple: &str, folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let mut cargo = Command::new(env::var("CARGO")?);
@@ -21,7 +25,7 @@ pub(crate) fn build_static(selection: &[&str], triple: &str, folder: &Path) -> R
     for name in inherited {
         cargo.env_remove(name);
     }
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+    cargo.env("RUSTFLAGS", FLAGS);
     let status = cargo.status()?;
     if !status.success() {
         return Err(format!("building {} static: {status}", selection.join(" ")).into());

@@ -58,10 +58,17 @@ pub(crate) trait On<T> {
 
 impl<T, E: IntoErrno> On<T> for std::result::Result<T, E> {
     fn on(self, operation: &'static str, operand: impl Display) -> Result<T> {
-        self.map_err(|error| match error.into_errno() {
-            Ok(errno) => Error::Failed { operation, operand: operand.to_string(), errno },
-            Err(text) => Error::Said(format!("{operation} {operand}: {text}")),
-        })
+        self.map_err(|error| failed(operation, &operand, error.into_errno()))
+    }
+}
+
+/// Kept out of line: nearly every call of the kernel ends here or does not.
+#[cold]
+#[inline(never)]
+fn failed(operation: &'static str, operand: &dyn Display, reason: std::result::Result<Errno, String>) -> Error {
+    match reason {
+        Ok(errno) => Error::Failed { operation, operand: operand.to_string(), errno },
+        Err(text) => Error::Said(format!("{operation} {operand}: {text}")),
     }
 }
 

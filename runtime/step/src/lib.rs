@@ -146,8 +146,13 @@ impl Engine {
     where
         E: Display + From<Injected>,
     {
-        let Some(begun) = self.begin(step) else { return operation() };
-        begun.end(operand, begun.spared().and_then(|()| operation()))
+        let begun = self.begin(step);
+        // `operation` stands here once, whatever is switched on: it is inlined, and twice would double every caller.
+        let result = match struck(begun.as_ref()) {
+            None => operation(),
+            Some(fault) => Err(fault.into()),
+        };
+        end(begun.as_ref(), operand, result)
     }
 
     /// Like [`Engine::run`] for an operation that does not come back when it succeeds (execve): its line is written
@@ -164,9 +169,17 @@ impl Engine {
     where
         E: Display + From<Injected>,
     {
-        let Some(begun) = self.begin(step) else { return operation() };
-        let announced = begun.spared().inspect(|()| self.note(step, &operand));
-        begun.end(operand, announced.and_then(|()| operation()))
+        let begun = self.begin(step);
+        let result = match struck(begun.as_ref()) {
+            None => {
+                if begun.is_some() {
+                    self.note(step, &operand);
+                }
+                operation()
+            }
+            Some(fault) => Err(fault.into()),
+        };
+        end(begun.as_ref(), operand, result)
     }
 
     /// Like [`Engine::run`] for an operation that waits.
@@ -182,25 +195,23 @@ impl Engine {
     where
         E: Display + From<Injected>,
     {
-        let Some(begun) = self.begin(step) else { return operation.await };
-        let result = match begun.spared() {
-            Ok(()) => operation.await,
-            Err(fault) => Err(fault),
+        let begun = self.begin(step);
+        let result = match struck(begun.as_ref()) {
+            None => operation.await,
+            Some(fault) => Err(fault.into()),
         };
-        begun.end(operand, result)
+        end(begun.as_ref(), operand, result)
     }
 
     /// Records something that happened and cannot fail (an API write, a decision).
     pub fn note(&self, step: &Step, operand: impl FnOnce() -> String) {
-        if let Some(begun) = self.begin(step) {
-            let Ok(()) = begun.end(operand, Ok::<(), Never>(()));
-        }
+        let begun = self.begin(step);
+        let Ok(()) = end(begun.as_ref(), operand, Ok::<(), Never>(()));
     }
 
     /// `None` with nothing switched on: then there is only the operation.
     fn begin<'a>(&'a self, step: &'a Step) -> Option<Begun<'a>> {
-        let inner = self.inner.as_deref()?;
-        Some(Begun { engine: self, inner, step, at: SystemTime::now(), started: Instant::now() })
+        Some(Begun::new(self, self.inner.as_deref()?, step))
     }
 }
 
@@ -213,25 +224,39 @@ struct Begun<'a> {
     started: Instant,
 }
 
-impl Begun<'_> {
-    /// Carries out the fault that is planned for now, if there is one.
-    fn spared<E: From<Injected>>(&self) -> Result<(), E> {
-        self.inner.faults.strike(self.step.id).map_or(Ok(()), |fault| Err(fault.into()))
+impl<'a> Begun<'a> {
+    #[cold]
+    fn new(engine: &'a Engine, inner: &'a Inner, step: &'a Step) -> Self {
+        Self { engine, inner, step, at: SystemTime::now(), started: Instant::now() }
     }
 
     /// Writes the line.
-    fn end<T, E: Display>(&self, operand: impl FnOnce() -> String, result: Result<T, E>) -> Result<T, E> {
-        if let Some(trace) = &self.inner.trace {
-            let outcome = match &result {
-                Ok(_) => Outcome::Ok,
-                Err(error) => Outcome::Error(error.to_string()),
-            };
-            let (component, correlation) = (self.inner.component, self.engine.correlation.as_deref());
-            let took = self.started.elapsed();
-            trace.append(&Line::new(component, self.step, self.at, took, correlation, operand(), outcome));
-        }
-        result
+    #[cold]
+    fn write(&self, trace: &trace::File, operand: String, error: Option<&dyn Display>) {
+        let outcome = error.map_or(Outcome::Ok, |error| Outcome::Error(error.to_string()));
+        let (component, correlation) = (self.inner.component, self.engine.correlation.as_deref());
+        let took = self.started.elapsed();
+        trace.append(&Line::new(component, self.step, self.at, took, correlation, operand, outcome));
     }
+}
+
+/// Carries out the fault that is planned for now, if there is one.
+fn struck(begun: Option<&Begun<'_>>) -> Option<Injected> {
+    begun.and_then(|begun| begun.inner.faults.strike(begun.step.id))
+}
+
+/// Writes the line, if lines are written, and hands on `result`.
+fn end<T, E: Display>(
+    begun: Option<&Begun<'_>>,
+    operand: impl FnOnce() -> String,
+    result: Result<T, E>,
+) -> Result<T, E> {
+    if let Some(begun) = begun
+        && let Some(trace) = &begun.inner.trace
+    {
+        begun.write(trace, operand(), result.as_ref().err().map(|error| error as &dyn Display));
+    }
+    result
 }
 
 /// An error that cannot happen, for [`Engine::note`].

@@ -23,6 +23,7 @@ pub mod reap;
 pub mod schedule;
 pub mod seccomp;
 pub mod shared;
+mod slim;
 pub mod terminal;
 
 mod call;

@@ -78,7 +78,7 @@ fn build() -> PathBuf {
             .args(["build", "--quiet", "--profile", "static", "--target", triple(), "--target-dir"])
             .arg(target())
             .args(what);
-        cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+        cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,-z,muldefs");
         cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
         assert!(cargo.status().unwrap().success(), "building {what:?}");
     }

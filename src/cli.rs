@@ -1,5 +1,6 @@
 //! What may be typed. Names of flags are those of the programs that Skiff stands in for, where there is one.
 
+mod names; // names that the API takes
 mod refused; // flags of etcd that do not work here
 mod store; // `skiff store`
 
@@ -115,7 +116,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "HOST_PORT:NODE_PORT", requires = "isolated")]
     pub(crate) publish: Vec<String>,
     /// The node's name in the API [default: the host's name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_parser = names::node, value_name = "NAME")]
     pub(crate) node_name: Option<String>,
     /// The node's address [default: that of the default route; 172.31.255.1 for an isolated node]
     #[arg(long, value_name = "IP")]
@@ -224,7 +225,7 @@ pub(crate) struct KubeletArgs {
     #[arg(long, default_value = "unix:///run/skiff/cri.sock", value_name = "URL")]
     pub(crate) container_runtime_endpoint: String,
     /// The node's name in the API [default: the host's name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_parser = names::node, value_name = "NAME")]
     pub(crate) hostname_override: Option<String>,
     /// The node's address [default: that of the default route]
     #[arg(long, value_name = "IP")]
@@ -248,7 +249,7 @@ pub(crate) struct ProxyArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
     /// The node's name in the API [default: the host's name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_parser = names::node, value_name = "NAME")]
     pub(crate) hostname_override: Option<String>,
     /// Addresses of pods
     #[arg(long, default_value = "10.244.0.0/24", value_name = "CIDR")]

@@ -23,12 +23,17 @@ impl std::error::Error for Exited {}
 /// 128 and SIGPIPE's number.
 const CLOSED: u8 = 141;
 
-/// Prints the error, whole chain, on one line.
+/// The whole chain in one sentence.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    skiff_client::sentence(error.as_ref())
+}
+
+/// Prints the error in one sentence.
 pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if error.is::<Closed>() {
         return ExitCode::from(CLOSED);
     }
-    complain!("skiff: {error:#}");
+    complain!("skiff: {}", sentence(&error));
     error.downcast_ref::<Exited>().map_or(ExitCode::FAILURE, |exited| ExitCode::from(exited.0))
 }

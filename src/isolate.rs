@@ -13,6 +13,7 @@
 //! All this happens while the process has one thread: setns(2) refuses a mount namespace to a process that shares its
 //! root and working folder between threads.
 
+use crate::exit::sentence;
 use crate::folders::Folders;
 use anyhow::{Context, bail};
 use nix::mount::{MsFlags, mount};
@@ -151,7 +152,7 @@ impl Drop for NewBox {
         if let Some(holder) = &self.made
             && let Err(error) = holder.end(&self.folders)
         {
-            tracing::warn!(error = format!("{error:#}"), "the box stays");
+            tracing::warn!(error = sentence(&error), "the box stays");
         }
     }
 }

@@ -21,12 +21,12 @@ pub enum KubeletError {
         source: tonic::transport::Error,
     },
     /// A CRI call that the start depends on failed.
-    #[error("container runtime: {call}")]
+    #[error("container runtime: {call}: {answer}")]
     Runtime {
         /// The call.
         call: &'static str,
-        /// Its answer.
-        source: Box<tonic::Status>,
+        /// The message of its answer.
+        answer: String,
     },
     /// The API server refused something the start depends on.
     #[error("{operation}")]
@@ -68,4 +68,12 @@ pub enum KubeletError {
         /// Why it failed.
         source: std::io::Error,
     },
+}
+
+impl KubeletError {
+    /// A CRI call that the start depends on failed.
+    pub(crate) fn runtime(call: &'static str, status: &tonic::Status) -> Self {
+        let answer = if status.message().is_empty() { status.code().description() } else { status.message() };
+        Self::Runtime { call, answer: answer.to_owned() }
+    }
 }

@@ -99,7 +99,7 @@ impl Recorder {
     fn send(&self, about: ObjectReference, severity: Severity, reason: Cow<'static, str>, message: String) {
         let news = News { about, severity, reason, message, at: Timestamp::now() };
         if let Err(error) = self.queue.try_send(news) {
-            tracing::warn!(%error, "event lost");
+            tracing::warn!(error = skiff_client::sentence(&error), "event lost");
         }
     }
 }
@@ -111,7 +111,7 @@ async fn write_all(client: kube::Client, node: Arc<str>, mut waiting: mpsc::Rece
             known.clear();
         }
         if let Err(error) = write(&client, &node, &news, &mut known).await {
-            tracing::warn!(reason = %news.reason, message = news.message, %error, "event not written");
+            tracing::warn!(reason = %news.reason, message = news.message, error = skiff_client::sentence(&error), "event not written");
         }
     }
 }

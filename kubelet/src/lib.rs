@@ -59,10 +59,7 @@ impl Kubelet {
         }
         let server = server::Server::bind(config.listen, &config.tls).await?;
         let cri = Cri::connect(&config.container_runtime_endpoint).await?;
-        let runtime = cri
-            .version()
-            .await
-            .map_err(|source| KubeletError::Runtime { call: "Version", source: Box::new(source) })?;
+        let runtime = cri.version().await.map_err(|status| KubeletError::runtime("Version", &status))?;
         announce_pod_cidr(&cri, &config.pod_cidr).await?;
         pod::cgroup::create_parents(&config.cgroup_root).map_err(|message| KubeletError::Cgroup { message })?;
         let machine = Machine::read(&config.root_dir);
@@ -102,8 +99,7 @@ impl Kubelet {
         helpers.spawn(rotation::keep(Arc::clone(&agent), logs));
         let result = pod::dispatch::run(agent, shutdown).await;
         helpers.shutdown().await;
-        result
-            .map_err(|source| KubeletError::Runtime { call: "list sandboxes and containers", source: Box::new(source) })
+        result.map_err(|status| KubeletError::runtime("list sandboxes and containers", &status))
     }
 }
 
@@ -119,9 +115,7 @@ async fn announce_pod_cidr(cri: &Cri, pod_cidr: &str) -> Result<(), KubeletError
             tracing::debug!("the runtime has its own pod network configuration");
             Ok(())
         }
-        result => {
-            result.map_err(|source| KubeletError::Runtime { call: "UpdateRuntimeConfig", source: Box::new(source) })
-        }
+        result => result.map_err(|status| KubeletError::runtime("UpdateRuntimeConfig", &status)),
     }
 }
 
@@ -131,7 +125,7 @@ fn follow_services(client: &kube::Client, helpers: &mut JoinSet<()>) -> reflecto
     let stream = watcher(Api::all(client.clone()), watcher::Config::default()).default_backoff().reflect(writer);
     helpers.spawn(stream.for_each(|seen| {
         if let Err(error) = seen {
-            tracing::warn!(%error, "service watch");
+            tracing::warn!(error = skiff_client::sentence(&error), "service watch");
         }
         std::future::ready(())
     }));

@@ -5,7 +5,7 @@ use tonic::metadata::MetadataMap;
 /// Prints each warning on a line of standard error, in kubectl's words.
 pub(crate) fn print_warnings(metadata: &MetadataMap) {
     for warning in warnings(metadata) {
-        eprintln!("Warning: {warning}");
+        crate::out::complain!("Warning: {warning}");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::stop;
 use crate::cli::ApiserverArgs;
 use crate::folders::Folders;
-use crate::node::{NODE_PORTS, OpenStore, engine, host_name, open_backend};
+use crate::node::{NODE_PORTS, OpenStore, Ranges, engine, host_name, open_backend};
 use crate::out::tell;
 use anyhow::Context;
 use skiff_apiserver::{ApiServer, Config, Pki};
@@ -15,6 +15,8 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     folders.create()?;
     let listener = TcpListener::bind(args.api_listen).with_context(|| format!("listen on {}", args.api_listen))?;
     let address = listener.local_addr().context("address of the API")?;
+    let services = ("--service-cluster-ip-range", args.service_cluster_ip_range.as_str());
+    Ranges { asked: &[services], node_ip: Some(address.ip()) }.check(&[])?;
     let OpenStore { backend, embedded, compaction } = open_backend(&folders, &args.etcd).await?;
     let names = [address.ip().to_string(), "127.0.0.1".to_owned(), "localhost".to_owned(), host_name()];
     let pki = Pki::open_or_create(&folders.pki(), &names).context("keys of the cluster")?;

@@ -6,6 +6,7 @@
 
 use crate::cli::ApplyArgs;
 use crate::client::{Document, Known, Server, connect, explain, print_warnings, read_manifests, refusal};
+use crate::exit::sentence;
 use crate::out::tell;
 use anyhow::Context;
 use serde_json::{Map, Value};
@@ -31,7 +32,7 @@ pub(crate) async fn run(args: ApplyArgs) -> anyhow::Result<()> {
     for (document, (address, shown)) in documents.iter().zip(places) {
         match apply(&server, document, address, args.dry_run).await {
             Ok(done) => tell!("{shown} {done}{}", if args.dry_run { " (dry run)" } else { "" }),
-            Err(error) => errors.push(format!("apply {shown}: {error:#}")),
+            Err(error) => errors.push(format!("apply {shown}: {}", sentence(&error))),
         }
     }
     anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nskiff: "));

@@ -4,7 +4,7 @@ use super::stop;
 use crate::cli::CriArgs;
 use crate::embedded::Programs;
 use crate::folders::Folders;
-use crate::node::Site;
+use crate::node::{Place, Site, check_ranges};
 use crate::out::tell;
 use anyhow::{Context, bail};
 use skiff_cri::Cri;
@@ -14,6 +14,7 @@ pub(crate) async fn run(args: CriArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
     super::up::check_runtime(args.oci_runtime.as_deref())?;
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
+    check_ranges(&folders, &args.ranges, None, Place::Host)?;
     folders.create()?;
     let _lock = folders.lock()?;
     let programs = Programs::install(&folders.bin())?;

@@ -2,6 +2,7 @@
 
 use super::{down, serving, stop};
 use crate::client::{plain_table, text};
+use crate::exit::sentence;
 use crate::folders::Folders;
 use crate::isolate::NewBox;
 use crate::node::{Node, NodeConfig};
@@ -76,7 +77,7 @@ async fn show(config: NodeConfig, started: Instant) -> anyhow::Result<()> {
 /// Shows the tour, then waits to be stopped. A tour that fails leaves the node up, to be looked at.
 async fn forever(tour: impl Future<Output = anyhow::Result<()>>) {
     if let Err(error) = tour.await {
-        complain!("skiff: demo: {error:#}\nthe node is still up; Ctrl-C removes it");
+        complain!("skiff: demo: {}\nthe node is still up; Ctrl-C removes it", sentence(&error));
     }
     std::future::pending::<()>().await;
 }

@@ -2,6 +2,7 @@
 
 use super::on_runtime;
 use crate::cli::DownArgs;
+use crate::exit::sentence;
 use crate::folders::Folders;
 use crate::isolate::Holder;
 use crate::node::{Site, Undone};
@@ -61,7 +62,7 @@ pub(crate) fn clean(site: &Site) -> anyhow::Result<Undone> {
     if let Some(holder) = holder {
         match holder.end(&site.folders) {
             Ok(()) => undone.removed.push(("box", 1)),
-            Err(error) => undone.left.push(format!("box: {error:#}")),
+            Err(error) => undone.left.push(format!("box: {}", sentence(&error))),
         }
     }
     Ok(undone)
@@ -77,7 +78,7 @@ pub(crate) fn finish(folders: &Folders, purge: bool, undone: Undone) -> anyhow::
     if left.is_empty() {
         let folders = std::iter::once(&folders.run).chain(purge.then_some(&folders.data));
         left.extend(
-            folders.filter_map(|folder| crate::node::remove_folder(folder).err()).map(|error| format!("{error:#}")),
+            folders.filter_map(|folder| crate::node::remove_folder(folder).err()).map(|error| sentence(&error)),
         );
     }
     for (what, number) in &undone.removed {

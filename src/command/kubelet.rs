@@ -3,7 +3,7 @@
 use super::stop;
 use crate::cli::KubeletArgs;
 use crate::folders::Folders;
-use crate::node::{CLUSTER_DOMAIN, PODS_MAX, engine, host_address, host_name, kubelet_tls, log_limits};
+use crate::node::{CLUSTER_DOMAIN, PODS_MAX, Ranges, engine, host_address, host_name, kubelet_tls, log_limits};
 use crate::out::tell;
 use anyhow::Context;
 use skiff_apiserver::Pki;
@@ -16,6 +16,7 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     folders.create()?;
     let node_ip = args.node_ip.unwrap_or_else(host_address);
+    Ranges { asked: &[("--pod-cidr", &args.pod_cidr)], node_ip: Some(node_ip) }.check(&[])?;
     let node_name = args.hostname_override.unwrap_or_else(host_name);
     let pki = Pki::open_or_create(&folders.pki(), &[node_ip.to_string(), node_name.clone()])
         .context("keys of the kubelet")?;

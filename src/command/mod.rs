@@ -54,7 +54,7 @@ pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> an
 /// The same for a server: it may have as many files open as the system lets it.
 pub(crate) fn serving<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     if let Err(error) = skiff_sys::files::raise_limit() {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(error = skiff_client::sentence(&error), "the limit of open files stays as it is");
     }
     on_runtime(work)
 }

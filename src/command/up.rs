@@ -4,7 +4,9 @@ use super::{demo, serving, stop};
 use crate::cli::UpArgs;
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
-use crate::node::{BOX_ADDRESS, Node, NodeConfig, Published, Site, host_address, host_name, log_limits};
+use crate::node::{
+    BOX_ADDRESS, Node, NodeConfig, Place, Published, Site, check_ranges, host_address, host_name, log_limits,
+};
 use crate::out::tell;
 use anyhow::{Context, bail};
 use skiff_step::TRACE_VARIABLE;
@@ -39,6 +41,8 @@ pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
     if args.demo {
         demo::clear_leftovers(&folders)?;
     }
+    let place = if args.isolated { Place::Box } else { Place::Host };
+    check_ranges(&folders, &args.ranges, Some(node_ip(&args)), place)?;
     folders.create()?;
     let _lock = folders.lock()?;
     let (config, new_box) = prepare(&args, folders)?;
@@ -96,7 +100,6 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         let inside = SocketAddr::from((BOX_ADDRESS, port));
         api.push(TcpListener::bind(inside).with_context(|| format!("listen on {inside} in the box"))?);
     }
-    let node_ip = args.node_ip.unwrap_or_else(|| if args.isolated { BOX_ADDRESS.into() } else { host_address() });
     let config = NodeConfig {
         site: Site {
             cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
@@ -106,7 +109,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         api,
         published,
         node_name: args.node_name.clone().unwrap_or_else(host_name),
-        node_ip,
+        node_ip: node_ip(args),
         kubelet_port: args.kubelet_port,
         logs,
         etcd_listen: args.etcd_listen.clone(),
@@ -114,6 +117,10 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         oci_runtime: args.oci_runtime.clone(),
     };
     Ok((config, new_box))
+}
+
+fn node_ip(args: &UpArgs) -> IpAddr {
+    args.node_ip.unwrap_or_else(|| if args.isolated { BOX_ADDRESS.into() } else { host_address() })
 }
 
 fn listen(args: &UpArgs) -> anyhow::Result<TcpListener> {

@@ -1,5 +1,6 @@
 //! The running components, by name.
 
+use crate::exit::sentence;
 use anyhow::{Context, anyhow};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -44,7 +45,7 @@ impl Components {
         let all = async {
             while let Some((_, ended)) = self.next().await {
                 if let Ok(Err(error)) = ended {
-                    tracing::warn!(error = format!("{error:#}"), "component ended");
+                    tracing::warn!(error = sentence(&error), "component ended");
                 }
             }
         };

@@ -6,6 +6,7 @@ mod components; // the tasks, by name
 mod kubelet; // what a kubelet is told, wherever it runs
 mod memory; // given back after a burst
 mod publish; // node ports of a box on the host's loopback
+mod ranges; // those that would take what means something already
 mod site; // where it is, and which addresses it gives
 mod store; // an API server's store
 mod teardown; // undoing all of it
@@ -14,7 +15,8 @@ mod trace; // one engine per component
 pub(crate) use assemble::{Node, NodeConfig};
 pub(crate) use kubelet::{CLUSTER_DOMAIN, PODS_MAX, kubelet_tls, log_limits};
 pub(crate) use publish::Published;
-pub(crate) use site::Site;
+pub(crate) use ranges::{Ranges, host_networks};
+pub(crate) use site::{Place, Site, check_ranges};
 pub(crate) use store::{OpenStore, client_tls, open_backend, open_store, read};
 pub(crate) use teardown::{Undone, remove_folder};
 pub(crate) use trace::engine;

@@ -47,6 +47,6 @@ async fn pass_on(mut near: TcpStream, target: SocketAddr) {
     // A refused connection closes the caller's: what it would have seen without us.
     let Ok(mut far) = TcpStream::connect(target).await else { return };
     if let Err(error) = tokio::io::copy_bidirectional(&mut near, &mut far).await {
-        tracing::debug!(%error, %target, "published connection");
+        tracing::debug!(error = skiff_client::sentence(&error), %target, "published connection");
     }
 }

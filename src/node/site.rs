@@ -1,6 +1,6 @@
 //! Where a node is and which addresses it gives: what `up`, `cri` and `down` must agree on.
 
-use super::{BRIDGE, INTERFACE_PREFIX, NET_TABLE, engine};
+use super::{BRIDGE, INTERFACE_PREFIX, NET_TABLE, Ranges, engine, host_networks};
 use crate::cli::RangeArgs;
 use crate::embedded::Programs;
 use crate::folders::Folders;
@@ -8,8 +8,17 @@ use anyhow::Context;
 use skiff_cri::CriConfig;
 use skiff_image::{Builtin, ImageStore};
 use skiff_net::{CniConfig, NetConfig, PodNetworks};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+/// Whose network a node lives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The host's.
+    Host,
+    /// That of its box.
+    Box,
+}
 
 /// See the module.
 #[derive(Clone)]
@@ -59,7 +68,7 @@ impl Site {
             bridge: BRIDGE.to_owned(),
             interface_prefix: INTERFACE_PREFIX.to_owned(),
             cni: Some(CniConfig {
-                conf_dir: self.folders.data.join("cni/net.d"),
+                conf_dir: cni_folder(&self.folders),
                 bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
             }),
             masquerade: true,
@@ -67,4 +76,28 @@ impl Site {
             engine: engine("net")?,
         })?)
     }
+}
+
+fn cni_folder(folders: &Folders) -> PathBuf {
+    folders.data.join("cni/net.d")
+}
+
+/// The ranges of a node against each other, its address and, unless it lives in a box of its own, the host's networks.
+///
+/// # Errors
+/// Two overlap; the error names both.
+pub(crate) fn check_ranges(
+    folders: &Folders,
+    ranges: &RangeArgs,
+    node_ip: Option<IpAddr>,
+    place: Place,
+) -> anyhow::Result<()> {
+    let networks = if place == Place::Host { host_networks()? } else { Vec::new() };
+    let services = ("--service-cidr", ranges.service_cidr.as_str());
+    let pods = ("--pod-cidr", ranges.pod_cidr.as_str());
+    Ranges { asked: &[pods, services], node_ip }.check(&[])?;
+    let has_plugins = std::fs::read_dir(cni_folder(folders)).is_ok_and(|mut files| files.next().is_some());
+    // With plugins, the pods' range may be a network of the host already.
+    let asked = if has_plugins { &[services][..] } else { &[pods, services] };
+    Ranges { asked, node_ip: None }.check(&networks)
 }

@@ -11,6 +11,7 @@ mod sandboxes;
 
 use super::{NET_TABLE, PROXY_TABLE, Site};
 use crate::embedded::Programs;
+use crate::exit::sentence;
 use anyhow::Context;
 use std::path::PathBuf;
 
@@ -28,7 +29,7 @@ impl Undone {
         match outcome {
             Ok(0) => {}
             Ok(number) => self.removed.push((what, number)),
-            Err(error) => self.left.push(format!("{what}: {error:#}")),
+            Err(error) => self.left.push(format!("{what}: {}", sentence(&error))),
         }
     }
 }
@@ -41,7 +42,7 @@ impl Site {
             match self.remove_sandboxes().await {
                 // What the orderly way could not end is found by what it is below; only what then still stands is left.
                 Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "pods could not be removed through the CRI service")
+                    tracing::warn!(error = sentence(&error), "pods could not be removed through the CRI service")
                 }
                 removed => undone.note("pods", removed),
             }

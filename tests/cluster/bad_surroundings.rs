@@ -155,10 +155,54 @@ fn ranges_and_flags_that_make_no_sense() {
     says(up(&folders, &["--etcd-servers", "http://127.0.0.1:1"]), &["etcd", "http://127.0.0.1:1"]);
     says(up(&folders, &["--oci-runtime", "/nowhere/crun"]), &["/nowhere/crun", "No such file"]);
     before.assert_nothing_new_of(&folders.mark());
-    let wrong = up(&folders, &["--api-listen", "nowhere"]);
+    let wrong = up(&folders, &["--kubelet-port", "nowhere"]);
     assert_eq!(wrong.code, 2, "{wrong:?}");
+    // Fault N12: the API server found this out, and its answer was told as a debug dump.
+    let wrong = up(&folders, &["--node-name", "A B"]);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(
+        wrong.err.starts_with("error: invalid value 'A B' for '--node-name <NAME>': a node's name has "),
+        "{wrong:?}"
+    );
+    assert!(wrong.err.len() < 400, "more than a sentence: {wrong:?}");
     let nobody = skiff().args(["get", "pods", "--kubeconfig", "/nowhere/kubeconfig"]).output().unwrap();
     says(nobody.into(), &["kubeconfig /nowhere/kubeconfig", "no such file", "skiff up"]);
+}
+
+/// Fault N14: addresses that mean something already were given to pods and services.
+#[test]
+fn ranges_that_take_what_is_taken() {
+    let (before, folders) = (Snapshot::take(), Folders::new());
+    let same = up(&folders, &["--service-cidr", "10.244.0.0/24"]);
+    says(same, &["--service-cidr 10.244.0.0/24", "overlaps --pod-cidr 10.244.0.0/24"]);
+    let around = up(&folders, &["--service-cidr", "10.0.0.0/8"]);
+    says(around, &["--service-cidr 10.0.0.0/8", "overlaps --pod-cidr 10.244.0.0/24"]);
+    says(
+        up(&folders, &["--pod-cidr", "172.31.255.0/24"]),
+        &["--pod-cidr 172.31.255.0/24", "node's address 172.31.255.1"],
+    );
+    let own = up(&folders, &["--node-ip", "10.96.0.7"]);
+    says(own, &["--service-cidr 10.96.0.0/16", "node's address 10.96.0.7"]);
+    before.assert_nothing_new_of(&folders.mark());
+}
+
+/// The same on a host whose networks lie there: one in a network namespace of its own.
+#[test]
+fn ranges_that_the_host_uses() {
+    let (before, folders) = (Snapshot::take(), Folders::new());
+    let net = "ip link set lo up; ip link add eth7 type bridge; ip addr add 10.244.0.9/22 dev eth7; ip link set eth7 up; \
+               ip route add 10.96.7.0/24 dev eth7";
+    let up = |flags: &str| {
+        let up = format!(r#"exec "$2" up --data-dir "$1/data" --run-dir "$1/run" {flags}"#);
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "sh", "-c", &format!("set -e; {net}; {up}"), "sh"]);
+        command.arg(folders.disk()).arg(program());
+        bounded(command, START_SECONDS_MAX)
+    };
+    says(up(""), &["--pod-cidr 10.244.0.0/24", "the host's network 10.244.0.0/22 on eth7"]);
+    says(up("--pod-cidr 10.7.0.0/24"), &["--service-cidr 10.96.0.0/16", "the host's network 10.96.7.0/24 on eth7"]);
+    assert!(!folders.data().exists(), "it was made before the ranges were looked at");
+    before.assert_nothing_new_of(&folders.mark());
 }
 
 #[test]

@@ -9,11 +9,13 @@
 mod connect;
 mod events;
 mod identity;
+mod sentence;
 mod upgrade;
 
 pub use connect::{ConnectError, from_kubeconfig, in_process};
 pub use events::{EventKind, event_about, record};
 pub use identity::Identity;
+pub use sentence::sentence;
 pub use upgrade::{is_upgrade, splice_upgrade};
 
 pub use k8s_openapi;

@@ -143,14 +143,16 @@ fn log<Q: std::error::Error>(error: &controller::Error<ControllerError, Q>) {
     match error {
         controller::Error::ReconcilerFailed(ControllerError::Api { source, operation }, object) => {
             if is_status(source, 409) || is_status(source, 404) {
-                tracing::debug!(%object, %operation, %source, "will look again");
+                tracing::debug!(%object, %operation, error = skiff_client::sentence(source), "will look again");
             } else {
-                tracing::warn!(%object, %operation, %source, "reconciliation failed");
+                tracing::warn!(%object, %operation, error = skiff_client::sentence(source), "reconciliation failed");
             }
         }
-        controller::Error::ReconcilerFailed(error, object) => tracing::warn!(%object, %error, "reconciliation failed"),
+        controller::Error::ReconcilerFailed(error, object) => {
+            tracing::warn!(%object, error = skiff_client::sentence(error), "reconciliation failed")
+        }
         // The object was deleted between its event and our turn.
         controller::Error::ObjectNotFound(_) => {}
-        other => tracing::warn!(error = %other, "controller"),
+        other => tracing::warn!(error = skiff_client::sentence(other), "controller"),
     }
 }

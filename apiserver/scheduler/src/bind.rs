@@ -34,7 +34,9 @@ impl Binder {
                     let message = format!("Successfully assigned {namespace}/{name} to {node}");
                     this.tell(&pod, EventKind::Normal, "Scheduled", message);
                 }
-                Err(error) => tracing::warn!(%error, pod = %format!("{namespace}/{name}"), %node, "bind"),
+                Err(error) => {
+                    tracing::warn!(error = skiff_client::sentence(&error), pod = %format!("{namespace}/{name}"), %node, "bind")
+                }
             }
         });
     }
@@ -70,7 +72,7 @@ impl Binder {
             });
             let patch = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
             if let Err(error) = pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await {
-                tracing::debug!(%error, "pod condition not written");
+                tracing::debug!(error = skiff_client::sentence(&error), "pod condition not written");
             }
             this.tell(&pod, EventKind::Warning, "FailedScheduling", message);
         });

@@ -39,7 +39,7 @@ pub async fn run(client: Client, engine: Engine, shutdown: CancellationToken) {
                 note(&mut cache, change);
                 schedule(&mut cache, &binder);
             }
-            Some(Err(error)) => tracing::debug!(%error, "scheduler's watch"),
+            Some(Err(error)) => tracing::debug!(error = skiff_client::sentence(&error), "scheduler's watch"),
         }
     }
 }

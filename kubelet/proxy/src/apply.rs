@@ -83,7 +83,9 @@ impl Applier {
         match self.engine.run(&FORGET, || "udp".to_owned(), || forget(&stale)) {
             Ok(()) => self.flows = Some(flows),
             // The rules are right; a flow that stays with an endpoint that is gone ends by its own time.
-            Err(error) => tracing::warn!(%error, "cannot make the kernel forget old UDP flows"),
+            Err(error) => {
+                tracing::warn!(error = skiff_client::sentence(&error), "cannot make the kernel forget old UDP flows")
+            }
         }
     }
 }

@@ -61,7 +61,10 @@ impl Proxy {
                     Ok(()) => applied = true,
                     Err(error) if !applied => return Err(error),
                     Err(error) => {
-                        tracing::warn!(%error, "cannot bring the rules up to date; trying again");
+                        tracing::warn!(
+                            error = skiff_client::sentence(&error),
+                            "cannot bring the rules up to date; trying again"
+                        );
                         tokio::time::sleep(RETRY_DELAY).await;
                     }
                 }
@@ -145,7 +148,9 @@ where
         match change {
             Ok(Watched::InitDone) => self.complete = true,
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, kind = %K::kind(&()), "cannot watch; trying again"),
+            Err(error) => {
+                tracing::warn!(error = skiff_client::sentence(&error), kind = %K::kind(&()), "cannot watch; trying again")
+            }
         }
     }
 }

@@ -78,7 +78,7 @@ impl Keeper {
             if renewed.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
                 match lease::renew(&self.client, &self.node).await {
                     Ok(()) => renewed = Some(Instant::now()),
-                    Err(error) => tracing::warn!(%error, "lease not renewed"),
+                    Err(error) => tracing::warn!(error = skiff_client::sentence(&error), "lease not renewed"),
                 }
             }
             let ready = self.is_ready();
@@ -91,7 +91,7 @@ impl Keeper {
             };
             tokio::time::sleep(pause).await;
             if let Err(error) = self.report_if_due().await {
-                tracing::warn!(%error, "node status not written");
+                tracing::warn!(error = skiff_client::sentence(&error), "node status not written");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }

@@ -15,6 +15,7 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::core::v1::{Pod, PodStatus, ServiceAccount};
 use kube::Api;
 use kube::api::PostParams;
+use skiff_client::sentence;
 use skiff_proto::cri::v1 as cri;
 use skiff_step::{Engine, Step as Named};
 use std::collections::BTreeMap;
@@ -140,7 +141,9 @@ pub(crate) async fn act(scene: Scene, step: Step) -> Outcome {
 }
 
 pub(super) fn failed(reason: &str, operation: &str, status: &tonic::Status) -> Failure {
-    Failure::new(reason, format!("{operation}: {} ({:?})", status.message(), status.code()))
+    // The code is for programs; the runtime's message is for people.
+    let message = if status.message().is_empty() { status.code().description() } else { status.message() };
+    Failure::new(reason, format!("{operation}: {message}"))
 }
 
 /// Runs blocking file work off the async threads.
@@ -205,7 +208,10 @@ async fn tokens(scene: &Scene, namespace: &str) -> Result<(Tokens, Option<Timest
         let issued = issued.map_err(|error| {
             Failure::new(
                 "FailedMount",
-                format!("the API server issues no token for serviceaccount {namespace}/{account}: {error}"),
+                format!(
+                    "the API server issues no token for serviceaccount {namespace}/{account}: {}",
+                    sentence(&error)
+                ),
             )
         })?;
         let next = Timestamp::now() + SignedDuration::from_secs(seconds * 4 / 5);
@@ -345,11 +351,11 @@ async fn farewell(scene: &Scene) -> Result<(), Failure> {
     if let Err(error) = report::patch(&pods, &scene.pod, &scene.last_status).await
         && !report::is_gone(&error)
     {
-        tracing::warn!(pod = name, %error, "last status not written");
+        tracing::warn!(pod = name, error = sentence(&error), "last status not written");
     }
     match report::release(&pods, &scene.pod).await {
         Err(error) if !report::is_gone(&error) => {
-            Err(Failure::new("FailedDelete", format!("delete pod {name}: {error}")))
+            Err(Failure::new("FailedDelete", format!("delete pod {name}: {}", sentence(&error))))
         }
         _ => Ok(()),
     }

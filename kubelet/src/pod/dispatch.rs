@@ -61,7 +61,7 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) -> Resul
             change = stream.try_next() => match change {
                 Ok(Some(change)) => dispatch.change(change),
                 Ok(None) => return Ok(()),
-                Err(error) => tracing::warn!(%error, "pod watch"),
+                Err(error) => tracing::warn!(error = skiff_client::sentence(&error), "pod watch"),
             },
             Some((uid, report)) = reports.recv() => dispatch.report(uid, report),
             Some(ended) = dispatch.running.join_next() => dispatch.ended(ended),

@@ -65,7 +65,7 @@ fn exceeded(dir: &PodDir, limit: &Limit) -> Option<Failure> {
         )),
         Ok(_) => None,
         Err(error) => {
-            tracing::warn!(volume = %path.display(), %error, "volume not measured");
+            tracing::warn!(volume = %path.display(), error = skiff_client::sentence(&error), "volume not measured");
             None
         }
     }

@@ -112,7 +112,7 @@ pub(super) async fn follow(
             // Gone or replaced: the watch will tell the worker.
             Err(error) if is_gone(&error) => {}
             Err(error) => {
-                tracing::warn!(pod = name(&pod), %error, "status not written");
+                tracing::warn!(pod = name(&pod), error = skiff_client::sentence(&error), "status not written");
                 tokio::time::sleep(RETRY_DELAY).await;
                 statuses.mark_changed();
             }
@@ -140,7 +140,7 @@ pub(super) async fn reject(client: &kube::Client, pod: &Pod, reason: &str, messa
     if let Err(error) = ended
         && !is_gone(&error)
     {
-        tracing::warn!(pod = name(pod), %error, "rejection not written");
+        tracing::warn!(pod = name(pod), error = skiff_client::sentence(&error), "rejection not written");
     }
 }
 

@@ -78,7 +78,10 @@ pub(crate) async fn fetch(client: &kube::Client, namespace: &str, references: &R
 }
 
 fn refused(kind: &str, namespace: &str, name: &str, error: &kube::Error) -> Failure {
-    Failure::new("CreateContainerConfigError", format!("get {kind} {namespace}/{name}: {error}"))
+    Failure::new(
+        "CreateContainerConfigError",
+        format!("get {kind} {namespace}/{name}: {}", skiff_client::sentence(error)),
+    )
 }
 
 /// The services whose variables `pod` gets: those of its namespace, and always `default/kubernetes`.

@@ -65,7 +65,7 @@ impl Server {
                     Ok((stream, _)) => drop(connections.spawn(connection(self.acceptor.clone(), stream, router.clone()))),
                     Err(error) => {
                         // Out of descriptors, say: accepting again at once would spin.
-                        tracing::warn!(%error, "kubelet API: accept");
+                        tracing::warn!(error = skiff_client::sentence(&error), "kubelet API: accept");
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
@@ -115,11 +115,11 @@ fn notice_gone(stream: &TcpStream) -> nix::Result<()> {
 
 async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: axum::Router) {
     if let Err(error) = notice_gone(&stream) {
-        tracing::debug!(%error, "kubelet API: keep-alive");
+        tracing::debug!(error = skiff_client::sentence(&error), "kubelet API: keep-alive");
     }
     let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "kubelet API: handshake"),
+        Ok(Err(error)) => return tracing::debug!(error = skiff_client::sentence(&error), "kubelet API: handshake"),
         Err(_) => return,
     };
     let caller = Caller::of(stream.get_ref().1.peer_certificates());
@@ -130,6 +130,6 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: axum::Rout
     let builder = Builder::new(TokioExecutor::new());
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     if let Err(error) = served.await {
-        tracing::debug!(%error, "kubelet API: connection");
+        tracing::debug!(error = skiff_client::sentence(&*error), "kubelet API: connection");
     }
 }

@@ -146,7 +146,7 @@ async fn pass_on(url: &str, mut request: Request) -> Result<Response, Refusal> {
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| wrong(&error))?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "connection to the runtime");
+            tracing::debug!(error = skiff_client::sentence(&error), "connection to the runtime");
         }
     });
     let target = uri.path_and_query().map_or("/", |path| path.as_str());

@@ -74,7 +74,7 @@ fn make(path: &Path) -> std::io::Result<()> {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(folder = %self.0.display(), %error, "cannot remove the folder");
+            tracing::warn!(folder = %self.0.display(), error = skiff_client::sentence(&error), "cannot remove the folder");
         }
     }
 }

@@ -139,7 +139,7 @@ fn told(status: &Status) -> anyhow::Error {
     let first: &dyn Error = status;
     match std::iter::successors(first.source(), |error| (*error).source()).last() {
         Some(cause) => anyhow!("{cause}"),
-        None if status.message().is_empty() => anyhow!("{:?}", status.code()),
+        None if status.message().is_empty() => anyhow!("{}", status.code().description()),
         None => anyhow!("{}", status.message()),
     }
 }

@@ -81,7 +81,9 @@ impl Collector {
                     }
                     waiting.extend(self.note(number, event));
                 }
-                Some(Err(error)) => tracing::debug!(%error, "garbage collector's watch"),
+                Some(Err(error)) => {
+                    tracing::debug!(error = skiff_client::sentence(&error), "garbage collector's watch")
+                }
             }
             if unlisted.is_empty() {
                 for uid in std::mem::take(&mut waiting) {
@@ -127,7 +129,7 @@ impl Collector {
             Verdict::Orphan(dependents) => self.orphan(uid, &dependents).await,
         };
         if let Err(error) = done {
-            tracing::warn!(%error, source = ?std::error::Error::source(&error), "garbage collection");
+            tracing::warn!(error = skiff_client::sentence(&error), "garbage collection");
         }
     }
 

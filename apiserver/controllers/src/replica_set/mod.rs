@@ -98,7 +98,12 @@ async fn create(context: &Context, set: &ReplicaSet, api: &Api<Pod>) -> Result<(
             Ok(())
         }
         Err(error) => {
-            context.tell(set, EventKind::Warning, "FailedCreate", format!("Error creating: {error}"));
+            context.tell(
+                set,
+                EventKind::Warning,
+                "FailedCreate",
+                format!("Error creating: {}", skiff_client::sentence(&error)),
+            );
             Err(error).on(|| format!("create pod {name}"))
         }
     }

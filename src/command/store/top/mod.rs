@@ -10,6 +10,7 @@ mod show; // for a person, or for a script
 use super::which;
 use crate::cli::TopArgs;
 use crate::command::stop;
+use crate::exit::sentence;
 use census::Census;
 use look::Look;
 use std::io::{IsTerminal, stdout};
@@ -41,7 +42,7 @@ pub(super) async fn run(args: &TopArgs) -> anyhow::Result<()> {
             && census.is_due(Instant::now())
             && let Err(error) = census.count(&opened, look.revision, args.depth).await
         {
-            tracing::debug!(error = format!("{error:#}"), "cannot count keys");
+            tracing::debug!(error = sentence(&error), "cannot count keys");
         }
         match looked {
             Ok(look) => {

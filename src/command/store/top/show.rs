@@ -7,6 +7,7 @@ use super::look::Look;
 use crate::cli::{Form, Output, TopArgs};
 use crate::client::{plain_table, text};
 use crate::command::get;
+use crate::exit::sentence;
 use crate::out::{self, complain, show};
 use serde_json::json;
 
@@ -35,10 +36,10 @@ pub(super) fn show(args: &TopArgs, screen: Screen, name: &str, look: &Look, cens
 /// The server does not answer.
 pub(super) fn trouble(args: &TopArgs, screen: Screen, name: &str, error: &anyhow::Error) -> anyhow::Result<()> {
     match (args.form.output, screen) {
-        (None, Screen::Terminal) => show!("{OVER}{name}\n\n{error:#}"),
+        (None, Screen::Terminal) => show!("{OVER}{name}\n\n{}", sentence(error)),
         // On the other stream, so that a script's input stays what it expects.
         _ => {
-            complain!("{error:#}");
+            complain!("{}", sentence(error));
             Ok(())
         }
     }

@@ -53,7 +53,7 @@ impl From<Status> for Miss {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted => {
                 return Miss::Unknown(with_sources(text.to_owned(), &status));
             }
-            code => BackendError::Internal(format!("{text} ({code:?})")),
+            code => BackendError::Internal(format!("{text} ({})", code.description())),
         })
     }
 }

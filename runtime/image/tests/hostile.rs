@@ -171,6 +171,17 @@ fn header_cases() -> Vec<Case> {
         case("size beyond the limit", Refused("34359738368 bytes"), t().tweaked(b'0', "x", "", b"", size(1 << 40))),
         case("entry after a zero block", Refused("zeros"), Tape([vec![0; 512], t().file("x", b"").0].concat())),
         Case { layer: b"half".to_vec(), ..case("half a block", Refused("within a block"), t()) },
+        case("unknown type", Refused("no place"), t().tweaked(b'M', "v", "", b"", |_| {})),
+        case("file with a slash", Refused("slash"), t().file("x/", b"")),
+        case("user 4294967295", Refused("no user"), t().pax(&[("uid", "4294967295")]).file("x", b"")),
+        case("user 4294967296", Refused("out of range"), t().pax(&[("uid", "4294967296")]).file("x", b"")),
+        case("user -1", Refused("malformed"), t().pax(&[("uid", "-1")]).file("x", b"")),
+    ]
+}
+
+fn sparse_cases() -> Vec<Case> {
+    let t = Tape::new;
+    vec![
         case("sparse without a GNU header", Refused("sparse"), t().tweaked(b'S', "s", "", b"", |_| {})),
         case("sparse without a size", Refused("how large"), t().pax(&[("GNU.sparse.major", "1")]).file("x", b"")),
         case("sparse of another form", Refused("not known"), sparse(&[("major", "2"), ("size", "9")]).file("x", b"")),
@@ -211,11 +222,6 @@ fn header_cases() -> Vec<Case> {
                 .file("x", format!("{:<512}", "1000000000\n").as_bytes()),
         ),
         case("sparse folder", Refused("announces"), sparse(&[("size", "0"), ("map", "0,0")]).dir("d")),
-        case("unknown type", Refused("no place"), t().tweaked(b'M', "v", "", b"", |_| {})),
-        case("file with a slash", Refused("slash"), t().file("x/", b"")),
-        case("user 4294967295", Refused("no user"), t().pax(&[("uid", "4294967295")]).file("x", b"")),
-        case("user 4294967296", Refused("out of range"), t().pax(&[("uid", "4294967296")]).file("x", b"")),
-        case("user -1", Refused("malformed"), t().pax(&[("uid", "-1")]).file("x", b"")),
     ]
 }
 
@@ -288,7 +294,7 @@ fn hostile_layers_stay_inside_or_out() {
     make_canary(&canary);
     let before = picture(&canary);
     let path = canary.to_str().unwrap();
-    let cases = [path_cases(path), whiteout_cases(path), header_cases(), attribute_cases()];
+    let cases = [path_cases(path), whiteout_cases(path), header_cases(), sparse_cases(), attribute_cases()];
     let cases: Vec<Case> = cases.into_iter().flatten().collect();
     assert!(cases.len() >= 60, "{}", cases.len());
     for case in &cases {

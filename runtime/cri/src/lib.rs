@@ -22,6 +22,7 @@ mod error; // what can go wrong
 mod exec; // exec, attach, port-forward
 mod host; // what this machine can
 mod node; // everything known
+mod pace; // processor time in a second
 mod pod_files; // resolv.conf, hosts, shm
 mod recover; // after a restart
 mod sandbox; // a pod's life

@@ -3,6 +3,7 @@
 use crate::bundle::Host;
 use crate::disk::{ContainerPhase, ContainerRecord, Disk, SandboxRecord};
 use crate::error::CriError;
+use crate::pace::Pace;
 use crate::seams::{Images, Networks};
 use skiff_proto::cri::v1::ContainerEventResponse;
 use skiff_step::Engine;
@@ -67,6 +68,8 @@ pub(crate) struct Sandbox {
     pub(crate) lifecycle: tokio::sync::Mutex<()>,
     /// The end of its supervisor is our own doing.
     pub(crate) ending: AtomicBool,
+    /// For its statistics.
+    pub(crate) pace: Mutex<Pace>,
 }
 
 /// A container.
@@ -78,6 +81,8 @@ pub(crate) struct Container {
     pub(crate) changed: watch::Sender<()>,
     /// An end that was reported before the start was.
     pub(crate) early_exit: Mutex<Option<Exit>>,
+    /// For its statistics.
+    pub(crate) pace: Mutex<Pace>,
 }
 
 /// Nanoseconds since the epoch.
@@ -146,6 +151,7 @@ impl Node {
             record: Mutex::new(record),
             lifecycle: tokio::sync::Mutex::default(),
             ending: AtomicBool::new(false),
+            pace: Mutex::default(),
         });
         lock(&self.sandboxes).insert(id, sandbox.clone());
         sandbox
@@ -158,6 +164,7 @@ impl Node {
             lifecycle: tokio::sync::Mutex::default(),
             changed: watch::Sender::new(()),
             early_exit: Mutex::default(),
+            pace: Mutex::default(),
         });
         lock(&self.containers).insert(id, container.clone());
         container

@@ -20,6 +20,8 @@ pub trait Images: Send + Sync + 'static {
     fn unmount(&self, at: &Path) -> Result<(), ImageError>;
     fn release(&self, container_id: &str) -> Result<(), ImageError>;
     fn snapshots(&self) -> Result<Vec<String>, ImageError>;
+    /// What a container wrote over its image; nothing if it has no snapshot (any more).
+    fn written(&self, container_id: &str) -> Result<Option<Usage>, ImageError>;
 }
 
 impl Images for ImageStore {
@@ -57,6 +59,12 @@ impl Images for ImageStore {
     }
     fn snapshots(&self) -> Result<Vec<String>, ImageError> {
         Self::snapshots(self)
+    }
+    fn written(&self, container_id: &str) -> Result<Option<Usage>, ImageError> {
+        match self.snapshot_usage(container_id) {
+            Err(ImageError::NoSnapshot(_)) => Ok(None),
+            usage => usage.map(Some),
+        }
     }
 }
 

@@ -41,6 +41,17 @@ async fn a_pod_of_the_demo_image_has_an_address_that_the_node_reaches() {
     let stats = runtime.list_pod_sandbox_stats(stats).await.unwrap().into_inner().stats.remove(0).linux.unwrap();
     assert_eq!(stats.network.unwrap().default_interface.unwrap().name, "eth0");
     assert!(stats.containers[0].memory.as_ref().unwrap().usage_bytes.unwrap().value > 0);
+    // Fault C6: what eviction and `crictl stats` read.
+    let cmd = ["/bin/sh", "-c", "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done > /written"];
+    let cmd = cmd.map(str::to_owned).to_vec();
+    runtime.exec_sync(pb::ExecSyncRequest { container_id: id.clone(), cmd, timeout: 60 }).await.unwrap();
+    let request = pb::ListContainerStatsRequest::default();
+    let stats = runtime.list_container_stats(request).await.unwrap().into_inner().stats.remove(0);
+    assert!(stats.cpu.unwrap().usage_nano_cores.unwrap().value > 0);
+    let layer = stats.writable_layer.unwrap();
+    assert!(layer.used_bytes.unwrap().value > 16 * 1024 && layer.inodes_used.unwrap().value > 0);
+    let of_images = service.images().await.image_fs_info(pb::ImageFsInfoRequest {}).await.unwrap().into_inner();
+    assert_eq!(layer.fs_id, of_images.image_filesystems[0].fs_id, "the kubelet looks file systems up by this");
     service.finish().await;
 }
 

@@ -117,18 +117,27 @@ pub(crate) fn retire(disk: &Disk, id: &str) -> Result<Option<PathBuf>, ImageErro
 
 /// Bytes and inodes of what a container wrote.
 pub(crate) fn written(disk: &Disk, id: &str) -> Result<(u64, u64), ImageError> {
-    count(&disk.snapshots().join(id).join("upper"))
+    count(&disk.snapshots().join(id).join("upper"), &mut BTreeSet::new())
 }
 
-fn count(folder: &Path) -> Result<(u64, u64), ImageError> {
+/// A file with several names, in `seen`, is one.
+fn count(folder: &Path, seen: &mut BTreeSet<u64>) -> Result<(u64, u64), ImageError> {
     let mut sum = (0, 0);
-    for entry in fs::read_dir(folder).on("list", folder)? {
+    let entries = match fs::read_dir(folder) {
+        // Taken away while we count.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(sum),
+        entries => entries.on("list", folder)?,
+    };
+    for entry in entries {
         let entry = entry.on("list", folder)?;
         // The container may be running: files come and go while we count.
         let Ok(about) = entry.metadata() else { continue };
+        if about.nlink() > 1 && !about.is_dir() && !seen.insert(about.ino()) {
+            continue;
+        }
         sum = (sum.0 + about.blocks() * 512, sum.1 + 1);
         if about.is_dir()
-            && let Ok(inner) = count(&entry.path())
+            && let Ok(inner) = count(&entry.path(), seen)
         {
             sum = (sum.0 + inner.0, sum.1 + inner.1);
         }

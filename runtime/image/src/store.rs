@@ -322,9 +322,9 @@ impl ImageStore {
     /// # Errors
     /// There is no such snapshot.
     pub fn snapshot_usage(&self, container_id: &str) -> Result<Usage, ImageError> {
-        let snapshot = self.snapshot(container_id)?;
+        self.snapshot(container_id)?;
         let (bytes_used, inodes_used) = snapshots::written(&self.disk, container_id)?;
-        Ok(Usage { at: snapshot.upper_dir, bytes_used, inodes_used })
+        Ok(Usage { at: self.disk.dir().to_owned(), bytes_used, inodes_used })
     }
 
     /// Removes layers and configurations that nothing needs. While an import is under way its layers are not in the index

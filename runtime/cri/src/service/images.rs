@@ -2,8 +2,9 @@
 
 use super::{Answer, to_the_end, unimplemented};
 use crate::error::CriError;
-use crate::node::{Node, now_ns};
+use crate::node::Node;
 use crate::sandbox::blocking;
+use crate::stats::filesystem;
 use skiff_image::Image;
 use skiff_proto::cri::v1 as pb;
 use std::sync::Arc;
@@ -60,12 +61,7 @@ impl pb::image_service_server::ImageService for ImageServer {
     async fn image_fs_info(&self, _: Request<pb::ImageFsInfoRequest>) -> Answer<pb::ImageFsInfoResponse> {
         let node = self.0.clone();
         let usage = blocking(move || Ok(node.images.usage()?)).await?;
-        let usage = pb::FilesystemUsage {
-            timestamp: now_ns(),
-            fs_id: Some(pb::FilesystemIdentifier { mountpoint: usage.at.to_string_lossy().into_owned() }),
-            used_bytes: Some(pb::UInt64Value { value: usage.bytes_used }),
-            inodes_used: Some(pb::UInt64Value { value: usage.inodes_used }),
-        };
+        let usage = filesystem(&usage);
         // Layers and writable snapshots are on the same file system; the kubelet asks for both.
         let (image_filesystems, container_filesystems) = (vec![usage.clone()], vec![usage]);
         Ok(Response::new(pb::ImageFsInfoResponse { image_filesystems, container_filesystems }))

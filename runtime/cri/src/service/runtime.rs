@@ -4,6 +4,7 @@ use super::{Answer, absent_is_fine, has_labels, to_the_end, unimplemented};
 use crate::disk::{ContainerRecord, SandboxRecord};
 use crate::error::CriError;
 use crate::node::{Container, Node, now_ns};
+use crate::sandbox::blocking;
 use crate::status;
 use futures::{Stream, StreamExt};
 use skiff_proto::cri::v1 as pb;
@@ -35,16 +36,9 @@ impl RuntimeServer {
         }
     }
 
-    fn stats_of(&self, filter: Option<pb::ContainerStatsFilter>) -> Vec<pb::ContainerStats> {
-        let filter = filter.unwrap_or_default();
-        let records = self.0.containers().into_iter().map(|container| container.record());
-        let wanted = records.filter(|record| {
-            status::is_visible(record)
-                && record.id.starts_with(&filter.id)
-                && record.sandbox_id.starts_with(&filter.pod_sandbox_id)
-                && has_labels(&record.config.labels, &filter.label_selector)
-        });
-        wanted.map(|record| self.0.container_stats(&record)).collect()
+    async fn stats_of(&self, wanted: Vec<Arc<Container>>) -> Result<Vec<pb::ContainerStats>, CriError> {
+        let node = self.0.clone();
+        blocking(move || wanted.iter().map(|container| node.container_stats(container)).collect()).await
     }
 }
 
@@ -257,23 +251,34 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
     }
 
     async fn container_stats(&self, request: Request<pb::ContainerStatsRequest>) -> Answer<pb::ContainerStatsResponse> {
-        let record = self.record_of(&request.into_inner().container_id)?;
-        Ok(Response::new(pb::ContainerStatsResponse { stats: Some(self.0.container_stats(&record)) }))
+        let id = self.record_of(&request.into_inner().container_id)?.id;
+        let mut stats = self.stats_of(vec![self.0.container(&id)?]).await?;
+        Ok(Response::new(pb::ContainerStatsResponse { stats: stats.pop() }))
     }
 
     async fn list_container_stats(
         &self,
         request: Request<pb::ListContainerStatsRequest>,
     ) -> Answer<pb::ListContainerStatsResponse> {
-        Ok(Response::new(pb::ListContainerStatsResponse { stats: self.stats_of(request.into_inner().filter) }))
+        let filter = request.into_inner().filter.unwrap_or_default();
+        let mut wanted = self.0.containers();
+        wanted.retain(|container| {
+            let record = container.record();
+            status::is_visible(&record)
+                && record.id.starts_with(&filter.id)
+                && record.sandbox_id.starts_with(&filter.pod_sandbox_id)
+                && has_labels(&record.config.labels, &filter.label_selector)
+        });
+        Ok(Response::new(pb::ListContainerStatsResponse { stats: self.stats_of(wanted).await? }))
     }
 
     async fn pod_sandbox_stats(
         &self,
         request: Request<pb::PodSandboxStatsRequest>,
     ) -> Answer<pb::PodSandboxStatsResponse> {
-        let record = self.0.sandbox(&request.into_inner().pod_sandbox_id)?.record();
-        Ok(Response::new(pb::PodSandboxStatsResponse { stats: Some(self.0.sandbox_stats(&record)) }))
+        let (node, sandbox) = (self.0.clone(), self.0.sandbox(&request.into_inner().pod_sandbox_id)?);
+        let stats = blocking(move || node.sandbox_stats(&sandbox)).await?;
+        Ok(Response::new(pb::PodSandboxStatsResponse { stats: Some(stats) }))
     }
 
     async fn list_pod_sandbox_stats(
@@ -281,11 +286,13 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
         request: Request<pb::ListPodSandboxStatsRequest>,
     ) -> Answer<pb::ListPodSandboxStatsResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
-        let records = self.0.sandboxes().into_iter().map(|sandbox| sandbox.record());
-        let wanted = records.filter(|record| {
+        let mut wanted = self.0.sandboxes();
+        wanted.retain(|sandbox| {
+            let record = sandbox.record();
             record.id.starts_with(&filter.id) && has_labels(&record.config.labels, &filter.label_selector)
         });
-        let stats = wanted.map(|record| self.0.sandbox_stats(&record)).collect();
+        let node = self.0.clone();
+        let stats = blocking(move || wanted.iter().map(|sandbox| node.sandbox_stats(sandbox)).collect()).await?;
         Ok(Response::new(pb::ListPodSandboxStatsResponse { stats }))
     }
 

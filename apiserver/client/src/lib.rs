@@ -11,12 +11,14 @@ mod events;
 mod identity;
 mod sentence;
 mod upgrade;
+mod uses;
 
 pub use connect::{ConnectError, from_kubeconfig, in_process};
 pub use events::{EventKind, event_about, record};
 pub use identity::Identity;
 pub use sentence::sentence;
 pub use upgrade::{is_upgrade, splice_upgrade};
+pub use uses::{USES, Use};
 
 pub use k8s_openapi;
 pub use kube;

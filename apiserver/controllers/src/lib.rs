@@ -7,10 +7,12 @@
 //! Left to others: binding pods to nodes (the scheduler), everything on a node (the kubelet). Never here: the store, a
 //! node's kernel, or a private word with another controller; they meet in the API only.
 
+mod claim; // whose an object is
 mod context; // what every loop holds: client, events, how long to wait after an error
 mod owned; // owner references, pod readiness, label selectors
 
 mod deployment; // rollouts: a replica set for each version of a template
+mod endpoint_mirror; // endpoints that a user wrote, as slices
 mod endpoint_slice; // which addresses stand behind a service
 mod garbage; // objects whose owners are gone
 mod job; // pods that must succeed a number of times
@@ -35,11 +37,12 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
         replica_set::run(context.clone(), shutdown.clone()),
         job::run(context.clone(), shutdown.clone()),
         endpoint_slice::run(context.clone(), shutdown.clone()),
+        endpoint_mirror::run(context.clone(), shutdown.clone()),
         namespace::run(context.clone(), shutdown.clone()),
         service_account::run(context.clone(), shutdown.clone()),
         garbage::run(context, shutdown),
     );
-    loops.6
+    loops.7
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ pub(crate) fn generated_name(base: &str) -> String {
 }
 
 /// The owner that manages the object, if any.
-pub(crate) fn controller_uid(metadata: &ObjectMeta) -> Option<&str> {
+pub(crate) fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+    owners.iter().find(|owner| owner.controller == Some(true))
 }
 
 /// A reference that makes `owner` the managing owner.

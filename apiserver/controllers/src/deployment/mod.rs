@@ -3,8 +3,9 @@
 mod plan;
 mod status;
 
+use crate::claim::Claims;
 use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, drive, is_status};
-use crate::owned::{controller_uid, owner_reference, selector_text};
+use crate::owned::{owner_reference, selector_text};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
@@ -19,8 +20,11 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let deployments: Api<Deployment> = Api::all(context.client.clone());
     let sets: Api<ReplicaSet> = Api::all(context.client.clone());
-    let controller = Controller::new(deployments, watcher::Config::default()).owns(sets, watcher::Config::default());
-    drive(controller, context, shutdown, reconcile).await;
+    let controller = Controller::new(deployments, watcher::Config::default());
+    let claims = Claims::new(controller.store());
+    let concerned = claims.clone();
+    let controller = controller.watches(sets, watcher::Config::default(), move |set| concerned.concerned(&set));
+    drive(controller, context, shutdown, move |seen, context| reconcile(seen, context, claims.clone())).await;
 }
 
 /// A deployment with the API doors that its reconciliation needs.
@@ -28,16 +32,21 @@ struct Rollout {
     context: Arc<Context>,
     deployments: Api<Deployment>,
     sets: Api<ReplicaSet>,
+    claims: Claims<Deployment>,
     deployment: Deployment,
 }
 
-async fn reconcile(seen: Arc<Deployment>, context: Arc<Context>) -> Result<Action, ControllerError> {
+async fn reconcile(
+    seen: Arc<Deployment>,
+    context: Arc<Context>,
+    claims: Claims<Deployment>,
+) -> Result<Action, ControllerError> {
     let (name, namespace) = (seen.name_any(), seen.namespace().unwrap_or_default());
     let deployments: Api<Deployment> = context.api(&namespace);
     let present = absent_is_none(deployments.get(&name).await).on(|| format!("get deployment {namespace}/{name}"))?;
     let Some(deployment) = present else { return Ok(Action::await_change()) };
     let sets = context.api(&namespace);
-    let rollout = Rollout { context, deployments, sets, deployment };
+    let rollout = Rollout { context, deployments, sets, claims, deployment };
     let owned = rollout.owned_sets().await?;
     if rollout.deployment.metadata.deletion_timestamp.is_some() {
         return rollout.write_status(&owned).await;
@@ -47,6 +56,7 @@ async fn reconcile(seen: Arc<Deployment>, context: Arc<Context>) -> Result<Actio
 }
 
 impl Rollout {
+    /// The sets that match the selector and are ours; matching sets that were there before are adopted.
     async fn owned_sets(&self) -> Result<Vec<ReplicaSet>, ControllerError> {
         let name = self.deployment.name_any();
         let selector = self.deployment.spec.as_ref().and_then(|spec| selector_text(&spec.selector));
@@ -58,8 +68,7 @@ impl Rollout {
             .list(&ListParams::default().labels(&selector))
             .await
             .on(|| format!("list replicasets {selector}"))?;
-        let uid = self.deployment.uid();
-        Ok(list.into_iter().filter(|set| controller_uid(&set.metadata) == uid.as_deref()).collect())
+        self.claims.settle(&self.sets, &self.deployment, list.items).await
     }
 
     /// One step of the rollout; returns the sets as they are afterwards.

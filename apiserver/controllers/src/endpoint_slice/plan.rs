@@ -14,7 +14,7 @@ const ENDPOINTS_MAX: usize = 100;
 pub(crate) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// Who keeps a slice.
 pub(crate) const MANAGER_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
-const MANAGER: &str = "endpointslice-controller.k8s.io";
+pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 
 /// The slices that `service`, selecting `pods`, should have: named `<service>-<n>`, so that the same input gives the same
 /// objects and a second reconciliation changes nothing.
@@ -38,9 +38,9 @@ pub(crate) fn slices(service: &Service, pods: &[Pod]) -> Vec<EndpointSlice> {
 }
 
 /// Name, protocol, number and application protocol of each port.
-type PortsKey = Vec<(Option<String>, String, i32, Option<String>)>;
+pub(super) type PortsKey = Vec<(Option<String>, String, i32, Option<String>)>;
 
-fn has_address(pod: &Pod) -> bool {
+pub(super) fn has_address(pod: &Pod) -> bool {
     !matches!(phase(pod), "Succeeded" | "Failed") && address(pod).is_some()
 }
 
@@ -48,7 +48,7 @@ fn address(pod: &Pod) -> Option<String> {
     pod.status.as_ref()?.pod_ip.clone().filter(|ip| !ip.is_empty())
 }
 
-fn ports_of(service: &Service, pod: &Pod) -> PortsKey {
+pub(super) fn ports_of(service: &Service, pod: &Pod) -> PortsKey {
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
     let resolved = ports.iter().filter_map(|port| {
         let number = target(port, pod)?;
@@ -76,7 +76,7 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<i32> {
     }
 }
 
-fn endpoint(service: &Service, pod: &Pod) -> Endpoint {
+pub(super) fn endpoint(service: &Service, pod: &Pod) -> Endpoint {
     let publish_unready = service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses) == Some(true);
     let terminating = pod.metadata.deletion_timestamp.is_some();
     let serving = is_ready(pod);

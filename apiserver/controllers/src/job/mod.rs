@@ -1,32 +1,34 @@
 //! Runs pods until a number of them have succeeded.
 
-mod plan;
+mod plan; // what it needs next
+mod pod; // what its pods look like
 
+use crate::claim::Claims;
 use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, drive};
-use crate::owned::{controller_uid, generated_name, owner_reference};
+use crate::owned::selector_text;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{EnvVar, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::watcher;
-use plan::{Decision, INDEX};
+use plan::Decision;
+use pod::pod_of;
 use serde_json::json;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Ties a pod to its job by uid, whatever the job's own selector says.
-const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
-const NAME_LABEL: &str = "batch.kubernetes.io/job-name";
-
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let jobs: Api<Job> = Api::all(context.client.clone());
     let pods: Api<Pod> = Api::all(context.client.clone());
-    let controller = Controller::new(jobs, watcher::Config::default()).owns(pods, watcher::Config::default());
-    drive(controller, context, shutdown, reconcile).await;
+    let controller = Controller::new(jobs, watcher::Config::default());
+    let claims = Claims::new(controller.store());
+    let concerned = claims.clone();
+    let controller = controller.watches(pods, watcher::Config::default(), move |pod| concerned.concerned(&pod));
+    drive(controller, context, shutdown, move |seen, context| reconcile(seen, context, claims.clone())).await;
 }
 
-async fn reconcile(seen: Arc<Job>, context: Arc<Context>) -> Result<Action, ControllerError> {
+async fn reconcile(seen: Arc<Job>, context: Arc<Context>, claims: Claims<Job>) -> Result<Action, ControllerError> {
     let (name, namespace) = (seen.name_any(), seen.namespace().unwrap_or_default());
     let jobs: Api<Job> = context.api(&namespace);
     let pods: Api<Pod> = context.api(&namespace);
@@ -34,10 +36,13 @@ async fn reconcile(seen: Arc<Job>, context: Arc<Context>) -> Result<Action, Cont
     let Some(job) = present.filter(|job| job.metadata.deletion_timestamp.is_none()) else {
         return Ok(Action::await_change());
     };
-    let uid = job.uid().unwrap_or_default();
-    let selector = ListParams::default().labels(&format!("{UID_LABEL}={uid}"));
-    let owned = pods.list(&selector).await.on(|| format!("list pods of job {namespace}/{name}"))?;
-    let owned: Vec<Pod> = owned.into_iter().filter(|pod| controller_uid(&pod.metadata) == Some(&uid)).collect();
+    let selector = job.spec.as_ref().and_then(|spec| selector_text(spec.selector.as_ref()?));
+    let selector = selector.filter(|text| !text.is_empty());
+    let selector =
+        selector.ok_or_else(|| ControllerError::Malformed(format!("job {namespace}/{name}: no usable selector")))?;
+    let selected = pods.list(&ListParams::default().labels(&selector)).await;
+    let selected = selected.on(|| format!("list pods of job {namespace}/{name}"))?;
+    let owned = claims.settle(&pods, &job, selected.items).await?;
     let decision = plan::decide(&job, &owned, jiff::Timestamp::now());
     act(&context, &jobs, &pods, &job, decision).await
 }
@@ -92,32 +97,4 @@ fn tell_end(context: &Context, job: &Job, decision: &Decision) {
         }
         None => {}
     }
-}
-
-fn pod_of(job: &Job, index: Option<i32>) -> Result<Pod, ControllerError> {
-    let name = job.name_any();
-    let template = job.spec.as_ref().map(|spec| spec.template.clone());
-    let template = template.ok_or_else(|| ControllerError::Malformed(format!("job {name}: no template")))?;
-    let mut metadata = template.metadata.unwrap_or_default();
-    let uid = job.uid().unwrap_or_default();
-    let labels = metadata.labels.get_or_insert_default();
-    for (key, value) in [(UID_LABEL, &uid), (NAME_LABEL, &name), ("controller-uid", &uid), ("job-name", &name)] {
-        labels.insert(key.to_owned(), value.clone());
-    }
-    let mut spec = template.spec;
-    let base = index.map_or_else(|| name.clone(), |index| format!("{name}-{index}"));
-    if let Some(index) = index {
-        metadata.annotations.get_or_insert_default().insert(INDEX.to_owned(), index.to_string());
-        metadata.labels.get_or_insert_default().insert(INDEX.to_owned(), index.to_string());
-        let variable =
-            EnvVar { name: "JOB_COMPLETION_INDEX".to_owned(), value: Some(index.to_string()), value_from: None };
-        for container in spec.iter_mut().flat_map(|spec| spec.containers.iter_mut()) {
-            container.env.get_or_insert_default().push(variable.clone());
-        }
-    }
-    metadata.name = Some(generated_name(&base));
-    metadata.generate_name = Some(format!("{base}-"));
-    metadata.namespace = job.namespace();
-    metadata.owner_references = Some(vec![owner_reference(job)]);
-    Ok(Pod { metadata, spec, status: None })
 }

@@ -2,8 +2,9 @@
 
 mod plan;
 
+use crate::claim::Claims;
 use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, drive};
-use crate::owned::{controller_uid, generated_name, owner_reference, selector_text};
+use crate::owned::{generated_name, owner_reference, selector_text};
 use futures::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -22,18 +23,25 @@ const WRITES_AT_ONCE: usize = 32;
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let sets: Api<ReplicaSet> = Api::all(context.client.clone());
     let pods: Api<Pod> = Api::all(context.client.clone());
-    let controller = Controller::new(sets, watcher::Config::default()).owns(pods, watcher::Config::default());
-    drive(controller, context, shutdown, reconcile).await;
+    let controller = Controller::new(sets, watcher::Config::default());
+    let claims = Claims::new(controller.store());
+    let concerned = claims.clone();
+    let controller = controller.watches(pods, watcher::Config::default(), move |pod| concerned.concerned(&pod));
+    drive(controller, context, shutdown, move |seen, context| reconcile(seen, context, claims.clone())).await;
 }
 
-async fn reconcile(seen: Arc<ReplicaSet>, context: Arc<Context>) -> Result<Action, ControllerError> {
+async fn reconcile(
+    seen: Arc<ReplicaSet>,
+    context: Arc<Context>,
+    claims: Claims<ReplicaSet>,
+) -> Result<Action, ControllerError> {
     let (name, namespace) = (seen.name_any(), seen.namespace().unwrap_or_default());
     let sets: Api<ReplicaSet> = context.api(&namespace);
     // The cache may lag behind a scale or a deletion, so the decision is made on the present.
     let Some(set) = absent_is_none(sets.get(&name).await).on(|| format!("get replicaset {namespace}/{name}"))? else {
         return Ok(Action::await_change());
     };
-    let pods = owned_pods(&context, &set).await?;
+    let pods = owned_pods(&context, &set, &claims).await?;
     if set.metadata.deletion_timestamp.is_none() {
         act(&context, &set, plan::difference(&set, &pods)).await?;
     }
@@ -41,7 +49,11 @@ async fn reconcile(seen: Arc<ReplicaSet>, context: Arc<Context>) -> Result<Actio
 }
 
 /// The pods that match the selector and are ours; matching pods without an owner are adopted.
-async fn owned_pods(context: &Context, set: &ReplicaSet) -> Result<Vec<Pod>, ControllerError> {
+async fn owned_pods(
+    context: &Context,
+    set: &ReplicaSet,
+    claims: &Claims<ReplicaSet>,
+) -> Result<Vec<Pod>, ControllerError> {
     let namespace = set.namespace().unwrap_or_default();
     let selector = set.spec.as_ref().and_then(|spec| selector_text(&spec.selector)).filter(|text| !text.is_empty());
     let Some(selector) = selector else {
@@ -52,25 +64,7 @@ async fn owned_pods(context: &Context, set: &ReplicaSet) -> Result<Vec<Pod>, Con
     };
     let api: Api<Pod> = context.api(&namespace);
     let list = api.list(&ListParams::default().labels(&selector)).await.on(|| format!("list pods {selector}"))?;
-    let uid = set.uid().unwrap_or_default();
-    let mut owned = Vec::new();
-    for pod in list {
-        match controller_uid(&pod.metadata) {
-            Some(owner) if owner == uid => owned.push(pod),
-            None if pod.metadata.deletion_timestamp.is_none() && set.metadata.deletion_timestamp.is_none() => {
-                owned.push(adopt(&api, set, &pod).await?);
-            }
-            _ => {}
-        }
-    }
-    Ok(owned)
-}
-
-async fn adopt(api: &Api<Pod>, set: &ReplicaSet, pod: &Pod) -> Result<Pod, ControllerError> {
-    // The uid in the patch is a precondition: a pod of the same name made in between is left alone.
-    let patch = json!({"metadata": {"uid": pod.uid(), "ownerReferences": [owner_reference(set)]}});
-    let name = pod.name_any();
-    api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.on(|| format!("adopt pod {name}"))
+    claims.settle(&api, set, list.items).await
 }
 
 async fn act(context: &Context, set: &ReplicaSet, difference: Difference) -> Result<(), ControllerError> {

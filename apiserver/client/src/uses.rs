@@ -1,0 +1,87 @@
+//! What our own components ask of an API server: every resource and verb.
+//!
+//! Tests hold this list against what the API server serves, against the components' sources, and against what the control
+//! loops really send. A component whose request gets a 404 looks as if it worked, until somebody misses what it never said.
+
+/// One component's use of one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// The crate that sends it, without `skiff-`.
+    pub by: &'static str,
+    /// API group; empty for the core group, `*` for every one that discovery names.
+    pub group: &'static str,
+    /// Version within the group.
+    pub version: &'static str,
+    /// Kind of the object, e.g. `Pod`; `*` for every one.
+    pub kind: &'static str,
+    /// Plural and subresource: `pods`, `pods/status`.
+    pub resource: &'static str,
+    /// Verbs, as authorization has them.
+    pub verbs: &'static [&'static str],
+    /// Why it is sent although our API server does not serve it; empty: it does.
+    pub unserved: &'static str,
+}
+
+const fn on(by: &'static str, kind: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Use {
+    Use { by, group: "", version: "v1", kind, resource, verbs, unserved: "" }
+}
+
+const fn of(group: &'static str, one: Use) -> Use {
+    Use { group, ..one }
+}
+
+const LEASES: &str = "coordination.k8s.io";
+const SLICES: &str = "discovery.k8s.io";
+const WATCH: &[&str] = &["list", "watch"];
+const FOLLOW: &[&str] = &["get", "list", "watch"];
+const ELECT: &[&str] = &["create", "get", "update"];
+const CONTROLLERS: &str = "controllers";
+const SCHEDULER: &str = "scheduler";
+const KUBELET: &str = "kubelet";
+const PROXY: &str = "proxy";
+
+/// The list.
+pub const USES: &[Use] = &[
+    on(SCHEDULER, "Node", "nodes", WATCH),
+    on(SCHEDULER, "Pod", "pods", WATCH),
+    on(SCHEDULER, "Pod", "pods/binding", &["create"]),
+    on(SCHEDULER, "Pod", "pods/status", &["patch"]),
+    on(SCHEDULER, "Event", "events", &["create"]),
+    of(LEASES, on(SCHEDULER, "Lease", "leases", ELECT)),
+    of("apps", on(CONTROLLERS, "Deployment", "deployments", &["get", "list", "patch", "watch"])),
+    of("apps", on(CONTROLLERS, "Deployment", "deployments/status", &["patch"])),
+    of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets", &["create", "delete", "get", "list", "patch", "watch"])),
+    of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets/status", &["patch"])),
+    of("batch", on(CONTROLLERS, "Job", "jobs", &["delete", "get", "list", "watch"])),
+    of("batch", on(CONTROLLERS, "Job", "jobs/status", &["patch"])),
+    on(CONTROLLERS, "Pod", "pods", &["create", "delete", "get", "list", "patch", "watch"]),
+    on(CONTROLLERS, "Pod", "pods/status", &["patch"]),
+    on(CONTROLLERS, "Node", "nodes", &["get", "list", "patch", "watch"]),
+    on(CONTROLLERS, "Node", "nodes/status", &["patch"]),
+    on(CONTROLLERS, "Service", "services", FOLLOW),
+    on(CONTROLLERS, "Endpoints", "endpoints", &["create", "delete", "get", "list", "update", "watch"]),
+    of(SLICES, on(CONTROLLERS, "EndpointSlice", "endpointslices", &["create", "delete", "list", "update", "watch"])),
+    on(CONTROLLERS, "Namespace", "namespaces", FOLLOW),
+    on(CONTROLLERS, "Namespace", "namespaces/finalize", &["update"]),
+    on(CONTROLLERS, "ServiceAccount", "serviceaccounts", &["create", "get"]),
+    on(CONTROLLERS, "Event", "events", &["create"]),
+    of(LEASES, on(CONTROLLERS, "Lease", "leases", &["create", "get", "list", "update", "watch"])),
+    // Garbage and the content of namespaces: whatever discovery says can be listed, watched and deleted.
+    of("*", on(CONTROLLERS, "*", "*", &["delete", "get", "list", "patch", "watch"])),
+    on(KUBELET, "Node", "nodes", &["create", "get", "list", "patch", "watch"]),
+    on(KUBELET, "Node", "nodes/status", &["patch"]),
+    of(LEASES, on(KUBELET, "Lease", "leases", &["create", "get", "patch"])),
+    on(KUBELET, "Pod", "pods", &["delete", "get", "list", "watch"]),
+    on(KUBELET, "Pod", "pods/status", &["patch"]),
+    on(KUBELET, "ConfigMap", "configmaps", FOLLOW),
+    on(KUBELET, "Secret", "secrets", FOLLOW),
+    on(KUBELET, "Service", "services", WATCH),
+    on(KUBELET, "Event", "events", &["create", "patch"]),
+    Use {
+        unserved: "a pod that wants a token of its account gets the event FailedMount, which says so",
+        ..on(KUBELET, "ServiceAccount", "serviceaccounts/token", &["create"])
+    },
+    on(PROXY, "Service", "services", WATCH),
+    of(SLICES, on(PROXY, "EndpointSlice", "endpointslices", WATCH)),
+    on(PROXY, "Event", "events", &["create"]),
+];

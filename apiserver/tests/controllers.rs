@@ -1,0 +1,261 @@
+//! The controllers against our API server, without a node: the tests write what a kubelet would.
+
+mod common;
+
+use common::World;
+use http::{Method, Request};
+use serde_json::{Value, json};
+use skiff_client::{Identity, USES};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints";
+const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+const SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+const MERGE: &str = "application/merge-patch+json";
+
+/// A server with controllers on it.
+struct Cluster {
+    world: World,
+    /// Verb, group and resource of every request that the controllers made.
+    asked: Arc<Mutex<BTreeSet<(String, String, String)>>>,
+    shutdown: CancellationToken,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Cluster {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let asked: Arc<Mutex<BTreeSet<(String, String, String)>>> = Arc::default();
+        let (log, mut router) = (asked.clone(), world.server.router().into_service::<kube::client::Body>());
+        let recorded = tower::service_fn(move |request: Request<kube::client::Body>| {
+            log.lock().expect("not poisoned").extend(meaning(request.method(), &request.uri().to_string()));
+            router.call(request)
+        });
+        let client = skiff_client::in_process(recorded, Identity::component("kube-controller-manager"));
+        let shutdown = CancellationToken::new();
+        let until = shutdown.clone();
+        let running =
+            tokio::spawn(async move { skiff_controllers::run(client, until).await.expect("controllers run") });
+        Self { world, asked, shutdown, running }
+    }
+
+    /// Asks until `wanted` is content with the answer.
+    async fn until(&self, path: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..6000 {
+            last = self.world.get(path).await.1;
+            if wanted(&last) {
+                return last;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{path}: does not {what}: {last}");
+    }
+
+    async fn until_gone(&self, path: &str) {
+        self.until(path, "go", |answer| answer["reason"] == "NotFound").await;
+    }
+
+    async fn patch(&self, path: &str, change: Value) -> Value {
+        let (code, answer) = self.world.ask("PATCH", path, MERGE, &change.to_string()).await;
+        assert!(code.is_success(), "PATCH {path}: {answer}");
+        answer
+    }
+
+    /// A pod that runs, has an address and is ready.
+    async fn ready_pod(&self, name: &str, labels: Value, ip: &str) {
+        self.world.must("POST", PODS, &pod(name, labels)).await;
+        let conditions = json!([{"type": "Ready", "status": "True"}]);
+        let status = json!({"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": conditions});
+        self.patch(&format!("{PODS}/{name}/status"), json!({ "status": status })).await;
+    }
+
+    async fn end(self) {
+        self.shutdown.cancel();
+        self.running.await.expect("controllers end");
+        let listed = |verb: &str, group: &str, resource: &str| {
+            let mut uses = USES.iter().filter(|one| one.by == "controllers");
+            uses.any(|one| {
+                let same =
+                    (one.group, one.resource) == (group, resource) || one.group == "*" && !resource.contains('/');
+                same && one.verbs.contains(&verb)
+            })
+        };
+        for (verb, group, resource) in &*self.asked.lock().expect("not poisoned") {
+            assert!(listed(verb, group, resource), "{verb} {group}/{resource} is not in the list of uses");
+        }
+    }
+}
+
+/// Verb, group and resource of a request about objects.
+fn meaning(method: &Method, uri: &str) -> Option<(String, String, String)> {
+    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+    let path = path.split_once("://").map_or(path, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
+    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let (group, rest) = match &segments[..] {
+        ["api", "v1", rest @ ..] => ("", rest),
+        ["apis", group, _, rest @ ..] => (*group, rest),
+        _ => return None,
+    };
+    let rest = match rest {
+        ["namespaces", _, part @ ("finalize" | "status")] => {
+            return Some(("update".into(), group.into(), format!("namespaces/{part}")));
+        }
+        ["namespaces", _, rest @ ..] if !rest.is_empty() => rest,
+        rest => rest,
+    };
+    let (resource, one) = match rest {
+        [] | [""] => return None,
+        [plural] => ((*plural).to_owned(), false),
+        [plural, _] => ((*plural).to_owned(), true),
+        [plural, _, part, ..] => (format!("{plural}/{part}"), true),
+    };
+    let verb = match *method {
+        Method::GET if query.contains("watch=true") => "watch",
+        Method::GET if one => "get",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        _ => "delete",
+    };
+    Some((verb.to_owned(), group.to_owned(), resource))
+}
+
+fn pod(name: &str, labels: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+fn service(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
+}
+
+/// Fault N5: a service with a selector has an Endpoints object, which follows its pods and goes with it.
+#[tokio::test]
+async fn a_service_has_endpoints() {
+    let cluster = Cluster::new().await;
+    cluster.ready_pod("a", json!({"app": "web"}), "10.244.0.7").await;
+    cluster
+        .world
+        .must("POST", SERVICES, &service("web", json!({"selector": {"app": "web"}, "ports": [{"port": 80}]})))
+        .await;
+    let path = format!("{ENDPOINTS}/web");
+    let made =
+        cluster.until(&path, "lead to the pod", |one| one["subsets"][0]["addresses"][0]["ip"] == "10.244.0.7").await;
+    assert_eq!(made["metadata"]["labels"]["endpoints.kubernetes.io/managed-by"], "endpoint-controller");
+    assert_eq!(made["subsets"][0]["addresses"][0]["targetRef"]["name"], "a");
+    assert_eq!(made["subsets"][0]["ports"], json!([{"port": 80, "protocol": "TCP"}]));
+    let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    cluster.patch(&format!("{PODS}/a/status"), unready).await;
+    cluster
+        .until(&path, "say that it is not ready", |one| one["subsets"][0]["notReadyAddresses"][0]["ip"] == "10.244.0.7")
+        .await;
+    cluster.world.delete(&path, &json!({})).await;
+    cluster.until(&path, "come back", |one| one["subsets"].is_array()).await;
+    let (_, mirrored) = cluster.world.get(SLICES).await;
+    let mirrors = mirrored["items"].as_array().expect("items").iter().filter(|slice| {
+        slice["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"]
+            == "endpointslicemirroring-controller.k8s.io"
+    });
+    assert_eq!(mirrors.count(), 0, "Endpoints made from a selector are not mirrored");
+    cluster.world.delete(&format!("{SERVICES}/web"), &json!({})).await;
+    cluster.until_gone(&path).await;
+    cluster.end().await;
+}
+
+/// Fault N5: what a user writes for a service without selector becomes slices, follows changes and goes with the service.
+#[tokio::test]
+async fn endpoints_of_a_user_are_mirrored() {
+    let cluster = Cluster::new().await;
+    let endpoints = |ip: &str| {
+        json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "db"},
+            "subsets": [{"addresses": [{"ip": ip}], "ports": [{"port": 5432}]}]})
+    };
+    // The other order works too: the service comes later.
+    cluster.world.must("POST", ENDPOINTS, &endpoints("192.0.2.7")).await;
+    cluster.world.must("POST", SERVICES, &service("db", json!({"ports": [{"port": 5432}]}))).await;
+    let slices = format!("{SLICES}?labelSelector=kubernetes.io/service-name=db");
+    let leads_to = |ip: &'static str| move |list: &Value| list["items"][0]["endpoints"][0]["addresses"][0] == ip;
+    let made = cluster.until(&slices, "lead to the address", leads_to("192.0.2.7")).await;
+    assert_eq!(made["items"][0]["ports"], json!([{"name": "", "port": 5432, "protocol": "TCP"}]));
+    cluster.world.must("PUT", &format!("{ENDPOINTS}/db"), &endpoints("192.0.2.8")).await;
+    cluster.until(&slices, "follow the change", leads_to("192.0.2.8")).await;
+    let skip = |value: Value| json!({"metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": value}}});
+    let empty = |list: &Value| list["items"].as_array().is_some_and(Vec::is_empty);
+    cluster.patch(&format!("{ENDPOINTS}/db"), skip("true".into())).await;
+    cluster.until(&slices, "go when they are not wanted", empty).await;
+    cluster.patch(&format!("{ENDPOINTS}/db"), skip(Value::Null)).await;
+    cluster.until(&slices, "come back", leads_to("192.0.2.8")).await;
+    cluster.world.delete(&format!("{SERVICES}/db"), &json!({})).await;
+    cluster.until_gone(&format!("{ENDPOINTS}/db")).await;
+    cluster.until(&slices, "go with the service", empty).await;
+    cluster.end().await;
+}
+
+fn workload(kind: &str, name: &str, image: &str, annotations: Value) -> Value {
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": image}]}});
+    json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "labels": {"app": "web"}, "annotations": annotations},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template}})
+}
+
+/// Fault N29: replica sets that were there before their deployment become its own, with their revisions.
+#[tokio::test]
+async fn a_deployment_adopts_what_was_there() {
+    let cluster = Cluster::new().await;
+    let revision = "deployment.kubernetes.io/revision";
+    let old = json!({revision: "3546343826724305832"});
+    cluster.world.must("POST", SETS, &workload("ReplicaSet", "before", "i:1", old)).await;
+    cluster.until(&format!("{SETS}/before"), "have a pod", |set| set["status"]["replicas"] == 1).await;
+    cluster.world.must("POST", DEPLOYMENTS, &workload("Deployment", "web", "i:2", json!({}))).await;
+    let owned = |set: &Value| set["metadata"]["ownerReferences"][0]["name"] == "web";
+    cluster.until(&format!("{SETS}/before"), "be adopted", owned).await;
+    let next = |deployment: &Value| deployment["metadata"]["annotations"][revision] == "3546343826724305833";
+    cluster.until(&format!("{DEPLOYMENTS}/web"), "count on", next).await;
+    cluster.end().await;
+}
+
+/// Fault N29, its sibling: a pod that is relabelled is released and replaced; an orphan that matches is adopted.
+#[tokio::test]
+async fn a_replica_set_adopts_and_releases() {
+    let cluster = Cluster::new().await;
+    cluster.world.must("POST", PODS, &pod("orphan", json!({"app": "web"}))).await;
+    cluster.world.must("POST", SETS, &workload("ReplicaSet", "web", "i", json!({}))).await;
+    let path = format!("{PODS}/orphan");
+    cluster.until(&path, "be adopted", |pod| pod["metadata"]["ownerReferences"][0]["name"] == "web").await;
+    cluster.patch(&path, json!({"metadata": {"labels": {"app": "other"}}})).await;
+    cluster
+        .until(&path, "be released", |pod| pod["metadata"]["ownerReferences"].as_array().is_none_or(Vec::is_empty))
+        .await;
+    let one = |list: &Value| list["items"].as_array().is_some_and(|all| all.len() == 1);
+    cluster.until(&format!("{PODS}?labelSelector=app=web"), "be replaced", one).await;
+    cluster.end().await;
+}
+
+/// Fault N29: a pod of an indexed job has the index in its host name, and is admitted by the server.
+#[tokio::test]
+async fn pods_of_an_indexed_job_are_hosts() {
+    let cluster = Cluster::new().await;
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed", "template": template});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "sum"}, "spec": spec});
+    cluster.world.must("POST", "/apis/batch/v1/namespaces/default/jobs", &job).await;
+    let two = |list: &Value| list["items"].as_array().is_some_and(|all| all.len() == 2);
+    let pods = cluster.until(&format!("{PODS}?labelSelector=job-name=sum"), "be two", two).await;
+    let hosts: BTreeSet<&str> =
+        pods["items"].as_array().expect("items").iter().filter_map(|pod| pod["spec"]["hostname"].as_str()).collect();
+    assert_eq!(hosts, BTreeSet::from(["sum-0", "sum-1"]));
+    assert_eq!(
+        pods["items"][0]["spec"]["containers"][0]["env"][0]["valueFrom"]["fieldRef"]["fieldPath"],
+        "metadata.labels['batch.kubernetes.io/job-completion-index']"
+    );
+    cluster.end().await;
+}

@@ -259,3 +259,27 @@ async fn pods_of_an_indexed_job_are_hosts() {
     );
     cluster.end().await;
 }
+
+/// Fault N25: a node gets and loses the taints of its conditions, those too that somebody else set before it was ready.
+#[tokio::test]
+async fn taints_of_a_node_follow_its_conditions() {
+    let cluster = Cluster::new().await;
+    let taints = json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, {"key": "own", "effect": "NoSchedule"}]);
+    let condition = |status: &str| json!([{"type": "Ready", "status": status}]);
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "spec": {"taints": taints},
+        "status": {"conditions": condition("True")}});
+    cluster.world.must("POST", "/api/v1/nodes", &node).await;
+    let path = "/api/v1/nodes/n";
+    let keys = |node: &Value| {
+        let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        taints.iter().map(|taint| format!("{}:{}", taint["key"], taint["effect"]).replace('"', "")).collect::<Vec<_>>()
+    };
+    cluster.until(path, "lose the taint", |node| keys(node) == ["own:NoSchedule"]).await;
+    cluster.patch(&format!("{path}/status"), json!({"status": {"conditions": condition("False")}})).await;
+    let not_ready =
+        ["own:NoSchedule", "node.kubernetes.io/not-ready:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"];
+    cluster.until(path, "get the taints", |node| keys(node) == not_ready).await;
+    cluster.patch(&format!("{path}/status"), json!({"status": {"conditions": condition("True")}})).await;
+    cluster.until(path, "lose the taints", |node| keys(node) == ["own:NoSchedule"]).await;
+    cluster.end().await;
+}

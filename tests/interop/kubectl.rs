@@ -57,10 +57,8 @@ fn shows(node: &TestNode, peer: &Peer) {
     contains(&run("describe deployment web"), &["2 desired", "2 available", "NewReplicaSet", "ScalingReplicaSet"]);
     let service = run("describe service web");
     contains(&service, &["10.96.", "80/TCP"]);
-    // Release 1.20 looks for Endpoints, which slices have replaced and which we do not serve.
-    if !peer.path().ends_with("kubectl-1.20") {
-        contains(&service, &["Endpoints", ":8080"]);
-    }
+    // Release 1.20 reads the Endpoints object, later ones read slices.
+    contains(&service, &["Endpoints", ":8080"]);
     contains(&run("describe node node"), &["Allocatable", "Non-terminated Pods", "KubeletReady", name]);
     let missing = node.peer(peer, ["get", "pod", "nobody"]).refused();
     contains(&missing, &["Error from server (NotFound): pods \"nobody\" not found"]);

@@ -55,7 +55,6 @@ pub const USES: &[Use] = &[
     of("batch", on(CONTROLLERS, "Job", "jobs", &["delete", "get", "list", "watch"])),
     of("batch", on(CONTROLLERS, "Job", "jobs/status", &["patch"])),
     on(CONTROLLERS, "Pod", "pods", &["create", "delete", "get", "list", "patch", "watch"]),
-    on(CONTROLLERS, "Pod", "pods/status", &["patch"]),
     on(CONTROLLERS, "Node", "nodes", &["get", "list", "patch", "watch"]),
     on(CONTROLLERS, "Node", "nodes/status", &["patch"]),
     on(CONTROLLERS, "Service", "services", FOLLOW),

@@ -17,6 +17,7 @@ mod endpoint_slice; // which addresses stand behind a service
 mod garbage; // objects whose owners are gone
 mod job; // pods that must succeed a number of times
 mod namespace; // emptying a namespace that is being deleted
+mod node_lifecycle; // what follows from a node's conditions, or its silence
 mod replica_set; // so many pods of one template
 mod service_account; // the default account of every namespace
 
@@ -39,10 +40,11 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
         endpoint_slice::run(context.clone(), shutdown.clone()),
         endpoint_mirror::run(context.clone(), shutdown.clone()),
         namespace::run(context.clone(), shutdown.clone()),
+        node_lifecycle::run(context.clone(), shutdown.clone()),
         service_account::run(context.clone(), shutdown.clone()),
         garbage::run(context, shutdown),
     );
-    loops.7
+    loops.8
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ use std::path::{Component, Path, PathBuf};
 /// that wins this often is attacking.
 const RACES_MAX: usize = 64;
 
+/// How many links may lead from one to the other, as in the kernel (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
 /// What a missing last component becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -77,7 +80,8 @@ impl InRoot {
         self.open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, Mode::empty())
     }
 
-    /// Opens the place `path`, making missing directories (0755) and, if missing, its last component as `kind`.
+    /// Opens the place `path`, making missing directories (0755) and, if missing, its last component as `kind`. Where a link
+    /// leads to what is missing, it is made there, inside the root.
     ///
     /// # Errors
     /// Those of openat2(2), mkdirat(2) and mknodat(2).
@@ -86,14 +90,30 @@ impl InRoot {
             Err(Errno::ENOENT) => (),
             found_or_failed => return found_or_failed,
         }
-        let mut made = PathBuf::from("/");
-        let names = names(path);
-        for (index, name) in names.iter().enumerate() {
-            let kind = if index + 1 == names.len() { kind } else { Kind::Directory };
-            self.make_one(&made, name, kind)?;
-            made.push(name);
+        // Without links, so that `..` is what it says.
+        let mut here = PathBuf::from("/");
+        let mut ahead: Vec<OsString> = names(path).into_iter().rev().collect();
+        let mut links = 0;
+        while let Some(name) = ahead.pop() {
+            if name == ".." {
+                here.pop();
+                continue;
+            }
+            let kind = if ahead.is_empty() { kind } else { Kind::Directory };
+            let Some(target) = self.make_one(&here, &name, kind)? else {
+                here.push(name);
+                continue;
+            };
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(Errno::ELOOP);
+            }
+            if target.is_absolute() {
+                here = PathBuf::from("/");
+            }
+            ahead.extend(names(&target).into_iter().rev());
         }
-        self.place(path)
+        self.place(&here)
     }
 
     /// Opens the directory that holds `path`'s last component, and that component's name.
@@ -106,21 +126,29 @@ impl InRoot {
         Ok((self.make(parent, Kind::Directory)?, name))
     }
 
-    fn make_one(&self, parent: &Path, name: &OsStr, kind: Kind) -> Result<(), Errno> {
+    /// Makes `name` in `parent`, if it is missing; if it is a link, its target is what is still to be made.
+    fn make_one(&self, parent: &Path, name: &OsStr, kind: Kind) -> Result<Option<PathBuf>, Errno> {
         let path = parent.join(name);
-        match self.place(&path) {
-            Err(Errno::ENOENT) => (),
-            found_or_failed => return found_or_failed.map(drop),
+        let made = match self.place_nofollow(&path) {
+            Err(Errno::ENOENT) => self.make_missing(parent, name, kind),
+            found_or_failed => found_or_failed.map(Some),
+        };
+        match made? {
+            Some(there) if is_link(there.as_fd())? => link_target(there.as_fd()).map(PathBuf::from).map(Some),
+            _ => Ok(None),
         }
+    }
+
+    /// What stands there if somebody else was faster.
+    fn make_missing(&self, parent: &Path, name: &OsStr, kind: Kind) -> Result<Option<OwnedFd>, Errno> {
         let directory = self.place(parent)?;
         let made = match kind {
             Kind::Directory => mkdirat(&directory, name, Mode::from_bits_truncate(0o755)),
             Kind::File => mknodat(&directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0),
         };
         match made {
-            // A dangling link stands there: its target cannot be made from outside the walk, so say so.
-            Err(Errno::EEXIST) => self.place(&path).map(drop),
-            other => other,
+            Err(Errno::EEXIST) => self.place_nofollow(&parent.join(name)).map(Some),
+            other => other.map(|()| None),
         }
     }
 }
@@ -167,8 +195,18 @@ fn walk(at: BorrowedFd<'_>, path: &Path, flags: OFlag, mode: Mode, resolve: Reso
     Err(Errno::EAGAIN)
 }
 
-fn names(path: &Path) -> Vec<&OsStr> {
-    path.components().filter_map(|part| if let Component::Normal(name) = part { Some(name) } else { None }).collect()
+/// Its components, `..` among them.
+fn names(path: &Path) -> Vec<OsString> {
+    let name = |part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        _ => None,
+    };
+    path.components().filter_map(name).collect()
+}
+
+fn is_link(place: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(SFlag::from_bits_truncate(fstat(place)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
 }
 
 /// Reads the target of the symbolic link that `link` was opened on (`O_PATH|O_NOFOLLOW`).
@@ -212,6 +250,33 @@ mod tests {
         let (directory, root) = scratch();
         root.make(Path::new("/a/b/file"), Kind::File).unwrap();
         assert!(directory.path().join("root/a/b/file").is_file());
+    }
+
+    /// Fault O12.
+    #[test]
+    fn what_a_link_leads_to_is_made_inside() {
+        let (directory, root) = scratch();
+        let inside = |path: &str| directory.path().join("root").join(path);
+        std::fs::create_dir_all(inside("a/deep/er")).unwrap();
+        symlink("/usr/zone/utc", inside("a/absolute")).unwrap();
+        symlink("../b/../c/file", inside("a/relative")).unwrap();
+        symlink("../../../../../../d", inside("a/above")).unwrap();
+        symlink("deep/er", inside("a/short")).unwrap();
+        symlink("short/../beside", inside("a/through")).unwrap();
+        symlink("missing", inside("a/directory")).unwrap();
+        symlink("round", inside("a/round")).unwrap();
+        for (path, made) in [
+            ("/a/absolute", "usr/zone/utc"),
+            ("/a/relative", "c/file"),
+            ("/a/above", "d"),
+            ("/a/through", "a/deep/beside"),
+            ("/a/directory/x", "a/missing/x"),
+        ] {
+            root.make(Path::new(path), Kind::File).unwrap();
+            assert!(inside(made).is_file(), "{path}");
+        }
+        assert_eq!(root.make(Path::new("/a/round"), Kind::File).err(), Some(Errno::ELOOP));
+        assert!(!directory.path().join("d").exists());
     }
 
     #[test]

@@ -21,10 +21,14 @@ impl ContainerId {
     /// # Errors
     /// It does not match.
     pub(crate) fn check(text: &str) -> Result<Self> {
+        if text.len() > ID_BYTES_MAX {
+            let reason = format!("is {} bytes long, and may have {ID_BYTES_MAX}: it becomes a file's name", text.len());
+            return Err(Error::Usage(format!("container id `{}`: {reason}", text.escape_debug())));
+        }
         let mut bytes = text.bytes();
         let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
         let goes_on_well = bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte));
-        if starts_well && goes_on_well && text.len() <= ID_BYTES_MAX {
+        if starts_well && goes_on_well {
             Ok(Self(text.to_owned()))
         } else {
             Err(Error::Usage(format!(

@@ -81,6 +81,10 @@ impl Cgroup {
             Err(error) if error.errno() == Some(Errno::EBUSY) && write.controller == "memory" => {
                 Err(Error::Said(format!("{error} ({} bytes in use)", used(directory))))
             }
+            // Which processors and which memory there are is the group's above to say.
+            Err(error) if write.controller == "cpuset" && error.errno() != Some(Errno::EBUSY) => {
+                Err(Error::Said(format!("{error}{}", offered(directory, &write.file))))
+            }
             result => result,
         }
     }
@@ -109,6 +113,13 @@ fn missing(directory: &Directory, file: &str) -> String {
         true => format!("this kernel has no {file}"),
         false => format!("the cgroup {} is gone", directory.path.display()),
     }
+}
+
+fn offered(directory: &Directory, file: &str) -> String {
+    let above = directory.path.parent().unwrap_or(&directory.path);
+    let names = [format!("{file}.effective"), file.to_owned()];
+    let read = |name: &String| std::fs::read_to_string(above.join(name)).ok();
+    names.iter().find_map(read).map_or_else(String::new, |text| format!(": the group above has {}", text.trim()))
 }
 
 fn used(directory: &Directory) -> String {

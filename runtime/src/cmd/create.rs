@@ -67,11 +67,11 @@ fn asked(context: &Context, words: &Words) -> Result<Asked> {
     let mut spec = Spec::check(id.as_str(), &bundle, &written)?;
     refuse_labels(&spec, &written)?;
     let missing = if spec.namespaces.has(libc::CLONE_NEWUSER) { Vec::new() } else { missing_caps(&spec.process)? };
-    spec.process.warnings.iter().chain(&missing).for_each(|warning| context.warn(warning));
+    spec.warnings.iter().chain(&spec.process.warnings).chain(&missing).for_each(|warning| context.warn(warning));
     let listening = listening_fds();
     if listening > 0 {
         let pairs = [format!("LISTEN_FDS={listening}"), "LISTEN_PID=1".to_owned()];
-        spec.process.env.extend(pairs.into_iter().filter_map(|pair| CString::new(pair).ok()));
+        spec.process.add_env(pairs.into_iter().filter_map(|pair| CString::new(pair).ok()));
     }
     let acts = context.acts.correlated(spec.annotations.get(CORRELATION_ANNOTATION).map(String::as_str));
     let unit = context.unit(&id, &written)?;

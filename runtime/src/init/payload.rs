@@ -196,7 +196,7 @@ fn bound(acts: &Acts, process: &Process) -> Result<()> {
 fn become_user(acts: &Acts, process: &Process) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
     let groups: Vec<_> = process.additional_gids.iter().copied().map(Gid::from_raw).collect();
-    acts.step(&steps::USER_GROUPS, format!("{:?}", process.additional_gids), || match setgroups(&groups) {
+    acts.step(&steps::USER_GROUPS, format!("{} groups", groups.len()), || match setgroups(&groups) {
         // An ordinary user's namespace of one id: the groups stay, for giving one up could gain what it is denied
         // (user_namespaces(7), setgroups).
         Err(Errno::EPERM) if groups.is_empty() && are_groups_kept() => Ok(()),
@@ -295,6 +295,11 @@ fn home_of(passwd: &str, uid: u32) -> Option<&str> {
 fn find(process: &Process, env: &[CString]) -> Result<CString> {
     let name = process.args.first().expect("Process::check refuses empty args");
     let text = name.to_string_lossy();
+    if text.is_empty() {
+        // With the words that engines look for.
+        let reason = "executable file not found in $PATH: process.args[0] is empty";
+        return Err(Error::Said(format!("exec: \"\": {reason}")));
+    }
     if text.contains('/') {
         return executable(name).map(|()| name.clone()).map_err(|errno| {
             // Engines look for these words in lower case.

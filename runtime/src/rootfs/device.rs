@@ -3,7 +3,7 @@
 use super::copy_host;
 use crate::error::{Acts, Error, Result};
 use crate::mutant;
-use crate::spec::config::Device;
+use crate::spec::{config::Device, ids};
 use crate::steps;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -100,8 +100,8 @@ impl Node {
                 _ => makedev(number(device.major, "major")?, number(device.minor, "minor")?),
             },
             mode: device.file_mode.unwrap_or(DEVICE_MODE),
-            uid: device.uid.unwrap_or(0),
-            gid: device.gid.unwrap_or(0),
+            uid: ids::checked(|| field("uid"), device.uid.unwrap_or(0))?,
+            gid: ids::checked(|| field("gid"), device.gid.unwrap_or(0))?,
             asked: true,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::guard::{self, Content};
 use super::path_inside;
-use super::source::{Source, alter, failed};
+use super::source::{Source, alter, failed, kind_of};
 use crate::error::{Acts, Error, Result};
 use crate::mutant;
 use crate::spec::{CopyUp, Datum, Mount, What};
@@ -76,18 +76,23 @@ fn attach_one(
     let to = &mount.destination;
     if matches!(source, Source::Existing) {
         let there = acts.step(&steps::MOUNT_TARGET, to.display(), || root.place(to))?;
-        acts.step(&steps::MOUNT_CHANGE, to.display(), || remount(there.as_fd(), mount))?;
+        let mut said = Vec::new();
+        acts.step(&steps::MOUNT_CHANGE, to.display(), || remount(there.as_fd(), mount, &mut said))
+            .map_err(|error| with_words(error, &said))?;
         return path_inside(root, there.as_fd()).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno));
     }
     let (target, resolved) = target(acts, root, mount, source)?;
     match (source, &mount.what) {
-        (Source::Bound(copied, _), _) => {
-            acts.step(&steps::MOUNT_ATTACH, to.display(), || attach(copied.as_fd(), target.as_fd()))?;
+        (Source::Bound(copied, kind), _) => {
+            let attached = acts.step(&steps::MOUNT_ATTACH, to.display(), || attach(copied.as_fd(), target.as_fd()));
+            attached.map_err(|error| mismatch(error, mount, *kind, target.as_fd()))?;
         }
         (Source::Fresh(stand_in), What::Fresh { kind, data, copy_up }) => {
+            let mut said = Vec::new();
             let made = acts.step(&steps::MOUNT_NEW, describe(mount, kind), || {
-                make(kind, data, mount, target.as_fd(), stand_in.as_ref())
-            })?;
+                make(kind, data, mount, target.as_fd(), stand_in.as_ref(), &mut said)
+            });
+            let made = made.map_err(|error| with_words(error, &said))?;
             if *copy_up == CopyUp::Yes {
                 copy_content(acts, target.as_fd(), made.as_fd(), to)?;
             }
@@ -125,6 +130,25 @@ fn target(acts: &Acts, root: &InRoot, mount: &Mount, source: &Source) -> Result<
     Ok((target, resolved))
 }
 
+/// Which of the two is a directory: the kernel says only that both must be, or neither.
+fn mismatch(error: Error, mount: &Mount, kind: Kind, target: BorrowedFd<'_>) -> Error {
+    let What::Bind { source, .. } = &mount.what else { return error };
+    if kind_of(target).is_ok_and(|there| there == kind) {
+        return error;
+    }
+    let (is, is_not) = match kind {
+        Kind::Directory => ("is a directory", "is a file"),
+        Kind::File => ("is a file", "is a directory"),
+    };
+    let (from, to) = (source.display(), mount.destination.display());
+    Error::Said(format!("{error}: the source {from} {is}, and what the container has at {to} {is_not}"))
+}
+
+/// What the filesystem itself said names the option.
+fn with_words(error: Error, said: &[String]) -> Error {
+    if said.is_empty() { error } else { Error::Said(format!("{error}: {}", said.join("; "))) }
+}
+
 fn describe(mount: &Mount, kind: &CString) -> String {
     format!("{} at {}", kind.to_string_lossy(), mount.destination.display())
 }
@@ -144,8 +168,15 @@ fn make(
     mount: &Mount,
     target: BorrowedFd<'_>,
     stand_in: Option<&OwnedFd>,
+    said: &mut Vec<String>,
 ) -> std::result::Result<OwnedFd, Errno> {
-    let made = Context::open(kind).and_then(|context| configure(context, kind, data, mount, target));
+    let made = Context::open(kind).and_then(|context| {
+        let made = configure(&context, kind, data, mount, target);
+        if made.is_err() {
+            *said = context.said();
+        }
+        made
+    });
     match (made, stand_in) {
         // Another user namespace owns what it would show.
         (Err(Errno::EPERM), Some(stand_in)) => {
@@ -158,7 +189,7 @@ fn make(
 }
 
 fn configure(
-    context: Context,
+    context: &Context,
     kind: &CStr,
     data: &[Datum],
     mount: &Mount,
@@ -169,7 +200,7 @@ fn configure(
         let mode = CString::new(format!("{:o}", fstat(target)?.st_mode & PERMISSIONS)).map_err(|_| Errno::EINVAL)?;
         context.set(c"mode", &mode)?;
     }
-    set_all(&context, data)?;
+    set_all(context, data)?;
     // Read-only is a matter of the mount, but a device may be read-only itself, and its filesystem must know.
     if mount.change.set & attr::RDONLY != 0 && needs_device(kind) {
         context.flag(c"ro")?;
@@ -203,13 +234,15 @@ fn set_all(context: &Context, data: &[Datum]) -> std::result::Result<(), Errno> 
 }
 
 /// Changes what is mounted at `there` already.
-fn remount(there: BorrowedFd<'_>, mount: &Mount) -> std::result::Result<(), Errno> {
+fn remount(there: BorrowedFd<'_>, mount: &Mount, said: &mut Vec<String>) -> std::result::Result<(), Errno> {
     if let What::Existing { data } = &mount.what
         && !data.is_empty()
     {
         let context = Context::of(there)?;
-        set_all(&context, data)?;
-        context.reconfigure()?;
+        if let Err(errno) = set_all(&context, data).and_then(|()| context.reconfigure()) {
+            *said = context.said();
+            return Err(errno);
+        }
     }
     alter(there, mount, None)
 }

@@ -215,7 +215,8 @@ pub(super) fn alter(at: BorrowedFd<'_>, mount: &Mount, unasked: Option<Propagati
     Ok(())
 }
 
-fn kind_of(at: BorrowedFd<'_>) -> std::result::Result<Kind, Errno> {
+/// What a mount of this can lie on.
+pub(super) fn kind_of(at: BorrowedFd<'_>) -> std::result::Result<Kind, Errno> {
     let mode = SFlag::from_bits_truncate(fstat(at)?.st_mode) & SFlag::S_IFMT;
     Ok(if mode == SFlag::S_IFDIR { Kind::Directory } else { Kind::File })
 }

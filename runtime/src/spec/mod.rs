@@ -7,6 +7,7 @@
 
 #[allow(dead_code, reason = "the whole document, also where nothing asks for a field yet")]
 pub(crate) mod config;
+pub(crate) mod ids;
 mod limits;
 mod mount;
 mod namespaces;
@@ -86,6 +87,8 @@ pub(crate) struct Spec {
     pub(crate) hooks: Hooks,
     /// Free words.
     pub(crate) annotations: HashMap<String, String>,
+    /// What is not honoured and not refused either, because every peer takes it.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Reads `<bundle>/config.json` as written.
@@ -110,11 +113,14 @@ impl Spec {
         let namespaces = Namespaces::check(linux.namespaces.as_deref().unwrap_or_default())?;
         let mounts = written.mounts.iter().flatten().enumerate();
         let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
-        let mounts = mounts.map(|(index, mount)| labelled(absolute_source(bundle, Mount::check(index, mount)?), label));
+        let mut warnings = Vec::new();
+        let mounts = mounts
+            .map(|(index, mount)| labelled(absolute_source(bundle, Mount::check(index, mount, &mut warnings)?), label));
+        let mounts = mounts.collect::<Result<_>>()?;
         let spec = Self {
             rootfs: bundle.join(&root.path),
             readonly_root: root.readonly.unwrap_or(false),
-            mounts: mounts.collect::<Result<_>>()?,
+            mounts,
             process: first_process(process, linux)?,
             hostname: written.hostname.clone().filter(|name| !name.is_empty()),
             domainname: written.domainname.clone().filter(|name| !name.is_empty()),
@@ -123,8 +129,8 @@ impl Spec {
             offsets: Offset::read(linux.time_offsets.as_ref(), &namespaces)?,
             net_devices: NetDevice::read(linux.net_devices.as_ref(), &namespaces)?,
             devices: linux.devices.clone().unwrap_or_default(),
-            masked_paths: paths("linux.maskedPaths", linux.masked_paths.as_deref())?,
-            readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths.as_deref())?,
+            masked_paths: paths("linux.maskedPaths", linux.masked_paths.as_deref(), &mut warnings),
+            readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths.as_deref(), &mut warnings),
             sysctl: sysctl(linux.sysctl.as_ref(), &namespaces)?,
             propagation: propagation(linux.rootfs_propagation.as_deref())?,
             cgroup: cgroup_path(id, linux.cgroups_path.as_deref())?,
@@ -134,6 +140,7 @@ impl Spec {
             hooks: check_hooks(written.hooks.clone().unwrap_or_default())?,
             annotations: written.annotations.clone().unwrap_or_default(),
             namespaces,
+            warnings,
         };
         spec.check_together()?;
         Ok(spec)
@@ -199,12 +206,16 @@ fn labelled(mut mount: Mount, label: Option<&str>) -> Result<Mount> {
     Ok(mount)
 }
 
-fn paths(field: &str, written: Option<&[String]>) -> Result<Vec<PathBuf>> {
-    let one = |(index, path): (usize, &String)| match Path::new(path) {
-        path if path.is_absolute() => Ok(path.to_owned()),
-        _ => Err(Error::refused(format!("{field}[{index}]"), "is not an absolute path")),
+/// Absolute paths inside the container. Others are meant from its root, which is where other runtimes stand when they use them.
+fn paths(field: &str, written: Option<&[String]>, warnings: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut one = |(index, path): (usize, &String)| {
+        if !path.starts_with('/') {
+            let path = path.escape_debug();
+            warnings.push(format!("{field}[{index}]: `{path}` is not an absolute path, and taken from the root"));
+        }
+        Path::new("/").join(path)
     };
-    written.unwrap_or_default().iter().enumerate().map(one).collect()
+    written.unwrap_or_default().iter().enumerate().map(&mut one).collect()
 }
 
 /// Only parameters that belong to a namespace of the container; all others are the host's.

@@ -1,6 +1,7 @@
 //! Mounts as meant: what is mounted where, with which attributes, owners and propagation.
 
 use super::config;
+use super::ids;
 use super::namespaces::IdMap;
 use super::options::Words;
 use crate::error::{Error, Result};
@@ -84,19 +85,23 @@ impl Mount {
     ///
     /// # Errors
     /// Options and types that cannot be honoured, by field path.
-    pub(crate) fn check(index: usize, written: &config::Mount) -> Result<Self> {
+    pub(crate) fn check(index: usize, written: &config::Mount, warnings: &mut Vec<String>) -> Result<Self> {
         let field = |name: &str| format!("mounts[{index}].{name}");
         if written.destination.as_os_str().is_empty() {
             return Err(Error::refused(field("destination"), "is empty"));
         }
         let mut words = Words::default();
         for (at, option) in written.options.iter().flatten().enumerate() {
-            words.take(option).map_err(|reason| Error::refused(format!("{}[{at}]", field("options")), reason))?;
+            let refused = |reason| Error::refused(format!("{}[{at}]", field("options")), reason);
+            words.take(option).map_err(refused)?;
+            if option.split_once('=').is_some_and(|(key, value)| ids::is_nobodys(key, value)) {
+                return Err(refused(format!("`{option}` is nobody's id: to the kernel it means no change")));
+            }
         }
         let uids = IdMap::read(&field("uidMappings"), written.uid_mappings.as_ref())?;
         let gids = IdMap::read(&field("gidMappings"), written.gid_mappings.as_ref())?;
         let owners = owners(words.idmap, uids, gids, &field)?;
-        let what = what(&mut words, written, &field)?;
+        let what = what(&mut words, written, &field, warnings)?;
         if owners.is_some() && !matches!(what, What::Bind { .. }) {
             return Err(Error::refused(field("options"), "owners can be mapped for a bind mount only"));
         }
@@ -127,13 +132,13 @@ fn owners(idmap: Option<Depth>, uids: Vec<IdMap>, gids: Vec<IdMap>, field: Field
     })
 }
 
-fn what(words: &mut Words, written: &config::Mount, field: Field<'_>) -> Result<What> {
+fn what(words: &mut Words, written: &config::Mount, field: Field<'_>, warnings: &mut Vec<String>) -> Result<What> {
     let kind = written.kind.as_deref().unwrap_or("none");
     if words.remount || (words.bind.is_none() && matches!(kind, "none" | "") && !words.propagation.is_empty()) {
         return Ok(existing(words));
     }
     if words.bind.is_some() || kind == "bind" || kind == "rbind" {
-        return bind(words, kind, written, field);
+        return bind(words, kind, written, field, warnings);
     }
     match kind {
         "cgroup" | "cgroup2" => Ok(What::Cgroups),
@@ -152,14 +157,18 @@ fn existing(words: &mut Words) -> What {
     What::Existing { data }
 }
 
-fn bind(words: &Words, kind: &str, written: &config::Mount, field: Field<'_>) -> Result<What> {
-    // Flags of the superblock mean nothing for a bind mount (mount(2)); words for its filesystem are a mistake.
-    if let Some((key, _)) = words.data.first() {
-        let reason = format!("`{}` means nothing for a bind mount", key.to_string_lossy());
-        return Err(Error::refused(field("options"), reason));
-    }
-    if words.copy_up == CopyUp::Yes {
-        return Err(Error::refused(field("options"), "`tmpcopyup` is for tmpfs only"));
+/// Flags of the superblock mean nothing for a bind mount (mount(2)), and words for its filesystem neither. All runtimes take
+/// them all the same, and there are bundles that have them.
+fn bind(
+    words: &Words,
+    kind: &str,
+    written: &config::Mount,
+    field: Field<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<What> {
+    let copy_up = (words.copy_up == CopyUp::Yes).then_some("tmpcopyup".into());
+    for word in words.data.iter().map(|(key, _)| key.to_string_lossy()).chain(copy_up) {
+        warnings.push(format!("{}: `{word}` means nothing for a bind mount", field("options")));
     }
     let depth = words.bind.unwrap_or(if kind == "rbind" { Depth::Tree } else { Depth::One });
     let source = written.source.clone().filter(|source| !source.as_os_str().is_empty());
@@ -192,7 +201,7 @@ mod tests {
     }
 
     fn mount(kind: &str, options: &[&str]) -> Result<Mount> {
-        Mount::check(0, &serde_json::from_value(written(kind, options)).unwrap())
+        Mount::check(0, &serde_json::from_value(written(kind, options)).unwrap(), &mut Vec::new())
     }
 
     fn keys(mount: &Mount) -> Vec<&str> {
@@ -222,7 +231,7 @@ mod tests {
     fn every_word_of_the_specification_is_known() {
         for word in crate::spec::options::ALL {
             let mount = mount("none", &["bind", word]);
-            assert!(mount.is_ok() || *word == "tmpcopyup", "{word}: {mount:?}");
+            assert!(mount.is_ok(), "{word}: {mount:?}");
         }
     }
 
@@ -251,7 +260,8 @@ mod tests {
     fn owners_are_the_mounts_own_or_the_containers() {
         let map = serde_json::json!([{"containerID": 0, "hostID": 7, "size": 2}]);
         let mut json = written("none", &["rbind", "ridmap"]);
-        let parse = |json: &serde_json::Value| Mount::check(0, &serde_json::from_value(json.clone()).unwrap());
+        let parse =
+            |json: &serde_json::Value| Mount::check(0, &serde_json::from_value(json.clone()).unwrap(), &mut Vec::new());
         assert_eq!(parse(&json).unwrap().owners, Some(Owners { maps: None, depth: Depth::Tree }));
         json["uidMappings"] = map.clone();
         assert!(parse(&json).unwrap_err().to_string().starts_with("mounts[0].gidMappings"));
@@ -263,9 +273,23 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused_by_field() {
-        assert!(mount("bind", &["size=1"]).unwrap_err().to_string().starts_with("mounts[0].options"));
+        for word in ["uid=4294967295", "gid=-1"] {
+            let text = mount("tmpfs", &["nosuid", word]).unwrap_err().to_string();
+            assert!(text.starts_with(&format!("mounts[0].options[1]: `{word}` is nobody's")), "{text}");
+        }
         assert!(mount("none", &["ro"]).unwrap_err().to_string().starts_with("mounts[0].type"));
         assert!(mount("proc", &["tmpcopyup"]).is_err());
+    }
+
+    /// Fault O15.
+    #[test]
+    fn what_means_nothing_for_a_bind_mount_is_a_warning() {
+        let mut warnings = Vec::new();
+        let written = serde_json::from_value(written("bind", &["size=1", "tmpcopyup", "ro"])).unwrap();
+        let mount = Mount::check(3, &written, &mut warnings).unwrap();
+        assert_eq!(mount.change.set, attr::RDONLY);
+        let sentence = |word: &str| format!("mounts[3].options: `{word}` means nothing for a bind mount");
+        assert_eq!(warnings, [sentence("size"), sentence("tmpcopyup")]);
     }
 
     proptest! {

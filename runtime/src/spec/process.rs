@@ -1,10 +1,12 @@
 //! The process as meant: user, capabilities, limits, program; how it is treated is in [`super::treatment`].
 
 use super::config;
+use super::ids;
 use super::treatment::Treatment;
 use crate::error::{Error, Result};
 use caps::{Capability, CapsHashSet};
 use nix::sys::resource::Resource;
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::path::PathBuf;
 
@@ -70,11 +72,14 @@ impl Process {
         Ok(Self {
             terminal: written.terminal.unwrap_or(false).then(|| written.console_size.map_or((0, 0), columns_and_rows)),
             args,
-            env: strings(&at("env"), written.env.as_deref().unwrap_or_default())?,
+            env: last_of_each(strings(&at("env"), written.env.as_deref().unwrap_or_default())?),
             cwd: written.cwd.clone(),
-            uid: user.uid,
-            gid: user.gid,
-            additional_gids: user.additional_gids.clone().unwrap_or_default(),
+            uid: ids::checked(|| at("user.uid"), user.uid)?,
+            gid: ids::checked(|| at("user.gid"), user.gid)?,
+            additional_gids: ids::all_checked(
+                &at("user.additionalGids"),
+                user.additional_gids.as_deref().unwrap_or_default(),
+            )?,
             umask: user.umask,
             caps: Caps::read(&at("capabilities"), written.capabilities.as_ref(), &mut warnings),
             rlimits: rlimits(&at("rlimits"), written.rlimits.as_deref().unwrap_or_default())?,
@@ -84,6 +89,23 @@ impl Process {
             warnings,
         })
     }
+}
+
+impl Process {
+    /// Adds `pairs` to the environment, in the place of what has their names.
+    pub(crate) fn add_env(&mut self, pairs: impl IntoIterator<Item = CString>) {
+        self.env.extend(pairs);
+        self.env = last_of_each(std::mem::take(&mut self.env));
+    }
+}
+
+/// Of several pairs with one name the last one counts, as with runc: programs disagree about which they would read.
+fn last_of_each(env: Vec<CString>) -> Vec<CString> {
+    let name = |pair: &CString| pair.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default().to_owned();
+    let mut seen = HashSet::new();
+    let mut kept: Vec<_> = env.into_iter().rev().filter(|pair| seen.insert(name(pair))).collect();
+    kept.reverse();
+    kept
 }
 
 impl Caps {
@@ -193,6 +215,32 @@ mod tests {
         let warnings = process.warnings.join("\n");
         assert!(warnings.contains("process.capabilities.permitted: `CAP_FLY` is unknown"), "{warnings}");
         assert!(warnings.contains("process.capabilities.ambient: CAP_KILL is not both"), "{warnings}");
+    }
+
+    /// Fault O4.
+    #[test]
+    fn no_change_is_nobodys_id() {
+        for (user, field) in [
+            (serde_json::json!({"uid": u32::MAX}), "process.user.uid: "),
+            (serde_json::json!({"gid": u32::MAX}), "process.user.gid: "),
+            (serde_json::json!({"additionalGids": [5, u32::MAX]}), "process.user.additionalGids[1]: "),
+            (serde_json::json!({"additionalGids": vec![5; 100_000]}), "process.user.additionalGids: has 100000 groups"),
+        ] {
+            let text = check(serde_json::json!({"user": user})).unwrap_err().to_string();
+            assert!(text.starts_with(field), "{text}");
+        }
+        assert_eq!(check(serde_json::json!({"user": {"uid": u32::MAX - 1}})).unwrap().uid, u32::MAX - 1);
+    }
+
+    /// Fault O11.
+    #[test]
+    fn of_one_name_the_last_pair_counts() {
+        let mut process = check(serde_json::json!({"env": ["A=1", "B=2", "AB=3", "A=4", "C", "A", "B="]})).unwrap();
+        let env =
+            |process: &Process| process.env.iter().map(|pair| pair.to_str().unwrap().to_owned()).collect::<Vec<_>>();
+        assert_eq!(env(&process), ["AB=3", "C", "A", "B="]);
+        process.add_env([c"AB=5".to_owned()]);
+        assert_eq!(env(&process), ["C", "A", "B=", "AB=5"]);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+/// The longest message of a filesystem that matters.
+const MESSAGE_BYTES_MAX: usize = 512;
 const FSCONFIG_SET_FLAG: libc::c_uint = 0;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
@@ -107,7 +109,7 @@ impl Context {
     ///
     /// # Errors
     /// Those of the filesystem.
-    pub fn reconfigure(self) -> Result<(), Errno> {
+    pub fn reconfigure(&self) -> Result<(), Errno> {
         self.config(FSCONFIG_CMD_RECONFIGURE, std::ptr::null(), std::ptr::null())
     }
 
@@ -131,11 +133,24 @@ impl Context {
     ///
     /// # Errors
     /// Those of the filesystem; `EPERM` where a user namespace may not mount it.
-    pub fn mount(self, attributes: u64) -> Result<OwnedFd, Errno> {
+    pub fn mount(&self, attributes: u64) -> Result<OwnedFd, Errno> {
         self.config(FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())?;
         let attributes = libc::c_uint::try_from(attributes).map_err(|_| Errno::EINVAL)?;
         // SAFETY: fsmount takes a descriptor and two numbers, and returns a new descriptor.
         unsafe { owned(libc::syscall(libc::SYS_fsmount, self.0.as_raw_fd(), FSMOUNT_CLOEXEC, attributes)) }
+    }
+
+    /// What the filesystem has said about all this, such as `tmpfs: Bad value for 'size'`: errno alone names no option.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        let mut buffer = [0; MESSAGE_BYTES_MAX];
+        let next = || {
+            nix::unistd::read(&self.0, &mut buffer)
+                .ok()
+                .map(|count| String::from_utf8_lossy(&buffer[..count]).into_owned())
+        };
+        // A letter says how bad it is: `e` for errors.
+        std::iter::from_fn(next).map(|line| line.trim().trim_start_matches("e ").to_owned()).collect()
     }
 
     fn config(&self, command: libc::c_uint, key: *const libc::c_char, value: *const libc::c_char) -> Result<(), Errno> {

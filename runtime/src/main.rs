@@ -14,6 +14,7 @@ mod error; // operation, operand, reason
 mod fuzz; // chance for tests
 mod hooks; // programs of the engine
 mod id; // container ids, process identity
+mod inherited; // what callers leave to us
 mod init; // parent, first process, handshake
 mod kernfs; // values for the kernel
 mod mutant; // old mistakes, for tests only
@@ -42,6 +43,10 @@ const CLOSED: u8 = 141;
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     if words.first().is_some_and(|word| word == "supervise") {
+        if let Err(error) = inherited::forget() {
+            report::failure(&cli::Words::default(), &error.to_string());
+            return ExitCode::FAILURE;
+        }
         return skiff_supervise::main(words.into_iter().skip(1).collect());
     }
     let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();

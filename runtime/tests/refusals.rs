@@ -9,6 +9,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use support::{Bundle, is_unified};
 
+type Change = fn(&mut Value);
+
 /// What `run` says of a container with `change`, which it must not run.
 fn refusal(change: impl FnOnce(&mut Value)) -> String {
     let bundle = Bundle::new("true", change);
@@ -25,7 +27,7 @@ fn mount(c: &mut Value, mount: Value) {
 /// Fault O14.
 #[test]
 fn the_culprit_is_named() {
-    let cases: &[(&[&str], fn(&mut Value))] = &[
+    let cases: &[(&[&str], Change)] = &[
         (&["executable file not found in $PATH", "process.args[0] is empty"], |c| c["process"]["args"] = json!([""])),
         (&["mount.attach /etc/file", "the source /tmp is a directory", "is a file"], |c| {
             mount(c, json!({"destination": "/etc/file", "source": "/tmp", "options": ["bind"]}));
@@ -73,7 +75,7 @@ fn sets_out_of_range_are_told_what_there_is() {
 /// Fault O4: the number that means "no change" to the kernel would leave what the runtime is, root.
 #[test]
 fn no_change_is_nobodys_id() {
-    let cases: &[(&str, fn(&mut Value))] = &[
+    let cases: &[(&str, Change)] = &[
         ("process.user.uid", |c| c["process"]["user"]["uid"] = json!(u32::MAX)),
         ("process.user.gid", |c| c["process"]["user"]["gid"] = json!(u32::MAX)),
         ("process.user.additionalGids[0]", |c| c["process"]["user"]["additionalGids"] = json!([u32::MAX])),

@@ -6,6 +6,7 @@ use crate::cgroup::Unit;
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Acts, Error, On, Result};
 use crate::id::ContainerId;
+use crate::inherited;
 use crate::init::{self, Creation, Keyring};
 use crate::rootfs::Turn;
 use crate::spec::config::Config;
@@ -65,6 +66,7 @@ fn asked(context: &Context, words: &Words) -> Result<Asked> {
     let mut written = spec::read(&bundle.join("config.json"))?;
     let notify = notify::add(&mut written, &folder);
     let mut spec = Spec::check(id.as_str(), &bundle, &written)?;
+    spec.process.add_limits(inherited::lift_limits()?);
     refuse_labels(&spec, &written)?;
     let missing = if spec.namespaces.has(libc::CLONE_NEWUSER) { Vec::new() } else { missing_caps(&spec.process)? };
     spec.warnings.iter().chain(&spec.process.warnings).chain(&missing).for_each(|warning| context.warn(warning));

@@ -4,6 +4,7 @@ use super::overlay::overlay;
 use super::{Context, create::preserve_fds, foreground, path, pidfd_socket, subgroup};
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Error, On, Result};
+use crate::inherited;
 use crate::init::{self, Joining};
 use crate::seccomp::Filter;
 use crate::spec::Process;
@@ -38,7 +39,8 @@ pub(super) fn exec(context: &Context, words: &Words) -> Result<u8> {
     check_status(&container, words)?;
     let config = container.config()?;
     let linux = config.linux.as_ref();
-    let process = Process::check("process", &written(words, &config)?, linux)?;
+    let mut process = Process::check("process", &written(words, &config)?, linux)?;
+    process.add_limits(inherited::lift_limits()?);
     init::check_labels("process", &process.treatment)?;
     process.warnings.iter().for_each(|warning| context.warn(warning));
     let filter = linux.and_then(|linux| linux.seccomp.as_ref()).map(Filter::check).transpose()?;

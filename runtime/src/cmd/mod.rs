@@ -22,6 +22,7 @@ use crate::cgroup::Unit;
 use crate::cli::{End, GLOBAL, Opt, Words};
 use crate::error::{Acts, Error, On, Result};
 use crate::id::ContainerId;
+use crate::inherited;
 use crate::report::show;
 use crate::seal;
 use crate::spec::config::Config;
@@ -192,6 +193,7 @@ fn dispatch(context: &Context, name: &str, words: &[String]) -> Result<u8> {
     if ["create", "run", "exec"].contains(&command.0) {
         seal::run_sealed(&context.acts)?;
     }
+    inherited::forget()?;
     command.3(context, &words)
 }
 

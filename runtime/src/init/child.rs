@@ -12,6 +12,7 @@ use super::terminal;
 use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
 use crate::hooks::{self, Environment, Place};
+use crate::inherited::UMASK_DEFAULT;
 use crate::mutant;
 use crate::plan::{Plan, Way};
 use crate::rootfs::{Attached, Dev, Opened, StillWritable, Turn};
@@ -30,9 +31,6 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-
-/// What most systems log in with.
-const HOOK_UMASK: u32 = 0o022;
 
 /// Everything the first process needs and could not reach itself.
 #[derive(Debug)]
@@ -179,7 +177,7 @@ fn build_rootfs(
     let list = spec.hooks.create_container.as_ref();
     if list.is_some_and(|hooks| !hooks.is_empty()) {
         // The hooks are the engine's programs, which must not make files that anybody can write to.
-        let ours = umask(Mode::from_bits_truncate(HOOK_UMASK));
+        let ours = umask(Mode::from_bits_truncate(UMASK_DEFAULT));
         let place = Place::of_caller(Path::new("/"));
         hooks::run(acts, "createContainer", list, &state(luggage, "creating", pid), place)?;
         umask(ours);

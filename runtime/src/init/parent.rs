@@ -20,6 +20,7 @@ use crate::state::{Container, Folder, Record, Status};
 use crate::{net, steps, time};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::resource::getrlimit;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use skiff_sys::inroot::open_beneath;
@@ -351,15 +352,19 @@ fn run_early_hooks(creation: &Creation<'_>, container: &Container) -> Result<()>
     hooks::run(acts, "createRuntime", hooks.create_runtime.as_ref(), &state, place)
 }
 
-/// Gives a process what only the host may give: its class of cache and memory bandwidth, limits above its own, and its place
-/// in the out-of-memory killer's list.
+/// Gives a process what only the host may give: its class of cache and memory bandwidth, room for limits above its own, and
+/// its place in the out-of-memory killer's list. The limits themselves come last, when it does nothing of ours any more.
 pub(super) fn equip(acts: &Acts, pid: i32, process: &Process, container: &Container) -> Result<()> {
     if let Some(class) = &container.record.rdt {
         class.join(acts, pid)?;
     }
     for (resource, soft, hard) in &process.rlimits {
         acts.step(&steps::RLIMIT_SET, format!("{resource:?} {soft}:{hard}"), || {
-            skiff_sys::process::set_limit(pid, *resource as libc::c_int, *soft, *hard)
+            let (own_soft, own_hard) = getrlimit(*resource)?;
+            match *hard > own_hard {
+                true => skiff_sys::process::set_limit(pid, *resource as libc::c_int, own_soft, *hard),
+                false => Ok(()),
+            }
         })?;
     }
     if let Some(adjustment) = process.oom_score_adj {

@@ -3,6 +3,7 @@
 use super::labels;
 use super::listener::Handover;
 use crate::error::{Acts, Error, On, Result};
+use crate::inherited::{Limit, UMASK_DEFAULT};
 use crate::mutant;
 use crate::seccomp::Filter;
 use crate::spec::Process;
@@ -21,8 +22,6 @@ use std::path::Path;
 
 /// Where programs are looked for when the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What most systems log in with; config.json can say otherwise.
-const DEFAULT_UMASK: u32 = 0o022;
 /// Standard input, output and error.
 const STDIO_FDS: RawFd = 3;
 
@@ -96,12 +95,23 @@ impl<'a> Payload<'a> {
     pub(crate) fn load_with_agent(&mut self, handover: Option<&Handover>) -> Result<()> {
         match (handover, self.filter) {
             (Some(handover), Some(filter)) => {
+                self.limit()?;
                 load(self.acts, filter, Some(handover))?;
                 self.loaded = true;
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Narrows the limits to what was asked for: from here on, nothing of ours needs more, and a filter might forbid it. The
+    /// runtime has made room where it takes the host's rights.
+    fn limit(&self) -> Result<()> {
+        let set = |(resource, soft, hard): &Limit| {
+            let set = skiff_sys::process::set_limit(0, *resource as libc::c_int, *soft, *hard);
+            set.on(steps::RLIMIT_SET.id, format!("{resource:?} {soft}:{hard}"))
+        };
+        self.process.rlimits.iter().try_for_each(set)
     }
 
     /// Becomes the program.
@@ -114,6 +124,9 @@ impl<'a> Payload<'a> {
             skiff_sys::fd::cloexec_from(first_hidden).on("hide", "descriptors")?;
         }
         skiff_sys::process::reset_signals().on("reset", "signals")?;
+        if !self.loaded {
+            self.limit()?;
+        }
         if let Some(filter) = self.filter.filter(|_| !self.loaded) {
             load(self.acts, filter, None)?;
         }
@@ -205,7 +218,7 @@ fn become_user(acts: &Acts, process: &Process) -> Result<()> {
     acts.step(&steps::USER_SET, format!("{uid}:{gid}"), || {
         setresgid(gid, gid, gid)?;
         setresuid(uid, uid, uid)?;
-        umask(Mode::from_bits_truncate(process.umask.unwrap_or(DEFAULT_UMASK)));
+        umask(Mode::from_bits_truncate(process.umask.unwrap_or(UMASK_DEFAULT)));
         Ok(())
     })
 }

@@ -4,6 +4,7 @@ use super::config;
 use super::ids;
 use super::treatment::Treatment;
 use crate::error::{Error, Result};
+use crate::inherited::Limit;
 use caps::{Capability, CapsHashSet};
 use nix::sys::resource::Resource;
 use std::collections::HashSet;
@@ -32,7 +33,7 @@ pub(crate) struct Process {
     /// Capability sets.
     pub(crate) caps: Caps,
     /// Limits: resource, soft, hard.
-    pub(crate) rlimits: Vec<(Resource, u64, u64)>,
+    pub(crate) rlimits: Vec<Limit>,
     /// Whether execve(2) may no longer give privileges.
     pub(crate) no_new_privileges: bool,
     /// Adjustment of the out-of-memory killer's choice.
@@ -92,6 +93,13 @@ impl Process {
 }
 
 impl Process {
+    /// Adds `limits` of resources that it has none of.
+    pub(crate) fn add_limits(&mut self, limits: Vec<Limit>) {
+        let is_new = |(resource, ..): &Limit| self.rlimits.iter().all(|(own, ..)| own != resource);
+        let new: Vec<_> = limits.into_iter().filter(is_new).collect();
+        self.rlimits.extend(new);
+    }
+
     /// Adds `pairs` to the environment, in the place of what has their names.
     pub(crate) fn add_env(&mut self, pairs: impl IntoIterator<Item = CString>) {
         self.env.extend(pairs);
@@ -151,13 +159,17 @@ fn strings(field: &str, words: &[String]) -> Result<Vec<CString>> {
     words.iter().enumerate().map(text).collect()
 }
 
-fn rlimits(field: &str, written: &[config::Rlimit]) -> Result<Vec<(Resource, u64, u64)>> {
-    let mut limits: Vec<(Resource, u64, u64)> = Vec::with_capacity(written.len());
+fn rlimits(field: &str, written: &[config::Rlimit]) -> Result<Vec<Limit>> {
+    let mut limits: Vec<Limit> = Vec::with_capacity(written.len());
     for (index, limit) in written.iter().enumerate() {
         let resource = resource(&limit.kind)
             .ok_or_else(|| Error::refused(format!("{field}[{index}].type"), format!("`{}` is unknown", limit.kind)))?;
         if limits.iter().any(|(seen, ..)| *seen == resource) {
             return Err(Error::refused(format!("{field}[{index}].type"), "appears twice"));
+        }
+        if limit.soft > limit.hard {
+            let reason = format!("{} is more than the hard limit, {}", limit.soft, limit.hard);
+            return Err(Error::refused(format!("{field}[{index}].soft"), reason));
         }
         limits.push((resource, limit.soft, limit.hard));
     }
@@ -251,5 +263,10 @@ mod tests {
         assert!(text(serde_json::json!({"env": ["A=\u{0}"]})).starts_with("process.env[0]: "));
         let twice = serde_json::json!([{"type": "RLIMIT_CORE", "hard": 1, "soft": 1}, {"type": "RLIMIT_CORE", "hard": 1, "soft": 1}]);
         assert!(text(serde_json::json!({"rlimits": twice})).starts_with("process.rlimits[1].type: "));
+        let above = serde_json::json!([{"type": "RLIMIT_CORE", "hard": 1, "soft": 2}]);
+        assert_eq!(
+            text(serde_json::json!({"rlimits": above})),
+            "process.rlimits[0].soft: 2 is more than the hard limit, 1"
+        );
     }
 }

@@ -106,6 +106,52 @@ pub fn set_limit(pid: libc::pid_t, resource: libc::c_int, soft: u64, hard: u64) 
     Errno::result(result).map(drop)
 }
 
+/// Gives all signals their first meaning, whatever the caller has made of them: what was ignored or blocked would stay so, here
+/// and in every program that we start. What this program handles or ignores itself stays: handlers, and SIGPIPE.
+///
+/// # Errors
+/// Those of sigaction(2) and sigprocmask(2).
+pub fn forget_inherited_signals() -> Result<(), Errno> {
+    use nix::sys::signal::SigSet;
+    SigSet::empty().thread_set_mask()?;
+    let ours = [libc::SIGKILL, libc::SIGSTOP, libc::SIGPIPE];
+    (1..=SIGNAL_MAX).filter(|signal| !ours.contains(signal)).try_for_each(default_unless_handled)
+}
+
+/// The kernel's own call: the C library keeps two signals for itself, which may be ignored like all others.
+fn default_unless_handled(signal: libc::c_int) -> Result<(), Errno> {
+    let change = |new: *const KernelAction, old: *mut KernelAction| {
+        // SAFETY: rt_sigaction reads and writes one struct of the kernel's layout, or nothing where the address is null.
+        // Neither action that we pass runs code of ours that was not there before.
+        Errno::result(unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, new, old, size_of_val(&KernelAction::DEFAULT.mask))
+        })
+    };
+    let mut before = KernelAction::DEFAULT;
+    let default = KernelAction::DEFAULT;
+    change(&raw const default, &raw mut before)?;
+    if ![libc::SIG_DFL, libc::SIG_IGN].contains(&before.handler) {
+        change(&raw const before, std::ptr::null_mut())?;
+    }
+    Ok(())
+}
+
+/// `struct kernel_sigaction` of x86-64 and arm64 as the C libraries have it (rt_sigaction in sigaction(2)).
+#[repr(C)]
+struct KernelAction {
+    handler: libc::sighandler_t,
+    flags: libc::c_ulong,
+    restorer: usize,
+    mask: u64,
+}
+
+impl KernelAction {
+    const DEFAULT: Self = Self { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+}
+
+/// The last signal number (`_NSIG`, signal(7)).
+const SIGNAL_MAX: libc::c_int = 64;
+
 /// Gives signals their first meaning back before execve(2): nothing blocked, and SIGPIPE, which Rust's runtime ignores, not
 /// ignored (both would be inherited).
 ///

@@ -1,4 +1,5 @@
-//! Who may do what: members of `system:masters` everything, those of `system:nodes` everything as themselves, anybody may ask how the server is.
+//! Who may do what: members of `system:masters` everything, those of `system:nodes` everything as themselves, whoever
+//! is known may ask what is served, anybody may ask how the server is.
 //!
 //! What it leaves to others: RBAC and the node authorizer; there are no roles yet.
 
@@ -9,6 +10,12 @@ use skiff_client::Identity;
 /// Paths that anybody may read (Kubernetes' `system:public-info-viewer`).
 const PUBLIC: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 
+/// Paths that whoever is known may read (Kubernetes' `system:discovery`).
+const DISCOVERY: [&str; 3] = ["/api", "/apis", "/openapi"];
+/// The group of whoever is known.
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+/// The group of whoever is not.
+pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// The group of those who may do everything.
 const ADMINISTRATORS: &str = "system:masters";
 /// The group of kubelets.
@@ -30,7 +37,11 @@ impl Act<'_> {
     }
 
     fn is_for_all(self) -> bool {
-        matches!(self, Self::Path { path, .. } if is_public(path))
+        matches!(self, Self::Path { path, .. } if is_below(&PUBLIC, path))
+    }
+
+    fn is_for_the_known(self) -> bool {
+        matches!(self, Self::Path { verb: "get" | "head", path } if is_below(&DISCOVERY, path))
     }
 
     /// `cannot get resource "pods/log" in API group "" in the namespace "a"`.
@@ -54,7 +65,11 @@ impl Act<'_> {
 pub(crate) fn authorize(extensions: &Extensions, act: Act<'_>) -> Result<(), Status> {
     let identity = extensions.get::<Identity>();
     let is_in = |group: &str| identity.is_some_and(|identity| identity.groups.iter().any(|has| has == group));
-    if is_in(ADMINISTRATORS) || (is_in(NODES) && act.is_for_nodes()) || act.is_for_all() {
+    let allowed = is_in(ADMINISTRATORS)
+        || (is_in(NODES) && act.is_for_nodes())
+        || (is_in(AUTHENTICATED) && act.is_for_the_known())
+        || act.is_for_all();
+    if allowed {
         return Ok(());
     }
     let user = identity.map_or("system:anonymous", |identity| identity.user.as_str());
@@ -65,8 +80,8 @@ pub(crate) fn authorize(extensions: &Extensions, act: Act<'_>) -> Result<(), Sta
     })
 }
 
-fn is_public(path: &str) -> bool {
-    PUBLIC.iter().any(|public| path.strip_prefix(public).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+fn is_below(roots: &[&str], path: &str) -> bool {
+    roots.iter().any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 #[cfg(test)]

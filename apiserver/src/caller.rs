@@ -9,6 +9,7 @@
 
 mod impersonate; // acting as somebody else
 
+use crate::auth::AUTHENTICATED;
 use crate::grpc;
 use crate::rest;
 use crate::status::Status;
@@ -52,6 +53,9 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 fn admit(request: &mut Request) -> Result<(), Status> {
     if request.extensions().get::<Identity>().is_none() && has_token(request.headers()) {
         return Err(Status::unauthorized());
+    }
+    if let Some(identity) = request.extensions_mut().get_mut::<Identity>() {
+        identity.groups.push(AUTHENTICATED.to_owned());
     }
     forget_credentials(request.headers_mut());
     if let Some(wanted) = impersonate::wanted(request.headers())? {
@@ -145,6 +149,10 @@ mod tests {
         admit(&mut request).expect("the certificate counts");
         let left: Vec<_> = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         assert_eq!(left, [("sec-websocket-protocol", &b"a, b"[..])]);
-        assert_eq!(request.extensions().get::<Identity>(), Some(&Identity::node("n")));
+        let identity = request.extensions().get::<Identity>().expect("known");
+        assert_eq!(
+            (identity.user.as_str(), &identity.groups[..]),
+            ("system:node:n", &["system:nodes", AUTHENTICATED].map(ToOwned::to_owned)[..])
+        );
     }
 }

@@ -16,7 +16,7 @@ use crate::status::Status;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use place::{Place, stream_path};
 use skiff_client::{is_upgrade, splice_upgrade};
@@ -63,7 +63,7 @@ pub(crate) async fn upgrade(
     let path = stream_path(&place, namespace, pod, subresource, request.uri())?;
     let mut onward = connect::request(request.method().as_str(), &place, &path)?;
     for (name, value) in request.headers() {
-        if name == header::CONNECTION || name == header::UPGRADE || is_protocol_header(name.as_str()) {
+        if is_about_the_stream(name) {
             onward.headers_mut().append(name.clone(), value.clone());
         }
     }
@@ -74,8 +74,10 @@ pub(crate) async fn upgrade(
     }
 }
 
-fn is_protocol_header(name: &str) -> bool {
-    name.starts_with("sec-websocket-") || name == "x-stream-protocol-version"
+/// Headers that client and kubelet settle between them.
+fn is_about_the_stream(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "connection" | "upgrade" | "x-stream-protocol-version")
+        || name.as_str().starts_with("sec-websocket-")
 }
 
 /// What the kubelet said instead.
@@ -89,5 +91,23 @@ async fn refusal(response: http::Response<hyper::body::Incoming>) -> Status {
         StatusCode::NOT_FOUND => Status::kubelet_not_found(text),
         StatusCode::NOT_IMPLEMENTED => Status::not_implemented(text),
         _ => Status::internal(format!("the kubelet answered {code}: {text}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asked::{Meaning, Place, rows};
+
+    #[test]
+    fn every_header_about_streams_is_passed_on() {
+        for row in rows().filter(|row| row.place == Place::Header && row.meaning == Meaning::Honoured) {
+            if row.verbs.contains(&"exec") {
+                assert!(is_about_the_stream(&HeaderName::from_static(row.name)), "{}", row.name);
+            }
+        }
+        for other in ["authorization", "cookie", "x-remote-user", "accept"] {
+            assert!(!is_about_the_stream(&HeaderName::from_static(other)), "{other}");
+        }
     }
 }

@@ -19,8 +19,9 @@ mod caller; // who asks, and as whom
 mod tls; // who is at the other end
 
 mod admission; // what the server adds and refuses
+pub mod asked; // what may be said beside an object, and what becomes of it
 mod binding; // a pod gets its node
-mod options; // what is said beside an object
+mod options; // the same, checked
 mod registry; // typed objects over keys
 mod scale; // replicas, seen alone
 mod status; // how the server refuses

@@ -95,6 +95,26 @@ metadata: {name: web}
 spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, nodePort: 30001}]}
 ";
 
+/// Faults N4 and N7: what kubectl says when it acts as somebody else, and when a part of pods isn't served.
+#[tokio::test(flavor = "multi_thread")]
+async fn acting_as_others_and_debugging_are_refused_in_words() {
+    with_each(|kubectl| {
+        kubectl.run("create secret generic s --from-literal=a=b");
+        let refused = kubectl.refused("delete secret s --as=nobody");
+        assert_has(&refused, &["Error from server (Forbidden)", "User \"nobody\" cannot delete resource \"secrets\""]);
+        assert_has(&kubectl.run("get secret s -o name"), &["secret/s"]);
+        assert_has(&kubectl.run("delete secret s --as=root --as-group=system:masters"), &["deleted"]);
+        assert_has(&kubectl.refused("get pods --as-group=g"), &["without impersonating a user"]);
+        kubectl.run("run web --image=i");
+        if kubectl.program.ends_with("kubectl-1.32") {
+            let refused = kubectl.refused("debug web --image=busybox");
+            assert_has(&refused, &["ephemeral containers are disabled for this cluster"]);
+        }
+        assert_has(&kubectl.run("get pods --request-timeout=5s -o name"), &["pod/web"]);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn manifests_are_applied_changed_scaled_and_deleted() {
     with_each(|kubectl| {

@@ -5,7 +5,7 @@
 //! own he has none here.
 
 use super::remove_all;
-use crate::auth::{Act, authorize};
+use crate::auth::{AUTHENTICATED, Act, UNAUTHENTICATED, authorize};
 use crate::status::Status;
 use http::{Extensions, HeaderMap, HeaderValue};
 use skiff_client::Identity;
@@ -19,8 +19,6 @@ const UID: &str = "impersonate-uid";
 const EXTRA: &str = "impersonate-extra-";
 
 const ANONYMOUS: &str = "system:anonymous";
-const AUTHENTICATED: &str = "system:authenticated";
-const UNAUTHENTICATED: &str = "system:unauthenticated";
 
 /// Who is to be impersonated.
 #[derive(Debug, Default, PartialEq, Eq)]

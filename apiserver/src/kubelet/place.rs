@@ -130,8 +130,10 @@ pub(super) fn stream_path(
         let path = format!("/portForward/{}/{}", encode(namespace), encode(pod));
         return Ok(with_query(path, ports.map(|(_, value)| ("port", value.as_str()))));
     }
-    let text =
-        |name: &str| given.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).unwrap_or_default();
+    let first = |name: &str| given.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let text = |name: &str| first(name).unwrap_or_default();
+    // As everywhere in Kubernetes, what is there and doesn't say no says yes.
+    let said = |name: &str| first(name).is_some_and(|text| text != "0" && !text.eq_ignore_ascii_case("false"));
     let container = place.container(text("container"))?;
     let commands: Vec<(&str, &str)> =
         given.iter().filter(|(key, _)| key == "command").map(|(_, value)| ("command", value.as_str())).collect();
@@ -139,11 +141,8 @@ pub(super) fn stream_path(
         return Err(Status::bad_request("you must specify at least one command for the container"));
     }
     let streams = [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
-    let streams: Vec<(&str, &str)> = streams
-        .iter()
-        .filter(|(ours, _)| matches!(text(ours), "true" | "1"))
-        .map(|(_, theirs)| (*theirs, "1"))
-        .collect();
+    let streams: Vec<(&str, &str)> =
+        streams.iter().filter(|(ours, _)| said(ours)).map(|(_, theirs)| (*theirs, "1")).collect();
     if streams.iter().all(|(name, _)| *name == "tty") {
         return Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
     }
@@ -175,6 +174,7 @@ pub(super) fn encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::asked::{Meaning, Place as Said};
     use serde_json::json;
 
     fn place(containers: Value) -> Place {
@@ -195,6 +195,36 @@ mod tests {
         assert_eq!(path("attach", "stderr=true&stdout=false"), Ok("/attach/ns/p/c?error=1".to_owned()));
         assert_eq!(path("portforward", ""), Ok("/portForward/ns/p".to_owned()));
         assert_eq!(path("portforward", "ports=80"), Ok("/portForward/ns/p?port=80".to_owned()));
+    }
+
+    /// Fault N4: every parameter of logs and streams that `asked.rs` lists is passed on, or is not, as its row says.
+    #[test]
+    fn what_is_asked_of_a_kubelet_is_in_its_path() {
+        let containers = json!([{"name": "c"}, {"name": "c2"}]);
+        let outcome = |verb: &str, query: &str| {
+            let uri: Uri = format!("/x?{query}").parse().expect("a uri");
+            match verb {
+                "log" => LogQuery::of(&uri).map(|query| log_path("ns", "p", &query.container, &query)),
+                verb => stream_path(&place(containers.clone()), "ns", "p", verb, &uri),
+            }
+        };
+        let mut walked = 0;
+        for row in crate::asked::rows().filter(|row| row.place == Said::Query) {
+            for verb in row.verbs.iter().filter(|verb| ["log", "exec", "attach", "portforward"].contains(verb)) {
+                let given: Vec<&str> = match *verb {
+                    "exec" => vec!["container=c", "command=sh", "stdout=true"],
+                    "attach" => vec!["container=c", "stdout=true"],
+                    _ => Vec::new(),
+                };
+                let rest: Vec<&str> =
+                    given.iter().filter(|pair| !pair.starts_with(&format!("{}=", row.name))).copied().collect();
+                let with = [rest, vec![&format!("{}={}", row.name, row.example)]].concat().join("&");
+                let differs = outcome(verb, &given.join("&")) != outcome(verb, &with);
+                assert_eq!(differs, row.meaning == Meaning::Honoured, "{verb} with {with}");
+                walked += 1;
+            }
+        }
+        assert!(walked > 15, "{walked} rows");
     }
 
     #[test]

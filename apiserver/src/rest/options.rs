@@ -146,6 +146,8 @@ impl Parameters {
         if !errors.is_empty() {
             return Err(Status::invalid_options("ListOptions", &errors));
         }
+        // How long a watch would last: it must be a number all the same.
+        self.number("timeoutSeconds")?;
         let revision = self.revision()?;
         if !continue_token.is_empty() && revision != 0 {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));

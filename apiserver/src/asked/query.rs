@@ -1,0 +1,240 @@
+//! Query parameters (`meta/v1` options, `v1` PodLogOptions, PodExecOptions, PodAttachOptions, PodPortForwardOptions).
+
+use super::Place::Query;
+use super::{Row, honoured, refused, row, without};
+
+const LISTS: &[&str] = &["list", "watch", "deletecollection"];
+const DELETES: &[&str] = &["delete", "deletecollection"];
+const WRITES: &[&str] =
+    &["create", "update", "patch", "update scale", "patch scale", "update status", "create binding", "create eviction"];
+const STORED: &[&str] = &[
+    "create",
+    "update",
+    "patch",
+    "update scale",
+    "patch scale",
+    "update status",
+    "create binding",
+    "create eviction",
+    "delete",
+    "deletecollection",
+];
+const PATCHES: &[&str] = &["patch", "patch scale"];
+const SINGLE: &[&str] = &["get", "create", "update", "patch", "delete", "get scale", "create eviction", "discovery"];
+const READS: &[&str] = &["get", "list", "get scale", "discovery"];
+const FORMED: &[&str] = &[
+    "get",
+    "list",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+    "get scale",
+    "update scale",
+    "patch scale",
+    "update status",
+    "create binding",
+    "create eviction",
+    "discovery",
+];
+const ALL: &[&str] = &[
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+    "get scale",
+    "update scale",
+    "patch scale",
+    "update status",
+    "create binding",
+    "create eviction",
+    "discovery",
+    "aggregated",
+    "health",
+];
+
+const NOT_ONE_OF_ITS: &str = "not among this verb's options, as in Kubernetes";
+
+pub(super) const ROWS: &[Row] = &[
+    // Any request.
+    row(Query, "pretty", FORMED, "true", honoured("JSON is indented")),
+    row(
+        Query,
+        "pretty",
+        &["watch", "health", "aggregated"],
+        "true",
+        without("an event is a line; the others have one form"),
+    ),
+    row(
+        Query,
+        "timeout",
+        FORMED,
+        "soon",
+        honoured("a limit for the request, as Go writes durations; a minute at most"),
+    ),
+    row(Query, "timeout", &["watch"], "soon", without("as in Kubernetes, watches go by timeoutSeconds")),
+    row(
+        Query,
+        "color",
+        ALL,
+        "red",
+        without("nobody knows it; Kubernetes reads no parameter that is not its own either"),
+    ),
+    // ListOptions.
+    row(Query, "labelSelector", LISTS, "tier=b", honoured("only objects with such labels")),
+    row(Query, "labelSelector", SINGLE, "tier=b", without(NOT_ONE_OF_ITS)),
+    row(Query, "fieldSelector", LISTS, "metadata.name=d", honoured("only objects with such fields")),
+    row(Query, "fieldSelector", SINGLE, "metadata.name=d", without(NOT_ONE_OF_ITS)),
+    row(Query, "limit", &["list", "deletecollection"], "1", honoured("the length of a part of the list")),
+    row(Query, "limit", &["watch"], "1", without("a watch has no end to count to")),
+    row(Query, "continue", &["list", "deletecollection"], "x", honoured("where the part begins")),
+    row(Query, "continue", &["watch"], "x", without("a watch begins at a resourceVersion")),
+    row(
+        Query,
+        "resourceVersion",
+        &["get", "list", "watch", "deletecollection", "get scale"],
+        "x",
+        honoured("how new the state must be, or where a watch begins"),
+    ),
+    row(Query, "resourceVersion", &["delete"], "1", honoured("a precondition")),
+    row(Query, "resourceVersion", WRITES, "1", without("a write's precondition stands in its object")),
+    row(
+        Query,
+        "resourceVersionMatch",
+        LISTS,
+        "Exact",
+        honoured("what resourceVersion means; refused where it has none to go with"),
+    ),
+    row(Query, "resourceVersionMatch", SINGLE, "Exact", without(NOT_ONE_OF_ITS)),
+    row(
+        Query,
+        "sendInitialEvents",
+        &["list", "deletecollection"],
+        "true",
+        refused(422, "a list is the present state already"),
+    ),
+    row(
+        Query,
+        "sendInitialEvents",
+        &["watch"],
+        "true",
+        honoured("the present state first; wants resourceVersionMatch=NotOlderThan"),
+    ),
+    row(
+        Query,
+        "allowWatchBookmarks",
+        &["watch"],
+        "true",
+        honoured("how far the watch is, and where the present state ends"),
+    ),
+    row(Query, "allowWatchBookmarks", &["list", "deletecollection"], "true", without("it is about watches")),
+    row(Query, "timeoutSeconds", &["watch"], "x", honoured("how long the watch lasts")),
+    row(
+        Query,
+        "timeoutSeconds",
+        &["list", "deletecollection"],
+        "1",
+        without("it is about watches; Kubernetes only checks that it is a number"),
+    ),
+    row(
+        Query,
+        "shardSelector",
+        LISTS,
+        "shardRange(object.metadata.uid, '0x0', '0x8')",
+        refused(422, "a whole list would be taken for a shard"),
+    ),
+    row(Query, "watch", &["get"], "true", without("one object is watched by fieldSelector, as in Kubernetes")),
+    row(
+        Query,
+        "includeObject",
+        &["get", "list", "create"],
+        "Object",
+        honoured("what a row of a table carries of its object"),
+    ),
+    row(Query, "includeObject", &["delete", "discovery"], "Object", without("the answer is no table")),
+    // CreateOptions, UpdateOptions, PatchOptions, DeleteOptions.
+    row(Query, "dryRun", STORED, "All", honoured("everything but stored")),
+    row(Query, "dryRun", READS, "All", without("nothing is stored anyway")),
+    row(
+        Query,
+        "fieldManager",
+        WRITES,
+        "%07",
+        honoured("checked: printable, 128 bytes at most. It goes no further, because no managed fields are kept"),
+    ),
+    row(Query, "fieldManager", DELETES, "%07", without(NOT_ONE_OF_ITS)),
+    row(
+        Query,
+        "fieldValidation",
+        WRITES,
+        "Maybe",
+        honoured("whether unknown and repeated fields are refused, warned of or dropped"),
+    ),
+    row(Query, "fieldValidation", DELETES, "Maybe", without(NOT_ONE_OF_ITS)),
+    row(Query, "force", PATCHES, "true", refused(422, "it is for server-side apply, which is not served (415)")),
+    row(Query, "force", &["create", "update", "delete"], "true", without(NOT_ONE_OF_ITS)),
+    row(Query, "gracePeriodSeconds", DELETES, "x", honoured("the time that a pod has to end")),
+    row(
+        Query,
+        "gracePeriodSeconds",
+        WRITES,
+        "x",
+        without("not among this verb's options; an eviction has them in its body"),
+    ),
+    row(Query, "orphanDependents", DELETES, "true", honoured("the old word for propagationPolicy")),
+    row(Query, "propagationPolicy", DELETES, "Orphan", honoured("what becomes of what it owns")),
+    row(Query, "uid", DELETES, "x", honoured("a precondition")),
+    row(
+        Query,
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        DELETES,
+        "true",
+        without("as in Kubernetes unless AllowUnsafeMalformedObjectDeletion is on, which it is not by default"),
+    ),
+    // Paths that are no resources.
+    row(Query, "verbose", &["health"], "1", honoured("each check by name")),
+    row(Query, "exclude", &["health"], "etcd", honoured("leaves a check out")),
+    row(
+        Query,
+        "hash",
+        &["discovery"],
+        "x",
+        without("it makes addresses of OpenAPI documents differ; the document is the present one"),
+    ),
+    // PodLogOptions.
+    row(Query, "container", &["log"], "c2", honoured("which container")),
+    row(Query, "follow", &["log"], "true", honoured("passed on to the kubelet")),
+    row(Query, "previous", &["log"], "true", honoured("passed on to the kubelet")),
+    row(Query, "timestamps", &["log"], "true", honoured("passed on to the kubelet")),
+    row(Query, "tailLines", &["log"], "3", honoured("passed on to the kubelet")),
+    row(Query, "sinceSeconds", &["log"], "3", honoured("passed on to the kubelet")),
+    row(Query, "sinceTime", &["log"], "2026-01-01T00:00:00Z", honoured("passed on to the kubelet")),
+    row(Query, "limitBytes", &["log"], "3", honoured("passed on to the kubelet")),
+    row(Query, "stream", &["log"], "Stdout", honoured("passed on to the kubelet")),
+    row(
+        Query,
+        "insecureSkipTLSVerifyBackend",
+        &["log"],
+        "true",
+        without("a permission, not a demand: the kubelet's certificate is verified all the same"),
+    ),
+    // PodExecOptions, PodAttachOptions, PodPortForwardOptions.
+    row(Query, "container", &["exec", "attach"], "c2", honoured("which container")),
+    row(Query, "command", &["exec"], "ls", honoured("one word of the command each")),
+    row(Query, "stdin", &["exec", "attach"], "true", honoured("whether this stream is wanted")),
+    row(Query, "stdout", &["exec", "attach"], "false", honoured("whether this stream is wanted")),
+    row(Query, "stderr", &["exec", "attach"], "true", honoured("whether this stream is wanted")),
+    row(Query, "tty", &["exec", "attach"], "true", honoured("whether there is a terminal")),
+    row(
+        Query,
+        "ports",
+        &["portforward"],
+        "80",
+        honoured("which ports a WebSocket is about; SPDY says it in its streams"),
+    ),
+];

@@ -56,7 +56,7 @@ fn refuse(status: &Status) -> tonic::Status {
         StatusCode::CONFLICT if status.reason == "AlreadyExists" => Code::AlreadyExists,
         StatusCode::CONFLICT => Code::Aborted,
         StatusCode::GONE => Code::OutOfRange,
-        StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::INSUFFICIENT_STORAGE => Code::ResourceExhausted,
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => Code::Unavailable,
         StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
         _ => Code::Internal,

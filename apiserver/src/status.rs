@@ -294,7 +294,12 @@ impl From<BackendError> for Status {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "etcdserver: request is too large")
             }
             BackendError::Unavailable(_) => Self::unavailable(error.to_string()),
-            BackendError::NoSpace | BackendError::Internal(_) => Self::internal(error.to_string()),
+            // Upstream has no reason of its own for it and says 500; it is no error of the server's, and reads go on.
+            BackendError::NoSpace(why) => {
+                let message = format!("the object cannot be stored because there is no space: {why}");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "InsufficientStorage", message)
+            }
+            BackendError::Internal(_) => Self::internal(error.to_string()),
         }
     }
 }

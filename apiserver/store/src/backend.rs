@@ -115,9 +115,9 @@ pub enum BackendError {
     /// The value is larger than the store takes (Kubernetes: 413).
     #[error("request is too large")]
     TooLarge,
-    /// The database has reached its quota.
-    #[error("database space exceeded")]
-    NoSpace,
+    /// The disk is full, or the database has reached its quota. Reads go on (Kubernetes: 507).
+    #[error("database space exceeded: {0}")]
+    NoSpace(String),
     /// The store cannot be reached or does not answer; for a write, its outcome is unknown.
     #[error("store unavailable: {0}")]
     Unavailable(String),

@@ -9,7 +9,7 @@ use crate::keys::KeyRange;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::record::{Point, Record};
-use crate::request::{Alarms, Direction, Range, Ranged, Refusal, SortBy, Want};
+use crate::request::{Alarm, Alarms, Direction, Raiser, Range, Ranged, Refusal, SortBy, Want};
 use crate::{Options, Revision, seeded};
 
 /// What a reader must see at one instant.
@@ -38,6 +38,8 @@ pub(crate) struct Core {
     // Written by the writer only, except that anyone may keep a lease alive, and count what was removed.
     view: RwLock<View>,
     leases: Mutex<Leases>,
+    /// Why there was no room on the disk when something was written last.
+    full: Mutex<Option<String>>,
     failed: OnceLock<String>,
     pub hub: Hub,
 
@@ -51,7 +53,8 @@ impl Core {
         let hub = Hub::new(view.durable, options.recent_bytes);
         let metrics = Metrics::of(view.index.range(&KeyRange::everything(), view.durable).count());
         let (view, leases) = (RwLock::new(view), Mutex::new(leases));
-        Core { engine, options, cluster: ids.0, member: ids.1, view, leases, failed: OnceLock::new(), hub, metrics }
+        let (full, failed) = (Mutex::default(), OnceLock::new());
+        Core { engine, options, cluster: ids.0, member: ids.1, view, leases, full, failed, hub, metrics }
     }
 
     /// To read the index.
@@ -74,6 +77,22 @@ impl Core {
         // The first reason is the cause; later ones follow from it.
         let _ = self.failed.set(why.to_owned());
         self.hub.end();
+    }
+
+    /// Says that the disk is full, or is not any more.
+    pub(crate) fn set_full(&self, why: Option<String>) {
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why nothing that takes space is done now, if it is the disk.
+    pub(crate) fn full(&self) -> Option<String> {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether an alarm is on: raised, or true of the disk now.
+    pub(crate) fn is_alarmed(&self, alarm: Alarm, raiser: Raiser) -> bool {
+        let by_itself = (alarm, raiser) == (Alarm::NoSpace, Raiser::Us) && self.full().is_some();
+        by_itself || self.view().alarms.has_for(alarm, raiser)
     }
 
     /// Whether the store still works.

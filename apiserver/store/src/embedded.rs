@@ -75,7 +75,10 @@ impl From<Refusal> for BackendError {
         match refusal {
             Refusal::Compacted { oldest } => BackendError::Compacted { oldest },
             Refusal::Future { newest } => BackendError::Future { newest },
-            Refusal::NoSpace => BackendError::NoSpace,
+            Refusal::NoSpace => {
+                BackendError::NoSpace("the quota of the store behind the API server is used up".to_owned())
+            }
+            Refusal::DiskFull(why) => BackendError::NoSpace(why),
             Refusal::Failed(why) => BackendError::Unavailable(why),
             other => BackendError::Internal(other.to_string()),
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::StoreError;
-use crate::engine::disk::FileDisk;
+use crate::engine::disk::{FileDisk, free_bytes};
 use crate::engine::log::Log;
 
 const LOCK: &str = "lock";
@@ -102,7 +102,18 @@ impl Spare {
     pub(crate) fn make(&self) -> io::Result<FileDisk> {
         let file = open(&self.path())?;
         file.set_len(0)?;
-        FileDisk::new(file)
+        FileDisk::new(file, &self.path())
+    }
+
+    /// Removes it: half a copy on a full disk would only keep it full.
+    pub(crate) fn discard(&self) {
+        // One that stays is removed when the store is opened next.
+        let _ = fs::remove_file(self.path());
+    }
+
+    /// Bytes that are free where the store is, if that can be told.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        free_bytes(File::open(&self.folder).ok()?)
     }
 
     /// Makes it the folder's database, also after a power failure.
@@ -117,7 +128,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 fn disk(path: &Path) -> Result<FileDisk, StoreError> {
-    open(path).and_then(FileDisk::new).map_err(|error| failed("open", path, error))
+    open(path).and_then(|file| FileDisk::new(file, path)).map_err(|error| failed("open", path, error))
 }
 
 fn locked(folder: &Path, mut lock: File) -> Result<File, StoreError> {

@@ -90,6 +90,16 @@ impl Index {
         }
     }
 
+    /// Takes back the last write of a key, which stands at `at`.
+    pub(crate) fn take_back(&mut self, key: &[u8], at: Point) {
+        let Some(steps) = self.keys.get_mut(key) else { return };
+        debug_assert!(steps.all().last().is_some_and(|last| last.at() == at), "what was written last goes first");
+        match steps {
+            Steps::One(_) => drop(self.keys.remove(key)),
+            Steps::More(more) => drop(more.pop()),
+        }
+    }
+
     /// The write that `key` shows at `revision`; `None`: the key did not exist then.
     pub(crate) fn at(&self, key: &[u8], revision: Revision) -> Option<Point> {
         live_at(self.keys.get(key)?.all(), revision)

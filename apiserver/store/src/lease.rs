@@ -14,11 +14,19 @@ pub(crate) const TTL_SECONDS_MIN: i64 = 2;
 /// No lease is longer: etcd's bound.
 pub(crate) const TTL_SECONDS_MAX: i64 = 9_000_000_000;
 
-#[derive(Debug)]
-struct Lease {
+/// A lease, and what it holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Lease {
     ttl_seconds: i64,
     deadline: Instant,
     keys: BTreeSet<Bytes>,
+}
+
+impl Lease {
+    /// The keys that die with it, in order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.keys.iter()
+    }
 }
 
 /// What a lease looks like from outside.
@@ -58,13 +66,19 @@ impl Leases {
         Some(lease.ttl_seconds)
     }
 
-    /// Removes a lease; its keys, in order.
-    pub(crate) fn remove(&mut self, id: i64) -> Option<Vec<Bytes>> {
+    /// Removes a lease; [`Leases::put_back`] undoes it.
+    pub(crate) fn take(&mut self, id: i64) -> Option<Lease> {
         let lease = self.leases.remove(&id)?;
         for key in &lease.keys {
             self.by_key.remove(key);
         }
-        Some(lease.keys.into_iter().collect())
+        Some(lease)
+    }
+
+    /// Undoes [`Leases::take`].
+    pub(crate) fn put_back(&mut self, id: i64, lease: Lease) {
+        self.by_key.extend(lease.keys.iter().map(|key| (key.clone(), id)));
+        self.leases.insert(id, lease);
     }
 
     /// Makes `key` live by `lease` (0: by none), and no longer by another.
@@ -128,8 +142,12 @@ mod tests {
         let key = Bytes::from("k");
         leases.attach(&key, 1);
         leases.attach(&key, 2);
-        assert_eq!(leases.remove(1), Some(vec![]));
-        assert_eq!(leases.remove(2), Some(vec![key]));
+        assert_eq!(leases.take(1).unwrap().keys().count(), 0);
+        let second = leases.take(2).unwrap();
+        assert_eq!(second.keys().collect::<Vec<_>>(), [&key]);
+        leases.put_back(2, second);
+        leases.attach(&key, 0);
+        assert_eq!(leases.take(2).unwrap().keys().count(), 0, "put back, it is as before");
     }
 
     #[test]

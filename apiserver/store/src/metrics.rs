@@ -109,6 +109,15 @@ impl Metrics {
         }
     }
 
+    /// A write was taken back. That it was tried stays counted.
+    pub(crate) fn took_back(&self, record: &Record) {
+        if record.is_tombstone() {
+            self.keys.fetch_add(1, Relaxed);
+        } else if record.version == 1 {
+            self.keys.fetch_sub(1, Relaxed);
+        }
+    }
+
     /// Keys that exist.
     pub(crate) fn keys(&self) -> i64 {
         self.keys.load(Relaxed)

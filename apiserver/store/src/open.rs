@@ -97,6 +97,7 @@ fn identity(engine: &dyn Engine) -> Result<(u64, u64), EngineError> {
     }
     let draw = || rand::rng().random_range(1..i64::MAX);
     let (cluster, member) = (draw(), draw());
-    engine.commit(Batch { marks: [(Mark::Cluster, cluster), (Mark::Member, member)].into(), ..Batch::default() })?;
+    let marks = [(Mark::Cluster, cluster), (Mark::Member, member)].into();
+    engine.commit(Batch { marks, ..Batch::default() }).map_err(|error| EngineError(error.to_string()))?;
     Ok((cluster as u64, member as u64))
 }

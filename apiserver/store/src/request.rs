@@ -337,12 +337,24 @@ pub enum Refusal {
     /// The quota is used up.
     #[error("database space exceeded")]
     NoSpace,
+    /// The disk is full. By itself the store notices when there is space again.
+    #[error("database space exceeded: {0}")]
+    DiskFull(String),
     /// The alarm of damaged data is raised.
     #[error("corrupt cluster")]
     Corrupt,
     /// The engine failed, or the store is closed.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<crate::engine::Unwritten> for Refusal {
+    fn from(error: crate::engine::Unwritten) -> Self {
+        match error {
+            crate::engine::Unwritten::NoSpace(why) => Refusal::DiskFull(why),
+            crate::engine::Unwritten::Failed(error) => error.into(),
+        }
+    }
 }
 
 impl From<crate::engine::EngineError> for Refusal {

@@ -13,10 +13,10 @@ use crate::engine::{Batch, EngineError, Snapshot};
 use crate::hub::{Change, Moment};
 use crate::index::LATEST;
 use crate::keys::KeyRange;
-use crate::lease::{TTL_SECONDS_MAX, TTL_SECONDS_MIN};
+use crate::lease::{Lease, TTL_SECONDS_MAX, TTL_SECONDS_MIN};
 use crate::plan::{self, Path, Present};
 use crate::record::{Point, Record};
-use crate::request::{Alarm, Compare, Delete, Done, Op, Put, Raiser, Refusal, Txn, TxnDone};
+use crate::request::{Alarm, Alarms, Compare, Delete, Done, Op, Put, Raiser, Refusal, Txn, TxnDone};
 use crate::{Revision, seeded};
 
 /// See the module.
@@ -34,6 +34,17 @@ pub(crate) struct Session<'a> {
     pub revision: Revision,
     /// The changes of the transaction being applied.
     changes: Vec<Arc<Change>>,
+    /// What was done in memory, in order.
+    done_in_memory: Vec<Step>,
+}
+
+/// Something done in memory that a full disk makes undone.
+enum Step {
+    Wrote(Arc<Change>),
+    Granted(i64),
+    Revoked(i64, Lease),
+    /// What they were before.
+    Alarms(Alarms),
 }
 
 /// Whether a request makes the database larger.
@@ -56,6 +67,7 @@ impl<'a> Session<'a> {
             written: HashMap::new(),
             revision: core.revision(),
             changes: Vec::new(),
+            done_in_memory: Vec::new(),
         })
     }
 
@@ -84,6 +96,7 @@ impl<'a> Session<'a> {
         };
         let ttl_seconds = ttl_seconds.max(TTL_SECONDS_MIN);
         leases.grant(id, ttl_seconds, Instant::now());
+        self.done_in_memory.push(Step::Granted(id));
         self.batch.leases.insert(id, Some(ttl_seconds));
         self.core.metrics.granted.add(1);
         Ok((id, ttl_seconds))
@@ -92,11 +105,13 @@ impl<'a> Session<'a> {
     /// Ends a lease and deletes its keys.
     pub(crate) fn revoke(&mut self, id: i64) -> Result<(), Refusal> {
         self.check_alarms(Takes::Nothing)?;
-        let keys = self.core.leases().remove(id).ok_or(Refusal::LeaseNotFound)?;
+        let lease = self.core.leases().take(id).ok_or(Refusal::LeaseNotFound)?;
         self.batch.leases.insert(id, None);
-        for key in keys {
-            self.delete_all(&KeyRange::single(key))?;
+        for key in lease.keys() {
+            self.delete_all(&KeyRange::single(key.clone()))?;
         }
+        // After the deletions, so that it is back before them.
+        self.done_in_memory.push(Step::Revoked(id, lease));
         self.core.metrics.revoked.add(1);
         self.seal();
         Ok(())
@@ -118,6 +133,7 @@ impl<'a> Session<'a> {
     /// Lowers or raises an alarm.
     pub(crate) fn set_alarm(&mut self, alarm: Alarm, raiser: Raiser, raised: bool) {
         let alarms = &mut self.core.view_mut().alarms;
+        self.done_in_memory.push(Step::Alarms(*alarms));
         alarms.set(alarm, raiser, raised);
         self.batch.marks.insert(alarm.into(), i64::from(alarms.bits(alarm)));
     }
@@ -127,7 +143,27 @@ impl<'a> Session<'a> {
         match takes {
             _ if alarms.has(Alarm::Corrupt) => Err(Refusal::Corrupt),
             Takes::Space if alarms.has(Alarm::NoSpace) => Err(Refusal::NoSpace),
-            Takes::Space | Takes::Nothing => Ok(()),
+            Takes::Space => self.core.full().map_or(Ok(()), |why| Err(Refusal::DiskFull(why))),
+            Takes::Nothing => Ok(()),
+        }
+    }
+
+    /// Forgets all of it: it found no room on the disk, and nobody was told of it.
+    pub(crate) fn undo(mut self) {
+        while let Some(step) = self.done_in_memory.pop() {
+            match step {
+                Step::Wrote(change) => {
+                    let Change { record, previous } = &*change;
+                    let view = &mut *self.core.view_mut();
+                    view.index.take_back(&record.key, record.at);
+                    view.history_bytes = view.history_bytes.saturating_sub(record.size_bytes() as u64);
+                    self.core.leases().attach(&record.key, previous.as_ref().map_or(0, |previous| previous.lease));
+                    self.core.metrics.took_back(record);
+                }
+                Step::Granted(id) => drop(self.core.leases().take(id)),
+                Step::Revoked(id, lease) => self.core.leases().put_back(id, lease),
+                Step::Alarms(before) => self.core.view_mut().alarms = before,
+            }
         }
     }
 
@@ -226,7 +262,9 @@ impl<'a> Session<'a> {
         self.core.metrics.wrote(&record);
         self.written.insert(record.at, record.clone());
         self.batch.records.push(record.clone());
-        self.changes.push(Arc::new(Change { record, previous }));
+        let change = Arc::new(Change { record, previous });
+        self.done_in_memory.push(Step::Wrote(change.clone()));
+        self.changes.push(change);
     }
 
     /// Ends a transaction: what it changed is one revision.

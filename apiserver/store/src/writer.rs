@@ -9,12 +9,12 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::core::Core;
-use crate::engine::{Batch, Mark, Snapshot, Then};
+use crate::engine::{Batch, Mark, Snapshot, Then, Unwritten};
 use crate::folder::Folder;
 use crate::gather::Gatherer;
 use crate::record::Point;
@@ -26,6 +26,8 @@ use crate::{History, Revision, seeded};
 const BATCH_MAX: usize = 1024;
 /// Bytes that share a commit, about: bounds it for large values.
 const BATCH_BYTES: usize = 4 << 20;
+/// How often a full disk is looked at.
+const FULL_LOOK: Duration = Duration::from_millis(250);
 
 /// The store between two commits. The engine's snapshot may show later writes as well.
 pub(crate) struct Still {
@@ -98,12 +100,14 @@ pub(crate) struct Writer {
     compaction: Option<(Instant, Revision)>,
     /// When watchers are to be offered progress.
     progress: Option<Instant>,
+    /// The disk was full for a batch of so many bytes; when it is looked at again.
+    full: Option<(usize, Instant)>,
 }
 
 impl Writer {
     /// A writer that is yet to [`Writer::run`].
     pub(crate) fn new(core: Arc<Core>, queue: Receiver<Work>, folder: Option<Folder>, forgotten: Vec<Point>) -> Self {
-        Writer { core, queue: Gatherer::new(queue), folder, forgotten, compaction: None, progress: None }
+        Writer { core, queue: Gatherer::new(queue), folder, forgotten, compaction: None, progress: None, full: None }
     }
 
     /// Works until the store is closed or nobody can send work any more.
@@ -139,6 +143,8 @@ impl Writer {
         let due = [lease, self.compaction.map(|(when, _)| when), self.progress];
         let healthy = self.core.check().is_ok();
         let due = if self.forgotten.is_empty() { due.into_iter().flatten().min() } else { Some(Instant::now()) };
+        // Of what waits for space nothing is tried before the disk was looked at again.
+        let due = self.full.map_or(due, |(_, when)| Some(when));
         self.queue.first(due.filter(|_| healthy))
     }
 
@@ -167,8 +173,9 @@ impl Writer {
                 other => work = other,
             }
         }
-        expire(&mut session, &mut failed);
-        session.batch.forgotten = std::mem::take(&mut self.forgotten);
+        if self.full.is_none() {
+            expire(&mut session, &mut failed);
+        }
         if seeded::is("acknowledged-before-durable") && failed.is_none() {
             answers.drain(..).for_each(|answer| answer(&Ok(())));
         }
@@ -182,9 +189,18 @@ impl Writer {
         next
     }
 
-    fn commit(&mut self, session: Session<'_>) -> Result<(), Refusal> {
-        let Session { batch, moments, revision, .. } = session;
-        self.write(batch)?;
+    fn commit(&mut self, mut session: Session<'_>) -> Result<(), Refusal> {
+        let batch = std::mem::take(&mut session.batch);
+        let bytes = session.bytes;
+        if let Err(refusal) = self.write(batch) {
+            if let Refusal::DiskFull(why) = &refusal {
+                session.undo();
+                self.is_full(why, bytes);
+            }
+            return Err(refusal);
+        }
+        let Session { moments, revision, .. } = session;
+        self.forget();
         if !moments.is_empty() {
             self.core.hub.publish(moments, || self.core.view_mut().durable = revision);
             self.owe(revision);
@@ -202,7 +218,37 @@ impl Writer {
             self.core.engine.commit(Batch { records, ..Batch::default() })?;
         }
         let committed = self.core.engine.commit(batch);
-        committed.map_err(|error| self.fail(error.0))
+        committed.map_err(|error| match error {
+            Unwritten::NoSpace(why) => Refusal::DiskFull(why),
+            Unwritten::Failed(error) => self.fail(error.0),
+        })
+    }
+
+    /// Has the engine remove what is to be forgotten, now or later.
+    fn forget(&mut self) {
+        let forgotten = std::mem::take(&mut self.forgotten);
+        if let Err(Refusal::DiskFull(why)) = self.write(Batch { forgotten: forgotten.clone(), ..Batch::default() }) {
+            self.forgotten = forgotten;
+            self.is_full(&why, 0);
+        }
+    }
+
+    /// Until there is room for so many bytes, nothing that takes space is done.
+    fn is_full(&mut self, why: &str, bytes: usize) {
+        self.core.set_full(Some(why.to_owned()));
+        self.full = Some((bytes, Instant::now() + FULL_LOOK));
+    }
+
+    fn look_at_full_disk(&mut self) {
+        let Some((bytes, _)) = self.full.filter(|(_, when)| *when <= Instant::now()) else { return };
+        match self.core.engine.has_room(bytes) {
+            Err(Unwritten::NoSpace(why)) => self.is_full(&why, bytes),
+            Err(Unwritten::Failed(error)) => drop(self.fail(error.0)),
+            Ok(()) => {
+                self.full = None;
+                self.core.set_full(None);
+            }
+        }
     }
 
     fn fail(&mut self, why: String) -> Refusal {
@@ -227,6 +273,7 @@ impl Writer {
     }
 
     fn keep_promises(&mut self) {
+        self.look_at_full_disk();
         let now = Instant::now();
         if self.progress.is_some_and(|when| when <= now) {
             self.progress = None;
@@ -240,8 +287,11 @@ impl Writer {
                 History::All | History::Within(_) => None,
             };
             // Somebody may have compacted further meanwhile; then there is nothing to do.
-            let _ = self.compact(counted.unwrap_or(revision));
-            if counted.is_none() && newest > revision {
+            if let Err(Refusal::DiskFull(why)) = self.compact(counted.unwrap_or(revision)) {
+                self.is_full(&why, 0);
+                self.compaction = Some((now + FULL_LOOK, revision));
+            }
+            if self.compaction.is_none() && counted.is_none() && newest > revision {
                 self.owe(newest);
             }
         }
@@ -295,8 +345,8 @@ impl Writer {
             view.index.compact(revision)
         };
         self.forgotten.extend(forgotten);
-        let forgotten = std::mem::take(&mut self.forgotten);
-        self.write(Batch { forgotten, ..Batch::default() })
+        self.forget();
+        self.core.check()
     }
 
     fn close(&mut self) {

@@ -24,6 +24,8 @@ pub(crate) struct Batches {
     pub end: u64,
     /// Bytes of their frames, about.
     pub bytes: usize,
+    /// They are in no log, and nobody was told that they are durable.
+    pub unlogged: bool,
 }
 
 impl Chunk {
@@ -36,6 +38,11 @@ impl Chunk {
         (state.sequence, state.end) = (sequence, end);
         state.bytes += bytes;
         state.bytes
+    }
+
+    /// Says that what it holds is in no log.
+    pub(crate) fn mark_unlogged(&self) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).unlogged = true;
     }
 
     /// To look inside.

@@ -2,25 +2,47 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
+use super::is_no_space;
+
 /// A database file. The folder's own lock keeps other processes out (see [`crate::folder`]).
 #[derive(Debug)]
 pub(crate) struct FileDisk {
     file: File,
+    path: PathBuf,
     length: Arc<AtomicU64>,
 }
 
 impl FileDisk {
-    /// Over an open file.
-    pub(crate) fn new(file: File) -> io::Result<Self> {
+    /// Over the open file of this path, which errors are to name.
+    pub(crate) fn new(file: File, path: &Path) -> io::Result<Self> {
         let length = Arc::new(AtomicU64::new(file.metadata()?.len()));
-        Ok(FileDisk { file, length })
+        Ok(FileDisk { file, path: path.to_owned(), length })
     }
+
+    /// Says of a full disk which it is, and by how much.
+    fn with_figures(&self, error: io::Error, needed: usize) -> io::Error {
+        let Some(free) = free_bytes(&self.file).filter(|_| is_no_space(&error)) else { return error };
+        let path = self.path.display();
+        let what = match error.kind() {
+            io::ErrorKind::QuotaExceeded => "the quota of disk space is used up for",
+            _ => "no space is left on the filesystem of",
+        };
+        io::Error::new(error.kind(), format!("{what} {path}: {free} bytes are free, {needed} are needed"))
+    }
+}
+
+/// Bytes that whoever runs the store may still use of the filesystem of a file or folder.
+pub(crate) fn free_bytes(file: impl AsFd) -> Option<u64> {
+    let told = nix::sys::statvfs::fstatvfs(file).ok()?;
+    Some(told.blocks_available() * told.fragment_size())
 }
 
 impl redb::StorageBackend for FileDisk {
@@ -47,6 +69,6 @@ impl redb::StorageBackend for FileDisk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(data, offset)
+        self.file.write_all_at(data, offset).map_err(|error| self.with_figures(error, data.len()))
     }
 }

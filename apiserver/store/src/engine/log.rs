@@ -18,7 +18,7 @@ use redb::StorageBackend;
 
 use super::frame::{self, HEADER_BYTES, Header, SECTOR};
 use super::ring::{FIRST, Place, Ring};
-use super::{Batch, EngineError};
+use super::{Batch, EngineError, Unwritten, is_no_space};
 use crate::metrics::Durations;
 use crate::seeded;
 
@@ -63,6 +63,12 @@ pub(crate) struct Log {
 
 fn failed(operation: &str, error: &io::Error) -> EngineError {
     EngineError(format!("{operation} the log: {error}"))
+}
+
+/// A write that failed. One that found no room left no whole frame, and the next goes to the same place.
+fn unwritten(operation: &str, error: &io::Error) -> Unwritten {
+    let why = failed(operation, error);
+    if is_no_space(error) { Unwritten::NoSpace(why.0) } else { why.into() }
 }
 
 /// The log cannot be what the database says.
@@ -229,20 +235,34 @@ impl Log {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes sure that a frame of so many bytes finds its place; `false`: it must wait for the database.
+    pub(crate) fn make_room(&self, bytes: usize) -> Result<bool, Unwritten> {
+        let mut ring = self.ring();
+        match ring.place(bytes as u64) {
+            Place::At(_) => Ok(true),
+            Place::Full => Ok(false),
+            Place::Grow { length, .. } => {
+                self.grow(ring.length(), length)?;
+                ring.grown(length);
+                Ok(true)
+            }
+        }
+    }
+
     /// Writes a frame and syncs; returns where it ends. While there is no room, waits; `hurry` is called before each wait and may
     /// refuse.
     pub(crate) fn append(
         &self,
         frame: &[u8],
-        mut hurry: impl FnMut() -> Result<(), EngineError>,
-    ) -> Result<u64, EngineError> {
+        mut hurry: impl FnMut() -> Result<(), Unwritten>,
+    ) -> Result<u64, Unwritten> {
         let bytes = frame.len() as u64;
         let mut ring = self.ring();
         let at = loop {
             match ring.place(bytes) {
                 Place::At(at) => break at,
                 Place::Grow { at, length } => {
-                    self.grow(ring.length(), length).map_err(|error| failed("extend", &error))?;
+                    self.grow(ring.length(), length)?;
                     ring.grown(length);
                     break at;
                 }
@@ -253,7 +273,7 @@ impl Log {
             }
         };
         drop(ring);
-        self.disk.write(at, frame).map_err(|error| failed("write", &error))?;
+        self.disk.write(at, frame).map_err(|error| unwritten("write", &error))?;
         if !seeded::is("sync-forgotten") {
             self.sync()?;
         }
@@ -262,14 +282,21 @@ impl Log {
     }
 
     /// Writes zeros, so that syncing a frame later need not record where on the disk it is.
-    fn grow(&self, from: u64, to: u64) -> io::Result<()> {
-        self.disk.set_len(to)?;
+    fn grow(&self, from: u64, to: u64) -> Result<(), Unwritten> {
         let zeros = vec![0; PIECE_BYTES];
-        for at in (from..to).step_by(PIECE_BYTES) {
-            let bytes = usize::try_from(to - at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
-            self.disk.write(at, &zeros[..bytes])?;
-        }
-        Ok(())
+        let write = || {
+            self.disk.set_len(to)?;
+            for at in (from..to).step_by(PIECE_BYTES) {
+                let bytes = usize::try_from(to - at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+                self.disk.write(at, &zeros[..bytes])?;
+            }
+            Ok(())
+        };
+        write().map_err(|error| {
+            // What it got of a full disk is better used by others. A file that stays longer has zeros at its end, which are no frame.
+            let _ = self.disk.set_len(from);
+            unwritten("extend", &error)
+        })
     }
 
     /// The database has every frame up to the one that ends at `end`, durable.

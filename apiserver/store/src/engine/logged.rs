@@ -8,13 +8,17 @@
 //! ```
 //!
 //! Opening reads what the database has and then the log's frames after that into a chunk. It writes nothing, so it can be
-//! interrupted anywhere and begun again. A database or log that failed to write or sync fails the engine for good.
+//! interrupted anywhere and begun again. A database or log that failed to write or sync fails the engine for good, but for one failure: a
+//! full disk takes a batch or a commit not at all, so that batch is refused, the log keeps what the database has no room for, and the
+//! checkpointer tries again until there is space.
+
+mod checkpoint; // from memory to the database
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::Duration;
 
 use rand::Rng;
 use redb::StorageBackend;
@@ -23,17 +27,20 @@ use super::chunk::{Chunk, LayeredSnapshot, Layers};
 use super::frame;
 use super::log::{Log, LogMark};
 use super::redb::{OpenError, RedbEngine, RedbSnapshot};
-use super::{Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, decode};
+use super::{Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, Unwritten, decode};
 use crate::Options;
 use crate::folder::Spare;
 use crate::metrics::Durations;
 use crate::record::{Point, Record};
 use crate::seeded;
+use checkpoint::Full;
 
 /// Records that one commit removes, at most: bounds its memory, and how long the next batches wait for theirs.
 const REMOVED_MAX: usize = 20_000;
 /// Bytes of records that are copied in one commit when the database is made anew.
 const COPIED_BYTES: usize = 16 << 20;
+/// How often a full disk is looked at.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub(crate) struct LoggedEngine {
@@ -58,6 +65,8 @@ struct Shared {
     /// The last batch that the database has.
     checkpointed: AtomicU64,
     commits: Durations,
+    /// Why the database could not take the last chunk; `None`: it could.
+    full: Mutex<Option<Full>>,
     failed: OnceLock<String>,
     on_failure: OnceLock<OnFailure>,
 }
@@ -126,6 +135,7 @@ impl LoggedEngine {
             ordered: Condvar::new(),
             checkpointed,
             commits: Durations::default(),
+            full: Mutex::default(),
             failed: OnceLock::new(),
             on_failure: OnceLock::new(),
         });
@@ -154,7 +164,8 @@ pub(crate) fn has_log(database: &RedbEngine) -> Result<bool, EngineError> {
 fn adopt(database: &RedbEngine, log: Box<dyn StorageBackend>, log_bytes_max: u64) -> Result<Log, OpenError> {
     let (log, mark) = Log::create(log, rand::rng().random(), log_bytes_max).map_err(|error| OpenError::Log(error.0))?;
     let marks = marks(mark).into();
-    database.write(&Batch { marks, ..Batch::default() }, &[]).map_err(|error| OpenError::Io(error.0))?;
+    let written = database.write(&Batch { marks, ..Batch::default() }, &[]);
+    written.map_err(|error| OpenError::Io(error.to_string()))?;
     Ok(log)
 }
 
@@ -192,10 +203,12 @@ impl Shared {
         self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets readers see a database that has all but the active chunk.
-    fn show(&self, database: Arc<RedbSnapshot>) {
+    /// Lets readers see a database that has these chunks and those before them, but not the rest.
+    fn show(&self, database: Arc<RedbSnapshot>, has: Option<&Arc<Chunk>>) {
         let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
-        *layers = Arc::new(Layers { database, chunks: vec![layers.active().clone()] });
+        let first = has.and_then(|has| layers.chunks.iter().position(|chunk| Arc::ptr_eq(chunk, has)));
+        let chunks = layers.chunks[first.map_or(0, |first| first + 1)..].to_vec();
+        *layers = Arc::new(Layers { database, chunks });
     }
 
     /// The checkpointer's life.
@@ -203,8 +216,11 @@ impl Shared {
         loop {
             let orders = {
                 let mut orders = lock(&self.orders);
-                while orders.is_idle() && self.check().is_ok() {
+                while orders.is_idle() && self.check().is_ok() && !self.is_full() {
                     orders = self.ordered.wait(orders).unwrap_or_else(PoisonError::into_inner);
+                }
+                if !orders.close && self.check().is_ok() && self.is_full() {
+                    orders = self.ordered.wait_timeout(orders, RETRY).unwrap_or_else(PoisonError::into_inner).0;
                 }
                 let rest = orders.forgotten.len().saturating_sub(REMOVED_MAX);
                 let (forgotten, later) = (orders.forgotten.split_off(rest), std::mem::take(&mut orders.forgotten));
@@ -222,7 +238,11 @@ impl Shared {
 
     /// Returns whether that was the last.
     fn obey(&self, orders: Orders) -> bool {
-        let mut done = self.check().and_then(|()| self.checkpoint(&orders.forgotten));
+        let mut done = self.check().map_err(Unwritten::from).and_then(|()| self.checkpoint(&orders.forgotten));
+        if matches!(done, Err(Unwritten::NoSpace(_))) {
+            // To be removed when there is room for it.
+            self.order(|next| next.forgotten.extend_from_slice(&orders.forgotten));
+        }
         let more = !lock(&self.orders).forgotten.is_empty();
         if more && done.is_ok() && !orders.close {
             // What waits for all to be removed waits for the next round too.
@@ -234,54 +254,29 @@ impl Shared {
         }
         orders.settle.into_iter().for_each(|then| then(done.clone()));
         if !orders.defragment.is_empty() {
-            done = done.and_then(|()| self.defragment());
+            done = done.and_then(|()| Ok(self.defragment()?));
         }
         orders.defragment.into_iter().for_each(|then| then(done.clone()));
         orders.close
-    }
-
-    /// Brings what is in memory to the database, durable, or fails the engine.
-    fn checkpoint(&self, forgotten: &[Point]) -> Result<(), EngineError> {
-        self.try_checkpoint(forgotten).inspect_err(|error| self.fail(error))
-    }
-
-    fn try_checkpoint(&self, forgotten: &[Point]) -> Result<(), EngineError> {
-        let sealed = {
-            let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
-            let sealed = layers.active().clone();
-            let chunks = vec![sealed.clone(), Arc::default()];
-            *layers = Arc::new(Layers { database: layers.database.clone(), chunks });
-            sealed
-        };
-        let (batches, database, begun) = (sealed.read(), self.database(), Instant::now());
-        if batches.sequence > 0 {
-            let mark = LogMark { id: self.log.id(), sequence: batches.sequence, end: batches.end };
-            database.write_with(&batches.sum, forgotten, &marks(mark))?;
-            self.commits.add(begun.elapsed());
-        } else if !forgotten.is_empty() {
-            database.write(&Batch::default(), forgotten)?;
-            self.commits.add(begun.elapsed());
-        }
-        self.show(Arc::new(database.read()?));
-        if batches.sequence > 0 {
-            self.checkpointed.store(batches.sequence, Ordering::Release);
-            self.log.release(batches.end);
-        }
-        Ok(())
     }
 
     /// Copies the database to a new file, without the free space, and puts that in its place. The log takes what is written
     /// meanwhile. An error while copying leaves the database in use as it was; one while the copy takes its name fails the engine,
     /// because nobody knows which of them the next start would find.
     fn defragment(&self) -> Result<(), EngineError> {
-        let (spare, fresh) = self.copied()?;
+        let spare = self.spare()?;
+        let fresh = self.copied(spare).inspect_err(|_| spare.discard())?;
         self.replace(spare, fresh).inspect_err(|error| self.fail(error))
     }
 
-    /// A copy of the database as it is. Nothing is removed in between, and what is added comes last.
-    fn copied(&self) -> Result<(&Spare, RedbEngine), EngineError> {
+    fn spare(&self) -> Result<&Spare, EngineError> {
         let given = || EngineError("defragment: the database's disk was given, and there is no other".to_owned());
-        let spare = self.spare.as_ref().ok_or_else(given)?;
+        self.spare.as_ref().ok_or_else(given)
+    }
+
+    /// A copy of the database as it is. Nothing is removed in between, and what is added comes last.
+    fn copied(&self, spare: &Spare) -> Result<RedbEngine, EngineError> {
+        let no_room = |error: Unwritten| EngineError(format!("defragment: {error}"));
         let failed = |error: std::io::Error| EngineError(format!("defragment: {error}"));
         let fresh = RedbEngine::open(spare.make().map_err(failed)?, self.cache_bytes);
         let fresh = fresh.map_err(|error| EngineError(format!("defragment: {error}")))?;
@@ -289,15 +284,15 @@ impl Shared {
         loop {
             // Only for the log's sake: as long as nothing is added to the database, the copy comes nearer to its end.
             if self.layers().active().read().bytes >= self.chunk_bytes {
-                self.checkpoint(&[])?;
+                self.checkpoint(&[]).map_err(no_room)?;
             }
             let records = part(&self.database().read()?, from)?;
             let Some(last) = records.last() else { break };
             from = Point { revision: last.at.revision, sub: last.at.sub + 1 };
-            fresh.write(&Batch { records, ..Batch::default() }, &[])?;
+            fresh.write(&Batch { records, ..Batch::default() }, &[]).map_err(no_room)?;
         }
-        fresh.write(&self.database().read()?.all_but_records()?, &[])?;
-        Ok((spare, fresh))
+        fresh.write(&self.database().read()?.all_but_records()?, &[]).map_err(no_room)?;
+        Ok(fresh)
     }
 
     fn replace(&self, spare: &Spare, fresh: RedbEngine) -> Result<(), EngineError> {
@@ -306,7 +301,7 @@ impl Shared {
         let fresh = Arc::new(fresh);
         let read = Arc::new(fresh.read()?);
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        self.show(read);
+        self.show(read, None);
         Ok(())
     }
 
@@ -314,7 +309,7 @@ impl Shared {
         let why = || self.check().err().unwrap_or_else(|| EngineError("the store is closed".to_owned()));
         let orders = std::mem::take(&mut *lock(&self.orders));
         for then in orders.settle.into_iter().chain(orders.defragment) {
-            then(Err(why()));
+            then(Err(why().into()));
         }
     }
 }
@@ -335,33 +330,46 @@ fn part(snapshot: &RedbSnapshot, from: Point) -> Result<Vec<Record>, EngineError
 
 impl LoggedEngine {
     /// Writes the frame, or, when the batch is too large for the log, waits for the database to have it.
-    fn make_durable(&self, sequence: u64, frame: &[u8], batch: Batch) -> Result<(), EngineError> {
+    fn make_durable(&self, sequence: u64, frame: &[u8], batch: Batch) -> Result<(), Unwritten> {
         let shared = &*self.shared;
-        let fits = shared.log.takes(frame.len());
-        let end = if fits {
-            shared.log.append(frame, || {
-                shared.check()?;
-                shared.order(|orders| orders.hurry = true);
-                Ok(())
-            })?
-        } else {
-            shared.log.end()
-        };
+        if !shared.log.takes(frame.len()) {
+            return self.make_durable_without_log(sequence, frame.len(), batch);
+        }
+        let end = shared.log.append(frame, || {
+            shared.check()?;
+            shared.check_space()?;
+            shared.order(|orders| orders.hurry = true);
+            Ok(())
+        })?;
         let bytes = {
             // Held, so that the chunk is not sealed meanwhile.
             let layers = shared.layers.read().unwrap_or_else(PoisonError::into_inner);
             layers.active().add(batch, sequence, end, frame.len())
         };
-        if bytes >= shared.chunk_bytes || !fits {
+        if bytes >= shared.chunk_bytes {
             shared.order(|orders| orders.hurry = true);
         }
-        while !fits && shared.checkpointed.load(Ordering::Acquire) < sequence {
+        Ok(())
+    }
+
+    /// Has the database take a batch at once. It is in a chunk of its own, which goes if there is no room for it.
+    fn make_durable_without_log(&self, sequence: u64, bytes: usize, batch: Batch) -> Result<(), Unwritten> {
+        let shared = &*self.shared;
+        let chunk = shared.add_unlogged(batch, sequence, bytes);
+        loop {
+            let held = shared.holds(&chunk);
+            if shared.checkpointed.load(Ordering::Acquire) >= sequence {
+                return Ok(());
+            }
+            if !held {
+                let there_is_again = || Unwritten::NoSpace("the disk was full a moment ago".to_owned());
+                return Err(shared.check_space().err().unwrap_or_else(there_is_again));
+            }
             shared.check()?;
             let (told, answer) = std::sync::mpsc::channel();
             shared.order(|orders| orders.settle.push(Box::new(move |done| drop(told.send(done)))));
             answer.recv().map_err(|_| EngineError("the checkpointer ended".to_owned()))??;
         }
-        Ok(())
     }
 }
 
@@ -383,7 +391,17 @@ impl Engine for LoggedEngine {
         Ok(Box::new(LayeredSnapshot(self.shared.layers())))
     }
 
-    fn commit(&self, mut batch: Batch) -> Result<(), EngineError> {
+    fn has_room(&self, bytes: usize) -> Result<(), Unwritten> {
+        self.shared.check()?;
+        // The log may have room although the database has none.
+        if self.shared.log.takes(bytes) && self.shared.log.make_room(bytes)? {
+            Ok(())
+        } else {
+            self.shared.check_space()
+        }
+    }
+
+    fn commit(&self, mut batch: Batch) -> Result<(), Unwritten> {
         self.shared.check()?;
         let forgotten = std::mem::take(&mut batch.forgotten);
         if !batch.is_empty() {
@@ -391,7 +409,10 @@ impl Engine for LoggedEngine {
             let sequence = *last + 1;
             frame.clear();
             frame::encode(self.shared.log.id(), sequence, &batch, frame);
-            self.make_durable(sequence, frame, batch).inspect_err(|error| self.shared.fail(error))?;
+            self.make_durable(sequence, frame, batch).inspect_err(|error| match error {
+                Unwritten::NoSpace(_) => (),
+                Unwritten::Failed(error) => self.shared.fail(error),
+            })?;
             *last = sequence;
             // A large batch is rare; its room is not kept.
             frame.shrink_to(self.shared.chunk_bytes.min(1 << 20));
@@ -409,14 +430,14 @@ impl Engine for LoggedEngine {
     fn settle(&self, then: Then) {
         match self.shared.check() {
             Ok(()) => self.shared.order(|orders| orders.settle.push(then)),
-            Err(error) => then(Err(error)),
+            Err(error) => then(Err(error.into())),
         }
     }
 
     fn defragment(&self, then: Then) {
         match self.shared.check() {
             Ok(()) => self.shared.order(|orders| orders.defragment.push(then)),
-            Err(error) => then(Err(error)),
+            Err(error) => then(Err(error.into())),
         }
     }
 

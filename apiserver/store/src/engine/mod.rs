@@ -26,6 +26,22 @@ use crate::request::Alarm;
 #[error("{0}")]
 pub(crate) struct EngineError(pub String);
 
+/// Why a batch was not written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Unwritten {
+    /// There is no room for it. Nothing of it is written, everything else is as it was, and a later batch may fit.
+    #[error("{0}")]
+    NoSpace(String),
+    /// The engine failed: nobody knows how much of it is written.
+    #[error(transparent)]
+    Failed(#[from] EngineError),
+}
+
+/// Whether a disk refused because it is full. Only of writes: a sync that fails has failed, whatever it says.
+pub(crate) fn is_no_space(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 /// A number that the engine keeps by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mark {
@@ -84,17 +100,19 @@ impl Batch {
 }
 
 /// Told when something is done, on a thread of the engine's.
-pub(crate) type Then = Box<dyn FnOnce(Result<(), EngineError>) + Send>;
+pub(crate) type Then = Box<dyn FnOnce(Result<(), Unwritten>) + Send>;
 
 /// Told why the engine failed.
 pub(crate) type OnFailure = Box<dyn Fn(&str) + Send + Sync>;
 
-/// A disk engine. After an error of any method but `defragment`, every later one fails as well.
+/// A disk engine. After an error of any method but `defragment`, every later one fails as well, unless there was just no space.
 pub(crate) trait Engine: Send + Sync + 'static {
     /// What is durable now, whatever is committed later; it may show later records, but never lacks one of now.
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError>;
-    /// Writes all of `batch` or nothing; durable when it returns. After an error nobody knows which, and the caller must stop.
-    fn commit(&self, batch: Batch) -> Result<(), EngineError>;
+    /// Writes all of `batch` or nothing; durable when it returns. After a failure nobody knows which, and the caller must stop.
+    fn commit(&self, batch: Batch) -> Result<(), Unwritten>;
+    /// Whether a batch of about so many bytes would find room now; may take that room for the next one.
+    fn has_room(&self, bytes: usize) -> Result<(), Unwritten>;
     /// Bytes of forgotten records that were removed since the last call.
     fn take_removed_bytes(&self) -> u64;
     /// Calls `then` once all that was to be forgotten is removed.

@@ -5,14 +5,16 @@
 
 mod reading; // a state of it
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
 
 use super::guard::guarded;
-use super::{Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, Written, decode, rows};
+use super::{
+    Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, Unwritten, Written, decode, is_no_space, rows,
+};
 use crate::metrics::Durations;
 use crate::record::{Point, Record};
 use crate::seeded;
@@ -36,14 +38,14 @@ const MARKS_SHARE: u8 = 2;
 /// What [`Mark::Format`] holds; 1 is made into this, and another number is a store this program cannot read.
 const FORMAT: i64 = 2;
 
-/// Counts the bytes of the disk below redb, which does not tell.
+/// Counts the bytes of the disk below redb, which does not tell; and outlives a database that redb gave up.
 #[derive(Debug)]
-struct Measured<D> {
-    disk: D,
+struct Measured {
+    disk: Arc<dyn StorageBackend>,
     length: Arc<AtomicU64>,
 }
 
-impl<D: StorageBackend> StorageBackend for Measured<D> {
+impl StorageBackend for Measured {
     fn len(&self) -> std::io::Result<u64> {
         self.disk.len()
     }
@@ -56,19 +58,24 @@ impl<D: StorageBackend> StorageBackend for Measured<D> {
         Ok(())
     }
     fn sync_data(&self) -> std::io::Result<()> {
-        self.disk.sync_data()
+        // Whatever it says: what was to become durable may be lost, and a full disk is no excuse.
+        self.disk.sync_data().map_err(|error| std::io::Error::other(format!("sync: {error}")))
     }
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
         self.disk.write(offset, data)
-    }
-    fn close(&self) -> std::io::Result<()> {
-        self.disk.close()
     }
 }
 
 /// The database; see the module.
 pub(crate) struct RedbEngine {
     database: RwLock<Option<Database>>,
+    /// What it is on, until it is closed.
+    disk: Mutex<Option<Arc<dyn StorageBackend>>>,
+    cache_bytes: usize,
+    /// A commit found no room: redb does nothing more with a disk that refused something, and must open it anew.
+    spoilt: AtomicBool,
+    /// How long it was before that commit.
+    sound_length: AtomicU64,
     length: Arc<AtomicU64>,
     removed_bytes: AtomicU64,
     /// Of this database alone, without a log.
@@ -89,10 +96,15 @@ impl RedbEngine {
         if !seeded::is("unsynced-believed") {
             disk.sync_data().map_err(as_io)?;
         }
-        let measured = Measured { disk, length: length.clone() };
+        let disk: Arc<dyn StorageBackend> = Arc::new(disk);
+        let measured = Measured { disk: disk.clone(), length: length.clone() };
         let database = Builder::new().set_cache_size(cache_bytes).create_with_backend(measured)?;
         let engine = RedbEngine {
             database: RwLock::new(Some(database)),
+            disk: Mutex::new(Some(disk)),
+            cache_bytes,
+            spoilt: AtomicBool::new(false),
+            sound_length: AtomicU64::new(0),
             length,
             removed_bytes: AtomicU64::new(0),
             commits: Durations::default(),
@@ -112,7 +124,7 @@ impl RedbEngine {
         });
         let Some(found) = found.map_err(as_io)? else {
             let batch = Batch { marks: [(Mark::Format, FORMAT)].into(), ..Batch::default() };
-            return self.write(&batch, &[]).map_err(as_io);
+            return self.write(&batch, &[]).map_err(|error| OpenError::Io(error.to_string()));
         };
         match found {
             None => Err(OpenError::Foreign("is damaged: it does not say of which format it is".to_owned())),
@@ -151,13 +163,14 @@ impl RedbEngine {
         operation: &str,
         act: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, EngineError> {
+        self.open_anew_if_spoilt()?;
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(|| EngineError("the store is closed".to_owned()))?;
         guarded(operation, || act(database).map_err(|error| EngineError(format!("{operation}: {error}"))))
     }
 
     /// Writes a batch and removes what is forgotten, in one durable commit.
-    pub(crate) fn write(&self, batch: &Batch, forgotten: &[Point]) -> Result<(), EngineError> {
+    pub(crate) fn write(&self, batch: &Batch, forgotten: &[Point]) -> Result<(), Unwritten> {
         self.write_with(batch, forgotten, &[])
     }
 
@@ -167,13 +180,48 @@ impl RedbEngine {
         batch: &Batch,
         forgotten: &[Point],
         marks: &[(Mark, i64)],
-    ) -> Result<(), EngineError> {
-        self.with("commit", |database| {
+    ) -> Result<(), Unwritten> {
+        let (mut full, length) = (false, self.length.load(Ordering::Relaxed));
+        let write = |database: &Database| {
             let transaction = begin(database)?;
             let removed = write_history(&transaction, &batch.records, forgotten)?;
             write_small(&transaction, batch, marks)?;
             transaction.commit()?;
             self.removed_bytes.fetch_add(removed, Ordering::Relaxed);
+            Ok(())
+        };
+        let written = self.with("commit", |database| {
+            write(database).inspect_err(|error| full = matches!(error, redb::Error::Io(error) if is_no_space(error)))
+        });
+        written.map_err(|error| {
+            if full {
+                self.sound_length.store(length, Ordering::Release);
+                self.spoilt.store(true, Ordering::Release);
+                return Unwritten::NoSpace(error.0);
+            }
+            error.into()
+        })
+    }
+
+    /// A commit that found no room is as one that a kill interrupted: nothing of it counts, and nothing was lost that a sync made
+    /// durable. What the last one wrote is read and verified as after a kill.
+    fn open_anew_if_spoilt(&self) -> Result<(), EngineError> {
+        if !self.spoilt.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(disk) = disk.filter(|_| self.spoilt.load(Ordering::Acquire)) else { return Ok(()) };
+        guarded("open anew", || {
+            *database = None;
+            // What it had grown by is of nobody's use, and others want the space: the log, first of all.
+            let measured = Measured { disk, length: self.length.clone() };
+            let sound = self.sound_length.load(Ordering::Acquire);
+            let shrunk = if self.length.load(Ordering::Relaxed) > sound { measured.set_len(sound) } else { Ok(()) };
+            shrunk.map_err(|error| EngineError(format!("open anew: {error}")))?;
+            let opened = Builder::new().set_cache_size(self.cache_bytes).create_with_backend(measured);
+            *database = Some(opened.map_err(|error| EngineError(format!("open anew: {error}")))?);
+            self.spoilt.store(false, Ordering::Release);
             Ok(())
         })
     }
@@ -274,7 +322,12 @@ impl Engine for RedbEngine {
         Ok(Box::new(self.read()?))
     }
 
-    fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+    fn has_room(&self, _: usize) -> Result<(), Unwritten> {
+        // Only a commit can tell.
+        Ok(())
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), Unwritten> {
         let begun = Instant::now();
         self.write(&batch, &batch.forgotten)?;
         self.commits.add(begun.elapsed());
@@ -290,7 +343,7 @@ impl Engine for RedbEngine {
     }
 
     fn defragment(&self, then: Then) {
-        then(self.compact());
+        then(self.compact().map_err(Unwritten::from));
     }
 
     fn disk_bytes(&self) -> u64 {
@@ -312,6 +365,7 @@ impl Engine for RedbEngine {
 
     fn close(&self) {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(self.disk.lock().unwrap_or_else(PoisonError::into_inner).take());
         // What was found damaged cannot be closed in order either; the log has everything.
         let _ = guarded("close", || {
             drop(database);

@@ -15,6 +15,10 @@ impl From<Refusal> for Status {
             Refusal::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
             Refusal::LeaseTooLong => (Code::OutOfRange, "etcdserver: too large lease TTL"),
             Refusal::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+            // The same words first, for those that look for them; then what an operator wants to know.
+            Refusal::DiskFull(why) => {
+                return Status::resource_exhausted(format!("etcdserver: mvcc: database space exceeded: {why}"));
+            }
             Refusal::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
             Refusal::Failed(why) => return Status::unavailable(format!("etcdserver: {why}")),
         };

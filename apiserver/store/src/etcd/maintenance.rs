@@ -20,10 +20,9 @@ impl Service {
     /// The alarms raised, as etcd shows them.
     pub(super) fn alarms(&self) -> Vec<pb::AlarmMember> {
         let core = self.store.core();
-        let raised = core.view().alarms;
         let all = Alarm::ALL.into_iter().flat_map(|alarm| Raiser::ALL.map(|raiser| (alarm, raiser)));
         let shown = |(alarm, raiser)| pb::AlarmMember { member_id: self.id(raiser), alarm: kind(alarm).into() };
-        all.filter(|&(alarm, raiser)| raised.has_for(alarm, raiser)).map(shown).collect()
+        all.filter(|&(alarm, raiser)| core.is_alarmed(alarm, raiser)).map(shown).collect()
     }
 
     fn id(&self, raiser: Raiser) -> u64 {

@@ -12,7 +12,7 @@ use tonic::Status;
 use super::maintenance::CLUSTER_VERSION;
 use super::{SERVED_VERSION, figures};
 use crate::Store;
-use crate::request::Alarm;
+use crate::request::{Alarm, Raiser};
 
 /// What `/livez` and `/readyz` look at, in the order they are told.
 const LIVEZ: &[&str] = &["serializable_read"];
@@ -69,10 +69,10 @@ fn values<'a>(query: &'a Option<String>, name: &'a str) -> impl Iterator<Item = 
 
 /// Of its parameters `exclude` names alarms to overlook; `serializable` asks for less than is always checked here, and changes nothing.
 async fn health(State(store): State<Store>, RawQuery(query): RawQuery) -> Response {
-    let alarms = store.core().view().alarms;
+    let on = |alarm| Raiser::ALL.into_iter().any(|raiser| store.core().is_alarmed(alarm, raiser));
     let alarm = [(Alarm::NoSpace, "NOSPACE"), (Alarm::Corrupt, "CORRUPT")]
         .into_iter()
-        .find(|(alarm, name)| alarms.has(*alarm) && !values(&query, "exclude").any(|excluded| excluded == *name));
+        .find(|(alarm, name)| on(*alarm) && !values(&query, "exclude").any(|excluded| excluded == *name));
     let reason = match (alarm, store.core().check()) {
         (Some((_, name)), _) => format!("ALARM {name}"),
         (None, Err(why)) => format!("RANGE ERROR:{why}"),

@@ -111,7 +111,7 @@ impl Filling<'_> {
 
     fn flush(&mut self) -> Result<(), EngineError> {
         self.bytes = 0;
-        self.engine.commit(std::mem::take(&mut self.batch))
+        self.engine.commit(std::mem::take(&mut self.batch)).map_err(|error| EngineError(error.to_string()))
     }
 }
 

@@ -52,6 +52,8 @@ struct State {
     /// Whether it went wrong already.
     hit: bool,
     dead: bool,
+    /// Pages that all files together may take; `None`: as many as they like.
+    room: Option<usize>,
     /// Operations seen, those that failed included.
     seen: usize,
     /// Files that a store holds.
@@ -119,6 +121,12 @@ impl Machine {
         self.lock().fault = Some((n, fault));
     }
 
+    /// Lets the files take so many pages more than now; `None`: as many as they like.
+    pub(crate) fn set_room(&self, more: Option<usize>) {
+        let state = &mut *self.lock();
+        state.room = more.map(|more| state.taken() + more);
+    }
+
     /// Operations seen, and whether the one that was to go wrong did.
     pub(crate) fn seen(&self) -> (usize, bool) {
         let state = self.lock();
@@ -176,6 +184,9 @@ impl Machine {
             state.dead = true;
             return Err(io::Error::other("the process is gone"));
         }
+        if state.is_full(file, &op) {
+            return Err(io::Error::from_raw_os_error(28));
+        }
         match fault {
             Some(Fault::Io) => {
                 state.lose_what_was_not_synced(file, &op);
@@ -205,6 +216,16 @@ impl Machine {
 }
 
 impl State {
+    fn taken(&self) -> usize {
+        self.files.iter().map(Pages::taken).sum()
+    }
+
+    fn is_full(&self, file: usize, op: &Op) -> bool {
+        let Some(room) = self.room else { return false };
+        let Op::Write { at, data } = op else { return false };
+        self.taken() + self.files[file].would_take(*at, data.len()) > room
+    }
+
     fn apply(&mut self, file: usize, op: Op) {
         match &op {
             Op::Write { at, data } => self.files[file].write(*at, data),

@@ -4,6 +4,7 @@
 //! |----------|---------------------------|
 //! | `images` | the power fails, on a simulated disk, with what was not synced lost, torn or reordered; and again in recovery |
 //! | `every`  | its n-th durable operation fails, for every n |
+//! | `full`   | its disk has no room, once at the n-th operation or for a while, and then has |
 //! | `kills`  | its process is killed under load, on a real disk |
 //! | `damage` | somebody changes its files |
 //! | `same`   | nothing: the same life twice leaves the same bytes |
@@ -17,6 +18,7 @@ mod ask; // one command to a store
 mod check; // whether a store is what a model says
 mod damage;
 mod every;
+mod full;
 #[cfg(feature = "seeded")]
 mod hunt; // for mistakes put there on purpose
 mod images;

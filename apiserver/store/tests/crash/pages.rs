@@ -66,6 +66,16 @@ impl Pages {
         }
     }
 
+    /// Pages that take space.
+    pub(crate) fn taken(&self) -> usize {
+        self.pages.iter().flatten().count()
+    }
+
+    /// Pages that a write would take in addition.
+    pub(crate) fn would_take(&self, at: usize, len: usize) -> usize {
+        parts(at, len).filter(|(page, ..)| !matches!(self.pages.get(*page), Some(Some(_)))).count()
+    }
+
     pub(crate) fn set_len(&mut self, len: usize) {
         if len < self.len
             && let Some(Some(bytes)) = self.pages.get_mut(len / PAGE)

@@ -37,6 +37,14 @@ impl Miss {
     }
 }
 
+const NO_SPACE: &str = "database space exceeded";
+
+/// What a store says of its space beyond that there is none: ours does, etcd has its quota in mind.
+fn no_space(text: &str) -> String {
+    let figures = text.split_once(NO_SPACE).and_then(|(_, rest)| rest.strip_prefix(": "));
+    figures.unwrap_or("the quota of the etcd behind the API server is used up").to_owned()
+}
+
 impl From<Status> for Miss {
     /// By code and text, as etcd's own clients tell them apart.
     fn from(status: Status) -> Self {
@@ -48,7 +56,7 @@ impl From<Status> for Miss {
         Miss::Refused(match status.code() {
             _ if has("required revision has been compacted") => BackendError::Compacted { oldest: 0 },
             _ if has("required revision is a future revision") => BackendError::Future { newest: 0 },
-            _ if has("database space exceeded") => BackendError::NoSpace,
+            _ if has(NO_SPACE) => BackendError::NoSpace(no_space(text)),
             _ if TOO_LARGE.into_iter().any(has) => BackendError::TooLarge,
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted => {
                 return Miss::Unknown(with_sources(text.to_owned(), &status));

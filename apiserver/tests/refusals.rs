@@ -23,83 +23,68 @@ fn deployment(replicas: Value) -> Value {
         "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
 }
 
+/// A request that is refused, its code and reason, and the details.
+type Refused = (&'static str, String, &'static str, String, u16, &'static str, Value);
+
+fn refusals_about_objects() -> Vec<Refused> {
+    let w = format!("{DEPLOYMENTS}/w");
+    let of_w = json!({"name": "w", "group": "apps", "kind": "deployments"});
+    let of_x = json!({"name": "x", "group": "apps", "kind": "deployments"});
+    let stale = json!({"metadata": {"resourceVersion": "1"}}).to_string();
+    let uid = json!({"preconditions": {"uid": "x"}}).to_string();
+    let again = deployment(json!(1)).to_string();
+    let default = "/api/v1/namespaces/default".to_owned();
+    let of_default = json!({"name": "default", "kind": "namespaces"});
+    let none = String::new;
+    vec![
+        ("GET", format!("{PODS}/x"), "", none(), 404, "NotFound", json!({"name": "x", "kind": "pods"})),
+        ("GET", format!("{DEPLOYMENTS}/x"), "", none(), 404, "NotFound", of_x),
+        ("POST", DEPLOYMENTS.to_owned(), JSON, again, 409, "AlreadyExists", of_w.clone()),
+        ("PATCH", w.clone(), MERGE, stale, 409, "Conflict", of_w.clone()),
+        ("DELETE", w, JSON, uid, 409, "Conflict", of_w),
+        ("DELETE", default, "", none(), 403, "Forbidden", of_default),
+    ]
+}
+
+fn refusals_about_requests() -> Vec<Refused> {
+    let (nothing, none) = (|| json!({}), String::new);
+    let newer = json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+        "retryAfterSeconds": 1});
+    let dry_run = json!({"group": "meta.k8s.io", "kind": "CreateOptions", "causes": [{"reason": "FieldValueNotSupported",
+        "field": "dryRun", "message": "Unsupported value: [\"Some\"]: supported values: \"All\""}]});
+    vec![
+        ("GET", "/api/v1/widgets".to_owned(), "", none(), 404, "NotFound", nothing()),
+        ("GET", "/apis/example.com/v1/widgets".to_owned(), "", none(), 404, "NotFound", nothing()),
+        ("GET", "/color".to_owned(), "", none(), 404, "NotFound", nothing()),
+        ("PATCH", format!("{PODS}/p/ephemeralcontainers"), MERGE, "{}".to_owned(), 404, "NotFound", nothing()),
+        ("POST", format!("{DEPLOYMENTS}/w"), JSON, "{}".to_owned(), 405, "MethodNotAllowed", nothing()),
+        ("GET", format!("{PODS}?resourceVersion=999999"), "", none(), 504, "Timeout", newer),
+        ("POST", format!("{PODS}?dryRun=Some"), JSON, pod().to_string(), 422, "Invalid", dry_run),
+        // Of these Kubernetes says nothing more than their sentence.
+        ("POST", PODS.to_owned(), JSON, "{".to_owned(), 400, "BadRequest", Value::Null),
+        ("POST", PODS.to_owned(), "text/plain", "x".to_owned(), 415, "UnsupportedMediaType", Value::Null),
+        ("GET", format!("{PODS}?limit=x"), "", none(), 400, "BadRequest", Value::Null),
+    ]
+}
+
 /// Fault N7: clients read `details` of a refusal without asking whether they are there.
 #[tokio::test]
 async fn every_reason_has_its_details() {
     let world = World::new().await;
     world.must("POST", PODS, &pod()).await;
     world.must("POST", DEPLOYMENTS, &deployment(json!(1))).await;
-    let (w, p) = (format!("{DEPLOYMENTS}/w"), format!("{PODS}/p"));
-    let stale = json!({"metadata": {"resourceVersion": "1"}}).to_string();
-    let future = format!("{PODS}?resourceVersion=999999");
-    let of_w = json!({"name": "w", "group": "apps", "kind": "deployments"});
-    let nothing = json!({});
-    for (method, path, kind, body, code, reason, details) in [
-        ("GET", format!("{PODS}/x"), "", "", 404, "NotFound", json!({"name": "x", "kind": "pods"})),
-        (
-            "GET",
-            format!("{DEPLOYMENTS}/x"),
-            "",
-            "",
-            404,
-            "NotFound",
-            json!({"name": "x", "group": "apps", "kind": "deployments"}),
-        ),
-        ("GET", "/api/v1/widgets".to_owned(), "", "", 404, "NotFound", nothing.clone()),
-        ("GET", "/apis/example.com/v1/widgets".to_owned(), "", "", 404, "NotFound", nothing.clone()),
-        ("GET", "/color".to_owned(), "", "", 404, "NotFound", nothing.clone()),
-        ("PATCH", format!("{p}/ephemeralcontainers"), MERGE, "{}", 404, "NotFound", nothing.clone()),
-        ("POST", w.clone(), JSON, "{}", 405, "MethodNotAllowed", nothing.clone()),
-        ("POST", DEPLOYMENTS.to_owned(), JSON, &deployment(json!(1)).to_string(), 409, "AlreadyExists", of_w.clone()),
-        ("PATCH", w.clone(), MERGE, &stale, 409, "Conflict", of_w.clone()),
-        ("DELETE", w.clone(), JSON, r#"{"preconditions": {"uid": "x"}}"#, 409, "Conflict", of_w.clone()),
-        (
-            "DELETE",
-            "/api/v1/namespaces/default".to_owned(),
-            "",
-            "",
-            403,
-            "Forbidden",
-            json!({"name": "default", "kind": "namespaces"}),
-        ),
-        (
-            "GET",
-            future,
-            "",
-            "",
-            504,
-            "Timeout",
-            json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}], "retryAfterSeconds": 1}),
-        ),
-        (
-            "POST",
-            format!("{PODS}?dryRun=Some"),
-            JSON,
-            &pod().to_string(),
-            422,
-            "Invalid",
-            json!({"group": "meta.k8s.io", "kind": "CreateOptions", "causes": [{"reason": "FieldValueNotSupported",
-                "field": "dryRun", "message": "Unsupported value: [\"Some\"]: supported values: \"All\""}]}),
-        ),
-    ] {
-        let (answered, status) = world.ask(method, &path, kind, body).await;
+    for (method, path, kind, body, code, reason, details) in
+        refusals_about_objects().into_iter().chain(refusals_about_requests())
+    {
+        let (answered, status) = world.ask(method, &path, kind, &body).await;
         assert_eq!((answered.as_u16(), &status["reason"]), (code, &json!(reason)), "{method} {path}: {status}");
         assert_eq!(status["details"], details, "{method} {path}: {status}");
     }
-    let (_, status) = world.ask("PATCH", &w, MERGE, r#"{"spec": {"replicas": -1}}"#).await;
+    let (_, status) = world.ask("PATCH", &format!("{DEPLOYMENTS}/w"), MERGE, r#"{"spec": {"replicas": -1}}"#).await;
     assert_eq!(
         (&status["details"]["kind"], &status["details"]["causes"][0]["field"]),
         (&json!("Deployment"), &json!("spec.replicas"))
     );
-    // Of these Kubernetes says nothing more than their sentence.
-    for (method, path, kind, body, code) in [
-        ("POST", PODS, JSON, "{", 400),
-        ("POST", PODS, "text/plain", "x", 415),
-        ("GET", "/api/v1/namespaces/default/pods?limit=x", "", "", 400),
-    ] {
-        let (answered, status) = world.ask(method, path, kind, body).await;
-        assert_eq!((answered.as_u16(), &status["details"]), (code, &Value::Null), "{method} {path}: {status}");
-    }
 }
 
 #[tokio::test]

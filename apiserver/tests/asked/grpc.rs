@@ -67,15 +67,6 @@ async fn make(world: &World, call: &str, name: &str, row: Option<&Row>) -> Resul
         });
     let mut client = ObjectsClient::new(service);
     let field = |wanted: &str| row.filter(|row| row.name == wanted).map(|row| row.example.to_owned());
-    let address = |name: &str| {
-        Some(proto::Address {
-            version: "v1".into(),
-            resource: "configmaps".into(),
-            namespace: "default".into(),
-            name: name.into(),
-            ..Default::default()
-        })
-    };
     let json = json!({"metadata": {"name": name}, "data": {"k": "2"}}).to_string().into_bytes();
     let write = |name: &str| proto::WriteRequest {
         address: address(name),
@@ -97,30 +88,41 @@ async fn make(world: &World, call: &str, name: &str, row: Option<&Row>) -> Resul
             .clone(),
         "Create" => client.create(said(write(""), row)).await?.metadata().clone(),
         "Update" => client.update(said(write(name), row)).await?.metadata().clone(),
-        "Patch" => {
-            let request = proto::PatchRequest {
-                address: address(name),
-                patch_type: "application/merge-patch+json".into(),
-                patch: json.clone(),
-                dry_run: field("dry_run").is_some(),
-                field_manager: field("field_manager").unwrap_or_default(),
-                force: field("force").is_some(),
-            };
-            client.patch(said(request, row)).await?.metadata().clone()
-        }
-        "Delete" => {
-            let request = proto::DeleteRequest {
-                address: address(name),
-                grace_period_seconds: None,
-                propagation_policy: field("propagation_policy").unwrap_or_default(),
-                uid: field("uid").unwrap_or_default(),
-                dry_run: field("dry_run").is_some(),
-                resource_version: field("resource_version").unwrap_or_default(),
-            };
-            client.delete(said(request, row)).await?.metadata().clone()
-        }
+        "Patch" => client.patch(said(patch(name, json, &field), row)).await?.metadata().clone(),
+        "Delete" => client.delete(said(delete(name, &field), row)).await?.metadata().clone(),
         other => panic!("no call {other}"),
     })
+}
+
+fn address(name: &str) -> Option<proto::Address> {
+    let (resource, namespace) = ("configmaps".to_owned(), "default".to_owned());
+    let (version, name) = ("v1".to_owned(), name.to_owned());
+    Some(proto::Address { version, resource, namespace, name, ..proto::Address::default() })
+}
+
+/// What the row has for a field of that name.
+type Field<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+fn patch(name: &str, json: Vec<u8>, field: Field<'_>) -> proto::PatchRequest {
+    proto::PatchRequest {
+        address: address(name),
+        patch_type: "application/merge-patch+json".to_owned(),
+        patch: json,
+        dry_run: field("dry_run").is_some(),
+        field_manager: field("field_manager").unwrap_or_default(),
+        force: field("force").is_some(),
+    }
+}
+
+fn delete(name: &str, field: Field<'_>) -> proto::DeleteRequest {
+    proto::DeleteRequest {
+        address: address(name),
+        grace_period_seconds: None,
+        propagation_policy: field("propagation_policy").unwrap_or_default(),
+        uid: field("uid").unwrap_or_default(),
+        dry_run: field("dry_run").is_some(),
+        resource_version: field("resource_version").unwrap_or_default(),
+    }
 }
 
 /// A request, with the metadata that the row names.

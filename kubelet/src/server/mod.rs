@@ -12,7 +12,7 @@ use crate::agent::Agent;
 use crate::config::KubeletTls;
 use crate::error::KubeletError;
 use auth::Caller;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -30,6 +30,9 @@ use tower::ServiceExt;
 
 /// How long a client may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection may be idle (a real kubelet: 90 s) and then take for the head of a request (32 s). Without a limit, a client
+/// that sends nothing, or a byte now and then, would hold it for ever.
+const NEXT_REQUEST: Duration = Duration::from_secs(90 + 32);
 /// See [`notice_gone`].
 const SILENCE_SECONDS: u32 = 60;
 
@@ -127,7 +130,8 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: axum::Rout
         request.extensions_mut().insert(caller.clone());
         request.map(axum::body::Body::new)
     });
-    let builder = Builder::new(TokioExecutor::new());
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(NEXT_REQUEST);
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     if let Err(error) = served.await {
         tracing::debug!(error = skiff_client::sentence(&*error), "kubelet API: connection");

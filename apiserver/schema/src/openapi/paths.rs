@@ -79,30 +79,52 @@ fn name_parameters(resource: &Resource) -> Vec<Value> {
     parameters
 }
 
-/// Name and meaning of the query parameters of a verb.
-fn query_parameters(verb: &str) -> Vec<(&'static str, &'static str)> {
-    const DRY_RUN: (&str, &str) = ("dryRun", "All: do everything but store the result.");
-    const MANAGER: (&str, &str) = ("fieldManager", "Who makes the change.");
-    const VALIDATION: (&str, &str) =
-        ("fieldValidation", "Strict, Warn or Ignore: what to do with unknown and duplicate fields.");
+/// Name and meaning of a query parameter.
+type Parameter = (&'static str, &'static str);
+
+const PRETTY: Parameter = ("pretty", "Indent JSON.");
+const DRY_RUN: Parameter = ("dryRun", "All: do everything but store the result.");
+const WRITE: [Parameter; 4] = [
+    PRETTY,
+    DRY_RUN,
+    ("fieldManager", "Who makes the change."),
+    ("fieldValidation", "Strict, Warn or Ignore: what to do with unknown and duplicate fields."),
+];
+const DELETE: [Parameter; 6] = [
+    PRETTY,
+    DRY_RUN,
+    ("gracePeriodSeconds", "Seconds the object has to end."),
+    (
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "Without effect: objects that cannot be read cannot be deleted.",
+    ),
+    ("orphanDependents", "The old word for propagationPolicy."),
+    ("propagationPolicy", "Orphan, Background or Foreground: what happens to what it owns."),
+];
+const LIST: [Parameter; 11] = [
+    PRETTY,
+    ("allowWatchBookmarks", "Tell now and then how far the watch is."),
+    ("continue", "Where the last part of the list ended."),
+    ("fieldSelector", "Fields the objects must have."),
+    ("labelSelector", "Labels the objects must have."),
+    ("limit", "Most objects to return at once."),
+    ("resourceVersion", "State of the store to read from."),
+    ("resourceVersionMatch", "Exact or NotOlderThan: what resourceVersion means."),
+    ("sendInitialEvents", "Begin a watch with the present state; wants resourceVersionMatch=NotOlderThan."),
+    ("timeoutSeconds", "How long a watch lasts."),
+    ("watch", "Stream changes instead."),
+];
+
+/// The query parameters of a verb.
+fn query_parameters(verb: &str) -> Vec<Parameter> {
     match verb {
-        "create" | "update" => vec![DRY_RUN, MANAGER, VALIDATION],
-        "patch" => {
-            vec![DRY_RUN, MANAGER, VALIDATION, ("force", "Take over fields of other managers; for apply patches.")]
-        }
-        "delete" => vec![
-            DRY_RUN,
-            ("gracePeriodSeconds", "Seconds the object has to end."),
-            ("propagationPolicy", "Orphan, Background or Foreground: what happens to what it owns."),
-        ],
-        "list" | "deletecollection" => vec![
-            ("continue", "Where the last part of the list ended."),
-            ("fieldSelector", "Fields the objects must have."),
-            ("labelSelector", "Labels the objects must have."),
-            ("limit", "Most objects to return at once."),
-            ("resourceVersion", "State of the store to read from."),
-            ("watch", "Stream changes instead."),
-        ],
+        "get" => vec![PRETTY],
+        "create" | "update" => WRITE.to_vec(),
+        "patch" => [&WRITE[..], &[("force", "Take over fields of other managers; for apply patches.")]].concat(),
+        "delete" => DELETE.to_vec(),
+        "list" => LIST.to_vec(),
+        // `pretty` and `watch` aside, a collection is deleted by both.
+        "deletecollection" => [&LIST[..LIST.len() - 1], &DELETE[1..]].concat(),
         _ => Vec::new(),
     }
 }

@@ -229,3 +229,22 @@ async fn objects_are_awaited_and_watched() {
     })
     .await;
 }
+
+/// Fault N10: a kind that isn't there is named, whatever kubectl asks on its way there.
+#[tokio::test]
+async fn kinds_that_are_not_there_are_named() {
+    with_each(|kubectl| {
+        for (version, kind) in [
+            ("apps/v1", "StatefulSet"),
+            ("batch/v1", "CronJob"),
+            ("v1", "PersistentVolumeClaim"),
+            ("a.example/v1", "Thing"),
+        ] {
+            let manifest = format!("apiVersion: {version}\nkind: {kind}\nmetadata:\n  name: x\nspec: {{}}\n");
+            let file = kubectl.write("absent.yaml", &manifest);
+            let said = kubectl.refused(&format!("apply -f {}", file.display()));
+            assert_has(&said, &[&format!("no matches for kind \"{kind}\" in version \"{version}\"")]);
+        }
+    })
+    .await;
+}

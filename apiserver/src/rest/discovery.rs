@@ -2,6 +2,7 @@
 
 use super::negotiate::accepted;
 use super::options::Parameters;
+use super::path::DEFINITIONS;
 use super::respond::{self, Style, bytes, json_value};
 use crate::app::App;
 use crate::status::Status;
@@ -43,11 +44,20 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
             Ok(bytes(StatusCode::OK, "application/json", document))
         }
         ["healthz" | "livez" | "readyz", ..] => health(app, parameters, &segments).await,
+        ["apis", ..] if request.uri.path() == DEFINITIONS => found(Some(no_definitions(app).await?)),
         [] => found(Some(json!({"paths": [
             "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
         ]}))),
         _ => Err(Status::no_such_path()),
     }
+}
+
+/// The list of definitions of custom resources: there are none.
+async fn no_definitions(app: &App) -> Result<Value, Status> {
+    let key = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
+    let revision = app.registry.backend().get(key.into()).await?.revision;
+    Ok(json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinitionList",
+        "metadata": {"resourceVersion": revision.to_string()}, "items": []}))
 }
 
 /// The aggregated document if the client knows it (KEP-3352), the legacy one if not.

@@ -1,5 +1,6 @@
 //! What may be typed. Names of flags are those of the programs that Skiff stands in for, where there is one.
 
+mod election; // which of several works
 mod names; // names that the API takes
 mod refused; // flags of etcd that do not work here
 mod store; // `skiff store`
@@ -10,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use election::{LoopArgs, standing};
 pub(crate) use store::*;
 
 /// A whole Kubernetes node that one person can hold in the head.
@@ -43,9 +45,9 @@ pub(crate) enum Command {
     /// Run only the API server, on the embedded store or on any etcd
     Apiserver(ApiserverArgs),
     /// Run only the scheduler, against any API server
-    Scheduler(ClientArgs),
+    Scheduler(LoopArgs),
     /// Run only the controllers, against any API server
-    Controllers(ClientArgs),
+    Controllers(LoopArgs),
     /// Run only the node agent, against any API server and CRI runtime
     Kubelet(KubeletArgs),
     /// Run only the service proxy, against any API server
@@ -137,6 +139,9 @@ pub(crate) struct UpArgs {
     /// Use this OCI runtime instead of the one carried inside (e.g. /usr/bin/crun)
     #[arg(long, value_name = "FILE")]
     pub(crate) oci_runtime: Option<PathBuf>,
+    /// Run the scheduler and the controllers only while leading: for several nodes on one etcd
+    #[arg(long)]
+    pub(crate) leader_elect: bool,
     /// Append a line of JSON for each step, from API write to execve
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,

@@ -1,25 +1,29 @@
 //! `skiff scheduler`, `controllers` and `proxy`: each needs an API server and nothing else.
 
 use super::stop;
-use crate::cli::{ClientArgs, ProxyArgs};
+use crate::cli::{LoopArgs, ProxyArgs};
 use crate::node::{PROXY_TABLE, engine, host_name};
 use crate::out::tell;
-use skiff_client::from_kubeconfig;
+use skiff_client::{from_kubeconfig, lead_if};
 use skiff_proxy::ProxyConfig;
 
-pub(crate) async fn scheduler(args: ClientArgs) -> anyhow::Result<()> {
+pub(crate) async fn scheduler(args: LoopArgs) -> anyhow::Result<()> {
+    let election = args.election.election("kube-scheduler")?;
     let shutdown = stop::token()?;
-    let client = from_kubeconfig(&args.kubeconfig).await?;
-    tell!("scheduling for {}", args.kubeconfig.display());
-    skiff_scheduler::run(client, engine("scheduler")?, shutdown).await;
+    let (client, steps) = (from_kubeconfig(&args.client.kubeconfig).await?, engine("scheduler")?);
+    tell!("scheduling for {}", args.client.kubeconfig.display());
+    let work = |token| skiff_scheduler::run(client.clone(), steps.clone(), token);
+    lead_if(election.as_ref(), &client, &shutdown, work).await;
     Ok(())
 }
 
-pub(crate) async fn controllers(args: ClientArgs) -> anyhow::Result<()> {
+pub(crate) async fn controllers(args: LoopArgs) -> anyhow::Result<()> {
+    let election = args.election.election("kube-controller-manager")?;
     let shutdown = stop::token()?;
-    let client = from_kubeconfig(&args.kubeconfig).await?;
-    tell!("reconciling for {}", args.kubeconfig.display());
-    Ok(skiff_controllers::run(client, shutdown).await?)
+    let client = from_kubeconfig(&args.client.kubeconfig).await?;
+    tell!("reconciling for {}", args.client.kubeconfig.display());
+    let work = |token| skiff_controllers::run(client.clone(), token);
+    Ok(lead_if(election.as_ref(), &client, &shutdown, work).await.unwrap_or(Ok(()))?)
 }
 
 pub(crate) async fn proxy(args: ProxyArgs) -> anyhow::Result<()> {

@@ -115,6 +115,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         etcd_listen: args.etcd_listen.clone(),
         etcd: args.etcd.clone(),
         oci_runtime: args.oci_runtime.clone(),
+        leader_elect: args.leader_elect,
     };
     Ok((config, new_box))
 }

@@ -11,7 +11,7 @@ use super::memory;
 use super::{
     CLUSTER_DOMAIN, NODE_PORTS, OpenStore, PODS_MAX, PROXY_TABLE, Published, Site, engine, kubelet_tls, open_backend,
 };
-use crate::cli::EtcdArgs;
+use crate::cli::{EtcdArgs, standing};
 use crate::embedded::Programs;
 use anyhow::{Context, bail};
 use futures::TryStreamExt;
@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use skiff_apiserver::{ApiServer, Pki};
+use skiff_client::lead_if;
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits};
 use skiff_proxy::ProxyConfig;
@@ -42,6 +43,8 @@ pub(crate) struct NodeConfig {
     pub(crate) etcd_listen: Vec<String>,
     pub(crate) etcd: EtcdArgs,
     pub(crate) oci_runtime: Option<PathBuf>,
+    /// Whether scheduler and controllers work only while they lead.
+    pub(crate) leader_elect: bool,
 }
 
 /// A running node.
@@ -221,13 +224,20 @@ async fn start_kubelet(
 }
 
 fn start_control_loops(components: &mut Components, config: &NodeConfig, clients: &Clients) -> anyhow::Result<()> {
+    let stand = |name: &str| config.leader_elect.then(|| standing(name)).transpose();
     let (client, steps) = (clients.component("kube-scheduler"), engine("scheduler")?);
+    let election = stand("kube-scheduler")?;
     components.spawn("scheduler", |token| async move {
-        skiff_scheduler::run(client, steps, token).await;
+        let work = |token| skiff_scheduler::run(client.clone(), steps.clone(), token);
+        lead_if(election.as_ref(), &client, &token, work).await;
         Ok(())
     });
     let client = clients.component("kube-controller-manager");
-    components.spawn("controllers", |token| async move { Ok(skiff_controllers::run(client, token).await?) });
+    let election = stand("kube-controller-manager")?;
+    components.spawn("controllers", |token| async move {
+        let work = |token| skiff_controllers::run(client.clone(), token);
+        Ok(lead_if(election.as_ref(), &client, &token, work).await.unwrap_or(Ok(()))?)
+    });
     let proxy = ProxyConfig {
         node_name: config.node_name.clone(),
         client: clients.component("kube-proxy"),

@@ -7,6 +7,7 @@
 //! What it leaves to others: watching, caching and retrying are `kube::runtime`'s.
 
 mod connect;
+mod election;
 mod events;
 mod identity;
 mod sentence;
@@ -14,6 +15,7 @@ mod upgrade;
 mod uses;
 
 pub use connect::{ConnectError, from_kubeconfig, in_process};
+pub use election::{Election, lead_if};
 pub use events::{EventKind, event_about, record};
 pub use identity::Identity;
 pub use sentence::sentence;

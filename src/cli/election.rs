@@ -1,0 +1,111 @@
+//! Flags of leader election, named and measured as those of Kubernetes' components.
+
+use super::ClientArgs;
+use crate::duration;
+use crate::node::host_name;
+use anyhow::{Context, ensure};
+use clap::Args;
+use skiff_client::Election;
+use std::time::Duration;
+
+/// `skiff scheduler` and `skiff controllers`.
+#[derive(Debug, Args)]
+pub(crate) struct LoopArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) election: ElectionArgs,
+}
+
+/// Leader election.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ElectionArgs {
+    /// Work only while leading: of several on one API server, one does
+    #[arg(
+        long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true,
+        action = clap::ArgAction::Set, value_name = "BOOL"
+    )]
+    leader_elect: bool,
+    /// How long others wait for a leader that does not renew
+    #[arg(long, default_value = "15s", value_parser = duration::parse, value_name = "TIME")]
+    leader_elect_lease_duration: Duration,
+    /// How long a leader tries to renew before it stops working
+    #[arg(long, default_value = "10s", value_parser = duration::parse, value_name = "TIME")]
+    leader_elect_renew_deadline: Duration,
+    /// How long to wait between two tries
+    #[arg(long, default_value = "2s", value_parser = duration::parse, value_name = "TIME")]
+    leader_elect_retry_period: Duration,
+}
+
+impl ElectionArgs {
+    /// The election for the job `name`; `None`: it is not asked for.
+    ///
+    /// # Errors
+    /// Times with which two could lead at once, or the leader could lose its lease although all is well.
+    pub(crate) fn election(&self, name: &str) -> anyhow::Result<Option<Election>> {
+        if !self.leader_elect {
+            return Ok(None);
+        }
+        let (duration, deadline) = (self.leader_elect_lease_duration, self.leader_elect_renew_deadline);
+        let retry = self.leader_elect_retry_period;
+        ensure!(duration > deadline, "--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline");
+        ensure!(
+            deadline > retry.mul_f64(1.2),
+            "--leader-elect-renew-deadline must be longer than 1.2 times --leader-elect-retry-period"
+        );
+        ensure!(!retry.is_zero(), "--leader-elect-retry-period must be longer than 0");
+        // The lease says it in whole seconds.
+        ensure!(duration.as_secs() >= 1, "--leader-elect-lease-duration must be at least 1s");
+        ensure!(duration.subsec_nanos() == 0, "--leader-elect-lease-duration must be whole seconds");
+        let mut election = standing(name)?;
+        (election.duration, election.renew_deadline, election.retry_period) = (duration, deadline, retry);
+        Ok(Some(election))
+    }
+}
+
+/// The election for the job `name`, in which this process stands.
+///
+/// # Errors
+/// The kernel gives no identity.
+pub(crate) fn standing(name: &str) -> anyhow::Result<Election> {
+    let unique = "/proc/sys/kernel/random/uuid";
+    let unique = std::fs::read_to_string(unique).with_context(|| format!("read {unique}"))?;
+    Ok(Election::new(name, format!("{}_{}", host_name(), unique.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        election: ElectionArgs,
+    }
+
+    fn election(words: &[&str]) -> Result<Option<Election>, String> {
+        let line = Line::try_parse_from([&["program"], words].concat()).map_err(|error| error.to_string())?;
+        line.election.election("work").map_err(|error| error.to_string())
+    }
+
+    /// Fault N25: upstream's defaults and flags, and times that cannot work are refused.
+    #[test]
+    fn flags_are_those_of_kubernetes() {
+        let usual = election(&[]).unwrap().unwrap();
+        let seconds = [usual.duration, usual.renew_deadline, usual.retry_period].map(|time| time.as_secs());
+        assert_eq!(seconds, [15, 10, 2]);
+        assert_eq!((usual.namespace.as_str(), usual.name.as_str()), ("kube-system", "work"));
+        assert_ne!(usual.identity, election(&["--leader-elect"]).unwrap().unwrap().identity, "each process is one");
+        assert!(election(&["--leader-elect=false"]).unwrap().is_none());
+        for (words, wrong) in [
+            (["--leader-elect-lease-duration", "10s"], "must be longer than --leader-elect-renew-deadline"),
+            (["--leader-elect-retry-period", "9s"], "1.2 times"),
+            (["--leader-elect-retry-period", "0"], "longer than 0"),
+            (["--leader-elect-lease-duration", "20.5s"], "whole seconds"),
+        ] {
+            let error = election(&words).unwrap_err();
+            assert!(error.contains(wrong), "{words:?}: {error}");
+        }
+    }
+}

@@ -76,6 +76,7 @@ pub trait Networks: Send + Sync + 'static {
     /// The error is the sentence for the condition NetworkReady.
     fn ready(&self) -> Result<(), CriError>;
     fn retain<'a>(&'a self, live_sandbox_ids: &'a [String]) -> BoxFuture<'a, Result<(), CriError>>;
+    fn use_pod_cidr<'a>(&'a self, pod_cidr: &'a str) -> BoxFuture<'a, Result<(), CriError>>;
 }
 
 impl Networks for PodNetworks {
@@ -90,5 +91,8 @@ impl Networks for PodNetworks {
     }
     fn retain<'a>(&'a self, live_sandbox_ids: &'a [String]) -> BoxFuture<'a, Result<(), CriError>> {
         Box::pin(async move { Ok(Self::retain(self, live_sandbox_ids).await?) })
+    }
+    fn use_pod_cidr<'a>(&'a self, pod_cidr: &'a str) -> BoxFuture<'a, Result<(), CriError>> {
+        Box::pin(async move { Ok(Self::use_pod_cidr(self, pod_cidr).await?) })
     }
 }

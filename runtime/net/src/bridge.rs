@@ -10,6 +10,7 @@ use crate::plan::{self, Range};
 use crate::rules::{self, Wanted};
 use crate::{Attached, NetConfig, NetError, PodNetwork, Protocol};
 use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
 use skiff_step::{Engine, Step};
 use skiff_sys::conntrack;
 use skiff_sys::netlink::{Family, Message, Refusal, Socket};
@@ -135,7 +136,8 @@ impl Bridge {
     fn ensure_node(&self, socket: &mut Socket) -> Result<u32, NetError> {
         let mut node = self.node.lock().unwrap_or_else(PoisonError::into_inner);
         let bridge = match self.find_bridge(socket)? {
-            Some(index) => index,
+            Some(index) if self.has_gateway()? => index,
+            Some(_) => self.make_again(socket)?,
             None => self.make_bridge(socket)?,
         };
         // Whoever flushed the ruleset did not mean our pods to lose their way out.
@@ -143,7 +145,28 @@ impl Bridge {
             self.replace_rules(&self.addresses.records())?;
             node.rules = true;
         }
+        // Not before the rules that keep pods away from the node's loopback.
+        set(Path::new(&format!("/proc/sys/net/ipv4/conf/{}/route_localnet", self.config.bridge)), "1")?;
         Ok(bridge)
+    }
+
+    /// Makes the bridge before there is a pod; answers its address.
+    pub(crate) fn prepare(&self) -> Result<Ipv4Addr, NetError> {
+        self.ensure_node(&mut open(&self.config.bridge)?)?;
+        Ok(self.range.gateway())
+    }
+
+    pub(crate) const fn config(&self) -> &NetConfig {
+        &self.config
+    }
+
+    pub(crate) const fn range(&self) -> Range {
+        self.range
+    }
+
+    /// How many sandboxes have an address.
+    pub(crate) fn sandboxes(&self) -> usize {
+        self.addresses.records().len()
     }
 
     fn find_bridge(&self, socket: &mut Socket) -> Result<Option<u32>, NetError> {
@@ -157,6 +180,28 @@ impl Bridge {
                 reason: format!("there is an interface of this name that is no bridge (kind {:?})", link.kind),
             }),
         }
+    }
+
+    /// Whether the bridge has our range's address, and not that of a range of before.
+    fn has_gateway(&self) -> Result<bool, NetError> {
+        let gateway = self.range.gateway();
+        let all =
+            getifaddrs().map_err(|errno| NetError::file("list addresses of", Path::new(self.name()))(errno.into()))?;
+        let ours = all.filter(|one| one.interface_name == self.config.bridge).filter_map(|one| one.address);
+        Ok(ours.filter_map(|address| Some(address.as_sockaddr_in()?.ip())).any(|address| address == gateway))
+    }
+
+    /// Replaces a bridge of another range, on which nobody is.
+    fn make_again(&self, socket: &mut Socket) -> Result<u32, NetError> {
+        let reason = match self.sandboxes() {
+            0 => {
+                remove_link(socket, &self.config.bridge)?;
+                return self.make_bridge(socket);
+            }
+            1 => format!("the bridge {} has another range, and a sandbox is on it", self.config.bridge),
+            count => format!("the bridge {} has another range, and {count} sandboxes are on it", self.config.bridge),
+        };
+        Err(NetError::Config { field: "pod_cidr", value: self.range.to_string(), reason })
     }
 
     fn make_bridge(&self, socket: &mut Socket) -> Result<u32, NetError> {
@@ -209,7 +254,7 @@ impl Bridge {
 
     fn replace_rules(&self, records: &BTreeMap<Ipv4Addr, Record>) -> Result<(), NetError> {
         let (range, masquerade) = (self.range, self.config.masquerade);
-        let changes = rules::replace(&Wanted { range, masquerade, records });
+        let changes = rules::replace(&Wanted { bridge: &self.config.bridge, range, masquerade, records });
         self.config.engine.run(&RULES, || self.config.table.clone(), || self.commit(changes))
     }
 

@@ -10,6 +10,7 @@
 //! What it leaves to others: making and keeping network namespaces, and service addresses (see skiff-proxy).
 
 mod bridge; // performs: interfaces, addresses, routes, rules
+mod chosen; // the pod range that was named since, on disk
 mod cni; // what CNI plugins are told
 mod config; // what was asked for
 mod error; // why not
@@ -25,9 +26,11 @@ pub use error::NetError;
 pub use own::prepare_own;
 
 use bridge::Bridge;
+use chosen::Chosen;
 use plugins::Plugins;
 use skiff_sys::netlink::{Family, Socket};
-use std::sync::Arc;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Bytes of an interface name without its terminating zero (`IFNAMSIZ` - 1).
 const INTERFACE_NAME_BYTES_MAX: usize = 15;
@@ -39,7 +42,8 @@ const CAP_NET_ADMIN: u32 = 12;
 /// The networks of all pods of one node. Cheap to clone; clones share the address files.
 #[derive(Clone, Debug)]
 pub struct PodNetworks {
-    bridge: Arc<Bridge>,
+    /// Another one when another pod range is named.
+    bridge: Arc<RwLock<Arc<Bridge>>>,
     plugins: Option<Arc<Plugins>>,
 }
 
@@ -57,7 +61,62 @@ impl PodNetworks {
             Some(cni) => Some(Arc::new(Plugins::new(cni.clone(), folder, config.engine.clone())?)),
             None => None,
         };
-        Ok(Self { bridge: Arc::new(Bridge::new(config)?), plugins })
+        let bridge = Bridge::new(Chosen::of(&config.state_dir).apply(config)?)?;
+        Ok(Self { bridge: Arc::new(RwLock::new(Arc::new(bridge))), plugins })
+    }
+
+    /// Makes what the node needs of its own before the first pod: the bridge, with its route to the services. Answers the
+    /// address at which pods reach the node; `None` when CNI plugins make the network. Blocks for a moment.
+    ///
+    /// # Errors
+    /// As [`PodNetworks::attach`].
+    pub fn prepare(&self) -> Result<Option<Ipv4Addr>, NetError> {
+        if let Some(plugins) = &self.plugins
+            && plugins.network()?.is_some()
+        {
+            return Ok(None);
+        }
+        self.bridge().prepare().map(Some)
+    }
+
+    /// Gives pods addresses of `pod_cidr` from now on, as a cluster's control plane tells a node; of several ranges,
+    /// separated by commas, the IPv4 one. It is kept for the next start.
+    ///
+    /// # Errors
+    /// It is no such range, or sandboxes have addresses of another one.
+    pub async fn use_pod_cidr(&self, pod_cidr: &str) -> Result<(), NetError> {
+        let (networks, pod_cidr) = (self.clone(), pod_cidr.to_owned());
+        let task = tokio::task::spawn_blocking(move || networks.change_range(&pod_cidr));
+        task.await.map_err(|error| NetError::CutOff(error.to_string()))?
+    }
+
+    fn change_range(&self, pod_cidr: &str) -> Result<(), NetError> {
+        let wanted = pod_cidr.split(',').find(|range| !range.contains(':')).unwrap_or(pod_cidr).trim();
+        let range = plan::Range::parse("pod_cidr", wanted)?;
+        // Nobody attaches to the old bridge meanwhile: who asks for it waits here.
+        let mut bridge = self.bridge.write().unwrap_or_else(PoisonError::into_inner);
+        if bridge.range() != range {
+            if bridge.sandboxes() > 0 {
+                let reason = match bridge.sandboxes() {
+                    1 => format!("a sandbox has an address of {}", bridge.range()),
+                    count => format!("{count} sandboxes have addresses of {}", bridge.range()),
+                };
+                return Err(NetError::Config { field: "pod_cidr", value: wanted.to_owned(), reason });
+            }
+            bridge.remove_all()?;
+            let config = NetConfig { pod_cidr: wanted.to_owned(), ..bridge.config().clone() };
+            Chosen::of(&config.state_dir).write(wanted)?;
+            *bridge = Arc::new(Bridge::new(config)?);
+        }
+        let has_plugins = match &self.plugins {
+            Some(plugins) => plugins.network()?.is_some(),
+            None => false,
+        };
+        if has_plugins { Ok(()) } else { bridge.prepare().map(drop) }
+    }
+
+    fn bridge(&self) -> Arc<Bridge> {
+        Arc::clone(&self.bridge.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Gives the pod its interface `eth0`, addresses, routes and host ports, and brings its loopback up. Asking again for
@@ -95,7 +154,7 @@ impl PodNetworks {
         if let Some(plugins) = &self.plugins {
             plugins.network()?;
         }
-        let (operation, operand) = ("change the pod network on", self.bridge.name().to_owned());
+        let (operation, operand) = ("change the pod network on", self.bridge().name().to_owned());
         if !has_net_admin() {
             return Err(NetError::NoRight { operation, operand });
         }
@@ -132,7 +191,8 @@ impl PodNetworks {
                 first = first.and(plugins.detach(&sandbox).await);
             }
         }
-        first.and(self.blocking(&(), |bridge, ()| bridge.remove_all()).await)
+        first = first.and(self.blocking(&(), |bridge, ()| bridge.remove_all()).await);
+        first.and(Chosen::of(&self.bridge().config().state_dir).forget())
     }
 
     /// Performs `work` on a thread that may wait for the kernel.
@@ -146,7 +206,11 @@ impl PodNetworks {
         O: Send + 'static,
     {
         let (bridge, input) = (Arc::clone(&self.bridge), input.clone());
-        let task = tokio::task::spawn_blocking(move || work(&bridge, &input));
+        let task = tokio::task::spawn_blocking(move || {
+            // Held to the end, so that the range does not change under an attachment.
+            let bridge = bridge.read().unwrap_or_else(PoisonError::into_inner);
+            work(&bridge, &input)
+        });
         task.await.map_err(|error| NetError::CutOff(error.to_string()))?
     }
 }

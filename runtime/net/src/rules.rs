@@ -1,11 +1,17 @@
 //! Decides the nftables table of pod networks: masquerading and host ports. No I/O.
 //!
 //! ```text
+//!  guard                from the bridge, to or from 127.0.0.0/8 -> drop
 //!  prerouting, output   (address . protocol . port) -> pod . port     bound to one address of the node
 //!                       (protocol . port)           -> pod . port     to any local address
 //!  postrouting          from a pod back to the same pod, through a host port -> masquerade
+//!                       from the node's loopback to a pod                    -> masquerade
 //!                       from a pod to outside the pod range                  -> masquerade
 //! ```
+//!
+//! The bridge routes packets of the loopback addresses (`route_localnet`), so that host ports answer there. What a pod sends
+//! to them or in their name never gets past `guard` (CVE-2020-8558): it sees packets before connection tracking turns
+//! the address of an answer back to the loopback's.
 
 use crate::PortMapping;
 use crate::ipam::Record;
@@ -23,10 +29,16 @@ const SERVICE: DataType = DataType::Service;
 /// The standard priorities of rewriting destinations and sources.
 const DESTINATION_NAT: i32 = -100;
 const SOURCE_NAT: i32 = 100;
+/// Before connection tracking (`NF_IP_PRI_RAW`).
+const RAW: i32 = -300;
 /// `IPS_DST_NAT`: the destination of the connection was rewritten.
 const STATUS_DESTINATION_NAT: u32 = 1 << 5;
 /// `RTN_LOCAL`.
 const KIND_LOCAL: u32 = 2;
+/// 127.0.0.0/8, which never leaves a machine (RFC 1122).
+const LOOPBACK: ([u8; 4], [u8; 4]) = ([127, 0, 0, 0], [255, 0, 0, 0]);
+/// Bytes of an interface name in a register (`IFNAMSIZ`).
+const INTERFACE_BYTES: usize = 16;
 /// IPv4 header.
 const SOURCE_OFFSET: u32 = 12;
 const DESTINATION_OFFSET: u32 = 16;
@@ -41,6 +53,7 @@ const HAIRPINS: &str = "hairpins";
 /// What the table depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted<'a> {
+    pub(crate) bridge: &'a str,
     pub(crate) range: Range,
     pub(crate) masquerade: bool,
     pub(crate) records: &'a BTreeMap<Ipv4Addr, Record>,
@@ -105,6 +118,7 @@ fn sets() -> Vec<Set> {
 fn chains() -> Vec<Chain> {
     let base = |name: &str, kind, hook, priority| Chain { name: name.to_owned(), base: Some((kind, hook, priority)) };
     vec![
+        base("guard", ChainType::Filter, Hook::Prerouting, RAW),
         base("prerouting", ChainType::Nat, Hook::Prerouting, DESTINATION_NAT),
         base("output", ChainType::Nat, Hook::Output, DESTINATION_NAT),
         base("postrouting", ChainType::Nat, Hook::Postrouting, SOURCE_NAT),
@@ -113,12 +127,16 @@ fn chains() -> Vec<Chain> {
 
 fn rules(wanted: &Wanted<'_>) -> Vec<Rule> {
     let rule = |chain: &str, expressions| Rule { chain: chain.to_owned(), expressions };
-    let mut rules = Vec::new();
+    let mut rules = vec![
+        rule("guard", loopback_from(wanted.bridge, destination)),
+        rule("guard", loopback_from(wanted.bridge, source)),
+    ];
     for chain in ["prerouting", "output"] {
         rules.push(rule(chain, ports_at()));
         rules.push(rule(chain, ports()));
     }
     rules.push(rule("postrouting", hairpins()));
+    rules.push(rule("postrouting", loopback_to(wanted.bridge)));
     if wanted.masquerade {
         rules.push(rule("postrouting", masquerade(wanted.range)));
     }
@@ -145,6 +163,33 @@ fn not_equal(register: Register, value: &[u8]) -> E {
     E::Compare { register, how: Compare::NotEqual, value: value.to_vec() }
 }
 
+fn interface(name: &str) -> Vec<u8> {
+    let mut name = name.as_bytes().to_vec();
+    name.resize(INTERFACE_BYTES, 0);
+    name
+}
+
+fn is_loopback(address: fn(Register) -> E) -> [E; 3] {
+    let (base, mask) = LOOPBACK;
+    [address(Register(0)), E::Mask { register: Register(0), mask }, equal(Register(0), &base)]
+}
+
+/// Drops what comes from pods with a loopback address as its `address`.
+fn loopback_from(bridge: &str, address: fn(Register) -> E) -> Vec<E> {
+    let mut rule = vec![E::InputInterface(Register(0)), equal(Register(0), &interface(bridge))];
+    rule.extend(is_loopback(address));
+    rule.push(E::Drop);
+    rule
+}
+
+/// A pod's answer to a loopback address would stay in the pod.
+fn loopback_to(bridge: &str) -> Vec<E> {
+    let mut rule = vec![E::OutputInterface(Register(0)), equal(Register(0), &interface(bridge))];
+    rule.extend(is_loopback(source));
+    rule.push(E::Masquerade);
+    rule
+}
+
 fn ports_at() -> Vec<E> {
     vec![
         destination(Register(0)),
@@ -157,10 +202,6 @@ fn ports_at() -> Vec<E> {
 
 fn ports() -> Vec<E> {
     vec![
-        // 127.0.0.0/8 never leaves the loopback interface (RFC 1122), so a pod would not get the packet.
-        destination(Register(0)),
-        E::Mask { register: Register(0), mask: [255, 0, 0, 0] },
-        not_equal(Register(0), &[127, 0, 0, 0]),
         E::DestinationKind(Register(0)),
         equal(Register(0), &KIND_LOCAL.to_ne_bytes()),
         E::TransportProtocol(Register(0)),

@@ -120,6 +120,118 @@ fn host_ports_lead_to_the_pod_from_everywhere() {
     assert_eq!(ask_udp(&flow).expect("UDP to the next pod"), "next 192.0.2.2");
 }
 
+/// Fault N15: as kubelet and containerd's plugins have it.
+#[test]
+fn host_ports_answer_at_the_nodes_loopback() {
+    let (node, inside) = (Node::new(), Namespace::new());
+    node.namespace.command("ip link set lo up");
+    let mut bound = mapping(Protocol::Tcp, 8081, 80);
+    bound.host_ip = Some(Ipv4Addr::LOCALHOST.into());
+    let ports = vec![mapping(Protocol::Tcp, 8080, 80), mapping(Protocol::Udp, 5353, 53), bound];
+    node.attach(&pod("web", &inside, ports)).expect("attached");
+    inside.serve_tcp("web", 80);
+    inside.serve_udp("dns", 53);
+    assert_eq!(node.namespace.ask_tcp("127.0.0.1:8080").expect("at the loopback"), "web 10.99.0.1");
+    assert_eq!(node.namespace.ask_tcp("127.0.0.1:8081").expect("bound to the loopback"), "web 10.99.0.1");
+    assert!(node.namespace.ask_tcp("10.99.0.1:8081").is_err(), "it is bound to another address");
+    assert_eq!(ask_udp(&node.namespace.udp("127.0.0.1:5353")).expect("UDP at the loopback"), "dns 10.99.0.1");
+    // What listens there and is no host port is left alone.
+    node.namespace.serve_tcp("node", 9090);
+    assert_eq!(node.namespace.ask_tcp("127.0.0.1:9090").expect("the node's own"), "node 127.0.0.1");
+}
+
+/// CVE-2020-8558: what listens at the node's loopback is for the node alone, also while host ports answer there.
+#[test]
+fn pods_do_not_reach_the_nodes_loopback() {
+    let (node, outside) = (Node::new(), Namespace::new());
+    node.namespace.join(&outside, "192.0.2.1/24", "192.0.2.2/24");
+    let (web, evil) = (Namespace::new(), Namespace::new());
+    let mut bound = mapping(Protocol::Tcp, 8081, 80);
+    bound.host_ip = Some(Ipv4Addr::LOCALHOST.into());
+    node.attach(&pod("web", &web, vec![mapping(Protocol::Tcp, 8080, 80), bound])).expect("attached");
+    let own = node.attach(&pod("evil", &evil, Vec::new())).expect("attached");
+    web.serve_tcp("web", 80);
+    node.namespace.serve_udp("secret", 9090);
+    // A pod, and a neighbour, that send loopback addresses over the wire.
+    for (namespace, link, gateway) in [(&evil, "eth0", "10.99.0.1"), (&outside, "up1", "192.0.2.1")] {
+        namespace.command(&format!(
+            "for i in all {link}; do echo 1 > /proc/sys/net/ipv4/conf/$i/route_localnet; done
+             ip route del local 127.0.0.0/8 dev lo table local; ip route del local 127.0.0.1 dev lo table local
+             ip route add 127.0.0.0/8 via {gateway} dev {link} onlink"
+        ));
+    }
+    // Answers would not find back, so packets are counted where they would have arrived.
+    node.namespace.command(
+        "nft add table ip seen
+         nft 'add chain ip seen in { type filter hook input priority 0; }'
+         nft 'add rule ip seen in iifname != lo ip daddr 127.0.0.0/8 counter'
+         nft 'add rule ip seen in iifname != lo ip saddr 127.0.0.0/8 counter'",
+    );
+    evil.command("ip addr add 127.0.0.9/32 dev eth0");
+    for (namespace, from, to) in [
+        (&evil, "0.0.0.0:0", "127.0.0.1:9090"),
+        (&evil, "0.0.0.0:0", "127.0.0.1:8081"),
+        (&evil, "127.0.0.9:0", "10.99.0.1:9090"),
+        (&outside, "0.0.0.0:0", "127.0.0.1:9090"),
+    ] {
+        namespace.run(move || {
+            let socket = std::net::UdpSocket::bind(from).expect("its address");
+            socket.send_to(b"?", to).expect("it is sent")
+        });
+    }
+    let answer = ask_udp(&evil.udp("10.99.0.1:9090")).expect("what is sent later has arrived");
+    assert_eq!(answer, format!("secret {own}"));
+    let counted = node.namespace.command("nft list table ip seen");
+    assert_eq!(counted.matches("packets 0 ").count(), 2, "{counted}");
+}
+
+/// Fault N22: the node reaches services before there is a pod.
+#[test]
+fn the_bridge_is_made_before_the_first_pod() {
+    let node = Node::new();
+    let networks = node.networks.clone();
+    let gateway = node.namespace.run(move || networks.prepare()).expect("prepared");
+    assert_eq!(gateway, Some(Ipv4Addr::new(10, 99, 0, 1)));
+    let routes = node.namespace.command("ip route get 10.98.0.1");
+    assert!(routes.contains("dev skt0 src 10.99.0.1"), "{routes}");
+    node.remove_all();
+}
+
+/// Fault N24: the range is the control plane's to give.
+#[test]
+fn a_pod_range_may_be_named_until_there_is_a_pod() {
+    let node = Node::new();
+    let choose = |range: &'static str| {
+        let networks = node.networks.clone();
+        node.namespace.block_on(async move { networks.use_pod_cidr(range).await })
+    };
+    choose("10.99.0.0/24").expect("it is the range already");
+    choose("fd00::/64,10.97.3.0/24").expect("nobody has an address yet");
+    let one = Namespace::new();
+    let asked = pod("one", &one, Vec::new());
+    assert_eq!(node.attach(&asked).expect("attached"), Ipv4Addr::new(10, 97, 3, 2));
+    choose("10.97.3.0/24").expect("the same again");
+    let refused = choose("10.96.0.0/24").expect_err("a pod has an address").to_string();
+    let expected = "network configuration: pod_cidr \"10.96.0.0/24\": a sandbox has an address of 10.97.3.0/24";
+    assert_eq!(refused, expected);
+    // A restart finds the pod, and so its range; without a pod the configuration counts again.
+    let (again, kept) = (PodNetworks::new(config(node.state.path())).expect("it opens again"), asked.clone());
+    let same = node.namespace.block_on(async move { again.attach(&kept).await }).expect("attached already");
+    assert_eq!(same.ips, [IpAddr::V4(Ipv4Addr::new(10, 97, 3, 2))]);
+    node.detach(&asked);
+    let fresh = PodNetworks::new(config(node.state.path())).expect("it opens again");
+    let asked = asked.clone();
+    let next = node.namespace.block_on(async move { fresh.attach(&asked).await }).expect("on a bridge of that range");
+    assert_eq!(next.ips, [IpAddr::V4(Ipv4Addr::new(10, 99, 0, 2))]);
+    assert!(one.command("ip route").contains("default via 10.99.0.1"));
+    // With a pod on it, it stays as it is.
+    let other = NetConfig { pod_cidr: "10.96.0.0/24".to_owned(), ..config(node.state.path()) };
+    let other = PodNetworks::new(other).expect("it opens again");
+    let refused = node.namespace.run(move || other.prepare()).expect_err("a pod is on the bridge").to_string();
+    assert!(refused.ends_with("the bridge skt0 has another range, and a sandbox is on it"), "{refused}");
+    node.remove_all();
+}
+
 #[test]
 fn a_restart_keeps_the_living_and_frees_the_dead() {
     let node = Node::new();

@@ -308,10 +308,10 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
         request: Request<pb::UpdateRuntimeConfigRequest>,
     ) -> Answer<pb::UpdateRuntimeConfigResponse> {
         let network = request.into_inner().runtime_config.and_then(|config| config.network_config);
-        match network.filter(|network| !network.pod_cidr.is_empty()) {
-            Some(_) => unimplemented("UpdateRuntimeConfig with a pod_cidr (it is set when the node starts)"),
-            None => Ok(Response::new(pb::UpdateRuntimeConfigResponse {})),
+        if let Some(network) = network.filter(|network| !network.pod_cidr.is_empty()) {
+            self.0.networks.use_pod_cidr(&network.pod_cidr).await?;
         }
+        Ok(Response::new(pb::UpdateRuntimeConfigResponse {}))
     }
 
     async fn stream_pod_sandboxes(

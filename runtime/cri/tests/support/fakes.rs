@@ -105,4 +105,7 @@ impl Networks for NoNetwork {
     fn retain<'a>(&'a self, _: &'a [String]) -> BoxFuture<'a, Result<(), CriError>> {
         Box::pin(async { Ok(()) })
     }
+    fn use_pod_cidr<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), CriError>> {
+        Box::pin(async { Ok(()) })
+    }
 }

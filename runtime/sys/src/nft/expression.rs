@@ -67,6 +67,8 @@ pub struct AnonymousMap {
 pub enum Expression {
     /// Loads the transport protocol.
     TransportProtocol(Register),
+    /// Loads the name of the incoming interface: 16 bytes.
+    InputInterface(Register),
     /// Loads the name of the outgoing interface: 16 bytes.
     OutputInterface(Register),
     /// Loads bytes of the network header (IPv4: source at 12, destination at 16).
@@ -124,6 +126,7 @@ impl Expression {
         use Expression as E;
         match self {
             E::TransportProtocol(to) => meta(*to, 16),
+            E::InputInterface(to) => meta(*to, 6),
             E::OutputInterface(to) => meta(*to, 7),
             E::NetworkHeader { to, offset, bytes } => payload(*to, 1, *offset, *bytes),
             E::TransportHeader { to, offset, bytes } => payload(*to, 2, *offset, *bytes),

@@ -114,18 +114,26 @@ pub(crate) struct UpArgs {
     /// Where the API listens [default: 127.0.0.1:6443; port 0 takes a free one]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) api_listen: Option<SocketAddr>,
+    /// Where pods reach the API: the service `kubernetes` leads there [default: the address of --api-listen, if pods reach it;
+    /// else the node's side of the pod network, where the API then listens too]
+    #[arg(long, value_name = "IP")]
+    pub(crate) advertise_address: Option<IpAddr>,
     /// Open a node port of an isolated node on the host's loopback (may be repeated)
     #[arg(long, value_name = "HOST_PORT:NODE_PORT", requires = "isolated")]
     pub(crate) publish: Vec<String>,
     /// The node's name in the API [default: the host's name]
     #[arg(long, value_parser = names::node, value_name = "NAME")]
     pub(crate) node_name: Option<String>,
-    /// The node's address [default: that of the default route; 172.31.255.1 for an isolated node]
+    /// The node's address [default: that of the default route, or else of the first interface; 172.31.255.1 for an isolated
+    /// node]
     #[arg(long, value_name = "IP")]
     pub(crate) node_ip: Option<IpAddr>,
     /// Port of the kubelet's HTTPS API
     #[arg(long, default_value_t = 10250, value_name = "PORT")]
     pub(crate) kubelet_port: u16,
+    /// Kernel parameters that pods may set besides the safe ones: names, or starts of names with * (may be repeated)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) allowed_unsafe_sysctls: Vec<String>,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
     /// The cgroup below which everything lives [default: /skiff]
@@ -193,6 +201,9 @@ pub(crate) struct ApiserverArgs {
     /// Where the API listens
     #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDR:PORT")]
     pub(crate) api_listen: SocketAddr,
+    /// Where pods reach it: the service `kubernetes` leads there [default: the address of --api-listen]
+    #[arg(long, value_name = "IP")]
+    pub(crate) advertise_address: Option<IpAddr>,
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
     /// Addresses of services
@@ -238,14 +249,26 @@ pub(crate) struct KubeletArgs {
     /// Port of the HTTPS API
     #[arg(long, default_value_t = 10250, value_name = "PORT")]
     pub(crate) port: u16,
+    /// Kernel parameters that pods may set besides the safe ones: names, or starts of names with * (may be repeated)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) allowed_unsafe_sysctls: Vec<String>,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
     /// The cgroup below which pods live [default: /skiff]
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_root: Option<String>,
-    /// Addresses of pods
-    #[arg(long, default_value = "10.244.0.0/24", value_name = "CIDR")]
-    pub(crate) pod_cidr: String,
+    /// Addresses of pods as long as the node object names none; the control plane allocates them (spec.podCIDR)
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) pod_cidr: Option<String>,
+    /// Certificate of the HTTPS API, with those above it (PEM) [default: one of an authority in the data folder]
+    #[arg(long, requires = "tls_private_key_file", value_name = "FILE")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, requires = "tls_cert_file", value_name = "FILE")]
+    pub(crate) tls_private_key_file: Option<PathBuf>,
+    /// Authorities of those who may use the HTTPS API (PEM) [default: the one in the data folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_ca_file: Option<PathBuf>,
 }
 
 /// `skiff proxy`.

@@ -10,6 +10,7 @@ use crate::pod::container::log_path;
 use crate::pod::names::{ClusterNames, HostResolver};
 use crate::pod::observed::Instance;
 use crate::pod::status::NodeFacts;
+use crate::pod::sysctls::Allowed;
 use crate::volume::PodDir;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::runtime::reflector::Store;
@@ -31,6 +32,7 @@ pub(crate) struct Agent {
     pub(crate) log_root: PathBuf,
     pub(crate) cgroup_root: String,
     pub(crate) max_pods: u32,
+    pub(crate) sysctls: Allowed,
     pub(crate) engine: Engine,
     pub(crate) board: Board,
 }
@@ -44,6 +46,7 @@ impl Agent {
         recorder: Recorder,
         services: Store<Service>,
         machine: Machine,
+        sysctls: Allowed,
     ) -> Self {
         Self {
             node_name: config.node_name.clone(),
@@ -59,6 +62,7 @@ impl Agent {
             log_root: config.log_root(),
             cgroup_root: config.cgroup_root.clone(),
             max_pods: config.max_pods,
+            sysctls,
             engine: config.engine.clone(),
             board: Board::default(),
         }

@@ -24,8 +24,8 @@ pub struct KubeletConfig {
     pub cgroup_root: String,
     /// The address announced as InternalIP and as `status.hostIP`.
     pub node_ip: IpAddr,
-    /// The pods' addresses, `10.244.0.0/24`; written to `spec.podCIDR`.
-    pub pod_cidr: String,
+    /// Who gives the pods' addresses.
+    pub pod_cidr: PodCidr,
     /// Where the kubelet's HTTPS API listens; port 0 takes a free one, which the node status then names.
     pub listen: SocketAddr,
     /// Keys of the HTTPS API.
@@ -36,10 +36,40 @@ pub struct KubeletConfig {
     pub cluster_domain: String,
     /// How many pods the node announces and accepts; Kubernetes says 110.
     pub max_pods: u32,
+    /// Kernel parameters that pods may set besides the safe ones: names, or starts of names that end in `*`.
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// How large container logs may become.
     pub logs: LogLimits,
     /// Records the steps of pod starts.
     pub engine: Engine,
+}
+
+/// Who gives the range of the node's pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PodCidr {
+    /// Nobody else does: this one is written to `spec.podCIDR` and told to the runtime.
+    Ours(String),
+    /// The control plane writes `spec.podCIDR`, and the runtime is told what stands there; as long as there is nothing, it is
+    /// told this one, if any.
+    FromNode(Option<String>),
+}
+
+impl PodCidr {
+    /// The range that is ours to give.
+    pub(crate) fn ours(&self) -> Option<&str> {
+        match self {
+            Self::Ours(range) => Some(range),
+            Self::FromNode(_) => None,
+        }
+    }
+
+    /// The range as long as the node object names none.
+    pub(crate) fn fallback(&self) -> Option<&str> {
+        match self {
+            Self::Ours(range) => Some(range),
+            Self::FromNode(range) => range.as_deref(),
+        }
+    }
 }
 
 /// PEM texts for the kubelet's HTTPS API.

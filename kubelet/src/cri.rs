@@ -35,6 +35,18 @@ pub(crate) struct RuntimeVersion {
     pub(crate) version: String,
 }
 
+/// What a refusal of the runtime says, as one sentence: neither its code nor the form that it has in a program.
+pub(crate) fn said(status: &Status) -> String {
+    let words = match status.message() {
+        "" => status.code().description(),
+        message => message,
+    };
+    match std::error::Error::source(status) {
+        Some(cause) => format!("{words}: {}", skiff_client::sentence(cause)),
+        None => words.to_owned(),
+    }
+}
+
 fn timed<T>(message: T, seconds: u64) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(Duration::from_secs(seconds));
@@ -211,5 +223,29 @@ fn forgiving(result: Result<(), Status>) -> Result<(), Status> {
     match result {
         Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault N12.
+    #[test]
+    fn a_refusal_is_a_sentence() {
+        assert_eq!(said(&Status::unknown("image a: not found")), "image a: not found");
+        assert_eq!(said(&Status::deadline_exceeded("")), "Deadline expired before operation could complete");
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_is_gone_is_a_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("cri.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let cri = Cri::connect(&format!("unix://{}", socket.display())).await.unwrap();
+        drop(listener);
+        std::fs::remove_file(&socket).unwrap();
+        let words = said(&cri.version().await.unwrap_err());
+        assert!(!words.contains("status:") && !words.contains('{') && !words.contains("Kind("), "{words}");
     }
 }

@@ -21,20 +21,20 @@ pub enum KubeletError {
         source: tonic::transport::Error,
     },
     /// A CRI call that the start depends on failed.
-    #[error("container runtime: {call}: {answer}")]
+    #[error("container runtime: {call}: {reason}")]
     Runtime {
         /// The call.
         call: &'static str,
-        /// The message of its answer.
-        answer: String,
+        /// Its answer.
+        reason: String,
     },
     /// The API server refused something the start depends on.
-    #[error("{operation}")]
+    #[error("{operation}: {reason}")]
     Api {
         /// What was asked, with its operand.
         operation: String,
         /// The answer.
-        source: Box<kube::Error>,
+        reason: String,
     },
     /// The HTTPS API cannot listen.
     #[error("listen on {address}")]
@@ -58,6 +58,12 @@ pub enum KubeletError {
         /// Which, and why.
         message: String,
     },
+    /// A kernel parameter is allowed that belongs to no pod.
+    #[error("--allowed-unsafe-sysctls: {message}")]
+    Sysctls {
+        /// Which.
+        message: String,
+    },
     /// A folder cannot be made or read.
     #[error("{operation} {path}")]
     Folder {
@@ -71,9 +77,13 @@ pub enum KubeletError {
 }
 
 impl KubeletError {
-    /// A CRI call that the start depends on failed.
+    /// The runtime's refusal of `call`.
     pub(crate) fn runtime(call: &'static str, status: &tonic::Status) -> Self {
-        let answer = if status.message().is_empty() { status.code().description() } else { status.message() };
-        Self::Runtime { call, answer: answer.to_owned() }
+        Self::Runtime { call, reason: crate::cri::said(status) }
+    }
+
+    /// The API server's refusal of `operation`.
+    pub(crate) fn api(operation: impl Into<String>, error: &kube::Error) -> Self {
+        Self::Api { operation: operation.into(), reason: skiff_client::sentence(error) }
     }
 }

@@ -24,6 +24,16 @@ pub(crate) enum Severity {
     Warning,
 }
 
+impl Severity {
+    /// The event's `type`.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 struct News {
     about: ObjectReference,
@@ -149,7 +159,7 @@ fn event_of(news: &News, namespace: &str, node: &str) -> Event {
     Event {
         metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..Default::default() },
         involved_object: news.about.clone(),
-        type_: Some(format!("{:?}", news.severity)),
+        type_: Some(news.severity.word().to_owned()),
         reason: Some(news.reason.to_string()),
         message: Some(news.message.clone()),
         count: Some(1),

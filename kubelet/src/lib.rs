@@ -20,7 +20,7 @@ mod server; // the HTTPS API: logs, exec, attach, port-forward
 mod unsupported; // what we refuse
 mod volume; // its files
 
-pub use config::{KubeletConfig, KubeletTls};
+pub use config::{KubeletConfig, KubeletTls, PodCidr};
 pub use error::KubeletError;
 pub use rotation::LogLimits;
 
@@ -31,7 +31,8 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
-use node::{Keeper, Machine, NodeInputs};
+use node::{Keeper, Machine, NodeInputs, PodRange};
+use pod::sysctls::Allowed;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -54,31 +55,37 @@ impl Kubelet {
     /// # Errors
     /// See [`KubeletError`].
     pub async fn start(config: KubeletConfig) -> Result<Self, KubeletError> {
+        let sysctls = Allowed::parse(&config.allowed_unsafe_sysctls);
+        let sysctls = sysctls.map_err(|message| KubeletError::Sysctls { message })?;
         for folder in [&config.root_dir, &config.log_root()] {
             make_folder(folder)?;
         }
         let server = server::Server::bind(config.listen, &config.tls).await?;
         let cri = Cri::connect(&config.container_runtime_endpoint).await?;
         let runtime = cri.version().await.map_err(|status| KubeletError::runtime("Version", &status))?;
-        announce_pod_cidr(&cri, &config.pod_cidr).await?;
         pod::cgroup::create_parents(&config.cgroup_root).map_err(|message| KubeletError::Cgroup { message })?;
         let machine = Machine::read(&config.root_dir);
         let inputs = NodeInputs {
             name: config.node_name.clone(),
             ip: config.node_ip.to_string(),
-            pod_cidr: config.pod_cidr.clone(),
+            pod_cidr: config.pod_cidr.ours().map(str::to_owned),
             max_pods: config.max_pods,
             port: server.address().port(),
             runtime: format!("{}://{}", runtime.name, runtime.version),
             machine: machine.clone(),
         };
         let keeper = node::register(config.client.clone(), cri.clone(), inputs, config.root_dir.clone()).await?;
+        let pods = PodRange::new(&config, &cri, keeper.node());
+        pods.announce().await.map_err(|status| KubeletError::runtime("UpdateRuntimeConfig", &status))?;
         let mut helpers = JoinSet::new();
+        if config.pod_cidr.ours().is_none() {
+            helpers.spawn(pods.follow());
+        }
         let (recorder, write_events) = Recorder::new(config.client.clone(), &config.node_name);
         helpers.spawn(write_events);
         recorder.node(keeper.node(), Severity::Normal, "Starting", "Starting kubelet.");
         let services = follow_services(&config.client, &mut helpers);
-        let agent = Arc::new(Agent::new(&config, cri, runtime.name, recorder, services, machine));
+        let agent = Arc::new(Agent::new(&config, cri, runtime.name, recorder, services, machine, sysctls));
         Ok(Self { agent, keeper, server, logs: config.logs, helpers })
     }
 
@@ -106,17 +113,6 @@ impl Kubelet {
 fn make_folder(path: &Path) -> Result<(), KubeletError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| KubeletError::Folder { operation: "create", path: path.to_owned(), source })
-}
-
-/// Tells the runtime the pods' network; one that has its own configuration need not take it.
-async fn announce_pod_cidr(cri: &Cri, pod_cidr: &str) -> Result<(), KubeletError> {
-    match cri.set_pod_cidr(pod_cidr).await {
-        Err(status) if status.code() == tonic::Code::Unimplemented => {
-            tracing::debug!("the runtime has its own pod network configuration");
-            Ok(())
-        }
-        result => result.map_err(|status| KubeletError::runtime("UpdateRuntimeConfig", &status)),
-    }
 }
 
 /// Services by watch, for their environment variables.

@@ -8,10 +8,10 @@ mod support;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use skiff_client::Identity;
-use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls};
+use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls, PodCidr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::api::Api as Server;
@@ -79,12 +79,13 @@ impl Bench {
             root_dir: self.folder.path().join("pods"),
             cgroup_root: self.cgroup.clone(),
             node_ip: "192.0.2.1".parse().unwrap(),
-            pod_cidr: "10.244.0.0/24".into(),
+            pod_cidr: PodCidr::Ours("10.244.0.0/24".into()),
             listen: "127.0.0.1:0".parse().unwrap(),
             tls: tls(),
             cluster_dns: vec![],
             cluster_domain: "cluster.local".into(),
             max_pods: 110,
+            allowed_unsafe_sysctls: vec![],
             logs: skiff_kubelet::LogLimits::default(),
             engine: skiff_step::Engine::off(),
         }
@@ -311,6 +312,36 @@ async fn pods_of_one_controller_are_turned_away_ever_slower() {
     bench.pods().delete("r-2", &DeleteParams::default()).await.unwrap();
     bench.wait("r-1", "was refused", |pod| phase(pod) == "Failed").await;
     bench.wait_gone("r-2").await;
+}
+
+/// Fault N24: the range of a node's pods is the control plane's to give, and the runtime is told it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pod_range_comes_from_the_node_object() {
+    let bench = Bench::new();
+    let config = KubeletConfig { pod_cidr: PodCidr::FromNode(Some("10.9.0.0/24".into())), ..bench.config() };
+    let kubelet = Kubelet::start(config).await.unwrap();
+    let _task = tokio::spawn(kubelet.run(CancellationToken::new()));
+    let nodes: Api<Node> = Api::all(bench.client.clone());
+    assert_eq!(nodes.get("n1").await.unwrap().spec.unwrap_or_default().pod_cidr, None);
+    let ranges = || bench.runtime.table.lock().unwrap().pod_ranges.clone();
+    assert_eq!(ranges(), ["10.9.0.0/24"], "as long as nobody gives one");
+    let patch = Patch::Merge(json!({"spec": {"podCIDR": "10.7.3.0/24", "podCIDRs": ["10.7.3.0/24", "fd00::/64"]}}));
+    nodes.patch("n1", &PatchParams::default(), &patch).await.unwrap();
+    let started = Instant::now();
+    while ranges().last().map(String::as_str) != Some("10.7.3.0/24,fd00::/64") {
+        assert!(started.elapsed() < PATIENCE, "never told: {:?}", ranges());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // Another kubelet of this node finds the range there.
+    let config = KubeletConfig { pod_cidr: PodCidr::FromNode(None), ..bench.config() };
+    let _again = Kubelet::start(config).await.unwrap();
+    assert_eq!(ranges().len(), 3);
+    assert_eq!(nodes.get("n1").await.unwrap().spec.unwrap().pod_cidr.as_deref(), Some("10.7.3.0/24"));
+    // Where nobody allocates, it is written.
+    let alone = Bench::new();
+    let (_shutdown, _task) = alone.kubelet().await;
+    let nodes: Api<Node> = Api::all(alone.client.clone());
+    assert_eq!(nodes.get("n1").await.unwrap().spec.unwrap().pod_cidr.as_deref(), Some("10.244.0.0/24"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

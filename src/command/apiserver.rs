@@ -7,7 +7,7 @@ use crate::node::{NODE_PORTS, OpenStore, Ranges, engine, host_name, open_backend
 use crate::out::tell;
 use anyhow::Context;
 use skiff_apiserver::{ApiServer, Config, Pki};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
@@ -18,7 +18,9 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let services = ("--service-cluster-ip-range", args.service_cluster_ip_range.as_str());
     Ranges { asked: &[services], node_ip: Some(address.ip()) }.check(&[])?;
     let OpenStore { backend, embedded, compaction } = open_backend(&folders, &args.etcd).await?;
-    let names = [address.ip().to_string(), "127.0.0.1".to_owned(), "localhost".to_owned(), host_name()];
+    let advertise = SocketAddr::new(args.advertise_address.unwrap_or(address.ip()), address.port());
+    let own = [address.ip().to_string(), advertise.ip().to_string()];
+    let names: Vec<_> = own.into_iter().chain(["127.0.0.1".to_owned(), "localhost".to_owned(), host_name()]).collect();
     let pki = Pki::open_or_create(&folders.pki(), &names).context("keys of the cluster")?;
     pki.write_kubeconfig(&folders.kubeconfig(), &format!("https://{address}")).context("write the kubeconfig")?;
     let config = Config {
@@ -26,7 +28,7 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         service_cidr: args.service_cluster_ip_range,
         node_port_range: NODE_PORTS,
         pki,
-        advertise: address,
+        advertise,
         engine: engine("apiserver")?,
     };
     let server = ApiServer::new(config).await.context("start the API server")?;

@@ -3,23 +3,27 @@
 use super::stop;
 use crate::cli::KubeletArgs;
 use crate::folders::Folders;
-use crate::node::{CLUSTER_DOMAIN, PODS_MAX, Ranges, engine, host_address, host_name, kubelet_tls, log_limits};
+use crate::node::{CLUSTER_DOMAIN, PODS_MAX, Ranges, engine, host_address, host_name, kubelet_tls, log_limits, read};
 use crate::out::tell;
 use anyhow::Context;
 use skiff_apiserver::Pki;
 use skiff_client::from_kubeconfig;
-use skiff_kubelet::{Kubelet, KubeletConfig};
-use std::net::SocketAddr;
+use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls, PodCidr};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     folders.create()?;
-    let node_ip = args.node_ip.unwrap_or_else(host_address);
-    Ranges { asked: &[("--pod-cidr", &args.pod_cidr)], node_ip: Some(node_ip) }.check(&[])?;
-    let node_name = args.hostname_override.unwrap_or_else(host_name);
+    let node_ip = args.node_ip.or_else(host_address).unwrap_or(Ipv4Addr::LOCALHOST.into());
+    if let Some(range) = &args.pod_cidr {
+        Ranges { asked: &[("--pod-cidr", range)], node_ip: Some(node_ip) }.check(&[])?;
+    }
+    let node_name = args.hostname_override.clone().unwrap_or_else(host_name);
     let pki = Pki::open_or_create(&folders.pki(), &[node_ip.to_string(), node_name.clone()])
         .context("keys of the kubelet")?;
+    let tls = tls(&args, kubelet_tls(&pki))?;
     let config = KubeletConfig {
         node_name,
         client: from_kubeconfig(&args.client.kubeconfig).await?,
@@ -27,16 +31,30 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         root_dir: folders.pods(),
         cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
         node_ip,
-        pod_cidr: args.pod_cidr,
+        pod_cidr: PodCidr::FromNode(args.pod_cidr.clone()),
         listen: SocketAddr::new(node_ip, args.port),
-        tls: kubelet_tls(&pki),
+        tls,
         cluster_dns: Vec::new(),
         cluster_domain: CLUSTER_DOMAIN.to_owned(),
         max_pods: PODS_MAX,
+        allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
         logs: log_limits(&args.logs)?,
         engine: engine("kubelet")?,
     };
     let kubelet = Kubelet::start(config).await.context("start the kubelet")?;
     tell!("kubelet listens on https://{}", kubelet.address());
     Ok(kubelet.run(shutdown).await?)
+}
+
+/// The keys of the HTTPS API: from the files that were named, otherwise our own.
+fn tls(args: &KubeletArgs, own: KubeletTls) -> anyhow::Result<KubeletTls> {
+    let pem = |file: Option<&Path>, own: String| match file {
+        Some(file) => String::from_utf8(read(file)?).with_context(|| format!("read {}: it is not PEM", file.display())),
+        None => Ok(own),
+    };
+    Ok(KubeletTls {
+        certificate: pem(args.tls_cert_file.as_deref(), own.certificate)?,
+        private_key: pem(args.tls_private_key_file.as_deref(), own.private_key)?,
+        client_ca: pem(args.client_ca_file.as_deref(), own.client_ca)?,
+    })
 }

@@ -5,7 +5,7 @@ use crate::cli::UpArgs;
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
 use crate::node::{
-    BOX_ADDRESS, Node, NodeConfig, Place, Published, Site, check_ranges, host_address, host_name, log_limits,
+    BOX_ADDRESS, Node, NodeConfig, Place, Published, Reach, Site, check_ranges, host_address, host_name, log_limits,
 };
 use crate::out::tell;
 use anyhow::{Context, bail};
@@ -42,7 +42,7 @@ pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
         demo::clear_leftovers(&folders)?;
     }
     let place = if args.isolated { Place::Box } else { Place::Host };
-    check_ranges(&folders, &args.ranges, Some(node_ip(&args)), place)?;
+    check_ranges(&folders, &args.ranges, node_ip(&args), place)?;
     folders.create()?;
     let _lock = folders.lock()?;
     let (config, new_box) = prepare(&args, folders)?;
@@ -90,27 +90,30 @@ pub(crate) fn check_runtime(program: Option<&Path>) -> anyhow::Result<()> {
 fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Option<NewBox>)> {
     let logs = log_limits(&args.logs)?;
     let mut api = vec![listen(args)?];
-    let port = api[0].local_addr().context("address of the API")?.port();
+    let public = api[0].local_addr().context("address of the API")?;
     let published = args.publish.iter().map(|text| Published::open(text)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut new_box = None;
     if args.isolated {
         new_box = Some(isolate::enter(&folders)?);
         skiff_net::prepare_own(BOX_ADDRESS)?;
-        // Pods cannot reach the host's loopback, so the API also listens at an address inside the box.
-        let inside = SocketAddr::from((BOX_ADDRESS, port));
-        api.push(TcpListener::bind(inside).with_context(|| format!("listen on {inside} in the box"))?);
     }
+    let cgroup_root = folders.settle_cgroup_root(args.cgroup_root.as_deref())?;
+    let site = Site { cgroup_root, folders, ranges: args.ranges.clone() };
+    let bridge = site.networks()?.prepare().context("prepare the network of pods")?.map(IpAddr::V4);
+    let node_ip = node_ip(args).or(bridge).unwrap_or(Ipv4Addr::LOCALHOST.into());
+    // The first socket belongs to the host, where pods of a box do not come.
+    let pod_side = if args.isolated { Some(BOX_ADDRESS.into()) } else { bridge.or(Some(node_ip)) };
+    let Reach { advertise, listener } = Reach::open(public, args.advertise_address, pod_side)?;
+    api.extend(listener);
     let config = NodeConfig {
-        site: Site {
-            cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
-            folders,
-            ranges: args.ranges.clone(),
-        },
+        site,
         api,
+        advertise,
         published,
         node_name: args.node_name.clone().unwrap_or_else(host_name),
-        node_ip: node_ip(args),
+        node_ip,
         kubelet_port: args.kubelet_port,
+        allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
         logs,
         etcd_listen: args.etcd_listen.clone(),
         etcd: args.etcd.clone(),
@@ -120,8 +123,9 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     Ok((config, new_box))
 }
 
-fn node_ip(args: &UpArgs) -> IpAddr {
-    args.node_ip.unwrap_or_else(|| if args.isolated { BOX_ADDRESS.into() } else { host_address() })
+/// The node's address, if it has one before its pods' network is there.
+fn node_ip(args: &UpArgs) -> Option<IpAddr> {
+    args.node_ip.or_else(|| if args.isolated { Some(BOX_ADDRESS.into()) } else { host_address() })
 }
 
 fn listen(args: &UpArgs) -> anyhow::Result<TcpListener> {

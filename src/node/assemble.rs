@@ -21,7 +21,7 @@ use kube::{Api, Client};
 use skiff_apiserver::{ApiServer, Pki};
 use skiff_client::lead_if;
 use skiff_cri::{Cri, CriConfig};
-use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits};
+use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, PodCidr};
 use skiff_proxy::ProxyConfig;
 use skiff_store::Store;
 use skiff_store::backend::Backend;
@@ -35,10 +35,13 @@ pub(crate) struct NodeConfig {
     pub(crate) site: Site,
     /// Sockets of the API: the first is the one that the kubeconfig names.
     pub(crate) api: Vec<TcpListener>,
+    /// Where pods reach it.
+    pub(crate) advertise: SocketAddr,
     pub(crate) published: Vec<Published>,
     pub(crate) node_name: String,
     pub(crate) node_ip: IpAddr,
     pub(crate) kubelet_port: u16,
+    pub(crate) allowed_unsafe_sysctls: Vec<String>,
     pub(crate) logs: LogLimits,
     pub(crate) etcd_listen: Vec<String>,
     pub(crate) etcd: EtcdArgs,
@@ -151,6 +154,7 @@ fn open_pki(config: &NodeConfig) -> anyhow::Result<Pki> {
     names.push("kubernetes.default.svc.cluster.local".to_owned());
     names.push(config.node_name.clone());
     names.extend([Ipv4Addr::LOCALHOST.to_string(), config.node_ip.to_string(), first_service.to_string()]);
+    names.push(config.advertise.ip().to_string());
     names.extend(config.api.iter().filter_map(|listener| Some(listener.local_addr().ok()?.ip().to_string())));
     Pki::open_or_create(&config.site.folders.pki(), &names).context("keys of the cluster")
 }
@@ -168,11 +172,11 @@ async fn start_api(
     backend: Arc<dyn Backend>,
     pki: Pki,
 ) -> anyhow::Result<Arc<ApiServer>> {
-    let addresses = config.api.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
-    let addresses = addresses.context("address of the API")?;
-    let public = *addresses.first().context("the API needs an address")?;
-    // Pods reach the API at an address of the node, not at the host's loopback.
-    let advertise = *addresses.last().unwrap_or(&public);
+    let mut public =
+        config.api.first().context("the API needs an address")?.local_addr().context("address of the API")?;
+    if public.ip().is_unspecified() {
+        public.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
     pki.write_kubeconfig(&config.site.folders.kubeconfig(), &format!("https://{public}"))
         .context("write the kubeconfig")?;
     let server = skiff_apiserver::Config {
@@ -180,7 +184,7 @@ async fn start_api(
         service_cidr: config.site.ranges.service_cidr.clone(),
         node_port_range: NODE_PORTS,
         pki,
-        advertise,
+        advertise: config.advertise,
         engine: engine("apiserver")?,
     };
     let server = Arc::new(ApiServer::new(server).await.context("start the API server")?);
@@ -209,12 +213,13 @@ async fn start_kubelet(
         root_dir: config.site.folders.pods(),
         cgroup_root: config.site.cgroup_root.clone(),
         node_ip: config.node_ip,
-        pod_cidr: config.site.ranges.pod_cidr.clone(),
+        pod_cidr: PodCidr::Ours(config.site.ranges.pod_cidr.clone()),
         listen: SocketAddr::new(config.node_ip, config.kubelet_port),
         tls: kubelet_tls(pki),
         cluster_dns: Vec::new(),
         cluster_domain: CLUSTER_DOMAIN.to_owned(),
         max_pods: PODS_MAX,
+        allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
         logs: config.logs,
         engine: engine("kubelet")?,
     };

@@ -7,6 +7,7 @@ mod kubelet; // what a kubelet is told, wherever it runs
 mod memory; // given back after a burst
 mod publish; // node ports of a box on the host's loopback
 mod ranges; // those that would take what means something already
+mod reach; // where pods reach the API
 mod site; // where it is, and which addresses it gives
 mod store; // an API server's store
 mod teardown; // undoing all of it
@@ -16,11 +17,13 @@ pub(crate) use assemble::{Node, NodeConfig};
 pub(crate) use kubelet::{CLUSTER_DOMAIN, PODS_MAX, kubelet_tls, log_limits};
 pub(crate) use publish::Published;
 pub(crate) use ranges::{Ranges, host_networks};
+pub(crate) use reach::Reach;
 pub(crate) use site::{Place, Site, check_ranges};
 pub(crate) use store::{OpenStore, client_tls, open_backend, open_store, read};
 pub(crate) use teardown::{Undone, remove_folder};
 pub(crate) use trace::engine;
 
+use nix::net::if_::InterfaceFlags;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 /// The address of a node in a box. No route leads to it from outside; it only has to be local (for node ports) and not a
@@ -37,15 +40,25 @@ pub(crate) const PROXY_TABLE: &str = "skiff-proxy";
 /// Node ports.
 pub(crate) const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 
-/// The address this host shows to others: the source of its default route. Connecting a UDP socket asks the routing table
-/// and sends nothing; the address is from TEST-NET-1 (RFC 5737).
-pub(crate) fn host_address() -> IpAddr {
+/// The address this host shows to others: the source of its default route, or else the first one that an interface has.
+/// Connecting a UDP socket asks the routing table and sends nothing; the address is from TEST-NET-1 (RFC 5737).
+pub(crate) fn host_address() -> Option<IpAddr> {
     let probe = || -> std::io::Result<IpAddr> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
         Ok(socket.local_addr()?.ip())
     };
-    probe().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    probe().ok().or_else(first_address)
+}
+
+/// Of an interface that is on and leads out, not of our own bridge.
+fn first_address() -> Option<IpAddr> {
+    let all = nix::ifaddrs::getifaddrs().ok()?;
+    let leads_out =
+        |flags: InterfaceFlags| flags.contains(InterfaceFlags::IFF_UP) && !flags.contains(InterfaceFlags::IFF_LOOPBACK);
+    let usable = all.filter(|one| leads_out(one.flags) && one.interface_name != BRIDGE);
+    let mut addresses = usable.filter_map(|one| Some(one.address?.as_sockaddr_in()?.ip()));
+    addresses.find(|address| !address.is_link_local()).map(IpAddr::V4)
 }
 
 /// The host's name as a node's name: lower case, at most 63 characters of a DNS label.

@@ -204,8 +204,8 @@ fn service_key() -> Vec<E> {
     vec![destination(Register(0)), E::TransportProtocol(Register(1)), destination_port(Register(2))]
 }
 
-/// For an address of this node, but not of its loopback interface: packets to it never leave that. Registers 0 and 1:
-/// the key of a node port.
+/// For an address of this node, but not of its loopback interface, as kube-proxy has it in its mode nftables. Registers 0
+/// and 1: the key of a node port.
 fn node_port_key() -> Vec<E> {
     vec![
         destination(Register(0)),

@@ -2,7 +2,7 @@
 
 use super::status::{NodeInputs, differs, labels, node, status};
 use super::{Machine, lease};
-use crate::cri::Cri;
+use crate::cri::{Cri, said};
 use crate::error::KubeletError;
 use crate::pod::report::replace_lists;
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
+use skiff_client::sentence;
 use skiff_proto::cri::v1 as cri;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -44,30 +45,30 @@ pub(crate) async fn register(
     let nodes: Api<Node> = Api::all(client.clone());
     let refused = |operation: &str| {
         let operation = format!("{operation} node {}", inputs.name);
-        move |error: kube::Error| KubeletError::Api { operation, source: Box::new(error) }
+        move |error: kube::Error| KubeletError::api(operation, &error)
     };
     let fresh = status(&inputs, &look(&cri).await, Machine::pressure(&root), &[], Timestamp::now());
     let object = node(&inputs, fresh);
     let node = match nodes.create(&PostParams::default(), &object).await {
         Ok(node) => node,
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            let spec = json!({"podCIDR": inputs.pod_cidr, "podCIDRs": [inputs.pod_cidr]});
-            let patch = json!({"metadata": {"labels": labels(&inputs)}, "spec": spec});
+            let mut patch = json!({"metadata": {"labels": labels(&inputs)}});
+            if let Some(range) = &inputs.pod_cidr {
+                patch["spec"] = json!({"podCIDR": range, "podCIDRs": [range]});
+            }
             let patch = Patch::Merge(patch);
             nodes.patch(&inputs.name, &PatchParams::default(), &patch).await.map_err(refused("update"))?
         }
         Err(error) => return Err(refused("register")(error)),
     };
     let mut keeper = Keeper { client, cri, inputs, root, node, reported: Instant::now() };
-    keeper.report_if_due().await.map_err(|error| KubeletError::Api {
-        operation: format!("write the status of node {}", keeper.inputs.name),
-        source: Box::new(error),
-    })?;
+    let written = keeper.report_if_due().await;
+    written.map_err(|error| KubeletError::api(format!("write the status of node {}", keeper.inputs.name), &error))?;
     Ok(keeper)
 }
 
 async fn look(cri: &Cri) -> Result<cri::RuntimeStatus, String> {
-    cri.status().await.map_err(|status| status.message().to_owned())
+    cri.status().await.map_err(|status| said(&status))
 }
 
 impl Keeper {
@@ -78,7 +79,7 @@ impl Keeper {
             if renewed.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
                 match lease::renew(&self.client, &self.node).await {
                     Ok(()) => renewed = Some(Instant::now()),
-                    Err(error) => tracing::warn!(error = skiff_client::sentence(&error), "lease not renewed"),
+                    Err(error) => tracing::warn!(error = sentence(&error), "lease not renewed"),
                 }
             }
             let ready = self.is_ready();
@@ -91,7 +92,7 @@ impl Keeper {
             };
             tokio::time::sleep(pause).await;
             if let Err(error) = self.report_if_due().await {
-                tracing::warn!(error = skiff_client::sentence(&error), "node status not written");
+                tracing::warn!(error = sentence(&error), "node status not written");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }

@@ -19,7 +19,8 @@ const KUBELET_VERSION: &str = concat!("v1.36.0+skiff.", env!("CARGO_PKG_VERSION"
 pub(crate) struct NodeInputs {
     pub(crate) name: String,
     pub(crate) ip: String,
-    pub(crate) pod_cidr: String,
+    /// The range of its pods, where nobody else gives one.
+    pub(crate) pod_cidr: Option<String>,
     pub(crate) max_pods: u32,
     pub(crate) port: u16,
     pub(crate) runtime: String,
@@ -49,7 +50,7 @@ pub(super) fn labels(inputs: &NodeInputs) -> BTreeMap<String, String> {
 
 /// The object as first registered.
 pub(super) fn node(inputs: &NodeInputs, status: NodeStatus) -> Node {
-    let cidr = Some(inputs.pod_cidr.clone()).filter(|cidr| !cidr.is_empty());
+    let cidr = inputs.pod_cidr.clone();
     Node {
         metadata: ObjectMeta { name: Some(inputs.name.clone()), labels: Some(labels(inputs)), ..Default::default() },
         spec: Some(NodeSpec { pod_cidrs: cidr.clone().map(|cidr| vec![cidr]), pod_cidr: cidr, ..Default::default() }),

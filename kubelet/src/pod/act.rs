@@ -8,6 +8,7 @@ use super::sources::{self, References};
 use super::wanted::PullPolicy;
 use super::{env::Downward, hooks, report, start};
 use crate::agent::Agent;
+use crate::cri::said;
 use crate::events::Severity;
 use crate::volume::{self, Preparation};
 use jiff::{SignedDuration, Timestamp};
@@ -141,9 +142,7 @@ pub(crate) async fn act(scene: Scene, step: Step) -> Outcome {
 }
 
 pub(super) fn failed(reason: &str, operation: &str, status: &tonic::Status) -> Failure {
-    // The code is for programs; the runtime's message is for people.
-    let message = if status.message().is_empty() { status.code().description() } else { status.message() };
-    Failure::new(reason, format!("{operation}: {message}"))
+    Failure::new(reason, format!("{operation}: {}", said(status)))
 }
 
 /// Runs blocking file work off the async threads.
@@ -271,7 +270,7 @@ async fn find_or_pull(scene: &Scene, container: &str, name: &str, spec: cri::Ima
     scene.event(Some(container), Severity::Normal, "Pulling", format!("Pulling image \"{name}\""));
     let started = Instant::now();
     if let Err(status) = runtime.pull(spec.clone(), scene.sandbox_config(0)).await {
-        let message = format!("Failed to pull image \"{name}\": {}", status.message());
+        let message = format!("Failed to pull image \"{name}\": {}", said(&status));
         scene.event(Some(container), Severity::Warning, "Failed", &message);
         return Err(Failure::new("ErrImagePull", message));
     }

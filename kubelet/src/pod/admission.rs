@@ -3,6 +3,7 @@
 //! The scheduler does not send what does not fit; a pod that names its node itself comes unasked. One that is turned away
 //! fails at once, as in Kubernetes, and whoever made it makes another elsewhere.
 
+use super::sysctls::{self, Allowed};
 use crate::unsupported;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -22,7 +23,7 @@ pub(super) struct Refusal {
 }
 
 /// Why a new pod is not taken by a node that has `pods` of at most `pods_max`; `None` if it is.
-pub(super) fn refusal(pod: &Pod, pods: usize, pods_max: usize) -> Option<Refusal> {
+pub(super) fn refusal(pod: &Pod, pods: usize, pods_max: usize, sysctls: &Allowed) -> Option<Refusal> {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     if pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")) {
         return None;
@@ -33,7 +34,11 @@ pub(super) fn refusal(pod: &Pod, pods: usize, pods_max: usize) -> Option<Refusal
     if let Some(message) = unsupported::sentence(pod) {
         return Some(Refusal { reason: unsupported::REASON.to_owned(), message });
     }
-    let (name, asked) = missing(pod.spec.as_ref()?)?;
+    let spec = pod.spec.as_ref()?;
+    if let Some(message) = sysctls.refusal(spec) {
+        return Some(Refusal { reason: sysctls::REASON.to_owned(), message });
+    }
+    let (name, asked) = missing(spec)?;
     Some(out_of(&name, &asked, 0, 0))
 }
 
@@ -70,7 +75,7 @@ mod tests {
     use serde_json::json;
 
     fn refused(spec: serde_json::Value) -> Option<Refusal> {
-        refusal(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap(), 0, 110)
+        refusal(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap(), 0, 110, &Allowed::default())
     }
 
     #[test]
@@ -103,9 +108,9 @@ mod tests {
     #[test]
     fn a_full_node_takes_no_new_pod_but_keeps_finished_ones() {
         let pod = |phase: &str| serde_json::from_value(json!({"spec": {"containers": []}, "status": {"phase": phase}}));
-        let full = refusal(&pod("Pending").unwrap(), 3, 3).unwrap();
+        let full = refusal(&pod("Pending").unwrap(), 3, 3, &Allowed::default()).unwrap();
         assert_eq!(full.reason, "OutOfpods");
         assert_eq!(full.message, "Node didn't have enough resource: pods, requested: 1, used: 3, capacity: 3");
-        assert_eq!(refusal(&pod("Succeeded").unwrap(), 3, 3), None);
+        assert_eq!(refusal(&pod("Succeeded").unwrap(), 3, 3, &Allowed::default()), None);
     }
 }

@@ -113,7 +113,7 @@ impl Dispatch {
         let adopted = self.unclaimed.remove(&uid).unwrap_or_default();
         let is_new = adopted == Observed::default();
         let limit = usize::try_from(self.agent.max_pods).unwrap_or(usize::MAX);
-        if is_new && let Some(refusal) = admission::refusal(&pod, self.workers.len(), limit) {
+        if is_new && let Some(refusal) = admission::refusal(&pod, self.workers.len(), limit, &self.agent.sysctls) {
             return self.turn_away(uid, &pod, refusal);
         }
         let (inbox, events) = mpsc::unbounded_channel();

@@ -102,7 +102,7 @@ pub(crate) fn environment(container: &Container, sources: &Sources, down: &Downw
     }
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.clone().unwrap_or_default();
-        for (key, value) in all_of(from, sources, down.pod)? {
+        for (key, value) in all_of(from, sources)? {
             env.set(&format!("{prefix}{key}"), value);
         }
     }
@@ -122,16 +122,17 @@ fn missing(message: String) -> Failure {
     Failure::new("CreateContainerConfigError", message)
 }
 
-fn place(pod: &Pod, kind: &str, name: &str) -> String {
-    format!("{kind} {}/{name}", pod.metadata.namespace.as_deref().unwrap_or_default())
+/// That an object is not there, in Kubernetes' words.
+pub(crate) fn absent(kind: &str, name: &str) -> String {
+    format!("{kind} \"{name}\" not found")
 }
 
-fn all_of(from: &EnvFromSource, sources: &Sources, pod: &Pod) -> Result<Vec<(String, String)>, Failure> {
+fn all_of(from: &EnvFromSource, sources: &Sources) -> Result<Vec<(String, String)>, Failure> {
     if let Some(reference) = &from.config_map_ref {
         return match sources.config_maps.get(&reference.name).and_then(Option::as_ref) {
             Some(map) => Ok(map.data.clone().unwrap_or_default().into_iter().collect()),
             None if reference.optional == Some(true) => Ok(Vec::new()),
-            None => Err(missing(format!("{} not found", place(pod, "configmap", &reference.name)))),
+            None => Err(missing(absent("configmap", &reference.name))),
         };
     }
     let Some(reference) = &from.secret_ref else { return Ok(Vec::new()) };
@@ -141,7 +142,7 @@ fn all_of(from: &EnvFromSource, sources: &Sources, pod: &Pod) -> Result<Vec<(Str
             Ok(data.into_iter().map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned())).collect())
         }
         None if reference.optional == Some(true) => Ok(Vec::new()),
-        None => Err(missing(format!("{} not found", place(pod, "secret", &reference.name)))),
+        None => Err(missing(absent("secret", &reference.name))),
     }
 }
 
@@ -157,21 +158,25 @@ fn from_source(
     if let Some(resource) = &from.resource_field_ref {
         return resource_value(resource, container, down).map(Some);
     }
-    let (kind, name, key, optional, found) = if let Some(reference) = &from.config_map_key_ref {
+    let (kind, name, key, optional, is_there, found) = if let Some(reference) = &from.config_map_key_ref {
         let map = sources.config_maps.get(&reference.name).and_then(Option::as_ref);
         let value = map.and_then(|map| map.data.as_ref()?.get(&reference.key).cloned());
-        ("configmap", &reference.name, &reference.key, reference.optional, value)
+        ("ConfigMap", &reference.name, &reference.key, reference.optional, map.is_some(), value)
     } else if let Some(reference) = &from.secret_key_ref {
         let secret = sources.secrets.get(&reference.name).and_then(Option::as_ref);
+        let is_there = secret.is_some();
         let value = secret.and_then(|secret| secret.data.as_ref()?.get(&reference.key));
         let value = value.map(|value| String::from_utf8_lossy(&value.0).into_owned());
-        ("secret", &reference.name, &reference.key, reference.optional, value)
+        ("Secret", &reference.name, &reference.key, reference.optional, is_there, value)
     } else {
         return Ok(Some(String::new()));
     };
     match found {
-        None if optional != Some(true) => {
-            Err(missing(format!("couldn't find key {key} in {}", place(down.pod, kind, name))))
+        None if optional == Some(true) => Ok(None),
+        None if !is_there => Err(missing(absent(&kind.to_lowercase(), name))),
+        None => {
+            let namespace = down.pod.metadata.namespace.as_deref().unwrap_or_default();
+            Err(missing(format!("couldn't find key {key} in {kind} {namespace}/{name}")))
         }
         found => Ok(found),
     }
@@ -317,7 +322,7 @@ mod tests {
                 json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k", "optional": optional}}}),
             )
         };
-        assert_eq!(variable(false).unwrap_err().message, "couldn't find key k in configmap shop/m");
+        assert_eq!(variable(false).unwrap_err().message, "configmap \"m\" not found");
         assert_eq!(variable(true).unwrap(), "");
     }
 

@@ -65,7 +65,7 @@ async fn run(
     if let Some(exec) = &handler.exec {
         let command = exec.command.clone().unwrap_or_default();
         let answer =
-            scene.agent.cri.exec_sync(id, command, seconds).await.map_err(|status| status.message().to_owned())?;
+            scene.agent.cri.exec_sync(id, command, seconds).await.map_err(|status| crate::cri::said(&status))?;
         return match answer.exit_code {
             0 => Ok(()),
             code => Err(format!("command exited with {code}: {}", String::from_utf8_lossy(&answer.stderr))),

@@ -112,9 +112,14 @@ fn in_cluster(pod: &Pod, cluster: &ClusterNames, host: &HostResolver) -> cri::Dn
     }
 }
 
-/// The text of the pod's `/etc/hosts`.
+/// First line of a pod's `/etc/hosts`; what reads such files looks for it.
+const MANAGED: &str = "# Kubernetes-managed hosts file.\n";
+/// The same, of a pod in the host's network.
+const MANAGED_OF_HOST: &str = "# Kubernetes-managed hosts file (host network).\n";
+
+/// The text of the pod's `/etc/hosts`, as Kubernetes writes it.
 pub(crate) fn hosts_file(pod: &Pod, ips: &[String], cluster: &ClusterNames) -> String {
-    let mut text = String::from("# Written by the kubelet.\n");
+    let mut text = String::from(MANAGED);
     text.push_str("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     text.push_str("fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
     let names = full_name(pod, cluster).into_iter().chain([hostname(pod)]).collect::<Vec<_>>().join("\t");
@@ -124,15 +129,20 @@ pub(crate) fn hosts_file(pod: &Pod, ips: &[String], cluster: &ClusterNames) -> S
     text + &aliases(pod)
 }
 
+/// The text of the `/etc/hosts` of a pod that sees the host's names, whose own file says `host`.
+pub(crate) fn hosts_file_of_host(pod: &Pod, host: &str) -> String {
+    format!("{MANAGED_OF_HOST}{host}{}", aliases(pod))
+}
+
 /// The lines of `hostAliases`.
-pub(crate) fn aliases(pod: &Pod) -> String {
+fn aliases(pod: &Pod) -> String {
     let aliases = pod.spec.iter().flat_map(|spec| spec.host_aliases.iter().flatten());
     let line = |alias: &HostAlias| {
         let names = alias.hostnames.clone().unwrap_or_default().join("\t");
         format!("{}\t{names}\n", alias.ip)
     };
     let lines: String = aliases.map(line).collect();
-    if lines.is_empty() { lines } else { format!("\n# From hostAliases.\n{lines}") }
+    if lines.is_empty() { lines } else { format!("\n# Entries added by HostAliases.\n{lines}") }
 }
 
 #[cfg(test)]
@@ -168,9 +178,25 @@ mod tests {
     fn hosts_names_the_pod_with_its_domain_and_aliases() {
         let spec =
             json!({"containers": [], "subdomain": "db", "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]});
+        let pod = pod(spec);
+        let text = hosts_file(&pod, &["10.244.0.5".to_owned()], &cluster());
+        // Fault N29: the whole text, which conformance tests compare.
+        let expected = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost \
+            ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n\
+            10.244.0.5\tweb.db.shop.svc.cluster.local\tweb\n\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n";
+        assert_eq!(text, expected);
+        let text = hosts_file_of_host(&pod, "127.0.0.1 localhost\n");
+        let expected = "# Kubernetes-managed hosts file (host network).\n127.0.0.1 localhost\n\n# Entries added by \
+            HostAliases.\n1.2.3.4\ta\tb\n";
+        assert_eq!(text, expected);
+    }
+
+    /// Fault N29: pods of an Indexed Job have a host name of their own.
+    #[test]
+    fn a_host_name_that_is_given_counts() {
+        let spec = json!({"containers": [], "hostname": "job-0", "subdomain": "workers"});
         let text = hosts_file(&pod(spec), &["10.244.0.5".to_owned()], &cluster());
-        assert!(text.contains("10.244.0.5\tweb.db.shop.svc.cluster.local\tweb\n"), "{text}");
-        assert!(text.ends_with("1.2.3.4\ta\tb\n"), "{text}");
+        assert!(text.ends_with("10.244.0.5\tjob-0.workers.shop.svc.cluster.local\tjob-0\n"), "{text}");
     }
 
     #[test]

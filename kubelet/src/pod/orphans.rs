@@ -28,7 +28,8 @@ pub(super) async fn bury(agent: Arc<Agent>, uid: String, left: Observed) {
 }
 
 async fn try_bury(agent: &Arc<Agent>, uid: &str, left: &Observed) -> Result<(), String> {
-    let blame = |operation: &str, id: &str, status: tonic::Status| format!("{operation} {id}: {}", status.message());
+    let blame =
+        |operation: &str, id: &str, status: tonic::Status| format!("{operation} {id}: {}", crate::cri::said(&status));
     let running = left.containers.values().filter(|instance| instance.is_running());
     let stops = running.map(|instance| async {
         let stopped = agent.cri.stop_container(&instance.id, GRACE_SECONDS).await;

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Map, Value, json};
+use skiff_client::sentence;
 use skiff_step::{Engine, Step as Named};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +113,7 @@ pub(super) async fn follow(
             // Gone or replaced: the watch will tell the worker.
             Err(error) if is_gone(&error) => {}
             Err(error) => {
-                tracing::warn!(pod = name(&pod), error = skiff_client::sentence(&error), "status not written");
+                tracing::warn!(pod = name(&pod), error = sentence(&error), "status not written");
                 tokio::time::sleep(RETRY_DELAY).await;
                 statuses.mark_changed();
             }
@@ -140,7 +141,7 @@ pub(super) async fn reject(client: &kube::Client, pod: &Pod, reason: &str, messa
     if let Err(error) = ended
         && !is_gone(&error)
     {
-        tracing::warn!(pod = name(pod), error = skiff_client::sentence(&error), "rejection not written");
+        tracing::warn!(pod = name(pod), error = sentence(&error), "rejection not written");
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn follow(agent: Arc<Agent>, mut inventory: Inventory, news: mp
                 tokio::time::sleep(RELIST).await;
             }
             Err(status) => {
-                tracing::warn!(error = status.message(), "no event stream from the runtime");
+                tracing::warn!(error = crate::cri::said(&status), "no event stream from the runtime");
                 relist(&agent, &mut inventory, &news).await;
                 tokio::time::sleep(RELIST).await;
             }
@@ -108,7 +108,7 @@ async fn relist(agent: &Agent, inventory: &mut Inventory, news: &mpsc::Unbounded
     match inventory.list(agent).await {
         // Nobody listens any more: `follow` ends by itself.
         Ok(all) => drop(news.send((None, Report::Everything(all, listed_at)))),
-        Err(status) => tracing::warn!(error = status.message(), "the runtime does not list its containers"),
+        Err(status) => tracing::warn!(error = crate::cri::said(&status), "the runtime does not list its containers"),
     }
 }
 

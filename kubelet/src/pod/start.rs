@@ -117,7 +117,8 @@ async fn mounts(
 fn hosts(scene: &Scene, ips: &[String]) -> String {
     let host_network = scene.pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
     if host_network {
-        return std::fs::read_to_string("/etc/hosts").unwrap_or_default() + &names::aliases(&scene.pod);
+        // A host without the file has no names of its own.
+        return names::hosts_file_of_host(&scene.pod, &std::fs::read_to_string("/etc/hosts").unwrap_or_default());
     }
     names::hosts_file(&scene.pod, ips, &scene.agent.cluster)
 }

@@ -243,9 +243,9 @@ fn state(
         },
         Some((Life::Exited { .. }, instance)) if stays_ended(inputs, wanted) => terminated(inputs, instance),
         Some((Life::Exited { finished_at, .. }, _)) => after_exit(inputs, wanted, memory, *finished_at),
-        Some((Life::Created, _)) => waiting(inputs, wanted, memory),
+        Some((Life::Created, _)) => waiting(inputs, memory),
         None if lost(inputs, wanted, old) => lost_state(old),
-        None => waiting(inputs, wanted, memory),
+        None => waiting(inputs, memory),
     }
 }
 
@@ -322,17 +322,13 @@ fn waiting_for(reason: &str, message: Option<String>) -> ContainerState {
     ContainerState { waiting: Some(waiting), ..Default::default() }
 }
 
-fn waiting(inputs: &Inputs<'_>, wanted: &WantedContainer, memory: Option<&ContainerMemory>) -> ContainerState {
+fn waiting(inputs: &Inputs<'_>, memory: Option<&ContainerMemory>) -> ContainerState {
     let failure = memory.and_then(|memory| memory.image_failure.as_ref().or(memory.start_failure.as_ref()));
     if let Some(failure) = failure {
         return waiting_for(&failure.reason, Some(failure.message.clone()));
     }
-    let has_init = inputs.wanted.containers.iter().any(|container| container.role == Role::Init);
-    match wanted.role {
-        Role::App if has_init => waiting_for("PodInitializing", None),
-        _ if has_init && wanted.role == Role::Sidecar => waiting_for("PodInitializing", None),
-        _ => waiting_for("ContainerCreating", None),
-    }
+    let has_init = inputs.wanted.containers.iter().any(|container| container.role != Role::App);
+    waiting_for(if has_init { "PodInitializing" } else { "ContainerCreating" }, None)
 }
 
 fn after_exit(
@@ -345,7 +341,7 @@ fn after_exit(
     let delay = runs.delay_seconds(RESTARTS, finished_at);
     let failed = memory.is_some_and(|memory| memory.image_failure.is_some() || memory.start_failure.is_some());
     if failed {
-        return waiting(inputs, wanted, memory);
+        return waiting(inputs, memory);
     }
     if inputs.now < runs.due(RESTARTS, finished_at) {
         let pod = &inputs.pod.metadata;
@@ -362,7 +358,7 @@ fn after_exit(
     }
     match inputs.seen.latest(&wanted.name) {
         Some(instance) => terminated(inputs, instance),
-        None => waiting(inputs, wanted, memory),
+        None => waiting(inputs, memory),
     }
 }
 

@@ -144,3 +144,16 @@ fn there_is_one_address_of_each_family() {
     let ips: Vec<_> = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
     assert_eq!(ips, ["10.244.0.3", "fd00::3"]);
 }
+
+/// Fault N29: in a pod with init containers, all that wait do so for the same reason, sidecars and init containers too.
+#[test]
+fn everything_waits_for_init_containers() {
+    let inits = json!([{"name": "first", "image": "i"}, {"name": "side", "image": "i", "restartPolicy": "Always"}]);
+    let status = compute(&pod(json!({"spec": {"initContainers": inits}})), vec![], &Memory::default());
+    let all = status.init_container_statuses.into_iter().chain(status.container_statuses).flatten();
+    let reasons: Vec<_> = all.filter_map(|status| status.state?.waiting?.reason).collect();
+    assert_eq!(reasons, ["PodInitializing"; 3]);
+    let only = json!([{"name": "side", "image": "i", "restartPolicy": "Always"}]);
+    let status = compute(&pod(json!({"spec": {"initContainers": only}})), vec![], &Memory::default());
+    assert_eq!(summary(&status), "Pending / waiting PodInitializing / ready False");
+}

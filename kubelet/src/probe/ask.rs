@@ -35,7 +35,7 @@ pub(super) async fn ask(
 async fn ask_exec(subject: &Subject, command: Vec<String>, timeout: Duration) -> Result<(), String> {
     let seconds = i64::try_from(timeout.as_secs()).unwrap_or(1);
     let answer = subject.agent.cri.exec_sync(&subject.id, command, seconds).await;
-    let answer = answer.map_err(|status| status.message().to_owned())?;
+    let answer = answer.map_err(|status| crate::cri::said(&status))?;
     match answer.exit_code {
         0 => Ok(()),
         code => {

@@ -75,7 +75,7 @@ async fn look_at(cri: &Cri, id: &str, log: &Path, limits: LogLimits) -> Result<(
 }
 
 async fn reopen(cri: &Cri, id: &str) -> Result<(), String> {
-    cri.reopen_log(id).await.map_err(|status| format!("ReopenContainerLog: {}", status.message()))
+    cri.reopen_log(id).await.map_err(|status| format!("ReopenContainerLog: {}", crate::cri::said(&status)))
 }
 
 /// Makes place for the one that comes.

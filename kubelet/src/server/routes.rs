@@ -163,8 +163,8 @@ async fn pods(State(agent): State<Arc<Agent>>) -> Response {
 /// The part of the summary API that CRI's container statistics give.
 async fn stats(State(agent): State<Arc<Agent>>) -> Result<Response, Refusal> {
     let stats = agent.cri.container_stats().await;
-    let stats =
-        stats.map_err(|status| (StatusCode::BAD_GATEWAY, format!("ListContainerStats: {}\n", status.message())))?;
+    let stats = stats
+        .map_err(|status| (StatusCode::BAD_GATEWAY, format!("ListContainerStats: {}\n", crate::cri::said(&status))))?;
     let number = |value: &Option<skiff_proto::cri::v1::UInt64Value>| value.as_ref().map(|value| value.value);
     let mut pods = Vec::new();
     for posted in agent.board.all() {

@@ -63,7 +63,7 @@ fn running(agent: &Agent, namespace: &str, pod: &str, container: &str) -> Result
 }
 
 fn refused(operation: &str, status: &tonic::Status) -> Refusal {
-    (StatusCode::INTERNAL_SERVER_ERROR, format!("{operation}: {}\n", status.message()))
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("{operation}: {}\n", crate::cri::said(status)))
 }
 
 pub(super) async fn exec(

@@ -2,7 +2,7 @@
 //!
 //! Pure: from volume source and objects to a [`Payload`].
 
-use crate::pod::env::{Downward, field_value, resource_value};
+use crate::pod::env::{Downward, absent, field_value, resource_value};
 use crate::pod::memory::Failure;
 use crate::pod::sources::Sources;
 use k8s_openapi::api::core::v1::{
@@ -97,7 +97,7 @@ fn config_map(
     out: &mut Payload,
 ) -> Result<(), Failure> {
     let all = given.sources.config_maps.get(name).and_then(Option::as_ref).map(config_map_data);
-    keys("configmap", name, all, items, mode, optional, given.down.pod, out)
+    keys("configmap", name, all, items, mode, optional, out)
 }
 
 fn config_map_data(map: &ConfigMap) -> BTreeMap<String, Vec<u8>> {
@@ -116,7 +116,7 @@ fn secret(
     let data =
         |secret: &Secret| secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect();
     let all = given.sources.secrets.get(name).and_then(Option::as_ref).map(data);
-    keys("secret", name, all, items, mode, optional, given.down.pod, out)
+    keys("secret", name, all, items, mode, optional, out)
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields that config maps and secrets have in common, in their order")]
@@ -127,13 +127,11 @@ fn keys(
     items: Option<&[KeyToPath]>,
     mode: i32,
     optional: Option<bool>,
-    pod: &Pod,
     out: &mut Payload,
 ) -> Result<(), Failure> {
     let optional = optional == Some(true);
-    let place = || format!("{kind} {}/{name}", pod.metadata.namespace.as_deref().unwrap_or_default());
     let Some(all) = all else {
-        return if optional { Ok(()) } else { Err(failed(format!("{} not found", place()))) };
+        return if optional { Ok(()) } else { Err(failed(absent(kind, name))) };
     };
     let Some(items) = items.filter(|items| !items.is_empty()) else {
         return all.into_iter().try_for_each(|(key, data)| insert(out, &key, data, mode));
@@ -142,7 +140,13 @@ fn keys(
         match all.get(&item.key) {
             Some(data) => insert(out, &item.path, data.clone(), item.mode.unwrap_or(mode))?,
             None if optional => {}
-            None => return Err(failed(format!("{} has no key {}", place(), item.key))),
+            None => {
+                return Err(failed(format!(
+                    "references non-existent {} key: {}",
+                    kind.trim_end_matches("map"),
+                    item.key
+                )));
+            }
         }
     }
     Ok(())

@@ -54,7 +54,7 @@ fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
 
 fn one(preparation: &Preparation<'_>, volume: &Volume, group: Option<u32>) -> Result<(), Failure> {
     let at = preparation.dir.volume(&volume.name);
-    let name = || format!("volume \"{}\"", volume.name);
+    let name = || format!("MountVolume.SetUp failed for volume \"{}\" ", volume.name);
     if let Some(source) = &volume.host_path {
         return host_path(source).map_err(|error| failed(&name(), &error));
     }

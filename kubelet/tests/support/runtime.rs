@@ -25,6 +25,8 @@ pub(crate) struct Table {
     pub containers: BTreeMap<String, (ContainerConfig, ContainerStatus, String)>,
     pub calls: Vec<String>,
     pub network_is_down: bool,
+    /// Pod ranges as they were announced.
+    pub pod_ranges: Vec<String>,
     next: u32,
 }
 
@@ -47,6 +49,7 @@ impl FakeRuntime {
             containers: BTreeMap::new(),
             calls: Vec::new(),
             network_is_down: false,
+            pod_ranges: Vec::new(),
             next: 0,
         };
         Self { table: Arc::new(Mutex::new(table)), events: broadcast::Sender::new(1024) }
@@ -285,6 +288,15 @@ impl RuntimeService for FakeRuntime {
         Ok(Response::new(ExecSyncResponse { exit_code, ..Default::default() }))
     }
 
+    async fn update_runtime_config(
+        &self,
+        request: Request<UpdateRuntimeConfigRequest>,
+    ) -> Answer<UpdateRuntimeConfigResponse> {
+        let network = request.into_inner().runtime_config.and_then(|config| config.network_config);
+        self.table.lock().unwrap().pod_ranges.extend(network.map(|network| network.pod_cidr));
+        Ok(Response::new(UpdateRuntimeConfigResponse {}))
+    }
+
     async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
         let events = BroadcastStream::new(self.events.subscribe());
         Ok(Response::new(Box::pin(events.filter_map(|event| event.ok().map(Ok)))))
@@ -304,7 +316,6 @@ impl RuntimeService for FakeRuntime {
         pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse;
         list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
         stream_pod_sandbox_stats(StreamPodSandboxStatsRequest) -> Self::StreamPodSandboxStatsStream;
-        update_runtime_config(UpdateRuntimeConfigRequest) -> UpdateRuntimeConfigResponse;
         checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
         checkpoint_pod(CheckpointPodRequest) -> CheckpointPodResponse;
         restore_pod(RestorePodRequest) -> RestorePodResponse;

@@ -95,9 +95,10 @@ pub(crate) fn check_ranges(
     let networks = if place == Place::Host { host_networks()? } else { Vec::new() };
     let services = ("--service-cidr", ranges.service_cidr.as_str());
     let pods = ("--pod-cidr", ranges.pod_cidr.as_str());
-    Ranges { asked: &[pods, services], node_ip }.check(&[])?;
     let has_plugins = std::fs::read_dir(cni_folder(folders)).is_ok_and(|mut files| files.next().is_some());
     // With plugins, the pods' range may be a network of the host already.
     let asked = if has_plugins { &[services][..] } else { &[pods, services] };
-    Ranges { asked, node_ip: None }.check(&networks)
+    // A network says more than the address that the node has in it.
+    Ranges { asked, node_ip: None }.check(&networks)?;
+    Ranges { asked: &[pods, services], node_ip }.check(&[])
 }

@@ -62,7 +62,9 @@ async fn apply(server: &Server, document: &Document, address: Address, dry_run: 
         Ok(live) => serde_json::from_slice(&live.into_inner().json).context("read the live object")?,
         Err(error) if error.code() == Code::NotFound => {
             let object = Some(Object { json: wanted.to_string().into() });
-            let request = WriteRequest { address: Some(address), object, dry_run, field_manager: MANAGER.to_owned() };
+            // What is made has its name in the object.
+            let place = Address { name: String::new(), ..address };
+            let request = WriteRequest { address: Some(place), object, dry_run, field_manager: MANAGER.to_owned() };
             let made = objects.create(request).await.map_err(|error| refusal(&error, document))?;
             print_warnings(made.metadata());
             return Ok("created");

@@ -48,6 +48,9 @@ pub mod health {
 
 /// The Container Runtime Interface, v1 (KEP-2040).
 pub mod cri {
+    /// Every field of every request, `package.Message field`, a line each.
+    pub const REQUEST_FIELDS: &str = include_str!(concat!(env!("OUT_DIR"), "/cri.requests"));
+
     /// `runtime.v1`.
     #[allow(missing_docs, clippy::all, rustdoc::all)]
     pub mod v1 {

@@ -1,6 +1,7 @@
 //! CreateContainer: snapshot, mount, user, bundle. The OCI runtime hears of the container at its start, so that what only it
 //! finds out (a program that is not there, a cgroup that cannot be made) is StartContainer's failure, as with containerd.
 
+use crate::admit;
 use crate::bundle::{self, Bundle, User, correlation, namespaces};
 use crate::disk::{ContainerPhase, ContainerRecord, SandboxPhase, SandboxRecord};
 use crate::error::{CriError, During};
@@ -32,7 +33,8 @@ impl Node {
         if of_sandbox.phase != SandboxPhase::Ready {
             return Err(CriError::Precondition(format!("sandbox {}: it is not ready", of_sandbox.id)));
         }
-        let metadata = check(&config)?;
+        let config = admit::in_new_words(config)?;
+        let metadata = admit::container(&config, &of_sandbox.config, &self.host)?;
         let image = self.image_of(&config).await?;
         let id = new_id();
         let name = container_name(&of_sandbox.id, &metadata);
@@ -196,32 +198,6 @@ pub(crate) fn container_name(sandbox_id: &str, metadata: &pb::ContainerMetadata)
 
 pub(crate) fn security_of(config: &ContainerConfig) -> pb::LinuxContainerSecurityContext {
     config.linux.as_ref().and_then(|linux| linux.security_context.clone()).unwrap_or_default()
-}
-
-fn check(config: &ContainerConfig) -> Result<pb::ContainerMetadata, CriError> {
-    let metadata =
-        config.metadata.clone().ok_or_else(|| CriError::Invalid("container: metadata is missing".to_owned()))?;
-    if metadata.name.is_empty() {
-        return Err(CriError::Invalid("container: metadata.name is empty".to_owned()));
-    }
-    if config.image.as_ref().is_none_or(|image| image.image.is_empty()) {
-        return Err(CriError::Invalid(format!("container {}: image is missing", metadata.name)));
-    }
-    let security = security_of(config);
-    let apparmor = security.apparmor.as_ref().is_some_and(|profile| profile.profile_type() == ProfileType::Localhost);
-    #[allow(deprecated, reason = "a client that still sends the old fields must not be ignored")]
-    let old = !security.apparmor_profile.is_empty() || !security.seccomp_profile_path.is_empty();
-    let unsupported = [
-        (config.windows.is_some(), "windows settings"),
-        (!config.cdi_devices.is_empty(), "CDI_devices"),
-        (security.selinux_options.is_some() && crate::host::has_selinux(), "selinux_options on a host with SELinux"),
-        (apparmor, "a localhost AppArmor profile"),
-        (old, "apparmor_profile and seccomp_profile_path (deprecated; use apparmor and seccomp)"),
-    ];
-    match unsupported.iter().find(|(asked, _)| *asked) {
-        Some((_, what)) => Err(CriError::Unimplemented(format!("container {}: {what}", metadata.name))),
-        None => Ok(metadata),
-    }
 }
 
 /// No log without both; the path must stay below the directory.

@@ -24,12 +24,14 @@ pub(crate) fn probe() -> Result<Host, CriError> {
         } else {
             Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
         },
+        selinux: has_selinux(),
+        apparmor: fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y")),
     })
 }
 
 /// Whether SELinux is on, whose filesystem is registered only then (selinux(8)). Without it labels have no effect, as in
 /// other runtimes.
-pub(crate) fn has_selinux() -> bool {
+fn has_selinux() -> bool {
     fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.contains("selinuxfs"))
 }
 

@@ -13,6 +13,7 @@
 //! What it leaves to others: the OCI runtime is executed, never linked; images and networks are behind [`Images`] and
 //! [`Networks`]; which pods there should be is the kubelet's business.
 
+mod admit; // what may be asked
 mod bundle; // from CRI's words to config.json; pure
 mod cgroup; // paths and removal
 mod container; // start, stop, end, removal
@@ -20,6 +21,8 @@ mod create; // CreateContainer
 mod disk; // records
 mod error; // what can go wrong
 mod exec; // exec, attach, port-forward
+#[cfg(test)]
+mod fields; // what becomes of each field of a request
 mod host; // what this machine can
 mod node; // everything known
 mod pace; // processor time in a second

@@ -5,6 +5,7 @@
 //!              └──────────── any failure: everything is taken back ─────────────────────────────────────────────┘
 //! ```
 
+use crate::admit;
 use crate::bundle::{correlation, pod_namespaces};
 use crate::cgroup;
 use crate::disk::{ContainerPhase, Ending, SandboxPhase, SandboxRecord};
@@ -38,7 +39,7 @@ impl Node {
         config: PodSandboxConfig,
         handler: String,
     ) -> Result<String, CriError> {
-        let metadata = check(&config, &handler)?;
+        let metadata = admit::sandbox(&config, &handler, &self.host)?;
         let id = new_id();
         let name = sandbox_name(&metadata);
         let asked = config.linux.as_ref().map(|linux| linux.cgroup_parent.clone()).unwrap_or_default();
@@ -268,42 +269,6 @@ pub(crate) fn and_left(error: CriError, left: Vec<String>) -> CriError {
 pub(crate) fn sandbox_name(metadata: &pb::PodSandboxMetadata) -> String {
     let pb::PodSandboxMetadata { name, uid, namespace, attempt } = metadata;
     format!("sandbox {namespace}/{name} (uid {uid}, attempt {attempt})")
-}
-
-fn check(config: &PodSandboxConfig, handler: &str) -> Result<pb::PodSandboxMetadata, CriError> {
-    let metadata =
-        config.metadata.clone().ok_or_else(|| CriError::Invalid("sandbox: metadata is missing".to_owned()))?;
-    if metadata.name.is_empty() {
-        return Err(CriError::Invalid("sandbox: metadata.name is empty".to_owned()));
-    }
-    if !handler.is_empty() {
-        return Err(CriError::Invalid(format!("runtime_handler `{handler}`: this node has only the default one")));
-    }
-    if config.windows.is_some() {
-        return Err(CriError::Invalid("sandbox: windows settings on a Linux node".to_owned()));
-    }
-    let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-    if security.is_some_and(|security| security.selinux_options.is_some()) && crate::host::has_selinux() {
-        return Err(CriError::Unimplemented("selinux_options on a host with SELinux".to_owned()));
-    }
-    check_namespaces(&pod_namespaces(config))?;
-    Ok(metadata)
-}
-
-fn check_namespaces(namespaces: &pb::NamespaceOption) -> Result<(), CriError> {
-    let user = namespaces.userns_options.as_ref().map(pb::UserNamespace::mode);
-    if user.is_some_and(|mode| mode != NamespaceMode::Node) {
-        return Err(CriError::Unimplemented("a user namespace for the pod".to_owned()));
-    }
-    for (field, mode) in [("network", namespaces.network()), ("ipc", namespaces.ipc())] {
-        if !matches!(mode, NamespaceMode::Pod | NamespaceMode::Node) {
-            return Err(CriError::Invalid(format!(
-                "namespace_options.{field}: {} is neither POD nor NODE",
-                mode.as_str_name()
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// What the network crate needs; nothing for a pod on the host's network.

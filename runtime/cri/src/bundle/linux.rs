@@ -3,9 +3,9 @@
 use super::{Device, Host, Request, caps, namespaces, seccomp};
 use crate::error::CriError;
 use serde_json::{Map, Value, json};
-use skiff_proto::cri::v1::{LinuxContainerResources, MountPropagation, NamespaceMode};
+use skiff_proto::cri::v1::{ContainerConfig, LinuxContainerResources, MountPropagation, NamespaceMode};
 
-/// What the kubelet asks to hide by default; used when nothing is said.
+/// What the kubelet asks to hide by default.
 const MASKED: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
@@ -34,8 +34,9 @@ pub(super) fn linux(request: &Request<'_>, notes: &mut Vec<String>) -> Result<Va
         "devices": request.devices.iter().map(device).collect::<Vec<_>>(),
     });
     if !security.privileged {
-        linux["maskedPaths"] = json!(or_default(&security.masked_paths, &MASKED));
-        linux["readonlyPaths"] = json!(or_default(&security.readonly_paths, &READONLY));
+        let (masked, readonly) = hidden(request.config);
+        linux["maskedPaths"] = json!(masked);
+        linux["readonlyPaths"] = json!(readonly);
     }
     if let Some(profile) = seccomp::profile(request, &caps::of(request)?)? {
         linux["seccomp"] = profile;
@@ -50,8 +51,14 @@ pub(super) fn linux(request: &Request<'_>, notes: &mut Vec<String>) -> Result<Va
     Ok(linux)
 }
 
-fn or_default(asked: &[String], default: &[&str]) -> Vec<String> {
-    if asked.is_empty() { default.iter().map(|&path| path.to_owned()).collect() } else { asked.to_vec() }
+/// A security context lists all paths to hide, and none if none are to be hidden (`procMount: Unmasked`). Who says nothing at all gets
+/// the usual ones.
+fn hidden(config: &ContainerConfig) -> (Vec<String>, Vec<String>) {
+    let usual = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect();
+    match config.linux.as_ref().and_then(|linux| linux.security_context.as_ref()) {
+        Some(security) => (security.masked_paths.clone(), security.readonly_paths.clone()),
+        None => (usual(&MASKED), usual(&READONLY)),
+    }
 }
 
 /// A mount that propagates needs a root that does not stop it (mount_namespaces(7)).

@@ -11,6 +11,7 @@ mod process; // what is executed, as whom
 mod seccomp; // which system calls
 
 pub(crate) use linux::resources;
+pub(crate) use mounts::check as check_mount;
 pub(crate) use process::{User, exec_process};
 
 use crate::error::CriError;
@@ -54,6 +55,10 @@ pub(crate) struct Host {
     pub(crate) cgroup_v2: bool,
     /// Whether swap can be limited.
     pub(crate) limits_swap: bool,
+    /// Whether the kernel has SELinux, and has it on.
+    pub(crate) selinux: bool,
+    /// The same for AppArmor.
+    pub(crate) apparmor: bool,
 }
 
 /// Files made for the pod, on the host.

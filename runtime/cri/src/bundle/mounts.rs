@@ -64,10 +64,11 @@ fn bind(mount: &Mount) -> Result<Value, CriError> {
     }))
 }
 
-fn check(mount: &Mount) -> Result<(), CriError> {
+/// Whether the mount can be made as asked.
+pub(crate) fn check(mount: &Mount) -> Result<(), CriError> {
     let at = &mount.container_path;
     let unsupported = [
-        (mount.image.is_some(), "an image volume"),
+        (mount.image.is_some() || !mount.image_sub_path.is_empty(), "an image volume"),
         (mount.recursive_read_only, "recursive_read_only"),
         (!mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty(), "an id-mapped mount"),
         (!mount.mount_options.is_empty(), "mount_options"),
@@ -75,6 +76,7 @@ fn check(mount: &Mount) -> Result<(), CriError> {
     if let Some((_, what)) = unsupported.iter().find(|(asked, _)| *asked) {
         return Err(CriError::Unimplemented(format!("mount at {at}: {what}")));
     }
+    crate::admit::known::<MountPropagation>(&format!("mount at {at}: propagation"), mount.propagation)?;
     if !Path::new(at).is_absolute() {
         return Err(CriError::Invalid(format!("mount at `{at}`: the container path is not absolute")));
     }

@@ -6,6 +6,7 @@ use crate::error::CriError;
 use oci_spec::image::ImageConfiguration;
 use serde_json::{Value, json};
 use skiff_proto::cri::v1::ContainerConfig;
+use skiff_proto::cri::v1::security_profile::ProfileType;
 
 /// Where programs are when neither image nor container says so.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -39,6 +40,11 @@ pub(super) fn process(request: &Request<'_>, notes: &mut Vec<String>) -> Result<
             "bounding": bounding, "effective": bounding, "permitted": bounding, "inheritable": ambient, "ambient": ambient,
         },
     });
+    let apparmor = security.apparmor.as_ref().filter(|profile| profile.profile_type() == ProfileType::Localhost);
+    if let Some(profile) = apparmor {
+        let name = &profile.localhost_ref;
+        process["apparmorProfile"] = json!(name.strip_prefix("localhost/").unwrap_or(name));
+    }
     if let Some(resources) = config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
         process["oomScoreAdj"] = json!(oom_score_adj(resources.oom_score_adj, request.host, notes));
     }

@@ -13,7 +13,14 @@ fn image() -> ImageConfiguration {
 }
 
 fn host() -> Host {
-    Host { capabilities: (1 << 41) - 1, oom_score_adj: 0, cgroup_v2: false, limits_swap: true }
+    Host {
+        capabilities: (1 << 41) - 1,
+        oom_score_adj: 0,
+        cgroup_v2: false,
+        limits_swap: true,
+        selinux: false,
+        apparmor: false,
+    }
 }
 
 fn build_with(
@@ -195,6 +202,26 @@ fn what_this_host_cannot_do_is_noted() {
     .unwrap();
     assert_eq!(bundle.config["process"]["oomScoreAdj"], 5);
     assert_eq!(bundle.notes.len(), 2, "{:?}", bundle.notes);
+}
+
+/// `procMount: Unmasked` is a security context that lists no path.
+#[test]
+fn paths_are_hidden_as_the_context_says_and_as_usual_without_one() {
+    let masked = |config: Value| config["linux"]["maskedPaths"].as_array().unwrap().len();
+    assert_eq!(masked(config_with(|_, _, _| {})), 0);
+    assert_eq!(masked(config_with(|config, _, _| security(config).masked_paths = vec!["/proc/keys".to_owned()])), 1);
+    assert!(masked(config_with(|config, _, _| config.linux = None)) > 10);
+}
+
+/// A profile of the host's is the runtime's to set; `localhost/` is how old clients mark one.
+#[test]
+fn an_apparmor_profile_is_named() {
+    let named = |name: &str| {
+        let kind = pb::security_profile::ProfileType::Localhost as i32;
+        let profile = pb::SecurityProfile { profile_type: kind, localhost_ref: name.to_owned() };
+        config_with(|config, _, _| security(config).apparmor = Some(profile))["process"]["apparmorProfile"].clone()
+    };
+    assert_eq!((named("mine"), named("localhost/mine")), (json!("mine"), json!("mine")));
 }
 
 #[test]

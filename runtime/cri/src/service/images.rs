@@ -1,12 +1,14 @@
 //! `runtime.v1.ImageService`.
 
 use super::{Answer, to_the_end, unimplemented};
+use crate::admit::only_handler;
 use crate::error::CriError;
 use crate::node::Node;
 use crate::sandbox::blocking;
 use crate::stats::filesystem;
 use skiff_image::Image;
 use skiff_proto::cri::v1 as pb;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
@@ -34,10 +36,11 @@ impl pb::image_service_server::ImageService for ImageServer {
     }
 
     async fn image_status(&self, request: Request<pb::ImageStatusRequest>) -> Answer<pb::ImageStatusResponse> {
-        let name = name_of(request.into_inner().image)?;
-        let node = self.0.clone();
+        let pb::ImageStatusRequest { image, verbose } = request.into_inner();
+        let (name, node) = (name_of(image)?, self.0.clone());
         let image = blocking(move || Ok(node.images.resolve(&name)?)).await?;
-        Ok(Response::new(pb::ImageStatusResponse { image: image.map(to_image), info: Default::default() }))
+        let info = image.as_ref().filter(|_| verbose).map(image_info).unwrap_or_default();
+        Ok(Response::new(pb::ImageStatusResponse { image: image.map(to_image), info }))
     }
 
     async fn pull_image(&self, request: Request<pb::PullImageRequest>) -> Answer<pb::PullImageResponse> {
@@ -69,8 +72,16 @@ impl pb::image_service_server::ImageService for ImageServer {
 }
 
 fn name_of(image: Option<pb::ImageSpec>) -> Result<String, CriError> {
-    let name = image.map(|image| image.image).filter(|name| !name.is_empty());
-    name.ok_or_else(|| CriError::Invalid("image: its name is empty".to_owned()))
+    let image = image.filter(|image| !image.image.is_empty());
+    let image = image.ok_or_else(|| CriError::Invalid("image: its name is empty".to_owned()))?;
+    only_handler(&image.runtime_handler)?;
+    Ok(image.image)
+}
+
+/// What a verbose status adds: the configuration, in JSON, under the names that crictl's users know.
+fn image_info(image: &Image) -> HashMap<String, String> {
+    let info = serde_json::json!({ "imageSpec": image.config });
+    HashMap::from([("info".to_owned(), info.to_string())])
 }
 
 /// The kubelet reads uid and username to enforce runAsNonRoot, one or the other.

@@ -1,6 +1,7 @@
 //! `runtime.v1.RuntimeService`.
 
 use super::{Answer, absent_is_fine, has_labels, to_the_end, unimplemented};
+use crate::admit::known;
 use crate::disk::{ContainerRecord, SandboxRecord};
 use crate::error::CriError;
 use crate::node::{Container, Node, now_ns};
@@ -118,6 +119,9 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
         request: Request<pb::ListPodSandboxRequest>,
     ) -> Answer<pb::ListPodSandboxResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
+        if let Some(wanted) = &filter.state {
+            known::<pb::PodSandboxState>("filter.state", wanted.state)?;
+        }
         let wanted = |record: &SandboxRecord| {
             record.id.starts_with(&filter.id)
                 && filter.state.as_ref().is_none_or(|state| state.state == status::sandbox_state(record) as i32)
@@ -168,6 +172,9 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
 
     async fn list_containers(&self, request: Request<pb::ListContainersRequest>) -> Answer<pb::ListContainersResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
+        if let Some(wanted) = &filter.state {
+            known::<pb::ContainerState>("filter.state", wanted.state)?;
+        }
         let wanted = |record: &ContainerRecord| {
             status::is_visible(record)
                 && record.id.starts_with(&filter.id)

@@ -21,6 +21,7 @@ const ALL: &[&str] = &[
     "discovery",
     "aggregated",
     "health",
+    "openapi",
 ];
 const OBJECTS: &[&str] = &[
     "get",
@@ -67,7 +68,7 @@ const WITH_BODY: &[&str] = &[
     "create binding",
     "create eviction",
 ];
-const WITHOUT_BODY: &[&str] = &["get", "list", "watch", "get scale", "discovery", "aggregated", "health"];
+const WITHOUT_BODY: &[&str] = &["get", "list", "watch", "get scale", "discovery", "aggregated", "openapi", "health"];
 const STREAMS: &[&str] = &["exec", "attach", "portforward"];
 
 const NO_PROXY: &str = "no front proxy is configured, so nobody is believed it; taken off before anything else sees it";
@@ -92,7 +93,14 @@ pub(super) const ROWS: &[Row] = &[
         "application/yaml",
         refused(406, "YAML has no end of an event that a reader could see"),
     ),
-    row(Header, "accept", &["health"], "application/yaml", without("health is text")),
+    row(Header, "accept", &["health", "log"], "application/yaml", without("it is text")),
+    row(
+        Header,
+        "accept",
+        &["openapi"],
+        "application/yaml",
+        without("it is JSON (v2 also Protobuf), as its Content-Type says"),
+    ),
     row(
         Header,
         "accept-encoding",
@@ -120,7 +128,7 @@ pub(super) const ROWS: &[Row] = &[
     row(
         Header,
         "impersonate-user",
-        &["discovery", "aggregated", "health"],
+        &["discovery", "aggregated", "openapi", "health"],
         "nobody",
         without("everybody who is known may read what is served here"),
     ),
@@ -135,14 +143,14 @@ pub(super) const ROWS: &[Row] = &[
     row(
         Header,
         "user-agent",
-        &["watch", "health", "aggregated"],
+        &["watch", "health", "aggregated", "openapi"],
         "curl/8.0",
         without("an event is a line; the others have one form"),
     ),
     row(Header, "audit-id", ALL, "a-1", honoured("the request's name in an audit log; the answer repeats it")),
     row(Header, "if-none-match", &["aggregated"], "{etag}", honoured("304 if the client has the document")),
     row(Header, "if-none-match", OBJECTS, "*", without(NO_PRECONDITIONS)),
-    row(Header, "if-none-match", &["discovery", "health"], "*", without(NO_RANGES)),
+    row(Header, "if-none-match", &["discovery", "openapi", "health"], "*", without(NO_RANGES)),
     row(Header, "if-match", ALL, "\"1\"", without(NO_PRECONDITIONS)),
     row(Header, "if-modified-since", ALL, "Thu, 01 Jan 2099 00:00:00 GMT", without(NO_RANGES)),
     row(Header, "if-unmodified-since", ALL, "Thu, 01 Jan 1970 00:00:00 GMT", without(NO_PRECONDITIONS)),

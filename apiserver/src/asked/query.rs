@@ -56,6 +56,7 @@ const ALL: &[&str] = &[
     "discovery",
     "aggregated",
     "health",
+    "openapi",
 ];
 
 const NOT_ONE_OF_ITS: &str = "not among this verb's options, as in Kubernetes";
@@ -66,7 +67,7 @@ pub(super) const ROWS: &[Row] = &[
     row(
         Query,
         "pretty",
-        &["watch", "health", "aggregated"],
+        &["watch", "health", "aggregated", "openapi"],
         "true",
         without("an event is a line; the others have one form"),
     ),
@@ -202,7 +203,7 @@ pub(super) const ROWS: &[Row] = &[
     row(
         Query,
         "hash",
-        &["discovery"],
+        &["openapi"],
         "x",
         without("it makes addresses of OpenAPI documents differ; the document is the present one"),
     ),

@@ -39,7 +39,7 @@ impl Scene {
     pub(crate) async fn set(world: &World, verb: &str, beside: &[(Place, &str, &str)]) -> Self {
         let namespace = format!("scene-{}", NAMESPACES.fetch_add(1, Ordering::Relaxed));
         let mut scene = Self::of(verb, &namespace);
-        if !matches!(verb, "discovery" | "aggregated" | "health") {
+        if !matches!(verb, "discovery" | "aggregated" | "openapi" | "health") {
             scene.furnish(world).await;
         }
         for (place, name, value) in beside {
@@ -78,6 +78,7 @@ impl Scene {
             "create eviction" => ("POST", format!("{pod}/eviction"), json!({"metadata": {"name": "p"}})),
             "discovery" => ("GET", "/api/v1".to_owned(), Value::Null),
             "aggregated" => ("GET", "/apis".to_owned(), Value::Null),
+            "openapi" => ("GET", "/openapi/v3/apis/coordination.k8s.io/v1".to_owned(), Value::Null),
             "health" => ("GET", "/readyz".to_owned(), Value::Null),
             other => panic!("no scene for {other}"),
         };

@@ -7,6 +7,7 @@ mod store; // `skiff store`
 
 use crate::duration;
 use clap::{Args, Parser, Subcommand};
+use skiff_kubelet::Thresholds;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -136,6 +137,8 @@ pub(crate) struct UpArgs {
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
+    #[command(flatten)]
+    pub(crate) pressure: PressureArgs,
     /// The cgroup below which everything lives [default: /skiff]
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_root: Option<String>,
@@ -222,6 +225,23 @@ pub(crate) struct LogArgs {
     pub(crate) container_log_max_files: u32,
 }
 
+/// When a node is short of something, and what goes then; names of the kubelet's flags.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PressureArgs {
+    /// How little may be left before pods are evicted, all of it [default: memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%]
+    #[arg(long, value_name = "SIGNAL<QUANTITY,...>")]
+    pub(crate) eviction_hard: Option<Thresholds>,
+    /// How long a condition such as DiskPressure stays after it was seen last
+    #[arg(long, default_value = "5m", value_parser = duration::parse, value_name = "TIME")]
+    pub(crate) eviction_pressure_transition_period: Duration,
+    /// Share of the images' disk from which on unused images are removed, percent; 100: never [default: 100 in `up`, because imported images cannot be had again, 85 elsewhere]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
+    pub(crate) image_gc_high_threshold: Option<u8>,
+    /// Share down to which they are removed
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
+    pub(crate) image_gc_low_threshold: u8,
+}
+
 /// How to reach an API server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClientArgs {
@@ -254,6 +274,8 @@ pub(crate) struct KubeletArgs {
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
+    #[command(flatten)]
+    pub(crate) pressure: PressureArgs,
     /// The cgroup below which pods live [default: /skiff]
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_root: Option<String>,

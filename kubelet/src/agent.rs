@@ -11,11 +11,13 @@ use crate::pod::names::{ClusterNames, HostResolver};
 use crate::pod::observed::Instance;
 use crate::pod::status::NodeFacts;
 use crate::pod::sysctls::Allowed;
+use crate::pressure::Gauge;
 use crate::volume::PodDir;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::runtime::reflector::Store;
 use skiff_step::Engine;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Shared by all workers, behind an `Arc`.
 pub(crate) struct Agent {
@@ -35,6 +37,7 @@ pub(crate) struct Agent {
     pub(crate) sysctls: Allowed,
     pub(crate) engine: Engine,
     pub(crate) board: Board,
+    pub(crate) gauge: Arc<Gauge>,
 }
 
 impl Agent {
@@ -45,7 +48,7 @@ impl Agent {
         runtime_name: String,
         recorder: Recorder,
         services: Store<Service>,
-        machine: Machine,
+        (machine, gauge): (Machine, Arc<Gauge>),
         sysctls: Allowed,
     ) -> Self {
         Self {
@@ -65,6 +68,7 @@ impl Agent {
             sysctls,
             engine: config.engine.clone(),
             board: Board::default(),
+            gauge,
         }
     }
 

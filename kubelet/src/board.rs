@@ -1,6 +1,7 @@
 //! What the HTTPS API may know of the pods: each worker posts its view here.
 
 use crate::pod::observed::Observed;
+use crate::pod::worker::{Event, Inbox};
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,6 +13,8 @@ pub(crate) struct Posted {
     pub(crate) pod: Arc<Pod>,
     /// What the runtime has of it.
     pub(crate) seen: Arc<Observed>,
+    /// Where its worker hears of things.
+    pub(crate) inbox: Inbox,
 }
 
 /// All views, by uid.
@@ -42,6 +45,14 @@ impl Board {
     /// The view of `pod`.
     pub(crate) fn of(&self, pod: &Pod) -> Option<Posted> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(pod.metadata.uid.as_deref()?).cloned()
+    }
+
+    /// Tells the worker of the pod `uid` something, if there is one.
+    pub(crate) fn tell(&self, uid: &str, event: Event) {
+        if let Some(posted) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(uid) {
+            // A worker that has just ended has nothing to do any more.
+            let _ended = posted.inbox.send(event);
+        }
     }
 
     /// All views.

@@ -3,6 +3,7 @@
 //! Every folder, address and key comes from the caller; the kubelet knows no default but those that Kubernetes itself
 //! prescribes (ports in the node status, intervals of leases).
 
+use crate::pressure::PressureLimits;
 use crate::rotation::LogLimits;
 use skiff_step::Engine;
 use std::fmt;
@@ -40,6 +41,8 @@ pub struct KubeletConfig {
     pub allowed_unsafe_sysctls: Vec<String>,
     /// How large container logs may become.
     pub logs: LogLimits,
+    /// When the node is short of memory, space or processes, and what goes then.
+    pub pressure: PressureLimits,
     /// Records the steps of pod starts.
     pub engine: Engine,
 }

@@ -211,6 +211,24 @@ impl Cri {
         Ok(self.images.clone().image_status(call(request)).await?.into_inner().image)
     }
 
+    /// Every image.
+    pub(crate) async fn list_images(&self) -> Result<Vec<cri::Image>, Status> {
+        let request = cri::ListImagesRequest::default();
+        Ok(self.images.clone().list_images(call(request)).await?.into_inner().images)
+    }
+
+    pub(crate) async fn remove_image(&self, id: &str) -> Result<(), Status> {
+        let image = Some(cri::ImageSpec { image: id.to_owned(), ..Default::default() });
+        forgiving(self.images.clone().remove_image(call(cri::RemoveImageRequest { image })).await.map(drop))
+    }
+
+    /// Where images are, if the runtime says it.
+    pub(crate) async fn image_root(&self) -> Result<Option<String>, Status> {
+        let answer = self.images.clone().image_fs_info(call(cri::ImageFsInfoRequest {})).await?.into_inner();
+        let first = answer.image_filesystems.into_iter().next();
+        Ok(first.and_then(|usage| usage.fs_id).map(|id| id.mountpoint).filter(|at| !at.is_empty()))
+    }
+
     /// Pulls: without a limit of time, as images are as large as they are.
     pub(crate) async fn pull(&self, spec: cri::ImageSpec, sandbox: cri::PodSandboxConfig) -> Result<String, Status> {
         let request = cri::PullImageRequest { image: Some(spec), auth: None, sandbox_config: Some(sandbox) };

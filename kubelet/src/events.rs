@@ -100,10 +100,16 @@ impl Recorder {
 
     /// About the node.
     pub(crate) fn node(&self, node: &Node, severity: Severity, reason: &'static str, message: impl Into<String>) {
-        let name = node.metadata.name.clone();
         // Node events carry the name as uid, so that they are found before the node has one (kubelet's own habit).
+        let name = node.metadata.name.clone().unwrap_or_default();
+        self.this_node(&name, severity, reason, &message.into());
+    }
+
+    /// About the node of this name.
+    pub(crate) fn this_node(&self, name: &str, severity: Severity, reason: &'static str, message: &str) {
+        let name = Some(name.to_owned());
         let about = ObjectReference { kind: Some("Node".to_owned()), uid: name.clone(), name, ..Default::default() };
-        self.send(about, severity, reason.into(), message.into());
+        self.send(about, severity, reason.into(), message.to_owned());
     }
 
     fn send(&self, about: ObjectReference, severity: Severity, reason: Cow<'static, str>, message: String) {

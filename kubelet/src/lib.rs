@@ -2,7 +2,7 @@
 //!
 //! It knows two things only: a container runtime behind CRI v1, and an API server behind a `kube::Client`.
 //!
-//! Left out so far: static pods, device plugins, eviction, image garbage collection, ephemeral containers, in-place
+//! Left out so far: static pods, device plugins, ephemeral containers, in-place
 //! resizing. What a pod asks for and we do not do is listed in [`unsupported`] and refused by name.
 
 mod agent; // what all pods' tasks share
@@ -14,6 +14,7 @@ mod events; // what people are told
 mod labels; // how the runtime's objects name their pods
 mod node; // the Node object and its lease
 mod pod; // one pod's life
+mod pressure; // how short it is of memory and space, and what gives way
 mod probe; // is it up?
 mod rotation; // logs that have grown large
 mod server; // the HTTPS API: logs, exec, attach, port-forward
@@ -22,6 +23,7 @@ mod volume; // its files
 
 pub use config::{KubeletConfig, KubeletTls, PodCidr};
 pub use error::KubeletError;
+pub use pressure::{ImageLimits, PressureLimits, Thresholds};
 pub use rotation::LogLimits;
 
 use agent::Agent;
@@ -33,6 +35,7 @@ use kube::Api;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use node::{Keeper, Machine, NodeInputs, PodRange};
 use pod::sysctls::Allowed;
+use pressure::Gauge;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -74,7 +77,8 @@ impl Kubelet {
             runtime: format!("{}://{}", runtime.name, runtime.version),
             machine: machine.clone(),
         };
-        let keeper = node::register(config.client.clone(), cri.clone(), inputs, config.root_dir.clone()).await?;
+        let gauge = Arc::new(Gauge::new(config.pressure.clone(), &config.root_dir));
+        let keeper = node::register(config.client.clone(), cri.clone(), inputs, Arc::clone(&gauge)).await?;
         let pods = PodRange::new(&config, &cri, keeper.node());
         pods.announce().await.map_err(|status| KubeletError::runtime("UpdateRuntimeConfig", &status))?;
         let mut helpers = JoinSet::new();
@@ -85,7 +89,7 @@ impl Kubelet {
         helpers.spawn(write_events);
         recorder.node(keeper.node(), Severity::Normal, "Starting", "Starting kubelet.");
         let services = follow_services(&config.client, &mut helpers);
-        let agent = Arc::new(Agent::new(&config, cri, runtime.name, recorder, services, machine, sysctls));
+        let agent = Arc::new(Agent::new(&config, cri, runtime.name, recorder, services, (machine, gauge), sysctls));
         Ok(Self { agent, keeper, server, logs: config.logs, helpers })
     }
 
@@ -104,6 +108,7 @@ impl Kubelet {
         helpers.spawn(keeper.keep());
         helpers.spawn(server.serve(Arc::clone(&agent)));
         helpers.spawn(rotation::keep(Arc::clone(&agent), logs));
+        helpers.spawn(pressure::keep(Arc::clone(&agent)));
         let result = pod::dispatch::run(agent, shutdown).await;
         helpers.shutdown().await;
         result.map_err(|status| KubeletError::runtime("list sandboxes and containers", &status))

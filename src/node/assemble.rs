@@ -21,7 +21,7 @@ use kube::{Api, Client};
 use skiff_apiserver::{ApiServer, Pki};
 use skiff_client::lead_if;
 use skiff_cri::{Cri, CriConfig};
-use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, PodCidr};
+use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, PodCidr, PressureLimits};
 use skiff_proxy::ProxyConfig;
 use skiff_store::Store;
 use skiff_store::backend::Backend;
@@ -43,6 +43,7 @@ pub(crate) struct NodeConfig {
     pub(crate) kubelet_port: u16,
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
     pub(crate) logs: LogLimits,
+    pub(crate) pressure: PressureLimits,
     pub(crate) etcd_listen: Vec<String>,
     pub(crate) etcd: EtcdArgs,
     pub(crate) oci_runtime: Option<PathBuf>,
@@ -221,6 +222,7 @@ async fn start_kubelet(
         max_pods: PODS_MAX,
         allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
         logs: config.logs,
+        pressure: config.pressure.clone(),
         engine: engine("kubelet")?,
     };
     let kubelet = Kubelet::start(kubelet).await.context("start the kubelet")?;

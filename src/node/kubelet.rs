@@ -1,9 +1,9 @@
 //! What a kubelet is told in `up` and alone: the parts that do not depend on where it runs.
 
-use crate::cli::LogArgs;
-use anyhow::Context;
+use crate::cli::{LogArgs, PressureArgs};
+use anyhow::{Context, bail};
 use skiff_apiserver::Pki;
-use skiff_kubelet::{KubeletTls, LogLimits};
+use skiff_kubelet::{ImageLimits, KubeletTls, LogLimits, PressureLimits};
 use skiff_proto::quantity::Quantity;
 
 /// Domain of services and pods, as Kubernetes' installers choose it.
@@ -30,6 +30,23 @@ pub(crate) fn log_limits(args: &LogArgs) -> anyhow::Result<LogLimits> {
     Ok(LogLimits {
         bytes_max: u64::try_from(size.units()).unwrap_or(u64::MAX),
         files_max: usize::try_from(args.container_log_max_files).unwrap_or(usize::MAX),
+    })
+}
+
+/// When the node is short of something. `images_from`: from which share of the disk on unused images go if no flag says it.
+///
+/// # Errors
+/// The low mark of images is not below the high one.
+pub(crate) fn pressure_limits(args: &PressureArgs, images_from: u8) -> anyhow::Result<PressureLimits> {
+    let (high_percent, low_percent) =
+        (args.image_gc_high_threshold.unwrap_or(images_from), args.image_gc_low_threshold);
+    if low_percent >= high_percent {
+        bail!("--image-gc-low-threshold {low_percent} must be below --image-gc-high-threshold {high_percent}");
+    }
+    Ok(PressureLimits {
+        thresholds: args.eviction_hard.clone().unwrap_or_default(),
+        transition: args.eviction_pressure_transition_period,
+        images: ImageLimits { high_percent, low_percent },
     })
 }
 

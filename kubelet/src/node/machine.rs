@@ -21,18 +21,6 @@ pub(crate) struct Machine {
     pub(crate) hostname: String,
 }
 
-/// How short of something the node is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Pressure {
-    pub(crate) memory: bool,
-    pub(crate) disk: bool,
-    pub(crate) pids: bool,
-}
-
-/// Eviction thresholds of Kubernetes: memory.available < 100Mi, nodefs.available < 10 %, inodesFree < 5 %; for pids there
-/// is none by default, ours is 10 % of the kernel's.
-const MEMORY_BYTES_MIN: i64 = 100 << 20;
-
 fn line(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
@@ -60,18 +48,5 @@ impl Machine {
             system_uuid: line("/sys/class/dmi/id/product_uuid"),
             hostname: line("/proc/sys/kernel/hostname"),
         }
-    }
-
-    /// Looks how short the node is now.
-    pub(crate) fn pressure(root: &Path) -> Pressure {
-        let disk = statvfs(root).is_ok_and(|stat| {
-            stat.blocks_available() * 10 < stat.blocks()
-                || stat.files() > 0 && stat.files_available() * 20 < stat.files()
-        });
-        // loadavg(5): the fourth field is running/existing scheduling entities.
-        let tasks =
-            line("/proc/loadavg").split(['/', ' ']).nth(4).and_then(|count| count.parse::<i64>().ok()).unwrap_or(0);
-        let most = line("/proc/sys/kernel/pid_max").parse::<i64>().unwrap_or(i64::MAX);
-        Pressure { memory: meminfo("MemAvailable") < MEMORY_BYTES_MIN, disk, pids: tasks > most / 10 * 9 }
     }
 }

@@ -1,10 +1,11 @@
 //! Writes the Node object: at the start, when something changed, and every five minutes.
 
+use super::lease;
 use super::status::{NodeInputs, differs, labels, node, status};
-use super::{Machine, lease};
 use crate::cri::{Cri, said};
 use crate::error::KubeletError;
 use crate::pod::report::replace_lists;
+use crate::pressure::Gauge;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::Api;
@@ -12,7 +13,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use skiff_client::sentence;
 use skiff_proto::cri::v1 as cri;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often the lease is renewed and the node looked at.
@@ -27,7 +28,7 @@ pub(crate) struct Keeper {
     client: kube::Client,
     cri: Cri,
     inputs: NodeInputs,
-    root: PathBuf,
+    gauge: Arc<Gauge>,
     node: Node,
     reported: Instant,
 }
@@ -40,14 +41,14 @@ pub(crate) async fn register(
     client: kube::Client,
     cri: Cri,
     inputs: NodeInputs,
-    root: PathBuf,
+    gauge: Arc<Gauge>,
 ) -> Result<Keeper, KubeletError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let refused = |operation: &str| {
         let operation = format!("{operation} node {}", inputs.name);
         move |error: kube::Error| KubeletError::api(operation, &error)
     };
-    let fresh = status(&inputs, &look(&cri).await, Machine::pressure(&root), &[], Timestamp::now());
+    let fresh = status(&inputs, &look(&cri).await, gauge.pressure(), &[], Timestamp::now());
     let object = node(&inputs, fresh);
     let node = match nodes.create(&PostParams::default(), &object).await {
         Ok(node) => node,
@@ -61,7 +62,7 @@ pub(crate) async fn register(
         }
         Err(error) => return Err(refused("register")(error)),
     };
-    let mut keeper = Keeper { client, cri, inputs, root, node, reported: Instant::now() };
+    let mut keeper = Keeper { client, cri, inputs, gauge, node, reported: Instant::now() };
     let written = keeper.report_if_due().await;
     written.map_err(|error| KubeletError::api(format!("write the status of node {}", keeper.inputs.name), &error))?;
     Ok(keeper)
@@ -114,7 +115,7 @@ impl Keeper {
     async fn report_if_due(&mut self) -> kube::Result<()> {
         let runtime = look(&self.cri).await;
         let old = self.conditions();
-        let new = status(&self.inputs, &runtime, Machine::pressure(&self.root), &old, Timestamp::now());
+        let new = status(&self.inputs, &runtime, self.gauge.pressure(), &old, Timestamp::now());
         let known = self.node.status.clone().unwrap_or_default();
         let ours = k8s_openapi::api::core::v1::NodeStatus {
             capacity: known.capacity,

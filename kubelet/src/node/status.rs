@@ -1,7 +1,8 @@
 //! What the Node object says: a pure function.
 
-use super::machine::{Machine, Pressure};
+use super::machine::Machine;
 use crate::pod::status::seconds;
+use crate::pressure::Pressure;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,

@@ -3,7 +3,9 @@
 //! The scheduler does not send what does not fit; a pod that names its node itself comes unasked. One that is turned away
 //! fails at once, as in Kubernetes, and whoever made it makes another elsewhere.
 
+use super::resources::{Qos, qos_class};
 use super::sysctls::{self, Allowed};
+use crate::pressure::{CRITICAL_PRIORITY, Pressure};
 use crate::unsupported;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -40,6 +42,32 @@ pub(super) fn refusal(pod: &Pod, pods: usize, pods_max: usize, sysctls: &Allowed
     }
     let (name, asked) = missing(spec)?;
     Some(out_of(&name, &asked, 0, 0))
+}
+
+/// Why a new pod is not taken by a node that is short of something, as Kubernetes' eviction manager has it: only the system's own pods
+/// are, and with too little memory also those that asked for some.
+pub(super) fn under_pressure(pod: &Pod, short: Pressure) -> Option<Refusal> {
+    let spec = pod.spec.as_ref()?;
+    let conditions = [("MemoryPressure", short.memory), ("DiskPressure", short.disk), ("PIDPressure", short.pids)];
+    let conditions: Vec<_> = conditions.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let over = pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"));
+    let only_memory = conditions == ["MemoryPressure"];
+    let asked = qos_class(spec) != Qos::BestEffort || tolerates_memory_pressure(spec);
+    if over || conditions.is_empty() || spec.priority.unwrap_or(0) >= CRITICAL_PRIORITY || (only_memory && asked) {
+        return None;
+    }
+    let message = format!("The node had condition: [{}]. ", conditions.join(" "));
+    Some(Refusal { reason: "Evicted".to_owned(), message })
+}
+
+fn tolerates_memory_pressure(spec: &PodSpec) -> bool {
+    spec.tolerations.iter().flatten().any(|toleration| {
+        let effect = toleration.effect.as_deref().is_none_or(|effect| effect.is_empty() || effect == "NoSchedule");
+        let exists = toleration.operator.as_deref() == Some("Exists");
+        let key = toleration.key.as_deref().unwrap_or_default();
+        effect && (key == "node.kubernetes.io/memory-pressure" || (key.is_empty() && exists))
+    })
 }
 
 /// Too little of the resource `name`, in the words of Kubernetes, which clients look for.
@@ -103,6 +131,28 @@ mod tests {
         let resources = json!({"limits": {"cpu": "1", "memory": "1Gi", "example.com/gpu": "0"},
             "requests": {"ephemeral-storage": "1Gi"}});
         assert_eq!(refused(json!({"containers": [{"name": "a", "resources": resources}]})), None);
+    }
+
+    /// Fault N2: what names its node itself comes although the scheduler sends nothing.
+    #[test]
+    fn a_node_that_is_short_of_something_takes_only_the_system_s_pods() {
+        let disk = Pressure { disk: true, ..Pressure::default() };
+        let memory = Pressure { memory: true, ..Pressure::default() };
+        let refused = |spec: serde_json::Value, short| {
+            under_pressure(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap(), short)
+        };
+        let plain = json!({"containers": [{"name": "a"}]});
+        let found = refused(plain.clone(), disk).unwrap();
+        assert_eq!(
+            (found.reason.as_str(), found.message.as_str()),
+            ("Evicted", "The node had condition: [DiskPressure]. ")
+        );
+        assert_eq!(refused(plain.clone(), Pressure::default()), None);
+        assert_eq!(refused(json!({"containers": [], "priority": 2_000_001_000}), disk), None);
+        assert!(refused(plain, memory).is_some());
+        let asks = json!({"containers": [{"name": "a", "resources": {"requests": {"memory": "1Mi"}}}]});
+        assert_eq!(refused(asks.clone(), memory), None);
+        assert!(refused(asks, Pressure { memory: true, disk: true, pids: false }).is_some());
     }
 
     #[test]

@@ -113,7 +113,12 @@ impl Dispatch {
         let adopted = self.unclaimed.remove(&uid).unwrap_or_default();
         let is_new = adopted == Observed::default();
         let limit = usize::try_from(self.agent.max_pods).unwrap_or(usize::MAX);
-        if is_new && let Some(refusal) = admission::refusal(&pod, self.workers.len(), limit, &self.agent.sysctls) {
+        let short = self.agent.gauge.pressure();
+        let refusal = || {
+            admission::refusal(&pod, self.workers.len(), limit, &self.agent.sysctls)
+                .or_else(|| admission::under_pressure(&pod, short))
+        };
+        if is_new && let Some(refusal) = refusal() {
             return self.turn_away(uid, &pod, refusal);
         }
         let (inbox, events) = mpsc::unbounded_channel();

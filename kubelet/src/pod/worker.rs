@@ -209,7 +209,9 @@ impl Worker {
             self.begin(step);
         }
         self.reconcile_probes();
-        self.agent.board.post(&self.uid, Posted { pod: Arc::clone(&self.pod), seen: Arc::new(self.seen.clone()) });
+        let (pod, seen, inbox) = (Arc::clone(&self.pod), Arc::new(self.seen.clone()), self.inbox.clone());
+        let posted = Posted { pod, seen, inbox };
+        self.agent.board.post(&self.uid, posted);
         plan
     }
 

@@ -93,6 +93,24 @@ fn tidy(log: &Path, files_max: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Removes what `log` was turned into: of these nobody but people reads.
+pub(crate) fn discard_old(log: &Path) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (log.parent(), log.file_name().and_then(|name| name.to_str())) else {
+        return Ok(());
+    };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let found = entry?.file_name();
+        if found.to_str().is_some_and(|found| plan::is_rotated(name, found)) {
+            fs::remove_file(folder.join(found))?;
+        }
+    }
+    Ok(())
+}
+
 fn names(folder: &Path) -> Result<Vec<String>, String> {
     let read = || fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().into_string().ok())).collect();
     let names: io::Result<Vec<Option<String>>> = read();

@@ -123,6 +123,10 @@ impl TestNode {
         let mut command = skiff();
         command.args(["up", "--isolated", "--api-listen", "127.0.0.1:0", "--node-name", "node"]);
         command.args(self.folders()).args(&self.flags);
+        if !self.flags.iter().any(|flag| flag.starts_with("--eviction-hard")) {
+            // The disk of the machine that tests is full of other things.
+            command.args(["--eviction-hard", "memory.available<1Mi"]);
+        }
         command
     }
 

@@ -120,6 +120,11 @@ impl Status {
         Self::invalid_kind(("meta.k8s.io", kind), "", errors)
     }
 
+    /// Options of the core group that do not fit: `PodLogOptions`.
+    pub(crate) fn invalid_core(kind: &str, errors: &[FieldError]) -> Self {
+        Self::invalid_kind(("", kind), "", errors)
+    }
+
     /// A patch whose result is no object of its kind, with what it made.
     pub(crate) fn invalid_patch(result: &Value, why: &str) -> Self {
         let error = FieldError {

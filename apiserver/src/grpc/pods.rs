@@ -46,6 +46,7 @@ impl Pods for Service {
         let flags = flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true".to_owned()));
         let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
         let query = LogQuery { container: asked.container.clone(), parameters: flags.chain(numbers).collect() };
+        query.check().map_err(|status| refuse(&status))?;
         let body = kubelet::log_stream(&self.app, &asked.namespace, &asked.pod, &query).await;
         let chunks = body.map_err(|status| refuse(&status))?.into_data_stream().map(|chunk| match chunk {
             Ok(data) => Ok(proto::LogsChunk { data: data.to_vec() }),

@@ -1,11 +1,12 @@
 //! Which kubelet, and which of its paths (kubelet `/containerLogs`, `/exec`, `/attach`, `/portForward`).
 
+use crate::options;
 use crate::registry::{Registry, Target};
 use crate::status::Status;
 use axum::extract::Query;
 use http::Uri;
 use serde_json::Value;
-use skiff_schema::Resource;
+use skiff_schema::{FieldError, Resource};
 use std::fmt::Write;
 
 /// The port of kubelets that do not say theirs.
@@ -92,21 +93,55 @@ impl LogQuery {
     pub(super) fn of(uri: &Uri) -> Result<Self, Status> {
         const KNOWN: [&str; 8] =
             ["follow", "previous", "timestamps", "tailLines", "sinceSeconds", "sinceTime", "limitBytes", "stream"];
-        const NUMBERS: [&str; 3] = ["tailLines", "sinceSeconds", "limitBytes"];
         let mut query = Self::default();
         for (key, value) in pairs(uri)? {
-            if NUMBERS.contains(&key.as_str()) && value.parse::<u64>().is_err() {
-                return Err(Status::unprocessable(format!(
-                    "{key}: Invalid value: {value:?}: must be a number, zero or more"
-                )));
-            }
             if key == "container" {
                 query.container = value;
             } else if let Some(name) = KNOWN.iter().find(|name| **name == key) {
                 query.parameters.push((name, value));
             }
         }
+        query.check()?;
         Ok(query)
+    }
+
+    /// Refuses what no kubelet could make sense of.
+    pub(crate) fn check(&self) -> Result<(), Status> {
+        let errors = self.errors()?;
+        if errors.is_empty() { Ok(()) } else { Err(Status::invalid_core("PodLogOptions", &errors)) }
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// What Kubernetes' ValidatePodLogOptions would say.
+    fn errors(&self) -> Result<Vec<FieldError>, Status> {
+        let mut errors = Vec::new();
+        for (name, least, rule) in [
+            ("tailLines", 0, "must be greater than or equal to 0"),
+            ("limitBytes", 1, "must be greater than 0"),
+            ("sinceSeconds", 1, "must be greater than 0"),
+        ] {
+            let Some(text) = self.text(name) else { continue };
+            let number: i64 =
+                text.parse().map_err(|_| Status::bad_request(format!("invalid {name}: {text:?} is not a number")))?;
+            if number < least {
+                errors.push(options::invalid(name, number.into(), rule));
+            }
+        }
+        if self.text("sinceSeconds").is_some() && self.text("sinceTime").is_some() {
+            errors.push(options::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+        }
+        match self.text("stream") {
+            None | Some("All") => {}
+            Some("Stdout" | "Stderr") if self.text("tailLines").is_none() => {}
+            Some("Stdout" | "Stderr") => {
+                errors.push(options::forbidden("", "`tailLines` and specific `stream` are mutually exclusive for now"));
+            }
+            Some(other) => errors.push(options::not_supported("stream", other.into(), &["All", "Stdout", "Stderr"])),
+        }
+        Ok(errors)
     }
 }
 
@@ -225,6 +260,37 @@ mod tests {
             }
         }
         assert!(walked > 15, "{walked} rows");
+    }
+
+    #[test]
+    fn options_of_logs_are_checked() {
+        let check = |query: &str| {
+            let uri: Uri = format!("/x?{query}").parse().expect("a uri");
+            LogQuery::of(&uri).map(drop).map_err(|status| (status.code.as_u16(), status.message))
+        };
+        for (query, code, sentence) in [
+            ("tailLines=x", 400, "invalid tailLines: \"x\" is not a number"),
+            (
+                "tailLines=-1",
+                422,
+                "PodLogOptions \"\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0",
+            ),
+            (
+                "limitBytes=0",
+                422,
+                "PodLogOptions \"\" is invalid: limitBytes: Invalid value: 0: must be greater than 0",
+            ),
+            (
+                "stream=Both",
+                422,
+                "PodLogOptions \"\" is invalid: stream: Unsupported value: \"Both\": supported values: \"All\", \"Stdout\", \"Stderr\"",
+            ),
+        ] {
+            assert_eq!(check(query), Err((code, sentence.to_owned())), "{query}");
+        }
+        assert!(check("sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z").is_err());
+        assert!(check("stream=Stdout&tailLines=1").is_err());
+        assert_eq!(check("stream=Stdout&sinceSeconds=1&limitBytes=1&follow=true&nonsense=1"), Ok(()));
     }
 
     #[test]

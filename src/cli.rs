@@ -2,17 +2,18 @@
 
 mod election; // which of several works
 mod names; // names that the API takes
+mod pressure; // when a node is short of something
 mod refused; // flags of etcd that do not work here
 mod store; // `skiff store`
 
 use crate::duration;
 use clap::{Args, Parser, Subcommand};
-use skiff_kubelet::Thresholds;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use election::{LoopArgs, standing};
+pub(crate) use pressure::PressureArgs;
 pub(crate) use store::*;
 
 /// A whole Kubernetes node that one person can hold in the head.
@@ -223,23 +224,6 @@ pub(crate) struct LogArgs {
     /// Files of one container's log, the one being written included
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..), value_name = "NUMBER")]
     pub(crate) container_log_max_files: u32,
-}
-
-/// When a node is short of something, and what goes then; names of the kubelet's flags.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct PressureArgs {
-    /// How little may be left before pods are evicted, all of it [default: memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%]
-    #[arg(long, value_name = "SIGNAL<QUANTITY,...>")]
-    pub(crate) eviction_hard: Option<Thresholds>,
-    /// How long a condition such as DiskPressure stays after it was seen last
-    #[arg(long, default_value = "5m", value_parser = duration::parse, value_name = "TIME")]
-    pub(crate) eviction_pressure_transition_period: Duration,
-    /// Share of the images' disk from which on unused images are removed, percent; 100: never [default: 100 in `up`, because imported images cannot be had again, 85 elsewhere]
-    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
-    pub(crate) image_gc_high_threshold: Option<u8>,
-    /// Share down to which they are removed
-    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
-    pub(crate) image_gc_low_threshold: u8,
 }
 
 /// How to reach an API server.

@@ -9,9 +9,10 @@ use crate::layers::{self, Layers};
 use crate::source::Source;
 use crate::unpack::Limits;
 use crate::{Builtin, Digest, Image, ImageError, Reference, Snapshot, Usage, demo, snapshots};
+use oci_spec::image::ImageConfiguration;
 use skiff_step::{Engine, Step};
-use skiff_sys::overlay::Overlay;
-use std::collections::BTreeSet;
+use skiff_sys::overlay::{Durability, Overlay};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,8 @@ pub struct ImageStore {
     engine: Engine,
     /// Held while the demo image is built: ten pods that ask at once wait for one build.
     building: Arc<Mutex<()>>,
+    /// Configurations that were read, by hexadecimal id. They never change: the id is their digest.
+    read: Arc<Mutex<BTreeMap<String, ImageConfiguration>>>,
 }
 
 impl ImageStore {
@@ -43,7 +46,7 @@ impl ImageStore {
     pub fn open(dir: &Path, builtin: Builtin, engine: Engine) -> Result<Self, ImageError> {
         let disk = Disk::open(dir)?;
         let layers = Layers::new(disk.layers());
-        Ok(Self { disk, layers, builtin, engine, building: Arc::default() })
+        Ok(Self { disk, layers, builtin, engine, building: Arc::default(), read: Arc::default() })
     }
 
     /// The same store, whose steps carry `id` (`<pod uid>/<attempt>`) in the trace.
@@ -195,6 +198,7 @@ impl ImageStore {
         let mut index = self.index()?;
         if let Some(id) = index.find(reference_or_id)? {
             index.images.remove(&id);
+            self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             self.write_index(&locked, &index)?;
         }
         self.sweep(locked)
@@ -252,7 +256,15 @@ impl ImageStore {
         if !at.is_dir() {
             fs::create_dir(at).on("make folder", at)?;
         }
-        let overlay = Overlay { lower: &snapshot.lower_dirs, upper: &snapshot.upper_dir, work: &snapshot.work_dir };
+        // The kernel's mark of a volatile mount before this one; the machine has not lost power since, or nobody would come back to
+        // the snapshot.
+        remove_tree(&snapshot.work_dir.join("work/incompat"))?;
+        let overlay = Overlay {
+            lower: &snapshot.lower_dirs,
+            upper: &snapshot.upper_dir,
+            work: &snapshot.work_dir,
+            durability: Durability::Volatile,
+        };
         self.engine.run(
             &MOUNT,
             || format!("{container_id} at {}", at.display()),
@@ -291,8 +303,15 @@ impl ImageStore {
             || container_id.to_owned(),
             || {
                 let locked = self.disk.lock()?;
+                let stood_on = snapshots::read(&self.disk, container_id)?.map(|record| record.layers);
                 let left = snapshots::retire(&self.disk, container_id)?;
-                self.sweep(locked)?;
+                let images: BTreeSet<String> = self.index()?.layers().cloned().collect();
+                // Only the layers of an image that was removed meanwhile can have become superfluous.
+                if stood_on.is_none_or(|layers| layers.iter().all(|layer| images.contains(layer))) {
+                    drop(locked);
+                } else {
+                    self.sweep(locked)?;
+                }
                 snapshots::remove(left)
             },
         )
@@ -369,19 +388,29 @@ impl ImageStore {
 
     fn image(&self, index: &Index, id: &str) -> Result<Image, ImageError> {
         let record = index.images.get(id).ok_or_else(|| ImageError::NotFound(id.to_owned()))?;
+        Ok(Image {
+            id: format!("sha256:{id}"),
+            repo_tags: record.tags.iter().cloned().collect(),
+            repo_digests: record.digests.iter().cloned().collect(),
+            size_bytes: record.size_bytes,
+            config: self.configuration(id)?,
+        })
+    }
+
+    fn configuration(&self, id: &str) -> Result<ImageConfiguration, ImageError> {
+        // A panic while it was held leaves whole configurations: each is put there at once.
+        if let Some(config) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+            return Ok(config.clone());
+        }
         let path = self.disk.configs().join(id);
         let text = fs::read(&path).on("read", &path)?;
         let (expected, actual) = (format!("sha256:{id}"), Digest::of(&text).to_string());
         if expected != actual {
             return Err(ImageError::Mismatch { what: path.display().to_string(), expected, actual });
         }
-        Ok(Image {
-            id: expected,
-            repo_tags: record.tags.iter().cloned().collect(),
-            repo_digests: record.digests.iter().cloned().collect(),
-            size_bytes: record.size_bytes,
-            config: configuration::read(&text)?,
-        })
+        let config = configuration::read(&text)?;
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), config.clone());
+        Ok(config)
     }
 }
 

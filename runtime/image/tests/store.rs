@@ -177,7 +177,8 @@ fn old_kernels_get_a_page_of_options() {
     let mount = |image: &str, container: &str| {
         let made = world.store.prepare(image, container).unwrap();
         let (lower, upper, work) = (&made.lower_dirs, &made.upper_dir, &made.work_dir);
-        skiff_sys::overlay::Overlay { lower, upper, work }.mount_by_page(&at)
+        let durability = skiff_sys::overlay::Durability::Volatile;
+        skiff_sys::overlay::Overlay { lower, upper, work, durability }.mount_by_page(&at)
     };
     mount("few", "c1").unwrap();
     let root = Mounted(&world.store, at.clone());
@@ -360,4 +361,18 @@ fn many_at_once_agree() {
     assert_eq!(world.store.list().unwrap(), vec![]);
     world.store.remove("app").unwrap();
     assert_eq!(world.names("layers"), Vec::<String>::new());
+}
+
+/// Fault C9: snapshots are mounted volatile, which spares the removal a sync; the kernel's mark of that must not keep a snapshot from
+/// being mounted again.
+#[test]
+fn a_snapshot_can_be_mounted_again() {
+    let world = World::new();
+    let image = world.import("app", &[Tape::new().file("x", b"").end()]).unwrap();
+    fs::write(mounted(&world, &image.id, "c1").1.join("written"), "kept").unwrap();
+    let again = mounted(&world, &image.id, "c1");
+    assert_eq!(fs::read_to_string(again.1.join("written")).unwrap(), "kept");
+    let options = fs::read_to_string("/proc/self/mounts").unwrap();
+    let line = options.lines().find(|line| line.contains(again.1.to_str().unwrap())).unwrap();
+    assert!(line.contains("volatile"), "{line}");
 }

@@ -5,7 +5,7 @@
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 // linux/mount.h; the libc crate has no names for these.
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
+const FSCONFIG_SET_FLAG: libc::c_uint = 0;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 const FSMOUNT_CLOEXEC: libc::c_uint = 1;
@@ -31,6 +32,17 @@ pub struct Overlay<'a> {
     pub upper: &'a Path,
     /// Scratch space on the file system of `upper`.
     pub work: &'a Path,
+    /// Whether what is written must survive the machine.
+    pub durability: Durability,
+}
+
+/// What becomes of writes when the machine loses power (kernel, overlayfs.rst, "Volatile mount").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// fsync(2) does what it says, and unmounting carries the whole file system of the upper layer to the disk.
+    Synced,
+    /// Neither. The kernel marks the scratch space (`work/incompat/volatile`), and refuses to mount it again with the mark.
+    Volatile,
 }
 
 /// Why an overlay could not be mounted.
@@ -78,7 +90,8 @@ impl Overlay<'_> {
     fn page(&self) -> Vec<u8> {
         let lower: Vec<&[u8]> = self.lower.iter().map(|path| path.as_os_str().as_bytes()).collect();
         let (upper, work) = (self.upper.as_os_str().as_bytes(), self.work.as_os_str().as_bytes());
-        [b"lowerdir=", lower.join(&b':').as_slice(), b",upperdir=", upper, b",workdir=", work].concat()
+        let last: &[u8] = if self.durability == Durability::Volatile { b",volatile" } else { b"" };
+        [b"lowerdir=", lower.join(&b':').as_slice(), b",upperdir=", upper, b",workdir=", work, last].concat()
     }
 
     fn make(&self) -> Result<OwnedFd, OverlayError> {
@@ -88,6 +101,9 @@ impl Overlay<'_> {
         }
         set(&context, "upperdir", self.upper)?;
         set(&context, "workdir", self.work)?;
+        if self.durability == Durability::Volatile {
+            set_flag(&context, c"volatile")?;
+        }
         create(&context)?;
         fsmount(&context)
     }
@@ -107,6 +123,16 @@ fn set(context: &OwnedFd, key: &str, value: &Path) -> Result<(), OverlayError> {
     // SAFETY: both strings are NUL-terminated and live until the call returns; the context is open.
     let result = unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_SET_STRING, key, value, 0) };
     Errno::result(result).map(drop).map_err(failed)
+}
+
+fn set_flag(context: &OwnedFd, key: &CStr) -> Result<(), OverlayError> {
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: the key is NUL-terminated and lives until the call returns, FSCONFIG_SET_FLAG takes no value (fsconfig(2)); the
+    // context is open.
+    let result =
+        unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_SET_FLAG, key.as_ptr(), none, 0) };
+    let operation = || format!("fsconfig {}", key.to_string_lossy());
+    Errno::result(result).map(drop).map_err(|errno| failure(context, operation(), errno))
 }
 
 fn create(context: &OwnedFd) -> Result<(), OverlayError> {

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// The longest id: with a suffix it must still be one file name (255 bytes, path_resolution(7)).
 const ID_BYTES_MAX: usize = 253;
 
+/// How long a killed process may take to end: what one stuck in the kernel's disk path may take.
+pub(crate) const ENDING_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A checked container id: safe as one component of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ContainerId(String);

@@ -45,6 +45,11 @@ pub(crate) fn warning(global: &Words, text: &str) {
     line(global, "warning", &printable(text));
 }
 
+/// Reports what is of interest to who looks for a mistake.
+pub(crate) fn debug(global: &Words, text: &str) {
+    line(global, "debug", &printable(text));
+}
+
 /// Adds one line to the log, which is the file of `--log`, or standard error (as with runc, whose readers look for `level=`).
 fn line(global: &Words, level: &str, text: &str) {
     let time = time::now();

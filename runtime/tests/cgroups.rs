@@ -233,3 +233,41 @@ fn the_first_limit_of_a_rare_controller_may_come_by_update() {
         assert_eq!(there(), ours());
     }
 }
+
+/// Groups of this test, removed when dropped.
+struct Below(String);
+
+impl Below {
+    fn places(&self) -> Vec<std::path::PathBuf> {
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
+        hierarchies.chain(["/sys/fs/cgroup".into()]).map(|place| place.join(&self.0)).collect()
+    }
+}
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        for place in self.places() {
+            wait_until("an empty group", || !place.exists() || fs::remove_dir(&place).is_ok());
+        }
+    }
+}
+
+/// Fault O9: in a cgroup namespace the host's mounts are seen from below their root.
+#[test]
+fn a_runtime_in_a_cgroup_namespace_finds_the_controllers() {
+    if !support::has_program("unshare") {
+        return skipped("a_runtime_in_a_cgroup_namespace_finds_the_controllers", "there is no unshare(1)");
+    }
+    let below = Below(format!("skiff-below-{}", std::process::id()));
+    let script = format!(
+        "for group in /sys/fs/cgroup/*/ /sys/fs/cgroup/; do [ -e $group/cgroup.procs ] && mkdir -p $group/{0} && \
+        echo $$ > $group/{0}/cgroup.procs; done 2>/dev/null; exec unshare -C \"$@\"",
+        below.0
+    );
+    let bundle = Bundle::new("sleep 60", |c| c["linux"]["resources"] = json!({"memory": {"limit": 33_554_432}}));
+    let bundle = bundle.through(&["sh", "-c", &script, "sh"]);
+    bundle.start();
+    assert!(below.places().iter().any(|place| place.exists()), "the runtime was in a group of its own");
+    let file = if support::is_unified() { "memory.max" } else { "memory.limit_in_bytes" };
+    assert_eq!(bundle.cgroup_file("memory", file), "33554432\n");
+}

@@ -435,3 +435,29 @@ fn the_programs_own_file_cannot_be_overwritten_from_inside() {
     let flags = nix::sys::statvfs::statvfs(format!("/proc/{}/exe", created.state()["pid"]).as_str()).unwrap().flags();
     assert!(flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY));
 }
+
+/// Fault O8: what has no process can be created and deleted, not started.
+#[test]
+fn a_container_without_a_process_cannot_be_started() {
+    let bundle = Bundle::new("", |c| drop(c.as_object_mut().unwrap().remove("process")));
+    bundle.create();
+    assert_eq!(bundle.status(), "created");
+    let said = bundle.oci(&["start", &bundle.id]);
+    assert!(said.code == 1 && said.err.contains("process: is missing: there is nothing to start"), "{said:?}");
+    assert_eq!(bundle.status(), "created");
+    bundle.oci(&["delete", &bundle.id]).ok();
+    let said = bundle.run();
+    assert!(said.code == 1 && said.err.contains("process: is missing"), "{said:?}");
+}
+
+/// Who hears that a start has failed finds the container stopped, and can delete it.
+#[test]
+fn a_container_whose_start_failed_has_stopped() {
+    let failing = json!([{"path": "/bin/sh", "args": ["sh", "-c", "exit 1"]}]);
+    for _ in 0..5 {
+        let bundle = Bundle::new("sleep 60", |c| c["hooks"] = json!({"startContainer": failing.clone()}));
+        bundle.create();
+        assert_eq!(bundle.oci(&["start", &bundle.id]).code, 1);
+        bundle.oci(&["delete", &bundle.id]).ok();
+    }
+}

@@ -112,7 +112,7 @@ fn no_change_is_nobodys_id() {
 
 /// Fault O15.
 #[test]
-fn what_every_runtime_takes_is_taken_with_a_warning() {
+fn what_every_runtime_takes_is_taken() {
     let script = "grep -c ' /etc ' /proc/self/mounts; cat /etc/hidden; touch /etc/x 2>/dev/null || echo no";
     let bundle = Bundle::new(script, |c| {
         c["linux"]["readonlyPaths"] = json!(["etc"]);
@@ -122,9 +122,7 @@ fn what_every_runtime_takes_is_taken_with_a_warning() {
     fs::write(bundle.rootfs().join("etc/hidden"), "secret").unwrap();
     let said = bundle.run();
     assert_eq!((said.code, said.out.as_str()), (0, "1\nno\n"), "{said:?}");
-    for word in ["mounts[3].options: `size`", "linux.readonlyPaths[0]: `etc`", "linux.maskedPaths[0]: `etc/hidden`"] {
-        assert!(said.err.contains(word) && said.err.contains("level=warning"), "{said:?}");
-    }
+    assert!(said.err.contains("level=warning msg=\"mounts[3].options: `size`"), "{said:?}");
 }
 
 /// Fault O12: an image's `/etc/localtime` often leads to a file that it has not; what is bound there is bound inside.

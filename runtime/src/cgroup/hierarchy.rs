@@ -52,30 +52,39 @@ pub(crate) fn detect() -> Result<Vec<Hierarchy>> {
 }
 
 /// The hierarchies in `mountinfo` (proc(5)); `controllers_of` tells what version 2 offers at a root.
+///
+/// A cgroup bound somewhere shows a subtree only; its root is not the hierarchy's. Where this process is in a cgroup namespace
+/// and a mount is of the host's, the hierarchy's root is above that of the namespace (cgroup_namespaces(7)); a mount of the
+/// namespace's own is what was meant for us, if there is one.
 fn parse(mountinfo: &str, controllers_of: impl Fn(&Path) -> String) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
-    for line in mountinfo.lines() {
-        let Some((mount, superblock)) = line.split_once(" - ") else { continue };
-        let (mut mount, mut superblock) = (mount.split(' ').skip(3), superblock.split(' '));
-        // A cgroup bound somewhere shows a subtree only; its root is not the hierarchy's.
-        let (Some("/"), Some(root)) = (mount.next(), mount.next()) else { continue };
-        let root = PathBuf::from(root);
-        let (version, controllers) = match (superblock.next(), superblock.nth(1)) {
-            (Some("cgroup"), Some(options)) => (Version::One, of_version_1(options)),
-            (Some("cgroup2"), _) => {
-                (Version::Two, controllers_of(&root).split_whitespace().map(str::to_owned).collect())
+    for is_meant in [|root: &str| root == "/", |root: &str| root.split('/').skip(1).all(|part| part == "..")] {
+        for (_, place, superblock) in mountinfo.lines().filter_map(parts).filter(|(root, ..)| is_meant(root)) {
+            let (root, mut superblock) = (PathBuf::from(place), superblock.split(' '));
+            let (version, controllers) = match (superblock.next(), superblock.nth(1)) {
+                (Some("cgroup"), Some(options)) => (Version::One, of_version_1(options)),
+                (Some("cgroup2"), _) => {
+                    (Version::Two, controllers_of(&root).split_whitespace().map(str::to_owned).collect())
+                }
+                _ => continue,
+            };
+            let is_same = |other: &Hierarchy| {
+                other.version == version && (version == Version::Two || other.controllers == controllers)
+            };
+            let is_useful = version == Version::Two || !controllers.is_empty();
+            if is_useful && !found.iter().any(is_same) {
+                found.push(Hierarchy { version, controllers, root });
             }
-            _ => continue,
-        };
-        let is_same = |other: &Hierarchy| {
-            other.version == version && (version == Version::Two || other.controllers == controllers)
-        };
-        let is_useful = version == Version::Two || !controllers.is_empty();
-        if is_useful && !found.iter().any(is_same) {
-            found.push(Hierarchy { version, controllers, root });
         }
     }
     found
+}
+
+/// Of a line: the root of the mount, where it is, and what is mounted.
+fn parts(line: &str) -> Option<(&str, &str, &str)> {
+    let (mount, superblock) = line.split_once(" - ")?;
+    let mut words = mount.split(' ').skip(3);
+    Some((words.next()?, words.next()?, superblock))
 }
 
 /// The controllers among the mount options of a hierarchy of version 1.
@@ -150,6 +159,17 @@ mod tests {
         assert_eq!(names(HYBRID, "hugetlb\n", &Limits::default()), v1);
         let with_io = names(HYBRID, "io pids hugetlb\n", &Limits::default());
         assert_eq!(with_io, [v1.as_slice(), &["unified"]].concat());
+    }
+
+    /// Fault O9.
+    #[test]
+    fn from_a_cgroup_namespace_the_hosts_mounts_are_seen_above() {
+        let outside = HYBRID.replace(" / /sys", " /../.. /sys");
+        let alone = outside.replace(" / /mnt/again", " /x /mnt/again");
+        assert_eq!(parse(&alone, |_| String::new()), parse(HYBRID, |_| String::new()));
+        let places = parse(&outside, |_| String::new());
+        assert_eq!(places[0].root, Path::new("/mnt/again"), "a mount of the namespace's own");
+        assert_eq!(places.iter().filter(|here| here.has_any(&["memory"])).count(), 1);
     }
 
     #[test]

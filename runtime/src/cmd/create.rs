@@ -157,6 +157,10 @@ fn send_pidfd(socket: Option<UnixStream>, container: &Container) -> Result<()> {
     }
 }
 
+fn no_process() -> Error {
+    Error::refused("process", "is missing: there is nothing to start")
+}
+
 /// `start ID`.
 pub(super) fn start(context: &Context, words: &Words) -> Result<u8> {
     let (container, acts) = context.container(words)?;
@@ -167,7 +171,11 @@ pub(super) fn start(context: &Context, words: &Words) -> Result<u8> {
             return Err(Error::Said(format!("cannot start a container that is {}: {id}", status.word())));
         }
     }
-    let hooks = container.config()?.hooks.unwrap_or_default();
+    let config = container.config()?;
+    if config.process.is_none() {
+        return Err(no_process());
+    }
+    let hooks = config.hooks.unwrap_or_default();
     let notify = Notify::listen(&container.folder)?;
     init::start(&acts, &container, &hooks)?;
     forward(notify, &container, None).map(|()| 0)
@@ -183,6 +191,9 @@ fn forward(notify: Option<Notify>, container: &Container, signals: Option<&foreg
 /// `run ID`: in the foreground unless `--detach`.
 pub(super) fn run(context: &Context, words: &Words) -> Result<u8> {
     let asked = asked(context, words)?;
+    if asked.spec.process.args.is_empty() {
+        return Err(no_process());
+    }
     let detach = words.is_on("detach");
     let warn = |text: &str| context.warn(text);
     let mut creation = creation(&asked, words, &warn)?;

@@ -5,7 +5,7 @@ use crate::cgroup::{Cgroup, Frozen};
 use crate::cli::{Opt, Takes, Words};
 use crate::error::{Acts, Error, Result};
 use crate::hooks::{self, Place};
-use crate::id::{ContainerId, ProcessId};
+use crate::id::{ContainerId, ENDING_TIME_MAX, ProcessId};
 use crate::rdt::{self, Membership};
 use crate::spec::{
     self,
@@ -14,12 +14,8 @@ use crate::spec::{
 use crate::state::{self, Container, Folder, Record, Status};
 use nix::errno::Errno;
 use std::path::Path;
-use std::time::Duration;
 
 pub(super) const OPTIONS: &[Opt] = &[Opt("force", Some('f'), Takes::Nothing), super::HELP];
-
-/// How long a killed process may take to end: what one stuck in the kernel's disk path may take.
-const ENDING_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// `delete [--force] ID`. With `--force` a container that is gone is fine, one that runs is killed, and one whose creation
 /// was interrupted, or is under way, is cleaned up.

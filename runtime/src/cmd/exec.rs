@@ -66,6 +66,8 @@ pub(super) fn exec(context: &Context, words: &Words) -> Result<u8> {
     };
     if let Some(cpus) = &process.treatment.cpus_before {
         skiff_sys::schedule::set_affinity(cpus).on("run on", "process.execCPUAffinity.initial")?;
+        let words: Vec<_> = cpus.iter().rev().map(|word| format!("{word:x}")).collect();
+        context.debug(&format!("affinity: 0x{}", words.join("_")));
     }
     let pidfd_socket = pidfd_socket::connect(words)?;
     let born = init::join(&joining)?;

@@ -49,6 +49,13 @@ impl Context {
         crate::report::warning(&self.global, text);
     }
 
+    /// Logs what only `--debug` asks for.
+    fn debug(&self, text: &str) {
+        if self.global.is_on("debug") {
+            crate::report::debug(&self.global, text);
+        }
+    }
+
     /// The folder of the container that `words` name first.
     fn folder(&self, words: &Words) -> Result<(ContainerId, Folder)> {
         let id = words.positionals.first().ok_or_else(|| Error::Usage("a container id is needed".to_owned()))?;

@@ -10,7 +10,7 @@ use super::users::{self, Maps};
 use crate::cgroup::{Cgroup, Claim, Unit};
 use crate::error::{Acts, Error, On, Result};
 use crate::hooks::{self, Place};
-use crate::id::{ContainerId, ProcessId};
+use crate::id::{ContainerId, ENDING_TIME_MAX, ProcessId};
 use crate::plan::{self, Plan, Rights, Way};
 use crate::rdt::{self, Membership};
 use crate::rootfs::{Opened, Turn};
@@ -397,6 +397,8 @@ pub(crate) fn start(acts: &Acts, container: &Container, hooks: &Hooks) -> Result
     let mut answer = String::new();
     stream.read_to_string(&mut answer).on("start", "container process")?;
     if !answer.is_empty() {
+        // It is about to end; whoever hears of the failure finds the container stopped (runtime-spec runtime, Lifecycle 8).
+        container.record.process.kill(|| Ok(()), ENDING_TIME_MAX)?;
         return Err(Error::Said(answer));
     }
     let (list, state) = (hooks.poststart.as_ref(), container.state_as("running"));

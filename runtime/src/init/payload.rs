@@ -306,7 +306,8 @@ fn home_of(passwd: &str, uid: u32) -> Option<&str> {
 /// The program's path, looked up as execvp(3) would, before anything starts: an engine wants to hear of a wrong name from
 /// `create`.
 fn find(process: &Process, env: &[CString]) -> Result<CString> {
-    let name = process.args.first().expect("Process::check refuses empty args");
+    // The container cannot be started, and is all the same there.
+    let Some(name) = process.args.first() else { return Ok(CString::default()) };
     let text = name.to_string_lossy();
     if text.is_empty() {
         // With the words that engines look for.

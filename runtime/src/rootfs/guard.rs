@@ -70,7 +70,9 @@ pub(super) fn check_is_no_link(root: &InRoot, path: &Path) -> Result<()> {
     match root.place_nofollow(path).and_then(is_directory) {
         Ok(true) | Err(Errno::ENOENT) => Ok(()),
         _ if mutant::has("CVE-2023-27561") => Ok(()),
-        Ok(false) => Err(Error::Said(format!("mount.target {}: must be an ordinary directory", path.display()))),
+        Ok(false) => {
+            Err(Error::Said(format!("mount.target {}: must be mounted on ordinary directory", path.display())))
+        }
         Err(errno) => Err(super::source::failed(&steps::MOUNT_TARGET, path, errno)),
     }
 }

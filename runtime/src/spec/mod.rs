@@ -108,7 +108,6 @@ impl Spec {
     pub(crate) fn check(id: &str, bundle: &Path, written: &Config) -> Result<Self> {
         check_version(&written.oci_version)?;
         let root = written.root.as_ref().ok_or_else(|| Error::refused("root", "is missing"))?;
-        let process = written.process.as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
         let linux = written.linux.as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
         let namespaces = Namespaces::check(linux.namespaces.as_deref().unwrap_or_default())?;
         let mounts = written.mounts.iter().flatten().enumerate();
@@ -121,7 +120,7 @@ impl Spec {
             rootfs: bundle.join(&root.path),
             readonly_root: root.readonly.unwrap_or(false),
             mounts,
-            process: first_process(process, linux)?,
+            process: first_process(written.process.as_ref(), linux)?,
             hostname: written.hostname.clone().filter(|name| !name.is_empty()),
             domainname: written.domainname.clone().filter(|name| !name.is_empty()),
             uid_maps: IdMap::read("linux.uidMappings", linux.uid_mappings.as_ref())?,
@@ -129,8 +128,8 @@ impl Spec {
             offsets: Offset::read(linux.time_offsets.as_ref(), &namespaces)?,
             net_devices: NetDevice::read(linux.net_devices.as_ref(), &namespaces)?,
             devices: linux.devices.clone().unwrap_or_default(),
-            masked_paths: paths("linux.maskedPaths", linux.masked_paths.as_deref(), &mut warnings),
-            readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths.as_deref(), &mut warnings),
+            masked_paths: paths(linux.masked_paths.as_deref()),
+            readonly_paths: paths(linux.readonly_paths.as_deref()),
             sysctl: sysctl(linux.sysctl.as_ref(), &namespaces)?,
             propagation: propagation(linux.rootfs_propagation.as_deref())?,
             cgroup: cgroup_path(id, linux.cgroups_path.as_deref())?,
@@ -174,7 +173,9 @@ impl Spec {
 }
 
 /// `execCPUAffinity` is not for the container's first process (config, Linux Process).
-fn first_process(written: &config::Process, linux: &Linux) -> Result<Process> {
+/// A container may be created without a process, and then cannot be started (config, Process).
+fn first_process(written: Option<&config::Process>, linux: &Linux) -> Result<Process> {
+    let Some(written) = written else { return Process::none(linux) };
     let mut process = Process::check("process", written, Some(linux))?;
     (process.treatment.cpus_before, process.treatment.cpus) = (None, None);
     Ok(process)
@@ -206,16 +207,9 @@ fn labelled(mut mount: Mount, label: Option<&str>) -> Result<Mount> {
     Ok(mount)
 }
 
-/// Absolute paths inside the container. Others are meant from its root, which is where other runtimes stand when they use them.
-fn paths(field: &str, written: Option<&[String]>, warnings: &mut Vec<String>) -> Vec<PathBuf> {
-    let mut one = |(index, path): (usize, &String)| {
-        if !path.starts_with('/') {
-            let path = path.escape_debug();
-            warnings.push(format!("{field}[{index}]: `{path}` is not an absolute path, and taken from the root"));
-        }
-        Path::new("/").join(path)
-    };
-    written.unwrap_or_default().iter().enumerate().map(&mut one).collect()
+/// Paths inside the container. Relative ones are from its root, which is where other runtimes stand when they use them.
+fn paths(written: Option<&[String]>) -> Vec<PathBuf> {
+    written.unwrap_or_default().iter().map(|path| Path::new("/").join(path)).collect()
 }
 
 /// Only parameters that belong to a namespace of the container; all others are the host's.

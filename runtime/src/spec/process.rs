@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::inherited::Limit;
 use caps::{Capability, CapsHashSet};
 use nix::sys::resource::Resource;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::CString;
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub(crate) struct Process {
     /// Its terminal's columns and rows, if it gets one.
     pub(crate) terminal: Option<(u16, u16)>,
-    /// Program and arguments; never empty.
+    /// Program and arguments; empty only where there is no process.
     pub(crate) args: Vec<CString>,
     /// Environment.
     pub(crate) env: Vec<CString>,
@@ -55,6 +55,16 @@ pub(crate) struct Caps {
 }
 
 impl Process {
+    /// Of a container that has none: root with nothing to do.
+    ///
+    /// # Errors
+    /// As for [`Process::check`], of what `linux` says.
+    pub(crate) fn none(linux: &config::Linux) -> Result<Self> {
+        let written =
+            config::Process { cwd: "/".into(), args: Some(vec![String::new()]), ..config::Process::default() };
+        Ok(Self { args: Vec::new(), ..Self::check("process", &written, Some(linux))? })
+    }
+
     /// Reads `written`, which stands at `field`, and what `linux` says of all the container's processes.
     ///
     /// # Errors
@@ -117,26 +127,31 @@ fn last_of_each(env: Vec<CString>) -> Vec<CString> {
 }
 
 impl Caps {
-    /// A name that no kernel of ours knows is skipped with a warning, as runc does: profiles name what newer kernels have.
+    /// A name that no kernel of ours knows is skipped with a warning in runc's words: profiles name what newer kernels have.
     fn read(field: &str, written: Option<&config::Capabilities>, warnings: &mut Vec<String>) -> Self {
         let Some(written) = written else { return Self::default() };
-        let mut set = |name: &str, caps: &Option<Vec<String>>| {
+        let mut unknown = BTreeSet::new();
+        let mut set = |caps: &Option<Vec<String>>| {
             let mut known = CapsHashSet::new();
             for cap in caps.iter().flatten() {
                 match cap.parse::<Capability>() {
                     Ok(cap) => drop(known.insert(cap)),
-                    Err(_) => warnings.push(format!("{field}.{name}: `{}` is unknown and ignored", cap.escape_debug())),
+                    Err(_) => drop(unknown.insert(cap.escape_debug().to_string())),
                 }
             }
             known
         };
         let mut sets = Self {
-            bounding: set("bounding", &written.bounding),
-            effective: set("effective", &written.effective),
-            permitted: set("permitted", &written.permitted),
-            inheritable: set("inheritable", &written.inheritable),
-            ambient: set("ambient", &written.ambient),
+            bounding: set(&written.bounding),
+            effective: set(&written.effective),
+            permitted: set(&written.permitted),
+            inheritable: set(&written.inheritable),
+            ambient: set(&written.ambient),
         };
+        if !unknown.is_empty() {
+            let names = unknown.into_iter().collect::<Vec<_>>().join(" ");
+            warnings.push(format!("{field}: ignoring unknown or unavailable capabilities: [{names}]"));
+        }
         // capabilities(7): the kernel keeps a capability ambient only while it is both.
         let both: CapsHashSet = sets.permitted.intersection(&sets.inheritable).copied().collect();
         for cap in sets.ambient.difference(&both) {
@@ -225,7 +240,10 @@ mod tests {
         let process = check(serde_json::json!({"capabilities": caps})).unwrap();
         assert!(process.caps.ambient.is_empty());
         let warnings = process.warnings.join("\n");
-        assert!(warnings.contains("process.capabilities.permitted: `CAP_FLY` is unknown"), "{warnings}");
+        assert!(
+            warnings.contains("process.capabilities: ignoring unknown or unavailable capabilities: [CAP_FLY]"),
+            "{warnings}"
+        );
         assert!(warnings.contains("process.capabilities.ambient: CAP_KILL is not both"), "{warnings}");
     }
 

@@ -29,7 +29,7 @@ use skiff_sys::process::{Born, Cloned, Kin};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 /// Where containers are whose cgroupsPath does not say (as with runc): the system's, and an ordinary user's.
@@ -233,7 +233,8 @@ fn await_place(holder: i32, unit: &str) -> Result<PathBuf> {
         // `id:controllers:path`, cgroups(7).
         let mut paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(Path::new);
         if let Some(path) = paths.find(|path| path.file_name().is_some_and(|name| name == unit)) {
-            return Ok(path.strip_prefix("/").unwrap_or(path).to_owned());
+            // From a cgroup namespace it leads up to the hierarchy's root first.
+            return Ok(path.components().filter(|part| matches!(part, Component::Normal(_))).collect());
         }
         if !patience.lasts() {
             return Err(Error::Said(format!("systemd: {unit} was accepted but did not start")));

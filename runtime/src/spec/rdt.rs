@@ -51,7 +51,8 @@ impl Rdt {
             let line = line(&format!("schemata[{index}]"), text)?;
             replace(&mut schemata, line);
         }
-        Ok(Some(Self { class, schemata, is_monitored: written.enable_monitoring.unwrap_or(false) }))
+        let asked = [written.enable_monitoring, written.enable_cmt, written.enable_mbm];
+        Ok(Some(Self { class, schemata, is_monitored: asked.contains(&Some(true)) }))
     }
 }
 

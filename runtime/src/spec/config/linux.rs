@@ -98,6 +98,11 @@ pub(crate) struct IntelRdt {
     pub(crate) l3_cache_schema: Option<String>,
     pub(crate) mem_bw_schema: Option<String>,
     pub(crate) enable_monitoring: Option<bool>,
+    /// Until 1.2, what version 1.3 calls `enableMonitoring`: of caches and of memory bandwidth, which the kernel counts together.
+    #[serde(rename = "enableCMT")]
+    pub(crate) enable_cmt: Option<bool>,
+    #[serde(rename = "enableMBM")]
+    pub(crate) enable_mbm: Option<bool>,
 }
 
 /// Arguments of set_mempolicy(2).

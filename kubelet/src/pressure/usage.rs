@@ -16,7 +16,7 @@ pub(super) fn discard_old_logs(agent: &Agent) {
         for instance in seen.containers.values() {
             let log = agent.log(&pod, instance);
             if let Err(error) = rotation::discard_old(&log) {
-                tracing::warn!(log = %log.display(), %error, "old logs not removed");
+                tracing::warn!(log = %log.display(), error = skiff_client::sentence(&error), "old logs not removed");
             }
         }
     }

@@ -6,6 +6,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The longest id: with a suffix it must still be one file name (255 bytes, path_resolution(7)).
@@ -132,7 +133,7 @@ impl ProcessId {
 
 /// State letter and start time of `pid`.
 fn stat(pid: i32) -> Option<(char, u64)> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&crate::kernfs::get(Path::new(&format!("/proc/{pid}/stat"))).ok()?)
 }
 
 /// The name in parentheses may hold spaces and parentheses itself, so fields count from the last one.

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::rootfs;
 use crate::spec::Spec;
 use skiff_sys::namespace::NEWTIME;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the runtime itself may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Rights {
 /// Whether this process is not the host's root: an ordinary user, or root of a user namespace.
 pub(crate) fn is_below_host() -> bool {
     const EVERYBODY: [&str; 3] = ["0", "0", "4294967295"];
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = crate::kernfs::get(Path::new("/proc/self/uid_map")).unwrap_or_default();
     Rights::own() == Rights::Ordinary || !map.split_whitespace().eq(EVERYBODY)
 }
 
@@ -131,7 +131,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
-    use std::path::Path;
 
     fn config(namespaces: serde_json::Value, mounts: serde_json::Value) -> serde_json::Value {
         let maps = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);

@@ -119,9 +119,17 @@ impl Folder {
     /// # Errors
     /// The id is taken.
     pub(crate) fn create(&self) -> Result<()> {
-        let root = self.path.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new().recursive(true).mode(0o700).create(root).on("create", root.display())?;
-        match DirBuilder::new().mode(0o700).create(&self.path) {
+        let make = || DirBuilder::new().mode(0o700).create(&self.path);
+        let made = match make() {
+            // The first container since the host has started.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let root = self.path.parent().unwrap_or(Path::new("/"));
+                DirBuilder::new().recursive(true).mode(0o700).create(root).on("create", root.display())?;
+                make()
+            }
+            made => made,
+        };
+        match made {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Err(Error::Said(format!("container with id exists already: {}", self.id)))
             }
@@ -221,9 +229,18 @@ impl Folder {
     /// # Errors
     /// The disk refuses.
     pub(crate) fn remove(&self, acts: &Acts) -> Result<()> {
-        acts.step_io(&steps::STATE_REMOVE, self.path.display(), || match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            result => result,
+        acts.step_io(&steps::STATE_REMOVE, self.path.display(), || {
+            // What there is of a container that has run; for what else there may be, the folder is listed.
+            for file in [self.record(), self.config()] {
+                match fs::remove_file(file) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => (),
+                }
+            }
+            match fs::remove_dir(&self.path).or_else(|_| fs::remove_dir_all(&self.path)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                result => result,
+            }
         })
     }
 }

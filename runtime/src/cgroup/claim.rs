@@ -7,11 +7,12 @@
 use super::systemd::Holder;
 use super::{Cgroup, Directory, tree};
 use crate::error::{Error, On, Result};
+use crate::kernfs::get;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 
 const FIELD: &str = "linux.cgroupsPath";
@@ -73,6 +74,6 @@ fn refuse_others(directory: &Directory, own: Option<Pid>) -> Result<()> {
 /// Who is there or below; nobody where nothing is.
 pub(super) fn members(place: &Path) -> BTreeSet<Pid> {
     let places = tree(place).into_iter().chain([place.to_owned()]);
-    let texts: Vec<_> = places.filter_map(|place| fs::read_to_string(place.join("cgroup.procs")).ok()).collect();
+    let texts: Vec<_> = places.filter_map(|place| get(&place.join("cgroup.procs")).ok()).collect();
     texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.parse().ok()).map(Pid::from_raw).collect()
 }

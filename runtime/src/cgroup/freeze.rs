@@ -5,6 +5,7 @@
 
 use super::{Cgroup, Directory, tree};
 use crate::error::{Acts, Error, On, Result};
+use crate::kernfs::get;
 use crate::steps;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -77,7 +78,7 @@ impl Cgroup {
         let mut pids = Vec::new();
         for path in tree(&directory.path).into_iter().chain([directory.path.clone()]) {
             let path = path.join("cgroup.procs");
-            match fs::read_to_string(&path) {
+            match get(&path) {
                 Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse().ok()).map(Pid::from_raw)),
                 // A cgroup that was removed while its file was open answers ENODEV, and a threaded one EOPNOTSUPP: its
                 // processes are in the one above.
@@ -147,7 +148,7 @@ impl Cgroup {
         let Some(freezer) = self.freezer() else { return Ok(false) };
         let shows = |file: &str, is_frozen: fn(&str) -> bool| {
             let file = freezer.path.join(file);
-            match fs::read_to_string(&file) {
+            match get(&file) {
                 Ok(text) => Ok(is_frozen(text.trim())),
                 Err(error) if is_gone(&error) => Ok(false),
                 Err(error) => Err(error).on("read", file.display()),
@@ -209,7 +210,7 @@ fn freeze_1(acts: &Acts, freezer: &Directory) -> Result<()> {
     let mut patience = Patience::new();
     for round in 1.. {
         set_state(acts, freezer, "FROZEN")?;
-        if fs::read_to_string(&file).on("read", file.display())?.trim() != "FREEZING" {
+        if get(&file).on("read", file.display())?.trim() != "FREEZING" {
             return Ok(());
         }
         if round % FREEZE_TRIES_UNTIL_THAW == 0 {

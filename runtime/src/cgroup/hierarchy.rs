@@ -2,6 +2,7 @@
 //! places a container needs.
 
 use crate::error::{On, Result};
+use crate::kernfs::get;
 use crate::spec::Limits;
 use std::path::{Path, PathBuf};
 
@@ -47,8 +48,8 @@ impl Hierarchy {
 /// `/proc/self/mountinfo` cannot be read.
 pub(crate) fn detect() -> Result<Vec<Hierarchy>> {
     let path = "/proc/self/mountinfo";
-    let mountinfo = std::fs::read_to_string(path).on("read", path)?;
-    Ok(parse(&mountinfo, |root| std::fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default()))
+    let mountinfo = get(Path::new(path)).on("read", path)?;
+    Ok(parse(&mountinfo, |root| get(&root.join("cgroup.controllers")).unwrap_or_default()))
 }
 
 /// The hierarchies in `mountinfo` (proc(5)); `controllers_of` tells what version 2 offers at a root.

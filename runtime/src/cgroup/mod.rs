@@ -24,6 +24,7 @@ pub(crate) use systemd::Unit;
 pub(crate) use watch::{Seen, Watch};
 
 use crate::error::{Acts, On, Result};
+use crate::kernfs::{get, put};
 use crate::spec::Limits;
 use crate::steps;
 use hierarchy::{Hierarchy, Version, detect, needed};
@@ -188,6 +189,12 @@ impl Cgroup {
         for directory in &self.directories {
             let path = &directory.path;
             let removed = acts.step_io(&steps::CGROUP_REMOVE, path.display(), || {
+                // Mostly nothing is below.
+                match fs::remove_dir(path) {
+                    Ok(()) => return Ok(()),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                    Err(_) => (),
+                }
                 for below in tree(path) {
                     remove(&below)?;
                 }
@@ -202,9 +209,12 @@ impl Cgroup {
 
 /// Version 2 gives a directory what its parents pass on, which may be less than the root has.
 fn available(version: Version, of_root: Vec<String>, path: &Path) -> Vec<String> {
-    match (version, fs::read_to_string(path.join("cgroup.controllers"))) {
-        (Version::Two, Ok(text)) => text.split_whitespace().map(str::to_owned).collect(),
-        _ => of_root,
+    if version == Version::One {
+        return of_root;
+    }
+    match get(&path.join("cgroup.controllers")) {
+        Ok(text) => text.split_whitespace().map(str::to_owned).collect(),
+        Err(_) => of_root,
     }
 }
 
@@ -245,7 +255,7 @@ fn make_once(hierarchy: &Hierarchy, path: &Path, made: &mut Made) -> std::io::Re
             made.from.get_or_insert_with(|| here.clone());
         }
         if hierarchy.controllers.iter().any(|name| name == "cpuset") && hierarchy.version == Version::One {
-            inherit_cpuset(&here)?;
+            inherit_cpuset(&here, made.is_new)?;
         }
     }
     Ok(())
@@ -255,7 +265,7 @@ fn make_once(hierarchy: &Hierarchy, path: &Path, made: &mut Made) -> std::io::Re
 /// controller where realtime processes are, say) is missed when a limit needs it, and not before.
 fn enable(parent: &Path, controllers: &[String]) -> std::io::Result<()> {
     let file = parent.join("cgroup.subtree_control");
-    let enabled = fs::read_to_string(&file)?;
+    let enabled = get(&file)?;
     let missing = controllers.iter().filter(|name| !enabled.split_whitespace().any(|other| other == *name));
     let words: Vec<_> = missing.map(|name| format!("+{name}")).collect();
     if !words.is_empty() && fs::write(&file, words.join(" ")).is_err() {
@@ -267,12 +277,12 @@ fn enable(parent: &Path, controllers: &[String]) -> std::io::Result<()> {
 }
 
 /// A new cpuset of version 1 has no processors and no memory, and so cannot be joined (cpuset(7)).
-fn inherit_cpuset(directory: &Path) -> std::io::Result<()> {
+fn inherit_cpuset(directory: &Path, is_new: bool) -> std::io::Result<()> {
     for name in ["cpuset.cpus", "cpuset.mems"] {
         let file = directory.join(name);
-        if fs::read_to_string(&file)?.trim().is_empty() {
+        if is_new || get(&file)?.trim().is_empty() {
             let parent = directory.parent().unwrap_or(Path::new("/")).join(name);
-            fs::write(&file, fs::read_to_string(parent)?.trim())?;
+            put(&file, get(&parent)?.trim())?;
         }
     }
     Ok(())
@@ -280,7 +290,12 @@ fn inherit_cpuset(directory: &Path) -> std::io::Result<()> {
 
 /// All directories below `path`, children before parents.
 fn tree(path: &Path) -> Vec<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
     let mut below = Vec::new();
+    // The kernel counts a link for each directory below, beside that in its parent and the one to itself.
+    if fs::symlink_metadata(path).is_ok_and(|directory| directory.nlink() == 2) {
+        return below;
+    }
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         below.extend(tree(&entry.path()));

@@ -4,13 +4,14 @@ use super::hierarchy::Version;
 use super::plan::{Group, Knot, Write, plan};
 use super::{Cgroup, Directory, device};
 use crate::error::{Acts, Error, Result};
-use crate::kernfs::put;
+use crate::kernfs::{get, put};
 use crate::plan::is_below_host;
 use crate::spec::{DeviceRule, Limits};
 use crate::steps;
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::AsFd;
 
 /// By which our program is known among others (systemd attaches its own).
@@ -22,7 +23,7 @@ impl Group for Cgroup {
     }
 
     fn read(&self, controller: &str, file: &str) -> Option<String> {
-        std::fs::read_to_string(self.place(controller)?.path.join(file)).ok()
+        get(&self.place(controller)?.path.join(file)).ok()
     }
 }
 
@@ -129,11 +130,18 @@ fn used(directory: &Directory) -> String {
 
 fn write_rules(acts: &Acts, directory: &Directory, rules: &[DeviceRule]) -> Result<()> {
     let list = directory.path.join("devices.list");
-    let now = acts.step_io(&steps::CGROUP_DEVICE, list.display(), || std::fs::read_to_string(&list))?;
-    for (file, line) in device::plan(rules, &now)? {
-        let path = directory.path.join(file);
-        let operand = format!("linux.resources.devices: {line} to {}", path.display());
-        acts.step_io(&steps::CGROUP_DEVICE, operand, || put(&path, &line))?;
+    let now = acts.step_io(&steps::CGROUP_DEVICE, list.display(), || get(&list))?;
+    let mut open: Option<(&str, File)> = None;
+    for (name, line) in device::plan(rules, &now)? {
+        let path = directory.path.join(name);
+        let operand = format_args!("linux.resources.devices: {line} to {}", path.display());
+        acts.step_io(&steps::CGROUP_DEVICE, operand, || {
+            let file = match &mut open {
+                Some((same, file)) if *same == name => file,
+                other => &mut other.insert((name, File::options().write(true).open(&path)?)).1,
+            };
+            file.write_all(line.as_bytes())
+        })?;
     }
     Ok(())
 }

@@ -183,7 +183,8 @@ pub(super) fn start(context: &Context, words: &Words) -> Result<u8> {
 
 /// The manager of a foreground `run` watches this process, else the container's.
 fn forward(notify: Option<Notify>, container: &Container, signals: Option<&foreground::Signals>) -> Result<()> {
-    let (Some(notify), Some(end)) = (notify, container.record.process.open()?) else { return Ok(()) };
+    let Some(notify) = notify else { return Ok(()) };
+    let Some(end) = container.record.process.open()? else { return Ok(()) };
     let pid = if signals.is_some() { getpid().as_raw() } else { container.record.process.pid };
     notify.forward(pid, end.as_fd(), signals.map(AsFd::as_fd))
 }

@@ -110,8 +110,13 @@ impl ParentEnd {
     }
 
     fn receive(&self) -> Result<FromChild> {
-        let mut buffer = vec![0; PACKET_BYTES_MAX];
-        let count = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).on("hear", "container process")?;
+        // Nearly always it is one letter: memory for more is made when there is more.
+        let mut short = [0; 16];
+        let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+        let bytes = recv(self.0.as_raw_fd(), &mut short, look).on("hear", "container process")?;
+        let mut long = if bytes > short.len() { vec![0; bytes] } else { Vec::new() };
+        let buffer = if long.is_empty() { short.as_mut_slice() } else { long.as_mut_slice() };
+        let count = recv(self.0.as_raw_fd(), buffer, MsgFlags::empty()).on("hear", "container process")?;
         decode(&buffer[..count]).ok_or_else(|| Error::Said("container process ended before it was ready".to_owned()))
     }
 }

@@ -8,12 +8,13 @@ use crate::mutant;
 use crate::seccomp::Filter;
 use crate::spec::Process;
 use crate::steps;
-use caps::{CapSet, CapsHashSet};
+use caps::CapsHashSet;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, SFlag, fstat, stat, umask};
 use nix::unistd::{AccessFlags, Gid, Uid, chdir, execve, faccessat, fchown, getcwd, setgroups, setresgid, setresuid};
+use skiff_sys::capability::{self, Sets};
 use skiff_sys::schedule;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -63,8 +64,8 @@ impl<'a> Payload<'a> {
         }
         become_user(acts, process)?;
         // Changing users clears the effective set but not the permitted one (PR_SET_KEEPCAPS); raise it again to set up.
-        let permitted = caps::read(None, CapSet::Permitted).map_err(no_caps)?;
-        caps::set(None, CapSet::Effective, &permitted).map_err(no_caps)?;
+        let own = capability::get().on(steps::CAPS_SET.id, "own")?;
+        capability::set(Sets { effective: own.permitted, ..own }).on(steps::CAPS_SET.id, "own")?;
         let mut payload = Self {
             acts,
             process,
@@ -148,12 +149,12 @@ fn load(acts: &Acts, filter: &Filter, handover: Option<&Handover>) -> Result<()>
 
 /// A program that is not root could not even open its own `/dev/stdout` if that belonged to root.
 fn own_stdio(process: &Process) -> Result<()> {
-    let null = stat("/dev/null").map(|null| null.st_rdev).ok();
+    let is_null = |rdev| stat("/dev/null").is_ok_and(|null| null.st_rdev == rdev);
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
         let Ok(stat) = fstat(fd) else { continue };
-        let is_null = SFlag::from_bits_truncate(stat.st_mode).contains(SFlag::S_IFCHR) && Some(stat.st_rdev) == null;
-        if stat.st_uid == process.uid || is_null {
+        let is_device = SFlag::from_bits_truncate(stat.st_mode).contains(SFlag::S_IFCHR);
+        if stat.st_uid == process.uid || (is_device && is_null(stat.st_rdev)) {
             continue;
         }
         match fchown(fd, Some(Uid::from_raw(process.uid)), None) {
@@ -196,13 +197,7 @@ fn treat(acts: &Acts, process: &Process) -> Result<()> {
 
 fn bound(acts: &Acts, process: &Process) -> Result<()> {
     acts.step(&steps::CAPS_BOUND, format!("{} capabilities", process.caps.bounding.len()), || {
-        for cap in caps::all().difference(&process.caps.bounding) {
-            // A kernel older than the list does not know its newest ones, and so nobody has them.
-            if caps::has_cap(None, CapSet::Bounding, *cap).unwrap_or(false) {
-                caps::drop(None, CapSet::Bounding, *cap).map_err(|_| Errno::EPERM)?;
-            }
-        }
-        Ok(())
+        caps::all().difference(&process.caps.bounding).try_for_each(|cap| capability::unbound(cap.index()))
     })
 }
 
@@ -229,37 +224,19 @@ fn are_groups_kept() -> bool {
 
 /// Sets what config.json asks, as far as the runtime itself has it: nobody can give what they do not have.
 fn set_caps(acts: &Acts, process: &Process) -> Result<()> {
-    let mut reason = None;
-    let set = acts.step(&steps::CAPS_SET, format!("{} permitted", process.caps.permitted.len()), || {
-        try_set_caps(process).map_err(|error| {
-            reason = Some(error);
-            Errno::EPERM
-        })
-    });
-    match reason {
-        Some(error) => Err(no_caps(error)),
-        None => set,
-    }
+    let asked = &process.caps;
+    acts.step(&steps::CAPS_SET, format_args!("{} permitted", asked.permitted.len()), || {
+        let own = capability::get()?.permitted;
+        let permitted = bits(&asked.permitted) & own;
+        let inheritable = bits(&asked.inheritable) & own;
+        let inheritable = if mutant::has("CVE-2022-29162") { permitted } else { inheritable };
+        capability::set(Sets { effective: bits(&asked.effective) & permitted, permitted, inheritable })?;
+        capability::set_ambient(bits(&asked.ambient) & permitted & inheritable)
+    })
 }
 
-fn try_set_caps(process: &Process) -> std::result::Result<(), caps::errors::CapsError> {
-    let has = caps::read(None, CapSet::Permitted)?;
-    let both = |left: &CapsHashSet, right: &CapsHashSet| left.intersection(right).copied().collect::<CapsHashSet>();
-    let permitted = both(&process.caps.permitted, &has);
-    let inheritable = both(&process.caps.inheritable, &has);
-    let ambient = both(&process.caps.ambient, &both(&permitted, &inheritable));
-    // Inheritable first, while the permitted set still covers it; effective before permitted, which must contain it.
-    caps::set(None, CapSet::Inheritable, if mutant::has("CVE-2022-29162") { &permitted } else { &inheritable })?;
-    caps::set(None, CapSet::Effective, &both(&process.caps.effective, &permitted))?;
-    caps::set(None, CapSet::Permitted, &permitted)?;
-    if caps::read(None, CapSet::Ambient)?.is_empty() && ambient.is_empty() {
-        return Ok(());
-    }
-    caps::set(None, CapSet::Ambient, &ambient)
-}
-
-fn no_caps(error: caps::errors::CapsError) -> Error {
-    Error::Said(format!("{}: {error}", steps::CAPS_SET.id))
+fn bits(capabilities: &CapsHashSet) -> u64 {
+    capabilities.iter().fold(0, |bits, capability| bits | capability.bitmask())
 }
 
 fn enter_cwd(acts: &Acts, cwd: &Path) -> Result<()> {

@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use skiff_sys::inroot::{InRoot, Kind};
 use skiff_sys::mount::{Depth, attach};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Supplied always (runtime-spec config-linux, Default Devices): all of major 1 but the terminal.
@@ -137,28 +137,30 @@ pub(crate) fn make_all(acts: &Acts, root: &InRoot, nodes: &[Node], bound: &[Boun
             attach(copied.as_fd(), root.make(path, Kind::File)?.as_fd())
         })?;
     }
+    let mut parents = Parents { root, last: None };
     for node in nodes.iter().filter(|node| !node.is_bound(bound)) {
-        acts.step(&steps::DEVICE_CREATE, node.path.display(), || make(root, node))?;
+        acts.step(&steps::DEVICE_CREATE, node.path.display(), || make(&mut parents, node))?;
     }
     Ok(())
 }
 
-fn make(root: &InRoot, node: &Node) -> std::result::Result<(), Errno> {
-    let (parent, name) = parent_of(root, &node.path)?;
-    let make = || mknodat(&parent, name, node.kind, Mode::from_bits_truncate(node.mode), node.number);
+fn make(parents: &mut Parents<'_>, node: &Node) -> std::result::Result<(), Errno> {
+    let root = parents.root;
+    let (parent, name) = parents.of(&node.path)?;
+    let make = || mknodat(parent, name, node.kind, Mode::from_bits_truncate(node.mode), node.number);
     match make() {
         // runtime-spec config-linux, Devices: a file that is not the asked device is an error.
         Err(Errno::EEXIST) if is_there(root, node)? => (),
         Err(Errno::EEXIST) if mutant::has("CVE-2025-31133") => return Ok(()),
         Err(Errno::EEXIST) if !node.asked => {
             // The image has something else in the place of a default device. Nobody has seen it yet.
-            unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?;
+            unlinkat(parent, name, UnlinkatFlags::NoRemoveDir)?;
             make()?;
         }
         result => result?,
     }
     let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-    fchownat(&parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+    fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
 /// Whether the device stands there already, with whatever rights: it then gets the asked ones.
@@ -179,7 +181,24 @@ fn kind_of(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
-/// The directory that gets a device or link, and its name there.
+/// Directories that get devices and links: mostly the same one again.
+struct Parents<'a> {
+    root: &'a InRoot,
+    last: Option<(PathBuf, OwnedFd)>,
+}
+
+impl Parents<'_> {
+    /// The directory that gets `path`, and its name there.
+    fn of<'p>(&mut self, path: &'p Path) -> std::result::Result<(BorrowedFd<'_>, &'p OsStr), Errno> {
+        let directory = path.parent().ok_or(Errno::EINVAL)?;
+        if self.last.as_ref().is_none_or(|(last, _)| last != directory) {
+            self.last = Some((directory.to_owned(), parent_of(self.root, path)?.0));
+        }
+        let (_, parent) = self.last.as_ref().ok_or(Errno::EINVAL)?;
+        Ok((parent.as_fd(), path.file_name().ok_or(Errno::EINVAL)?))
+    }
+}
+
 fn parent_of<'p>(root: &InRoot, path: &'p Path) -> std::result::Result<(OwnedFd, &'p OsStr), Errno> {
     if mutant::has("CVE-2026-41579") {
         // The mistake: the host resolves a /dev of the image.
@@ -195,19 +214,20 @@ fn parent_of<'p>(root: &InRoot, path: &'p Path) -> std::result::Result<(OwnedFd,
 /// # Errors
 /// One cannot be made.
 pub(crate) fn links(acts: &Acts, root: &InRoot) -> Result<()> {
+    let mut parents = Parents { root, last: None };
     for (path, target) in LINKS {
-        acts.step(&steps::DEVICE_LINK, path, || link(root, Path::new(path), target))?;
+        acts.step(&steps::DEVICE_LINK, path, || link(&mut parents, Path::new(path), target))?;
     }
     Ok(())
 }
 
-fn link(root: &InRoot, path: &Path, target: &str) -> std::result::Result<(), Errno> {
-    let (parent, name) = parent_of(root, path)?;
-    match symlinkat(target, &parent, name) {
+fn link(parents: &mut Parents<'_>, path: &Path, target: &str) -> std::result::Result<(), Errno> {
+    let (parent, name) = parents.of(path)?;
+    match symlinkat(target, parent, name) {
         // A device file in place of ptmx would be the host's terminals; anything else there is the image's choice.
         Err(Errno::EEXIST) if target == "pts/ptmx" => {
-            unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?;
-            symlinkat(target, &parent, name)
+            unlinkat(parent, name, UnlinkatFlags::NoRemoveDir)?;
+            symlinkat(target, parent, name)
         }
         Err(Errno::EEXIST) => Ok(()),
         result => result,

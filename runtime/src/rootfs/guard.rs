@@ -39,13 +39,13 @@ pub(super) enum Content {
 ///
 /// # Errors
 /// It would stand for or inside `/proc`.
-pub(super) fn check(resolved: &Path, content: Content) -> Result<()> {
+pub(super) fn check(resolved: &Path, content: impl FnOnce() -> Result<Content>) -> Result<()> {
     let Ok(below) = resolved.strip_prefix("/proc") else { return Ok(()) };
     if mutant::has("CVE-2019-19921") {
         return Ok(());
     }
     let is_fine = match below.to_str() {
-        Some("") => content == Content::Procfs,
+        Some("") => content()? == Content::Procfs,
         Some(name) => COVERABLE.contains(&name),
         None => false,
     };
@@ -60,14 +60,19 @@ pub(super) fn check(resolved: &Path, content: Content) -> Result<()> {
 
 /// Checks that `path`, where a kernel filesystem is to be mounted, is no symbolic link of the image: all later uses of the
 /// path trust it to be that filesystem (CVE-2019-19921, CVE-2023-27561).
+/// `there` is the place, where it is known already that no link led to it.
 ///
 /// # Errors
 /// It is one, or anything else that is no directory.
-pub(super) fn check_is_no_link(root: &InRoot, path: &Path) -> Result<()> {
-    let is_directory = |place: OwnedFd| -> std::result::Result<bool, Errno> {
-        Ok(SFlag::from_bits_truncate(fstat(&place)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+pub(super) fn check_is_no_link(root: &InRoot, path: &Path, there: Option<&OwnedFd>) -> Result<()> {
+    let is_directory = |place: &OwnedFd| -> std::result::Result<bool, Errno> {
+        Ok(SFlag::from_bits_truncate(fstat(place)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
     };
-    match root.place_nofollow(path).and_then(is_directory) {
+    let found = match there {
+        Some(there) => is_directory(there),
+        None => root.place_nofollow(path).and_then(|place| is_directory(&place)),
+    };
+    match found {
         Ok(true) | Err(Errno::ENOENT) => Ok(()),
         _ if mutant::has("CVE-2023-27561") => Ok(()),
         Ok(false) => {
@@ -83,12 +88,12 @@ mod tests {
 
     #[test]
     fn only_procfs_stands_for_proc() {
-        assert!(check(Path::new("/proc"), Content::Procfs).is_ok());
-        assert!(check(Path::new("/proc/meminfo"), Content::Other).is_ok());
-        assert!(check(Path::new("/process"), Content::Other).is_ok());
+        assert!(check(Path::new("/proc"), || Ok(Content::Procfs)).is_ok());
+        assert!(check(Path::new("/proc/meminfo"), || Ok(Content::Other)).is_ok());
+        assert!(check(Path::new("/process"), || Ok(Content::Other)).is_ok());
         for path in ["/proc", "/proc/self", "/proc/1/attr", "/proc/sys/kernel"] {
-            assert!(check(Path::new(path), Content::Other).is_err(), "{path}");
+            assert!(check(Path::new(path), || Ok(Content::Other)).is_err(), "{path}");
         }
-        assert!(check(Path::new("/proc/sys"), Content::Procfs).is_err());
+        assert!(check(Path::new("/proc/sys"), || Ok(Content::Procfs)).is_err());
     }
 }

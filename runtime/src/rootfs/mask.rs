@@ -17,41 +17,54 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// One cannot be hidden.
 pub(crate) fn mask_all(acts: &Acts, root: &InRoot, paths: &[PathBuf]) -> Result<()> {
-    let mut empty: Option<OwnedFd> = None;
+    let mut covers = Covers::default();
     for path in paths {
-        acts.step(&steps::PATH_MASK, path.display(), || mask(root, path, &mut empty))?;
+        acts.step(&steps::PATH_MASK, path.display(), || mask(root, path, &mut covers))?;
     }
     Ok(())
 }
 
-fn mask(root: &InRoot, path: &Path, empty: &mut Option<OwnedFd>) -> std::result::Result<(), Errno> {
+/// What hides, once it is needed.
+#[derive(Debug, Default)]
+struct Covers {
+    /// The host's `/dev/null`.
+    null: Option<OwnedFd>,
+    /// An attached empty tmpfs.
+    empty: Option<OwnedFd>,
+}
+
+fn mask(root: &InRoot, path: &Path, covers: &mut Covers) -> std::result::Result<(), Errno> {
     let Some(place) = existing(root, path)? else { return Ok(()) };
     let mode = SFlag::from_bits_truncate(fstat(&place)?.st_mode) & SFlag::S_IFMT;
     if mode != SFlag::S_IFDIR {
-        return attach(null(root)?.as_fd(), place.as_fd());
+        let null = match &mut covers.null {
+            Some(null) => null,
+            none => none.insert(null(root)?),
+        };
+        return attach(copy(null.as_fd(), Depth::One)?.as_fd(), place.as_fd());
     }
     // One tmpfs serves all: an attached mount can be copied, a detached one only on recent kernels.
-    if let Some(first) = empty {
+    if let Some(first) = &covers.empty {
         return attach(copy(first.as_fd(), Depth::One)?.as_fd(), place.as_fd());
     }
     let context = Context::open(c"tmpfs")?;
     context.set(c"nr_inodes", c"1")?;
     let fresh = context.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)?;
     attach(fresh.as_fd(), place.as_fd())?;
-    *empty = Some(fresh);
+    covers.empty = Some(fresh);
     Ok(())
 }
 
-/// A copy of the host's `/dev/null`, which we still see: the image's own could be a link to anything (CVE-2025-31133).
+/// The host's `/dev/null`, which we still see: the image's own could be a link to anything (CVE-2025-31133).
 fn null(root: &InRoot) -> std::result::Result<OwnedFd, Errno> {
     if mutant::has("CVE-2025-31133") {
-        return copy(root.place(Path::new("/dev/null"))?.as_fd(), Depth::One);
+        return root.place(Path::new("/dev/null"));
     }
     let null = open("/dev/null", OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
     if !is_character_device(null.as_fd(), 1, 3)? {
         return Err(Errno::ENODEV);
     }
-    copy(null.as_fd(), Depth::One)
+    Ok(null)
 }
 
 /// Makes `paths` and all mounts below them read-only.

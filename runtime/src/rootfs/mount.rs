@@ -4,6 +4,7 @@ use super::guard::{self, Content};
 use super::path_inside;
 use super::source::{Source, alter, failed, kind_of};
 use crate::error::{Acts, Error, Result};
+use crate::kernfs::get;
 use crate::mutant;
 use crate::spec::{CopyUp, Datum, Mount, What};
 use crate::steps;
@@ -14,9 +15,11 @@ use skiff_sys::inroot::{self, InRoot, Kind};
 use skiff_sys::mount::{Change, Context, Depth, attach, attr, change, copy};
 use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 const PERMISSIONS: u32 = 0o7777;
+/// Filesystems of every container that live on no device.
+const DEVICELESS: &[&CStr] = &[c"proc", c"sysfs", c"tmpfs", c"devpts", c"mqueue"];
 
 /// Whose `/dev` the container has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +100,11 @@ fn attach_one(
                 copy_content(acts, target.as_fd(), made.as_fd(), to)?;
             }
             acts.step(&steps::MOUNT_ATTACH, to.display(), || attach(made.as_fd(), target.as_fd()))?;
-            acts.step(&steps::MOUNT_CHANGE, to.display(), || alter(made.as_fd(), &still_writable(mount), None))?;
+            // It was made with its attributes; only what has to do with other mounts comes after.
+            if !mount.propagation.is_empty() || mount.change_tree != Change::default() {
+                let later = Mount { change: Change::default(), ..mount.clone() };
+                acts.step(&steps::MOUNT_CHANGE, to.display(), || alter(made.as_fd(), &later, None))?;
+            }
             if mount.change.set & attr::RDONLY != 0 {
                 writable.push(StillWritable(made, to.clone()));
             }
@@ -110,23 +117,24 @@ fn attach_one(
     Ok(resolved)
 }
 
-fn still_writable(mount: &Mount) -> Mount {
-    let mut writable = mount.clone();
-    writable.change.set &= !attr::RDONLY;
-    writable
-}
-
 /// The place to mount on, made when it is missing, and its path after all links.
 fn target(acts: &Acts, root: &InRoot, mount: &Mount, source: &Source) -> Result<(OwnedFd, PathBuf)> {
     let kind = if let Source::Bound(_, kind) = source { *kind } else { Kind::Directory };
     let to = &mount.destination;
+    let there = if mutant::has("CVE-2021-30465") { None } else { root.place_unlinked(to).ok() };
     if mount.is_fresh(c"proc") || mount.is_fresh(c"sysfs") {
-        guard::check_is_no_link(root, to)?;
+        guard::check_is_no_link(root, to, there.as_ref())?;
     }
-    let target = acts.step(&steps::MOUNT_TARGET, to.display(), || make_target(root, to, kind))?;
-    let content = content(mount, source).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno))?;
-    let resolved = path_inside(root, target.as_fd()).map_err(|errno| failed(&steps::MOUNT_TARGET, to, errno))?;
-    guard::check(&resolved, content)?;
+    let failed = |errno| failed(&steps::MOUNT_TARGET, to, errno);
+    let (target, resolved) = match there.zip(plain(to)) {
+        Some(there) => acts.step(&steps::MOUNT_TARGET, to.display(), || Ok(there))?,
+        None => {
+            let target = acts.step(&steps::MOUNT_TARGET, to.display(), || make_target(root, to, kind))?;
+            let resolved = path_inside(root, target.as_fd()).map_err(failed)?;
+            (target, resolved)
+        }
+    };
+    guard::check(&resolved, || content(mount, source).map_err(failed))?;
     Ok((target, resolved))
 }
 
@@ -147,6 +155,12 @@ fn mismatch(error: Error, mount: &Mount, kind: Kind, target: BorrowedFd<'_>) -> 
 /// What the filesystem itself said names the option.
 fn with_words(error: Error, said: &[String]) -> Error {
     if said.is_empty() { error } else { Error::Said(format!("{error}: {}", said.join("; "))) }
+}
+
+/// `path` as the kernel would print it, if it names nothing but files below one another.
+fn plain(path: &Path) -> Option<PathBuf> {
+    let is_name = |part: &Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+    path.components().all(|part| is_name(&part)).then(|| path.components().collect())
 }
 
 fn describe(mount: &Mount, kind: &CString) -> String {
@@ -202,7 +216,7 @@ fn configure(
     }
     set_all(context, data)?;
     // Read-only is a matter of the mount, but a device may be read-only itself, and its filesystem must know.
-    if mount.change.set & attr::RDONLY != 0 && needs_device(kind) {
+    if mount.change.set & attr::RDONLY != 0 && !DEVICELESS.contains(&kind) && needs_device(kind) {
         context.flag(c"ro")?;
     }
     // Read-only comes last: what is copied up, and what is made below, must be written first.
@@ -222,7 +236,7 @@ fn make_target(root: &InRoot, to: &Path, kind: Kind) -> std::result::Result<Owne
 
 /// Whether filesystems of this type live on devices (proc_filesystems(5): those without `nodev`).
 fn needs_device(kind: &CStr) -> bool {
-    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let known = get(Path::new("/proc/filesystems")).unwrap_or_default();
     known.lines().any(|line| line.strip_prefix('\t').is_some_and(|name| name.as_bytes() == kind.to_bytes()))
 }
 

@@ -72,6 +72,30 @@ impl InRoot {
         self.open(path, OFlag::O_PATH, Mode::empty())
     }
 
+    /// Opens `path` as a place if no link is on the way: then it is where its names say.
+    ///
+    /// # Errors
+    /// Those of openat2(2); `ELOOP` where a link is.
+    pub fn place_unlinked(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let resolve =
+            ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_SYMLINKS;
+        walk(self.root(), path, OFlag::O_PATH, Mode::empty(), resolve)
+    }
+
+    /// The same, with its last component made as `kind` if only that is missing.
+    ///
+    /// # Errors
+    /// Those of openat2(2), mkdirat(2) and mknodat(2); `ELOOP` where a link is.
+    pub fn make_unlinked(&self, path: &Path, kind: Kind) -> Result<OwnedFd, Errno> {
+        match self.place_unlinked(path) {
+            Err(Errno::ENOENT) => (),
+            found_or_failed => return found_or_failed,
+        }
+        let (parent, name) = path.parent().zip(path.file_name()).ok_or(Errno::EINVAL)?;
+        make_in(self.place_unlinked(parent)?.as_fd(), name, kind)?;
+        self.place_unlinked(path)
+    }
+
     /// Opens `path` as a place without following a symbolic link at its end.
     ///
     /// # Errors
@@ -142,14 +166,17 @@ impl InRoot {
     /// What stands there if somebody else was faster.
     fn make_missing(&self, parent: &Path, name: &OsStr, kind: Kind) -> Result<Option<OwnedFd>, Errno> {
         let directory = self.place(parent)?;
-        let made = match kind {
-            Kind::Directory => mkdirat(&directory, name, Mode::from_bits_truncate(0o755)),
-            Kind::File => mknodat(&directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0),
-        };
-        match made {
+        match make_in(directory.as_fd(), name, kind) {
             Err(Errno::EEXIST) => self.place_nofollow(&parent.join(name)).map(Some),
             other => other.map(|()| None),
         }
+    }
+}
+
+fn make_in(directory: BorrowedFd<'_>, name: &OsStr, kind: Kind) -> Result<(), Errno> {
+    match kind {
+        Kind::Directory => mkdirat(directory, name, Mode::from_bits_truncate(0o755)),
+        Kind::File => mknodat(directory, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0),
     }
 }
 

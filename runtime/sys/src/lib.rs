@@ -4,6 +4,7 @@
 //! from nix by the callers themselves; here is only what it lacks. Needs Linux 5.12 (mount_setattr(2)).
 
 pub mod bpf;
+pub mod capability;
 pub mod conntrack;
 pub mod fd;
 pub mod files;

@@ -56,6 +56,11 @@ impl Folders {
         self.data.join("bin")
     }
 
+    /// Where the programs in [`Folders::bin`] are shown read-only.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.run.join("bin")
+    }
+
     pub(crate) fn store(&self) -> PathBuf {
         self.data.join("store")
     }

@@ -17,7 +17,7 @@ pub(crate) async fn run(args: CriArgs) -> anyhow::Result<()> {
     check_ranges(&folders, &args.ranges, None, Place::Host)?;
     folders.create()?;
     let _lock = folders.lock()?;
-    let programs = Programs::install(&folders.bin())?;
+    let programs = Programs::install(&folders.bin())?.shown_at(&folders.programs());
     let listen = socket(args.listen.as_deref(), &folders)?;
     let cgroup_root = folders.settle_cgroup_root(args.cgroup_root.as_deref())?;
     let site = Site { folders, ranges: args.ranges, cgroup_root };

@@ -63,7 +63,7 @@ pub(crate) struct Node {
 impl Node {
     /// Starts every component; returns when the node is registered.
     pub(crate) async fn start(config: NodeConfig) -> anyhow::Result<Self> {
-        let programs = Programs::install(&config.site.folders.bin())?;
+        let programs = Programs::install(&config.site.folders.bin())?.shown_at(&config.site.folders.programs());
         let mut components = Components::default();
         // The CRI service and the API server need nothing of each other, and both read their folders first.
         let cri = tokio::spawn(bind_cri(config.site.cri(

@@ -43,6 +43,39 @@ fn down_stops_what_does_not_want_to_stop() {
     node.down();
 }
 
+/// Whoever enters a container can be reached there by its program's file (CVE-2019-5736).
+#[test]
+fn the_nodes_runtime_lies_where_nobody_can_write() {
+    let mut node = TestNode::up(&[]);
+    apply(&node, &[pod("web", &[web()])]);
+    ready_pod(&node, "web");
+    let programs = node.run_dir().join("bin").display().to_string();
+    let mounts = |node: &TestNode| {
+        let table = node.inside(["cat", "/proc/self/mountinfo"]).ok();
+        let options = table.lines().filter_map(|line| line.split_once(&format!(" {programs} "))?.1.split(' ').next());
+        options.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = mounts(&node);
+    assert!(matches!(before.as_slice(), [only] if only.split(',').any(|option| option == "ro")), "{before:?}");
+    let is_supervisor = |pid: &i32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).into_owned();
+        words.contains("supervise") && words.contains(&node.run_dir().display().to_string())
+    };
+    let pids =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let supervisors: Vec<i32> = pids.filter(is_supervisor).collect();
+    assert!(!supervisors.is_empty());
+    for pid in supervisors {
+        let error = std::fs::File::options().append(true).open(format!("/proc/{pid}/exe")).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "process {pid}");
+    }
+    node.kill();
+    node.start();
+    assert_eq!(mounts(&node), before, "a second start mounts nothing more");
+    node.down();
+}
+
 #[test]
 fn down_without_a_node_says_so() {
     let folder = tempfile::tempdir().unwrap();

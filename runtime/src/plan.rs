@@ -46,6 +46,9 @@ pub(crate) struct Plan {
     pub(crate) way: Way,
     /// `CLONE_NEW…` bits for clone3.
     pub(crate) clone: libc::c_int,
+    /// Those that the first process makes first of all, while the runtime writes limits: a network takes as long as
+    /// everything else of a clone, and there are mostly two processors.
+    pub(crate) beside: libc::c_int,
     /// Those that the first process makes itself, once it is in its cgroup.
     pub(crate) unshare: libc::c_int,
     /// Entered by the runtime around the clone, because it only counts for children (pid_namespaces(7)).
@@ -84,6 +87,9 @@ impl Plan {
         let has_offsets = !spec.offsets.is_empty();
         let relayed = enters_users || (has_users && !namespaces.enter.is_empty()) || has_offsets;
         let (before, after) = if relayed { early(spec, rights) } else { (0, 0) };
+        // What moves into it or belongs to new users is there from the first moment.
+        let is_beside = !relayed && !has_users && spec.net_devices.is_empty();
+        let beside = if is_beside { namespaces.new & libc::CLONE_NEWNET } else { 0 };
         let mut enter = namespaces.enter.clone();
         let enter_pid = match relayed {
             true => None,
@@ -92,7 +98,8 @@ impl Plan {
         enter.sort_by_key(|(kind, _)| (*kind == libc::CLONE_NEWUSER) == (rights == Rights::Host));
         Ok(Self {
             way: if relayed { Way::Relay } else { Way::Direct },
-            clone: namespaces.new & !libc::CLONE_NEWCGROUP & !before & !after,
+            clone: namespaces.new & !libc::CLONE_NEWCGROUP & !before & !after & !beside,
+            beside,
             unshare: namespaces.new & libc::CLONE_NEWCGROUP,
             enter_pid,
             enter,

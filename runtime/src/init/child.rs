@@ -83,6 +83,10 @@ fn build<'a>(luggage: &'a Luggage<'_>, opened: Option<Opened>, parent: &ChildEnd
     // Before it becomes another user inside, who may not reach the bundle.
     let open = || Opened::open(acts, spec, luggage.plan, luggage.cgroup);
     let opened = opened.map_or_else(open, Ok)?;
+    if luggage.plan.beside != 0 {
+        let flags = CloneFlags::from_bits_truncate(luggage.plan.beside);
+        acts.step(&steps::NS_UNSHARE, "network", || unshare(flags))?;
+    }
     let pid = parent.await_go()?;
     if mutant::has("CVE-2024-21626") {
         let host = nix::unistd::dup(skiff_sys::inroot::host_root().on("open", "/")?).on("leak", "/")?;

@@ -93,8 +93,7 @@ fn create_in_folder(creation: &Creation<'_>) -> std::result::Result<Container, F
     let config = creation.bundle.join("config.json");
     let _creating = creation.folder.begin(&std::fs::read(&config).on("copy", config.display())?)?;
     let (cgroup, claim) = make_cgroup(acts, spec, creation.unit)?;
-    let limited = cgroup.limit(acts, &spec.limits).map_err(Failure::from);
-    let result = limited.and_then(|()| create_in_class(creation, &cgroup));
+    let result = create_in_class(creation, &cgroup);
     if let Err(failure) = &result {
         // A pid namespace of its own ended with the first process; else hooks may have left somebody in there.
         let needs_killing = failure.was_born && !spec.namespaces.makes(libc::CLONE_NEWPID);
@@ -144,6 +143,10 @@ fn create_in_cgroup(
     class: Option<&Membership>,
 ) -> std::result::Result<Container, Failure> {
     let plan = Plan::of(creation.spec, Rights::own())?;
+    let limit = || cgroup.limit(creation.acts, &creation.spec.limits);
+    if plan.beside == 0 {
+        limit()?;
+    }
     let record = Record { rdt: class.cloned(), ..record(creation, cgroup) };
     let container = Container { folder: creation.folder.clone(), record };
     let luggage = pack(creation, &plan, cgroup, container.state_as("creating"))?;
@@ -157,6 +160,12 @@ fn create_in_cgroup(
         Cloned::Parent(born) => born,
     };
     drop(child_end);
+    if plan.beside != 0
+        && let Err(error) = limit()
+    {
+        end(&born);
+        return Err(error.into());
+    }
     let raising = Raising { creation, plan: &plan, end: &parent_end, unified, handover: luggage.handover.as_ref() };
     let result = raising.raise(born, container);
     drop(luggage);
@@ -260,6 +269,12 @@ pub(super) fn in_pid_namespace(
     cloned
 }
 
+/// Ends a process that cannot become a container's.
+fn end(born: &Born) {
+    let _may_have_ended = skiff_sys::pidfd::kill(born.pidfd.as_fd());
+    let _reaped = waitpid(Pid::from_raw(born.pid), None);
+}
+
 /// The parent's part while the first process builds the container.
 struct Raising<'a> {
     creation: &'a Creation<'a>,
@@ -278,8 +293,7 @@ impl Raising<'_> {
         let placed = if is_relayed { self.place(&born) } else { Ok(()) };
         let result = placed.and_then(|()| self.raise_born(&born, &mut container));
         if result.is_err() {
-            let _may_have_ended = skiff_sys::pidfd::kill(born.pidfd.as_fd());
-            let _reaped = waitpid(Pid::from_raw(born.pid), None);
+            end(&born);
         }
         result.map(|()| container)
     }

@@ -60,19 +60,14 @@ pub(super) fn check(resolved: &Path, content: impl FnOnce() -> Result<Content>) 
 
 /// Checks that `path`, where a kernel filesystem is to be mounted, is no symbolic link of the image: all later uses of the
 /// path trust it to be that filesystem (CVE-2019-19921, CVE-2023-27561).
-/// `there` is the place, where it is known already that no link led to it.
 ///
 /// # Errors
 /// It is one, or anything else that is no directory.
-pub(super) fn check_is_no_link(root: &InRoot, path: &Path, there: Option<&OwnedFd>) -> Result<()> {
-    let is_directory = |place: &OwnedFd| -> std::result::Result<bool, Errno> {
-        Ok(SFlag::from_bits_truncate(fstat(place)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+pub(super) fn check_is_no_link(root: &InRoot, path: &Path) -> Result<()> {
+    let is_directory = |place: OwnedFd| -> std::result::Result<bool, Errno> {
+        Ok(SFlag::from_bits_truncate(fstat(&place)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
     };
-    let found = match there {
-        Some(there) => is_directory(there),
-        None => root.place_nofollow(path).and_then(|place| is_directory(&place)),
-    };
-    match found {
+    match root.place_nofollow(path).and_then(is_directory) {
         Ok(true) | Err(Errno::ENOENT) => Ok(()),
         _ if mutant::has("CVE-2023-27561") => Ok(()),
         Ok(false) => {

@@ -121,19 +121,12 @@ fn attach_one(
 fn target(acts: &Acts, root: &InRoot, mount: &Mount, source: &Source) -> Result<(OwnedFd, PathBuf)> {
     let kind = if let Source::Bound(_, kind) = source { *kind } else { Kind::Directory };
     let to = &mount.destination;
-    let there = if mutant::has("CVE-2021-30465") { None } else { root.place_unlinked(to).ok() };
     if mount.is_fresh(c"proc") || mount.is_fresh(c"sysfs") {
-        guard::check_is_no_link(root, to, there.as_ref())?;
+        guard::check_is_no_link(root, to)?;
     }
     let failed = |errno| failed(&steps::MOUNT_TARGET, to, errno);
-    let (target, resolved) = match there.zip(plain(to)) {
-        Some(there) => acts.step(&steps::MOUNT_TARGET, to.display(), || Ok(there))?,
-        None => {
-            let target = acts.step(&steps::MOUNT_TARGET, to.display(), || make_target(root, to, kind))?;
-            let resolved = path_inside(root, target.as_fd()).map_err(failed)?;
-            (target, resolved)
-        }
-    };
+    let (target, resolved) = acts.step(&steps::MOUNT_TARGET, to.display(), || make_target(root, to, kind))?;
+    let resolved = resolved.map_or_else(|| path_inside(root, target.as_fd()).map_err(failed), Ok)?;
     guard::check(&resolved, || content(mount, source).map_err(failed))?;
     Ok((target, resolved))
 }
@@ -223,15 +216,20 @@ fn configure(
     context.mount(mount.change.set & !attr::RDONLY)
 }
 
-/// The place `to` inside the root, made when it is missing.
-fn make_target(root: &InRoot, to: &Path, kind: Kind) -> std::result::Result<OwnedFd, Errno> {
+/// The place `to` inside the root, made when it is missing, and its path after all links where there are none.
+fn make_target(root: &InRoot, to: &Path, kind: Kind) -> std::result::Result<(OwnedFd, Option<PathBuf>), Errno> {
     if mutant::has("CVE-2021-30465") {
         // The mistake: the host resolves the links of the image.
         let path = skiff_sys::fd::path_of(root.root()).join(to.strip_prefix("/").unwrap_or(to));
         std::fs::create_dir_all(&path).map_err(|_| Errno::EIO)?;
-        return nix::fcntl::open(&path, nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC, Mode::empty());
+        let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+        return nix::fcntl::open(&path, flags, Mode::empty()).map(|target| (target, None));
     }
-    root.make(to, kind)
+    // Nearly always; and then the kernel need not be asked where it is.
+    if let (Some(path), Ok(target)) = (plain(to), root.make_unlinked(to, kind)) {
+        return Ok((target, Some(path)));
+    }
+    root.make(to, kind).map(|target| (target, None))
 }
 
 /// Whether filesystems of this type live on devices (proc_filesystems(5): those without `nodev`).

@@ -12,7 +12,7 @@
 
 use super::architecture::Architecture;
 use super::compile::{Condition, Rule, Test};
-use super::syscalls::find;
+use super::syscalls::{Finder, Numbers};
 use crate::error::{Error, Result};
 use crate::spec::config;
 
@@ -67,10 +67,12 @@ pub(super) fn rules(written: &config::Seccomp, architectures: &[Architecture], d
     architectures.sort_by_key(|architecture| std::cmp::Reverse(architecture.audit()));
     let tables = architectures.into_iter().map(|architecture| Table { architecture, places: Vec::new(), last: None });
     let mut rules = Rules { list: Vec::new(), tables: tables.collect() };
+    let mut finder = Finder::default();
     for (index, syscall) in written.syscalls.iter().flatten().enumerate() {
         let entry = rules.enter(index, syscall)?;
         for name in entry.names {
-            rules.add(&entry, name, default, hides_unknown);
+            let call = finder.find(name);
+            rules.add(&entry, name, call, default, hides_unknown);
         }
     }
     rules.tables.iter_mut().for_each(|table| table.places.sort_unstable());
@@ -100,8 +102,7 @@ impl Rules {
         Ok(Entry { names: &syscall.names, answer, rules: first..self.list.len(), is_plain: args.is_empty() })
     }
 
-    fn add(&mut self, entry: &Entry<'_>, name: &str, default: u32, hides_unknown: bool) {
-        let call = find(name);
+    fn add(&mut self, entry: &Entry<'_>, name: &str, call: Option<&Numbers>, default: u32, hides_unknown: bool) {
         for table in &mut self.tables {
             let number = call.and_then(|call| table.architecture.number(call));
             let multiplexed = table.architecture.multiplexed(name);

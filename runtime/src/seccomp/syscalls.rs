@@ -14,9 +14,33 @@ pub(super) struct Numbers {
 /// No such call there.
 pub(super) const NONE: u16 = u16::MAX;
 
-/// The numbers of `name`, if any of the architectures has it.
+/// Looks up one name after the other.
+#[derive(Debug, Default)]
+pub(super) struct Finder {
+    /// Behind the last one that was found.
+    next: usize,
+}
+
+/// A profile lists names mostly in our order, and leaves out few in a row.
+const NEAR: usize = 6;
+
+impl Finder {
+    /// The numbers of `name`, if any of the architectures has it.
+    pub(super) fn find(&mut self, name: &str) -> Option<&'static Numbers> {
+        let near = ALL.iter().skip(self.next).take(NEAR).position(|call| call.name == name);
+        let index = match near {
+            Some(distance) => self.next + distance,
+            None => ALL.binary_search_by_key(&name, |call| call.name).ok()?,
+        };
+        self.next = index + 1;
+        ALL.get(index)
+    }
+}
+
+/// One name alone.
+#[cfg(test)]
 pub(super) fn find(name: &str) -> Option<&'static Numbers> {
-    ALL.binary_search_by_key(&name, |call| call.name).ok().map(|index| &ALL[index])
+    Finder::default().find(name)
 }
 
 macro_rules! number {
@@ -40,7 +64,7 @@ macro_rules! calls {
     };
 }
 
-/// All of them, in the order of [`find`]: name, x86-64, x86, x32, arm64.
+/// All of them, in the order of their names: name, x86-64, x86, x32, arm64.
 #[rustfmt::skip]
 pub(super) const ALL: &[Numbers] = calls! {
     _llseek _ 140 _ _; _newselect _ 142 _ _; _sysctl 156 149 _ _; accept 43 _ 43 202; accept4 288 364 288 242;
@@ -177,6 +201,17 @@ mod tests {
         let known = [("execve", libc::SYS_execve), ("openat2", libc::SYS_openat2), ("mseal", libc::SYS_mseal)];
         assert!(known.iter().all(|(name, number)| native(name) == *number));
         assert!(find("no_such_call").is_none());
+    }
+
+    #[test]
+    fn a_finder_finds_in_any_order() {
+        let forwards = ALL.iter().map(|call| call.name);
+        let all = forwards.clone().chain(forwards.clone().rev()).chain(forwards.step_by(NEAR + 1));
+        let mut finder = Finder::default();
+        for name in all.flat_map(|name| [name, "no_such_call"]) {
+            let found = finder.find(name).map(|found| found.name);
+            assert_eq!(found, Some(name).filter(|name| *name != "no_such_call"));
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! Both must be static (they run where there are no libraries: in a container, before its root is entered) and small (they
 //! are executed for every container), so they get their own profile and flags. A nested cargo does that.
 //!
-//! They are linked against musl where Rust's standard library for it is installed (two thirds of the size, and a third less
-//! memory), and against a static glibc elsewhere.
+//! They are linked against musl where Rust's standard library for it is installed, and elsewhere against a static glibc, of
+//! which most is left out (`skiff_sys::slim`).
 
 #[path = "build/inner_cargo.rs"]
 mod inner_cargo;
@@ -23,6 +23,8 @@ const SOURCES: &[&str] = &[
     "runtime/supervise/src",
     "examples/web/src",
     "Cargo.lock",
+    "Cargo.toml",
+    "build",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -75,7 +77,7 @@ fn static_target(target: &str) -> Result<String, Box<dyn Error>> {
         return Ok(musl);
     }
     println!(
-        "cargo:warning=no standard library for {musl} (rustup target add {musl}): skiff-oci becomes static with glibc, and larger"
+        "cargo:warning=no standard library for {musl} (rustup target add {musl}): skiff-oci becomes static with glibc"
     );
     Ok(target.to_owned())
 }

@@ -34,7 +34,7 @@ impl Bundle {
     /// A bundle for the runtime `name`, which executes `args`.
     pub(crate) fn new(name: &str, args: &[&str]) -> Self {
         let words = args.len();
-        let id = format!("skiff-bench-{}-{}-{words}", name.replace('.', "-"), std::process::id());
+        let id = format!("skiff-bench-{}-{}-{words}", name.replace(['.', ',', ' '], "-"), std::process::id());
         let state = tempfile::tempdir_in("/run").unwrap();
         let bundle = Self { directory: tempfile::tempdir().unwrap(), state, id };
         let rootfs = bundle.rootfs();

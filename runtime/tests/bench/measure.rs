@@ -2,6 +2,8 @@
 
 use super::bundle::Bundle;
 use super::programs::{self, Kind, Program};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
@@ -55,13 +57,22 @@ fn timed(mut command: Command) -> f64 {
     took
 }
 
+/// Milliseconds of processor time of all that has been started and has ended: other work on the machine changes it little.
+fn processor() -> f64 {
+    let used = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    let micros = |time: TimeVal| f64::from(u32::try_from(time.num_microseconds()).unwrap());
+    (micros(used.user_time()) + micros(used.system_time())) / 1e3
+}
+
 /// `run` of `true`, to its end.
 pub(crate) fn runs(figures: &mut Figures, title: &str, pairs: &[(&Program, &Bundle)], pause: Duration, rounds: usize) {
     for _ in 0..rounds {
         for (program, bundle) in pairs {
             std::thread::sleep(pause);
+            let before = processor();
             let took = timed(run(program, bundle));
             figures.add(&format!("run, {title}, ms"), program, took);
+            figures.add(&format!("run, {title}, processor ms"), program, processor() - before);
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Who is measured: ours and the floor, built here as they are shipped, and the peers that are here.
 
+use nix::mount::{MsFlags, mount};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Debian's, of both releases; those that are missing are left out and said to be.
 const PEERS: &[&str] = &["crun-1.21", "crun-1.8", "runc-1.3", "runc-1.1.15", "runc-1.1.5"];
+
+/// Ours as it lies on a node: on a read-only mount, where it need not make one itself.
+pub(crate) const READONLY: &str = "skiff-oci, read-only";
 
 /// A program that runs containers.
 pub(crate) struct Program {
@@ -27,6 +31,7 @@ pub(crate) fn all() -> Vec<Program> {
     let runtime = |name, path| Program { name, path, kind: Kind::Runtime };
     let ours = std::env::var_os("SKIFF_OCI").map_or_else(|| folder.join("skiff-oci"), PathBuf::from);
     let mut programs = vec![
+        runtime(READONLY, readonly(&folder, &ours)),
         runtime("skiff-oci", ours),
         Program { name: "floor", path: folder.join("examples/floor"), kind: Kind::Floor },
     ];
@@ -37,6 +42,18 @@ pub(crate) fn all() -> Vec<Program> {
         }
     }
     programs
+}
+
+/// A copy of `ours` on a read-only mount, which goes with this thread's mount namespace.
+fn readonly(folder: &Path, ours: &Path) -> PathBuf {
+    let place = folder.join("readonly");
+    std::fs::create_dir_all(&place).unwrap();
+    let copy = place.join("skiff-oci");
+    std::fs::copy(ours, &copy).unwrap();
+    let none = None::<&str>;
+    mount(Some(&place), &place, none, MsFlags::MS_BIND, none).unwrap();
+    mount(none, &place, none, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none).unwrap();
+    copy
 }
 
 /// The floor, which also tells other programs' peaks.

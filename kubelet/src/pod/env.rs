@@ -210,8 +210,30 @@ pub(crate) fn field_value(field: &ObjectFieldSelector, down: &Downward<'_>) -> R
 }
 
 fn lines(map: Option<&BTreeMap<String, String>>) -> String {
-    let line = |(key, value): (&String, &String)| format!("{key}={value:?}");
+    let line = |(key, value): (&String, &String)| format!("{key}={}", quoted(value));
     crate::labels::sorted(map).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// `text` in quotes as Go writes them, which is what readers of such files expect.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() || c.is_whitespace() && c != ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// The value of a container's resource field, divided and rounded up as asked.
@@ -298,6 +320,11 @@ mod tests {
         assert!(field("spec.bogus").is_err());
         let cpu = value(json!({"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}));
         assert_eq!(cpu.unwrap(), "2");
+    }
+
+    #[test]
+    fn values_of_labels_are_quoted_as_go_does() {
+        assert_eq!(quoted("a\"b\\\n\u{1b}\u{7f}\u{85}'\u{e9}"), "\"a\\\"b\\\\\\n\\x1b\\x7f\\u0085'\u{e9}\"");
     }
 
     #[test]

@@ -1,18 +1,28 @@
 //! What may be typed. Names of flags are those of the programs that Skiff stands in for, where there is one.
 
+mod client; // the small client
 mod election; // which of several works
+mod image; // `skiff image`
 mod names; // names that the API takes
 mod pressure; // when a node is short of something
 mod refused; // flags of etcd that do not work here
 mod store; // `skiff store`
+mod tips; // what a refused command line is answered
+
+#[cfg(test)]
+mod tests;
 
 use crate::duration;
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use client::*;
 pub(crate) use election::{LoopArgs, standing};
+pub(crate) use image::*;
 pub(crate) use pressure::PressureArgs;
 pub(crate) use store::*;
 
@@ -23,8 +33,43 @@ pub(crate) struct Cli {
     /// Say more on stderr: -v information, -vv debugging. RUST_LOG overrides it.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
+    #[command(flatten)]
+    early: EarlyArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads a command line.
+    ///
+    /// # Errors
+    /// It cannot be read, or asks for help: what is to be printed, and the exit code.
+    pub(crate) fn read<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Result<Self, clap::Error> {
+        let read = Self::try_parse_from(words).and_then(Self::settle);
+        read.map_err(|error| tips::improve(error, &Self::command()))
+    }
+
+    /// Gives flags that stand before the command to it.
+    fn settle(mut self) -> Result<Self, clap::Error> {
+        let EarlyArgs { kubeconfig, namespace } = self.early.clone();
+        let refused = |flag: &str, command: &Command| {
+            let text = format!("'{flag}' is not for 'skiff {}'", command.name());
+            Self::command().error(ErrorKind::UnknownArgument, text)
+        };
+        if let Some(kubeconfig) = kubeconfig {
+            match self.command.kubeconfig() {
+                Some(place) => *place = kubeconfig,
+                None => return Err(refused("--kubeconfig", &self.command)),
+            }
+        }
+        if let Some(namespace) = namespace {
+            match self.command.server() {
+                Some(server) => server.namespace.get_or_insert(namespace),
+                None => return Err(refused("--namespace", &self.command)),
+            };
+        }
+        Ok(self)
+    }
 }
 
 const EXAMPLES: &str = "Examples:
@@ -32,7 +77,11 @@ const EXAMPLES: &str = "Examples:
   skiff up --isolated                  the same, empty and lasting; `skiff down` removes it
   skiff apply -f pod.yaml              create or update what a manifest says
   skiff get pods -A                    what runs
-  skiff store serve --listen-client-urls http://127.0.0.1:2379      only the etcd stand-in";
+  skiff get all -n shop                what runs there
+  skiff image build skiff.local/app:1 --add ./app:/app -- /app       an image of a program of this host
+  skiff store serve --listen-client-urls http://127.0.0.1:2379      only the etcd stand-in
+
+Exit codes: 0 done; 1 refused or failed, with a sentence on standard error; 2 the command line is wrong; of exec, the command's.";
 
 /// The commands, in the order in which a newcomer needs them.
 #[derive(Debug, Subcommand)]
@@ -47,8 +96,10 @@ pub(crate) enum Command {
     /// Run only the API server, on the embedded store or on any etcd
     Apiserver(ApiserverArgs),
     /// Run only the scheduler, against any API server
+    #[command(after_help = "Example:\n  skiff scheduler --kubeconfig /etc/kubernetes/scheduler.conf")]
     Scheduler(LoopArgs),
     /// Run only the controllers, against any API server
+    #[command(after_help = "Example:\n  skiff controllers --kubeconfig /etc/kubernetes/controller-manager.conf")]
     Controllers(LoopArgs),
     /// Run only the node agent, against any API server and CRI runtime
     Kubelet(KubeletArgs),
@@ -70,6 +121,23 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Run a command in a container
     Exec(ExecArgs),
+    /// Print what makes a shell complete skiff's command lines
+    #[command(after_help = "Examples:
+  skiff completion bash > /etc/bash_completion.d/skiff
+  skiff completion zsh > /usr/local/share/zsh/site-functions/_skiff
+  skiff completion fish > ~/.config/fish/completions/skiff.fish")]
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder
+    #[command(after_help = "Example:
+  skiff man /usr/local/share/man/man1; man skiff-image-build")]
+    Man {
+        /// The folder; it is made if it is not there
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Live inside a node's namespaces and keep them (started by `up --isolated`)
     #[command(hide = true)]
     Hold {
@@ -78,14 +146,64 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// The word that stands for it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Up(_) => "up",
+            Self::Down(_) => "down",
+            Self::Store(_) => "store",
+            Self::Apiserver(_) => "apiserver",
+            Self::Scheduler(_) => "scheduler",
+            Self::Controllers(_) => "controllers",
+            Self::Kubelet(_) => "kubelet",
+            Self::Proxy(_) => "proxy",
+            Self::Cri(_) => "cri",
+            Self::Image(_) => "image",
+            Self::Apply(_) => "apply",
+            Self::Get(_) => "get",
+            Self::Describe(_) => "describe",
+            Self::Delete(_) => "delete",
+            Self::Logs(_) => "logs",
+            Self::Exec(_) => "exec",
+            Self::Completion { .. } => "completion",
+            Self::Man { .. } => "man",
+            Self::Hold { .. } => "hold",
+        }
+    }
+
+    /// Which API server the small client asks, and about which namespace.
+    fn server(&mut self) -> Option<&mut ServerArgs> {
+        match self {
+            Self::Apply(args) => Some(&mut args.server),
+            Self::Get(args) => Some(&mut args.server),
+            Self::Describe(args) => Some(&mut args.server),
+            Self::Delete(args) => Some(&mut args.server),
+            Self::Logs(args) => Some(&mut args.server),
+            Self::Exec(args) => Some(&mut args.server),
+            _ => None,
+        }
+    }
+
+    /// The kubeconfig of those who have one.
+    fn kubeconfig(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Scheduler(args) | Self::Controllers(args) => Some(&mut args.client.kubeconfig),
+            Self::Kubelet(args) => Some(&mut args.client.kubeconfig),
+            Self::Proxy(args) => Some(&mut args.client.kubeconfig),
+            other => other.server().map(|server| &mut server.kubeconfig),
+        }
+    }
+}
+
 /// Where a node keeps things.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FolderArgs {
     /// Folder for what must survive a restart of the machine [default: /var/lib/skiff]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Folder for sockets and the state of running pods [default: /run/skiff; for another data folder, one of its own]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) run_dir: Option<PathBuf>,
 }
 
@@ -102,6 +220,10 @@ pub(crate) struct RangeArgs {
 
 /// `skiff up`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  skiff up --demo                      a deployment to look at; Ctrl-C leaves nothing behind
+  skiff up --isolated --publish 8080:30080      in a box; node port 30080 is at 127.0.0.1:8080 of the host
+  skiff up                             on the host itself: its pods are in the host's network")]
 pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) folders: FolderArgs,
@@ -161,6 +283,9 @@ pub(crate) struct UpArgs {
 
 /// `skiff down`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  skiff down                           nothing runs any more; objects and images stay
+  skiff down --purge                   nothing is left")]
 pub(crate) struct DownArgs {
     #[command(flatten)]
     pub(crate) folders: FolderArgs,
@@ -199,6 +324,9 @@ pub(crate) struct EtcdArgs {
 
 /// `skiff apiserver`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skiff apiserver --data-dir /var/lib/skiff
+  skiff apiserver --etcd-servers https://10.0.0.1:2379,https://10.0.0.2:2379 --etcd-cafile ca.pem")]
 pub(crate) struct ApiserverArgs {
     #[command(flatten)]
     pub(crate) folders: FolderArgs,
@@ -230,12 +358,15 @@ pub(crate) struct LogArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClientArgs {
     /// Kubeconfig of the API server
-    #[arg(long, env = "KUBECONFIG", default_value = "/var/lib/skiff/admin.kubeconfig", value_name = "FILE")]
+    #[arg(long, env = "KUBECONFIG", default_value = KUBECONFIG, value_name = "FILE")]
     pub(crate) kubeconfig: PathBuf,
 }
 
 /// `skiff kubelet`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skiff kubelet --kubeconfig node.kubeconfig
+  skiff kubelet --kubeconfig node.kubeconfig --container-runtime-endpoint unix:///run/containerd/containerd.sock")]
 pub(crate) struct KubeletArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
@@ -279,6 +410,8 @@ pub(crate) struct KubeletArgs {
 
 /// `skiff proxy`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skiff proxy --kubeconfig proxy.kubeconfig --cluster-cidr 10.244.0.0/24")]
 pub(crate) struct ProxyArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
@@ -292,6 +425,9 @@ pub(crate) struct ProxyArgs {
 
 /// `skiff cri`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skiff cri
+  skiff cri --listen unix:///run/skiff/other.sock --oci-runtime /usr/bin/crun")]
 pub(crate) struct CriArgs {
     #[command(flatten)]
     pub(crate) folders: FolderArgs,
@@ -306,185 +442,4 @@ pub(crate) struct CriArgs {
     /// The cgroup below which pods live when the client names none [default: /skiff]
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_root: Option<String>,
-}
-
-/// `skiff image`.
-#[derive(Debug, Args)]
-pub(crate) struct ImageArgs {
-    #[command(flatten)]
-    pub(crate) folders: FolderArgs,
-    #[command(subcommand)]
-    pub(crate) command: ImageCommand,
-}
-
-/// What can be done with images.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageCommand {
-    /// Add the images of a docker archive, an OCI archive or an OCI layout folder
-    Import {
-        /// The archive or folder
-        path: PathBuf,
-        /// Name them so, instead of what the archive says
-        #[arg(long)]
-        name: Option<String>,
-    },
-    /// Show the images
-    #[command(visible_alias = "ls")]
-    List,
-    /// Make an image present: `skiff.local/demo` is built here
-    Pull {
-        /// Its name
-        reference: String,
-    },
-    /// Remove images
-    #[command(visible_alias = "rm")]
-    Remove {
-        /// Names or ids
-        #[arg(required = true)]
-        images: Vec<String>,
-    },
-}
-
-/// Which API server, and which namespace.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ServerArgs {
-    /// Kubeconfig of the API server
-    #[arg(long, env = "KUBECONFIG", default_value = "/var/lib/skiff/admin.kubeconfig", value_name = "FILE")]
-    pub(crate) kubeconfig: PathBuf,
-    /// Namespace [default: that of the kubeconfig, or default]
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) namespace: Option<String>,
-}
-
-/// How objects are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Output {
-    /// A table with all columns
-    Wide,
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
-    /// kind/name, a line each
-    Name,
-}
-
-/// `skiff apply`.
-#[derive(Debug, Args)]
-pub(crate) struct ApplyArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    /// A file of YAML or JSON, a folder of them, or - for standard input (may be repeated)
-    #[arg(short, long, required = true, value_name = "FILE")]
-    pub(crate) filename: Vec<PathBuf>,
-    /// Let the server check everything and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// `skiff get`.
-#[derive(Debug, Args)]
-pub(crate) struct GetArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    /// A resource and names (pods web db), or resource/name pairs (deploy/hello svc/hello)
-    #[arg(required = true, value_name = "WHAT")]
-    pub(crate) what: Vec<String>,
-    /// In all namespaces
-    #[arg(short = 'A', long)]
-    pub(crate) all_namespaces: bool,
-    /// Only objects with these labels: app=web,tier!=db
-    #[arg(short = 'l', long, value_name = "LABELS")]
-    pub(crate) selector: Option<String>,
-    /// Only objects with these fields: spec.nodeName=a
-    #[arg(long, value_name = "FIELDS")]
-    pub(crate) field_selector: Option<String>,
-    /// How to print them
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Output>,
-    /// Go on showing changes
-    #[arg(short, long)]
-    pub(crate) watch: bool,
-}
-
-/// `skiff describe`.
-#[derive(Debug, Args)]
-pub(crate) struct DescribeArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    /// A resource and names, or resource/name pairs
-    #[arg(required = true, value_name = "WHAT")]
-    pub(crate) what: Vec<String>,
-}
-
-/// `skiff delete`.
-#[derive(Debug, Args)]
-pub(crate) struct DeleteArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    /// A resource and names, or resource/name pairs
-    #[arg(required_unless_present = "filename", value_name = "WHAT")]
-    pub(crate) what: Vec<String>,
-    /// The objects of these manifests
-    #[arg(short, long, value_name = "FILE", conflicts_with = "what")]
-    pub(crate) filename: Vec<PathBuf>,
-    /// Seconds that a pod gets to end
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) grace_period: Option<i64>,
-    /// What happens to owned objects: Background, Foreground or Orphan
-    #[arg(long, default_value = "Background", value_name = "POLICY")]
-    pub(crate) cascade: String,
-    /// Do not complain about objects that are not there
-    #[arg(long)]
-    pub(crate) ignore_not_found: bool,
-    /// Wait until the objects are gone
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
-    pub(crate) wait: bool,
-}
-
-/// `skiff logs`.
-#[derive(Debug, Args)]
-pub(crate) struct LogsArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    /// A pod, or deploy/, rs/, job/ or svc/ with a name
-    #[arg(value_name = "POD")]
-    pub(crate) pod: String,
-    /// Which container, if the pod has several
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) container: Option<String>,
-    /// Go on showing what is written
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// Of the container's previous run
-    #[arg(short, long)]
-    pub(crate) previous: bool,
-    /// With the time of each line
-    #[arg(long)]
-    pub(crate) timestamps: bool,
-    /// Only the last lines
-    #[arg(long, value_name = "LINES")]
-    pub(crate) tail: Option<i64>,
-}
-
-/// `skiff exec`.
-#[derive(Debug, Args)]
-pub(crate) struct ExecArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    /// Pass standard input to the command
-    #[arg(short = 'i', long)]
-    pub(crate) stdin: bool,
-    /// Give the command a terminal
-    #[arg(short, long)]
-    pub(crate) tty: bool,
-    /// Which container, if the pod has several
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) container: Option<String>,
-    /// A pod, or deploy/, rs/, job/ or svc/ with a name
-    #[arg(value_name = "POD")]
-    pub(crate) pod: String,
-    /// The command, after --
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
 }

@@ -13,10 +13,12 @@ mod node; // all components, assembled
 mod client; // the small client: what its commands share
 mod command; // one file per command
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     exit::report(command::dispatch(cli))
 }

@@ -35,6 +35,21 @@ impl Target {
     }
 }
 
+/// What `get all` shows, in the order and with the kinds of kubectl's category `all`, as far as the server has them.
+const ALL: &str = "all";
+const ALL_KINDS: &[&str] = &[
+    "pods",
+    "replicationcontrollers",
+    "services",
+    "daemonsets.apps",
+    "deployments.apps",
+    "replicasets.apps",
+    "statefulsets.apps",
+    "horizontalpodautoscalers.autoscaling",
+    "cronjobs.batch",
+    "jobs.batch",
+];
+
 impl Known {
     /// Asks the server.
     pub(crate) async fn ask(server: &Server) -> anyhow::Result<Self> {
@@ -50,6 +65,12 @@ impl Known {
         }
         let mut targets = Vec::new();
         for word in first.split(',') {
+            if word == ALL {
+                anyhow::ensure!(words.len() == 1, "{ALL} has no names: {}", words[1..].join(" "));
+                let kinds = ALL_KINDS.iter().filter_map(|kind| self.named(kind).ok());
+                targets.extend(kinds.map(|resource| Target { resource, name: None }));
+                continue;
+            }
             let resource = self.named(word)?;
             let names: Vec<Option<String>> = match &words[1..] {
                 [] => vec![None],
@@ -122,6 +143,8 @@ mod tests {
         assert_eq!(shown(&["Pod", "a", "b"]), ["pod/a", "pod/b"]);
         assert_eq!(shown(&["deploy/hello", "pods/a"]), ["deployment.apps/hello", "pod/a"]);
         assert_eq!(shown(&["po,deployments.apps"]), ["pod/", "deployment.apps/"]);
+        assert_eq!(shown(&["all"]), ["pod/", "deployment.apps/"]);
+        assert_eq!(shown(&["all", "web"]), ["all has no names: web"]);
         assert_eq!(shown(&["things"]), ["the server has no resource type \"things\""]);
         assert_eq!(shown(&["pods", "deploy/"]), ["pods: want KIND/NAME, such as deploy/hello"]);
     }

@@ -4,12 +4,13 @@
 //! last time and are gone now are null. What was applied is kept in kubectl's own annotation, so the two clients can take
 //! turns.
 
-use crate::cli::ApplyArgs;
+use super::get::{named, render};
+use crate::cli::{ApplyArgs, Output, Told};
 use crate::client::{Document, Known, Server, connect, explain, print_warnings, read_manifests, refusal};
 use crate::exit::sentence;
-use crate::out::tell;
+use crate::out::{self, show, tell};
 use anyhow::Context;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use skiff_proto::api::v1::{Address, GetRequest, Object, PatchRequest, WriteRequest};
 use tonic::Code;
 
@@ -28,15 +29,34 @@ pub(crate) async fn run(args: ApplyArgs) -> anyhow::Result<()> {
         .map(|document| place(document, &known, &server.namespace))
         .collect::<anyhow::Result<Vec<_>>>()?;
     // All are tried, so that one run shows every mistake.
-    let mut errors = Vec::new();
+    let (mut after, mut errors) = (Vec::new(), Vec::new());
     for (document, (address, shown)) in documents.iter().zip(places) {
         match apply(&server, document, address, args.dry_run).await {
-            Ok(done) => tell!("{shown} {done}{}", if args.dry_run { " (dry run)" } else { "" }),
+            Ok((done, object)) => match args.output {
+                None => tell!("{shown} {done}{}", if args.dry_run { " (dry run)" } else { "" }),
+                Some(_) => after.push(object),
+            },
             Err(error) => errors.push(format!("apply {shown}: {}", sentence(&error))),
         }
     }
+    let printed = args.output.map_or(Ok(()), |form| print(&after, form));
     anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nskiff: "));
-    Ok(())
+    printed
+}
+
+/// The objects as the server has them now.
+fn print(objects: &[Value], form: Told) -> anyhow::Result<()> {
+    let form = match form {
+        Told::Name => return objects.iter().try_for_each(|object| show!("{}", named(object))),
+        Told::Json => Output::Json,
+        Told::Yaml => Output::Yaml,
+    };
+    let whole = match objects {
+        [] => return Ok(()),
+        [one] => one.clone(),
+        several => json!({"apiVersion": "v1", "kind": "List", "items": several}),
+    };
+    out::print_bytes(render(&whole, form)?.as_bytes())
 }
 
 /// Where the document's object lives, and how it is called.
@@ -52,7 +72,13 @@ fn place(document: &Document, known: &Known, namespace: &str) -> anyhow::Result<
     Ok((target.address(&own), target.shown()))
 }
 
-async fn apply(server: &Server, document: &Document, address: Address, dry_run: bool) -> anyhow::Result<&'static str> {
+/// What was done, and the object afterwards.
+async fn apply(
+    server: &Server,
+    document: &Document,
+    address: Address,
+    dry_run: bool,
+) -> anyhow::Result<(&'static str, Value)> {
     let mut wanted = document.value.clone();
     let applied = wanted.to_string();
     let mut objects = server.objects();
@@ -67,7 +93,8 @@ async fn apply(server: &Server, document: &Document, address: Address, dry_run: 
             let request = WriteRequest { address: Some(place), object, dry_run, field_manager: MANAGER.to_owned() };
             let made = objects.create(request).await.map_err(|error| refusal(&error, document))?;
             print_warnings(made.metadata());
-            return Ok("created");
+            let made = serde_json::from_slice(&made.into_inner().json).context("read the created object")?;
+            return Ok(("created", made));
         }
         Err(error) => return Err(explain(&error)),
     };
@@ -85,7 +112,8 @@ async fn apply(server: &Server, document: &Document, address: Address, dry_run: 
     print_warnings(after.metadata());
     let after: Value = serde_json::from_slice(&after.into_inner().json).context("read the patched object")?;
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-    Ok(if version(&after) == version(&live) { "unchanged" } else { "configured" })
+    let done = if version(&after) == version(&live) { "unchanged" } else { "configured" };
+    Ok((done, after))
 }
 
 fn annotate(object: &mut Value, applied: &str) {
@@ -103,7 +131,6 @@ fn patch(last: &Value, wanted: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn what_was_applied_and_is_gone_is_removed() {

@@ -34,7 +34,10 @@ pub(crate) async fn run(args: DeleteArgs) -> anyhow::Result<()> {
         if args.wait {
             gone(&server, address).await.with_context(|| format!("wait for {shown} to be gone"))?;
         }
-        tell!("{shown} deleted");
+        match args.output {
+            None => tell!("{shown} deleted"),
+            Some(_) => tell!("{shown}"),
+        }
     }
     Ok(())
 }

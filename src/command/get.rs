@@ -6,12 +6,13 @@ use crate::out::{self, complain, show};
 use anyhow::Context;
 use serde_json::{Value, json};
 use skiff_proto::api::v1::{GetRequest, ListRequest, WatchRequest};
+use std::collections::BTreeSet;
 
 pub(crate) async fn run(args: GetArgs) -> anyhow::Result<()> {
     let server = connect(&args.server).await?;
     let targets = Known::ask(&server).await?.targets(&args.what)?;
     if args.watch {
-        let target = targets.first().context("watch what?")?;
+        let [target] = targets.as_slice() else { anyhow::bail!("--watch: one resource, and at most one name") };
         return watch(&server, &args, target).await;
     }
     match args.output {
@@ -48,24 +49,59 @@ fn request(args: &GetArgs, server: &Server, target: &Target) -> ListRequest {
     }
 }
 
+/// One table for each resource; with several of them, each row says of which.
 async fn tables(server: &Server, args: &GetArgs, targets: &[Target]) -> anyhow::Result<()> {
     let mut missing = Vec::new();
+    let mut found: Vec<(&Target, Value)> = Vec::new();
     for target in targets {
         let request = ListRequest { as_table: true, ..request(args, server, target) };
         let answer = server.objects().list(request).await.map_err(|error| explain(&error))?.into_inner();
-        let table: Value = serde_json::from_slice(&answer.table_json).context("read the server's table")?;
-        if table["rows"].as_array().is_none_or(Vec::is_empty) {
-            match &target.name {
-                Some(name) => missing.push(format!("{} {name:?} not found", target.resource.plural)),
-                None if args.all_namespaces || !target.resource.namespaced => complain!("No resources found"),
-                None => complain!("No resources found in {} namespace.", server.namespace),
-            }
+        let mut table: Value = serde_json::from_slice(&answer.table_json).context("read the server's table")?;
+        let rows = table["rows"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        if rows.is_empty() {
+            missing.extend(target.name.iter().map(|name| format!("{} {name:?} not found", target.resource.plural)));
             continue;
         }
-        show!("{}", print_rows(&table, width(args), args.all_namespaces && target.resource.namespaced, true))?;
+        match found.last_mut().filter(|(last, _)| last.resource == target.resource) {
+            Some((_, last)) => last["rows"].as_array_mut().into_iter().for_each(|present| present.extend(rows.clone())),
+            None => {
+                table["rows"] = Value::Array(rows);
+                found.push((target, table));
+            }
+        }
+    }
+    if found.is_empty() && missing.is_empty() {
+        say_nothing_found(server, args, targets);
+    }
+    let kinds: BTreeSet<&str> = targets.iter().map(|target| target.resource.plural.as_str()).collect();
+    for (number, (target, mut table)) in found.into_iter().enumerate() {
+        if kinds.len() > 1 {
+            name_kinds(&mut table, target);
+        }
+        let gap = if number > 0 { "\n" } else { "" };
+        let with_namespace = args.all_namespaces && target.resource.namespaced;
+        show!("{gap}{}", print_rows(&table, width(args), with_namespace, true))?;
     }
     anyhow::ensure!(missing.is_empty(), "{}", missing.join("; "));
     Ok(())
+}
+
+fn say_nothing_found(server: &Server, args: &GetArgs, targets: &[Target]) {
+    if args.all_namespaces || targets.iter().all(|target| !target.resource.namespaced) {
+        complain!("No resources found");
+    } else {
+        complain!("No resources found in {} namespace.", server.namespace);
+    }
+}
+
+/// Puts `pod/` before the name in each row, so that it can be given to another command.
+fn name_kinds(table: &mut Value, target: &Target) {
+    let kind = Target { name: None, ..target.clone() }.shown();
+    for row in table["rows"].as_array_mut().into_iter().flatten() {
+        if let Some(name) = row["cells"][0].as_str() {
+            row["cells"][0] = json!(format!("{kind}{name}"));
+        }
+    }
 }
 
 async fn objects(server: &Server, args: &GetArgs, targets: &[Target], form: Output) -> anyhow::Result<()> {
@@ -83,15 +119,18 @@ async fn objects(server: &Server, args: &GetArgs, targets: &[Target], form: Outp
         }
     }
     if form == Output::Name {
-        for object in &all {
-            let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-            show!("{kind}/{}", object["metadata"]["name"].as_str().unwrap_or_default())?;
-        }
-        return Ok(());
+        return all.iter().try_for_each(|object| show!("{}", named(object)));
     }
     let one = matches!(targets, [Target { name: Some(_), .. }]) && all.len() == 1;
     let whole = if one { all.remove(0) } else { json!({"apiVersion": "v1", "kind": "List", "items": all}) };
     out::print_bytes(render(&whole, form)?.as_bytes())
+}
+
+/// `pod/web`, `deployment.apps/hello`: what other commands take.
+pub(crate) fn named(object: &Value) -> String {
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let group = word(&object["apiVersion"]).rsplit_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
+    format!("{}{group}/{}", word(&object["kind"]).to_lowercase(), word(&object["metadata"]["name"]))
 }
 
 /// The value as JSON or YAML, ending with a newline.
@@ -129,6 +168,8 @@ async fn watch(server: &Server, args: &GetArgs, target: &Target) -> anyhow::Resu
                 object["columnDefinitions"] = columns.clone();
             }
             show!("{}", print_rows(&object, width(args), args.all_namespaces, first))?;
+        } else if args.output == Some(Output::Name) {
+            show!("{}", named(&object))?;
         } else {
             out::print_bytes(render(&object, args.output.unwrap_or(Output::Yaml))?.as_bytes())?;
         }

@@ -1,13 +1,16 @@
 //! `skiff image`: works on the image store, whether or not a node runs.
 
-use crate::cli::{ImageArgs, ImageCommand};
+use super::get::render;
+use crate::cli::{BuildArgs, ImageArgs, ImageCommand, Output};
 use crate::client::{plain_table, text};
 use crate::embedded::Programs;
 use crate::folders::Folders;
 use crate::node::engine;
-use crate::out::show;
+use crate::out::{self, show};
 use anyhow::Context;
-use skiff_image::{Builtin, Image, ImageStore};
+use serde_json::{Value, json};
+use skiff_image::{Builtin, Image, ImageStore, Recipe};
+use std::path::PathBuf;
 
 pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
@@ -15,36 +18,106 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let programs = Programs::install(&folders.bin())?;
     let builtin = Builtin { web: Some(programs.web) };
     let store = ImageStore::open(&folders.images(), builtin, engine("image")?).context("open the image store")?;
-    match args.command {
+    let images = match args.command {
+        ImageCommand::Build(build) => {
+            let recipe = recipe(build)?;
+            vec![store.build(&recipe).with_context(|| format!("build {}", recipe.name))?]
+        }
         ImageCommand::Import { path, name } => {
             let images = store.import(&path, name.as_deref());
-            print(&images.with_context(|| format!("import {}", path.display()))?)?;
+            images.with_context(|| format!("import {}", path.display()))?
         }
-        ImageCommand::List => print(&store.list().context("list images")?)?,
+        ImageCommand::List => store.list().context("list images")?,
         ImageCommand::Pull { reference } => {
-            print(&[store.pull(&reference).with_context(|| format!("pull {reference}"))?])?;
+            vec![store.pull(&reference).with_context(|| format!("pull {reference}"))?]
         }
-        ImageCommand::Remove { images } => {
-            for image in images {
-                anyhow::ensure!(store.resolve(&image)?.is_some(), "remove {image}: no such image");
-                store.remove(&image).with_context(|| format!("remove {image}"))?;
-            }
-        }
+        ImageCommand::Remove { images } => return remove(&store, &images),
+    };
+    print(&images, args.output)
+}
+
+fn remove(store: &ImageStore, images: &[String]) -> anyhow::Result<()> {
+    for image in images {
+        anyhow::ensure!(store.resolve(image)?.is_some(), "remove {image}: no such image");
+        store.remove(image).with_context(|| format!("remove {image}"))?;
     }
     Ok(())
 }
 
-fn print(images: &[Image]) -> anyhow::Result<()> {
-    let mut table = plain_table(["IMAGE", "ID", "SIZE"]);
-    for image in images {
-        let names = if image.repo_tags.is_empty() { &image.repo_digests } else { &image.repo_tags };
-        let id = image.id.strip_prefix("sha256:").unwrap_or(&image.id);
-        let names = if names.is_empty() { vec!["<none>"] } else { names.iter().map(String::as_str).collect() };
-        for name in names {
-            table.add_row([name, id.get(..12).unwrap_or(id), &size(image.size_bytes)]);
+fn recipe(args: BuildArgs) -> anyhow::Result<Recipe> {
+    let add = args.add.iter().map(|text| place(text)).collect::<anyhow::Result<_>>()?;
+    let BuildArgs { name, env, workdir, user, command, .. } = args;
+    Ok(Recipe { name, add, env, workdir, user, command })
+}
+
+/// `HOST:IMAGE`, or one path for both.
+fn place(text: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+    if let Some((from, to)) = text.rsplit_once(':').filter(|(from, to)| !from.is_empty() && to.starts_with('/')) {
+        return Ok((from.into(), to.into()));
+    }
+    let path = std::path::absolute(text).with_context(|| format!("--add {text}"))?;
+    Ok((path.clone(), path))
+}
+
+fn print(images: &[Image], form: Option<Output>) -> anyhow::Result<()> {
+    match form {
+        None => show!("{}", table(images)),
+        Some(Output::Wide) => show!("{}", wide_table(images)),
+        Some(Output::Name) => images.iter().flat_map(names).try_for_each(|name| show!("{name}")),
+        Some(form) => {
+            let list: Vec<Value> = images.iter().map(value).collect();
+            out::print_bytes(render(&json!({ "images": list }), form)?.as_bytes())
         }
     }
-    show!("{}", text(&table))
+}
+
+/// For scripts, in the words of CRI's Image.
+fn value(image: &Image) -> Value {
+    json!({
+        "id": image.id,
+        "repoTags": image.repo_tags,
+        "repoDigests": image.repo_digests,
+        "sizeBytes": image.size_bytes,
+        "config": image.config,
+    })
+}
+
+/// The names, or the id of an image without any.
+fn names(image: &Image) -> Vec<String> {
+    let names = if image.repo_tags.is_empty() { &image.repo_digests } else { &image.repo_tags };
+    if names.is_empty() { vec![image.id.clone()] } else { names.clone() }
+}
+
+/// The names that a person reads.
+fn shown_names(image: &Image) -> Vec<String> {
+    let is_named = !image.repo_tags.is_empty() || !image.repo_digests.is_empty();
+    if is_named { names(image) } else { vec!["<none>".to_owned()] }
+}
+
+fn table(images: &[Image]) -> String {
+    let mut table = plain_table(["IMAGE", "ID", "SIZE"]);
+    for image in images {
+        let id = image.id.strip_prefix("sha256:").unwrap_or(&image.id);
+        for name in shown_names(image) {
+            table.add_row([&name, id.get(..12).unwrap_or(id), &size(image.size_bytes)]);
+        }
+    }
+    text(&table)
+}
+
+fn wide_table(images: &[Image]) -> String {
+    let mut table = plain_table(["IMAGE", "ID", "SIZE", "ARCHITECTURE", "COMMAND"]);
+    for image in images {
+        let config = image.config.config().as_ref();
+        let entrypoint = config.and_then(|config| config.entrypoint().clone()).unwrap_or_default();
+        let arguments = config.and_then(|config| config.cmd().clone()).unwrap_or_default();
+        let command = [entrypoint, arguments].concat().join(" ");
+        for name in shown_names(image) {
+            let architecture = image.config.architecture().to_string();
+            table.add_row([&name, &image.id, &size(image.size_bytes), &architecture, &command]);
+        }
+    }
+    text(&table)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
@@ -53,5 +126,20 @@ fn size(bytes: u64) -> String {
         0..1000 => format!("{bytes} B"),
         1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_have_another_place_in_the_image() {
+        let both =
+            |text: &str| place(text).map(|(from, to)| (from.display().to_string(), to.display().to_string())).unwrap();
+        assert_eq!(both("a.sh:/b.sh"), ("a.sh".into(), "/b.sh".into()));
+        assert_eq!(both("/bin/sh"), ("/bin/sh".into(), "/bin/sh".into()));
+        assert_eq!(both("/a:b"), ("/a:b".into(), "/a:b".into()));
+        assert_eq!(both("root:/"), ("root".into(), "/".into()));
     }
 }

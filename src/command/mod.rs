@@ -15,6 +15,7 @@ mod kubelet;
 mod logs;
 mod stop; // when to stop
 mod store;
+mod table; // what is made of the command line's table
 mod up;
 
 use crate::cli::{Cli, Command};
@@ -42,6 +43,8 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Delete(args) => on_runtime(delete::run(args)),
         Command::Logs(args) => on_runtime(logs::run(args)),
         Command::Exec(args) => on_runtime(exec::run(args)),
+        Command::Completion { shell } => table::completion(shell),
+        Command::Man { folder } => table::man(&folder),
         Command::Hold { run_dir } => crate::isolate::hold(&run_dir),
     }
 }

@@ -105,3 +105,41 @@ fn delete_waits_until_the_pod_is_gone() {
     assert_eq!(node.skiff(["get", "pods", "-o", "name"]).ok(), "");
     node.down();
 }
+
+fn get_all_shows(node: &TestNode) {
+    let all = node.skiff(["get", "all"]).ok();
+    let names: Vec<&str> = all.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    for kind in ["pod/web-", "service/kubernetes", "deployment.apps/web", "replicaset.apps/web-"] {
+        assert!(names.iter().any(|name| name.starts_with(kind)), "{kind}: {all}");
+    }
+    assert_eq!(names.iter().filter(|name| **name == "NAME").count(), 4, "a table each: {all}");
+    assert!(node.skiff(["get", "all", "-n", "nowhere"]).err.contains("No resources found in nowhere namespace."));
+    let two = node.skiff(["get", "svc/kubernetes", "deploy/web", "-o", "name"]).ok();
+    assert_eq!(two, "service/kubernetes\ndeployment.apps/web\n");
+}
+
+fn scripts_are_served(node: &TestNode) {
+    let described = node.skiff(["describe", "deploy", "web", "-o", "json"]).ok();
+    let described: Value = serde_json::from_str(&described).unwrap();
+    assert_eq!(described["object"]["metadata"]["name"], "web");
+    assert!(described["events"].is_array(), "{described}");
+    let told = node.skiff(["describe", "deploy", "web"]).ok();
+    assert!(row(&told, "Created:").last().is_some_and(|word| *word == "ago"), "{told}");
+    let mut web = deployment("web", 1, web());
+    web["metadata"]["labels"] = json!({"tier": "front"});
+    assert_eq!(apply_file(node, &web, &["-o", "name"]), "deployment.apps/web\n");
+    let applied: Value = serde_json::from_str(&apply_file(node, &web, &["-o", "json"])).unwrap();
+    assert_eq!(applied["metadata"]["labels"]["tier"], "front");
+    assert_eq!(node.skiff(["-n", "default", "delete", "deploy/web", "-o", "name"]).ok(), "deployment.apps/web\n");
+}
+
+/// Fault N16.
+#[test]
+fn everything_at_once_and_for_scripts() {
+    let node = TestNode::up(&[]);
+    apply(&node, &[deployment("web", 1, web())]);
+    until(&node, &["deployment", "web"], "is available", |object| object["status"]["availableReplicas"] == 1);
+    get_all_shows(&node);
+    scripts_are_served(&node);
+    node.down();
+}

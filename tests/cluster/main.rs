@@ -12,6 +12,7 @@ mod bad_surroundings; // folders, ports and ranges that cannot be used
 mod demo; // what a newcomer sees first
 mod down; // leaving the host as it was
 mod midstart; // kill -9 while pods are starting
+mod own_image; // an image of one's own
 mod restart; // kill -9 with pods running
 mod trace; // from API write to execve
 

@@ -12,6 +12,7 @@ use crate::documents::host_platform;
 use crate::error::On;
 use crate::{Digest, ImageError};
 use host::Collected;
+pub(crate) use host::{inner, needs};
 use serde_json::json;
 use std::fs::File;
 use std::io::Write;
@@ -23,10 +24,10 @@ pub const NAME: &str = "skiff.local/demo:latest";
 /// The port that skiff-web serves unless `PORT` says otherwise.
 pub const PORT: u16 = 8080;
 
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
-const GROUP: &str = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n";
+pub(crate) const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
+pub(crate) const GROUP: &str = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\n";
-const FOLDERS: [(&str, u32); 9] = [
+pub(crate) const FOLDERS: [(&str, u32); 9] = [
     ("bin", 0o755),
     ("dev", 0o755),
     ("etc", 0o755),

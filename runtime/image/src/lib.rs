@@ -15,6 +15,7 @@
 pub mod demo; // an image made of what the host has
 mod digest; // names of content
 mod error;
+mod recipe; // an image of what the caller names
 mod reference; // names of images
 
 mod codec; // gzip, zstd or neither?
@@ -34,6 +35,7 @@ mod store; // what does a caller get?
 
 pub use digest::Digest;
 pub use error::ImageError;
+pub use recipe::Recipe;
 pub use reference::Reference;
 pub use store::ImageStore;
 

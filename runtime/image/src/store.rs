@@ -8,7 +8,7 @@ use crate::index::{Index, Record};
 use crate::layers::{self, Layers};
 use crate::source::Source;
 use crate::unpack::Limits;
-use crate::{Builtin, Digest, Image, ImageError, Reference, Snapshot, Usage, demo, snapshots};
+use crate::{Builtin, Digest, Image, ImageError, Recipe, Reference, Snapshot, Usage, demo, snapshots};
 use oci_spec::image::ImageConfiguration;
 use skiff_step::{Engine, Step};
 use skiff_sys::overlay::{Durability, Overlay};
@@ -179,6 +179,18 @@ impl ImageStore {
             "{parsed} is not present, and pulling from registries is not implemented yet; \
              `skiff image import` takes archives of docker save, podman save and skopeo"
         )))
+    }
+
+    /// Makes an image of what is on this host.
+    ///
+    /// # Errors
+    /// The recipe makes no sense, or a file of it cannot be read; the store has no image of it then.
+    pub fn build(&self, recipe: &Recipe) -> Result<Image, ImageError> {
+        let scratch = self.disk.scratch()?;
+        let archive = scratch.path().join("image.tar");
+        recipe.write(scratch.path(), &archive)?;
+        let mut images = self.import(&archive, None)?;
+        images.pop().ok_or_else(|| ImageError::NotFound(recipe.name.clone()))
     }
 
     fn build_demo(&self) -> Result<Image, ImageError> {

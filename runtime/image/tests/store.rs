@@ -4,7 +4,7 @@
 
 mod support;
 
-use skiff_image::{Builtin, ImageError, ImageStore};
+use skiff_image::{Builtin, ImageError, ImageStore, Recipe};
 use skiff_step::Engine;
 use std::ffi::CString;
 use std::fs;
@@ -375,4 +375,65 @@ fn a_snapshot_can_be_mounted_again() {
     let options = fs::read_to_string("/proc/self/mounts").unwrap();
     let line = options.lines().find(|line| line.contains(again.1.to_str().unwrap())).unwrap();
     assert!(line.contains("volatile"), "{line}");
+}
+
+/// Fault N17: there was no way from the demo to an image of one's own.
+#[test]
+fn an_image_is_made_of_what_this_host_has() {
+    let world = World::new();
+    let own = world.dir.path().join("own");
+    fs::create_dir_all(own.join("sub")).unwrap();
+    fs::write(own.join("sub/text"), "mine").unwrap();
+    std::os::unix::fs::symlink("sub/text", own.join("link")).unwrap();
+    std::os::unix::fs::chown(own.join("sub"), Some(1234), Some(1234)).unwrap();
+    let recipe = Recipe {
+        name: "skiff.local/own:1".into(),
+        add: vec![("/bin/sh".into(), "/bin/sh".into()), (own.clone(), "/srv/own".into())],
+        env: vec!["LANG=C".into()],
+        workdir: "/srv".into(),
+        command: vec!["/bin/sh".into(), "-c".into(), "cat own/link".into()],
+        ..Recipe::default()
+    };
+    let image = world.store.build(&recipe).unwrap();
+    assert_eq!(image.repo_tags, ["skiff.local/own:1"]);
+    assert_eq!(world.store.build(&recipe).unwrap().id, image.id, "the same files give the same image");
+    let config = image.config.config().clone().unwrap();
+    assert_eq!(config.entrypoint().as_deref(), Some(&["/bin/sh".to_owned()][..]));
+    assert_eq!(config.cmd().as_ref().map(Vec::len), Some(2));
+    let mounted = mounted(&world, &image.id, "own");
+    assert_eq!(fs::read_to_string(mounted.1.join("srv/own/link")).unwrap(), "mine");
+    assert_eq!(fs::metadata(mounted.1.join("srv/own/sub")).unwrap().uid(), 0, "what is copied belongs to root");
+    // It runs there: the shell's libraries came along.
+    let run =
+        std::process::Command::new("chroot").arg(&mounted.1).args(["/bin/sh", "-c", "echo works"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "works\n", "{run:?}");
+}
+
+#[test]
+fn a_whole_root_keeps_its_owners() {
+    let world = World::new();
+    let root = world.dir.path().join("root");
+    fs::create_dir_all(root.join("home/me")).unwrap();
+    std::os::unix::fs::chown(root.join("home/me"), Some(1000), Some(1000)).unwrap();
+    let recipe = Recipe { name: "root".into(), add: vec![(root, "/".into())], ..Recipe::default() };
+    let image = world.store.build(&recipe).unwrap();
+    let mounted = mounted(&world, &image.id, "root");
+    assert_eq!(names(&mounted.1), ["home"]);
+    assert_eq!(fs::metadata(mounted.1.join("home/me")).unwrap().uid(), 1000);
+}
+
+#[test]
+fn what_cannot_be_an_image_is_said() {
+    let world = World::new();
+    let refusal = |name: &str, from: &str, to: &str, env: &str| {
+        let (add, env) = (vec![(from.into(), to.into())], vec![env.to_owned()]);
+        let recipe = Recipe { name: name.into(), add, env, ..Recipe::default() };
+        world.store.build(&recipe).unwrap_err().to_string()
+    };
+    assert!(refusal("A B", "/bin/sh", "/bin/sh", "A=1").contains("`A B`"));
+    assert!(refusal("a", "/nowhere", "/x", "A=1").contains("find /nowhere"));
+    assert!(refusal("a", "/bin/sh", "bin/sh", "A=1").contains("begins with /"));
+    assert!(refusal("a", "/bin/sh", "/", "A=1").contains("cannot stand at /"));
+    assert!(refusal("a", "/bin/sh", "/bin/sh", "A").contains("NAME=VALUE"));
+    assert_eq!(world.store.list().unwrap(), []);
 }

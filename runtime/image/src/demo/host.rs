@@ -124,7 +124,7 @@ impl Collected {
 }
 
 /// The loader and the libraries that the program needs, or none if it is no program or one of them is missing.
-fn needs(path: &Path, program: &[u8]) -> Option<BTreeSet<PathBuf>> {
+pub(crate) fn needs(path: &Path, program: &[u8]) -> Option<BTreeSet<PathBuf>> {
     let elf = Elf::parse(program)?;
     let mut needs: BTreeSet<PathBuf> = elf.interpreter.iter().map(PathBuf::from).collect();
     let mut open = vec![(path.to_owned(), elf)];
@@ -162,7 +162,7 @@ fn find<'a>(mut folders: impl Iterator<Item = &'a Path>, name: &str) -> Option<P
 }
 
 /// The path inside the image: plain components, so that `lib/../lib64` is one folder.
-fn inner(path: &Path) -> String {
+pub(crate) fn inner(path: &Path) -> String {
     let mut parts: Vec<String> = Vec::new();
     for part in path.components() {
         match part {

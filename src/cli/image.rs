@@ -1,0 +1,91 @@
+//! `skiff image`.
+
+use super::{FolderArgs, Output};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// `skiff image`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    #[command(flatten)]
+    pub(crate) folders: FolderArgs,
+    /// How to print images
+    #[arg(short, long, value_enum, global = true, value_name = "FORM")]
+    pub(crate) output: Option<Output>,
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
+}
+
+/// What can be done with images.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Make an image of programs, files and folders of this host
+    Build(BuildArgs),
+    /// Add the images of a docker archive, an OCI archive or an OCI layout folder
+    #[command(after_help = "Examples:
+  docker save busybox:1.36 -o busybox.tar; skiff image import busybox.tar
+  skiff image import layout/ --name registry.example/team/app:2")]
+    Import {
+        /// The archive or folder
+        path: PathBuf,
+        /// Name them so, instead of what the archive says
+        #[arg(long, value_name = "IMAGE")]
+        name: Option<String>,
+    },
+    /// Show the images
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:
+  skiff image list
+  skiff image list -o json --data-dir /var/lib/skiff-demo"
+    )]
+    List,
+    /// Make an image present: `skiff.local/demo` is built here
+    #[command(after_help = "Example:
+  skiff image pull skiff.local/demo")]
+    Pull {
+        /// Its name
+        #[arg(value_name = "IMAGE")]
+        reference: String,
+    },
+    /// Remove images
+    #[command(
+        visible_alias = "rm",
+        after_help = "Example:
+  skiff image remove skiff.local/hello:1"
+    )]
+    Remove {
+        /// Names or ids
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+}
+
+/// `skiff image build`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skiff image build skiff.local/clock:1 --add /bin/busybox --add clock.sh:/clock.sh -- /bin/busybox sh /clock.sh
+  skiff image build skiff.local/app:1 --add target/release/app:/app --add /etc/ssl/certs --env LANG=C -- /app --port 80
+  debootstrap --variant=minbase bookworm root; skiff image build skiff.local/debian:12 --add root:/ -- /bin/bash
+
+Programs bring the shared libraries that they need, and the loader.")]
+pub(crate) struct BuildArgs {
+    /// The image's name
+    #[arg(value_name = "IMAGE")]
+    pub(crate) name: String,
+    /// A file or a folder of this host, and where it stands in the image [default: the same path] (may be repeated)
+    #[arg(short, long, required = true, value_name = "PATH[:PATH]")]
+    pub(crate) add: Vec<String>,
+    /// A variable of the container's environment (may be repeated)
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// The working folder
+    #[arg(short, long, default_value = "/", value_name = "DIR")]
+    pub(crate) workdir: String,
+    /// The user: a name or a number, with :GROUP if that is another
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// The program and its arguments, after --
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}

@@ -55,6 +55,34 @@ fn a_node_port_is_open_on_the_node() {
     node.down();
 }
 
+/// Fault N5: a service without selector leads where its Endpoints object says. Fault N8: what is not proxied is an event.
+#[test]
+fn a_service_leads_to_endpoints_that_a_user_wrote() {
+    let node = TestNode::up(&[]);
+    let mut named = service("named", "nobody", json!([{"port": 80}]));
+    named["spec"].as_object_mut().unwrap().remove("selector");
+    named["spec"]["externalIPs"] = json!(["fd00::1"]);
+    apply(&node, &[pod("web", &[web()]), service("web", "web", json!([{"port": 80, "targetPort": 8080}])), named]);
+    let web = ready_pod(&node, "web");
+    let subsets = json!([{"addresses": [{"ip": web["status"]["podIP"]}], "ports": [{"port": 8080}]}]);
+    apply(
+        &node,
+        &[json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "named"}, "subsets": subsets})],
+    );
+    let url = format!("http://{}/", cluster_ip(&node, "named"));
+    let answer = eventually("the service answers", || fetch(&node, &url));
+    assert!(answer.starts_with("hello from web"), "{answer}");
+    until(&node, &["endpoints", "web"], "lead to the pod", |one| {
+        one["subsets"][0]["addresses"][0]["ip"] == web["status"]["podIP"]
+    });
+    until(&node, &["events"], "tell of the address that is not proxied", |list| {
+        let told =
+            |event: &Value| event["reason"] == "ServiceNotFullyProxied" && event["involvedObject"]["name"] == "named";
+        list["items"].as_array().is_some_and(|all| all.iter().any(told))
+    });
+    node.down();
+}
+
 /// The host's id of the first process of a pod's first container.
 fn first_process(pod: &Value) -> i64 {
     i64::from(processes(&container_id(pod, 0))[0])

@@ -53,6 +53,13 @@ pub(crate) fn is_status(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
 }
 
+/// Whether nothing could be made because its namespace is going: there is nothing left to do there.
+fn is_of_terminating_namespace(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 /// `Ok(None)` instead of the error when the object is not there (404).
 pub(crate) fn absent_is_none<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
     match result {
@@ -135,6 +142,7 @@ fn after_error(error: &ControllerError) -> Action {
         ControllerError::Api { source, .. } if is_status(source, 409) || is_status(source, 404) => {
             Action::requeue(Duration::from_millis(20))
         }
+        ControllerError::Api { source, .. } if is_of_terminating_namespace(source) => Action::await_change(),
         _ => Action::requeue(RETRY_AFTER),
     }
 }
@@ -142,7 +150,7 @@ fn after_error(error: &ControllerError) -> Action {
 fn log<Q: std::error::Error>(error: &controller::Error<ControllerError, Q>) {
     match error {
         controller::Error::ReconcilerFailed(ControllerError::Api { source, operation }, object) => {
-            if is_status(source, 409) || is_status(source, 404) {
+            if is_status(source, 409) || is_status(source, 404) || is_of_terminating_namespace(source) {
                 tracing::debug!(%object, %operation, error = skiff_client::sentence(source), "will look again");
             } else {
                 tracing::warn!(%object, %operation, error = skiff_client::sentence(source), "reconciliation failed");
@@ -154,5 +162,25 @@ fn log<Q: std::error::Error>(error: &controller::Error<ControllerError, Q>) {
         // The object was deleted between its event and our turn.
         controller::Error::ObjectNotFound(_) => {}
         other => tracing::warn!(error = skiff_client::sentence(other), "controller"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Fault N5, its sibling: what cannot be made because its namespace is going is not tried again and again.
+    #[test]
+    fn a_terminating_namespace_is_no_error() {
+        let refusal = |reason: &str| {
+            let status = json!({"status": "Failure", "message": "", "reason": "Forbidden", "code": 403,
+                "details": {"causes": [{"reason": reason, "message": "", "field": "metadata.namespace"}]}});
+            kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
+        };
+        assert!(is_of_terminating_namespace(&refusal("NamespaceTerminating")));
+        assert!(!is_of_terminating_namespace(&refusal("Other")));
+        let error = ControllerError::Api { operation: String::new(), source: refusal("NamespaceTerminating") };
+        assert_eq!(after_error(&error), Action::await_change());
     }
 }

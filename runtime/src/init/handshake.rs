@@ -109,6 +109,17 @@ impl ParentEnd {
         }
     }
 
+    /// Why the child, which has ended, did so, if it said that and nobody has heard it yet.
+    pub(crate) fn last_words(&self) -> Option<Error> {
+        let mut buffer = vec![0; PACKET_BYTES_MAX];
+        loop {
+            let count = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT).ok()?;
+            if let FromChild::Failed(text) = decode(&buffer[..count])? {
+                return Some(Error::Said(text));
+            }
+        }
+    }
+
     fn receive(&self) -> Result<FromChild> {
         // Nearly always it is one letter: memory for more is made when there is more.
         let mut short = [0; 16];
@@ -214,6 +225,17 @@ mod tests {
         assert_eq!(child.await_go().unwrap(), 4_711_000);
         parent.tell(&FromParent::HooksRan).unwrap();
         assert!(child.await_go().is_err());
+    }
+
+    #[test]
+    fn last_words_are_heard_when_nobody_listened() {
+        let (parent, child) = pair().unwrap();
+        child.tell(&FromChild::Assembled).unwrap();
+        child.tell(&FromChild::Failed("because".to_owned())).unwrap();
+        drop(child);
+        assert!(parent.tell(&FromParent::Go(1)).is_err());
+        assert_eq!(parent.last_words().map(|error| error.to_string()).as_deref(), Some("because"));
+        assert!(parent.last_words().is_none());
     }
 
     #[test]

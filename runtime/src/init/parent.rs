@@ -292,9 +292,11 @@ impl Raising<'_> {
         let born = if is_relayed { self.relayed(&born)? } else { born };
         let placed = if is_relayed { self.place(&born) } else { Ok(()) };
         let result = placed.and_then(|()| self.raise_born(&born, &mut container));
-        if result.is_err() {
+        let result = result.map_err(|error| {
             end(&born);
-        }
+            // What failed here may only be that the process has ended, and it has said why.
+            self.end.last_words().unwrap_or(error)
+        });
         result.map(|()| container)
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// When a node is short of something, and what goes then; names of the kubelet's flags.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PressureArgs {
-    /// How little may be left before pods are evicted, all of it [default: memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%]
+    /// How little may be left before pods are evicted, all of it [default: memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%; in `up` 5% of each disk]
     #[arg(long, value_name = "SIGNAL<QUANTITY,...>")]
     pub(crate) eviction_hard: Option<Thresholds>,
     /// How long a condition such as DiskPressure stays after it was seen last

@@ -4,13 +4,14 @@ use super::stop;
 use crate::cli::KubeletArgs;
 use crate::folders::Folders;
 use crate::node::{
-    CLUSTER_DOMAIN, PODS_MAX, Ranges, engine, host_address, host_name, kubelet_tls, log_limits, pressure_limits, read,
+    CLUSTER_DOMAIN, PODS_MAX, PressureDefaults, Ranges, engine, host_address, host_name, kubelet_tls, log_limits,
+    pressure_limits, read,
 };
 use crate::out::tell;
 use anyhow::Context;
 use skiff_apiserver::Pki;
 use skiff_client::from_kubeconfig;
-use skiff_kubelet::{ImageLimits, Kubelet, KubeletConfig, KubeletTls, PodCidr};
+use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls, PodCidr};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -41,7 +42,7 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         max_pods: PODS_MAX,
         allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
         logs: log_limits(&args.logs)?,
-        pressure: pressure_limits(&args.pressure, ImageLimits::default().high_percent)?,
+        pressure: pressure_limits(&args.pressure, PressureDefaults::of_the_kubelet())?,
         engine: engine("kubelet")?,
     };
     let kubelet = Kubelet::start(config).await.context("start the kubelet")?;

@@ -5,8 +5,8 @@ use crate::cli::UpArgs;
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
 use crate::node::{
-    BOX_ADDRESS, Node, NodeConfig, Place, Published, Reach, Site, check_ranges, host_address, host_name, log_limits,
-    pressure_limits,
+    BOX_ADDRESS, Node, NodeConfig, Place, PressureDefaults, Published, Reach, Site, check_ranges, host_address,
+    host_name, log_limits, pressure_limits,
 };
 use crate::out::tell;
 use anyhow::{Context, bail};
@@ -22,8 +22,6 @@ use std::time::Instant;
 const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443);
 /// The demo's folders, so that the next demo finds what a killed one left.
 const DEMO_DATA: &str = "/var/lib/skiff-demo";
-/// Images come by import, and none can be had again: they go when their owner says so.
-const NEVER_PERCENT: u8 = 100;
 const DEMO_RUN: &str = "/run/skiff-demo";
 
 pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
@@ -118,7 +116,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         kubelet_port: args.kubelet_port,
         allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
         logs,
-        pressure: pressure_limits(&args.pressure, NEVER_PERCENT)?,
+        pressure: pressure_limits(&args.pressure, PressureDefaults::of_up()?)?,
         etcd_listen: args.etcd_listen.clone(),
         etcd: args.etcd.clone(),
         oci_runtime: args.oci_runtime.clone(),

@@ -3,13 +3,19 @@
 use crate::cli::{LogArgs, PressureArgs};
 use anyhow::{Context, bail};
 use skiff_apiserver::Pki;
-use skiff_kubelet::{ImageLimits, KubeletTls, LogLimits, PressureLimits};
+use skiff_kubelet::{ImageLimits, KubeletTls, LogLimits, PressureLimits, Thresholds};
 use skiff_proto::quantity::Quantity;
 
 /// Domain of services and pods, as Kubernetes' installers choose it.
 pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 /// Kubernetes' own limit.
 pub(crate) const PODS_MAX: u32 = 110;
+/// How little space may be left under `skiff up` before pods are evicted. It shares the disk of a machine with much else, where
+/// Kubernetes' tenth and fifteen hundredths of a large disk are plenty; k3s asks for a twentieth as well.
+const UP_THRESHOLDS: &str =
+    "memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%,imagefs.available<5%,imagefs.inodesFree<5%";
+/// Images of `skiff up` come by import, and none can be had again: they go when their owner says so.
+const NEVER_PERCENT: u8 = 100;
 
 /// Keys of its HTTPS API.
 pub(crate) fn kubelet_tls(pki: &Pki) -> KubeletTls {
@@ -33,18 +39,43 @@ pub(crate) fn log_limits(args: &LogArgs) -> anyhow::Result<LogLimits> {
     })
 }
 
-/// When the node is short of something. `images_from`: from which share of the disk on unused images go if no flag says it.
+/// What applies where no flag says when a node is short of something.
+pub(crate) struct PressureDefaults {
+    /// How little may be left.
+    pub(crate) thresholds: Thresholds,
+    /// From which share of the disk on unused images go, percent.
+    pub(crate) images_from_percent: u8,
+}
+
+impl PressureDefaults {
+    /// Those of Kubernetes' kubelet.
+    pub(crate) fn of_the_kubelet() -> Self {
+        let images_from_percent = ImageLimits::default().high_percent;
+        Self { thresholds: Thresholds::default(), images_from_percent }
+    }
+
+    /// Those of `skiff up`.
+    ///
+    /// # Errors
+    /// None: the thresholds are ours, as a test shows.
+    pub(crate) fn of_up() -> anyhow::Result<Self> {
+        let thresholds = UP_THRESHOLDS.parse().map_err(anyhow::Error::msg)?;
+        Ok(Self { thresholds, images_from_percent: NEVER_PERCENT })
+    }
+}
+
+/// When the node is short of something.
 ///
 /// # Errors
 /// The low mark of images is not below the high one.
-pub(crate) fn pressure_limits(args: &PressureArgs, images_from: u8) -> anyhow::Result<PressureLimits> {
+pub(crate) fn pressure_limits(args: &PressureArgs, defaults: PressureDefaults) -> anyhow::Result<PressureLimits> {
     let (high_percent, low_percent) =
-        (args.image_gc_high_threshold.unwrap_or(images_from), args.image_gc_low_threshold);
+        (args.image_gc_high_threshold.unwrap_or(defaults.images_from_percent), args.image_gc_low_threshold);
     if low_percent >= high_percent {
         bail!("--image-gc-low-threshold {low_percent} must be below --image-gc-high-threshold {high_percent}");
     }
     Ok(PressureLimits {
-        thresholds: args.eviction_hard.clone().unwrap_or_default(),
+        thresholds: args.eviction_hard.clone().unwrap_or(defaults.thresholds),
         transition: args.eviction_pressure_transition_period,
         images: ImageLimits { high_percent, low_percent },
     })
@@ -53,6 +84,12 @@ pub(crate) fn pressure_limits(args: &PressureArgs, images_from: u8) -> anyhow::R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_asks_for_less_space_than_a_kubelet() {
+        let up = PressureDefaults::of_up().unwrap();
+        assert_ne!(up.thresholds, PressureDefaults::of_the_kubelet().thresholds);
+    }
 
     #[test]
     fn sizes_are_quantities_and_a_negative_one_is_none() {

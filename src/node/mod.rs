@@ -14,7 +14,7 @@ mod teardown; // undoing all of it
 mod trace; // one engine per component
 
 pub(crate) use assemble::{Node, NodeConfig};
-pub(crate) use kubelet::{CLUSTER_DOMAIN, PODS_MAX, kubelet_tls, log_limits, pressure_limits};
+pub(crate) use kubelet::{CLUSTER_DOMAIN, PODS_MAX, PressureDefaults, kubelet_tls, log_limits, pressure_limits};
 pub(crate) use publish::Published;
 pub(crate) use ranges::{Ranges, host_networks};
 pub(crate) use reach::Reach;

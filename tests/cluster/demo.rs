@@ -3,7 +3,7 @@
 use crate::support::fetch_from;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use skiff_harness::{Follower, Snapshot, eventually, skiff};
+use skiff_harness::{Follower, NEVER_EVICT, Snapshot, eventually, skiff};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -68,6 +68,7 @@ fn the_demo_shows_a_deployment_and_leaves_nothing_behind() {
     let _cleaner = Cleaner(folder.path());
     let mut command = skiff();
     command.args(["up", "--demo", "--api-listen", "127.0.0.1:0", "--node-name", "node"]).args(flags(folder.path()));
+    command.args(NEVER_EVICT);
     let mut demo = Follower::start(command);
     let pid = Pid::from_raw(i32::try_from(demo.child().id()).unwrap());
     demo.line("Ctrl-C", |line| line.starts_with("Ctrl-C stops"));

@@ -4,7 +4,7 @@ use crate::support::{
     apply, cgroup, container_id, deployment, pod, processes, programs_beside, ready_pod, shell, until_none, web,
 };
 use serde_json::Value;
-use skiff_harness::{Follower, TestNode, eventually, skiff};
+use skiff_harness::{Follower, NEVER_EVICT, TestNode, eventually, skiff};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -72,6 +72,7 @@ fn die_at(node: &TestNode, step: &str, while_it_runs: impl FnOnce()) {
     let mut command: Command = skiff();
     command.args(["up", "--isolated", "--api-listen", "127.0.0.1:0", "--node-name", "node", "--data-dir"]);
     command.arg(node.data()).arg("--run-dir").arg(node.run_dir()).args(["--cgroup-root", &format!("/{}", node.mark())]);
+    command.args(NEVER_EVICT);
     command.env("SKIFF_FAULT", format!("{step}=kill"));
     let mut doomed = Follower::start(command);
     doomed.line("Ready", |line| line.contains("is Ready"));

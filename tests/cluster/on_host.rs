@@ -2,7 +2,7 @@
 
 use crate::support::{container_id, fetch_from, pod, processes, web, with};
 use serde_json::{Value, json};
-use skiff_harness::{Ended, Snapshot, eventually, skiff};
+use skiff_harness::{Ended, NEVER_EVICT, Snapshot, eventually, skiff};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -28,7 +28,12 @@ impl Host {
         let script = format!("ip link set lo up && {network} && exec \"$@\"");
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
-        command.arg(up.get_program()).args(["up", "--node-name", "node"]).args(folders(&folder)).args(flags);
+        command
+            .arg(up.get_program())
+            .args(["up", "--node-name", "node"])
+            .args(folders(&folder))
+            .args(NEVER_EVICT)
+            .args(flags);
         let mut node = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(node.stdout.take().unwrap()).lines().map_while(Result::ok);
         let ready = said.any(|line| line.contains("is Ready"));

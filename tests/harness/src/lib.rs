@@ -13,7 +13,7 @@ mod wait; // until something holds, with an end
 pub use follower::Follower;
 pub use host::{free_port, is_in_memory};
 pub use leak::Snapshot;
-pub use node::{Ended, TestNode, skiff};
+pub use node::{Ended, NEVER_EVICT, TestNode, skiff};
 pub use peer::{Peer, needed, peer, peers_folder};
 pub use program::copy_program;
 pub use wait::{eventually, eventually_within};

@@ -68,6 +68,9 @@ impl Ended {
     }
 }
 
+/// Flags of a node that is never short of space: the disk of the machine that tests is full of other things.
+pub const NEVER_EVICT: [&str; 2] = ["--eviction-hard", "memory.available<1Mi"];
+
 /// A node in a box. Dropped: taken down, whatever state it is in.
 #[derive(Debug)]
 pub struct TestNode {
@@ -124,8 +127,7 @@ impl TestNode {
         command.args(["up", "--isolated", "--api-listen", "127.0.0.1:0", "--node-name", "node"]);
         command.args(self.folders()).args(&self.flags);
         if !self.flags.iter().any(|flag| flag.starts_with("--eviction-hard")) {
-            // The disk of the machine that tests is full of other things.
-            command.args(["--eviction-hard", "memory.available<1Mi"]);
+            command.args(NEVER_EVICT);
         }
         command
     }

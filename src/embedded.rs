@@ -35,7 +35,10 @@ impl Programs {
     pub(crate) fn shown_at(self, at: &Path) -> Self {
         let shown = self.oci.parent().map(|folder| show(folder, at));
         if let Some(Err(error)) = shown {
-            tracing::warn!(error = skiff_client::sentence(&error), "the OCI runtime protects itself at every start");
+            tracing::warn!(
+                error = skiff_client::sentence(error.as_ref()),
+                "the OCI runtime protects itself at every start"
+            );
             return self;
         }
         let there = |program: &Path| program.file_name().map_or_else(|| program.to_owned(), |name| at.join(name));

@@ -225,7 +225,7 @@ mod tests {
                 }
             }
             let plan = plan(json!(list), json!([]));
-            let ways = plan.clone.count_ones() + plan.unshare.count_ones();
+            let ways = plan.clone.count_ones() + plan.beside.count_ones() + plan.unshare.count_ones();
             let entered = plan.enter.len() + usize::from(plan.enter_pid.is_some());
             prop_assert_eq!(usize::try_from(ways).unwrap() + entered, list.len());
             prop_assert!(plan.enter.iter().rev().skip(1).all(|(kind, _)| *kind != libc::CLONE_NEWUSER));

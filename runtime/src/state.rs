@@ -45,6 +45,9 @@ pub(crate) struct Record {
     pub(crate) keyring: Keyring,
     /// Whether the container's processes end with the first one.
     pub(crate) own_pid_namespace: bool,
+    /// Whether the container has only a root of its own, and no mount namespace.
+    #[serde(default)]
+    pub(crate) shares_mounts: bool,
 }
 
 /// How far a container is (runtime-spec runtime, State).

@@ -118,6 +118,128 @@ fn what_is_not_named_is_the_runtimes() {
     assert_eq!(bundle.run().ok().lines().collect::<Vec<_>>(), expected);
 }
 
+/// What `config.json` says that asks for nothing of Linux.
+fn plain(c: &mut Value) {
+    for name in ["linux", "mounts", "hostname"] {
+        c.as_object_mut().unwrap().remove(name);
+    }
+}
+
+/// The same with a cgroup of a known name, and `namespaces`, of which none is of mounts.
+fn share_mounts(c: &mut Value, namespaces: Value) {
+    let cgroup = c["linux"]["cgroupsPath"].clone();
+    plain(c);
+    c["linux"] = json!({"cgroupsPath": cgroup, "namespaces": namespaces});
+}
+
+fn mounts_below(bundle: &Bundle) -> Vec<String> {
+    let path = bundle.path().display().to_string();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    mounts.lines().filter(|line| line.contains(&path)).map(str::to_owned).collect()
+}
+
+/// Fault O8: every namespace that is not named is the runtime's, that of the mounts too; the root is the container's all the same.
+#[test]
+fn without_a_mount_namespace_a_container_has_a_root_and_changes_no_mount() {
+    for namespaces in [json!([]), json!([{"type": "pid"}, {"type": "network"}]), json!([{"type": "time"}])] {
+        let bundle = Bundle::new("pwd; ls /; echo end; sleep 60", |c| share_mounts(c, namespaces.clone()));
+        bundle.start();
+        wait_until("output", || bundle.output().contains("end"));
+        assert_eq!(bundle.output(), "/\nbin\ndev\netc\nproc\nsys\ntmp\nend\n", "{namespaces}");
+        let root = format!("/proc/{}/root", pid(&bundle));
+        assert_eq!(fs::read_link(root).unwrap(), bundle.rootfs().canonicalize().unwrap());
+        for (name, file) in KINDS {
+            let is_made = namespaces.as_array().unwrap().iter().any(|namespace| namespace["type"] == *name);
+            assert_eq!(of(pid(&bundle), file) != own(file), is_made, "{namespaces}: {name}");
+        }
+        let joined = bundle.oci(&["exec", "--cwd", "/tmp", &bundle.id, "sh", "-c", "pwd; ls /; ls /../.."]).ok();
+        assert_eq!(joined, format!("/tmp\n{0}{0}", "bin\ndev\netc\nproc\nsys\ntmp\n"), "{namespaces}");
+        assert_eq!(mounts_below(&bundle), Vec::<String>::new());
+        assert_eq!(bundle.state()["status"], "running");
+        bundle.oci(&["kill", &bundle.id, "KILL"]).ok();
+        wait_until("its end", || bundle.state()["status"] == "stopped");
+        bundle.oci(&["delete", &bundle.id]).ok();
+        assert_eq!(mounts_below(&bundle), Vec::<String>::new());
+    }
+}
+
+/// Fault O8: who runs `exec` from other mounts than `create` arrives in the container's root too.
+#[test]
+fn exec_from_other_mounts_arrives_in_the_root_of_a_container_without_a_mount_namespace() {
+    let bundle = Bundle::new("sleep 60", |c| share_mounts(c, json!([])));
+    bundle.start();
+    let oci = env!("CARGO_BIN_EXE_skiff-oci");
+    let mut command = std::process::Command::new("unshare");
+    let root = bundle.root();
+    command.args(["-m", oci, "--root", root.to_str().unwrap(), "exec", &bundle.id, "ls", "/"]);
+    assert_eq!(support::Said::of(command.output().unwrap()).ok(), "bin\ndev\netc\nproc\nsys\ntmp\n");
+}
+
+/// Fault O8, and CVE-2024-21626: no descriptor leads out of a root that is no mount, not with the host's procfs in it either.
+#[test]
+fn no_descriptor_leads_out_of_a_root_without_a_mount_namespace() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    for number in 3..20 {
+        let bundle = Bundle::new("", |c| {
+            share_mounts(c, json!([]));
+            c["process"]["args"] = json!(["busybox", "pwd"]);
+            c["process"]["cwd"] = json!(format!("/proc/self/fd/{number}"));
+        });
+        let procfs = bundle.rootfs().join("proc");
+        mount(Some("proc"), &procfs, Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
+        let said = bundle.run();
+        umount2(&procfs, MntFlags::MNT_DETACH).unwrap();
+        assert!(said.code == 1 || said.out == "/\n", "{number}: {said:?}");
+    }
+    let bundle = Bundle::new("sleep 60", |c| share_mounts(c, json!([])));
+    bundle.start();
+    wait_until("the program", || fs::read_dir(format!("/proc/{}/fd", pid(&bundle))).unwrap().count() == 3);
+}
+
+/// Fault O8.
+#[test]
+fn what_needs_a_mount_namespace_is_refused_without_one() {
+    let cases: &[(&str, fn(&mut Value))] = &[
+        ("mounts", |c| c["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}])),
+        ("root.readonly", |c| c["root"]["readonly"] = json!(true)),
+        ("process.terminal", |c| c["process"]["terminal"] = json!(true)),
+        ("linux.maskedPaths", |c| c["linux"]["maskedPaths"] = json!(["/etc"])),
+        ("linux.readonlyPaths", |c| c["linux"]["readonlyPaths"] = json!(["/etc"])),
+        ("linux.rootfsPropagation", |c| c["linux"]["rootfsPropagation"] = json!("private")),
+    ];
+    for (field, change) in cases {
+        let bundle = Bundle::new("true", |c| {
+            share_mounts(c, json!([]));
+            change(c);
+        });
+        let said = bundle.run();
+        let words = format!("{field}: without a mount namespace the host's mounts would change");
+        assert!(said.code == 1 && said.err.contains(&words), "{said:?}");
+    }
+    let bundle = Bundle::new("true", |c| {
+        share_mounts(c, json!([{"type": "user"}]));
+        map_users(c);
+    });
+    let said = bundle.run();
+    assert!(said.err.contains("linux.namespaces: a user namespace needs a mount namespace too"), "{said:?}");
+}
+
+/// Fault O8: no `linux` is one with nothing in it.
+#[test]
+fn without_an_object_for_linux_everything_is_the_runtimes() {
+    let bundle = Bundle::new("ls /; sleep 60", plain);
+    bundle.start();
+    wait_until("output", || bundle.output().contains("tmp"));
+    for (name, file) in KINDS {
+        assert_eq!(of(pid(&bundle), file), own(file), "{name}");
+    }
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", pid(&bundle))).unwrap();
+    assert!(cgroups.contains(&format!(":/skiff-oci/{}", bundle.id)), "{cgroups}");
+    assert_eq!(bundle.oci(&["exec", &bundle.id, "ls", "/"]).ok(), "bin\ndev\netc\nproc\nsys\ntmp\n");
+    bundle.oci(&["delete", "--force", &bundle.id]).ok();
+    assert_eq!(mounts_below(&bundle), Vec::<String>::new());
+}
+
 #[test]
 fn names_of_the_host_are_the_containers() {
     let bundle = Bundle::new("hostname; cat /proc/sys/kernel/domainname", |c| c["domainname"] = json!("example.org"));

@@ -163,9 +163,13 @@ fn build_rootfs(
     pid: i32,
 ) -> Result<(InRoot, Vec<StillWritable>)> {
     let (acts, spec, plan) = (&luggage.acts, luggage.spec, luggage.plan);
-    rootfs::isolate(acts, spec.propagation.0)?;
     let Opened { rootfs, sources, devices } = opened;
-    let root = rootfs::attach_root(acts, rootfs, &spec.rootfs)?;
+    let root = if spec.namespaces.shares_mounts() {
+        InRoot::new(rootfs)
+    } else {
+        rootfs::isolate(acts, spec.propagation.0)?;
+        rootfs::attach_root(acts, rootfs, &spec.rootfs)?
+    };
     let Attached { dev, writable } = rootfs::attach_all(acts, &root, &spec.mounts, &sources)?;
     if dev == Dev::Own {
         rootfs::make_all(acts, &root, &plan.devices, &devices)?;
@@ -201,6 +205,7 @@ fn enter_rootfs(luggage: &Luggage<'_>, root: &InRoot, writable: &[StillWritable]
         rootfs::make_readonly(acts, root)?;
     }
     match luggage.turn {
+        _ if spec.namespaces.shares_mounts() => return rootfs::confine(acts, root.root(), &spec.rootfs),
         Turn::Pivot => rootfs::pivot(acts, root, &spec.rootfs)?,
         Turn::Chroot => rootfs::chroot(acts, root, &spec.rootfs)?,
     }

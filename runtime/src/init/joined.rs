@@ -10,8 +10,10 @@ use crate::plan::Rights;
 use crate::seccomp::{Agent, Filter};
 use crate::spec::{KINDS, Process};
 use crate::state::Container;
-use crate::steps;
+use crate::{rootfs, steps};
+use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
+use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
 use skiff_sys::inroot::InRoot;
@@ -41,6 +43,8 @@ struct Luggage<'a> {
     /// The container's first process, whose namespaces are entered.
     leader: OwnedFd,
     kinds: libc::c_int,
+    /// The container's root, which no namespace leads to where the container has no mount namespace.
+    root: Option<OwnedFd>,
     tasks: Vec<(PathBuf, File)>,
     handover: Option<Handover>,
 }
@@ -54,9 +58,10 @@ pub(crate) fn join(joining: &Joining<'_>) -> Result<Born> {
     let leader = record.process.open()?;
     let leader = leader.ok_or_else(|| Error::Said(format!("cannot exec in a stopped container: {}", record.id)))?;
     let kinds = foreign_kinds(record.process.pid)?;
+    let root = if record.shares_mounts { Some(root_of(&leader, record.process.pid)?) } else { None };
     let unified = record.cgroup.open_unified()?;
     let handover = Handover::prepare(agent(joining))?;
-    let luggage = Luggage { joining, leader, kinds, tasks: record.cgroup.open_tasks()?, handover };
+    let luggage = Luggage { joining, leader, kinds, root, tasks: record.cgroup.open_tasks()?, handover };
     let (parent_end, child_end) = pair()?;
     let is_relayed = Rights::own() == Rights::Ordinary && kinds & libc::CLONE_NEWUSER != 0;
     let cloned = if is_relayed {
@@ -143,6 +148,16 @@ fn foreign_kinds(pid: i32) -> Result<libc::c_int> {
     Ok(kinds)
 }
 
+/// The root of `pid`, which is the process that `leader` holds.
+fn root_of(leader: &OwnedFd, pid: i32) -> Result<OwnedFd> {
+    let path = PathBuf::from(format!("/proc/{pid}/root"));
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = open(&path, flags, Mode::empty()).on("open", path.display())?;
+    // It was this process's only if the process is still there: another with its number may have the host's root.
+    skiff_sys::pidfd::send(leader.as_fd(), 0).on("look at process", pid)?;
+    Ok(root)
+}
+
 fn agent<'a>(joining: &Joining<'a>) -> Option<&'a Agent> {
     joining.filter.and_then(|filter| filter.agent.as_ref())
 }
@@ -183,6 +198,9 @@ fn become_program(luggage: &Luggage<'_>, end: &ChildEnd) -> Result<std::convert:
     // Once inside, the container's processes can see this one; they must not look into it (CVE-2019-5736, CVE-2016-9962).
     prctl::set_dumpable(false).on("hide", "process")?;
     enter(luggage, luggage.kinds)?;
+    if let Some(root) = &luggage.root {
+        rootfs::confine(acts, root.as_fd(), &joining.container.record.rootfs)?;
+    }
     acts.step(&steps::SESSION_NEW, "", setsid)?;
     joining.container.record.keyring.enter(acts)?;
     if let Some(console) = &joining.console {

@@ -186,6 +186,7 @@ fn record(creation: &Creation<'_>, cgroup: &Cgroup) -> Record {
         rdt: None,
         keyring: creation.keyring,
         own_pid_namespace: creation.spec.namespaces.makes(libc::CLONE_NEWPID),
+        shares_mounts: creation.spec.namespaces.shares_mounts(),
     }
 }
 

@@ -135,10 +135,23 @@ pub(crate) fn chroot(acts: &Acts, root: &InRoot, path: &Path) -> Result<()> {
                 Err(errno) => return Err(errno),
             }
         }
-        fchdir(root.root())?;
-        nix::unistd::chroot(".")?;
-        chdir("/")
+        change_root(root.root())
     })
+}
+
+/// Makes the directory `root`, which is `path` on the host, `/` of this process in a mount namespace that it shares with the
+/// host. Who has CAP_SYS_CHROOT inside can get out of it again.
+///
+/// # Errors
+/// Those of chroot(2).
+pub(crate) fn confine(acts: &Acts, root: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    acts.step(&steps::ROOTFS_CHROOT, path.display(), || change_root(root))
+}
+
+fn change_root(root: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    fchdir(root)?;
+    nix::unistd::chroot(".")?;
+    chdir("/")
 }
 
 /// Makes `/` read-only.

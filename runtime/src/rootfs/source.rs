@@ -11,7 +11,8 @@ use crate::plan::{Plan, Rights};
 use crate::spec::{IdMap, Mount, Owners, Spec, What};
 use crate::steps;
 use nix::errno::Errno;
-use nix::sys::stat::{SFlag, fstat};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use skiff_sys::inroot::Kind;
 use skiff_sys::mount::{Change, Depth, Propagation, attr, change, map_owners};
@@ -27,7 +28,7 @@ const STAND_INS: &[(&CStr, &str)] = &[(c"proc", "/proc"), (c"sysfs", "/sys"), (c
 /// Everything opened.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// A detached copy of the rootfs.
+    /// A detached copy of the rootfs; the directory itself where the container's mounts are the runtime's.
     pub(crate) rootfs: OwnedFd,
     /// One for each mount.
     pub(crate) sources: Vec<Source>,
@@ -63,16 +64,25 @@ impl Opened {
     }
 
     fn open_here(acts: &Acts, spec: &Spec, plan: &Plan, cgroup: &Cgroup) -> Result<Self> {
-        let rootfs = copy_host(acts, &steps::ROOTFS_COPY, &spec.rootfs, Depth::Tree)?;
-        let propagation = Some(super::inwards(spec.propagation.0));
-        change(rootfs.as_fd(), Change { propagation, ..Change::default() }, Depth::Tree)
-            .map_err(|errno| failed(&steps::ROOTFS_COPY, &spec.rootfs, errno))?;
+        let rootfs = open_rootfs(acts, spec)?;
         let mut opener = Opener { acts, spec, cgroup, users: Vec::new() };
         let sources = spec.mounts.iter().map(|mount| opener.source(mount)).collect::<Result<_>>()?;
         let bound: &[Node] = if plan.binds_devices { &plan.devices } else { &[] };
         let devices = bound.iter().filter_map(|node| node.bound(acts).transpose()).collect::<Result<_>>()?;
         Ok(Self { rootfs, sources, devices })
     }
+}
+
+fn open_rootfs(acts: &Acts, spec: &Spec) -> Result<OwnedFd> {
+    if spec.namespaces.shares_mounts() {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        return acts.step(&steps::ROOTFS_COPY, spec.rootfs.display(), || open(&spec.rootfs, flags, Mode::empty()));
+    }
+    let rootfs = copy_host(acts, &steps::ROOTFS_COPY, &spec.rootfs, Depth::Tree)?;
+    let propagation = Some(super::inwards(spec.propagation.0));
+    change(rootfs.as_fd(), Change { propagation, ..Change::default() }, Depth::Tree)
+        .map_err(|errno| failed(&steps::ROOTFS_COPY, &spec.rootfs, errno))?;
+    Ok(rootfs)
 }
 
 struct Opener<'a> {

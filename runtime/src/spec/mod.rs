@@ -109,7 +109,8 @@ impl Spec {
     pub(crate) fn check(id: &str, bundle: &Path, written: &Config) -> Result<Self> {
         check_version(&written.oci_version)?;
         let root = written.root.as_ref().ok_or_else(|| Error::refused("root", "is missing"))?;
-        let linux = written.linux.as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
+        let nothing = Linux::default();
+        let linux = written.linux.as_ref().unwrap_or(&nothing);
         let namespaces = Namespaces::check(linux.namespaces.as_deref().unwrap_or_default())?;
         let mounts = written.mounts.iter().flatten().enumerate();
         let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
@@ -143,7 +144,30 @@ impl Spec {
             warnings,
         };
         spec.check_together()?;
+        if spec.namespaces.shares_mounts() {
+            spec.check_shared_mounts(linux)?;
+        }
         Ok(spec)
+    }
+
+    /// What is mounted for a container that has no mount namespace would be mounted on the host.
+    fn check_shared_mounts(&self, linux: &Linux) -> Result<()> {
+        let needs = [
+            ("mounts", !self.mounts.is_empty()),
+            ("root.readonly", self.readonly_root),
+            ("process.terminal", self.process.terminal.is_some()),
+            ("linux.maskedPaths", !self.masked_paths.is_empty()),
+            ("linux.readonlyPaths", !self.readonly_paths.is_empty()),
+            ("linux.rootfsPropagation", linux.rootfs_propagation.as_deref().is_some_and(|word| !word.is_empty())),
+        ];
+        if let Some((field, _)) = needs.iter().find(|(_, is_asked)| *is_asked) {
+            return Err(Error::refused(*field, "without a mount namespace the host's mounts would change"));
+        }
+        if self.namespaces.has(libc::CLONE_NEWUSER) {
+            let reason = "a user namespace needs a mount namespace too: its devices are mounted";
+            return Err(Error::refused("linux.namespaces", reason));
+        }
+        Ok(())
     }
 
     /// What only makes sense together.

@@ -134,7 +134,7 @@ impl Namespaces {
     /// Reads `linux.namespaces`.
     ///
     /// # Errors
-    /// One kind twice, a relative path, no mount namespace.
+    /// One kind twice, a relative path.
     pub(crate) fn check(written: &[config::Namespace]) -> Result<Self> {
         let mut checked = Self::default();
         for (index, namespace) in written.iter().enumerate() {
@@ -150,10 +150,12 @@ impl Namespaces {
                 Some(_) => return Err(Error::refused(format!("{field}.path"), "is not an absolute path")),
             }
         }
-        if !checked.has(libc::CLONE_NEWNS) {
-            return Err(Error::refused("linux.namespaces", "without a mount namespace the host's mounts would change"));
-        }
         Ok(checked)
+    }
+
+    /// Whether the container's mounts are the runtime's own, none of which may change for it.
+    pub(crate) fn shares_mounts(&self) -> bool {
+        !self.has(libc::CLONE_NEWNS)
     }
 
     /// Whether it is made or entered.
@@ -231,10 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn twice_relative_or_mountless_is_refused() {
+    fn twice_or_relative_is_refused() {
         assert!(check(serde_json::json!([{"type": "mount"}, {"type": "mount"}])).is_err());
         assert!(check(serde_json::json!([{"type": "mount", "path": "ns"}])).is_err());
-        assert!(check(serde_json::json!([{"type": "pid"}])).is_err());
+        assert!(check(serde_json::json!([{"type": "pid"}])).unwrap().shares_mounts());
     }
 
     #[test]

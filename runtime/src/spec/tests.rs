@@ -45,6 +45,18 @@ fn what_would_change_the_host_is_refused() {
 }
 
 #[test]
+fn what_is_missing_of_linux_is_empty() {
+    let remove = |c: &mut Value| drop(c.as_object_mut().unwrap().remove("linux"));
+    let spec = check(remove).unwrap();
+    assert_eq!((&spec.namespaces, spec.cgroup.as_path()), (&Namespaces::default(), Path::new("skiff-oci/web-1")));
+    let said = refusal(|c| {
+        remove(c);
+        c["mounts"] = json!([{"destination": "/t", "type": "tmpfs"}]);
+    });
+    assert_eq!(said, "mounts: without a mount namespace the host's mounts would change");
+}
+
+#[test]
 fn user_namespaces_and_mappings_belong_together() {
     assert!(refusal(|c| c["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "user"}])).contains("Mappings"));
     let maps = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);

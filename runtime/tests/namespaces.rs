@@ -217,6 +217,13 @@ fn what_needs_a_mount_namespace_is_refused_without_one() {
         assert!(said.code == 1 && said.err.contains(&words), "{said:?}");
     }
     let bundle = Bundle::new("true", |c| {
+        share_mounts(c, json!([]));
+        c["root"]["path"] = json!("host");
+    });
+    std::os::unix::fs::symlink("/", bundle.path().join("host")).unwrap();
+    let said = bundle.run();
+    assert!(said.code == 1 && said.err.contains("root.path: is the host's root"), "{said:?}");
+    let bundle = Bundle::new("true", |c| {
         share_mounts(c, json!([{"type": "user"}]));
         map_users(c);
     });

@@ -4,7 +4,7 @@
 use super::copy_host;
 use super::device::{Bound, Node};
 use crate::cgroup::Cgroup;
-use crate::error::{Acts, Error, Result};
+use crate::error::{Acts, Error, On, Result};
 use crate::init::users::{self, Maps};
 use crate::mutant;
 use crate::plan::{Plan, Rights};
@@ -76,13 +76,26 @@ impl Opened {
 fn open_rootfs(acts: &Acts, spec: &Spec) -> Result<OwnedFd> {
     if spec.namespaces.shares_mounts() {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        return acts.step(&steps::ROOTFS_COPY, spec.rootfs.display(), || open(&spec.rootfs, flags, Mode::empty()));
+        let directory =
+            |path: &Path| acts.step(&steps::ROOTFS_COPY, path.display(), || open(path, flags, Mode::empty()));
+        let (rootfs, hosts) = (directory(&spec.rootfs)?, directory(Path::new("/"))?);
+        if identity(&rootfs)? == identity(&hosts)? {
+            let reason = "is the host's root: without a mount namespace the host's devices would change";
+            return Err(Error::refused("root.path", reason));
+        }
+        return Ok(rootfs);
     }
     let rootfs = copy_host(acts, &steps::ROOTFS_COPY, &spec.rootfs, Depth::Tree)?;
     let propagation = Some(super::inwards(spec.propagation.0));
     change(rootfs.as_fd(), Change { propagation, ..Change::default() }, Depth::Tree)
         .map_err(|errno| failed(&steps::ROOTFS_COPY, &spec.rootfs, errno))?;
     Ok(rootfs)
+}
+
+/// What no other directory has.
+fn identity(directory: &OwnedFd) -> Result<(u64, u64)> {
+    let stat = fstat(directory).on("look at", "root")?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 struct Opener<'a> {

@@ -314,3 +314,31 @@ impl From<Injected> for Status {
         Self::internal(format!("{}: planned fault, errno {}", fault.step, fault.errno))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault N2: a full disk was "unavailable", as if waiting would help, and nobody learned why.
+    #[test]
+    fn what_the_store_refuses_has_a_code_of_its_own() {
+        let why = || "no space is left on the filesystem of /d: 0 bytes are free, 4096 are needed".to_owned();
+        let full = Status::from(BackendError::NoSpace(why()));
+        let message = format!("the object cannot be stored because there is no space: {}", why());
+        let wanted = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": message, "reason": "InsufficientStorage", "code": 507});
+        assert_eq!(full.value(), wanted);
+        // RESOURCE_EXHAUSTED and UNAVAILABLE, as etcd has them.
+        let over_grpc = |status: &Status| crate::grpc::refusal(status).headers()["grpc-status"].clone();
+        assert_eq!(over_grpc(&full), "8");
+        for (error, code, reason, grpc) in [
+            (BackendError::TooLarge, 413, "RequestEntityTooLarge", "8"),
+            (BackendError::Unavailable(why()), 503, "ServiceUnavailable", "14"),
+            (BackendError::Internal(why()), 500, "InternalError", "13"),
+        ] {
+            let status = Status::from(error);
+            assert_eq!((status.code.as_u16(), status.reason), (code, reason));
+            assert_eq!(over_grpc(&status), grpc, "{reason}");
+        }
+    }
+}

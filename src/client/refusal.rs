@@ -17,9 +17,10 @@ pub(crate) fn explain(error: &tonic::Status) -> anyhow::Error {
     anyhow::anyhow!(text.unwrap_or_else(|| error.message().to_owned()))
 }
 
-/// A sentence for each cause, with the line in `document`.
+/// A sentence for each cause, with the line in `document`; trouble of the server's own, of which the code tells, is in no line.
 pub(crate) fn refusal(error: &tonic::Status, document: &Document) -> anyhow::Error {
-    let Some(status) = status_object(error) else { return explain(error) };
+    let about_document = |status: &Value| status["code"].as_u64().is_none_or(|code| code < 500);
+    let Some(status) = status_object(error).filter(about_document) else { return explain(error) };
     let causes = status["details"]["causes"].as_array().cloned().unwrap_or_default();
     let message = status["message"].as_str().unwrap_or_default();
     let lines: Vec<String> = causes.iter().filter_map(|cause| cause_line(cause, document)).collect();
@@ -64,6 +65,12 @@ mod tests {
             {"field": "metadata.name", "message": "Invalid value: \"web\": no"}]}});
         let text = refusal(&error(&status), &document()).to_string();
         assert_eq!(text, "pod.yaml, line 4: metadata.name: Invalid value: \"web\": no");
+    }
+
+    #[test]
+    fn a_full_disk_is_in_no_line() {
+        let status = json!({"kind": "Status", "code": 507, "message": "the object cannot be stored"});
+        assert_eq!(refusal(&error(&status), &document()).to_string(), "the object cannot be stored");
     }
 
     #[test]

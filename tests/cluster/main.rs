@@ -11,6 +11,7 @@ mod bad_manifest; // what is refused, where, and why
 mod bad_surroundings; // folders, ports and ranges that cannot be used
 mod demo; // what a newcomer sees first
 mod down; // leaving the host as it was
+mod full_disk; // a data folder without room, and with room again
 mod midstart; // kill -9 while pods are starting
 mod own_image; // an image of one's own
 mod restart; // kill -9 with pods running

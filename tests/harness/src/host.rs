@@ -1,5 +1,7 @@
-//! What a test asks of the host before it starts a server.
+//! What a test asks of the host before it starts a server, and a disk that it can fill.
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use std::net::TcpListener;
 use std::path::Path;
@@ -23,4 +25,26 @@ pub fn free_port() -> u16 {
 pub fn is_in_memory(folder: &Path) -> bool {
     let kind = statfs(folder).unwrap_or_else(|error| panic!("statfs {}: {error}", folder.display()));
     kind.filesystem_type() == TMPFS_MAGIC
+}
+
+/// Does `test` on a thread of its own with a filesystem of that size (`64m`), which only the thread and the processes that it starts
+/// see.
+///
+/// # Panics
+/// It cannot be mounted, or `test` panics.
+pub fn with_small_disk(size: &str, test: impl FnOnce(&Path) + Send) {
+    let folder = tempfile::Builder::new().prefix("skiff-test-disk-").tempdir().expect("there are temporary folders");
+    let (at, none) = (folder.path(), None::<&str>);
+    let done = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNS).expect("make a mount namespace");
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("keep mounts in the namespace");
+            let options = format!("size={size}");
+            mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).expect("mount a tmpfs");
+            test(at);
+            umount2(at, MntFlags::MNT_DETACH).expect("unmount the tmpfs");
+        });
+        thread.join()
+    });
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }

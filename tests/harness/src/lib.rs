@@ -3,7 +3,7 @@
 //! A test that cannot run here says so through [`skip`], never by passing quietly: `tests/run` counts those lines.
 
 mod follower; // programs whose output is read as it comes
-mod host; // a free port, a disk
+mod host; // a free port, a disk that can be filled
 mod leak; // what a host looks like, and what was left on it
 mod node; // a node of its own for a test
 mod peer; // kubectl, etcdctl, crun … of both Debian releases
@@ -11,7 +11,7 @@ mod program; // copies that can be executed at once
 mod wait; // until something holds, with an end
 
 pub use follower::Follower;
-pub use host::{free_port, is_in_memory};
+pub use host::{free_port, is_in_memory, with_small_disk};
 pub use leak::Snapshot;
 pub use node::{Ended, NEVER_EVICT, TestNode, skiff};
 pub use peer::{Peer, needed, peer, peers_folder};

@@ -71,10 +71,15 @@ impl Ended {
 /// Flags of a node that is never short of space: the disk of the machine that tests is full of other things.
 pub const NEVER_EVICT: [&str; 2] = ["--eviction-hard", "memory.available<1Mi"];
 
+fn own_folder() -> TempDir {
+    tempfile::Builder::new().prefix("skiff-test-").tempdir().unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// A node in a box. Dropped: taken down, whatever state it is in.
 #[derive(Debug)]
 pub struct TestNode {
     folder: TempDir,
+    data: PathBuf,
     flags: Vec<String>,
     process: Option<Child>,
     before: Snapshot,
@@ -89,10 +94,27 @@ impl TestNode {
     #[must_use]
     #[track_caller]
     pub fn up(flags: &[&str]) -> Self {
-        let before = Snapshot::take();
-        let folder = tempfile::Builder::new().prefix("skiff-test-").tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let folder = own_folder();
+        let data = folder.path().join("data");
+        Self::up_in(folder, data, flags)
+    }
+
+    /// The same with the data folder on a disk of the test's, as [`crate::with_small_disk`] makes one.
+    ///
+    /// # Panics
+    /// It does not become Ready.
+    #[must_use]
+    #[track_caller]
+    pub fn up_on(disk: &Path, flags: &[&str]) -> Self {
+        let folder = own_folder();
+        let data = disk.join(folder.path().file_name().unwrap_or_default());
+        Self::up_in(folder, data, flags)
+    }
+
+    #[track_caller]
+    fn up_in(folder: TempDir, data: PathBuf, flags: &[&str]) -> Self {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut node = Self { folder, flags, process: None, before, down: false };
+        let mut node = Self { folder, data, flags, process: None, before: Snapshot::take(), down: false };
         node.start();
         node
     }
@@ -135,7 +157,8 @@ impl TestNode {
     fn folders(&self) -> [String; 6] {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let group = format!("/{}", self.mark());
-        ["--data-dir".into(), path("data"), "--run-dir".into(), path("run"), "--cgroup-root".into(), group]
+        let data = self.data.display().to_string();
+        ["--data-dir".into(), data, "--run-dir".into(), path("run"), "--cgroup-root".into(), group]
     }
 
     /// What everything of this node bears in its path, words or cgroup.
@@ -157,7 +180,7 @@ impl TestNode {
     /// The node's data folder.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     /// The node's run folder.

@@ -34,3 +34,27 @@ fn the_map_says_of_every_crate_what_it_never_does() {
         assert!(section.contains("**Never here:**"), "{heading} says no never");
     }
 }
+
+/// The paths and names of functions that a document quotes as `path.rs`, `path.rs::name` or `path.rs::{name, name}`.
+fn quoted_tests(text: &str) -> Vec<(String, Vec<String>)> {
+    let words = text.split('`').skip(1).step_by(2).filter(|word| word.contains(".rs"));
+    let parts = words.map(|word| word.split_once("::").unwrap_or((word, "")));
+    let names = |list: &str| -> Vec<String> {
+        let names = list.trim_matches(['{', '}']).split(", ").filter(|name| !name.is_empty());
+        names.map(str::to_owned).collect()
+    };
+    parts.map(|(path, list)| (path.to_owned(), names(list))).collect()
+}
+
+#[test]
+fn every_test_of_a_fault_exists() {
+    let faults = std::fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    let quoted = quoted_tests(&faults);
+    assert!(quoted.len() >= 60, "docs/faults.md names {} files", quoted.len());
+    for (path, names) in quoted {
+        let text = std::fs::read_to_string(root().join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        for name in names {
+            assert!(text.contains(&format!("fn {name}")), "{path} has no {name}");
+        }
+    }
+}

@@ -41,7 +41,7 @@ impl Bench {
         let disk = folder.path().join("disk");
         let made = std::fs::File::create(&disk).and_then(|file| file.set_len(DISK_MIB << 20));
         made.and_then(|()| std::fs::create_dir(folder.path().join("mounted"))).map_err(|error| error.to_string())?;
-        let device = losetup(&["--find", "--show"], &disk)?;
+        let device = ran("losetup", &["--find", "--show"], &disk)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("a runtime: {error}"))?;
         Ok(Bench { folder, device: device.trim().into(), runtime })
@@ -65,13 +65,16 @@ impl Bench {
             assert!(error == Errno::EBUSY && begun.elapsed() < PATIENCE, "umount: {error}");
             std::thread::sleep(Duration::from_millis(1));
         }
+        // Whoever else has the device open for a moment keeps the kernel's copy of its blocks alive, and the next disk is written
+        // to the file behind them: what is mounted then would be half of each.
+        ran("blockdev", &["--flushbufs"], &self.device).unwrap_or_else(|error| panic!("{error}"));
         judged
     }
 }
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        if let Err(error) = losetup(&["--detach"], &self.device) {
+        if let Err(error) = ran("losetup", &["--detach"], &self.device) {
             eprintln!("{error}");
         }
         // Its folder can go only when nothing is mounted there.
@@ -81,12 +84,13 @@ impl Drop for Bench {
     }
 }
 
-fn losetup(options: &[&str], operand: &Path) -> Result<String, String> {
-    let ran = Command::new("losetup").args(options).arg(operand).output();
-    let ran = ran.map_err(|error| format!("losetup: {error}"))?;
+/// What a program of util-linux said.
+fn ran(program: &str, options: &[&str], operand: &Path) -> Result<String, String> {
+    let ran = Command::new(program).args(options).arg(operand).output();
+    let ran = ran.map_err(|error| format!("{program}: {error}"))?;
     match ran.status.success() {
         true => Ok(String::from_utf8_lossy(&ran.stdout).into_owned()),
-        false => Err(format!("losetup {}: {}", operand.display(), String::from_utf8_lossy(&ran.stderr).trim())),
+        false => Err(format!("{program} {}: {}", operand.display(), String::from_utf8_lossy(&ran.stderr).trim())),
     }
 }
 

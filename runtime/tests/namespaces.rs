@@ -199,7 +199,8 @@ fn no_descriptor_leads_out_of_a_root_without_a_mount_namespace() {
 /// Fault O8.
 #[test]
 fn what_needs_a_mount_namespace_is_refused_without_one() {
-    let cases: &[(&str, fn(&mut Value))] = &[
+    type Change = fn(&mut Value);
+    let cases: &[(&str, Change)] = &[
         ("mounts", |c| c["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}])),
         ("root.readonly", |c| c["root"]["readonly"] = json!(true)),
         ("process.terminal", |c| c["process"]["terminal"] = json!(true)),

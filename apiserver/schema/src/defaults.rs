@@ -4,7 +4,7 @@
 //! service accounts, priorities, uids) is set by the API server.
 
 mod core;
-mod pod;
+pub(crate) mod pod;
 mod workload;
 
 use serde_json::Value;

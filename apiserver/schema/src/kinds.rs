@@ -1,64 +1,192 @@
-//! The JSON schemas of the kinds, as `k8s-openapi` carries them: one map from definition name to schema, descriptions included.
+//! The built-in kinds: one file each, `kinds/<group>/<kind>.rs`, with its [`Row`] (what it is called and where it is stored) and its
+//! [`Rules`] (what it adds to its schema).
 //!
-//! The map is several megabytes, so it is made when something is derived from it and dropped afterwards.
+//! No file outside this folder names a kind to decide something. Everything here is pure: what depends on other objects or on
+//! the server is admission, in the API server.
 
-use k8s_openapi::api;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
-use schemars::JsonSchema;
-use schemars::generate::{SchemaGenerator, SchemaSettings};
-use serde_json::{Map, Value};
+#![allow(dead_code, reason = "the kinds move here one by one")]
 
-/// Definition name of a list's metadata.
-pub(crate) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
+use serde_json::Value;
 
-/// All definitions that the resources and the auxiliary kinds reach, by name.
-pub(crate) fn definitions() -> Map<String, Value> {
-    let mut generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
-    add_core(&mut generator);
-    add_groups(&mut generator);
-    let mut definitions = generator.take_definitions(ACCURATE);
-    for definition in definitions.values_mut() {
-        unrequire_metadata(definition);
+use crate::table::{DEFAULT, Printer};
+use crate::validate::errors::Errors;
+use crate::validate::names::Format;
+
+/// What a built-in kind is called in one version, where it is stored, and what it adds to its schema.
+pub(crate) struct Row {
+    /// API group, empty for the core group.
+    pub(crate) group: &'static str,
+    /// Version within the group, e.g. `v1`.
+    pub(crate) version: &'static str,
+    /// Kind of one object, e.g. `Pod`; its list is `PodList`.
+    pub(crate) kind: &'static str,
+    /// Name in paths, e.g. `pods`.
+    pub(crate) plural: &'static str,
+    /// Name of one, e.g. `pod`.
+    pub(crate) singular: &'static str,
+    /// Short names kubectl accepts, e.g. `po`.
+    pub(crate) short_names: &'static [&'static str],
+    /// Groups of resources, e.g. `all`.
+    pub(crate) categories: &'static [&'static str],
+    /// Whether objects live in a namespace.
+    pub(crate) namespaced: bool,
+    /// Verbs served, in alphabetical order.
+    pub(crate) verbs: &'static [&'static str],
+    /// Subresources served, in alphabetical order.
+    pub(crate) subresources: &'static [Part],
+    /// Name of the schema's definition, e.g. `io.k8s.api.core.v1.Pod`.
+    pub(crate) definition: &'static str,
+    /// Where objects are kept.
+    pub(crate) storage: Storage,
+    /// What the kind adds to its schema.
+    pub(crate) rules: Rules,
+}
+
+/// A subresource such as `status`; its kind may live in another group (`autoscaling/v1` Scale).
+pub(crate) struct Part {
+    /// Last segment of the path, e.g. `status`.
+    pub(crate) name: &'static str,
+    /// Group, version and kind of the body.
+    pub(crate) body: [&'static str; 3],
+    /// Verbs served, in alphabetical order.
+    pub(crate) verbs: &'static [&'static str],
+}
+
+/// Where and in which version objects of a kind are kept.
+pub(crate) struct Storage {
+    /// Folder under `/registry`, as kube-apiserver names it: `pods`, `minions`, `services/specs`, `deployments`,
+    /// `apiregistration.k8s.io/apiservices`. Empty: nothing is kept, a request is answered and forgotten.
+    pub(crate) folder: &'static str,
+    /// `apiVersion` of stored objects, if it is another than the served one.
+    pub(crate) version: Option<Conversion>,
+}
+
+/// How a served object becomes a stored one and back. `apiVersion` is set by the caller.
+#[derive(Clone, Copy)]
+pub(crate) struct Conversion {
+    /// `apiVersion` of the stored form.
+    pub(crate) api_version: &'static str,
+    /// From the served form to the stored one.
+    pub(crate) to_storage: fn(&mut Value),
+    /// From the stored form to the served one.
+    pub(crate) from_storage: fn(&mut Value),
+}
+
+/// A write, as rules see it: defaults are in, the server's own metadata too.
+#[derive(Clone, Copy)]
+pub(crate) struct Change<'a> {
+    /// What the object would become.
+    pub(crate) new: &'a Value,
+    /// What it is; `None` on creation.
+    pub(crate) old: Option<&'a Value>,
+    /// The subresource that is written, e.g. `status`; empty for the object itself.
+    pub(crate) part: &'a str,
+}
+
+/// What a kind adds to its schema. Kubernetes calls the same a strategy, defaulting and a printer.
+pub(crate) struct Rules {
+    /// Form of `metadata.name`.
+    pub(crate) name: Format,
+    /// Fills in what an author may leave out (`SetDefaults_…`); doing it twice changes nothing more.
+    pub(crate) defaults: fn(&mut Value),
+    /// Takes out or restores what a write through this part may not say (`PrepareForCreate`, `PrepareForUpdate`), beyond what holds
+    /// for all kinds: a creation or a write of the object leaves `status` alone if there is a `status` part, a write of `status` leaves
+    /// everything else alone but metadata.
+    pub(crate) prepare: fn(&mut Value, Option<&Value>, part: &str),
+    /// Reports what is wrong, beyond metadata and the immutability of names; for every part but `scale`'s own body.
+    pub(crate) validate: fn(&Change<'_>, &mut Errors),
+    /// Texts for `Warning` headers.
+    pub(crate) warnings: fn(&Change<'_>) -> Vec<String>,
+    /// Columns of `kubectl get`.
+    pub(crate) printer: &'static Printer,
+    /// Field selectors beyond `metadata.name` and `metadata.namespace`.
+    pub(crate) fields: &'static [Selectable],
+    /// Whether `metadata.generation` counts changes of everything but metadata and status.
+    pub(crate) generation: bool,
+    /// Metadata fields that a write of `status` does not change (pods: `ownerReferences`).
+    pub(crate) status_keeps: &'static [&'static str],
+    /// Whether PUT makes what does not exist.
+    pub(crate) create_on_update: bool,
+    /// Whether PUT may leave `resourceVersion` out.
+    pub(crate) unconditional_update: bool,
+    /// Objects vanish after this many seconds; 0: never.
+    pub(crate) ttl_seconds: i64,
+}
+
+/// A field that `fieldSelector` may name.
+pub(crate) struct Selectable {
+    /// As clients write it, e.g. `spec.nodeName`.
+    pub(crate) path: &'static str,
+    /// Its value in an object, as text; empty when it is absent. `None`: what stands at `path`.
+    pub(crate) value: Option<fn(&Value) -> String>,
+}
+
+impl Selectable {
+    /// The field at `path`, as it stands there.
+    pub(crate) const fn at(path: &'static str) -> Self {
+        Self { path, value: None }
     }
-    definitions
 }
 
-/// `take_definitions` asks whether transforms of the settings are to run; ours has none.
-const ACCURATE: bool = false;
-
-fn add<T: JsonSchema>(generator: &mut SchemaGenerator) {
-    generator.subschema_for::<T>();
+impl Rules {
+    /// A kind that adds nothing.
+    pub(crate) const PLAIN: Self = Self {
+        name: Format::Subdomain,
+        defaults: |_| {},
+        prepare: |_, _, _| {},
+        validate: |_, _| {},
+        warnings: |_| Vec::new(),
+        printer: &DEFAULT,
+        fields: &[],
+        generation: false,
+        status_keeps: &[],
+        create_on_update: false,
+        unconditional_update: true,
+        ttl_seconds: 0,
+    };
 }
 
-fn add_core(generator: &mut SchemaGenerator) {
-    add::<api::core::v1::Binding>(generator);
-    add::<api::core::v1::ConfigMap>(generator);
-    add::<api::core::v1::Endpoints>(generator);
-    add::<api::core::v1::Event>(generator);
-    add::<api::core::v1::Namespace>(generator);
-    add::<api::core::v1::Node>(generator);
-    add::<api::core::v1::Pod>(generator);
-    add::<api::core::v1::Secret>(generator);
-    add::<api::core::v1::Service>(generator);
-    add::<api::core::v1::ServiceAccount>(generator);
-    add::<meta::DeleteOptions>(generator);
-    add::<meta::ListMeta>(generator);
-    add::<meta::Status>(generator);
+/// All verbs of a stored kind.
+pub(crate) const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Verbs of a status or scale.
+pub(crate) const READ_WRITE: &[&str] = &["get", "patch", "update"];
+/// The verb of a kind that is answered and not stored.
+pub(crate) const CREATE: &[&str] = &["create"];
+
+/// The `scale` part.
+pub(crate) const SCALE: Part = Part { name: "scale", body: ["autoscaling", "v1", "Scale"], verbs: READ_WRITE };
+
+/// The `status` part of a kind.
+pub(crate) const fn status(body: [&'static str; 3]) -> Part {
+    Part { name: "status", body, verbs: READ_WRITE }
 }
 
-fn add_groups(generator: &mut SchemaGenerator) {
-    add::<api::apps::v1::Deployment>(generator);
-    add::<api::apps::v1::ReplicaSet>(generator);
-    add::<api::autoscaling::v1::Scale>(generator);
-    add::<api::batch::v1::Job>(generator);
-    add::<api::coordination::v1::Lease>(generator);
-    add::<api::discovery::v1::EndpointSlice>(generator);
-    add::<api::policy::v1::Eviction>(generator);
-}
+impl Row {
+    /// A namespaced kind with all verbs, no short names, categories or subresources, and no rules; stored under its plural.
+    pub(crate) const fn namespaced(
+        [group, version, kind]: [&'static str; 3],
+        [plural, singular]: [&'static str; 2],
+        definition: &'static str,
+    ) -> Self {
+        Self {
+            group,
+            version,
+            kind,
+            plural,
+            singular,
+            short_names: &[],
+            categories: &[],
+            namespaced: true,
+            verbs: ALL,
+            subresources: &[],
+            definition,
+            storage: Storage { folder: plural, version: None },
+            rules: Rules::PLAIN,
+        }
+    }
 
-/// `k8s-openapi` calls `metadata` required because its Rust field is no option; the API does not.
-fn unrequire_metadata(definition: &mut Value) {
-    if let Some(required) = definition.get_mut("required").and_then(Value::as_array_mut) {
-        required.retain(|name| name != "metadata");
+    /// As [`Self::namespaced`], for a kind whose objects live in no namespace.
+    pub(crate) const fn cluster(gvk: [&'static str; 3], names: [&'static str; 2], definition: &'static str) -> Self {
+        Self { namespaced: false, ..Self::namespaced(gvk, names, definition) }
     }
 }

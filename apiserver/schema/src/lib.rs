@@ -10,7 +10,13 @@
 
 mod resource; // which resources exist, and what they are called
 
-mod kinds; // their JSON schemas, with descriptions
+mod kinds; // what each adds to its schema
+
+mod node; // schemas as trees of what is known about each value
+
+mod custom; // schemas of custom resources
+
+mod descriptions; // JSON schemas with descriptions
 
 mod keys; // how their lists and maps merge
 

@@ -4,7 +4,7 @@
 
 mod core;
 mod pod;
-mod text;
+pub(crate) mod text;
 mod workload;
 
 use jiff::Timestamp;
@@ -92,23 +92,23 @@ fn row(resource: &Resource, printer: &Printer, item: &Value, options: &TableOpti
 }
 
 /// One column. `wide` ones show with `-o wide` only.
-struct Column {
-    name: &'static str,
-    json_type: &'static str,
-    description: &'static str,
-    wide: bool,
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    pub(crate) json_type: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) wide: bool,
 }
 
 impl Column {
-    const fn text(name: &'static str, description: &'static str) -> Self {
+    pub(crate) const fn text(name: &'static str, description: &'static str) -> Self {
         Self { name, json_type: "string", description, wide: false }
     }
 
-    const fn number(name: &'static str, description: &'static str) -> Self {
+    pub(crate) const fn number(name: &'static str, description: &'static str) -> Self {
         Self { name, json_type: "integer", description, wide: false }
     }
 
-    const fn wide(name: &'static str, description: &'static str) -> Self {
+    pub(crate) const fn wide(name: &'static str, description: &'static str) -> Self {
         Self { name, json_type: "string", description, wide: true }
     }
 
@@ -120,15 +120,16 @@ impl Column {
 }
 
 /// How a kind is printed: `cells` gives one cell for each column.
-struct Printer {
-    columns: &'static [Column],
-    cells: fn(&Value, Timestamp) -> Vec<Value>,
+pub(crate) struct Printer {
+    pub(crate) columns: &'static [Column],
+    pub(crate) cells: fn(&Value, Timestamp) -> Vec<Value>,
 }
 
-const NAME: Column = Column::text("Name", "Name of the object, unique within its namespace and kind.");
-const AGE: Column = Column::text("Age", "Time since the object was created.");
+pub(crate) const NAME: Column = Column::text("Name", "Name of the object, unique within its namespace and kind.");
+pub(crate) const AGE: Column = Column::text("Age", "Time since the object was created.");
 
-static DEFAULT: Printer = Printer { columns: &[NAME, AGE], cells: |it, now| vec![text::name(it), text::age(it, now)] };
+pub(crate) static DEFAULT: Printer =
+    Printer { columns: &[NAME, AGE], cells: |it, now| vec![text::name(it), text::age(it, now)] };
 
 fn printer(resource: &Resource) -> &'static Printer {
     match (resource.group, resource.kind) {

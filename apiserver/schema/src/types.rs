@@ -1,6 +1,6 @@
 //! The schema as the server uses it: structs, their fields and shapes, without descriptions.
 //!
-//! Made once from [`crate::kinds`] and [`crate::keys`], when first needed; about 200 KiB.
+//! Made once from [`crate::descriptions`] and [`crate::keys`], when first needed; about 200 KiB.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use crate::keys::{self, ListKeys};
-use crate::{Resource, kinds};
+use crate::{Resource, descriptions};
 
 /// What a JSON value must look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(crate) fn of(resource: &Resource) -> &'static Struct {
 fn catalog() -> &'static BTreeMap<Box<str>, Struct> {
     static CATALOG: OnceLock<BTreeMap<Box<str>, Struct>> = OnceLock::new();
     CATALOG.get_or_init(|| {
-        let definitions = kinds::definitions();
+        let definitions = descriptions::definitions();
         let structs = definitions.iter().filter_map(|(name, definition)| {
             let properties = definition.get("properties")?.as_object()?;
             Some((name.as_str().into(), convert(name, properties)))

@@ -2,18 +2,18 @@
 //!
 //! The rules and their texts follow Kubernetes'. All broken rules are reported at once, in the order of the fields.
 
-mod container;
+pub(crate) mod container;
 mod core;
-mod errors;
-mod meta;
-mod names;
-mod pod;
+pub(crate) mod errors;
+pub(crate) mod meta;
+pub(crate) mod names;
+pub(crate) mod pod;
 mod probe;
-mod resources;
+pub(crate) mod resources;
 mod service;
 mod unimplemented;
-mod update;
-mod volume;
+pub(crate) mod update;
+pub(crate) mod volume;
 mod workload;
 
 use serde_json::Value;

@@ -10,7 +10,7 @@ const FILE_MODE: i64 = 0o644;
 const TOKEN_SECONDS: i64 = 3600;
 
 /// A pod: the template's defaults, and those that apply only to real pods.
-pub(super) fn pod(object: &mut Value) {
+pub(crate) fn pod(object: &mut Value) {
     let Some(spec) = object_mut(object, "spec") else { return };
     pod_spec(spec);
     default(spec, "enableServiceLinks", true);
@@ -26,7 +26,7 @@ pub(super) fn pod(object: &mut Value) {
 }
 
 /// The spec of a pod or of a pod template.
-pub(super) fn pod_spec(spec: &mut Value) {
+pub(crate) fn pod_spec(spec: &mut Value) {
     default(spec, "restartPolicy", "Always");
     default(spec, "dnsPolicy", "ClusterFirst");
     default(spec, "terminationGracePeriodSeconds", 30);

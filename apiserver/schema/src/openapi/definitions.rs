@@ -1,11 +1,11 @@
-//! The schemas of both OpenAPI versions: those of [`crate::kinds`], with Kubernetes' extensions, and lists.
+//! The schemas of both OpenAPI versions: those of [`crate::descriptions`], with Kubernetes' extensions, and lists.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use crate::descriptions::{self, LIST_META};
 use crate::keys::{self, ListKeys};
-use crate::kinds::{self, LIST_META};
 use crate::types::reference;
 use crate::{Resource, resource, resources};
 
@@ -42,8 +42,10 @@ const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 
 /// All schemas, by definition name.
 pub(super) fn all(flavor: Flavor) -> Map<String, Value> {
-    let mut all: Map<String, Value> =
-        kinds::definitions().iter().map(|(name, schema)| (name.clone(), definition(name, schema, flavor))).collect();
+    let mut all: Map<String, Value> = descriptions::definitions()
+        .iter()
+        .map(|(name, schema)| (name.clone(), definition(name, schema, flavor)))
+        .collect();
     for resource in resources() {
         all.insert(list_name(resource), list(resource, flavor));
     }

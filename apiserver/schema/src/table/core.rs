@@ -7,7 +7,7 @@ use super::text::{age, condition, labels, name, number, or, since};
 use super::{AGE, Column, NAME, Printer};
 use crate::view::{entries, given, list, text};
 
-pub(super) static CONFIG_MAP: Printer = Printer {
+pub(crate) static CONFIG_MAP: Printer = Printer {
     columns: &[NAME, Column::text("Data", "Number of entries."), AGE],
     cells: |it, now| {
         let count = entries(it, "data").count() + entries(it, "binaryData").count();
@@ -15,27 +15,27 @@ pub(super) static CONFIG_MAP: Printer = Printer {
     },
 };
 
-pub(super) static SECRET: Printer = Printer {
+pub(crate) static SECRET: Printer = Printer {
     columns: &[NAME, Column::text("Type", "What the secret is for."), Column::text("Data", "Number of entries."), AGE],
     cells: |it, now| vec![name(it), text(it, "type").into(), entries(it, "data").count().into(), age(it, now)],
 };
 
-pub(super) static SERVICE_ACCOUNT: Printer = Printer {
+pub(crate) static SERVICE_ACCOUNT: Printer = Printer {
     columns: &[NAME, Column::text("Secrets", "Number of secrets."), AGE],
     cells: |it, now| vec![name(it), list(it, "secrets").len().into(), age(it, now)],
 };
 
-pub(super) static NAMESPACE: Printer = Printer {
+pub(crate) static NAMESPACE: Printer = Printer {
     columns: &[NAME, Column::text("Status", "Active, or Terminating."), AGE],
     cells: |it, now| vec![name(it), text(&it["status"], "phase").into(), age(it, now)],
 };
 
-pub(super) static LEASE: Printer = Printer {
+pub(crate) static LEASE: Printer = Printer {
     columns: &[NAME, Column::text("Holder", "Who holds the lease."), AGE],
     cells: |it, now| vec![name(it), text(&it["spec"], "holderIdentity").into(), age(it, now)],
 };
 
-pub(super) static EVENT: Printer = Printer {
+pub(crate) static EVENT: Printer = Printer {
     columns: &[
         Column::text("Last Seen", "Time since it happened last."),
         Column::text("Type", "Normal, or Warning."),
@@ -77,7 +77,7 @@ fn event(it: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) static SERVICE: Printer = Printer {
+pub(crate) static SERVICE: Printer = Printer {
     columns: &[
         NAME,
         Column::text("Type", "How the service is reached."),
@@ -126,7 +126,7 @@ fn ports(spec: &Value) -> String {
     if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
 }
 
-pub(super) static ENDPOINTS: Printer = Printer {
+pub(crate) static ENDPOINTS: Printer = Printer {
     columns: &[NAME, Column::text("Endpoints", "Addresses that are ready."), AGE],
     cells: |it, now| {
         let mut all = Vec::new();
@@ -143,7 +143,7 @@ pub(super) static ENDPOINTS: Printer = Printer {
     },
 };
 
-pub(super) static ENDPOINT_SLICE: Printer = Printer {
+pub(crate) static ENDPOINT_SLICE: Printer = Printer {
     columns: &[
         NAME,
         Column::text("AddressType", "Kind of the addresses."),
@@ -172,7 +172,7 @@ fn few(all: &[String], none: &str) -> String {
     }
 }
 
-pub(super) static NODE: Printer = Printer {
+pub(crate) static NODE: Printer = Printer {
     columns: &[
         NAME,
         Column::text("Status", "Whether it is ready, and whether it takes pods."),

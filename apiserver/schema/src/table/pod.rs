@@ -8,7 +8,7 @@ use super::{AGE, Column, NAME, Printer};
 use crate::Resource;
 use crate::view::{given, list, text};
 
-pub(super) static POD: Printer = Printer {
+pub(crate) static POD: Printer = Printer {
     columns: &[
         NAME,
         Column::text("Ready", "Containers that are ready, of all that should run."),
@@ -24,7 +24,7 @@ pub(super) static POD: Printer = Printer {
 };
 
 /// Finished pods are marked, so that kubectl can hide them.
-pub(super) fn row_conditions(resource: &Resource, pod: &Value) -> Option<Value> {
+pub(crate) fn row_conditions(resource: &Resource, pod: &Value) -> Option<Value> {
     if resource.kind != "Pod" {
         return None;
     }

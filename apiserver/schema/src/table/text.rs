@@ -4,45 +4,45 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::view::{entries, list, text};
-pub(super) use skiff_proto::age::duration;
+pub(crate) use skiff_proto::age::duration;
 
-pub(super) fn name(object: &Value) -> Value {
+pub(crate) fn name(object: &Value) -> Value {
     text(&object["metadata"], "name").into()
 }
 
-pub(super) fn age(object: &Value, now: Timestamp) -> Value {
+pub(crate) fn age(object: &Value, now: Timestamp) -> Value {
     since(&object["metadata"]["creationTimestamp"], now).into()
 }
 
 /// Time from `start` until `now`; `<unknown>` when there is no start.
-pub(super) fn since(start: &Value, now: Timestamp) -> String {
+pub(crate) fn since(start: &Value, now: Timestamp) -> String {
     seconds(start).map_or_else(|| "<unknown>".to_owned(), |start| duration(now.as_second() - start))
 }
 
 /// A time field in seconds since the epoch.
-pub(super) fn seconds(time: &Value) -> Option<i64> {
+pub(crate) fn seconds(time: &Value) -> Option<i64> {
     Some(time.as_str()?.parse::<Timestamp>().ok()?.as_second())
 }
 
 /// The text, or a placeholder such as `<none>` when there is none.
-pub(super) fn or<'a>(text: &'a str, placeholder: &'a str) -> Value {
+pub(crate) fn or<'a>(text: &'a str, placeholder: &'a str) -> Value {
     if text.is_empty() { placeholder } else { text }.into()
 }
 
 /// One field of each element, joined with commas.
-pub(super) fn each(elements: &[Value], field: &str) -> Value {
+pub(crate) fn each(elements: &[Value], field: &str) -> Value {
     elements.iter().map(|element| text(element, field)).collect::<Vec<_>>().join(",").into()
 }
 
 /// A map of labels as `a=b,c=d`; `<none>` when it is empty.
-pub(super) fn labels(object: &Value, field: &str) -> String {
+pub(crate) fn labels(object: &Value, field: &str) -> String {
     let pairs: Vec<_> =
         entries(object, field).map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
 }
 
 /// A label selector as kubectl reads it: `a=b,c in (d,e),!f`.
-pub(super) fn selector(selector: &Value) -> String {
+pub(crate) fn selector(selector: &Value) -> String {
     let mut terms: Vec<_> = entries(selector, "matchLabels")
         .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect();
@@ -60,16 +60,16 @@ pub(super) fn selector(selector: &Value) -> String {
 }
 
 /// A whole number, 0 when it is absent.
-pub(super) fn number(value: &Value) -> i64 {
+pub(crate) fn number(value: &Value) -> i64 {
     value.as_i64().unwrap_or_default()
 }
 
 /// The condition of a type, if it is there.
-pub(super) fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+pub(crate) fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
     list(status, "conditions").iter().find(|condition| text(condition, "type") == kind)
 }
 
 /// Whether a condition of a type is `True`.
-pub(super) fn is_true(status: &Value, kind: &str) -> bool {
+pub(crate) fn is_true(status: &Value, kind: &str) -> bool {
     condition(status, kind).is_some_and(|condition| text(condition, "status") == "True")
 }

@@ -11,7 +11,7 @@ const CONTAINERS: Column = Column::wide("Containers", "Names of the containers i
 const IMAGES: Column = Column::wide("Images", "Images of the containers in the pods.");
 const SELECTOR: Column = Column::wide("Selector", "Selector of the pods.");
 
-pub(super) static DEPLOYMENT: Printer = Printer {
+pub(crate) static DEPLOYMENT: Printer = Printer {
     columns: &[
         NAME,
         Column::text("Ready", "Pods that are ready, of those wanted."),
@@ -31,7 +31,7 @@ pub(super) static DEPLOYMENT: Printer = Printer {
     },
 };
 
-pub(super) static REPLICA_SET: Printer = Printer {
+pub(crate) static REPLICA_SET: Printer = Printer {
     columns: &[
         NAME,
         Column::number("Desired", "Pods wanted."),
@@ -51,7 +51,7 @@ pub(super) static REPLICA_SET: Printer = Printer {
     },
 };
 
-pub(super) static JOB: Printer = Printer {
+pub(crate) static JOB: Printer = Printer {
     columns: &[
         NAME,
         Column::text("Status", "What the job is doing."),
@@ -69,7 +69,7 @@ pub(super) static JOB: Printer = Printer {
     },
 };
 
-pub(super) static SCALE: Printer = Printer {
+pub(crate) static SCALE: Printer = Printer {
     columns: &[NAME, Column::number("Desired", "Pods wanted."), Column::number("Available", "Pods that exist."), AGE],
     cells: |it, now| {
         let (wanted, found) = (number(&it["spec"]["replicas"]), number(&it["status"]["replicas"]));

@@ -11,11 +11,11 @@ use crate::path::Path;
 use crate::view::{given, list, text};
 
 /// Values of `imagePullPolicy`.
-pub(super) const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
+pub(crate) const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
 
 /// Which list a container stands in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// `containers`
     App,
     /// `initContainers`
@@ -23,15 +23,15 @@ pub(super) enum Role {
 }
 
 /// What the container's pod says about it.
-pub(super) struct PodContext<'a> {
+pub(crate) struct PodContext<'a> {
     /// Names of the volumes.
-    pub(super) volumes: BTreeSet<&'a str>,
+    pub(crate) volumes: BTreeSet<&'a str>,
     /// Whether the pod has the host's network.
-    pub(super) host_network: bool,
+    pub(crate) host_network: bool,
 }
 
 /// The rules of one container.
-pub(super) fn container(container: &Value, role: Role, pod: &PodContext<'_>, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn container(container: &Value, role: Role, pod: &PodContext<'_>, path: &Path<'_>, errors: &mut Errors) {
     Format::Label.require_given(text(container, "name"), &path.field("name"), errors);
     image(container, path, errors);
     let policy = text(container, "terminationMessagePolicy");
@@ -181,7 +181,7 @@ fn security(context: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// User, group and profiles, as containers and pods name them.
-pub(super) fn identity(context: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn identity(context: &Value, path: &Path<'_>, errors: &mut Errors) {
     for field in ["runAsUser", "runAsGroup", "fsGroup"] {
         errors.in_range(&path.field(field), &context[field], (0, i64::from(i32::MAX)));
     }

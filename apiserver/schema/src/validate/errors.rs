@@ -7,10 +7,10 @@ use crate::{FieldError, FieldErrorKind};
 
 /// The errors found so far.
 #[derive(Debug, Default)]
-pub(super) struct Errors(Vec<FieldError>);
+pub(crate) struct Errors(Vec<FieldError>);
 
 impl Errors {
-    pub(super) fn into_inner(self) -> Vec<FieldError> {
+    pub(crate) fn into_inner(self) -> Vec<FieldError> {
         self.0
     }
 
@@ -18,36 +18,36 @@ impl Errors {
         self.0.push(FieldError { kind, field: path.to_string(), value, detail: detail.into() });
     }
 
-    pub(super) fn required(&mut self, path: &Path<'_>, detail: &str) {
+    pub(crate) fn required(&mut self, path: &Path<'_>, detail: &str) {
         self.add(FieldErrorKind::Required, path, None, detail);
     }
 
-    pub(super) fn invalid(&mut self, path: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
+    pub(crate) fn invalid(&mut self, path: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
         self.add(FieldErrorKind::Invalid, path, Some(value.into()), detail);
     }
 
-    pub(super) fn duplicate(&mut self, path: &Path<'_>, value: impl Into<Value>) {
+    pub(crate) fn duplicate(&mut self, path: &Path<'_>, value: impl Into<Value>) {
         self.add(FieldErrorKind::Duplicate, path, Some(value.into()), "");
     }
 
-    pub(super) fn not_found(&mut self, path: &Path<'_>, value: impl Into<Value>) {
+    pub(crate) fn not_found(&mut self, path: &Path<'_>, value: impl Into<Value>) {
         self.add(FieldErrorKind::NotFound, path, Some(value.into()), "");
     }
 
-    pub(super) fn forbidden(&mut self, path: &Path<'_>, detail: impl Into<String>) {
+    pub(crate) fn forbidden(&mut self, path: &Path<'_>, detail: impl Into<String>) {
         self.add(FieldErrorKind::Forbidden, path, None, detail);
     }
 
-    pub(super) fn too_long(&mut self, path: &Path<'_>, most: usize) {
+    pub(crate) fn too_long(&mut self, path: &Path<'_>, most: usize) {
         self.add(FieldErrorKind::TooLong, path, None, format!("may not be more than {most} bytes"));
     }
 
-    pub(super) fn too_many(&mut self, path: &Path<'_>, count: usize, most: usize) {
+    pub(crate) fn too_many(&mut self, path: &Path<'_>, count: usize, most: usize) {
         self.add(FieldErrorKind::TooMany, path, None, format!("{count}: must have at most {most} items"));
     }
 
     /// Refuses a value that is not one of `supported`; an absent one is left to other rules.
-    pub(super) fn one_of(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
+    pub(crate) fn one_of(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
         if value.is_empty() || supported.contains(&value) {
             return;
         }
@@ -57,7 +57,7 @@ impl Errors {
     }
 
     /// As [`Self::one_of`], for a field that must be there.
-    pub(super) fn required_one_of(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
+    pub(crate) fn required_one_of(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
         if value.is_empty() {
             self.required(path, "");
         }
@@ -65,7 +65,7 @@ impl Errors {
     }
 
     /// Refuses a number outside `least..=most`; an absent one is fine.
-    pub(super) fn in_range(&mut self, path: &Path<'_>, value: &Value, (least, most): (i64, i64)) {
+    pub(crate) fn in_range(&mut self, path: &Path<'_>, value: &Value, (least, most): (i64, i64)) {
         if let Some(number) = value.as_i64()
             && !(least..=most).contains(&number)
         {
@@ -74,12 +74,12 @@ impl Errors {
     }
 
     /// Refuses a negative number; an absent one is fine.
-    pub(super) fn not_negative(&mut self, path: &Path<'_>, value: &Value) {
+    pub(crate) fn not_negative(&mut self, path: &Path<'_>, value: &Value) {
         self.at_least(path, value, 0);
     }
 
     /// Refuses a number below `least`; an absent one is fine.
-    pub(super) fn at_least(&mut self, path: &Path<'_>, value: &Value, least: i64) {
+    pub(crate) fn at_least(&mut self, path: &Path<'_>, value: &Value, least: i64) {
         if let Some(number) = value.as_i64()
             && number < least
         {

@@ -12,7 +12,7 @@ use crate::view::{entries, given, list, text};
 const ANNOTATIONS_SIZE: usize = 256 << 10;
 
 /// The metadata of an object of `resource`.
-pub(super) fn metadata(resource: &Resource, format: Format, object: &Value, errors: &mut Errors) {
+pub(crate) fn metadata(resource: &Resource, format: Format, object: &Value, errors: &mut Errors) {
     let (metadata, path) = (&object["metadata"], Path::Root.field("metadata"));
     name(metadata, format, &path, errors);
     if !resource.namespaced && given(metadata, "namespace") {
@@ -45,7 +45,7 @@ fn name(metadata: &Value, format: Format, path: &Path<'_>, errors: &mut Errors) 
 }
 
 /// Labels and annotations, of an object or of a pod template.
-pub(super) fn labels_and_annotations(metadata: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn labels_and_annotations(metadata: &Value, path: &Path<'_>, errors: &mut Errors) {
     labels(metadata, "labels", path, errors);
     let path = path.field("annotations");
     let mut size = 0;
@@ -62,7 +62,7 @@ pub(super) fn labels_and_annotations(metadata: &Value, path: &Path<'_>, errors: 
 }
 
 /// A map of labels in `field` of `holder`.
-pub(super) fn labels(holder: &Value, field: &str, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn labels(holder: &Value, field: &str, path: &Path<'_>, errors: &mut Errors) {
     let path = path.field(field);
     for (key, value) in entries(holder, field) {
         if let Some(detail) = Format::QualifiedName.check(key) {
@@ -92,7 +92,7 @@ fn owners(owners: &[Value], path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// A label selector; absent is fine.
-pub(super) fn selector(selector: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn selector(selector: &Value, path: &Path<'_>, errors: &mut Errors) {
     labels(selector, "matchLabels", path, errors);
     let path = path.field("matchExpressions");
     for (index, requirement) in list(selector, "matchExpressions").iter().enumerate() {
@@ -116,7 +116,7 @@ pub(super) fn selector(selector: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// Whether a label selector selects `labels`. An empty selector selects everything.
-pub(super) fn selects(selector: &Value, labels: &Value) -> bool {
+pub(crate) fn selects(selector: &Value, labels: &Value) -> bool {
     let label = |key: &str| labels[key].as_str();
     let requirement = |requirement: &Value| {
         let value = label(text(requirement, "key"));

@@ -9,7 +9,7 @@ use crate::path::Path;
 
 /// A format; [`Format::check`] says what is wrong with a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// RFC 1123 label, 63 bytes.
     Label,
     /// RFC 1035 label: starts with a letter.
@@ -30,7 +30,7 @@ pub(super) enum Format {
 
 impl Format {
     /// What is wrong with `text`, if anything.
-    pub(super) fn check(self, text: &str) -> Option<String> {
+    pub(crate) fn check(self, text: &str) -> Option<String> {
         match self {
             Self::Label => sized(text, 63, label(text), LABEL),
             Self::Label1035 => sized(text, 63, label(text) && starts_with_letter(text), LABEL_1035),
@@ -47,14 +47,14 @@ impl Format {
     }
 
     /// Reports what is wrong with `text` at `path`.
-    pub(super) fn require(self, text: &str, path: &Path<'_>, errors: &mut Errors) {
+    pub(crate) fn require(self, text: &str, path: &Path<'_>, errors: &mut Errors) {
         if let Some(detail) = self.check(text) {
             errors.invalid(path, text, detail);
         }
     }
 
     /// As [`Self::require`]; an empty text is `Required value`.
-    pub(super) fn require_given(self, text: &str, path: &Path<'_>, errors: &mut Errors) {
+    pub(crate) fn require_given(self, text: &str, path: &Path<'_>, errors: &mut Errors) {
         if text.is_empty() {
             errors.required(path, "");
         } else {
@@ -145,10 +145,10 @@ fn config_key(text: &str) -> Option<String> {
 }
 
 /// A port number.
-pub(super) const PORTS: (i64, i64) = (1, 65_535);
+pub(crate) const PORTS: (i64, i64) = (1, 65_535);
 
 /// A number or a name of a port, as probes and services use them.
-pub(super) fn port(value: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn port(value: &Value, path: &Path<'_>, errors: &mut Errors) {
     match value {
         Value::String(name) => {
             if let Some(problem) = port_name(name) {
@@ -161,7 +161,7 @@ pub(super) fn port(value: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// An IP address of either family.
-pub(super) fn address(text: &str, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn address(text: &str, path: &Path<'_>, errors: &mut Errors) {
     if text.parse::<std::net::IpAddr>().is_err() {
         errors.invalid(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
     }

@@ -12,7 +12,7 @@ use crate::path::Path;
 use crate::view::{entries, given, list, text};
 
 /// The rules that only a new pod must keep.
-pub(super) fn only_on_create(pod: &Value, errors: &mut Errors) {
+pub(crate) fn only_on_create(pod: &Value, errors: &mut Errors) {
     let spec = Path::Root.field("spec");
     if !list(&pod["spec"], "ephemeralContainers").is_empty() {
         errors.forbidden(&spec.field("ephemeralContainers"), "cannot be set on create");
@@ -20,7 +20,7 @@ pub(super) fn only_on_create(pod: &Value, errors: &mut Errors) {
 }
 
 /// A pod's spec.
-pub(super) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let volumes = volume::volumes(list(spec, "volumes"), &path.field("volumes"), errors);
     let context = PodContext { volumes, host_network: spec["hostNetwork"] == true };
     containers(spec, &context, path, errors);
@@ -207,7 +207,7 @@ fn is_sysctl_segment(segment: &str) -> bool {
 }
 
 /// A pod template, whose pods must be selected by `selector` (when there is one) and restart as `policies` allow.
-pub(super) fn template(template: &Value, selector: &Value, policies: &[&str], path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn template(template: &Value, selector: &Value, policies: &[&str], path: &Path<'_>, errors: &mut Errors) {
     let metadata = path.field("metadata");
     meta::labels_and_annotations(&template["metadata"], &metadata, errors);
     let labels = &template["metadata"]["labels"];
@@ -227,6 +227,6 @@ pub(super) fn template(template: &Value, selector: &Value, policies: &[&str], pa
 }
 
 /// Whether a selector selects nothing in particular.
-pub(super) fn is_empty_selector(selector: &Value) -> bool {
+pub(crate) fn is_empty_selector(selector: &Value) -> bool {
     entries(selector, "matchLabels").next().is_none() && list(selector, "matchExpressions").is_empty()
 }

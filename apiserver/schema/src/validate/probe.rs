@@ -15,7 +15,7 @@ enum Use {
 }
 
 /// The three probes of a container.
-pub(super) fn probes(container: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn probes(container: &Value, path: &Path<'_>, errors: &mut Errors) {
     for (name, once) in [("livenessProbe", true), ("readinessProbe", false), ("startupProbe", true)] {
         let (probe, path) = (&container[name], path.field(name));
         if !probe.is_object() {
@@ -46,7 +46,7 @@ pub(super) fn probes(container: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// `postStart` and `preStop`.
-pub(super) fn lifecycle(lifecycle: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn lifecycle(lifecycle: &Value, path: &Path<'_>, errors: &mut Errors) {
     for hook in ["postStart", "preStop"] {
         if lifecycle[hook].is_object() {
             handler(&lifecycle[hook], Use::Hook, &path.field(hook), errors);
@@ -95,6 +95,6 @@ fn http_get(action: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// The keys of a config map or secret that a variable or file takes.
-pub(super) fn config_key(holder: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn config_key(holder: &Value, path: &Path<'_>, errors: &mut Errors) {
     Format::ConfigKey.require_given(text(holder, "key"), &path.field("key"), errors);
 }

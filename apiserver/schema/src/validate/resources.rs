@@ -9,7 +9,7 @@ use crate::path::Path;
 use crate::view::entries;
 
 /// `resources` of a container.
-pub(super) fn requirements(resources: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn requirements(resources: &Value, path: &Path<'_>, errors: &mut Errors) {
     let (limits, requests) = (path.field("limits"), path.field("requests"));
     for (name, amount) in entries(resources, "limits") {
         amount_of(name, amount, &limits.key(name), errors);
@@ -31,7 +31,7 @@ fn quantity(amount: &Value) -> Option<Quantity> {
 }
 
 /// One amount of a named resource.
-pub(super) fn amount_of(name: &str, amount: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn amount_of(name: &str, amount: &Value, path: &Path<'_>, errors: &mut Errors) {
     let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
     if let Some(detail) = Format::QualifiedName.check(name) {
         errors.invalid(path, name, detail);
@@ -42,7 +42,7 @@ pub(super) fn amount_of(name: &str, amount: &Value, path: &Path<'_>, errors: &mu
 }
 
 /// One amount of a node's capacity, which also counts pods.
-pub(super) fn node_amount_of(name: &str, amount: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn node_amount_of(name: &str, amount: &Value, path: &Path<'_>, errors: &mut Errors) {
     match name {
         "pods" => check_amount(amount, Fractions::Refused, path, errors),
         _ => amount_of(name, amount, path, errors),

@@ -10,7 +10,7 @@ use crate::view::{given, is_unset, list, list_mut, text};
 const IMMUTABLE: &str = "field is immutable";
 
 /// Name, namespace and uid; a `new` without them keeps those of `old`.
-pub(super) fn metadata(new: &Value, old: &Value, errors: &mut Errors) {
+pub(crate) fn metadata(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::Root.field("metadata");
     for field in ["name", "namespace", "uid"] {
         let (after, before) = (text(&new["metadata"], field), text(&old["metadata"], field));
@@ -21,7 +21,7 @@ pub(super) fn metadata(new: &Value, old: &Value, errors: &mut Errors) {
 }
 
 /// The immutable fields of a kind.
-pub(super) fn immutable(resource: &Resource, new: &Value, old: &Value, errors: &mut Errors) {
+pub(crate) fn immutable(resource: &Resource, new: &Value, old: &Value, errors: &mut Errors) {
     let (after, before) = (&new["spec"], &old["spec"]);
     let spec = Path::Root.field("spec");
     match (resource.group, resource.kind) {
@@ -41,7 +41,7 @@ pub(super) fn immutable(resource: &Resource, new: &Value, old: &Value, errors: &
 }
 
 /// Whether two values say the same, where absent, `null`, `""`, `[]` and `{}` are one.
-fn equal(new: &Value, old: &Value) -> bool {
+pub(crate) fn equal(new: &Value, old: &Value) -> bool {
     let is_empty = |value: &Value| match value {
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
@@ -60,7 +60,7 @@ fn equal(new: &Value, old: &Value) -> bool {
     }
 }
 
-fn same(field: &str, new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn same(field: &str, new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     if !equal(&new[field], &old[field]) {
         errors.invalid(&path.field(field), new[field].clone(), IMMUTABLE);
     }

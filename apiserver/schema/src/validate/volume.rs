@@ -14,7 +14,7 @@ use crate::view::{given, list, text};
 const MODES: (i64, i64) = (0, 0o777);
 
 /// The volumes; returns their names.
-pub(super) fn volumes<'a>(volumes: &'a [Value], path: &Path<'_>, errors: &mut Errors) -> BTreeSet<&'a str> {
+pub(crate) fn volumes<'a>(volumes: &'a [Value], path: &Path<'_>, errors: &mut Errors) -> BTreeSet<&'a str> {
     let mut names = BTreeSet::new();
     for (index, volume) in volumes.iter().enumerate() {
         let path = path.index(index);
@@ -164,7 +164,7 @@ fn relative(at: &str, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// The mounts of a container, of volumes called `names`.
-pub(super) fn mounts(container: &Value, names: &BTreeSet<&str>, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn mounts(container: &Value, names: &BTreeSet<&str>, path: &Path<'_>, errors: &mut Errors) {
     let mut paths = BTreeSet::new();
     let privileged = container["securityContext"]["privileged"] == true;
     for (index, mount) in list(container, "volumeMounts").iter().enumerate() {

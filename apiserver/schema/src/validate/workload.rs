@@ -8,7 +8,7 @@ use super::{meta, pod, unimplemented};
 use crate::path::Path;
 use crate::view::text;
 
-pub(super) fn deployment(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn deployment(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     counts(spec, &["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"], path, errors);
     selector(&spec["selector"], "deployment", &path.field("selector"), errors);
     let at = path.field("template");
@@ -24,7 +24,7 @@ pub(super) fn deployment(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-pub(super) fn replica_set(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn replica_set(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     counts(spec, &["replicas", "minReadySeconds"], path, errors);
     selector(&spec["selector"], "replicaset", &path.field("selector"), errors);
     let at = path.field("template");
@@ -32,11 +32,11 @@ pub(super) fn replica_set(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     no_deadline(&spec["template"], &at, errors);
 }
 
-pub(super) fn scale(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn scale(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     counts(spec, &["replicas"], path, errors);
 }
 
-pub(super) fn job(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn job(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let numbers = ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"];
     counts(spec, &numbers, path, errors);
     let mode = text(spec, "completionMode");
@@ -56,7 +56,7 @@ pub(super) fn job(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// The pods of an indexed job are named as hosts by job and index, so the job's name must leave room for the highest one.
-pub(super) fn indexed_hostnames(job: &Value, errors: &mut Errors) {
+pub(crate) fn indexed_hostnames(job: &Value, errors: &mut Errors) {
     let (spec, name) = (&job["spec"], text(&job["metadata"], "name"));
     let completions = spec["completions"].as_i64().unwrap_or(0);
     if text(spec, "completionMode") != "Indexed" || completions < 1 || name.is_empty() {

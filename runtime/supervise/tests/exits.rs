@@ -13,11 +13,14 @@ fn a_real_time_signal_is_sent_and_reported_by_its_number() {
     let pod = Pod::start();
     let Reply::PodPid { pid } = pod.call(&Request::PodPid) else { panic!("expected a pid") };
     // Not the first process of its namespace, which would ignore it (pid_namespaces(7)).
-    pod.create_in_pid_namespace("c1", &["/bin/sleep", "1000"], pid, |create| {
+    let args = ["/bin/sh", "-c", "echo up; exec /bin/sleep 1000"];
+    let log = pod.create_in_pid_namespace("c1", &args, pid, |create| {
         create.pid_namespace = PidNamespace::Shared;
     });
     let mut watch = pod.watch();
     pod.start_container("c1");
+    // Until it executes the program, the first process of runc is a Go program, which swallows real-time signals.
+    pod.wait_for_log(&log, "up");
     let signal = libc::SIGRTMIN() + 3;
     assert_eq!(pod.call(&Request::Signal { container: "c1".into(), signal }), Reply::Done);
     let exit = Pod::wait_for_exit(&mut watch);

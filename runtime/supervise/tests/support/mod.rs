@@ -158,9 +158,15 @@ impl Pod {
         self.create_bundle(id, &self.bundle(id, args, true), |create| create.terminal = true)
     }
 
-    pub(crate) fn create_in_pid_namespace(&self, id: &str, args: &[&str], pid: i32, change: impl FnOnce(&mut Create)) {
+    pub(crate) fn create_in_pid_namespace(
+        &self,
+        id: &str,
+        args: &[&str],
+        pid: i32,
+        change: impl FnOnce(&mut Create),
+    ) -> PathBuf {
         let namespace = json!({"type": "pid", "path": format!("/proc/{pid}/ns/pid")});
-        self.create_bundle(id, &self.bundle_with(id, args, false, namespace), change);
+        self.create_bundle(id, &self.bundle_with(id, args, false, namespace), change)
     }
 
     fn create_bundle(&self, id: &str, bundle: &Path, change: impl FnOnce(&mut Create)) -> PathBuf {

@@ -68,6 +68,16 @@ pub(crate) fn clean(site: &Site) -> anyhow::Result<Undone> {
     Ok(undone)
 }
 
+/// `1 mount`, `2 mounts`; what is one thing by nature ("pod network") goes without a number.
+fn counted(number: usize, what: &str) -> String {
+    match (number, what) {
+        (_, "pod network" | "service rules") => format!("the {what}"),
+        (1, "processes") => "1 process".to_owned(),
+        (1, _) => format!("1 {}", what.strip_suffix('s').unwrap_or(what)),
+        _ => format!("{number} {what}"),
+    }
+}
+
 /// Removes the folders and says what was done.
 ///
 /// # Errors
@@ -82,7 +92,7 @@ pub(crate) fn finish(folders: &Folders, purge: bool, undone: Undone) -> anyhow::
         );
     }
     for (what, number) in &undone.removed {
-        tell!("removed {number} {what}");
+        tell!("removed {}", counted(*number, what));
     }
     if !left.is_empty() {
         bail!("left behind: {}", left.join("; "));
@@ -96,4 +106,18 @@ pub(crate) fn finish(folders: &Folders, purge: bool, undone: Undone) -> anyhow::
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_not_many() {
+        assert_eq!(counted(1, "mounts"), "1 mount");
+        assert_eq!(counted(1, "processes"), "1 process");
+        assert_eq!(counted(1, "box"), "1 box");
+        assert_eq!(counted(54, "cgroups"), "54 cgroups");
+        assert_eq!(counted(1, "service rules"), "the service rules");
+    }
 }

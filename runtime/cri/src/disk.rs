@@ -19,6 +19,13 @@ use std::path::{Path, PathBuf};
 
 const RECORD: &str = "record.json";
 
+/// Writes a file beside `file` and renames it: whoever reads `file` finds the old bytes or the new ones, never a part.
+pub(crate) fn replace(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = file.with_extension("new");
+    fs::write(&beside, bytes)?;
+    fs::rename(&beside, file)
+}
+
 /// A sandbox, as remembered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SandboxRecord {
@@ -144,9 +151,7 @@ impl Disk {
         let file = self.folder::<R>(record.id()).join(RECORD);
         let operation = || format!("write {}", file.display());
         let bytes = serde_json::to_vec(record).map_err(std::io::Error::from).during(operation)?;
-        let temporary = file.with_extension("new");
-        fs::write(&temporary, bytes).during(operation)?;
-        fs::rename(&temporary, &file).during(operation)
+        replace(&file, &bytes).during(operation)
     }
 
     /// Everything of a kind: the ids of all folders, and the records of those that have a readable one.

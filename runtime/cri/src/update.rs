@@ -1,6 +1,6 @@
 //! UpdateContainerResources: new limits for a container that runs, or has not been started yet.
 
-use crate::disk::{ContainerPhase, ContainerRecord};
+use crate::disk::{ContainerPhase, ContainerRecord, replace};
 use crate::error::{CriError, During};
 use crate::node::{Change, Container, Node};
 use serde_json::Value;
@@ -43,7 +43,7 @@ impl Node {
         let text = fs::read(&file).during(operation)?;
         let mut config: Value = serde_json::from_slice(&text).map_err(io::Error::from).during(operation)?;
         overlay(&mut config["linux"]["resources"], change);
-        fs::write(&file, config.to_string()).during(operation)
+        replace(&file, config.to_string().as_bytes()).during(operation)
     }
 }
 

@@ -14,6 +14,8 @@ mod kinds; // what each adds to its schema
 
 mod node; // schemas as trees of what is known about each value
 
+mod builtin; // those of the built-in kinds, from the table
+
 mod custom; // schemas of custom resources
 
 mod descriptions; // JSON schemas with descriptions

@@ -86,17 +86,12 @@ pub(crate) enum Unknown {
 }
 
 /// What a number in a Protobuf message stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wire {
-    /// A field: its place in [`Struct::fields`]. `keep_zero`: 0, false and "" say something (in Go a pointer, or no omitempty).
-    Field {
-        /// Place in the fields.
-        at: u16,
-        /// Whether a zero value counts as given.
-        keep_zero: bool,
-    },
-    /// A message whose fields stand among those of its holder in JSON.
-    Embedded(StructId),
+    /// A field: its place in [`Struct::fields`].
+    Field(u16),
+    /// A message whose fields stand among those of its holder in JSON, ordered by number.
+    Embedded(Box<[(u32, Wire)]>),
 }
 
 /// A field of a struct.
@@ -106,6 +101,11 @@ pub(crate) struct Field {
     pub(crate) name: Box<str>,
     /// Whether it must be there.
     pub(crate) required: bool,
+    /// Whether 0, false, "" and empty lists and maps are the same as nothing, so that they are left out (in Go `omitempty` on what is no
+    /// pointer). Never in custom resources.
+    pub(crate) omit_zero: bool,
+    /// In Protobuf, a list that is a message with one field.
+    pub(crate) wrapped: bool,
     /// Its values.
     pub(crate) node: Node,
 }
@@ -153,6 +153,9 @@ pub(crate) enum Shape {
     List(Box<Node>),
     Map(Box<Node>),
     Struct(StructId),
+    /// A struct, or something else that is no object: how the schemas in custom resource definitions say `items`,
+    /// `additionalProperties` and `dependencies`.
+    Either(StructId, Box<Node>),
 }
 
 /// How a list or map merges. A patch strategy and merge key rule strategic merge patches; list and map types rule server-side apply.
@@ -162,6 +165,10 @@ pub(crate) struct Merge {
     pub(crate) list: ListType,
     /// `x-kubernetes-map-type: atomic`, of a map or of a struct in this field.
     pub(crate) atomic_map: bool,
+    /// `x-kubernetes-map-type: granular`: says what would hold anyway.
+    pub(crate) granular_map: bool,
+    /// `x-kubernetes-patch-strategy: replace`: says what would hold anyway.
+    pub(crate) replace: bool,
     /// Strategic merge merges the elements (`x-kubernetes-patch-strategy: merge`).
     pub(crate) strategic: bool,
     /// Strategic merge honours `$retainKeys`.

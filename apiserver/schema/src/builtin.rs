@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::Resource;
 use crate::node::{Field, ListType, Merge, Node, Schema, Shape, Struct, StructId, Wire};
 
 /// The text of the table.
@@ -37,6 +38,11 @@ pub(crate) fn schema(definition: &str) -> Option<Schema> {
     let structs = &table().structs;
     let at = structs.binary_search_by(|it| (*it.name).cmp(definition)).ok()?;
     Some(Schema::new(structs.clone(), StructId(u32::try_from(at).ok()?)))
+}
+
+/// The schema of a resource.
+pub(crate) fn of(resource: &Resource) -> Schema {
+    schema(resource.definition).expect("every row of the resource table names a definition; a test checks it")
 }
 
 /// All built-in structs, ordered by name.

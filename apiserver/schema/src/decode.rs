@@ -4,18 +4,13 @@
 //! Values are put in Kubernetes' own form on the way: quantities canonical, times in UTC, null fields gone.
 
 mod problems; // unknown and duplicate fields, in their order
+mod walk; // along the schema
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
-use serde_json::{Map, Value};
-use skiff_proto::quantity::Quantity;
+use serde_json::Value;
 
 pub use self::problems::Problem;
 use crate::error::FieldErrorKind;
-use crate::path::Path;
-use crate::types::{self, Shape, Struct};
-use crate::{Resource, json};
+use crate::{Resource, builtin, json};
 
 /// What the client asked for with `?fieldValidation=`; the server's default is `Warn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -149,11 +144,13 @@ pub fn parse(body: &[u8]) -> Result<(Value, Vec<Problem>), DecodeError> {
 
 /// The object, and the paths of its unknown fields.
 fn read(resource: &Resource, value: Value) -> Result<(Value, Vec<String>), DecodeError> {
-    let mut reader = Reader { unknown: Vec::new() };
-    let object = Shape::Struct(resource.definition.into());
-    let mut object = reader.value(&object, value, &Path::Root).map_err(|wrong| wrong.of(resource))?;
+    let wrong = |walk::Wrong { field, expected, got }| {
+        let (kind, version) = (resource.kind, resource.version);
+        DecodeError::Type { kind, version, field, expected, got }
+    };
+    let (mut object, unknown) = walk::object(&builtin::of(resource), value).map_err(wrong)?;
     set_kind(resource, &mut object)?;
-    Ok((object, reader.unknown))
+    Ok((object, unknown))
 }
 
 fn judge(object: Value, problems: Vec<Problem>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
@@ -178,142 +175,6 @@ fn set_kind(resource: &Resource, object: &mut Value) -> Result<(), DecodeError> 
     object["apiVersion"] = version.into();
     object["kind"] = resource.kind.into();
     Ok(())
-}
-
-/// A value of the wrong type.
-struct Wrong {
-    field: String,
-    expected: &'static str,
-    got: String,
-}
-
-impl Wrong {
-    fn new(path: &Path<'_>, expected: &'static str, got: &Value) -> Self {
-        const SHOWN: usize = 80;
-        let mut text = got.to_string();
-        if let Some((end, _)) = text.char_indices().nth(SHOWN) {
-            text.truncate(end);
-            text.push('…');
-        }
-        let field = path.to_string();
-        Self { field: if field.is_empty() { WHOLE.to_owned() } else { field }, expected, got: text }
-    }
-
-    fn of(self, resource: &Resource) -> DecodeError {
-        let Self { field, expected, got } = self;
-        DecodeError::Type { kind: resource.kind, version: resource.version, field, expected, got }
-    }
-}
-
-/// Walks a value along its shape.
-struct Reader {
-    unknown: Vec<String>,
-}
-
-impl Reader {
-    fn value(&mut self, shape: &Shape, value: Value, path: &Path<'_>) -> Result<Value, Wrong> {
-        match (shape, value) {
-            (Shape::Any, value) => Ok(value),
-            (Shape::Struct(name), Value::Object(map)) => match types::find(name) {
-                Some(fields) => self.fields(fields, map, path),
-                None => Ok(Value::Object(map)),
-            },
-            (Shape::Map(inner), Value::Object(map)) => self.map(inner, map, path),
-            (Shape::List(inner), Value::Array(list)) => self.list(inner, list, path),
-            (shape, value) => scalar(shape, &value).ok_or_else(|| Wrong::new(path, expected(shape), &value)),
-        }
-    }
-
-    fn fields(&mut self, fields: &Struct, map: Map<String, Value>, path: &Path<'_>) -> Result<Value, Wrong> {
-        let mut known = Map::new();
-        for (name, value) in map {
-            let at = path.field(&name);
-            match fields.get(name.as_str()) {
-                None => self.unknown.push(at.to_string()),
-                Some(_) if value.is_null() => {}
-                Some(field) => {
-                    let value = self.value(&field.shape, value, &at)?;
-                    known.insert(name, value);
-                }
-            }
-        }
-        Ok(Value::Object(known))
-    }
-
-    fn map(&mut self, inner: &Shape, map: Map<String, Value>, path: &Path<'_>) -> Result<Value, Wrong> {
-        let mut entries = Map::new();
-        for (key, value) in map {
-            let value = self.element(inner, value, &path.field(&key))?;
-            entries.insert(key, value);
-        }
-        Ok(Value::Object(entries))
-    }
-
-    fn list(&mut self, inner: &Shape, list: Vec<Value>, path: &Path<'_>) -> Result<Value, Wrong> {
-        let elements = list.into_iter().enumerate();
-        let elements = elements.map(|(index, value)| self.element(inner, value, &path.index(index)));
-        elements.collect::<Result<_, _>>().map(Value::Array)
-    }
-
-    /// A null in a list or map is the zero value of its type, as Go reads it.
-    fn element(&mut self, shape: &Shape, value: Value, path: &Path<'_>) -> Result<Value, Wrong> {
-        self.value(shape, if value.is_null() { zero(shape) } else { value }, path)
-    }
-}
-
-fn zero(shape: &Shape) -> Value {
-    match shape {
-        Shape::String | Shape::Bytes => Value::String(String::new()),
-        Shape::Int32 | Shape::Int64 | Shape::Number | Shape::IntOrString => 0.into(),
-        Shape::Quantity => "0".into(),
-        Shape::Boolean => false.into(),
-        Shape::List(_) => Value::Array(Vec::new()),
-        Shape::Map(_) | Shape::Struct(_) => Value::Object(Map::new()),
-        Shape::Any | Shape::Time | Shape::MicroTime => Value::Null,
-    }
-}
-
-/// The value in the form of its shape; `None` when it does not fit.
-fn scalar(shape: &Shape, value: &Value) -> Option<Value> {
-    match (shape, value) {
-        (Shape::String, Value::String(_)) | (Shape::Boolean, Value::Bool(_)) | (Shape::Number, Value::Number(_)) => {
-            Some(value.clone())
-        }
-        (Shape::Int32, _) => value.as_i64().filter(|&number| i32::try_from(number).is_ok()).map(Value::from),
-        (Shape::Int64, _) => value.as_i64().map(Value::from),
-        (Shape::IntOrString, Value::String(_)) => Some(value.clone()),
-        (Shape::IntOrString, _) => scalar(&Shape::Int32, value),
-        (Shape::Bytes, Value::String(text)) => STANDARD.decode(text).is_ok().then(|| value.clone()),
-        (Shape::Quantity, Value::String(text)) => Quantity::parse(text.trim()).ok().map(|it| it.canonical().into()),
-        (Shape::Quantity, Value::Number(number)) => {
-            Quantity::parse(&number.to_string()).ok().map(|it| it.canonical().into())
-        }
-        (Shape::Time, Value::String(text)) => time(text, "%Y-%m-%dT%H:%M:%SZ"),
-        (Shape::MicroTime, Value::String(text)) => time(text, "%Y-%m-%dT%H:%M:%S.%6fZ"),
-        _ => None,
-    }
-}
-
-fn time(text: &str, format: &str) -> Option<Value> {
-    let time: Timestamp = text.parse().ok()?;
-    Some(time.strftime(format).to_string().into())
-}
-
-fn expected(shape: &Shape) -> &'static str {
-    match shape {
-        Shape::String => "a string",
-        Shape::Int32 => "an integer (32 bits)",
-        Shape::Int64 => "an integer",
-        Shape::Number => "a number",
-        Shape::Boolean => "true or false",
-        Shape::Bytes => "a base64 string",
-        Shape::Time | Shape::MicroTime => "a time (RFC 3339)",
-        Shape::Quantity => "a quantity (such as 100m or 1.5Gi)",
-        Shape::IntOrString => "an integer or a string",
-        Shape::List(_) => "a list",
-        Shape::Map(_) | Shape::Struct(_) => "an object",
-        Shape::Any => "anything",
-    }
 }
 
 #[cfg(test)]
@@ -344,7 +205,7 @@ mod tests {
         );
         let warned = decode(pods, body, FieldValidation::Warn).expect("unknown fields only warn");
         assert_eq!(warned.warnings.len(), 3);
-        assert_eq!(warned.object["spec"], json!({"containers": [{"name": "b"}]}));
+        assert_eq!(warned.object["spec"], json!({"containers": [{"name": "b", "resources": {}}]}));
         let body = br#"{"zoo":{"a":1,"a":2},"zoo":1,"metadata":{"labels":{"b":"1","b":"2","b":"3"}},"any":1}"#;
         let warned = decode(pods, body, FieldValidation::Warn).expect("they only warn").warnings;
         assert_eq!(warned, ["unknown field \"zoo\"", "duplicate field \"metadata.labels.b\"", "unknown field \"any\""]);
@@ -374,7 +235,7 @@ mod tests {
 
     #[test]
     fn values_take_the_form_of_kubernetes() {
-        let limits = |cpu: Value| json!({"containers": [{"resources": {"limits": {"cpu": cpu}}}]});
+        let limits = |cpu: Value| json!({"containers": [{"name": "", "resources": {"limits": {"cpu": cpu}}}]});
         assert_eq!(decoded(limits(json!(0.5))), limits(json!("500m")));
         assert_eq!(decoded(limits(json!(2))), limits(json!("2")));
         assert_eq!(decoded(json!({"nodeName": null, "nodeSelector": {"a": null}})), json!({"nodeSelector": {"a": ""}}));
@@ -389,6 +250,16 @@ mod tests {
             pod(&json!({"apiVersion": "apps/v1", "kind": "Deployment"}), FieldValidation::Warn).expect_err("no pod");
         assert_eq!(error.to_string(), "Deployment in version \"apps/v1\" cannot be handled as a Pod in version \"v1\"");
         let object = pod(&json!({}), FieldValidation::Warn).expect("an empty pod").object;
-        assert_eq!(object, json!({"apiVersion": "v1", "kind": "Pod"}));
+        let empty = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {}, "status": {}});
+        assert_eq!(object, empty);
+    }
+
+    #[test]
+    fn what_says_nothing_is_left_out_and_what_go_always_writes_is_there() {
+        let given = json!({"hostNetwork": false, "nodeName": "", "tolerations": [], "nodeSelector": {}, "priority": 0,
+            "automountServiceAccountToken": false, "securityContext": {}, "containers": [{"image": "i", "stdin": false}]});
+        let form = json!({"automountServiceAccountToken": false, "priority": 0, "securityContext": {},
+            "containers": [{"name": "", "image": "i", "resources": {}}]});
+        assert_eq!(decoded(given), form);
     }
 }

@@ -10,10 +10,9 @@ mod list;
 use serde_json::{Map, Value};
 
 use self::directive::{Patch, strip};
-use crate::Resource;
-use crate::keys::ListKeys;
+use crate::node::{Merge, Node, Schema, Shape, Struct};
 use crate::path::Path;
-use crate::types::{self, Shape, Struct};
+use crate::{Resource, builtin};
 
 /// Why a patch cannot be applied; the answer is 400 BadRequest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,45 +40,50 @@ pub fn strategic_merge(resource: &Resource, original: &Value, patch: &Value) -> 
     let (Value::Object(original), Value::Object(patch)) = (original, patch) else {
         return Err(PatchError::new(&root, "a strategic merge patch must be an object"));
     };
-    object(Known::Struct(types::of(resource)), None, original.clone(), patch, &root).map(Value::Object)
+    let schema = builtin::of(resource);
+    object(Known::Struct(&schema, schema.root()), None, original.clone(), patch, &root).map(Value::Object)
 }
 
 /// What the schema says about an object.
 #[derive(Clone, Copy)]
 enum Known<'a> {
     /// Its fields.
-    Struct(&'a Struct),
+    Struct(&'a Schema, &'a Struct),
     /// It has free keys; the values look like this.
-    Map(&'a Shape),
+    Map(&'a Schema, &'a Node),
     /// Nothing.
     Nothing,
 }
 
 impl<'a> Known<'a> {
-    fn of(shape: Option<&'a Shape>) -> Self {
-        match shape {
-            Some(Shape::Struct(name)) => types::find(name).map_or(Known::Nothing, Known::Struct),
-            Some(Shape::Map(values)) => Known::Map(values),
+    /// What is said about the values of a node.
+    fn of(self, node: Option<&'a Node>) -> Self {
+        let (Known::Struct(schema, _) | Known::Map(schema, _)) = self else { return Known::Nothing };
+        match node.map(|node| &node.shape) {
+            Some(Shape::Struct(id) | Shape::Either(id, _)) => Known::Struct(schema, schema.get(*id)),
+            Some(Shape::Map(values)) => Known::Map(schema, values),
             _ => Known::Nothing,
         }
     }
 
-    fn field(self, name: &str) -> (Option<&'a Shape>, Option<&'static ListKeys>) {
+    fn field(self, name: &str) -> Option<&'a Node> {
         match self {
-            Known::Struct(fields) => match fields.get(name) {
-                Some(field) => (Some(&field.shape), field.keys),
-                None => (None, None),
-            },
-            Known::Map(values) => (Some(values), None),
-            Known::Nothing => (None, None),
+            Known::Struct(_, it) => it.field(name).map(|field| &field.node),
+            Known::Map(_, values) => Some(values),
+            Known::Nothing => None,
         }
     }
+}
+
+/// How the values of a node merge.
+fn merge_of(node: Option<&Node>) -> Option<&Merge> {
+    node?.merge.as_deref()
 }
 
 /// Merges `patch` into `original`. `keys` are those of the field that holds the object.
 fn object(
     known: Known<'_>,
-    keys: Option<&ListKeys>,
+    keys: Option<&Merge>,
     mut original: Map<String, Value>,
     patch: &Map<String, Value>,
     path: &Path<'_>,
@@ -115,15 +119,16 @@ fn field(
         original.remove(name);
         return Ok(());
     }
-    let (shape, keys) = known.field(name);
+    let node = known.field(name);
+    let keys = merge_of(node);
     let path = path.field(name);
     let merged = match (original.remove(name), value) {
         (Some(Value::Object(before)), Value::Object(change)) => {
-            Value::Object(object(Known::of(shape), keys, before, change, &path)?)
+            Value::Object(object(known.of(node), keys, before, change, &path)?)
         }
         (Some(Value::Array(before)), Value::Array(change)) => match keys {
-            Some(keys) if keys.merge => {
-                let element = list::element_shape(shape);
+            Some(keys) if keys.strategic => {
+                let element = known.of(list::element(node));
                 let order = directive::order(patch, name);
                 Value::Array(list::merge(element, keys, before, change, order, &path)?)
             }

@@ -1,18 +1,19 @@
-//! Bodies in Kubernetes' protobuf, as kubectl sends them for `create`, `run`, `expose` and the like: turned into JSON.
+//! Bodies in Kubernetes' protobuf, as typed clients send and want them: read into JSON and written from it.
 //!
-//! The envelope is four bytes of magic and a `runtime.Unknown`; inside is a message whose field numbers stand in `fields.txt` and
-//! whose types are those of the JSON schema. Answers are JSON: clients that send protobuf accept both.
+//! The envelope is four bytes of magic and a `runtime.Unknown`; inside is a message whose field numbers and types are those of the
+//! kind's schema.
 //! Source: Kubernetes' `generated.proto` files and the serializer in `apimachinery/pkg/runtime/serializer/protobuf`.
 
-mod fields;
+mod read;
 mod wire;
+mod write;
 
 use serde_json::{Map, Value};
 
-use self::fields::Entry;
-use self::wire::{Field, Reader};
-use crate::types::{self, Shape, Struct};
-use crate::{Resource, find_auxiliary, find_kind};
+use self::wire::{Field, Reader, utf8};
+use self::write::Backwards;
+use crate::node::{Node, Schema, Shape};
+use crate::{Resource, builtin, find_auxiliary, find_kind};
 
 /// The media type of such bodies.
 pub const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
@@ -36,6 +37,18 @@ pub enum ProtobufError {
         /// `kind` of the body.
         kind: String,
     },
+    /// Objects of the kind have no form in Protobuf.
+    #[error("objects of kind {kind:?} cannot be written as Protobuf, because they are custom resources")]
+    Unwritable {
+        /// Its kind.
+        kind: String,
+    },
+    /// A value that is to be written is no object of its schema.
+    #[error("the object cannot be written as Protobuf: {field:?} has a value of another type than its schema")]
+    Unfit {
+        /// Path of the field.
+        field: String,
+    },
 }
 
 /// The object in `body` as JSON; give it to [`crate::decode_value`].
@@ -54,7 +67,8 @@ pub fn to_json(body: &[u8]) -> Result<Value, ProtobufError> {
 
 fn message(resource: &Resource, raw: &[u8]) -> Result<Map<String, Value>, ProtobufError> {
     let mut object = Map::new();
-    read(resource.definition, types::of(resource), raw, &mut object)?;
+    let schema = builtin::of(resource);
+    read::message(&schema, schema.root(), raw, &mut object)?;
     Ok(object)
 }
 
@@ -80,101 +94,51 @@ fn envelope(body: &[u8]) -> Result<(String, String, &[u8]), ProtobufError> {
     Ok((api_version, kind, raw))
 }
 
-/// Reads the message `definition` into `object`, whose JSON fields are `known`.
-fn read(definition: &str, known: &Struct, bytes: &[u8], object: &mut Map<String, Value>) -> Result<(), ProtobufError> {
-    for field in Reader::new(bytes) {
-        let (number, field) = field?;
-        match fields::find(definition, number) {
-            Some(Entry::Embedded(name)) => {
-                let package = definition.rsplit_once('.').map_or(definition, |(package, _)| package);
-                read(&format!("{package}.{name}"), known, field.bytes()?, object)?;
-            }
-            Some(Entry::Field { name, keep_zero }) => {
-                if let Some(known) = known.get(name) {
-                    put(&known.shape, name, keep_zero, field, object)?;
-                }
-            }
-            // A field of a later version: dropped, as Kubernetes does.
-            None => {}
-        }
+/// Numbers of a struct and of what may stand in its place, in the messages of the schemas of custom resource definitions.
+fn either_numbers(other: &Node) -> (u32, u32) {
+    if matches!(other.shape, Shape::Boolean) { (2, 1) } else { (1, 2) }
+}
+
+/// An object of a built-in kind as a body. `schema` is that of its kind, of its list, of a Status …
+///
+/// # Errors
+/// [`ProtobufError::Unwritable`] when the schema has no numbers, that of a custom resource, and [`ProtobufError::Unfit`] when the value
+/// is no object of it.
+pub(crate) fn write(schema: &Schema, object: &Value) -> Result<Vec<u8>, ProtobufError> {
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let Value::Object(fields) = object else { return Err(ProtobufError::Unfit { field: String::new() }) };
+    let root = schema.root();
+    if root.wire.is_empty() {
+        return Err(ProtobufError::Unwritable { kind: text("kind").to_owned() });
     }
-    Ok(())
+    let mut out = Backwards::default();
+    // An encoding and a content type that say nothing; kube-apiserver writes them, too.
+    out.bytes(4, b"");
+    out.bytes(3, b"");
+    out.nested(2, |out| write::message(out, schema, root, fields))?;
+    out.nested(1, |out| {
+        out.bytes(2, text("kind").as_bytes());
+        out.bytes(1, text("apiVersion").as_bytes());
+        Ok(())
+    })?;
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(out.finish());
+    Ok(bytes)
 }
 
-fn put(
-    shape: &Shape,
-    name: &str,
-    keep_zero: bool,
-    field: Field<'_>,
-    object: &mut Map<String, Value>,
-) -> Result<(), ProtobufError> {
-    match shape {
-        Shape::List(element) => {
-            let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
-            if let Value::Array(list) = list {
-                list.push(value(element, field)?);
-            }
-        }
-        Shape::Map(values) => {
-            let map = object.entry(name).or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(map) = map {
-                let (key, value) = entry(values, field.bytes()?)?;
-                map.insert(key, value);
-            }
-        }
-        shape => {
-            let value = value(shape, field)?;
-            if !value.is_null() && (keep_zero || !is_zero(&value)) {
-                object.insert(name.to_owned(), value);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn is_zero(value: &Value) -> bool {
-    *value == 0 || *value == false || value.as_str() == Some("")
-}
-
-/// An entry of a map: key (1) and value (2).
-fn entry(values: &Shape, bytes: &[u8]) -> Result<(String, Value), ProtobufError> {
-    let (mut key, mut found) = (String::new(), None);
-    for field in Reader::new(bytes) {
-        match field? {
-            (1, Field::Bytes(text)) => key = utf8(text)?.to_owned(),
-            (2, field) => found = Some(value(values, field)?),
-            _ => {}
-        }
-    }
-    let empty = || if matches!(values, Shape::Quantity) { "0" } else { "" }.into();
-    Ok((key, found.unwrap_or_else(empty)))
-}
-
-fn value(shape: &Shape, field: Field<'_>) -> Result<Value, ProtobufError> {
-    Ok(match shape {
-        Shape::String => utf8(field.bytes()?)?.into(),
-        Shape::Bytes => wire::base64(field.bytes()?).into(),
-        Shape::Int32 | Shape::Int64 => field.integer()?.into(),
-        Shape::Boolean => (field.integer()? != 0).into(),
-        Shape::Number => field.double()?.into(),
-        Shape::Quantity => wire::quantity(field.bytes()?)?.into(),
-        Shape::IntOrString => wire::int_or_string(field.bytes()?)?,
-        Shape::Time => wire::time(field.bytes()?, "%Y-%m-%dT%H:%M:%SZ")?,
-        Shape::MicroTime => wire::time(field.bytes()?, "%Y-%m-%dT%H:%M:%S.%6fZ")?,
-        Shape::Any => wire::raw_json(field.bytes()?)?,
-        Shape::Struct(name) => {
-            let mut object = Map::new();
-            if let Some(known) = types::find(name) {
-                read(name, known, field.bytes()?, &mut object)?;
-            }
-            Value::Object(object)
-        }
-        Shape::List(_) | Shape::Map(_) => return Err(ProtobufError::Malformed("a list in a list")),
-    })
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str, ProtobufError> {
-    std::str::from_utf8(bytes).map_err(|_| ProtobufError::Malformed("a text is not UTF-8"))
+/// A watch event around a body that [`write`] made, behind its length, as streams frame it.
+#[must_use]
+pub fn event(kind: &str, body: &[u8]) -> Vec<u8> {
+    let mut out = Backwards::default();
+    let done: Result<(), ProtobufError> = out.nested(2, |out| {
+        out.bytes(1, body);
+        Ok(())
+    });
+    debug_assert!(done.is_ok(), "bytes are always written");
+    out.bytes(1, kind.as_bytes());
+    let event = out.finish();
+    let length = u32::try_from(event.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], &event].concat()
 }
 
 #[cfg(test)]

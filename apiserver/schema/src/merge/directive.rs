@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::PatchError;
-use crate::keys::ListKeys;
+use crate::node::Merge;
 use crate::path::Path;
 
 const PATCH: &str = "$patch";
@@ -46,7 +46,7 @@ pub(super) fn element(object: &Map<String, Value>, path: &Path<'_>) -> Result<Pa
 pub(super) fn retain_keys(
     original: &mut Map<String, Value>,
     patch: &Map<String, Value>,
-    keys: Option<&ListKeys>,
+    keys: Option<&Merge>,
     path: &Path<'_>,
 ) -> Result<(), PatchError> {
     let Some(retained) = patch.get(RETAIN_KEYS) else { return Ok(()) };

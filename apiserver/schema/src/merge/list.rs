@@ -4,14 +4,13 @@ use serde_json::{Map, Value};
 
 use super::directive::{self, Patch, strip};
 use super::{Known, PatchError};
-use crate::keys::ListKeys;
+use crate::node::{Merge, Node, Shape};
 use crate::path::Path;
-use crate::types::Shape;
 
-/// The shape of a list's elements.
-pub(super) fn element_shape(list: Option<&Shape>) -> Option<&Shape> {
-    match list {
-        Some(Shape::List(element)) => Some(element),
+/// The elements of a list.
+pub(super) fn element(list: Option<&Node>) -> Option<&Node> {
+    match &list?.shape {
+        Shape::List(element) => Some(element),
         _ => None,
     }
 }
@@ -51,17 +50,17 @@ pub(super) fn delete(
     Ok(())
 }
 
-fn merging(known: Known<'_>, name: &str, path: &Path<'_>) -> Result<&'static ListKeys, PatchError> {
-    let (_, keys) = known.field(name);
+fn merging<'a>(known: Known<'a>, name: &str, path: &Path<'_>) -> Result<&'a Merge, PatchError> {
+    let keys = super::merge_of(known.field(name));
     let refused = || PatchError::new(path, "directives are for lists that merge, and this does not");
-    keys.filter(|keys| keys.merge).ok_or_else(refused)
+    keys.filter(|keys| keys.strategic).ok_or_else(refused)
 }
 
 /// Merges the elements of `change` into `original`. What the patch names comes in the patch's order, and before what only the
 /// server has unless that stood before it already: so new elements come first.
 pub(super) fn merge(
-    element: Option<&Shape>,
-    keys: &ListKeys,
+    element: Known<'_>,
+    keys: &Merge,
     original: Vec<Value>,
     change: &[Value],
     order: Option<&Value>,
@@ -72,7 +71,7 @@ pub(super) fn merge(
     if let Some(order) = &order {
         same_order(keys, change, order, path)?;
     }
-    let merged = match keys.merge_key {
+    let merged = match keys.merge_key.as_deref() {
         Some(key) => match by_key(element, keys, key, original, change, path)? {
             Merged::Replaced(list) => list,
             Merged::Into(list) => sort(keys, list, &before, &ids(keys, change)),
@@ -103,8 +102,8 @@ enum Merged {
 }
 
 fn by_key(
-    element: Option<&Shape>,
-    keys: &ListKeys,
+    element: Known<'_>,
+    keys: &Merge,
     key: &str,
     mut original: Vec<Value>,
     change: &[Value],
@@ -130,7 +129,7 @@ fn by_key(
             (_, None) => original.push(strip(value)),
             (_, Some(position)) => {
                 let Value::Object(old) = original[position].take() else { continue };
-                let merged = super::object(Known::of(element), Some(keys), old, patch, &path)?;
+                let merged = super::object(element, Some(keys), old, patch, &path)?;
                 original[position] = Value::Object(merged);
             }
         }
@@ -144,24 +143,24 @@ fn replacement(change: &[Value]) -> Vec<Value> {
 }
 
 /// What identifies an element: its merge key, or itself.
-fn identity<'a>(keys: &ListKeys, element: &'a Value) -> &'a Value {
-    match keys.merge_key {
+fn identity<'a>(keys: &Merge, element: &'a Value) -> &'a Value {
+    match keys.merge_key.as_deref() {
         Some(key) => &element[key],
         None => element,
     }
 }
 
-fn ids<'a>(keys: &ListKeys, elements: &'a [Value]) -> Vec<&'a Value> {
+fn ids<'a>(keys: &Merge, elements: &'a [Value]) -> Vec<&'a Value> {
     elements.iter().map(|element| identity(keys, element)).collect()
 }
 
-fn order_of<'a>(keys: &ListKeys, order: &'a Value, path: &Path<'_>) -> Result<Vec<&'a Value>, PatchError> {
+fn order_of<'a>(keys: &Merge, order: &'a Value, path: &Path<'_>) -> Result<Vec<&'a Value>, PatchError> {
     let order = order.as_array().ok_or_else(|| PatchError::new(path, "$setElementOrder must be a list"))?;
     Ok(ids(keys, order))
 }
 
 /// The elements that a patch sets must stand in `$setElementOrder`, in the same order.
-fn same_order(keys: &ListKeys, change: &[Value], order: &[&Value], path: &Path<'_>) -> Result<(), PatchError> {
+fn same_order(keys: &Merge, change: &[Value], order: &[&Value], path: &Path<'_>) -> Result<(), PatchError> {
     if order.is_empty() {
         return Ok(());
     }
@@ -178,7 +177,7 @@ fn same_order(keys: &ListKeys, change: &[Value], order: &[&Value], path: &Path<'
 
 /// Puts the elements that `order` names in that order. The others keep theirs, and come before the first that they stood before
 /// in `before`.
-fn sort(keys: &ListKeys, merged: Vec<Value>, before: &[Value], order: &[&Value]) -> Vec<Value> {
+fn sort(keys: &Merge, merged: Vec<Value>, before: &[Value], order: &[&Value]) -> Vec<Value> {
     let place = |element: &Value| order.iter().position(|id| *id == identity(keys, element));
     let former = |element: &Value| before.iter().position(|old| identity(keys, old) == identity(keys, element));
     let (mut ordered, others): (Vec<_>, Vec<_>) = merged.into_iter().partition(|element| place(element).is_some());

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{ProtobufError, utf8};
+use super::ProtobufError;
 
 /// The value of a field, as the wire has it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,6 +70,11 @@ impl<'a> Reader<'a> {
         Ok((number, field))
     }
 
+    /// The next of numbers that stand in one field, without tags.
+    pub(super) fn packed(&mut self) -> Result<Option<Field<'a>>, ProtobufError> {
+        if self.rest.is_empty() { Ok(None) } else { self.varint().map(|number| Some(Field::Varint(number))) }
+    }
+
     fn varint(&mut self) -> Result<u64, ProtobufError> {
         const GROUPS: u32 = 10; // of 7 bits: 64 bits
         let mut value = 0_u64;
@@ -107,6 +112,11 @@ impl<'a> Iterator for Reader<'a> {
         }
         Some(field)
     }
+}
+
+/// Bytes that are text.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, ProtobufError> {
+    std::str::from_utf8(bytes).map_err(|_| ProtobufError::Malformed("a text is not UTF-8"))
 }
 
 pub(super) fn base64(bytes: &[u8]) -> String {

@@ -55,6 +55,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Packages that may end up in the OCI runtime's binary.
 const RUNTIME_PACKAGES_MAX: usize = 40;
 
+/// Packages that may end up in the `skiff` binary. A ratchet: each costs every user build time and trust.
+const LINKED_PACKAGES_MAX: usize = 300;
+
 fn cargo(words: &[&str]) -> String {
     let output = Command::new(env!("CARGO")).args(words).current_dir(root()).output().unwrap();
     assert!(output.status.success(), "cargo {words:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -85,11 +88,23 @@ fn crates_use_only_whom_they_may() {
     }
 }
 
+/// Name and version of each package that a crate of ours links, itself among them.
+fn linked(package: &str) -> BTreeSet<String> {
+    let tree = cargo(&["tree", "-p", package, "-e", "normal,no-proc-macro", "--prefix", "none", "--offline"]);
+    let packages = tree.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "));
+    packages.filter(|package| !package.is_empty()).collect()
+}
+
 #[test]
 fn the_runtime_stays_small() {
-    let tree = cargo(&["tree", "-p", "skiff-oci", "-e", "normal,no-proc-macro", "--prefix", "none", "--offline"]);
-    let packages: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    let packages = linked("skiff-oci");
     assert!(packages.len() <= RUNTIME_PACKAGES_MAX, "{} packages in skiff-oci: {packages:?}", packages.len());
+}
+
+#[test]
+fn the_whole_stays_buildable() {
+    let packages = linked("skiff");
+    assert!(packages.len() <= LINKED_PACKAGES_MAX, "{} packages in skiff: which one can go?", packages.len());
 }
 
 #[test]

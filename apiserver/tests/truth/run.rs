@@ -1,0 +1,64 @@
+//! A kind's cases, asked one after the other of one server.
+
+use crate::case::Case;
+use crate::facts::Facts;
+use crate::kinds::Kind;
+use crate::server::{Question, Server};
+use http::Method;
+use serde_json::json;
+
+/// A server and the namespace that the cases use there.
+pub(crate) struct Place<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) namespace: &'a str,
+}
+
+impl Place<'_> {
+    /// Makes the namespace and what pods need in it.
+    pub(crate) async fn prepare(&self) {
+        let namespace = json!({"metadata": {"name": self.namespace}});
+        self.post("/api/v1/namespaces", &namespace.to_string()).await;
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts", self.namespace);
+        self.post(&path, &json!({"metadata": {"name": "default"}}).to_string()).await;
+    }
+
+    async fn post(&self, path: &str, body: &str) {
+        let question = Question {
+            method: Method::POST,
+            path: path.to_owned(),
+            content: "application/json",
+            body: body.to_owned(),
+            ..Question::default()
+        };
+        let answer = self.server.ask(&question).await;
+        assert!(answer.as_ref().is_some_and(|answer| matches!(answer.code, 201 | 409)), "POST {path}: {answer:?}");
+    }
+
+    /// Whether the server has the kind.
+    pub(crate) async fn serves(&self, kind: &Kind) -> bool {
+        let answer = self.server.get(&kind.group_path()).await;
+        answer.value["resources"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == *kind.resource))
+    }
+
+    /// What the server answers; `None` if the case is none for this kind, or the server hung up.
+    pub(crate) async fn ask(&self, case: &Case, kind: &Kind) -> Option<Facts> {
+        let question = case.question(kind, self.namespace)?;
+        Some(Facts::of(&self.server.ask(&question).await?, self.namespace))
+    }
+
+    /// Removes the kind's object, with all that may hold it.
+    pub(crate) async fn clear(&self, kind: &Kind) {
+        if !kind.is_stored() {
+            return;
+        }
+        let path = format!("{}/{}", kind.collection(self.namespace), kind.name());
+        for (method, content, body) in [
+            (Method::DELETE, "application/json", r#"{"gracePeriodSeconds": 0}"#),
+            (Method::PATCH, "application/merge-patch+json", r#"{"metadata": {"finalizers": null}}"#),
+        ] {
+            let question =
+                Question { method, path: path.clone(), content, body: body.to_owned(), ..Question::default() };
+            self.server.ask(&question).await;
+        }
+    }
+}

@@ -55,7 +55,8 @@ fn table(definitions: &BTreeMap<String, Value>, packages: &Path) -> Done<String>
         let (package, kind) = name.rsplit_once('.').ok_or("a definition without a package")?;
         if current.as_ref().is_none_or(|(name, _)| *name != package) {
             let read = Package::read(&packages.join(folder(package)))?;
-            table += &format!("@{} {package}\n", row::alias(package));
+            table += format!("@{} {package} {}", row::alias(package), group(package, definitions)).trim_end();
+            table.push('\n');
             current = Some((package, read));
         }
         let Some((_, package_read)) = &current else { continue };
@@ -72,6 +73,14 @@ fn table(definitions: &BTreeMap<String, Value>, packages: &Path) -> Done<String>
 /// Kinds that stand in no document, because every kind may be answered as them.
 const PARTIAL: &str = "PartialObjectMetadata kind\n apiVersion string\n kind string\n metadata ObjectMeta 1 +\n\
     PartialObjectMetadataList kind\n apiVersion string\n items []PartialObjectMetadata 2 !\n kind string\n metadata ListMeta 1 +\n";
+
+/// The API group whose kinds a package defines; empty for the core group and for what belongs to no group.
+fn group<'a>(package: &str, definitions: &'a BTreeMap<String, Value>) -> &'a str {
+    let of_package = definitions.iter().filter(|(name, _)| name.rsplit_once('.').is_some_and(|(it, _)| it == package));
+    let kinds = of_package.filter_map(|(_, schema)| schema["x-kubernetes-group-version-kind"].as_array());
+    let mut single = kinds.filter(|kinds| kinds.len() == 1).filter_map(|kinds| kinds[0]["group"].as_str());
+    single.next().unwrap_or_default()
+}
 
 /// `io.k8s.api.core.v1` → `api/core/v1`: packages of `k8s.io` by their names in definitions.
 fn folder(package: &str) -> String {

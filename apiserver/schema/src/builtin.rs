@@ -3,7 +3,7 @@
 //! The table holds facts and no sentences. `examples/table.rs` makes it; do not edit it by hand.
 //!
 //! ```text
-//! @core/v1 io.k8s.api.core.v1                a package and its short name
+//! @apps/v1 io.k8s.api.apps.v1 apps           a package, its short name, and the API group of its kinds
 //! LocalObjectReference atomic                a struct; `atomic`: map type; `kind`: an object with apiVersion and kind
 //!  name string 1 +                           a field: name, type, Protobuf number
 //! ```
@@ -24,21 +24,47 @@ use crate::node::{Field, ListType, Merge, Node, Schema, Shape, Struct, StructId,
 pub(crate) const TABLE: &str = include_str!("builtin/table.txt");
 
 /// All built-in structs, ordered by name.
-struct Table {
-    structs: Arc<[Struct]>,
-}
-
-fn table() -> &'static Table {
-    static PARSED: OnceLock<Table> = OnceLock::new();
-    PARSED.get_or_init(|| Table { structs: parse(TABLE).expect("the table is made by our tool, and a test reads it") })
+fn table() -> &'static Arc<[Struct]> {
+    static PARSED: OnceLock<Arc<[Struct]>> = OnceLock::new();
+    PARSED.get_or_init(|| parse(TABLE).expect("the table is made by our tool, and a test reads it"))
 }
 
 /// The schema of a definition, e.g. `io.k8s.api.core.v1.Pod`.
 pub(crate) fn schema(definition: &str) -> Option<Schema> {
-    let structs = &table().structs;
+    let structs = table();
     let at = structs.binary_search_by(|it| (*it.name).cmp(definition)).ok()?;
     Some(Schema::new(structs.clone(), StructId(u32::try_from(at).ok()?)))
 }
+
+/// The package of a group and version, e.g. `io.k8s.api.apps.v1` of `apps/v1`.
+fn package_of(api_version: &str) -> Option<&'static str> {
+    static PACKAGES: OnceLock<Vec<(String, &str)>> = OnceLock::new();
+    let packages = PACKAGES.get_or_init(|| {
+        let headers = TABLE.lines().filter_map(|line| line.strip_prefix('@'));
+        let headers = headers.filter_map(|header| {
+            let mut words = header.split(' ');
+            let (alias, name, group) = (words.next()?, words.next()?, words.next().unwrap_or_default());
+            let version = alias.split_once('/')?.1;
+            let kinds = name.starts_with("io.k8s.api.core.") || !group.is_empty();
+            let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+            kinds.then_some((api_version, name))
+        });
+        headers.collect()
+    });
+    packages.iter().find(|(version, _)| version == api_version).map(|(_, name)| *name)
+}
+
+/// The schema of what calls itself that: a kind, a list, or one that every group-version has (Status, DeleteOptions, …).
+pub(crate) fn by_kind(api_version: &str, kind: &str) -> Option<Schema> {
+    const EVERYWHERE: [&str; 5] =
+        ["DeleteOptions", "PartialObjectMetadata", "PartialObjectMetadataList", "Status", "WatchEvent"];
+    let own = package_of(api_version).and_then(|package| schema(&format!("{package}.{kind}")));
+    let everywhere = || EVERYWHERE.contains(&kind).then(|| schema(&format!("{META}{kind}"))).flatten();
+    own.filter(|schema| schema.root().field("kind").is_some()).or_else(everywhere)
+}
+
+/// Where the definitions of metadata begin.
+pub(crate) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
 /// The schema of a resource.
 pub(crate) fn of(resource: &Resource) -> Schema {
@@ -47,7 +73,7 @@ pub(crate) fn of(resource: &Resource) -> Schema {
 
 /// All built-in structs, ordered by name.
 pub(crate) fn structs() -> &'static [Struct] {
-    &table().structs
+    table()
 }
 
 /// A package: its short name, its name, and its structs in order, the first of which has a place among all.
@@ -88,7 +114,10 @@ fn packages(text: &str) -> Result<Vec<Package<'_>>, Wrong> {
     let mut count = 0;
     for line in text.lines().filter(|line| !line.starts_with(' ')) {
         if let Some(header) = line.strip_prefix('@') {
-            let (alias, name) = header.split_once(' ').ok_or_else(|| format!("no name in {line:?}"))?;
+            let mut words = header.split(' ');
+            let (Some(alias), Some(name)) = (words.next(), words.next()) else {
+                return Err(format!("no name in {line:?}"));
+            };
             packages.push(Package { alias, name, first: count, structs: Vec::new() });
         } else if let Some(package) = packages.last_mut() {
             package.structs.push(line.split(' ').next().unwrap_or_default());
@@ -270,6 +299,23 @@ mod tests {
         assert!(container.field("name").is_some_and(|it| !it.omit_zero && it.node.default.is_some()));
         let probe = schema("io.k8s.api.core.v1.Probe").expect("a schema");
         assert!(matches!(&probe.root().wire[0], (1, Wire::Embedded(fields)) if fields.len() == 4), "{probe:?}");
+    }
+
+    #[test]
+    fn kinds_are_found_by_what_they_call_themselves() {
+        let name = |version, kind| by_kind(version, kind).map(|schema| schema.root().name.to_string());
+        for (version, kind, definition) in [
+            ("v1", "Pod", "io.k8s.api.core.v1.Pod"),
+            ("v1", "PodList", "io.k8s.api.core.v1.PodList"),
+            ("rbac.authorization.k8s.io/v1", "Role", "io.k8s.api.rbac.v1.Role"),
+            ("autoscaling/v2", "HorizontalPodAutoscaler", "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler"),
+            ("v1", "Status", "io.k8s.apimachinery.pkg.apis.meta.v1.Status"),
+            ("example.com/v3", "DeleteOptions", "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"),
+        ] {
+            assert_eq!(name(version, kind).as_deref(), Some(definition), "{version} {kind}");
+        }
+        assert_eq!(name("v1", "PodSpec"), None);
+        assert_eq!(name("example.com/v1", "Pod"), None);
     }
 
     #[test]

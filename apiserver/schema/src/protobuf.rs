@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use self::wire::{Field, Reader, utf8};
 use self::write::Backwards;
 use crate::node::{Node, Schema, Shape};
-use crate::{Resource, builtin, find_auxiliary, find_kind};
+use crate::{builtin, find_auxiliary};
 
 /// The media type of such bodies.
 pub const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
@@ -37,12 +37,6 @@ pub enum ProtobufError {
         /// `kind` of the body.
         kind: String,
     },
-    /// Objects of the kind have no form in Protobuf.
-    #[error("objects of kind {kind:?} cannot be written as Protobuf, because they are custom resources")]
-    Unwritable {
-        /// Its kind.
-        kind: String,
-    },
     /// A value that is to be written is no object of its schema.
     #[error("the object cannot be written as Protobuf: {field:?} has a value of another type than its schema")]
     Unfit {
@@ -57,19 +51,36 @@ pub enum ProtobufError {
 /// [`ProtobufError`] when the body is no protobuf, or of a kind that is not served.
 pub fn to_json(body: &[u8]) -> Result<Value, ProtobufError> {
     let (api_version, kind, raw) = envelope(body)?;
-    let resource = find_kind(&api_version, &kind).or_else(|| find_auxiliary(&api_version, &kind));
-    let Some(resource) = resource else { return Err(ProtobufError::Kind { api_version, kind }) };
-    let mut object = message(resource, raw)?;
+    let schema = schema_of(&api_version, &kind);
+    let Some(schema) = schema else { return Err(ProtobufError::Kind { api_version, kind }) };
+    let mut object = Map::new();
+    read::message(&schema, schema.root(), raw, &mut object)?;
     object.insert("apiVersion".to_owned(), api_version.into());
     object.insert("kind".to_owned(), kind.into());
     Ok(Value::Object(object))
 }
 
-fn message(resource: &Resource, raw: &[u8]) -> Result<Map<String, Value>, ProtobufError> {
-    let mut object = Map::new();
-    let schema = builtin::of(resource);
-    read::message(&schema, schema.root(), raw, &mut object)?;
-    Ok(object)
+fn schema_of(api_version: &str, kind: &str) -> Option<Schema> {
+    let auxiliary = || find_auxiliary(api_version, kind).map(builtin::of);
+    builtin::by_kind(api_version, kind).or_else(auxiliary)
+}
+
+/// Whether objects of that kind have a form in Protobuf: all that are built in do, custom resources have none.
+#[must_use]
+pub fn knows(api_version: &str, kind: &str) -> bool {
+    schema_of(api_version, kind).is_some()
+}
+
+/// An object, a list, a Status … as a body.
+///
+/// # Errors
+/// [`ProtobufError::Kind`] when its kind is not built in, [`ProtobufError::Unfit`] when it does not fit its schema.
+pub fn from_json(object: &Value) -> Result<Vec<u8>, ProtobufError> {
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let schema = schema_of(api_version, kind)
+        .ok_or_else(|| ProtobufError::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() })?;
+    write(&schema, [api_version, kind], object)
 }
 
 /// `runtime.Unknown`: type (1: apiVersion 1, kind 2) and raw message (2).
@@ -99,26 +110,16 @@ fn either_numbers(other: &Node) -> (u32, u32) {
     if matches!(other.shape, Shape::Boolean) { (2, 1) } else { (1, 2) }
 }
 
-/// An object of a built-in kind as a body. `schema` is that of its kind, of its list, of a Status …
-///
-/// # Errors
-/// [`ProtobufError::Unwritable`] when the schema has no numbers, that of a custom resource, and [`ProtobufError::Unfit`] when the value
-/// is no object of it.
-pub(crate) fn write(schema: &Schema, object: &Value) -> Result<Vec<u8>, ProtobufError> {
-    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+fn write(schema: &Schema, [api_version, kind]: [&str; 2], object: &Value) -> Result<Vec<u8>, ProtobufError> {
     let Value::Object(fields) = object else { return Err(ProtobufError::Unfit { field: String::new() }) };
-    let root = schema.root();
-    if root.wire.is_empty() {
-        return Err(ProtobufError::Unwritable { kind: text("kind").to_owned() });
-    }
     let mut out = Backwards::default();
     // An encoding and a content type that say nothing; kube-apiserver writes them, too.
     out.bytes(4, b"");
     out.bytes(3, b"");
-    out.nested(2, |out| write::message(out, schema, root, fields))?;
+    out.nested(2, |out| write::message(out, schema, schema.root(), fields))?;
     out.nested(1, |out| {
-        out.bytes(2, text("kind").as_bytes());
-        out.bytes(1, text("apiVersion").as_bytes());
+        out.bytes(2, kind.as_bytes());
+        out.bytes(1, api_version.as_bytes());
         Ok(())
     })?;
     let mut bytes = MAGIC.to_vec();

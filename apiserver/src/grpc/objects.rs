@@ -10,7 +10,7 @@ use crate::registry::{
     DeleteOptions, Deleted, Event, ListOptions, Patch, PatchKind, Run, Target, Updated, VersionMatch, WatchOptions,
     Watcher,
 };
-use crate::rest::body as rest_body;
+use crate::rest::body::{self as rest_body, Sent};
 use crate::scale;
 use crate::status::Status;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -82,7 +82,7 @@ fn table_options(headed: bool) -> TableOptions {
 
 /// What a write through the `scale` subresource makes of the whole object.
 fn from_scale(current: &Value, scale: &[u8]) -> Result<Decoded, Status> {
-    let scale = rest_body::auxiliary("autoscaling/v1", "Scale", scale, FieldValidation::Strict)?;
+    let scale = rest_body::auxiliary("autoscaling/v1", "Scale", Sent::Json(scale.into()), FieldValidation::Strict)?;
     Ok(Decoded { object: scale::apply(current, &scale.object), warnings: Vec::new() })
 }
 
@@ -163,7 +163,7 @@ impl Objects for Service {
             if scaled {
                 from_scale(current, &json)
             } else {
-                rest_body::object(resource, &json, FieldValidation::Strict)
+                rest_body::object(resource, Sent::Json(json.as_slice().into()), FieldValidation::Strict)
             }
         };
         let part = written_part(&address.subresource);
@@ -249,7 +249,8 @@ impl Service {
         if !address.subresource.is_empty() {
             return Err(Status::not_implemented(format!("create of {} over gRPC", address.subresource)));
         }
-        let Decoded { object, mut warnings } = rest_body::object(resource, json, FieldValidation::Strict)?;
+        let Decoded { object, mut warnings } =
+            rest_body::object(resource, Sent::Json(json.into()), FieldValidation::Strict)?;
         let (registry, namespace) = (&self.app.registry, &address.namespace);
         warnings.extend(admission::warn_of_create(registry, resource, namespace, &object).await);
         Ok(Updated { object: registry.create(resource, namespace, object, run).await?, warnings })

@@ -1,4 +1,4 @@
-//! What was sent: JSON, YAML or Kubernetes' protobuf, with a limit.
+//! What was sent: JSON, YAML or Kubernetes' protobuf, with a limit. The last two become values at once, with no JSON in between.
 
 use crate::registry::Patch;
 use crate::status::Status;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use skiff_schema::{
     Cause, DecodeError, Decoded, FieldValidation, Resource, decode, decode_value, find_auxiliary, protobuf,
 };
+use std::borrow::Cow;
 
 /// The largest body (kube-apiserver: 3 MiB).
 pub(super) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -37,20 +38,28 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Statu
     })
 }
 
-/// Reads the body as JSON text, whatever it was.
-pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Status> {
-    to_json(headers, read(headers, body).await?)
+/// A body that was read: text that is still to be parsed, for what may be wrong in it, or a value.
+pub(crate) enum Sent<'a> {
+    /// JSON text.
+    Json(Cow<'a, [u8]>),
+    /// What YAML or Protobuf said.
+    Value(Value),
 }
 
-/// A body that was read, as JSON text.
-pub(super) fn to_json(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Status> {
+/// Reads a body, whatever its form is.
+pub(super) async fn sent(headers: &HeaderMap, body: Body) -> Result<Sent<'static>, Status> {
+    sent_as(headers, read(headers, body).await?)
+}
+
+/// A body that was read, by its content type.
+pub(super) fn sent_as(headers: &HeaderMap, body: Bytes) -> Result<Sent<'static>, Status> {
     match media_type(headers) {
-        "application/json" => Ok(body),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => yaml_to_json(&body),
+        "application/json" => Ok(Sent::Json(Cow::Owned(body.into()))),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => serde_norway::from_slice(&body)
+            .map(Sent::Value)
+            .map_err(|error| Status::bad_request(format!("couldn't parse the body as YAML: {error}"))),
         protobuf::CONTENT_TYPE => {
-            let value = protobuf::to_json(&body);
-            let value = value.map_err(|error| Status::bad_request(error.to_string()))?;
-            Ok(value.to_string().into())
+            protobuf::to_json(&body).map(Sent::Value).map_err(|error| Status::bad_request(error.to_string()))
         }
         other => Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format ({other}) - accepted media types include: \
@@ -59,15 +68,13 @@ pub(super) fn to_json(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Status>
     }
 }
 
-fn yaml_to_json(text: &[u8]) -> Result<Bytes, Status> {
-    let refused = |error: String| Status::bad_request(format!("couldn't parse the body as YAML: {error}"));
-    let value: Value = serde_norway::from_slice(text).map_err(|error| refused(error.to_string()))?;
-    serde_json::to_vec(&value).map(Bytes::from).map_err(|error| refused(error.to_string()))
-}
-
-/// Reads JSON as an object of `resource`.
-pub(crate) fn object(resource: &Resource, json: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
-    decode(resource, json, validation).map_err(|error| undecodable(resource, &error))
+/// Reads a body as an object of `resource`.
+pub(crate) fn object(resource: &Resource, sent: Sent<'_>, validation: FieldValidation) -> Result<Decoded, Status> {
+    let decoded = match sent {
+        Sent::Json(text) => decode(resource, &text, validation),
+        Sent::Value(value) => decode_value(resource, value, &[], validation),
+    };
+    decoded.map_err(|error| undecodable(resource, &error))
 }
 
 /// What `patch` makes of `current`, as an object of `resource`.
@@ -99,16 +106,19 @@ fn undecodable(resource: &Resource, error: &DecodeError) -> Status {
     if causes.is_empty() { status } else { status.caused_by(causes) }
 }
 
-/// Reads JSON as a kind that has no path of its own: Scale, Binding, Eviction, DeleteOptions. Clients name any version of it
+/// Reads a body as a kind that has no path of its own: Scale, Binding, Eviction, DeleteOptions. Clients name any version of it
 /// that they know: `policy/v1beta1`, or for DeleteOptions the group that they delete from.
 pub(crate) fn auxiliary(
     api_version: &str,
     kind: &str,
-    json: &[u8],
+    sent: Sent<'_>,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let refused = |error: String| Status::bad_request(format!("couldn't parse the body as {kind}: {error}"));
-    let mut value: Value = serde_json::from_slice(json).map_err(|error| refused(error.to_string()))?;
+    let (mut value, json) = match sent {
+        Sent::Value(value) => (value, None),
+        Sent::Json(text) => (serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?, Some(text)),
+    };
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
     let (given, given_kind) = (text("apiVersion").to_owned(), text("kind"));
     if !value.is_object() || !(given_kind.is_empty() || given_kind == kind) {
@@ -117,11 +127,14 @@ pub(crate) fn auxiliary(
     let resource = find_auxiliary(if given.is_empty() { api_version } else { &given }, kind);
     let resource =
         resource.ok_or_else(|| Status::bad_request(format!("no kind {kind:?} is registered for version {given:?}")))?;
-    let decoded = if given.is_empty() || given == resource.api_version() {
-        decode(resource, json, validation)
-    } else {
-        value["apiVersion"] = resource.api_version().into();
-        decode_value(resource, value, &[], validation)
+    let same = given.is_empty() || given == resource.api_version();
+    let decoded = match json {
+        // As text, so that keys that stand there twice are found.
+        Some(text) if same => decode(resource, &text, validation),
+        _ => {
+            value["apiVersion"] = resource.api_version().into();
+            decode_value(resource, value, &[], validation)
+        }
     };
     let mut decoded = decoded.map_err(|error| undecodable(resource, &error))?;
     decoded.object["apiVersion"] = api_version.into();

@@ -2,19 +2,42 @@
 
 use crate::status::Status;
 use http::{HeaderMap, header};
-use skiff_schema::TableVersion;
+use skiff_schema::{TableVersion, protobuf};
 
-/// How objects are written.
+/// What an answer is, and how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// JSON.
-    Json,
-    /// YAML.
-    Yaml,
-    /// A table of columns, as JSON.
+pub(super) struct Form {
+    pub(super) shape: Shape,
+    pub(super) encoding: Encoding,
+}
+
+/// What an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The object or list itself.
+    Whole,
+    /// A table of columns.
     Table(TableVersion),
-    /// Type and metadata only, as JSON; `meta.k8s.io/v1` or `v1beta1`.
+    /// Type and metadata only; `meta.k8s.io/v1` or `v1beta1`.
     Metadata(&'static str),
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+impl Form {
+    /// The object itself, as JSON.
+    pub(super) const JSON: Self = Self { shape: Shape::Whole, encoding: Encoding::Json };
+
+    /// Whether stored JSON is the answer as it is.
+    pub(super) fn is_plain_json(self) -> bool {
+        self == Self::JSON
+    }
 }
 
 /// One entry of `Accept`.
@@ -63,27 +86,37 @@ pub(super) fn pretty(headers: &HeaderMap) -> bool {
         .is_some_and(|range| range.parameter("pretty") == "1")
 }
 
-/// The first form that we can write.
-pub(super) fn form(headers: &HeaderMap) -> Result<Form, Status> {
+/// The forms that we can write, the best first; an answer that cannot be written in one of them takes the next.
+pub(super) fn forms(headers: &HeaderMap) -> Result<(Form, Option<Form>), Status> {
     let ranges = accepted(headers);
     if ranges.is_empty() {
-        return Ok(Form::Json);
+        return Ok((Form::JSON, None));
     }
-    ranges.iter().find_map(form_of).ok_or_else(Status::not_acceptable)
+    let mut forms = ranges.iter().filter_map(form_of);
+    let first = forms.next().ok_or_else(Status::not_acceptable)?;
+    Ok((first, forms.find(|form| form.encoding != Encoding::Protobuf)))
 }
 
 fn form_of(range: &MediaRange<'_>) -> Option<Form> {
+    let encoding = match range.name {
+        "application/json" | "application/*" | "*/*" => Encoding::Json,
+        "application/yaml" => Encoding::Yaml,
+        protobuf::CONTENT_TYPE => Encoding::Protobuf,
+        _ => return None,
+    };
     let version = range.parameter("v");
-    match (range.name, range.parameter("as")) {
-        ("application/json", "Table") if version == "v1beta1" => Some(Form::Table(TableVersion::V1Beta1)),
-        ("application/json", "Table") => Some(Form::Table(TableVersion::V1)),
-        ("application/json", "PartialObjectMetadata" | "PartialObjectMetadataList") => {
-            Some(Form::Metadata(if version == "v1beta1" { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }))
+    let shape = match range.parameter("as") {
+        "" => Shape::Whole,
+        _ if range.name.ends_with('*') || encoding == Encoding::Yaml => return None,
+        "Table" if encoding == Encoding::Protobuf => return None,
+        "Table" if version == "v1beta1" => Shape::Table(TableVersion::V1Beta1),
+        "Table" => Shape::Table(TableVersion::V1),
+        "PartialObjectMetadata" | "PartialObjectMetadataList" => {
+            Shape::Metadata(if version == "v1beta1" { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" })
         }
-        ("application/json" | "application/*" | "*/*", "") => Some(Form::Json),
-        ("application/yaml", "") => Some(Form::Yaml),
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Form { shape, encoding })
 }
 
 #[cfg(test)]
@@ -93,27 +126,34 @@ mod tests {
     fn check(accept: &str) -> Option<Form> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().expect("a header"));
-        form(&headers).ok()
+        forms(&headers).ok().map(|(first, _)| first)
     }
 
     #[test]
     fn the_first_form_we_know_wins() {
         let tables = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        let json = |shape| Some(Form { shape, encoding: Encoding::Json });
+        let whole = |encoding| Some(Form { shape: Shape::Whole, encoding });
         for (accept, expected) in [
-            (tables, Some(Form::Table(TableVersion::V1))),
-            ("application/json", Some(Form::Json)),
-            ("application/json, */*", Some(Form::Json)),
-            ("application/vnd.kubernetes.protobuf,application/json", Some(Form::Json)),
-            ("application/vnd.kubernetes.protobuf, */*", Some(Form::Json)),
-            ("application/yaml", Some(Form::Yaml)),
-            ("application/yaml;q=0.5, application/json", Some(Form::Json)),
-            ("*/*, application/yaml", Some(Form::Yaml)),
-            ("application/json, application/yaml", Some(Form::Json)),
+            (tables, json(Shape::Table(TableVersion::V1))),
+            ("application/json", Some(Form::JSON)),
+            ("application/json, */*", Some(Form::JSON)),
+            ("application/vnd.kubernetes.protobuf,application/json", whole(Encoding::Protobuf)),
+            ("application/vnd.kubernetes.protobuf;q=0.5, */*", Some(Form::JSON)),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+                Some(Form { shape: Shape::Metadata("meta.k8s.io/v1"), encoding: Encoding::Protobuf }),
+            ),
+            ("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1", None),
+            ("application/yaml", whole(Encoding::Yaml)),
+            ("application/yaml;q=0.5, application/json", Some(Form::JSON)),
+            ("*/*, application/yaml", whole(Encoding::Yaml)),
+            ("application/json, application/yaml", Some(Form::JSON)),
             (
                 "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
-                Some(Form::Metadata("meta.k8s.io/v1")),
+                json(Shape::Metadata("meta.k8s.io/v1")),
             ),
-            ("application/vnd.kubernetes.protobuf", None),
+            ("application/vnd.kubernetes.protobuf", whole(Encoding::Protobuf)),
             ("text/html", None),
         ] {
             assert_eq!(check(accept), expected, "{accept}");

@@ -1,6 +1,6 @@
 //! The answer: an object or a list in the form that was asked for.
 
-use super::negotiate::{self, Form};
+use super::negotiate::{self, Encoding, Form, Shape};
 use super::options::Parameters;
 use crate::registry::List;
 use crate::registry::object::Object;
@@ -10,12 +10,15 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use skiff_schema::protobuf::{self, ProtobufError};
 use skiff_schema::{IncludeObject, Resource, TableOptions, TableVersion, table};
 
 /// How one answer is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
     pub(super) form: Form,
+    /// The form of what cannot be written in the first: custom resources have none in Protobuf.
+    pub(super) otherwise: Option<Form>,
     pub(super) include_object: IncludeObject,
     /// JSON is indented, for people.
     pretty: bool,
@@ -23,20 +26,30 @@ pub(super) struct Style {
 
 impl Style {
     pub(super) fn of(headers: &HeaderMap, parameters: &Parameters) -> Result<Self, Status> {
-        let form = negotiate::form(headers)?;
-        let include_object = match form {
-            Form::Table(_) => parameters.include_object()?,
+        let (form, otherwise) = negotiate::forms(headers)?;
+        let include_object = match form.shape {
+            Shape::Table(_) => parameters.include_object()?,
             _ => IncludeObject::default(),
         };
-        Ok(Self { form, include_object, pretty: negotiate::pretty(headers) || parameters.pretty(headers) })
+        Ok(Self { form, otherwise, include_object, pretty: negotiate::pretty(headers) || parameters.pretty(headers) })
     }
 
     /// For a refusal, which is said in any case: as it was asked for if we can, in JSON if not.
     pub(super) fn of_refusal(headers: &HeaderMap, uri: &Uri) -> Self {
-        let form = negotiate::form(headers).unwrap_or(Form::Json);
+        let (form, otherwise) = negotiate::forms(headers).unwrap_or((Form::JSON, None));
         let parameters = Parameters::of(uri).unwrap_or_default();
         let pretty = negotiate::pretty(headers) || parameters.pretty(headers);
-        Self { form, include_object: IncludeObject::default(), pretty }
+        Self { form, otherwise, include_object: IncludeObject::default(), pretty }
+    }
+
+    /// The same for objects of a resource: another form where the first is none of theirs.
+    pub(super) fn of_resource(self, resource: &Resource) -> Result<Self, Status> {
+        let whole = self.form.encoding == Encoding::Protobuf && self.form.shape == Shape::Whole;
+        if whole && !protobuf::knows(&resource.api_version(), resource.kind) { self.next() } else { Ok(self) }
+    }
+
+    fn next(self) -> Result<Self, Status> {
+        Ok(Self { form: self.otherwise.ok_or_else(Status::not_acceptable)?, otherwise: None, ..self })
     }
 }
 
@@ -83,19 +96,20 @@ pub(super) fn with_warnings(mut response: Response, warnings: &[String]) -> Resp
 
 /// One object.
 pub(super) fn object(code: StatusCode, style: Style, object: &Object) -> Result<Response, Status> {
-    if style.form == Form::Json && !style.pretty {
+    if style.form.is_plain_json() && !style.pretty {
         return Ok(bytes(code, "application/json", object.json()?));
     }
+    let style = style.of_resource(object.resource)?;
     let value = object.value()?;
     shaped(code, style, &shape_one(style, object.resource, value))
 }
 
 /// One object, as a value, in the form that was asked for.
 pub(super) fn shape_one(style: Style, resource: &Resource, value: Value) -> Value {
-    match style.form {
-        Form::Json | Form::Yaml => value,
-        Form::Metadata(api_version) => partial(api_version, &value),
-        Form::Table(version) => {
+    match style.form.shape {
+        Shape::Whole => value,
+        Shape::Metadata(api_version) => partial(api_version, &value),
+        Shape::Table(version) => {
             let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
             table(resource, &[value], &metadata, &table_options(style, version))
         }
@@ -112,28 +126,39 @@ pub(super) fn partial(api_version: &str, value: &Value) -> Value {
 }
 
 fn shaped(code: StatusCode, style: Style, value: &Value) -> Result<Response, Status> {
-    if style.form == Form::Yaml {
-        let text = serde_norway::to_string(value).map_err(|error| Status::internal(error.to_string()))?;
-        return Ok(bytes(code, "application/yaml", text));
+    match style.form.encoding {
+        Encoding::Yaml => {
+            let text = serde_norway::to_string(value).map_err(|error| Status::internal(error.to_string()))?;
+            Ok(bytes(code, "application/yaml", text))
+        }
+        Encoding::Protobuf => match protobuf::from_json(value) {
+            Ok(body) => Ok(bytes(code, protobuf::CONTENT_TYPE, body)),
+            // A document of discovery, say.
+            Err(ProtobufError::Kind { .. }) => shaped(code, style.next()?, value),
+            Err(error) => Err(Status::internal(error.to_string())),
+        },
+        Encoding::Json => {
+            // Alternate formatting indents by two spaces.
+            let text = if style.pretty { format!("{value:#}") } else { value.to_string() };
+            Ok(bytes(code, "application/json", text))
+        }
     }
-    // Alternate formatting indents by two spaces.
-    let text = if style.pretty { format!("{value:#}") } else { value.to_string() };
-    Ok(bytes(code, "application/json", text))
 }
 
 /// A list.
 pub(super) fn list(style: Style, resource: &Resource, list: &List) -> Result<Response, Status> {
-    if style.form == Form::Json && !style.pretty {
+    if style.form.is_plain_json() && !style.pretty {
         return Ok(bytes(StatusCode::OK, "application/json", list_json(resource, list)?));
     }
+    let style = style.of_resource(resource)?;
     let items = list.items.iter().map(Object::value).collect::<Result<Vec<Value>, Status>>()?;
-    let value = match style.form {
-        Form::Table(version) => table(resource, &items, &list.metadata(), &table_options(style, version)),
-        Form::Metadata(api_version) => json!({
+    let value = match style.form.shape {
+        Shape::Table(version) => table(resource, &items, &list.metadata(), &table_options(style, version)),
+        Shape::Metadata(api_version) => json!({
             "kind": "PartialObjectMetadataList", "apiVersion": api_version, "metadata": list.metadata(),
             "items": items.iter().map(|item| partial(api_version, item)).collect::<Vec<Value>>(),
         }),
-        Form::Json | Form::Yaml => json!({
+        Shape::Whole => json!({
             "kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": list.metadata(), "items": items,
         }),
     };

@@ -1,6 +1,6 @@
-//! Watches: one line of JSON per event, until the client goes, the time is up or the server stops.
+//! Watches: one line of JSON or one frame of Protobuf per event, until the client goes, the time is up or the server stops.
 
-use super::negotiate::Form;
+use super::negotiate::{Encoding, Shape};
 use super::options::Parameters;
 use super::respond::{self, Style, partial, table_options};
 use crate::app::App;
@@ -13,11 +13,14 @@ use bytes::Bytes;
 use futures::stream;
 use http::StatusCode;
 use serde_json::{Value, json};
-use skiff_schema::{Resource, TableOptions, table};
+use skiff_schema::{Resource, TableOptions, protobuf, table};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+/// Content type of events that stand behind their lengths.
+const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 
 /// Serves the watch that `parameters` describe.
 pub(super) async fn watch(
@@ -28,7 +31,8 @@ pub(super) async fn watch(
     style: Style,
 ) -> Result<Response, Status> {
     // YAML has no end of a document that a reader could wait for.
-    if style.form == Form::Yaml {
+    let style = style.of_resource(resource)?;
+    if style.form.encoding == Encoding::Yaml {
         return Err(Status::not_acceptable());
     }
     let options = parameters.watch(resource)?;
@@ -39,7 +43,11 @@ pub(super) async fn watch(
         let chunk = lines.next().await?;
         Some((Ok::<Bytes, Infallible>(chunk), lines))
     });
-    Ok(respond::bytes(StatusCode::OK, "application/json", Body::from_stream(chunks)))
+    let content_type = match style.form.encoding {
+        Encoding::Protobuf => PROTOBUF_STREAM,
+        _ => "application/json",
+    };
+    Ok(respond::bytes(StatusCode::OK, content_type, Body::from_stream(chunks)))
 }
 
 struct Lines {
@@ -63,7 +71,7 @@ impl Lines {
         let mut chunk = Vec::with_capacity(1024);
         for event in events {
             if let Err(status) = self.write(&event, &mut chunk) {
-                write_line(&mut chunk, "ERROR", &status.value());
+                self.write_event(&mut chunk, "ERROR", &status.value());
             }
         }
         Some(chunk.into())
@@ -71,7 +79,7 @@ impl Lines {
 
     fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Result<(), Status> {
         match event {
-            Event::Object(kind, object) if self.style.form == Form::Json => {
+            Event::Object(kind, object) if self.style.form.is_plain_json() => {
                 let length = out.len();
                 out.extend_from_slice(format!(r#"{{"type":"{}","object":"#, kind.text()).as_bytes());
                 if let Err(status) = object.write_json(out) {
@@ -80,26 +88,45 @@ impl Lines {
                 }
                 out.extend_from_slice(b"}\n");
             }
-            Event::Object(kind, object) => write_line(out, kind.text(), &self.shape(object)?),
-            Event::Bookmark { revision, initial_end } => {
-                write_line(out, "BOOKMARK", &self.bookmark(*revision, *initial_end));
+            Event::Object(kind, object) => {
+                let value = self.shape(object)?;
+                self.write_event(out, kind.text(), &value);
             }
-            Event::Error(status) => write_line(out, "ERROR", &status.value()),
+            Event::Bookmark { revision, initial_end } => {
+                self.write_event(out, "BOOKMARK", &self.bookmark(*revision, *initial_end));
+            }
+            Event::Error(status) => self.write_event(out, "ERROR", &status.value()),
         }
         Ok(())
     }
 
+    fn write_event(&self, out: &mut Vec<u8>, kind: &str, object: &Value) {
+        if self.style.form.encoding != Encoding::Protobuf {
+            out.extend_from_slice(json!({"type": kind, "object": object}).to_string().as_bytes());
+            out.push(b'\n');
+            return;
+        }
+        // What does not fit its schema is an error that is told in its place, and a Status always fits.
+        let body = protobuf::from_json(object).map(|body| (kind, body)).or_else(|error| {
+            protobuf::from_json(&Status::internal(error.to_string()).value()).map(|body| ("ERROR", body))
+        });
+        match body {
+            Ok((kind, body)) => out.extend(protobuf::event(kind, &body)),
+            Err(error) => tracing::error!("write an event of a watch: {error}"),
+        }
+    }
+
     fn shape(&mut self, object: &Object) -> Result<Value, Status> {
         let value = object.value()?;
-        Ok(match self.style.form {
-            Form::Table(version) => {
+        Ok(match self.style.form.shape {
+            Shape::Table(version) => {
                 let options = TableOptions { no_headers: self.headed, ..table_options(self.style, version) };
                 self.headed = true;
                 let metadata = json!({"resourceVersion": object.revision.to_string()});
                 table(self.resource, &[value], &metadata, &options)
             }
-            Form::Metadata(api_version) => partial(api_version, &value),
-            Form::Json | Form::Yaml => value,
+            Shape::Metadata(api_version) => partial(api_version, &value),
+            Shape::Whole => value,
         })
     }
 
@@ -109,11 +136,11 @@ impl Lines {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let api_version = self.resource.api_version();
-        match self.style.form {
-            Form::Metadata(api_version) => partial(api_version, &json!({ "metadata": metadata })),
-            Form::Table(_) => json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+        match self.style.form.shape {
+            Shape::Metadata(api_version) => partial(api_version, &json!({ "metadata": metadata })),
+            Shape::Table(_) => json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
                 "columnDefinitions": [], "rows": []}),
-            Form::Json | Form::Yaml => bookmark_object(self.resource, &api_version, &metadata),
+            Shape::Whole => bookmark_object(self.resource, &api_version, &metadata),
         }
     }
 }
@@ -127,9 +154,4 @@ fn bookmark_object(resource: &Resource, api_version: &str, metadata: &Value) -> 
         _ => {}
     }
     object
-}
-
-fn write_line(out: &mut Vec<u8>, kind: &str, object: &Value) {
-    out.extend_from_slice(json!({"type": kind, "object": object}).to_string().as_bytes());
-    out.push(b'\n');
 }

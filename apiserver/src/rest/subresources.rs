@@ -63,8 +63,8 @@ async fn read(
     body: Body,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let json = body::read_json(headers, body).await?;
-    let decoded = body::auxiliary(api_version, kind, &json, validation)?;
+    let sent = body::sent(headers, body).await?;
+    let decoded = body::auxiliary(api_version, kind, sent, validation)?;
     let name = name_of(&decoded.object);
     // An update may leave the name to the path.
     if name != call.path.name && !(kind == "Scale" && name.is_empty()) {

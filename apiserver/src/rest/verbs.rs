@@ -44,8 +44,8 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
 
 pub(super) async fn create(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     let WriteOptions { run, validation } = call.parameters.write("CreateOptions")?;
-    let json = body::read_json(headers, body).await?;
-    let mut decoded = body::object(call.path.resource, &json, validation)?;
+    let sent = body::sent(headers, body).await?;
+    let mut decoded = body::object(call.path.resource, sent, validation)?;
     let (registry, resource, namespace) = (&call.app.registry, call.path.resource, &call.path.namespace);
     let told = admission::warn_of_create(registry, resource, namespace, &decoded.object).await;
     let created = registry.create(resource, namespace, decoded.object, run).await?;
@@ -56,8 +56,8 @@ pub(super) async fn create(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
 
 pub(super) async fn update(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     let WriteOptions { run, validation } = call.parameters.write("UpdateOptions")?;
-    let json = body::read_json(headers, body).await?;
-    let decoded = body::object(call.path.resource, &json, validation)?;
+    let sent = body::sent(headers, body).await?;
+    let decoded = body::object(call.path.resource, sent, validation)?;
     let change = |_: &Value| Ok(decoded.clone());
     let updated = call.app.registry.update(&call.target(), &call.path.subresource, run, change).await?;
     let response = respond::object(StatusCode::OK, call.style, &updated.object)?;
@@ -81,8 +81,8 @@ async fn delete_options(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Res
     let said = if raw.is_empty() {
         Value::Object(serde_json::Map::new())
     } else {
-        let json = body::to_json(headers, raw)?;
-        body::auxiliary("meta.k8s.io/v1", "DeleteOptions", &json, FieldValidation::Ignore)?.object
+        let sent = body::sent_as(headers, raw)?;
+        body::auxiliary("meta.k8s.io/v1", "DeleteOptions", sent, FieldValidation::Ignore)?.object
     };
     call.parameters.delete(said)
 }

@@ -80,6 +80,56 @@ fn what_is_no_such_body_is_refused() {
     assert_eq!(to_json(&body("v1", "Pod", &[0x0a, 5, 1])), Err(ProtobufError::Malformed("it ends too early")));
 }
 
+#[test]
+fn what_is_written_reads_the_same() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "labels": {"a": "b", "c": ""}, "generation": 3, "creationTimestamp": "2026-01-02T03:04:05Z",
+            "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {}}, "time": "2026-01-02T03:04:05Z"}]},
+        "spec": {"priority": -5, "hostNetwork": true, "automountServiceAccountToken": false,
+            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}],
+            "containers": [{"name": "c", "resources": {"limits": {"cpu": "10m"}},
+                "livenessProbe": {"httpGet": {"port": "web"}, "timeoutSeconds": 5}, "readinessProbe": {"tcpSocket": {"port": 80}}}]},
+        "status": {}});
+    let bytes = from_json(&pod).expect("a body");
+    assert!(bytes.starts_with(b"k8s\0"));
+    assert_eq!(to_json(&bytes), Ok(pod.clone()));
+    let list = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "7"}, "items": [pod]});
+    let read = to_json(&from_json(&list).expect("a list")).expect("a list");
+    // In a list, items do not repeat what they are.
+    assert_eq!(read["items"][0]["spec"], list["items"][0]["spec"]);
+    assert_eq!(read["items"][0].get("kind"), None);
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "metadata": {},
+        "spec": {"user": "u", "extra": {"scopes": ["a", "b"]}}, "status": {"allowed": false}});
+    assert_eq!(to_json(&from_json(&review).expect("a review")), Ok(review));
+}
+
+#[test]
+fn schemas_of_definitions_are_written() {
+    let schema = json!({"type": "object", "properties": {
+        "a": {"type": "array", "items": {"type": "string"}}, "b": {"additionalProperties": {"type": "integer", "default": 3}},
+        "c": {"additionalProperties": false}, "d": {"items": [{"type": "string"}, {"type": "number", "maximum": 1.5}]},
+        "e": {"dependencies": {"x": ["y", "z"], "w": {"nullable": true}}}}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "a.b"}, "spec": {"group": "b", "scope": "Namespaced", "names": {"kind": "A", "plural": "a"},
+            "versions": [{"name": "v1", "served": true, "storage": false, "schema": {"openAPIV3Schema": schema}}]}});
+    assert_eq!(to_json(&from_json(&definition).expect("a definition")), Ok(definition));
+}
+
+#[test]
+fn an_event_of_a_watch_stands_behind_its_length() {
+    let event = event("ADDED", b"body");
+    let (length, rest) = event.split_at(4);
+    assert_eq!(length, [0, 0, 0, 15]);
+    assert_eq!(rest, [field(1, b"ADDED"), field(2, &field(1, b"body"))].concat());
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let wrong = json!({"apiVersion": "v1", "kind": "Pod", "spec": {"priority": "high"}});
+    assert_eq!(from_json(&wrong), Err(ProtobufError::Unfit { field: "spec.priority".to_owned() }));
+    assert!(matches!(from_json(&json!({"apiVersion": "a.b/v1", "kind": "X"})), Err(ProtobufError::Kind { .. })));
+}
+
 /// Every field travels but those of the envelope.
 #[test]
 fn every_field_has_a_number() {

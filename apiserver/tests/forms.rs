@@ -1,0 +1,84 @@
+//! The forms in which objects are sent and answered: the same object in each.
+
+mod common;
+
+use axum::body::{Body, to_bytes};
+use common::World;
+use futures::StreamExt;
+use http::{Response, StatusCode, header};
+use serde_json::{Value, json};
+use skiff_schema::protobuf;
+use tower::ServiceExt;
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const PROTOBUF: &str = protobuf::CONTENT_TYPE;
+
+async fn ask(world: &World, method: &str, path: &str, accept: &str, sent: Option<(&str, Vec<u8>)>) -> Response<Body> {
+    let (content_type, body) = sent.unwrap_or_default();
+    let mut request = common::request(method, path, content_type, "");
+    *request.body_mut() = Body::from(body);
+    request.headers_mut().insert(header::ACCEPT, accept.parse().expect("a header"));
+    world.server.router().oneshot(request).await.expect("infallible")
+}
+
+/// An answer in Protobuf as JSON.
+async fn read(response: Response<Body>) -> (StatusCode, Value) {
+    assert_eq!(response.headers()[header::CONTENT_TYPE], PROTOBUF);
+    let code = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+    (code, protobuf::to_json(&body).expect("Protobuf"))
+}
+
+fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+#[tokio::test]
+async fn typed_clients_get_the_protobuf_that_they_ask_for() {
+    let world = World::new().await;
+    let sent = protobuf::from_json(&pod("p")).expect("a body");
+    let (code, created) = read(ask(&world, "POST", PODS, PROTOBUF, Some((PROTOBUF, sent))).await).await;
+    assert_eq!(code, StatusCode::CREATED);
+    let (_, as_json) = world.get(&format!("{PODS}/p")).await;
+    assert_eq!(created, as_json);
+    // client-go's Accept.
+    let both = "application/vnd.kubernetes.protobuf,application/json";
+    let (_, list) = read(ask(&world, "GET", PODS, both, None).await).await;
+    assert_eq!((&list["kind"], &list["items"][0]["spec"]), (&"PodList".into(), &as_json["spec"]));
+    let (code, refusal) = read(ask(&world, "GET", &format!("{PODS}/x"), both, None).await).await;
+    assert_eq!(
+        (code, &refusal["kind"], &refusal["reason"]),
+        (StatusCode::NOT_FOUND, &"Status".into(), &"NotFound".into())
+    );
+    let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    let (_, list) = read(ask(&world, "GET", PODS, metadata, None).await).await;
+    assert_eq!(list["items"], json!([{"metadata": as_json["metadata"]}]));
+}
+
+#[tokio::test]
+async fn a_watch_in_protobuf_is_made_of_frames() {
+    let world = World::new().await;
+    world.must("POST", PODS, &pod("p")).await;
+    let path = format!("{PODS}?watch=true&resourceVersion=0");
+    let response = ask(&world, "GET", &path, "application/vnd.kubernetes.protobuf;stream=watch", None).await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/vnd.kubernetes.protobuf;stream=watch");
+    let mut chunks = response.into_body().into_data_stream();
+    let chunk = chunks.next().await.expect("an event").expect("bytes");
+    let (length, frame) = chunk.split_at(4);
+    assert_eq!(u32::from_be_bytes(length.try_into().expect("four bytes")), u32::try_from(frame.len()).expect("short"));
+    let (_, stored) = world.get(&format!("{PODS}/p")).await;
+    let body = protobuf::from_json(&stored).expect("a body");
+    assert_eq!(chunk, protobuf::event("ADDED", &body));
+}
+
+#[tokio::test]
+async fn what_is_sent_as_yaml_is_answered_as_yaml() {
+    let world = World::new().await;
+    let text = "metadata:\n  name: y\nspec:\n  containers:\n  - {name: c, image: i}\n";
+    let sent = Some(("application/yaml", text.as_bytes().to_vec()));
+    let response = ask(&world, "POST", PODS, "application/yaml", sent).await;
+    assert_eq!(response.status(), StatusCode::CREATED);
+    let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+    let created: Value = serde_norway::from_slice(&body).expect("YAML");
+    assert_eq!(created, world.get(&format!("{PODS}/y")).await.1);
+}

@@ -54,8 +54,13 @@ impl Case {
         Some(object)
     }
 
-    /// The request itself.
-    pub(crate) fn question(&self, kind: &Kind, namespace: &str) -> Option<Question> {
+    /// Whether the object that is sent carries the revision of the one that is there.
+    pub(crate) fn wants_revision(&self) -> bool {
+        matches!(self.verb.split('/').next(), Some("put")) && self.body.is_null()
+    }
+
+    /// The request itself; `revision` is that of the object that is there, if this matters.
+    pub(crate) fn question(&self, kind: &Kind, namespace: &str, revision: &Value) -> Option<Question> {
         let (verb, part) = self.verb.split_once('/').unwrap_or((&self.verb, ""));
         let part = if part.is_empty() { String::new() } else { format!("/{part}") };
         let (collection, query) = (kind.collection(namespace), &self.query);
@@ -68,12 +73,15 @@ impl Case {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
         let partial = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
         let partials = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
-        let object = self.object(kind)?;
+        let mut object = self.object(kind)?;
+        if !revision.is_null() && object["metadata"].is_object() {
+            object["metadata"]["resourceVersion"] = revision.clone();
+        }
         let (method, path, content, accept, body) = match verb {
             "create" => (Method::POST, whole, JSON, "", text(object)),
             "create-yaml" => (Method::POST, whole, YAML, "", text(object)),
             "create-part" => (Method::POST, one, JSON, "", text(object)),
-            "put" => (Method::PUT, one, JSON, "", text(object)),
+            "put" | "put-blind" => (Method::PUT, one, JSON, "", text(object)),
             "put-missing" => (Method::PUT, named("missing"), JSON, "", text(object)),
             "merge" => {
                 (Method::PATCH, one, "application/merge-patch+json", "", text(difference(&kind.object, &object)))

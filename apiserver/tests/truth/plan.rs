@@ -69,6 +69,7 @@ pub(crate) fn options() -> Vec<Case> {
         with("create", "dryRun=All").with_body(json!("text")),
         with("put", "dryRun=All&fieldValidation=Strict"),
         with("put", "dryRun=Some"),
+        with("put-blind", "dryRun=All"),
         with("put-missing", "dryRun=All"),
         with("merge", "dryRun=All&force=true"),
         with("merge", "dryRun=All&fieldValidation=Maybe"),

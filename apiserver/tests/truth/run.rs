@@ -5,7 +5,7 @@ use crate::facts::Facts;
 use crate::kinds::Kind;
 use crate::server::{Question, Server};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A server and the namespace that the cases use there.
 pub(crate) struct Place<'a> {
@@ -42,7 +42,12 @@ impl Place<'_> {
 
     /// What the server answers; `None` if the case is none for this kind, or the server hung up.
     pub(crate) async fn ask(&self, case: &Case, kind: &Kind) -> Option<Facts> {
-        let question = case.question(kind, self.namespace)?;
+        let mut revision = Value::Null;
+        if case.wants_revision() {
+            let path = format!("{}/{}", kind.collection(self.namespace), kind.name());
+            revision = self.server.get(&path).await.value["metadata"]["resourceVersion"].take();
+        }
+        let question = case.question(kind, self.namespace, &revision)?;
         Some(Facts::of(&self.server.ask(&question).await?, self.namespace))
     }
 

@@ -22,9 +22,25 @@ pub(crate) fn metadata(resource: &Resource, format: Format, object: &Value, erro
     }
     labels_and_annotations(metadata, &path, errors);
     owners(list(metadata, "ownerReferences"), &path.field("ownerReferences"), errors);
-    for (index, finalizer) in list(metadata, "finalizers").iter().enumerate() {
-        let field = path.field("finalizers");
-        Format::QualifiedName.require(finalizer.as_str().unwrap_or_default(), &field.index(index), errors);
+    finalizers(list(metadata, "finalizers"), &path.field("finalizers"), errors);
+}
+
+/// Finalizers without a domain are Kubernetes' own, and of the two that stand for a propagation policy there is one at most.
+fn finalizers(finalizers: &[Value], path: &Path<'_>, errors: &mut Errors) {
+    const STANDARD: [&str; 3] = ["foregroundDeletion", "kubernetes", "orphan"];
+    for (index, finalizer) in finalizers.iter().enumerate() {
+        let name = finalizer.as_str().unwrap_or_default();
+        // Kubernetes checks twice, and says which one it is only here.
+        Format::QualifiedName.require(name, path, errors);
+        if !name.contains('/') && !STANDARD.contains(&name) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(&path.index(index), name, detail);
+        }
+    }
+    let has = |name: &str| finalizers.iter().any(|one| one == name);
+    if has("orphan") && has("foregroundDeletion") {
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.invalid(path, finalizers, detail);
     }
 }
 
@@ -77,8 +93,8 @@ pub(crate) fn labels(holder: &Value, field: &str, path: &Path<'_>, errors: &mut 
 
 fn owners(owners: &[Value], path: &Path<'_>, errors: &mut Errors) {
     let mut controllers = 0;
-    for (index, owner) in owners.iter().enumerate() {
-        let path = path.index(index);
+    for owner in owners {
+        // Kubernetes names the list, not which of its entries.
         for field in ["apiVersion", "kind", "name", "uid"] {
             if text(owner, field).is_empty() {
                 errors.invalid(&path.field(field), "", "must not be empty");

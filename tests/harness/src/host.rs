@@ -48,3 +48,18 @@ pub fn with_small_disk(size: &str, test: impl FnOnce(&Path) + Send) {
     });
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
+
+/// Processor time that a process has taken since it was started, in user and kernel mode (proc_pid_stat(5)).
+///
+/// # Panics
+/// There is no such process.
+#[must_use]
+pub fn processor_time(pid: u32) -> std::time::Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
+    // The program's name, in parentheses, may contain spaces. utime and stime are the 14th and 15th field.
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number of ticks")).sum();
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).expect("known").expect("known");
+    std::time::Duration::from_secs_f64(ticks as f64 / per_second as f64)
+}

@@ -1,0 +1,95 @@
+//! Many objects at once: whole, in pages, chosen by label and by field, as JSON, Protobuf and Table.
+
+use crate::Parameters;
+use crate::http::{Ask, Client, JSON, PROTOBUF, TABLE};
+use crate::objects::{NAMESPACE, pod};
+use crate::server::Server;
+use crate::table::Table;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// A page, as kubectl asks for it.
+const PAGE: usize = 500;
+/// How many make them at the same time.
+const MAKERS: usize = 16;
+
+async fn fill(server: &Server, objects: usize) {
+    let makers = (0..MAKERS).map(|maker| {
+        let connect = server.door();
+        tokio::spawn(async move {
+            let mut client = connect.connect().await.unwrap();
+            for index in (maker..objects).step_by(MAKERS) {
+                let body = pod(&format!("many-{index}"), index).to_string();
+                client.must(&Ask::send("POST", format!("{NAMESPACE}/pods"), JSON, body)).await;
+            }
+        })
+    });
+    for maker in makers.collect::<Vec<_>>() {
+        maker.await.unwrap();
+    }
+}
+
+async fn whole(client: &mut Client, query: &str, accept: &'static str) -> usize {
+    client.must(&Ask::get(format!("{NAMESPACE}/pods{query}"), accept)).await.len()
+}
+
+async fn in_pages(client: &mut Client) {
+    let mut token = String::new();
+    loop {
+        let path = format!("{NAMESPACE}/pods?limit={PAGE}&continue={token}");
+        let page: Value = serde_json::from_slice(&client.must(&Ask::get(path, JSON)).await).unwrap();
+        token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        if token.is_empty() {
+            return;
+        }
+    }
+}
+
+/// The ways to ask: name, query, form; an empty query stands for all, `pages` for pages.
+const WAYS: &[(&str, &str, &str)] = &[
+    ("whole, JSON", "", JSON),
+    ("whole, Protobuf", "", PROTOBUF),
+    ("whole, Table", "", TABLE),
+    ("in pages of 500, JSON", "pages", JSON),
+    ("by label (1 %), JSON", "?labelSelector=shard%3Ds7", JSON),
+    ("by field (1 %), JSON", "?fieldSelector=spec.nodeName%3Dn7", JSON),
+];
+
+async fn once(client: &mut Client, query: &str, accept: &'static str) -> Duration {
+    let begun = Instant::now();
+    if query == "pages" {
+        in_pages(client).await;
+    } else {
+        whole(client, query, accept).await;
+    }
+    begun.elapsed()
+}
+
+pub(crate) async fn measure(parameters: &Parameters, servers: &[Server; 2], table: &mut Table) {
+    if !WAYS.iter().any(|(what, ..)| parameters.wants(&format!("list {what}"))) {
+        return;
+    }
+    for server in servers {
+        fill(server, parameters.objects).await;
+    }
+    let mut clients = [servers[0].connect().await, servers[1].connect().await];
+    for (what, query, accept) in WAYS.iter().filter(|(what, ..)| parameters.wants(&format!("list {what}"))) {
+        let mut took = [Vec::new(), Vec::new()];
+        for turn in 0..=parameters.turns {
+            for (client, took) in clients.iter_mut().zip(&mut took) {
+                let time = once(client, query, accept).await;
+                // The first one warms up.
+                if turn > 0 {
+                    took.push(time);
+                }
+            }
+        }
+        let median = took.map(|mut took| {
+            took.sort_unstable();
+            took[took.len() / 2]
+        });
+        table.times(&format!("list {} pods {what}", parameters.objects), median, 0.25);
+    }
+    let memory = servers.each_ref().map(Server::resident_bytes);
+    table.bytes(&format!("memory, {} pods", parameters.objects), memory, 0.25);
+}

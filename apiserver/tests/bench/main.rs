@@ -1,0 +1,89 @@
+//! Our API server beside a real kube-apiserver with etcd, each served over TLS by processes of their own, asked by one driver.
+//!
+//!     SKIFF_BENCH=1 SKIFF_PEERS=FOLDER SKIFF_KUBE_APISERVER=FILE cargo test --release -p skiff-apiserver --test bench -- --nocapture
+//!
+//! FOLDER holds `etcd-3.5` (`tests/peers FOLDER` installs it); FILE is a kube-apiserver, which has no Debian package: build it from
+//! Kubernetes' public source. Rows are measured by turns, so that what else the machine does falls on both; only the ratios mean
+//! something. Parameters, by environment: `SKIFF_BENCH_SECONDS` of a turn (1), `SKIFF_BENCH_TURNS` of each server in a row (3),
+//! `SKIFF_BENCH_ROWS` (only the rows whose name contains this), `SKIFF_BENCH_OBJECTS` (10000), `SKIFF_BENCH_WATCHERS` (1000),
+//! `SKIFF_BENCH_FOLDER` (on a real disk).
+
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
+
+mod http; // one client
+mod lists; // many objects at once
+mod load; // clients in a closed loop
+mod objects; // what is asked about
+mod server; // the two servers
+mod table; // what is printed
+mod watchers; // events to many
+
+use server::{Kind, Server};
+use std::path::PathBuf;
+use std::time::Duration;
+use table::Table;
+
+/// See the module.
+struct Parameters {
+    turn: Duration,
+    turns: usize,
+    rows: String,
+    objects: usize,
+    watchers: usize,
+    folder: PathBuf,
+}
+
+fn parameter<T: std::str::FromStr>(name: &str, default: T) -> T {
+    let given = std::env::var(format!("SKIFF_BENCH_{name}")).ok();
+    given.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("SKIFF_BENCH_{name}={text} is not understood")))
+}
+
+impl Parameters {
+    fn read() -> Self {
+        Self {
+            turn: Duration::from_secs_f64(parameter("SECONDS", 1.0)),
+            turns: parameter("TURNS", 3),
+            rows: parameter("ROWS", String::new()),
+            objects: parameter("OBJECTS", 10_000),
+            watchers: parameter("WATCHERS", 1000),
+            folder: parameter("FOLDER", PathBuf::from(env!("CARGO_TARGET_TMPDIR"))),
+        }
+    }
+
+    fn wants(&self, row: &str) -> bool {
+        row.contains(&self.rows)
+    }
+}
+
+#[test]
+fn beside_kube_apiserver() {
+    if std::env::var_os("SKIFF_BENCH").is_none() {
+        return skiff_harness::skip("a measurement: SKIFF_BENCH=1 runs it");
+    }
+    let Some(program) = std::env::var_os("SKIFF_KUBE_APISERVER").map(PathBuf::from) else {
+        return skiff_harness::skip("SKIFF_KUBE_APISERVER names no kube-apiserver");
+    };
+    let Some(etcd) = skiff_harness::peer("etcd-3.5") else {
+        return skiff_harness::skip("etcd-3.5 is not installed; tests/peers FOLDER installs it");
+    };
+    let parameters = Parameters::read();
+    assert!(!skiff_harness::is_in_memory(&parameters.folder), "set SKIFF_BENCH_FOLDER to a folder on a disk");
+    let folder = tempfile::tempdir_in(&parameters.folder).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut table = Table::default();
+    runtime.block_on(async {
+        let kube = Kind::Kube { program, etcd: etcd.path().to_owned() };
+        let servers = [Server::start(Kind::Ours, folder.path()).await, Server::start(kube, folder.path()).await];
+        table.bytes("memory, no objects", servers.each_ref().map(Server::resident_bytes), 0.125);
+        objects::measure(&parameters, &servers, &mut table).await;
+        lists::measure(&parameters, &servers, &mut table).await;
+        watchers::measure(&parameters, &servers, &mut table).await;
+    });
+    print!("{table}");
+}
+
+/// Not a test: what the other one starts.
+#[test]
+fn child_that_serves() {
+    server::serve_if_asked();
+}

@@ -1,0 +1,163 @@
+//! The two servers, each of processes of its own with a folder of its own.
+
+use crate::http::{Ask, Client, Door, JSON};
+use skiff_apiserver::{ApiServer, Config, Pki};
+use skiff_store::{Options, Store};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+const FOLDER: &str = "SKIFF_BENCH_SERVES_FOLDER";
+const PORT: &str = "SKIFF_BENCH_SERVES_PORT";
+const SERVICES: &str = "10.96.0.0/24";
+
+/// Which server.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    /// Ours, in a child of this program.
+    Ours,
+    /// A kube-apiserver over an etcd.
+    Kube { program: PathBuf, etcd: PathBuf },
+}
+
+/// A server; its processes are killed when it is dropped.
+pub(crate) struct Server {
+    children: Vec<Child>,
+    door: Door,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ended_already = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl Server {
+    /// Starts one whose data is below `folder`, and waits until it says that it is ready.
+    pub(crate) async fn start(kind: Kind, folder: &Path) -> Self {
+        let folder = folder.join(if matches!(kind, Kind::Ours) { "ours" } else { "kube" });
+        let pki = folder.join("pki");
+        Pki::open_or_create(&pki, &["127.0.0.1".to_owned()]).unwrap();
+        let address = loopback(skiff_harness::free_port());
+        let commands = match kind {
+            Kind::Ours => vec![our_command(&folder, address.port())],
+            Kind::Kube { program, etcd } => {
+                let url = format!("http://{}", loopback(skiff_harness::free_port()));
+                vec![etcd_command(&etcd, &folder, &url), kube_command(&program, &folder, &url, address.port())]
+            }
+        };
+        let log = || Stdio::from(std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap());
+        let children = commands.into_iter().map(|mut command| command.stdout(log()).stderr(log()).spawn().unwrap());
+        let server = Self { children: children.collect(), door: Door::new(address, &pki) };
+        server.until_ready(&folder).await;
+        server
+    }
+
+    async fn until_ready(&self, folder: &Path) {
+        let begun = Instant::now();
+        loop {
+            if let Some(mut client) = self.door.connect().await
+                && client.ask(&Ask::get("/readyz", JSON)).await.0.is_success()
+            {
+                return;
+            }
+            let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "no server is ready in {}:\n{}",
+                folder.display(),
+                log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub(crate) fn door(&self) -> Door {
+        self.door.clone()
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        self.door.connect().await.unwrap()
+    }
+
+    /// Memory of the processes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let of = |child: &Child| {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        };
+        self.children.iter().map(of).sum()
+    }
+
+    /// Processor time of the processes since they were started.
+    pub(crate) fn processor(&self) -> Duration {
+        self.children.iter().map(|child| skiff_harness::processor_time(child.id())).sum()
+    }
+}
+
+fn our_command(folder: &Path, port: u16) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child_that_serves", "--nocapture"]).env(FOLDER, folder).env(PORT, port.to_string());
+    command
+}
+
+fn etcd_command(program: &Path, folder: &Path, url: &str) -> Command {
+    let mut command = Command::new(program);
+    let peer = format!("http://{}", loopback(skiff_harness::free_port()));
+    command
+        .args(["--data-dir".as_ref(), folder.join("etcd").as_os_str()])
+        .args(["--listen-client-urls", url, "--advertise-client-urls", url])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"]);
+    command
+}
+
+fn kube_command(program: &Path, folder: &Path, etcd: &str, port: u16) -> Command {
+    let pki = folder.join("pki");
+    let file = |flag: &str, name: &str| format!("--{flag}={}", pki.join(name).display());
+    let mut command = Command::new(program);
+    command
+        .args([file("tls-cert-file", "apiserver.crt"), file("tls-private-key-file", "apiserver.key")])
+        .args([file("client-ca-file", "ca.crt"), file("service-account-key-file", "apiserver.crt")])
+        .args([file("service-account-signing-key-file", "apiserver.key")])
+        .arg("--service-account-issuer=https://kubernetes.default.svc")
+        .args([
+            format!("--etcd-servers={etcd}"),
+            format!("--secure-port={port}"),
+            format!("--cert-dir={}", pki.display()),
+        ])
+        .args(["--bind-address=127.0.0.1", "--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none"])
+        .args([format!("--service-cluster-ip-range={SERVICES}"), "--authorization-mode=RBAC".to_owned()]);
+    command
+}
+
+/// In the child: serves until it is killed.
+pub(crate) fn serve_if_asked() {
+    let (Some(folder), Ok(port)) = (std::env::var_os(FOLDER), std::env::var(PORT)) else { return };
+    let (folder, address) = (PathBuf::from(folder), loopback(port.parse().unwrap()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).unwrap();
+        let store = Store::open(&folder.join("store"), Options::default()).unwrap();
+        let config = Config {
+            backend: store.backend(),
+            service_cidr: SERVICES.to_owned(),
+            node_port_range: 30000..=32767,
+            pki: Pki::open_or_create(&folder.join("pki"), &["127.0.0.1".to_owned()]).unwrap(),
+            advertise: SocketAddr::from(([192, 0, 2, 1], address.port())),
+            engine: skiff_step::Engine::off(),
+        };
+        let server = ApiServer::new(config).await.unwrap();
+        server.serve(listener, CancellationToken::new()).await.unwrap();
+    });
+}

@@ -94,11 +94,17 @@ impl Case {
             "merge-missing" => (Method::PATCH, named("missing"), "application/merge-patch+json", "", "{}".to_owned()),
             "apply" => (Method::PATCH, one, "application/apply-patch+yaml", "", text(object)),
             "apply-missing" => (Method::PATCH, named("missing"), "application/apply-patch+yaml", "", text(object)),
+            "raw" => (Method::GET, query.clone(), "", "", String::new()),
+            "raw-aggregated" => {
+                let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+                (Method::GET, query.clone(), "", accept, String::new())
+            }
             "get" => (Method::GET, one, "", "", String::new()),
             "get-table" => (Method::GET, one, "", table, String::new()),
             "get-partial" => (Method::GET, one, "", partial, String::new()),
             "get-missing" => (Method::GET, named("missing"), "", "", String::new()),
             "list" => (Method::GET, whole, "", "", String::new()),
+            "watch" => (Method::GET, format!("{whole}&watch=true&resourceVersion=SINCE"), "", "", String::new()),
             "list-table" => (Method::GET, whole, "", table, String::new()),
             "list-partial" => (Method::GET, whole, "", partials, String::new()),
             "delete" => (Method::DELETE, one, JSON, "", text(Value::Null)),

@@ -29,6 +29,11 @@ impl Kind {
         self.verbs != "create"
     }
 
+    /// No kind, but what tells of kinds: discovery.
+    pub(crate) fn is_document(&self) -> bool {
+        self.resource == "documents"
+    }
+
     pub(crate) fn is_namespaced(&self) -> bool {
         self.scope == "namespaced"
     }

@@ -47,6 +47,9 @@ fn chosen(kind: &Kind) -> bool {
 /// The cases of a kind: its object created in a dry run (the others are told by how they differ), changes of it at random, what all
 /// kinds get, and its life.
 fn cases(kind: &Kind, schemas: &Schemas, count: usize) -> Vec<case::Case> {
+    if kind.is_document() {
+        return plan::documents(&Kind::all(OURS));
+    }
     let random = plan::random(kind, schemas, count, &mut seed(kind));
     if !kind.is_stored() {
         return [case::Case::new("create", "")].into_iter().chain(random).collect();
@@ -73,7 +76,7 @@ async fn a_real_server_answers_alike() {
     let world = World::new().await;
     let ours = Server::Ours(world.server.router());
     let namespace = format!("truth-{}", std::process::id());
-    let (there, here) = (Place { server: &real, namespace: &namespace }, Place { server: &ours, namespace: OURS });
+    let (there, here) = (Place::new(&real, &namespace), Place::new(&ours, OURS));
     tokio::join!(there.prepare(), here.prepare());
     let mut found = Found::default();
     for kind in Kind::all(&namespace).iter().filter(|kind| chosen(kind)) {
@@ -106,7 +109,7 @@ async fn record() {
     }
     let real = Server::real().await.expect("SKIFF_TRUTH names a kubeconfig of a real kube-apiserver");
     let namespace = format!("truth-{}", std::process::id());
-    let there = Place { server: &real, namespace: &namespace };
+    let there = Place::new(&real, &namespace);
     there.prepare().await;
     for kind in Kind::all(&namespace).iter().filter(|kind| chosen(kind)) {
         let schemas = Schemas::of(kind, &real).await;
@@ -126,7 +129,7 @@ async fn record() {
 async fn recorded_answers() {
     let world = World::new().await;
     let ours = Server::Ours(world.server.router());
-    let here = Place { server: &ours, namespace: OURS };
+    let here = Place::new(&ours, OURS);
     here.prepare().await;
     let mut found = Found::default();
     for kind in Kind::all(OURS).iter().filter(|kind| chosen(kind)) {

@@ -8,6 +8,31 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::json;
 
+/// Documents about what is served.
+pub(crate) fn documents(kinds: &[Kind]) -> Vec<Case> {
+    let mut paths: Vec<String> = [
+        "/api",
+        "/apis",
+        "/apis/apps",
+        "/apis/nothing.example",
+        "/apis/apps/v9",
+        "/api/v9",
+        "/nothing",
+        "/livez",
+        "/readyz",
+        "/healthz",
+        "/openapi/v3",
+        "/openapi/v3/apis/nothing/v1",
+    ]
+    .map(str::to_owned)
+    .into();
+    paths.extend(kinds.iter().filter(|kind| !kind.is_document()).map(Kind::group_path));
+    paths.dedup();
+    let plain = paths.iter().map(|path| Case::new("raw", path));
+    let aggregated = ["/api", "/apis"].map(|path| Case::new("raw-aggregated", path));
+    plain.chain(aggregated).collect()
+}
+
 /// Requests that leave nothing behind, made at random.
 pub(crate) fn random(kind: &Kind, schemas: &Schemas, count: usize, random: &mut StdRng) -> Vec<Case> {
     let root = schemas.root(kind);
@@ -163,14 +188,7 @@ pub(crate) fn life(kind: &Kind) -> Vec<Case> {
             with("merge/status", "").with_body(json!({"status": {"observedGeneration": 1, "replicas": 1, "bogus": 1}})),
         ]);
     }
-    if kind.parts.iter().any(|part| part == "scale") {
-        life.extend([
-            with("get/scale", ""),
-            with("merge/scale", "").with_body(json!({"spec": {"replicas": 3}})),
-            with("merge/scale", "").with_body(json!({"spec": {"replicas": -1}})),
-            with("put/scale", "").with_body(json!({"spec": {"replicas": 1}})),
-        ]);
-    }
+    life.extend(kind.parts.iter().flat_map(|part| of_part(part)));
     life.extend([
         with("merge", "").with_body(json!({"metadata": {"finalizers": ["truth.example/stays"]}})),
         with("delete", ""),
@@ -179,5 +197,81 @@ pub(crate) fn life(kind: &Kind) -> Vec<Case> {
         with("merge", "").with_body(json!({"metadata": {"finalizers": null}})),
         with("get", ""),
     ]);
+    if WATCHED.contains(&&*kind.resource) {
+        life.push(with("watch", "labelSelector=truth%3Dyes&timeoutSeconds=1"));
+    }
     life
+}
+
+/// Kinds whose life is watched: one second each.
+const WATCHED: &[&str] = &["configmaps", "deployments", "services"];
+
+/// What really changes the object through a part of it.
+fn of_part(part: &str) -> Vec<Case> {
+    let send = |verb: &str, body| Case::new(&format!("{verb}/{part}"), "").with_body(body);
+    let debugger = json!({"name": "d", "image": "i", "targetContainerName": "c"});
+    match part {
+        "scale" => vec![
+            Case::new("get/scale", ""),
+            send("merge", json!({"spec": {"replicas": 3}})),
+            send("merge", json!({"spec": {"replicas": -1}})),
+            send("put", json!({"spec": {"replicas": 1}})),
+            send(
+                "put",
+                json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "a"}, "spec": {"replicas": 4}}),
+            ),
+        ],
+        "binding" => vec![
+            send("create-part", json!({"target": {"kind": "Node", "name": ""}})),
+            send(
+                "create-part",
+                json!({"metadata": {"name": "a", "annotations": {"b": "c"}}, "target": {"kind": "Node", "name": "truth-n"}}),
+            ),
+            send("create-part", json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "truth-n"}})),
+        ],
+        "eviction" => vec![
+            send("create-part", json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "other"}})),
+            send(
+                "create-part",
+                json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}, "deleteOptions": {"dryRun": ["All"]}}),
+            ),
+        ],
+        "ephemeralcontainers" => vec![
+            Case::new("get/ephemeralcontainers", ""),
+            send("strategic", json!({"spec": {"ephemeralContainers": [debugger]}})),
+            send("strategic", json!({"spec": {"ephemeralContainers": [{"name": "c", "image": "i"}]}})),
+            send("merge", json!({"spec": {"ephemeralContainers": []}})),
+            send("merge", json!({"spec": {"ephemeralContainers": [{"name": "d", "image": "other"}]}})),
+        ],
+        "resize" => vec![
+            Case::new("get/resize", ""),
+            send("strategic", json!({"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "2"}}}]}})),
+            send(
+                "strategic",
+                json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "3"}}}]}}),
+            ),
+            send("strategic", json!({"spec": {"containers": [{"name": "c", "image": "other"}]}})),
+            send(
+                "strategic",
+                json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"memory": "32Mi"}}}]}}),
+            ),
+        ],
+        "finalize" => vec![
+            send("put", json!({"metadata": {"name": "other"}, "spec": {"finalizers": ["kubernetes"]}})),
+            send(
+                "put",
+                json!({"metadata": {"name": "truth-a"}, "spec": {"finalizers": ["kubernetes", "x.example/y", "bad"]}}),
+            ),
+        ],
+        "approval" => vec![
+            Case::new("get/approval", ""),
+            send(
+                "merge",
+                json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "R", "message": "m"}]}}),
+            ),
+            send("merge", json!({"status": {"conditions": [{"type": "Denied", "status": "True"}]}})),
+            send("merge", json!({"status": {"conditions": []}})),
+        ],
+        _ => vec![],
+    }
 }

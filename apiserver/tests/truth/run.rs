@@ -6,14 +6,21 @@ use crate::kinds::Kind;
 use crate::server::{Question, Server};
 use http::Method;
 use serde_json::{Value, json};
+use std::sync::Mutex;
 
 /// A server and the namespace that the cases use there.
 pub(crate) struct Place<'a> {
     pub(crate) server: &'a Server,
     pub(crate) namespace: &'a str,
+    /// Revision of the object that was created last: where watches begin.
+    since: Mutex<String>,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    pub(crate) fn new(server: &'a Server, namespace: &'a str) -> Self {
+        Self { server, namespace, since: Mutex::default() }
+    }
+
     /// Makes the namespace and what pods need in it.
     pub(crate) async fn prepare(&self) {
         let namespace = json!({"metadata": {"name": self.namespace}});
@@ -36,6 +43,9 @@ impl Place<'_> {
 
     /// Whether the server has the kind.
     pub(crate) async fn serves(&self, kind: &Kind) -> bool {
+        if kind.is_document() {
+            return true;
+        }
         let answer = self.server.get(&kind.group_path()).await;
         answer.value["resources"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == *kind.resource))
     }
@@ -47,8 +57,14 @@ impl Place<'_> {
             let path = format!("{}/{}", kind.collection(self.namespace), kind.name());
             revision = self.server.get(&path).await.value["metadata"]["resourceVersion"].take();
         }
-        let question = case.question(kind, self.namespace, &revision)?;
-        Some(Facts::of(&self.server.ask(&question).await?, self.namespace))
+        let mut question = case.question(kind, self.namespace, &revision)?;
+        question.path = question.path.replace("SINCE", &self.since.lock().expect("no panic"));
+        let answer = self.server.ask(&question).await?;
+        if (&*case.verb, &*case.query) == ("create", "") {
+            let revision = answer.value["metadata"]["resourceVersion"].as_str();
+            *self.since.lock().expect("no panic") = revision.unwrap_or_default().to_owned();
+        }
+        Some(Facts::of(&answer, self.namespace))
     }
 
     /// Removes the kind's object, with all that may hold it.

@@ -69,8 +69,7 @@ impl Server {
         Some(Answer {
             code: head.status.as_u16(),
             warnings: warnings.map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned()).collect(),
-            value: serde_json::from_slice(&bytes)
-                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())),
+            value: value(&bytes),
         })
     }
 
@@ -78,5 +77,15 @@ impl Server {
         self.ask(&Question { path: path.to_owned(), ..Question::default() })
             .await
             .expect("a path of discovery is answered")
+    }
+}
+
+/// A document, several (the events of a watch) as a list, or text.
+fn value(bytes: &[u8]) -> Value {
+    let documents = serde_json::Deserializer::from_slice(bytes).into_iter().collect::<Result<Vec<Value>, _>>();
+    match documents {
+        Ok(mut documents) if documents.len() == 1 => documents.remove(0),
+        Ok(documents) if !documents.is_empty() => documents.into(),
+        _ => String::from_utf8_lossy(bytes).into_owned().into(),
     }
 }

@@ -4,7 +4,7 @@
 //! Values are put in Kubernetes' own form on the way: quantities canonical, times in UTC, null fields gone.
 
 mod problems; // unknown and duplicate fields, in their order
-mod walk; // along the schema
+pub(crate) mod walk; // along the schema
 
 use serde_json::Value;
 

@@ -51,7 +51,7 @@ impl Schema {
 }
 
 /// Objects with named fields.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Struct {
     /// Name of the definition, e.g. `io.k8s.api.core.v1.PodSpec`; empty in custom resources.
     pub(crate) name: Box<str>,
@@ -95,7 +95,7 @@ pub(crate) enum Wire {
 }
 
 /// A field of a struct.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Field {
     /// Its name in JSON.
     pub(crate) name: Box<str>,
@@ -111,7 +111,7 @@ pub(crate) struct Field {
 }
 
 /// What is known about a value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Node {
     /// What it must look like.
     pub(crate) shape: Shape,
@@ -121,19 +121,17 @@ pub(crate) struct Node {
     pub(crate) default: Option<Box<Value>>,
     /// How lists and maps in it merge; `None`: replaced by a strategic merge; a list is owned as a whole, a map or struct key by key.
     pub(crate) merge: Option<Box<Merge>>,
-    /// Limits that a custom resource sets.
-    pub(crate) limits: Option<Box<crate::custom::Limits>>,
 }
 
 impl Node {
     /// A value of that shape, and nothing more.
     pub(crate) fn of(shape: Shape) -> Self {
-        Self { shape, nullable: false, default: None, merge: None, limits: None }
+        Self { shape, nullable: false, default: None, merge: None }
     }
 }
 
 /// What a JSON value must look like.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Shape {
     String,
     Int32,

@@ -15,17 +15,17 @@ use crate::node::{Field, Node, Schema, Shape, Struct, StructId, Unknown};
 use crate::path::Path;
 
 /// A value of the wrong type.
-pub(super) struct Wrong {
+pub(crate) struct Wrong {
     /// Path of the field.
-    pub(super) field: String,
+    pub(crate) field: String,
     /// What the schema says.
-    pub(super) expected: &'static str,
+    pub(crate) expected: &'static str,
     /// The value as JSON, shortened.
-    pub(super) got: String,
+    pub(crate) got: String,
 }
 
 impl Wrong {
-    fn new(path: &Path<'_>, expected: &'static str, got: &Value) -> Self {
+    pub(crate) fn new(path: &Path<'_>, expected: &'static str, got: &Value) -> Self {
         const SHOWN: usize = 80;
         let mut text = got.to_string();
         if let Some((end, _)) = text.char_indices().nth(SHOWN) {
@@ -45,6 +45,14 @@ pub(super) fn object(schema: &Schema, value: Value) -> Result<(Value, Vec<String
     let mut walk = Walk { schema, unknown: Vec::new() };
     let object = walk.structure(schema.root_id(), value, &Path::Root)?;
     Ok((object, walk.unknown))
+}
+
+/// Metadata of an object in its form, and the paths of its unknown fields.
+pub(crate) fn metadata(value: Value, path: &Path<'_>) -> Result<(Value, Vec<String>), Wrong> {
+    let Some(schema) = builtin::schema(METADATA) else { return Ok((value, Vec::new())) };
+    let mut walk = Walk { schema: &schema, unknown: Vec::new() };
+    let metadata = walk.structure(schema.root_id(), value, path)?;
+    Ok((metadata, walk.unknown))
 }
 
 /// Walks a value along the nodes of a schema.

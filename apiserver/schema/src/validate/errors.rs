@@ -14,6 +14,21 @@ impl Errors {
         self.0
     }
 
+    /// Takes errors that were found elsewhere.
+    pub(crate) fn extend(&mut self, errors: Vec<FieldError>) {
+        self.0.extend(errors);
+    }
+
+    /// Whether nothing is wrong.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How much is wrong.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn add(&mut self, kind: FieldErrorKind, path: &Path<'_>, value: Option<Value>, detail: impl Into<String>) {
         self.0.push(FieldError { kind, field: path.to_string(), value, detail: detail.into() });
     }

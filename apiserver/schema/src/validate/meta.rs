@@ -20,7 +20,12 @@ pub(crate) fn metadata(resource: &Resource, format: Format, object: &Value, erro
     } else if given(metadata, "namespace") {
         Format::Label.require(text(metadata, "namespace"), &path.field("namespace"), errors);
     }
-    labels_and_annotations(metadata, &path, errors);
+    shared(metadata, &path, errors);
+}
+
+/// What holds for the metadata of every object, but for its name.
+fn shared(metadata: &Value, path: &Path<'_>, errors: &mut Errors) {
+    labels_and_annotations(metadata, path, errors);
     owners(list(metadata, "ownerReferences"), &path.field("ownerReferences"), errors);
     finalizers(list(metadata, "finalizers"), &path.field("finalizers"), errors);
 }
@@ -42,6 +47,25 @@ fn finalizers(finalizers: &[Value], path: &Path<'_>, errors: &mut Errors) {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.invalid(path, finalizers, detail);
     }
+}
+
+/// The metadata of an object in another, which may be of any kind.
+pub(crate) fn of_embedded(metadata: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for field in ["name", "generateName"] {
+        let name = text(metadata, field);
+        if matches!(name, "." | "..") && field == "name" {
+            errors.invalid(&path.field(field), name, format!("may not be '{name}'"));
+        }
+        for wrong in ["/", "%"] {
+            if name.contains(wrong) {
+                errors.invalid(&path.field(field), name, format!("may not contain '{wrong}'"));
+            }
+        }
+    }
+    if given(metadata, "namespace") {
+        Format::Label.require(text(metadata, "namespace"), &path.field("namespace"), errors);
+    }
+    shared(metadata, path, errors);
 }
 
 fn name(metadata: &Value, format: Format, path: &Path<'_>, errors: &mut Errors) {

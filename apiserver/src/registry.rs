@@ -19,7 +19,7 @@ mod watch; // what happens to objects
 pub(crate) use delete::{DeleteOptions, Deleted};
 pub(crate) use patch::{Patch, PatchKind};
 pub(crate) use read::{List, ListOptions, VersionMatch};
-pub(crate) use update::Updated;
+pub(crate) use update::{Updated, check_names};
 pub(crate) use watch::{Event, WatchOptions, Watcher};
 
 use crate::admission::services::Allocator;

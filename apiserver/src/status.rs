@@ -111,6 +111,18 @@ impl Status {
         Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name)
     }
 
+    /// A deletion meant another state or another object of that name. It speaks of the kind where others speak of the path.
+    pub(crate) fn outdated(resource: &Resource, name: &str, why: &str) -> Self {
+        let (kind, group) = (resource.kind, resource.group);
+        let title = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let message = format!("Operation cannot be fulfilled on {title} {name:?}: {why}");
+        let mut status = Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name);
+        if let Some(details) = &mut status.details {
+            details["kind"] = kind.into();
+        }
+        status
+    }
+
     pub(crate) fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
         Self::invalid_kind((resource.group, resource.kind), name, errors)
     }
@@ -272,8 +284,13 @@ impl Status {
     }
 }
 
+/// The body of an answer to what creates nothing that could be shown: a binding, an eviction.
+pub(crate) fn done(code: StatusCode) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code.as_u16()})
+}
+
 /// The body of an answer that is no object: `{"kind":"Status","status":"Success"}` with what it was about.
-pub(crate) fn success(resource: &Resource, name: &str, uid: Option<&str>, code: StatusCode) -> Value {
+pub(crate) fn success(resource: &Resource, name: &str, uid: Option<&str>) -> Value {
     let mut details = json!({"name": name, "kind": resource.plural});
     if !resource.group.is_empty() {
         details["group"] = resource.group.into();
@@ -281,13 +298,7 @@ pub(crate) fn success(resource: &Resource, name: &str, uid: Option<&str>, code: 
     if let Some(uid) = uid {
         details["uid"] = uid.into();
     }
-    let mut status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
-    });
-    if code != StatusCode::OK {
-        status["code"] = code.as_u16().into();
-    }
-    status
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 }
 
 impl From<BackendError> for Status {

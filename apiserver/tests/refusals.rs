@@ -40,8 +40,8 @@ fn refusals_about_objects() -> Vec<Refused> {
         ("GET", format!("{PODS}/x"), "", none(), 404, "NotFound", json!({"name": "x", "kind": "pods"})),
         ("GET", format!("{DEPLOYMENTS}/x"), "", none(), 404, "NotFound", of_x),
         ("POST", DEPLOYMENTS.to_owned(), JSON, again, 409, "AlreadyExists", of_w.clone()),
-        ("PATCH", w.clone(), MERGE, stale, 409, "Conflict", of_w.clone()),
-        ("DELETE", w, JSON, uid, 409, "Conflict", of_w),
+        ("PATCH", w.clone(), MERGE, stale, 409, "Conflict", of_w),
+        ("DELETE", w, JSON, uid, 409, "Conflict", json!({"name": "w", "group": "apps", "kind": "Deployment"})),
         ("DELETE", default, "", none(), 403, "Forbidden", of_default),
     ]
 }

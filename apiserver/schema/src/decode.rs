@@ -9,7 +9,6 @@ pub(crate) mod walk; // along the schema
 use serde_json::Value;
 
 pub use self::problems::Problem;
-use crate::error::FieldErrorKind;
 use crate::{Resource, builtin, json};
 
 /// What the client asked for with `?fieldValidation=`; the server's default is `Warn`.
@@ -72,41 +71,6 @@ pub enum DecodeError {
 
 /// Stands for the path of the root, which is empty.
 const WHOLE: &str = "the object";
-
-/// One field that a body was refused for: what goes into a Status' `details.causes[]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause<'a> {
-    /// Why.
-    pub kind: FieldErrorKind,
-    /// Path of the field.
-    pub field: &'a str,
-    /// What is wrong with it, without its path.
-    pub message: String,
-}
-
-impl DecodeError {
-    /// The fields that are to blame; none if it is not about fields.
-    #[must_use]
-    pub fn causes(&self) -> Vec<Cause<'_>> {
-        let cause = |kind, field, message: &str| Cause { kind, field, message: message.to_owned() };
-        match self {
-            Self::Syntax(_) | Self::Kind { .. } => Vec::new(),
-            Self::Type { field, .. } if field == WHOLE => Vec::new(),
-            Self::Type { field, expected, got, .. } => {
-                vec![cause(FieldErrorKind::TypeInvalid, field, &format!("expected {expected}, got {got}"))]
-            }
-            Self::Strict(problems) => problems
-                .iter()
-                .filter_map(|problem| match problem {
-                    Problem::Unknown(field) => Some(cause(FieldErrorKind::Invalid, field, "unknown field")),
-                    Problem::Duplicate(field) => Some(cause(FieldErrorKind::Duplicate, field, "duplicate field")),
-                    // It is no field of the object.
-                    Problem::InPatch(_) => None,
-                })
-                .collect(),
-        }
-    }
-}
 
 /// Reads `body` as an object of `resource`.
 ///

@@ -47,7 +47,7 @@ pub mod openapi;
 
 pub mod protobuf;
 
-pub use decode::{Cause, DecodeError, Decoded, FieldValidation, Problem, decode, decode_value, parse};
+pub use decode::{DecodeError, Decoded, FieldValidation, Problem, decode, decode_value, parse};
 pub use defaults::apply_defaults;
 pub use error::{FieldError, FieldErrorKind};
 pub use merge::{PatchError, strategic_merge};

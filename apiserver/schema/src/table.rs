@@ -73,7 +73,7 @@ pub fn table(resource: &Resource, items: &[Value], list_metadata: &Value, option
 fn row(resource: &Resource, printer: &Printer, item: &Value, options: &TableOptions) -> Value {
     let mut row = json!({"cells": (printer.cells)(item, options.now)});
     match options.include_object {
-        IncludeObject::None => {}
+        IncludeObject::None => row["object"] = Value::Null,
         IncludeObject::Metadata => {
             row["object"] = json!({"kind": "PartialObjectMetadata", "apiVersion": options.version.api_version(),
                 "metadata": item["metadata"]});

@@ -137,9 +137,11 @@ fn check_preconditions(target: &Target<'_>, current: &Value, options: &DeleteOpt
         if let Some(wanted) = wanted.as_deref()
             && wanted != present
         {
-            let why =
-                format!("Precondition failed: {word} in precondition: {wanted}, {word} in object meta: {present}");
-            return Err(Status::conflict(target.resource, target.name, &why));
+            let why = format!(
+                "the {word} in the precondition ({wanted}) does not match the {word} in record ({present}). \
+                 The object might have been deleted and then recreated"
+            );
+            return Err(Status::outdated(target.resource, target.name, &why));
         }
     }
     Ok(())

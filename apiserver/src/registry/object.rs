@@ -32,6 +32,11 @@ impl Object {
 
     /// Appends the object's JSON.
     pub(crate) fn write_json(&self, out: &mut Vec<u8>) -> Result<(), Status> {
+        self.write_item(out, true)
+    }
+
+    /// Appends the object's JSON as an item of a list: the list says of what kind the items are, except for custom resources.
+    pub(crate) fn write_item(&self, out: &mut Vec<u8>, is_typed: bool) -> Result<(), Status> {
         let head = format!(
             r#"{{"apiVersion":"{}","kind":"{}","metadata":{{"#,
             self.resource.api_version(),
@@ -39,13 +44,22 @@ impl Object {
         );
         match self.stored.strip_prefix(head.as_bytes()) {
             Some(rest) => {
-                out.extend_from_slice(head.as_bytes());
-                out.extend_from_slice(format!(r#""resourceVersion":"{}","#, self.revision).as_bytes());
+                out.extend_from_slice(if is_typed { head.as_bytes() } else { br#"{"metadata":{"# });
+                // What a dry run would have made has no revision.
+                if self.revision > 0 {
+                    out.extend_from_slice(format!(r#""resourceVersion":"{}","#, self.revision).as_bytes());
+                }
                 out.extend_from_slice(rest);
                 Ok(())
             }
             // Written by another API server on the same store.
-            None => serde_json::to_writer(out, &self.value()?).map_err(|error| Status::internal(error.to_string())),
+            None => {
+                let mut value = self.value()?;
+                if let Some(fields) = value.as_object_mut().filter(|_| !is_typed) {
+                    fields.retain(|name, _| !matches!(name.as_str(), "apiVersion" | "kind"));
+                }
+                serde_json::to_writer(out, &value).map_err(|error| Status::internal(error.to_string()))
+            }
         }
     }
 
@@ -55,11 +69,13 @@ impl Object {
         Ok(out)
     }
 
-    /// The object as a value, with its resourceVersion.
+    /// The object as a value, with its resourceVersion if it has one.
     pub(crate) fn value(&self) -> Result<Value, Status> {
         let mut value: Value = serde_json::from_slice(&self.stored)
             .map_err(|error| Status::internal(format!("decode stored {}: {error}", self.resource.kind)))?;
-        metadata_mut(&mut value).insert("resourceVersion".to_owned(), self.revision.to_string().into());
+        if self.revision > 0 {
+            metadata_mut(&mut value).insert("resourceVersion".to_owned(), self.revision.to_string().into());
+        }
         Ok(value)
     }
 }

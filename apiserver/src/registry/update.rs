@@ -3,6 +3,7 @@
 use super::object::{Object, finalizers, is_terminating, meta, metadata_mut, name_of};
 use super::{ATTEMPTS_MAX, Registry, Run, Target};
 use crate::admission;
+use crate::options;
 use crate::status::Status;
 use serde_json::{Map, Value};
 use skiff_schema::{Decoded, FieldError, FieldErrorKind, Resource, apply_defaults, validate_update};
@@ -81,8 +82,8 @@ impl Registry {
     }
 }
 
-/// Refuses a new state that is about another object, or about another state of it.
-fn check_identity(target: &Target<'_>, current: &Value, wanted: &Value) -> Result<(), Status> {
+/// Refuses a new state whose name or namespace are not those of its path.
+pub(crate) fn check_names(target: &Target<'_>, wanted: &Value) -> Result<(), Status> {
     let name = name_of(wanted);
     if !name.is_empty() && name != target.name {
         return Err(Status::bad_request(format!(
@@ -97,6 +98,12 @@ fn check_identity(target: &Target<'_>, current: &Value, wanted: &Value) -> Resul
             target.namespace
         )));
     }
+    Ok(())
+}
+
+/// Refuses a new state that is about another object, or about another state of it.
+fn check_identity(target: &Target<'_>, current: &Value, wanted: &Value) -> Result<(), Status> {
+    check_names(target, wanted)?;
     let (uid, present) = (meta(wanted, "uid"), meta(current, "uid"));
     if !uid.is_empty() && uid != present {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {present}");
@@ -177,17 +184,26 @@ fn copy_field(to: &mut Value, from: &Value, field: &str) {
 
 /// Restores what clients may not change in the metadata.
 fn keep_metadata(resource: &Resource, current: &Value, next: &mut Value) -> Result<(), Status> {
-    const KEPT: [&str; 9] = [
+    const KEPT: [&str; 8] = [
         "name",
         "namespace",
         "uid",
-        "generateName",
         "resourceVersion",
         "creationTimestamp",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "generation",
     ];
+    // Who does not know of a deletion may go on without it; who speaks of another one is wrong.
+    let moved = ["deletionTimestamp", "deletionGracePeriodSeconds"].into_iter().filter_map(|field| {
+        let (after, before) = (&next["metadata"][field], &current["metadata"][field]);
+        let differs = !after.is_null() && after != before;
+        differs.then(|| options::invalid(&format!("metadata.{field}"), after.clone(), "field is immutable"))
+    });
+    let moved: Vec<FieldError> = moved.collect();
+    if !moved.is_empty() {
+        return Err(Status::invalid(resource, name_of(current), &moved));
+    }
     metadata_mut(next).remove("managedFields");
     metadata_mut(next).remove("selfLink");
     for field in KEPT {

@@ -1,14 +1,14 @@
 //! What was sent: JSON, YAML or Kubernetes' protobuf, with a limit. The last two become values at once, with no JSON in between.
 
+use crate::options;
 use crate::registry::Patch;
+use crate::registry::object::{meta, name_of};
 use crate::status::Status;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use serde_json::{Value, json};
-use skiff_schema::{
-    Cause, DecodeError, Decoded, FieldValidation, Resource, decode, decode_value, find_auxiliary, protobuf,
-};
+use serde_json::Value;
+use skiff_schema::{DecodeError, Decoded, FieldValidation, Resource, decode, decode_value, find_auxiliary, protobuf};
 use std::borrow::Cow;
 
 /// The largest body (kube-apiserver: 3 MiB).
@@ -85,25 +85,26 @@ pub(crate) fn patched(
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let result = patch.apply(resource, current)?;
-    decode_value(resource, result.clone(), patch.problems(), validation).map_err(|error| match error {
-        DecodeError::Kind { .. } => undecodable(resource, &error),
-        error => Status::invalid_patch(&result, &error.to_string()),
-    })
+    let decoded = decode_value(resource, result.clone(), patch.problems(), validation)
+        .map_err(|error| Status::invalid_patch(&result, &error.to_string()))?;
+    match meta(&decoded.object, "uid") {
+        uid if uid.is_empty() || uid == meta(current, "uid") => Ok(decoded),
+        uid => {
+            let error = options::invalid("metadata.uid", uid.into(), "field is immutable");
+            Err(Status::invalid(resource, name_of(current), &[error]))
+        }
+    }
 }
 
 fn undecodable(resource: &Resource, error: &DecodeError) -> Status {
-    let status = match error {
+    match error {
         // These two say themselves what they were read as.
         DecodeError::Kind { .. } | DecodeError::Type { .. } => Status::bad_request(error.to_string()),
         error => Status::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: {error}",
             resource.kind, resource.version, resource.kind
         )),
-    };
-    let cause =
-        |cause: Cause<'_>| json!({"reason": cause.kind.reason(), "message": cause.message, "field": cause.field});
-    let causes: Vec<_> = error.causes().into_iter().map(cause).collect();
-    if causes.is_empty() { status } else { status.caused_by(causes) }
+    }
 }
 
 /// Reads a body as a kind that has no path of its own: Scale, Binding, Eviction, DeleteOptions. Clients name any version of it

@@ -176,11 +176,12 @@ fn list_json(resource: &Resource, list: &List) -> Result<Vec<u8>, Status> {
         list.metadata()
     );
     out.extend_from_slice(head.as_bytes());
+    let is_typed = !protobuf::knows(&resource.api_version(), resource.kind);
     for (index, item) in list.items.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        item.write_json(&mut out)?;
+        item.write_item(&mut out, is_typed)?;
     }
     out.extend_from_slice(b"]}\n");
     Ok(out)

@@ -7,7 +7,7 @@ use super::verbs::Call;
 use crate::registry::object::{meta, name_of};
 use crate::registry::{DeleteOptions, Patch, PatchKind, Run};
 use crate::scale;
-use crate::status::{Status, success};
+use crate::status::{Status, done};
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
@@ -101,7 +101,6 @@ pub(super) async fn evict(call: &Call<'_>, headers: &HeaderMap, body: Body) -> R
 }
 
 fn created(call: &Call<'_>, warnings: &[String]) -> Result<Response, Status> {
-    let target = call.target();
-    let status = success(target.resource, target.name, None, StatusCode::CREATED);
+    let status = done(StatusCode::CREATED);
     Ok(respond::with_warnings(respond::plain(StatusCode::CREATED, call.style, &status)?, warnings))
 }

@@ -7,7 +7,7 @@ use super::respond::{self, Style};
 use crate::admission;
 use crate::app::App;
 use crate::registry::object::{Object, meta, name_of};
-use crate::registry::{DeleteOptions, Deleted, List, Patch, PatchKind, Target};
+use crate::registry::{DeleteOptions, Deleted, List, Patch, PatchKind, Target, check_names};
 use crate::status::{Status, success};
 use axum::body::Body;
 use axum::response::Response;
@@ -58,6 +58,7 @@ pub(super) async fn update(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
     let WriteOptions { run, validation } = call.parameters.write("UpdateOptions")?;
     let sent = body::sent(headers, body).await?;
     let decoded = body::object(call.path.resource, sent, validation)?;
+    check_names(&call.target(), &decoded.object)?;
     let change = |_: &Value| Ok(decoded.clone());
     let updated = call.app.registry.update(&call.target(), &call.path.subresource, run, change).await?;
     let response = respond::object(StatusCode::OK, call.style, &updated.object)?;
@@ -103,7 +104,7 @@ pub(super) async fn delete(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
         }
         Deleted::Gone(object) => {
             let value = object.value()?;
-            let status = success(call.path.resource, name_of(&value), Some(meta(&value, "uid")), StatusCode::OK);
+            let status = success(call.path.resource, name_of(&value), Some(meta(&value, "uid")));
             respond::plain(StatusCode::OK, call.style, &status)
         }
     }

@@ -129,7 +129,7 @@ fn rows_carry_what_was_asked_for() {
     let mut asked = options();
     let bare = table(pods, &item, &list, &asked);
     assert_eq!(bare["metadata"], list);
-    assert!(bare["rows"][0].get("object").is_none());
+    assert_eq!(bare["rows"][0].get("object"), Some(&Value::Null));
     assert_eq!(bare["rows"][0]["conditions"][0]["type"], "Completed");
     asked.include_object = IncludeObject::Metadata;
     asked.version = TableVersion::V1Beta1;

@@ -25,7 +25,7 @@ pub(crate) async fn admit_create(registry: &Registry, target: &Target<'_>, objec
     if target.resource.namespaced {
         namespaces::check_open(registry, target).await?;
     }
-    match (target.resource.group, target.resource.plural) {
+    match (&*target.resource.group, &*target.resource.plural) {
         ("", "pods") => pods::admit(registry, target, object).await,
         ("", "namespaces") => {
             namespaces::hold(object);
@@ -41,14 +41,14 @@ pub(crate) async fn admit_create(registry: &Registry, target: &Target<'_>, objec
 
 /// After the defaults.
 pub(crate) fn complete_create(resource: &Resource, object: &mut Value) {
-    if (resource.group, resource.plural) == ("", "pods") {
+    if resource.is("", "pods") {
         pods::complete(object);
     }
 }
 
 /// What the server adds to a changed object, or keeps although the client left it out.
 pub(crate) fn admit_update(resource: &Resource, old: &Value, object: &mut Value) {
-    if (resource.group, resource.plural) == ("", "pods") {
+    if resource.is("", "pods") {
         pods::admit_update(old, object);
     }
 }
@@ -60,7 +60,7 @@ pub(crate) async fn warn_of_create(
     namespace: &str,
     object: &Value,
 ) -> Vec<String> {
-    match (resource.group, resource.plural) {
+    match (&*resource.group, &*resource.plural) {
         ("", "pods") => pod_security::about_pod(registry, namespace, object).await,
         ("", "namespaces") => pod_security::about_namespace(&Value::Null, object),
         _ => Vec::new(),
@@ -69,7 +69,7 @@ pub(crate) async fn warn_of_create(
 
 /// What the changer of an object should know.
 pub(crate) fn warn_of_update(resource: &Resource, old: &Value, object: &Value) -> Vec<String> {
-    match (resource.group, resource.plural) {
+    match (&*resource.group, &*resource.plural) {
         ("", "namespaces") => pod_security::about_namespace(old, object),
         _ => Vec::new(),
     }

@@ -14,7 +14,7 @@ use http::StatusCode;
 use skiff_proto::api::v1::Address;
 use skiff_proto::api::v1::objects_server::ObjectsServer;
 use skiff_proto::api::v1::pods_server::PodsServer;
-use skiff_schema::Resource;
+use skiff_schema::{Catalog, Resource};
 use std::sync::Arc;
 use tonic::Code;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -73,23 +73,26 @@ pub(crate) fn refusal(status: &Status) -> axum::response::Response {
 
 /// The resource an address names, if the sender may do this to it.
 fn admit<T>(
+    catalog: &Catalog,
     request: &tonic::Request<T>,
     address: Option<&Address>,
     verb: &str,
-) -> Result<(&'static Resource, Address), tonic::Status> {
+) -> Result<(Arc<Resource>, Address), tonic::Status> {
     let address = address.cloned().ok_or_else(|| tonic::Status::invalid_argument("address is missing"))?;
-    let resource = skiff_schema::find(&address.group, &address.version, &address.resource)
+    let resource = catalog
+        .find(&address.group, &address.version, &address.resource)
+        .cloned()
         .ok_or_else(|| refuse(&Status::no_such_path()))?;
     let act = Act::Resource {
         verb,
-        group: resource.group,
-        resource: resource.plural,
+        group: &resource.group,
+        resource: &resource.plural,
         part: &address.subresource,
         namespace: &address.namespace,
         name: &address.name,
     };
     authorize(request.extensions(), act).map_err(|status| refuse(&status))?;
-    refuse_part(resource, &address.subresource, verb)?;
+    refuse_part(&resource, &address.subresource, verb)?;
     if matches!(verb, "list" | "watch" | "create") && !address.name.is_empty() && address.subresource.is_empty() {
         let why = format!("address.name must be empty to {verb}; select by metadata.name, or name the object itself");
         return Err(tonic::Status::invalid_argument(why));

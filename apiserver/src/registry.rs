@@ -27,17 +27,14 @@ use crate::status::Status;
 use bytes::Bytes;
 use object::{Object, meta};
 use serde_json::Value;
-use skiff_schema::Resource;
+use skiff_schema::{Catalog, Resource};
 use skiff_step::{Engine, Step};
 use skiff_store::backend::{Backend, Revision, Swapped};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// How often a write is computed again after losing a race. Each loss means that somebody else won, so this many losses in
 /// a row is a client that writes in a loop.
 const ATTEMPTS_MAX: usize = 32;
-
-/// How long events are kept (kube-apiserver `--event-ttl`).
-const EVENT_TTL_SECONDS: i64 = 3600;
 
 const COMMIT: Step = Step::new("api.commit", "Kubernetes API conventions: a pod's new state becomes durable");
 
@@ -53,7 +50,7 @@ pub(crate) enum Run {
 /// One object's address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'a> {
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: &'a Arc<Resource>,
     /// Empty for resources without namespaces.
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
@@ -74,15 +71,21 @@ pub(crate) struct Registry {
     backend: Arc<dyn Backend>,
     engine: Engine,
     services: Allocator,
+    catalog: RwLock<Arc<Catalog>>,
 }
 
 impl Registry {
     pub(crate) fn new(backend: Arc<dyn Backend>, engine: Engine, services: Allocator) -> Self {
-        Self { backend, engine, services }
+        Self { backend, engine, services, catalog: RwLock::new(Arc::clone(Catalog::builtin())) }
     }
 
     pub(crate) fn services(&self) -> &Allocator {
         &self.services
+    }
+
+    /// What is served now. A request takes it once, so that nothing changes under it.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -92,7 +95,7 @@ impl Registry {
     /// Stores `value` if the object's revision is still `expected`; `None`: somebody was faster.
     async fn commit(&self, target: &Target<'_>, value: &Value, expected: Revision) -> Result<Option<Object>, Status> {
         let mut object = Object::encode(target.resource, value, 0)?;
-        let ttl_seconds = if target.resource.plural == "events" { EVENT_TTL_SECONDS } else { 0 };
+        let ttl_seconds = target.resource.ttl_seconds();
         let put = self.backend.put(target.key(), object.stored.clone(), expected, ttl_seconds);
         match self.traced(target, value, async { Ok(put.await?) }).await? {
             Swapped::Done(revision) => {
@@ -108,7 +111,7 @@ impl Registry {
         let delete = self.backend.delete(target.key(), expected);
         match self.traced(target, value, async { Ok(delete.await?) }).await? {
             Swapped::Done(revision) => {
-                if target.resource.plural == "services" {
+                if target.resource.is("", "services") {
                     self.services.release(self.backend(), target, value).await;
                 }
                 Ok(Some(revision))
@@ -123,21 +126,11 @@ impl Registry {
         value: &Value,
         write: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
-        if !self.engine.is_on() || target.resource.plural != "pods" {
+        if !self.engine.is_on() || !target.resource.is("", "pods") {
             return write.await;
         }
         let operand = || format!("{}/{}", target.namespace, target.name);
         self.engine.correlated(Some(meta(value, "uid"))).run_async(&COMMIT, operand, write).await
-    }
-}
-
-/// Kubernetes' names of folders under `/registry` are the plurals, but for three that are older than the rule.
-fn folder(resource: &Resource) -> &'static str {
-    match (resource.group, resource.plural) {
-        ("", "nodes") => "minions",
-        ("", "services") => "services/specs",
-        ("", "endpoints") => "services/endpoints",
-        (_, plural) => plural,
     }
 }
 
@@ -148,7 +141,7 @@ fn key(resource: &Resource, namespace: &str, name: &str) -> Bytes {
 }
 
 fn prefix_text(resource: &Resource, namespace: &str) -> String {
-    let folder = folder(resource);
+    let folder = &resource.storage_folder;
     if namespace.is_empty() { format!("/registry/{folder}/") } else { format!("/registry/{folder}/{namespace}/") }
 }
 

@@ -33,7 +33,7 @@ impl Status {
     fn about(mut self, resource: &Resource, name: &str) -> Self {
         let mut details = json!({"name": name, "kind": resource.plural});
         if !resource.group.is_empty() {
-            details["group"] = resource.group.into();
+            details["group"] = (*resource.group).into();
         }
         self.details = Some(details);
         self
@@ -113,8 +113,8 @@ impl Status {
 
     /// A deletion meant another state or another object of that name. It speaks of the kind where others speak of the path.
     pub(crate) fn outdated(resource: &Resource, name: &str, why: &str) -> Self {
-        let (kind, group) = (resource.kind, resource.group);
-        let title = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let (kind, group) = (&*resource.kind, &*resource.group);
+        let title = if group.is_empty() { kind.to_string() } else { format!("{kind}.{group}") };
         let message = format!("Operation cannot be fulfilled on {title} {name:?}: {why}");
         let mut status = Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name);
         if let Some(details) = &mut status.details {
@@ -124,7 +124,7 @@ impl Status {
     }
 
     pub(crate) fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
-        Self::invalid_kind((resource.group, resource.kind), name, errors)
+        Self::invalid_kind((&resource.group, &resource.kind), name, errors)
     }
 
     /// Options that do not fit: `CreateOptions`, `DeleteOptions`.
@@ -151,7 +151,7 @@ impl Status {
     fn invalid_kind((group, kind): (&str, &str), name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let list = if let [one] = &texts[..] { one.clone() } else { format!("[{}]", texts.join(", ")) };
-        let title = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let title = if group.is_empty() { kind.to_string() } else { format!("{kind}.{group}") };
         let message = match &list[..] {
             "[]" => format!("{title} {name:?} is invalid"),
             list => format!("{title} {name:?} is invalid: {list}"),
@@ -293,7 +293,7 @@ pub(crate) fn done(code: StatusCode) -> Value {
 pub(crate) fn success(resource: &Resource, name: &str, uid: Option<&str>) -> Value {
     let mut details = json!({"name": name, "kind": resource.plural});
     if !resource.group.is_empty() {
-        details["group"] = resource.group.into();
+        details["group"] = (*resource.group).into();
     }
     if let Some(uid) = uid {
         details["uid"] = uid.into();

@@ -46,7 +46,7 @@ pub enum DecodeError {
         /// `apiVersion` in the body.
         found_version: String,
         /// Kind of the resource.
-        kind: &'static str,
+        kind: String,
         /// `apiVersion` of the resource.
         version: String,
     },
@@ -54,9 +54,9 @@ pub enum DecodeError {
     #[error("{kind} in version {version:?} cannot be handled as a {kind}: {field}: expected {expected}, got {got}")]
     Type {
         /// Kind of the resource.
-        kind: &'static str,
+        kind: String,
         /// Version of the resource, without its group.
-        version: &'static str,
+        version: String,
         /// Path of the field.
         field: String,
         /// What the schema says.
@@ -109,7 +109,7 @@ pub fn parse(body: &[u8]) -> Result<(Value, Vec<Problem>), DecodeError> {
 /// The object, and the paths of its unknown fields.
 fn read(resource: &Resource, value: Value) -> Result<(Value, Vec<String>), DecodeError> {
     let wrong = |walk::Wrong { field, expected, got }| {
-        let (kind, version) = (resource.kind, resource.version);
+        let (kind, version) = (resource.kind.to_string(), resource.version.to_string());
         DecodeError::Type { kind, version, field, expected, got }
     };
     let (mut object, unknown) = walk::object(&builtin::of(resource), value).map_err(wrong)?;
@@ -132,12 +132,12 @@ fn set_kind(resource: &Resource, object: &mut Value) -> Result<(), DecodeError> 
         let text = object[key].as_str().unwrap_or_default();
         if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
     };
-    let (found_version, found_kind) = (given("apiVersion", &version), given("kind", resource.kind));
+    let (found_version, found_kind) = (given("apiVersion", &version), given("kind", &resource.kind));
     if found_version != version || found_kind != resource.kind {
-        return Err(DecodeError::Kind { found_kind, found_version, kind: resource.kind, version });
+        return Err(DecodeError::Kind { found_kind, found_version, kind: resource.kind.to_string(), version });
     }
     object["apiVersion"] = version.into();
-    object["kind"] = resource.kind.into();
+    object["kind"] = (*resource.kind).into();
     Ok(())
 }
 

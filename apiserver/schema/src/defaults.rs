@@ -3,9 +3,9 @@
 //! These are the defaults of the API types. What depends on other objects or on the server (service addresses, job selectors,
 //! service accounts, priorities, uids) is set by the API server.
 
-mod core;
+pub(crate) mod core;
 pub(crate) mod pod;
-mod workload;
+pub(crate) mod workload;
 
 use serde_json::Value;
 
@@ -14,23 +14,11 @@ use crate::view::object_mut;
 
 /// Fills in the defaults of `resource` in `object`; doing it twice changes nothing more.
 pub fn apply_defaults(resource: &Resource, object: &mut Value) {
-    match (resource.group, resource.kind) {
-        ("", "Endpoints") => core::endpoints(object),
-        ("", "Namespace") => core::namespace(object),
-        ("", "Node") => core::node(object),
-        ("", "Pod") => pod::pod(object),
-        ("", "Secret") => core::secret(object),
-        ("", "Service") => with_spec(object, core::service),
-        ("apps", "Deployment") => with_spec(object, workload::deployment),
-        ("apps", "ReplicaSet") => with_spec(object, workload::replica_set),
-        ("batch", "Job") => workload::job(object),
-        ("discovery.k8s.io", "EndpointSlice") => core::endpoint_slice(object),
-        // ConfigMap, Event, Lease, ServiceAccount and the auxiliary kinds have none.
-        _ => {}
-    }
+    (resource.rules.defaults)(object);
 }
 
-fn with_spec(object: &mut Value, fill: fn(&mut Value)) {
+/// Fills in what is missing in `spec`.
+pub(crate) fn with_spec(object: &mut Value, fill: fn(&mut Value)) {
     if let Some(spec) = object_mut(object, "spec") {
         fill(spec);
     }

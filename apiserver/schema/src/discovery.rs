@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{Resource, Subresource, resources};
+use crate::{Catalog, Resource, Subresource};
 
 /// Media type of an aggregated answer in version `v2`.
 pub const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -56,16 +56,17 @@ pub fn api_versions(server_address: &str) -> Value {
 
 /// `GET /apis`: APIGroupList.
 #[must_use]
-pub fn api_group_list() -> Value {
-    let groups: Vec<Value> = groups().into_iter().filter(|group| !group.is_empty()).map(group_entry).collect();
+pub fn api_group_list(catalog: &Catalog) -> Value {
+    let named = catalog.groups().into_iter().filter(|group| !group.is_empty());
+    let groups: Vec<Value> = named.map(|group| group_entry(catalog, group)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `GET /apis/{group}`: APIGroup.
 #[must_use]
-pub fn api_group(group: &str) -> Option<Value> {
-    let group = groups().into_iter().find(|known| !known.is_empty() && *known == group)?;
-    let mut entry = group_entry(group);
+pub fn api_group(catalog: &Catalog, group: &str) -> Option<Value> {
+    let group = catalog.groups().into_iter().find(|known| !known.is_empty() && *known == group)?;
+    let mut entry = group_entry(catalog, group);
     entry["kind"] = "APIGroup".into();
     entry["apiVersion"] = "v1".into();
     Some(entry)
@@ -73,11 +74,10 @@ pub fn api_group(group: &str) -> Option<Value> {
 
 /// `GET /api/v1` (empty group) and `GET /apis/{group}/{version}`: APIResourceList.
 #[must_use]
-pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
-    let mut of_version =
-        resources().iter().filter(|resource| (resource.group, resource.version) == (group, version)).peekable();
+pub fn api_resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
+    let mut of_version = catalog.of_version(group, version).peekable();
     let group_version = of_version.peek()?.api_version();
-    let entries: Vec<Value> = of_version.flat_map(legacy_entries).collect();
+    let entries: Vec<Value> = of_version.flat_map(|resource| legacy_entries(resource)).collect();
     Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}))
 }
 
@@ -94,9 +94,10 @@ pub struct Aggregated {
 
 /// `GET /api` or `/apis` with an aggregated media type in `Accept`.
 #[must_use]
-pub fn aggregated(root: Root, version: AggregatedVersion) -> Aggregated {
+pub fn aggregated(catalog: &Catalog, root: Root, version: AggregatedVersion) -> Aggregated {
     let wanted = |group: &&str| group.is_empty() == (root == Root::Core);
-    let items: Vec<Value> = groups().into_iter().filter(wanted).map(aggregated_group).collect();
+    let items: Vec<Value> =
+        catalog.groups().into_iter().filter(wanted).map(|group| aggregated_group(catalog, group)).collect();
     let list =
         json!({"kind": "APIGroupDiscoveryList", "apiVersion": version.api_version(), "metadata": {}, "items": items});
     let body = list.to_string().into_bytes();
@@ -104,35 +105,20 @@ pub fn aggregated(root: Root, version: AggregatedVersion) -> Aggregated {
     Aggregated { etag, content_type: version.content_type(), body }
 }
 
-/// All groups in the order of the table.
-pub(crate) fn groups() -> Vec<&'static str> {
-    let mut groups: Vec<_> = resources().iter().map(|resource| resource.group).collect();
-    groups.dedup();
-    groups
-}
-
-/// The versions of a group, preferred first.
-pub(crate) fn versions(group: &str) -> Vec<&'static str> {
-    let mut versions: Vec<_> =
-        resources().iter().filter(|resource| resource.group == group).map(|resource| resource.version).collect();
-    versions.dedup();
-    versions
-}
-
-fn group_entry(group: &str) -> Value {
+fn group_entry(catalog: &Catalog, group: &str) -> Value {
     let entry = |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
-    let versions: Vec<Value> = versions(group).iter().map(entry).collect();
+    let versions: Vec<Value> = catalog.versions(group).iter().map(entry).collect();
     json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
 }
 
-fn legacy_entries(resource: &'static Resource) -> impl Iterator<Item = Value> {
+fn legacy_entries(resource: &Resource) -> impl Iterator<Item = Value> {
     let mut entry = json!({"name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
         "kind": resource.kind, "verbs": resource.verbs});
     if !resource.short_names.is_empty() {
-        entry["shortNames"] = resource.short_names.into();
+        entry["shortNames"] = json!(resource.short_names);
     }
     if !resource.categories.is_empty() {
-        entry["categories"] = resource.categories.into();
+        entry["categories"] = json!(resource.categories);
     }
     std::iter::once(entry)
         .chain(resource.subresources.iter().map(|subresource| legacy_subresource(resource, subresource)))
@@ -141,36 +127,35 @@ fn legacy_entries(resource: &'static Resource) -> impl Iterator<Item = Value> {
 fn legacy_subresource(resource: &Resource, subresource: &Subresource) -> Value {
     let mut entry = json!({"name": format!("{}/{}", resource.plural, subresource.name), "singularName": "",
         "namespaced": resource.namespaced, "kind": subresource.kind, "verbs": subresource.verbs});
-    if (subresource.group, subresource.version) != (resource.group, resource.version) {
-        entry["group"] = subresource.group.into();
-        entry["version"] = subresource.version.into();
+    if (&subresource.group, &subresource.version) != (&resource.group, &resource.version) {
+        entry["group"] = json!(subresource.group);
+        entry["version"] = json!(subresource.version);
     }
     entry
 }
 
-fn aggregated_group(group: &str) -> Value {
+fn aggregated_group(catalog: &Catalog, group: &str) -> Value {
     let version = |version: &&str| {
-        let of_version = resources().iter().filter(|resource| (resource.group, resource.version) == (group, *version));
-        let entries: Vec<Value> = of_version.map(aggregated_entry).collect();
+        let entries: Vec<Value> = catalog.of_version(group, version).map(|it| aggregated_entry(it)).collect();
         json!({"version": version, "freshness": "Current", "resources": entries})
     };
-    let versions: Vec<Value> = versions(group).iter().map(version).collect();
+    let versions: Vec<Value> = catalog.versions(group).iter().map(version).collect();
     let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
     json!({"metadata": metadata, "versions": versions})
 }
 
 fn aggregated_entry(resource: &Resource) -> Value {
-    let mut entry = json!({"resource": resource.plural, "responseKind": kind(resource.group, resource.version, resource.kind),
+    let mut entry = json!({"resource": resource.plural, "responseKind": kind(&resource.group, &resource.version, &resource.kind),
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular, "verbs": resource.verbs});
     if !resource.short_names.is_empty() {
-        entry["shortNames"] = resource.short_names.into();
+        entry["shortNames"] = json!(resource.short_names);
     }
     if !resource.categories.is_empty() {
-        entry["categories"] = resource.categories.into();
+        entry["categories"] = json!(resource.categories);
     }
     if !resource.subresources.is_empty() {
-        let of = |it: &Subresource| json!({"subresource": it.name, "responseKind": kind(it.group, it.version, it.kind), "verbs": it.verbs});
+        let of = |it: &Subresource| json!({"subresource": it.name, "responseKind": kind(&it.group, &it.version, &it.kind), "verbs": it.verbs});
         entry["subresources"] = resource.subresources.iter().map(of).collect();
     }
     entry
@@ -184,47 +169,54 @@ fn kind(group: &str, version: &str, kind: &str) -> Value {
 mod tests {
     use super::*;
 
+    fn catalog() -> &'static Catalog {
+        Catalog::builtin()
+    }
+
     #[test]
     fn legacy_documents_list_every_resource() {
-        insta::assert_json_snapshot!(api_group_list());
-        insta::assert_json_snapshot!(api_resource_list("apps", "v1"));
-        assert_eq!(api_resource_list("apps", "v2"), None);
-        assert_eq!(api_group("nope"), None);
-        assert_eq!(api_group(""), None);
-        let listed =
-            groups().into_iter().flat_map(|group| versions(group).into_iter().map(move |version| (group, version)));
+        insta::assert_json_snapshot!(api_group_list(catalog()));
+        insta::assert_json_snapshot!(api_resource_list(catalog(), "apps", "v1"));
+        assert_eq!(api_resource_list(catalog(), "apps", "v2"), None);
+        assert_eq!(api_group(catalog(), "nope"), None);
+        assert_eq!(api_group(catalog(), ""), None);
+        let listed = catalog()
+            .groups()
+            .into_iter()
+            .flat_map(|group| catalog().versions(group).into_iter().map(move |version| (group, version)));
         let mut names = Vec::new();
         for (group, version) in listed {
-            let list = api_resource_list(group, version).expect("the group is served");
+            let list = api_resource_list(catalog(), group, version).expect("the group is served");
             let of_list = list["resources"].as_array().expect("a list").clone();
             names.extend(of_list.into_iter().filter_map(|entry| entry["name"].as_str().map(str::to_owned)));
         }
-        for resource in resources() {
-            assert!(names.iter().any(|name| name == resource.plural), "{} is missing", resource.plural);
+        for resource in catalog().resources() {
+            assert!(names.iter().any(|name| *name == resource.plural), "{} is missing", resource.plural);
         }
     }
 
     #[test]
     fn aggregated_documents_hold_both_halves() {
-        let core = aggregated(Root::Core, AggregatedVersion::V2);
+        let core = aggregated(catalog(), Root::Core, AggregatedVersion::V2);
         let list: Value = serde_json::from_slice(&core.body).expect("JSON");
         assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
-        let groups = aggregated(Root::Groups, AggregatedVersion::V2Beta1);
+        let groups = aggregated(catalog(), Root::Groups, AggregatedVersion::V2Beta1);
         let list: Value = serde_json::from_slice(&groups.body).expect("JSON");
         assert_eq!(list["apiVersion"], "apidiscovery.k8s.io/v2beta1");
         insta::assert_json_snapshot!(list["items"][0]);
         assert_ne!(core.etag, groups.etag);
-        assert_eq!(core.etag, aggregated(Root::Core, AggregatedVersion::V2).etag);
+        assert_eq!(core.etag, aggregated(catalog(), Root::Core, AggregatedVersion::V2).etag);
     }
 
     #[test]
     fn rows_are_ordered_and_verbs_sorted() {
-        for resource in resources() {
+        for resource in catalog().resources() {
             assert!(resource.verbs.is_sorted(), "{}", resource.plural);
-            assert!(resource.subresources.is_sorted_by_key(|it| it.name), "{}", resource.plural);
+            assert!(resource.subresources.is_sorted_by_key(|it| &it.name), "{}", resource.plural);
             assert_eq!(resource.list_kind, format!("{}List", resource.kind));
         }
-        let order: Vec<_> = resources().iter().map(|it| (it.group, it.plural)).collect();
+        let order: Vec<_> =
+            catalog().resources().iter().map(|it| (&it.group, std::cmp::Reverse(&it.version), &it.plural)).collect();
         assert!(order.is_sorted());
     }
 }

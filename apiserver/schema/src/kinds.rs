@@ -4,7 +4,28 @@
 //! No file outside this folder names a kind to decide something. Everything here is pure: what depends on other objects or on
 //! the server is admission, in the API server.
 
-#![allow(dead_code, reason = "the kinds move here one by one")]
+mod admissionregistration;
+mod apiextensions;
+mod apiregistration;
+mod apps;
+mod authentication;
+mod authorization;
+mod autoscaling;
+mod batch;
+mod certificates;
+mod coordination;
+mod core;
+mod discovery;
+mod events;
+mod flowcontrol;
+mod networking;
+mod node;
+mod policy;
+mod rbac;
+mod resource;
+pub(crate) mod scale;
+mod scheduling;
+mod storage; // the body of all scales
 
 use serde_json::Value;
 
@@ -83,7 +104,15 @@ pub(crate) struct Change<'a> {
     pub(crate) part: &'a str,
 }
 
+impl Change<'_> {
+    /// Whether the object itself is written, or its scale, and not a part that leaves the rest alone.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.part, "" | "scale")
+    }
+}
+
 /// What a kind adds to its schema. Kubernetes calls the same a strategy, defaulting and a printer.
+#[derive(Clone, Copy)]
 pub(crate) struct Rules {
     /// Form of `metadata.name`.
     pub(crate) name: Format,
@@ -103,6 +132,10 @@ pub(crate) struct Rules {
     pub(crate) fields: &'static [Selectable],
     /// Whether `metadata.generation` counts changes of everything but metadata and status.
     pub(crate) generation: bool,
+    /// Whether a creation keeps the status that it says (nodes).
+    pub(crate) status_on_create: bool,
+    /// Whether a deletion is answered with the object, not with a Status.
+    pub(crate) returns_deleted: bool,
     /// Metadata fields that a write of `status` does not change (pods: `ownerReferences`).
     pub(crate) status_keeps: &'static [&'static str],
     /// Whether PUT makes what does not exist.
@@ -114,6 +147,7 @@ pub(crate) struct Rules {
 }
 
 /// A field that `fieldSelector` may name.
+#[derive(Clone, Copy)]
 pub(crate) struct Selectable {
     /// As clients write it, e.g. `spec.nodeName`.
     pub(crate) path: &'static str,
@@ -139,6 +173,8 @@ impl Rules {
         printer: &DEFAULT,
         fields: &[],
         generation: false,
+        status_on_create: false,
+        returns_deleted: false,
         status_keeps: &[],
         create_on_update: false,
         unconditional_update: true,
@@ -189,4 +225,32 @@ impl Row {
     pub(crate) const fn cluster(gvk: [&'static str; 3], names: [&'static str; 2], definition: &'static str) -> Self {
         Self { namespaced: false, ..Self::namespaced(gvk, names, definition) }
     }
+}
+
+/// The rows of all built-in kinds, in no order.
+pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
+    let groups = [
+        admissionregistration::ROWS,
+        apiextensions::ROWS,
+        apiregistration::ROWS,
+        apps::ROWS,
+        authentication::ROWS,
+        authorization::ROWS,
+        autoscaling::ROWS,
+        batch::ROWS,
+        certificates::ROWS,
+        coordination::ROWS,
+        core::ROWS,
+        discovery::ROWS,
+        events::ROWS,
+        flowcontrol::ROWS,
+        networking::ROWS,
+        node::ROWS,
+        policy::ROWS,
+        rbac::ROWS,
+        resource::ROWS,
+        scheduling::ROWS,
+        storage::ROWS,
+    ];
+    groups.into_iter().flatten().copied()
 }

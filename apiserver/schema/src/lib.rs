@@ -10,6 +10,8 @@
 
 mod resource; // which resources exist, and what they are called
 
+mod catalog; // all of them, at one time
+
 mod kinds; // what each adds to its schema
 
 mod node; // schemas as trees of what is known about each value
@@ -47,10 +49,11 @@ pub mod openapi;
 
 pub mod protobuf;
 
+pub use catalog::{Catalog, find, find_auxiliary, find_kind, resources};
 pub use decode::{DecodeError, Decoded, FieldValidation, Problem, decode, decode_value, parse};
 pub use defaults::apply_defaults;
 pub use error::{FieldError, FieldErrorKind};
 pub use merge::{PatchError, strategic_merge};
-pub use resource::{Resource, Subresource, find, find_auxiliary, find_kind, resources};
+pub use resource::{Name, Resource, Subresource};
 pub use table::{IncludeObject, TableOptions, TableVersion, table};
 pub use validate::{validate_create, validate_update};

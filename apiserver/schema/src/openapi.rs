@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use self::definitions::Flavor;
-use crate::discovery;
+use crate::Catalog;
 
 /// Content type of [`v2_protobuf`]. (A dot, not the `@` that clients ask with: that is no legal media type.)
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -80,8 +80,9 @@ fn info() -> Value {
 }
 
 fn group_versions() -> Vec<(&'static str, &'static str)> {
-    let of_group = |group| discovery::versions(group).into_iter().map(move |version| (group, version));
-    discovery::groups().into_iter().flat_map(of_group).collect()
+    let catalog = Catalog::builtin();
+    let of_group = |group| catalog.versions(group).into_iter().map(move |version| (group, version));
+    catalog.groups().into_iter().flat_map(of_group).collect()
 }
 
 fn path(group: &str, version: &str) -> String {
@@ -90,8 +91,8 @@ fn path(group: &str, version: &str) -> String {
 
 /// The schemas of a group-version have a resource behind them; a test holds that.
 #[cfg(test)]
-fn kinds_of(group: &str, version: &str) -> impl Iterator<Item = &'static str> {
-    crate::resources().iter().filter(move |it| (it.group, it.version) == (group, version)).map(|it| it.kind)
+fn kinds_of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'a str> {
+    Catalog::builtin().of_version(group, version).map(|it| &*it.kind)
 }
 
 #[cfg(test)]

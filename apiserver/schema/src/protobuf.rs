@@ -61,7 +61,7 @@ pub fn to_json(body: &[u8]) -> Result<Value, ProtobufError> {
 }
 
 fn schema_of(api_version: &str, kind: &str) -> Option<Schema> {
-    let auxiliary = || find_auxiliary(api_version, kind).map(builtin::of);
+    let auxiliary = || find_auxiliary(api_version, kind).map(|resource| builtin::of(resource));
     builtin::by_kind(api_version, kind).or_else(auxiliary)
 }
 

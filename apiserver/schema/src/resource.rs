@@ -1,74 +1,150 @@
-//! The resources the server knows: names, scope, verbs and subresources, as Kubernetes' discovery announces them.
+//! What a path such as `/apis/apps/v1/namespaces/x/deployments` names: names, scope, verbs and subresources, as Kubernetes' discovery
+//! announces them, with the schema and the rules of the kind.
 //!
-//! One static row per resource. [`find_auxiliary`] holds the kinds that are only ever bodies of subresources or of options
-//! (Scale, Binding, Eviction, DeleteOptions): they have a schema but no path of their own.
+//! One value for each served version, shared as an `Arc` from a [`crate::Catalog`]. Built-in kinds are made from the rows of
+//! [`crate::kinds`]; kinds that are only ever bodies of subresources or of options (Scale, Binding, Eviction, DeleteOptions) have a
+//! schema but no path of their own.
 
-/// A resource: what a path such as `/apis/apps/v1/namespaces/x/deployments` names.
-#[derive(Debug, PartialEq, Eq)]
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::kinds::{Conversion, Part, Row, Rules};
+use crate::node::Schema;
+use crate::{builtin, kinds};
+
+/// A name that is built in, or that came with a custom resource.
+pub type Name = Cow<'static, str>;
+
+/// A resource in one of its versions.
+#[derive(Clone)]
 pub struct Resource {
     /// API group, empty for the core group.
-    pub group: &'static str,
+    pub group: Name,
     /// Version within the group, e.g. `v1`.
-    pub version: &'static str,
+    pub version: Name,
     /// Kind of one object, e.g. `Pod`.
-    pub kind: &'static str,
+    pub kind: Name,
     /// Kind of a list of them, e.g. `PodList`.
-    pub list_kind: &'static str,
+    pub list_kind: Name,
     /// Name in paths, e.g. `pods`; empty for auxiliary kinds.
-    pub plural: &'static str,
+    pub plural: Name,
     /// Name of one, e.g. `pod`.
-    pub singular: &'static str,
+    pub singular: Name,
     /// Short names kubectl accepts, e.g. `po`.
-    pub short_names: &'static [&'static str],
+    pub short_names: Vec<Name>,
     /// Groups of resources, e.g. `all` for `kubectl get all`.
-    pub categories: &'static [&'static str],
+    pub categories: Vec<Name>,
     /// Whether objects live in a namespace.
     pub namespaced: bool,
     /// Verbs served, in alphabetical order; empty for auxiliary kinds.
     pub verbs: &'static [&'static str],
     /// Subresources served, in alphabetical order.
-    pub subresources: &'static [Subresource],
+    pub subresources: Vec<Subresource>,
     /// Name of the schema's definition, e.g. `io.k8s.api.core.v1.Pod`.
-    pub definition: &'static str,
+    pub definition: Name,
+    /// Folder under `/registry` in which objects are kept; empty: nothing is kept.
+    pub storage_folder: Name,
+    /// How objects are kept in another version than this one.
+    pub(crate) conversion: Option<Conversion>,
+    /// What objects look like.
+    pub(crate) schema: Schema,
+    /// What the kind adds to its schema.
+    pub(crate) rules: Rules,
 }
 
 /// A subresource such as `pods/status`; its kind may live in another group (`autoscaling/v1` Scale).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subresource {
     /// Last segment of the path, e.g. `status`.
-    pub name: &'static str,
+    pub name: Name,
     /// API group of the kind.
-    pub group: &'static str,
+    pub group: Name,
     /// Version of the kind.
-    pub version: &'static str,
+    pub version: Name,
     /// Kind of the body.
-    pub kind: &'static str,
+    pub kind: Name,
     /// Verbs served, in alphabetical order.
     pub verbs: &'static [&'static str],
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Resource({}/{})", self.api_version(), self.plural)
+    }
+}
+
+/// Two are the same if they are served at the same path.
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        self.gvr() == other.gvr() && self.kind == other.kind
+    }
+}
+
+impl Eq for Resource {}
+
+impl From<&Part> for Subresource {
+    fn from(part: &Part) -> Self {
+        let [group, version, kind] = part.body.map(Name::Borrowed);
+        Self { name: part.name.into(), group, version, kind, verbs: part.verbs }
+    }
+}
+
+impl From<&Row> for Resource {
+    /// # Panics
+    /// The row names no definition of the table; a test checks all rows.
+    fn from(row: &Row) -> Self {
+        let names = |names: &'static [&'static str]| names.iter().copied().map(Name::Borrowed).collect();
+        Self {
+            group: row.group.into(),
+            version: row.version.into(),
+            kind: row.kind.into(),
+            list_kind: format!("{}List", row.kind).into(),
+            plural: row.plural.into(),
+            singular: row.singular.into(),
+            short_names: names(row.short_names),
+            categories: names(row.categories),
+            namespaced: row.namespaced,
+            verbs: row.verbs,
+            subresources: row.subresources.iter().map(Subresource::from).collect(),
+            definition: row.definition.into(),
+            storage_folder: row.storage.folder.into(),
+            conversion: row.storage.version,
+            schema: builtin::schema(row.definition).expect("every row names a definition; a test checks it"),
+            rules: row.rules,
+        }
+    }
 }
 
 impl Resource {
     /// `v1`, `apps/v1`: what objects carry as `apiVersion`.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
     }
 
     /// Group, version and plural: what a request path names.
     #[must_use]
-    pub fn gvr(&self) -> (&'static str, &'static str, &'static str) {
-        (self.group, self.version, self.plural)
+    pub fn gvr(&self) -> (&str, &str, &str) {
+        (&self.group, &self.version, &self.plural)
+    }
+
+    /// Whether this is the resource of that group and name, in whatever version.
+    #[must_use]
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.group == group && self.plural == plural
     }
 
     /// `pods`, `deployments.apps`: how Kubernetes' error texts name a resource.
     #[must_use]
     pub fn group_resource(&self) -> String {
-        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() { self.plural.to_string() } else { format!("{}.{}", self.plural, self.group) }
     }
 
     /// The subresource of that name, if it is served.
     #[must_use]
-    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|subresource| subresource.name == name)
     }
 
@@ -77,176 +153,134 @@ impl Resource {
     pub fn has_status(&self) -> bool {
         self.subresource("status").is_some()
     }
-}
 
-/// All resources, ordered by group (core first) and name.
-#[must_use]
-pub fn resources() -> &'static [Resource] {
-    RESOURCES
-}
+    /// Whether objects are kept at all; if not, a request is answered and forgotten.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        !self.storage_folder.is_empty()
+    }
 
-/// The resource a path names: group (empty for core), version, plural.
-#[must_use]
-pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    RESOURCES.iter().find(|resource| resource.gvr() == (group, version, plural))
-}
+    /// `apiVersion` of stored objects.
+    #[must_use]
+    pub fn stored_api_version(&self) -> String {
+        self.conversion.map_or_else(|| self.api_version(), |conversion| conversion.api_version.to_owned())
+    }
 
-/// The resource an object names by its `apiVersion` and `kind`.
-#[must_use]
-pub fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    RESOURCES.iter().find(|resource| (resource.group, resource.version, resource.kind) == (group, version, kind))
-}
+    /// Turns an object of this version into the form in which it is kept.
+    pub fn to_storage(&self, object: &mut Value) {
+        if let Some(conversion) = self.conversion {
+            (conversion.to_storage)(object);
+            object["apiVersion"] = conversion.api_version.into();
+        }
+    }
 
-/// A kind that is only the body of a subresource or of options: `autoscaling/v1` Scale, `v1` Binding, `policy/v1` Eviction,
-/// DeleteOptions. Give it to [`crate::decode`] like any resource.
-///
-/// DeleteOptions belong to `meta.k8s.io/v1`, but typed clients send them as `apps/v1` or whatever group they are about, so any
-/// version will do, as in Kubernetes' own scheme.
-#[must_use]
-pub fn find_auxiliary(api_version: &str, kind: &str) -> Option<&'static Resource> {
-    let api_version = if kind == "DeleteOptions" { "meta.k8s.io/v1" } else { api_version };
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    AUXILIARY.iter().find(|resource| (resource.group, resource.version, resource.kind) == (group, version, kind))
-}
+    /// Turns a stored object into one of this version.
+    pub fn from_storage(&self, object: &mut Value) {
+        if let Some(conversion) = self.conversion {
+            (conversion.from_storage)(object);
+            object["apiVersion"] = self.api_version().into();
+        }
+    }
 
-pub(crate) fn auxiliary() -> &'static [Resource] {
-    AUXILIARY
-}
+    /// Whether objects are kept in another form than they are served in.
+    #[must_use]
+    pub fn is_converted(&self) -> bool {
+        self.conversion.is_some()
+    }
 
-const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const NO_COLLECTION_DELETE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
-const READ_WRITE: &[&str] = &["get", "patch", "update"];
-const STREAM: &[&str] = &["create", "get"];
-const CREATE: &[&str] = &["create"];
-const GET: &[&str] = &["get"];
+    /// Whether `metadata.generation` counts changes.
+    #[must_use]
+    pub fn counts_generations(&self) -> bool {
+        self.rules.generation
+    }
 
-const fn sub(name: &'static str, of: [&'static str; 3], verbs: &'static [&'static str]) -> Subresource {
-    Subresource { name, group: of[0], version: of[1], kind: of[2], verbs }
-}
+    /// How long an object lives, in seconds; 0: until it is deleted.
+    #[must_use]
+    pub fn ttl_seconds(&self) -> i64 {
+        self.rules.ttl_seconds
+    }
 
-const SCALE: Subresource = sub("scale", ["autoscaling", "v1", "Scale"], READ_WRITE);
+    /// Whether a creation keeps the status that it says.
+    #[must_use]
+    pub fn keeps_status_on_create(&self) -> bool {
+        self.rules.status_on_create
+    }
 
-/// A row's unremarkable values: namespaced, all verbs, no short names, categories or subresources.
-const fn row(
-    gv: [&'static str; 2],
-    kinds: [&'static str; 2],
-    names: [&'static str; 2],
-    definition: &'static str,
-) -> Resource {
-    Resource {
-        group: gv[0],
-        version: gv[1],
-        kind: kinds[0],
-        list_kind: kinds[1],
-        plural: names[0],
-        singular: names[1],
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        verbs: ALL,
-        subresources: &[],
-        definition,
+    /// Metadata that a write of the status leaves as it is.
+    #[must_use]
+    pub fn status_keeps(&self) -> &'static [&'static str] {
+        self.rules.status_keeps
+    }
+
+    /// Whether a deletion is answered with the object, not with a Status.
+    #[must_use]
+    pub fn returns_deleted(&self) -> bool {
+        self.rules.returns_deleted
+    }
+
+    /// Whether PUT makes what does not exist.
+    #[must_use]
+    pub fn creates_on_update(&self) -> bool {
+        self.rules.create_on_update
+    }
+
+    /// Whether PUT may leave `resourceVersion` out.
+    #[must_use]
+    pub fn updates_unconditionally(&self) -> bool {
+        self.rules.unconditional_update
+    }
+
+    /// Takes out or restores what a write through `part` may not say; see [`Rules::prepare`].
+    pub fn prepare(&self, new: &mut Value, old: Option<&Value>, part: &str) {
+        (self.rules.prepare)(new, old, part);
+    }
+
+    /// What who makes or changes an object should know.
+    #[must_use]
+    pub fn warnings(&self, new: &Value, old: Option<&Value>, part: &str) -> Vec<String> {
+        (self.rules.warnings)(&kinds::Change { new, old, part })
+    }
+
+    /// Fields that a field selector may name, besides `metadata.name` and `metadata.namespace`.
+    pub fn selectable_fields(&self) -> impl Iterator<Item = &str> {
+        self.rules.fields.iter().map(|field| field.path)
+    }
+
+    /// The value of a selectable field in an object, as text.
+    #[must_use]
+    pub fn field_value(&self, object: &Value, path: &str) -> String {
+        let computed = self.rules.fields.iter().find(|field| field.path == path).and_then(|field| field.value);
+        if let Some(value) = computed {
+            return value(object);
+        }
+        match path.split('.').fold(object, |value, segment| &value[segment]) {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        }
     }
 }
 
-const CORE: [&str; 2] = ["", "v1"];
-const APPS: [&str; 2] = ["apps", "v1"];
-
-static RESOURCES: &[Resource] = &[
-    Resource {
-        short_names: &["cm"],
-        ..row(CORE, ["ConfigMap", "ConfigMapList"], ["configmaps", "configmap"], "io.k8s.api.core.v1.ConfigMap")
-    },
-    Resource {
-        short_names: &["ep"],
-        ..row(CORE, ["Endpoints", "EndpointsList"], ["endpoints", "endpoints"], "io.k8s.api.core.v1.Endpoints")
-    },
-    Resource {
-        short_names: &["ev"],
-        ..row(CORE, ["Event", "EventList"], ["events", "event"], "io.k8s.api.core.v1.Event")
-    },
-    Resource {
-        short_names: &["ns"],
-        namespaced: false,
-        verbs: NO_COLLECTION_DELETE,
-        subresources: &[
-            sub("finalize", ["", "v1", "Namespace"], &["update"]),
-            sub("status", ["", "v1", "Namespace"], READ_WRITE),
-        ],
-        ..row(CORE, ["Namespace", "NamespaceList"], ["namespaces", "namespace"], "io.k8s.api.core.v1.Namespace")
-    },
-    Resource {
-        short_names: &["no"],
-        namespaced: false,
-        subresources: &[sub("status", ["", "v1", "Node"], READ_WRITE)],
-        ..row(CORE, ["Node", "NodeList"], ["nodes", "node"], "io.k8s.api.core.v1.Node")
-    },
-    Resource {
-        short_names: &["po"],
-        categories: &["all"],
-        subresources: &[
-            sub("attach", ["", "v1", "PodAttachOptions"], STREAM),
-            sub("binding", ["", "v1", "Binding"], CREATE),
-            sub("eviction", ["policy", "v1", "Eviction"], CREATE),
-            sub("exec", ["", "v1", "PodExecOptions"], STREAM),
-            sub("log", ["", "v1", "Pod"], GET),
-            sub("portforward", ["", "v1", "PodPortForwardOptions"], STREAM),
-            sub("status", ["", "v1", "Pod"], READ_WRITE),
-        ],
-        ..row(CORE, ["Pod", "PodList"], ["pods", "pod"], "io.k8s.api.core.v1.Pod")
-    },
-    row(CORE, ["Secret", "SecretList"], ["secrets", "secret"], "io.k8s.api.core.v1.Secret"),
-    Resource {
-        short_names: &["sa"],
-        ..row(
-            CORE,
-            ["ServiceAccount", "ServiceAccountList"],
-            ["serviceaccounts", "serviceaccount"],
-            "io.k8s.api.core.v1.ServiceAccount",
-        )
-    },
-    Resource {
-        short_names: &["svc"],
-        categories: &["all"],
-        subresources: &[sub("status", ["", "v1", "Service"], READ_WRITE)],
-        ..row(CORE, ["Service", "ServiceList"], ["services", "service"], "io.k8s.api.core.v1.Service")
-    },
-    Resource {
-        short_names: &["deploy"],
-        categories: &["all"],
-        subresources: &[SCALE, sub("status", ["apps", "v1", "Deployment"], READ_WRITE)],
-        ..row(APPS, ["Deployment", "DeploymentList"], ["deployments", "deployment"], "io.k8s.api.apps.v1.Deployment")
-    },
-    Resource {
-        short_names: &["rs"],
-        categories: &["all"],
-        subresources: &[SCALE, sub("status", ["apps", "v1", "ReplicaSet"], READ_WRITE)],
-        ..row(APPS, ["ReplicaSet", "ReplicaSetList"], ["replicasets", "replicaset"], "io.k8s.api.apps.v1.ReplicaSet")
-    },
-    Resource {
-        categories: &["all"],
-        subresources: &[sub("status", ["batch", "v1", "Job"], READ_WRITE)],
-        ..row(["batch", "v1"], ["Job", "JobList"], ["jobs", "job"], "io.k8s.api.batch.v1.Job")
-    },
-    row(["coordination.k8s.io", "v1"], ["Lease", "LeaseList"], ["leases", "lease"], "io.k8s.api.coordination.v1.Lease"),
-    row(
-        ["discovery.k8s.io", "v1"],
-        ["EndpointSlice", "EndpointSliceList"],
-        ["endpointslices", "endpointslice"],
-        "io.k8s.api.discovery.v1.EndpointSlice",
-    ),
-];
-
-const fn body(gv: [&'static str; 2], kind: &'static str, definition: &'static str) -> Resource {
-    Resource { verbs: &[], ..row(gv, [kind, ""], ["", ""], definition) }
+/// Rows of kinds that are only bodies.
+pub(crate) fn auxiliary_rows() -> &'static [Row] {
+    AUXILIARY
 }
 
-static AUXILIARY: &[Resource] = &[
-    body(["autoscaling", "v1"], "Scale", "io.k8s.api.autoscaling.v1.Scale"),
-    body(CORE, "Binding", "io.k8s.api.core.v1.Binding"),
-    body(["policy", "v1"], "Eviction", "io.k8s.api.policy.v1.Eviction"),
+const fn body(gvk: [&'static str; 3], definition: &'static str) -> Row {
+    Row { verbs: &[], ..Row::namespaced(gvk, ["", ""], definition) }
+}
+
+static AUXILIARY: &[Row] = &[
+    Row {
+        rules: Rules { validate: kinds::scale::validate, printer: &crate::table::workload::SCALE, ..Rules::PLAIN },
+        ..body(["autoscaling", "v1", "Scale"], "io.k8s.api.autoscaling.v1.Scale")
+    },
+    Row {
+        rules: Rules { validate: |change, errors| crate::validate::core::binding(change.new, errors), ..Rules::PLAIN },
+        ..body(["", "v1", "Binding"], "io.k8s.api.core.v1.Binding")
+    },
+    body(["policy", "v1", "Eviction"], "io.k8s.api.policy.v1.Eviction"),
     // kubectl before 1.22 evicts with the version that is gone since; the fields are the same.
-    body(["policy", "v1beta1"], "Eviction", "io.k8s.api.policy.v1.Eviction"),
-    body(["meta.k8s.io", "v1"], "DeleteOptions", "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"),
+    body(["policy", "v1beta1", "Eviction"], "io.k8s.api.policy.v1.Eviction"),
+    body(["meta.k8s.io", "v1", "DeleteOptions"], "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"),
 ];

@@ -2,10 +2,10 @@
 //!
 //! A kind gives its columns and a function from an object to its cells; every object also has a name and an age.
 
-mod core;
-mod pod;
+pub(crate) mod core;
+pub(crate) mod pod;
 pub(crate) mod text;
-mod workload;
+pub(crate) mod workload;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ pub struct TableOptions {
 /// `{"resourceVersion": …}`.
 #[must_use]
 pub fn table(resource: &Resource, items: &[Value], list_metadata: &Value, options: &TableOptions) -> Value {
-    let printer = printer(resource);
+    let printer = resource.rules.printer;
     let definitions: Vec<Value> =
         if options.no_headers { Vec::new() } else { printer.columns.iter().map(Column::definition).collect() };
     let rows: Vec<Value> = items.iter().map(|item| row(resource, printer, item, options)).collect();
@@ -81,7 +81,7 @@ fn row(resource: &Resource, printer: &Printer, item: &Value, options: &TableOpti
         IncludeObject::Object => {
             let mut object = item.clone();
             default(&mut object, "apiVersion", resource.api_version());
-            default(&mut object, "kind", resource.kind);
+            default(&mut object, "kind", &*resource.kind);
             row["object"] = object;
         }
     }
@@ -130,27 +130,6 @@ pub(crate) const AGE: Column = Column::text("Age", "Time since the object was cr
 
 pub(crate) static DEFAULT: Printer =
     Printer { columns: &[NAME, AGE], cells: |it, now| vec![text::name(it), text::age(it, now)] };
-
-fn printer(resource: &Resource) -> &'static Printer {
-    match (resource.group, resource.kind) {
-        ("", "ConfigMap") => &core::CONFIG_MAP,
-        ("", "Endpoints") => &core::ENDPOINTS,
-        ("", "Event") => &core::EVENT,
-        ("", "Namespace") => &core::NAMESPACE,
-        ("", "Node") => &core::NODE,
-        ("", "Pod") => &pod::POD,
-        ("", "Secret") => &core::SECRET,
-        ("", "Service") => &core::SERVICE,
-        ("", "ServiceAccount") => &core::SERVICE_ACCOUNT,
-        ("apps", "Deployment") => &workload::DEPLOYMENT,
-        ("apps", "ReplicaSet") => &workload::REPLICA_SET,
-        ("batch", "Job") => &workload::JOB,
-        ("coordination.k8s.io", "Lease") => &core::LEASE,
-        ("discovery.k8s.io", "EndpointSlice") => &core::ENDPOINT_SLICE,
-        ("autoscaling", "Scale") => &workload::SCALE,
-        _ => &DEFAULT,
-    }
-}
 
 #[cfg(test)]
 mod tests;

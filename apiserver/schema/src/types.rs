@@ -52,7 +52,7 @@ pub(crate) fn find(definition: &str) -> Option<&'static Struct> {
 
 /// The struct of a resource.
 pub(crate) fn of(resource: &Resource) -> &'static Struct {
-    find(resource.definition).expect("every row of the resource table names a definition; a test checks it")
+    find(&resource.definition).expect("every row of the resource table names a definition; a test checks it")
 }
 
 fn catalog() -> &'static BTreeMap<Box<str>, Struct> {
@@ -123,8 +123,8 @@ mod tests {
 
     #[test]
     fn every_resource_and_auxiliary_kind_has_a_struct() {
-        for resource in crate::resources().iter().chain(crate::resource::auxiliary()) {
-            let fields = find(resource.definition).unwrap_or_else(|| panic!("{} has no definition", resource.kind));
+        for resource in crate::resources().iter().chain(crate::catalog::auxiliary()) {
+            let fields = find(&resource.definition).unwrap_or_else(|| panic!("{} has no definition", resource.kind));
             assert!(fields.contains_key("kind"), "{}: {fields:?}", resource.kind);
         }
     }

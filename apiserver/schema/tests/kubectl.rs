@@ -50,7 +50,7 @@ fn api_resources_lists_the_table() {
         let text = text(&output);
         assert!(output.status.success(), "{version}: {text}");
         for resource in skiff_schema::resources() {
-            assert!(text.contains(resource.plural), "{version} does not list {}:\n{text}", resource.plural);
+            assert!(text.contains(&*resource.plural), "{version} does not list {}:\n{text}", resource.plural);
         }
         assert!(text.contains("deploy") && text.contains("apps/v1"), "{version}: {text}");
     }

@@ -107,7 +107,7 @@ fn object() -> impl Strategy<Value = Value> {
 }
 
 fn resource() -> impl Strategy<Value = &'static Resource> {
-    proptest::sample::select((0..resources().len()).collect::<Vec<_>>()).prop_map(|index| &resources()[index])
+    proptest::sample::select((0..resources().len()).collect::<Vec<_>>()).prop_map(|index| &*resources()[index])
 }
 
 fn options() -> TableOptions {

@@ -6,6 +6,7 @@ use crate::status::Status;
 use serde_json::{Value, json};
 use skiff_schema::{Decoded, Resource};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -24,7 +25,7 @@ pub(crate) async fn bootstrap(registry: &Registry, advertise: SocketAddr) -> Res
     Ok(())
 }
 
-fn resource_of(object: &Value) -> &'static Resource {
+fn resource_of(object: &Value) -> &'static Arc<Resource> {
     let text = |field: &str| object[field].as_str().unwrap_or_default();
     skiff_schema::find_kind(text("apiVersion"), text("kind")).expect("the table of resources has what bootstrap makes")
 }

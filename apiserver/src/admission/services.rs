@@ -75,7 +75,7 @@ impl Allocator {
         old: Option<&Value>,
         run: Run,
     ) -> Result<Claims, Status> {
-        if (target.resource.group, target.resource.plural) != ("", "services") {
+        if !target.resource.is("", "services") {
             return Ok(Claims::default());
         }
         if let Some(old) = old {

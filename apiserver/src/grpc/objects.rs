@@ -62,7 +62,7 @@ fn run(kind: &str, manager: &str, force: bool, dry_run: bool) -> Result<Run, ton
     }
 }
 
-fn target<'a>(resource: &'static Resource, address: &'a proto::Address) -> Target<'a> {
+fn target<'a>(resource: &'a Arc<Resource>, address: &'a proto::Address) -> Target<'a> {
     Target { resource, namespace: &address.namespace, name: &address.name }
 }
 
@@ -96,15 +96,17 @@ impl Objects for Service {
     type WatchStream = BoxStream<'static, Result<proto::WatchEvent, tonic::Status>>;
 
     async fn get(&self, request: Request<proto::GetRequest>) -> Answer<proto::Object> {
-        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "get")?;
-        let found = self.app.registry.get(&target(resource, &address)).await.map_err(|status| refuse(&status))?;
+        let (resource, address) =
+            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "get")?;
+        let found = self.app.registry.get(&target(&resource, &address)).await.map_err(|status| refuse(&status))?;
         answer(&address, &found)
     }
 
     async fn list(&self, request: Request<proto::ListRequest>) -> Answer<proto::ListResponse> {
-        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "list")?;
+        let (resource, address) =
+            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "list")?;
         let asked = request.get_ref();
-        let list = self.read_list(resource, &address, asked).await?;
+        let list = self.read_list(&resource, &address, asked).await?;
         let mut response = proto::ListResponse {
             resource_version: list.revision.to_string(),
             continue_token: list.continue_token.clone(),
@@ -113,7 +115,7 @@ impl Objects for Service {
         if asked.as_table {
             let items = list.items.iter().map(Stored::value).collect::<Result<Vec<Value>, Status>>();
             let items = items.map_err(|status| refuse(&status))?;
-            let table = table(resource, &items, &list.metadata(), &table_options(false));
+            let table = table(&resource, &items, &list.metadata(), &table_options(false));
             response.table_json = table.to_string().into_bytes();
         } else {
             response.items = list.items.iter().map(object).collect::<Result<_, _>>()?;
@@ -122,14 +124,15 @@ impl Objects for Service {
     }
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Answer<Self::WatchStream> {
-        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "watch")?;
+        let (resource, address) =
+            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "watch")?;
         let asked = request.get_ref();
-        let selection = Selection::parse(resource, &asked.label_selector, &asked.field_selector)
+        let selection = Selection::parse(&resource, &asked.label_selector, &asked.field_selector)
             .map_err(|status| refuse(&status))?;
         let after = revision(&asked.resource_version)?;
         let options =
             WatchOptions { selection, after, initial: after == 0, mark_initial_end: false, bookmarks: asked.bookmarks };
-        let watcher = self.app.registry.watch(resource, &address.namespace, options).await;
+        let watcher = self.app.registry.watch(&resource, &address.namespace, options).await;
         let events = Events {
             watcher: watcher.map_err(|status| refuse(&status))?,
             resource,
@@ -144,17 +147,19 @@ impl Objects for Service {
     }
 
     async fn create(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
-        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "create")?;
+        let (resource, address) =
+            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "create")?;
         let asked = request.into_inner();
         let run = run("CreateOptions", &asked.field_manager, false, asked.dry_run)?;
         let json = asked.object.unwrap_or_default().json;
-        let created = self.create_at(resource, &address, &json, run).await;
+        let created = self.create_at(&resource, &address, &json, run).await;
         let Updated { object: created, warnings } = created.map_err(|status| refuse(&status))?;
         object(&created).map(Response::new).map(|response| with_warnings(response, &warnings))
     }
 
     async fn update(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
-        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "update")?;
+        let (resource, address) =
+            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "update")?;
         let asked = request.into_inner();
         let run = run("UpdateOptions", &asked.field_manager, false, asked.dry_run)?;
         let json = asked.object.unwrap_or_default().json;
@@ -163,17 +168,18 @@ impl Objects for Service {
             if scaled {
                 from_scale(current, &json)
             } else {
-                rest_body::object(resource, Sent::Json(json.as_slice().into()), FieldValidation::Strict)
+                rest_body::object(&resource, Sent::Json(json.as_slice().into()), FieldValidation::Strict)
             }
         };
         let part = written_part(&address.subresource);
-        let updated = self.app.registry.update(&target(resource, &address), part, run, change).await;
+        let updated = self.app.registry.update(&target(&resource, &address), part, run, change).await;
         let Updated { object, warnings } = updated.map_err(|status| refuse(&status))?;
         answer(&address, &object).map(|response| with_warnings(response, &warnings))
     }
 
     async fn patch(&self, request: Request<proto::PatchRequest>) -> Answer<proto::Object> {
-        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "patch")?;
+        let (resource, address) =
+            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "patch")?;
         let asked = request.into_inner();
         let run = run("PatchOptions", &asked.field_manager, asked.force, asked.dry_run)?;
         let patch = PatchKind::of(&asked.patch_type).and_then(|kind| Patch::parse(kind, &asked.patch.into()));
@@ -181,19 +187,20 @@ impl Objects for Service {
         let scaled = address.subresource == "scale";
         let change = |current: &Value| {
             if scaled {
-                let next = patch.apply(resource, &scale::of(current))?;
+                let next = patch.apply(&resource, &scale::of(current))?;
                 return from_scale(current, next.to_string().as_bytes());
             }
-            rest_body::patched(resource, &patch, current, FieldValidation::Strict)
+            rest_body::patched(&resource, &patch, current, FieldValidation::Strict)
         };
         let part = written_part(&address.subresource);
-        let updated = self.app.registry.update(&target(resource, &address), part, run, change).await;
+        let updated = self.app.registry.update(&target(&resource, &address), part, run, change).await;
         let Updated { object, warnings } = updated.map_err(|status| refuse(&status))?;
         answer(&address, &object).map(|response| with_warnings(response, &warnings))
     }
 
     async fn delete(&self, request: Request<proto::DeleteRequest>) -> Answer<proto::Object> {
-        let (resource, address) = admit(&request, request.get_ref().address.as_ref(), "delete")?;
+        let (resource, address) =
+            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "delete")?;
         let asked = request.get_ref();
         let options = json!({
             "gracePeriodSeconds": asked.grace_period_seconds,
@@ -202,18 +209,19 @@ impl Objects for Service {
             "dryRun": if asked.dry_run { vec!["All"] } else { Vec::new() },
         });
         let options = DeleteOptions::of(&options).map_err(|status| refuse(&status))?;
-        let deleted = self.app.registry.delete(&target(resource, &address), &options).await;
+        let deleted = self.app.registry.delete(&target(&resource, &address), &options).await;
         let (Deleted::Gone(last) | Deleted::Pending(last)) = deleted.map_err(|status| refuse(&status))?;
         object(&last).map(Response::new)
     }
 
     async fn resources(&self, _: Request<proto::ResourcesRequest>) -> Answer<proto::ResourcesResponse> {
-        let resources = skiff_schema::resources().iter().map(|resource| proto::Resource {
-            group: resource.group.to_owned(),
-            version: resource.version.to_owned(),
-            kind: resource.kind.to_owned(),
-            plural: resource.plural.to_owned(),
-            singular: resource.singular.to_owned(),
+        let catalog = self.app.registry.catalog();
+        let resources = catalog.resources().iter().map(|resource| proto::Resource {
+            group: resource.group.to_string(),
+            version: resource.version.to_string(),
+            kind: resource.kind.to_string(),
+            plural: resource.plural.to_string(),
+            singular: resource.singular.to_string(),
             short_names: resource.short_names.iter().map(ToString::to_string).collect(),
             namespaced: resource.namespaced,
         });
@@ -224,7 +232,7 @@ impl Objects for Service {
 impl Service {
     async fn read_list(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<Resource>,
         address: &proto::Address,
         asked: &proto::ListRequest,
     ) -> Result<crate::registry::List, tonic::Status> {
@@ -241,7 +249,7 @@ impl Service {
 
     async fn create_at(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<Resource>,
         address: &proto::Address,
         json: &[u8],
         run: Run,
@@ -260,7 +268,7 @@ impl Service {
 /// A watch as protobuf messages.
 struct Events {
     watcher: Watcher,
-    resource: &'static Resource,
+    resource: Arc<Resource>,
     table: bool,
     headed: bool,
 }
@@ -289,7 +297,7 @@ impl Events {
     fn row(&mut self, stored: &Stored) -> Result<proto::Object, tonic::Status> {
         let value = stored.value().map_err(|status| refuse(&status))?;
         let metadata = json!({"resourceVersion": stored.revision.to_string()});
-        let table = table(self.resource, &[value], &metadata, &table_options(self.headed));
+        let table = table(&self.resource, &[value], &metadata, &table_options(self.headed));
         self.headed = true;
         Ok(proto::Object { json: table.to_string().into_bytes() })
     }

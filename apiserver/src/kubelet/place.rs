@@ -8,6 +8,7 @@ use http::Uri;
 use serde_json::Value;
 use skiff_schema::{FieldError, Resource};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// The port of kubelets that do not say theirs.
 const KUBELET_PORT: u64 = 10250;
@@ -20,7 +21,7 @@ pub(crate) struct Place {
     pub(super) authority: String,
 }
 
-fn resource(plural: &str) -> &'static Resource {
+fn resource(plural: &str) -> &'static Arc<Resource> {
     skiff_schema::find("", "v1", plural).expect("the table of resources has pods and nodes")
 }
 

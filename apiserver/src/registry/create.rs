@@ -5,8 +5,9 @@ use super::{Registry, Run, Target};
 use crate::admission;
 use crate::status::Status;
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::Value;
 use skiff_schema::{FieldError, FieldErrorKind, Resource, apply_defaults, validate_create};
+use std::sync::Arc;
 
 /// How many made-up names are tried before the creation fails (Kubernetes: 8).
 const NAMES_MAX: usize = 8;
@@ -21,7 +22,7 @@ impl Registry {
     /// `generateName`.
     pub(crate) async fn create(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<Resource>,
         namespace: &str,
         mut object: Value,
         run: Run,
@@ -42,7 +43,7 @@ impl Registry {
 
     async fn create_named(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<Resource>,
         namespace: &str,
         mut object: Value,
         run: Run,
@@ -118,19 +119,13 @@ fn prepare(resource: &Resource, namespace: &str, object: &mut Value) -> Result<(
     }
     metadata.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
     metadata.insert("creationTimestamp".to_owned(), now().into());
-    if matches!(resource.plural, "deployments" | "replicasets" | "jobs" | "pods" | "endpointslices") {
+    if resource.counts_generations() {
         metadata.insert("generation".to_owned(), 1.into());
     }
-    match resource.plural {
-        // A kubelet registers its node with the status it has.
-        "nodes" => {}
-        "namespaces" => object["status"] = json!({"phase": "Active"}),
-        "services" => object["status"] = json!({"loadBalancer": {}}),
-        _ if resource.has_status() => {
-            object_at(object, "status").clear();
-        }
-        _ => {}
+    if resource.has_status() && !resource.keeps_status_on_create() {
+        object_at(object, "status").clear();
     }
+    resource.prepare(object, None, "");
     Ok(())
 }
 

@@ -124,7 +124,7 @@ impl Registry {
 
 fn refuse_system_namespace(target: &Target<'_>) -> Result<(), Status> {
     let system = matches!(target.name, "default" | "kube-system" | "kube-public");
-    if target.resource.plural == "namespaces" && system {
+    if target.resource.is("", "namespaces") && system {
         return Err(Status::forbidden(target.resource, target.name, "this namespace may not be deleted"));
     }
     Ok(())
@@ -164,7 +164,7 @@ fn plan(resource: &Resource, current: &Value, options: &DeleteOptions, at: Times
             metadata.insert("generation".to_owned(), (generation + 1).into());
         }
     }
-    if resource.plural == "namespaces" {
+    if resource.is("", "namespaces") {
         next["status"]["phase"] = "Terminating".into();
     }
     match () {
@@ -197,7 +197,7 @@ fn set_propagation(object: &mut Value, propagation: Option<Propagation>) {
 fn grace_seconds(resource: &Resource, pod: &Value, options: &DeleteOptions) -> i64 {
     let placed = !pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
     let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    if (resource.group, resource.plural) != ("", "pods") || !placed || ended {
+    if !resource.is("", "pods") || !placed || ended {
         return 0;
     }
     let asked = options.grace_seconds.or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64());

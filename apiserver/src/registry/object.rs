@@ -10,24 +10,25 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 use skiff_schema::Resource;
 use skiff_store::backend::{Entry, Revision};
+use std::sync::Arc;
 
 /// An object at a revision.
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: Arc<Resource>,
     pub(crate) stored: Bytes,
     pub(crate) revision: Revision,
 }
 
 impl Object {
-    pub(crate) fn of(resource: &'static Resource, entry: Entry) -> Self {
-        Self { resource, stored: entry.value, revision: entry.mod_revision }
+    pub(crate) fn of(resource: &Arc<Resource>, entry: Entry) -> Self {
+        Self { resource: Arc::clone(resource), stored: entry.value, revision: entry.mod_revision }
     }
 
     /// Makes the object that `value` would be at `revision`.
-    pub(crate) fn encode(resource: &'static Resource, value: &Value, revision: Revision) -> Result<Self, Status> {
+    pub(crate) fn encode(resource: &Arc<Resource>, value: &Value, revision: Revision) -> Result<Self, Status> {
         let stored = serde_json::to_vec(&InOrder(value)).map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Self { resource, stored: stored.into(), revision })
+        Ok(Self { resource: Arc::clone(resource), stored: stored.into(), revision })
     }
 
     /// Appends the object's JSON.

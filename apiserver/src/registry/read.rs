@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use skiff_schema::Resource;
 use skiff_store::backend::{BackendError, ListRange, Revision};
+use std::sync::Arc;
 
 /// Entries read at once when a selection has to look at all of them; a few megabytes of pods.
 const PAGE: usize = 1000;
@@ -81,7 +82,7 @@ impl Registry {
     /// Lists the objects of `namespace` (empty: all namespaces).
     pub(crate) async fn list(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<Resource>,
         namespace: &str,
         options: &ListOptions,
     ) -> Result<List, Status> {
@@ -121,7 +122,7 @@ impl Registry {
 
     async fn list_one(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<Resource>,
         namespace: &str,
         name: &str,
         options: &ListOptions,

@@ -74,14 +74,14 @@ impl Selection {
 
     /// Whether `object` is selected; it is parsed only if something is to be tested.
     pub(crate) fn selects(&self, object: &Object) -> Result<bool, Status> {
-        Ok(self.is_everything() || self.selects_value(object.resource, &object.value()?))
+        Ok(self.is_everything() || self.selects_value(&object.resource, &object.value()?))
     }
 
     /// The same for a parsed object.
     pub(crate) fn selects_value(&self, resource: &Resource, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];
         self.labels.iter().all(|requirement| requirement.holds(labels[&requirement.key].as_str()))
-            && self.fields.iter().all(|test| (field_value(resource, object, &test.path) == test.value) == test.equal)
+            && self.fields.iter().all(|test| (resource.field_value(object, &test.path) == test.value) == test.equal)
     }
 }
 
@@ -217,48 +217,12 @@ fn unescape(value: &str) -> String {
     text
 }
 
-/// The fields that can be selected on besides `metadata.name` and `metadata.namespace` (Kubernetes, "List of supported
-/// fields").
-fn selectable(resource: &Resource) -> &'static [&'static str] {
-    match resource.plural {
-        "pods" => &[
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.nominatedNodeName",
-        ],
-        "events" => &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ],
-        "secrets" => &["type"],
-        "namespaces" => &["status.phase"],
-        "nodes" => &["spec.unschedulable"],
-        "services" => &["spec.clusterIP", "spec.type"],
-        "replicasets" => &["status.replicas"],
-        "jobs" => &["status.successful"],
-        _ => &[],
-    }
-}
-
 fn check_field(resource: &Resource, path: &str, selector: &str) -> Result<(), Status> {
-    if path == "metadata.name" || path == "metadata.namespace" || selectable(resource).contains(&path) {
+    let mut known = ["metadata.name", "metadata.namespace"].into_iter().chain(resource.selectable_fields());
+    if known.any(|field| field == path) {
         return Ok(());
     }
-    let known = ["metadata.name", "metadata.namespace"].iter().chain(selectable(resource));
+    let known = ["metadata.name", "metadata.namespace"].into_iter().chain(resource.selectable_fields());
     let known: Vec<String> = known.map(|name| format!("{name:?}")).collect();
     Err(Status::bad_request(format!(
         "Unable to find {} that match field selector {selector:?}: {path:?} is not a known field selector: only {}",
@@ -267,30 +231,13 @@ fn check_field(resource: &Resource, path: &str, selector: &str) -> Result<(), St
     )))
 }
 
-fn field_value(resource: &Resource, object: &Value, path: &str) -> String {
-    if (resource.plural, path) == ("events", "source") {
-        return field_value(resource, object, "source.component");
-    }
-    if (resource.plural, path) == ("jobs", "status.successful") {
-        return object["status"]["succeeded"].as_i64().unwrap_or_default().to_string();
-    }
-    match path.split('.').fold(object, |value, segment| &value[segment]) {
-        Value::String(text) => text.clone(),
-        // An absent field reads as its zero value: false for the booleans, 0 for the numbers, empty for texts.
-        Value::Null if matches!(path, "spec.unschedulable" | "spec.hostNetwork") => "false".to_owned(),
-        Value::Null if path == "status.replicas" => "0".to_owned(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn pods() -> &'static Resource {
+    fn pods() -> &'static std::sync::Arc<Resource> {
         skiff_schema::find("", "v1", "pods").expect("pods are served")
     }
 

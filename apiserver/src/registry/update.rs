@@ -123,8 +123,11 @@ fn next_state(resource: &Resource, subresource: &str, current: &Value, wanted: &
             let mut next = current.clone();
             copy_field(&mut next, wanted, "status");
             copy_field(&mut next, wanted, "metadata");
-            restore_from_status(resource, current, &mut next);
+            for field in resource.status_keeps() {
+                copy_field(&mut next["metadata"], &current["metadata"], field);
+            }
             keep_metadata(resource, current, &mut next)?;
+            resource.prepare(&mut next, Some(current), subresource);
             return Ok(next);
         }
         "finalize" => {
@@ -144,24 +147,9 @@ fn next_state(resource: &Resource, subresource: &str, current: &Value, wanted: &
     if resource.has_status() {
         copy_field(&mut next, current, "status");
     }
-    if resource.plural == "namespaces" {
-        // Only the finalize subresource lets go of a namespace.
-        copy_field(&mut next, current, "spec");
-    }
     keep_metadata(resource, current, &mut next)?;
+    resource.prepare(&mut next, Some(current), subresource);
     Ok(next)
-}
-
-/// What a write of the status leaves as it is although it is metadata: Kubernetes' status strategies, kind by kind. All
-/// other metadata that clients may write at all counts there too.
-fn restore_from_status(resource: &Resource, current: &Value, next: &mut Value) {
-    let kept = match (resource.group, resource.plural) {
-        // Old kubelets wrote owners that the garbage collector could not use.
-        ("", "pods") => "ownerReferences",
-        ("apps", "deployments") => "labels",
-        _ => return,
-    };
-    copy_field(&mut next["metadata"], &current["metadata"], kept);
 }
 
 /// Counts one more generation if `next` wants something else than `current`. The server's own paths do not count.
@@ -237,7 +225,7 @@ fn desired(object: &Value) -> Map<String, Value> {
 /// Whether nothing holds a terminating object any longer.
 pub(super) fn may_vanish(resource: &Resource, object: &Value) -> bool {
     let held_by_namespace_controller =
-        resource.plural == "namespaces" && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+        resource.is("", "namespaces") && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
     is_terminating(object)
         && finalizers(object).is_empty()
         && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
@@ -249,7 +237,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn resource(group: &str, plural: &str) -> &'static Resource {
+    fn resource(group: &str, plural: &str) -> &'static std::sync::Arc<Resource> {
         skiff_schema::find(group, "v1", plural).expect("served")
     }
 

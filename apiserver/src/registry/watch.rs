@@ -16,6 +16,7 @@ use futures::stream::BoxStream;
 use skiff_schema::Resource;
 use skiff_store::backend::{BackendError, Change, Entry, Revision, WatchBatch};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
@@ -67,7 +68,7 @@ pub(crate) enum Event {
 
 /// A running watch.
 pub(crate) struct Watcher {
-    resource: &'static Resource,
+    resource: Arc<Resource>,
     selection: Selection,
     initial: VecDeque<Event>,
     changes: BoxStream<'static, Result<WatchBatch, BackendError>>,
@@ -82,7 +83,7 @@ impl Registry {
     /// Watches the objects of `namespace` (empty: all namespaces).
     pub(crate) async fn watch(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<Resource>,
         namespace: &str,
         options: WatchOptions,
     ) -> Result<Watcher, Status> {
@@ -100,12 +101,21 @@ impl Registry {
             ticks
         });
         let changes = self.backend.watch(prefix, after);
-        Ok(Watcher { resource, selection, initial, changes, bookmarks, reached: after, told: after, failed: false })
+        Ok(Watcher {
+            resource: Arc::clone(resource),
+            selection,
+            initial,
+            changes,
+            bookmarks,
+            reached: after,
+            told: after,
+            failed: false,
+        })
     }
 
     async fn initial(
         &self,
-        resource: &'static Resource,
+        resource: &Arc<Resource>,
         namespace: &str,
         options: &WatchOptions,
     ) -> Result<(VecDeque<Event>, Revision), Status> {
@@ -201,7 +211,7 @@ impl Watcher {
 
     fn selected(&self, entry: Option<Entry>) -> Result<Option<Object>, Status> {
         let Some(entry) = entry else { return Ok(None) };
-        let object = Object::of(self.resource, entry);
+        let object = Object::of(&self.resource, entry);
         Ok(self.selection.selects(&object)?.then_some(object))
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use skiff_schema::discovery::{
     AggregatedVersion, Root, aggregated, api_group, api_group_list, api_resource_list, api_versions,
 };
-use skiff_schema::openapi;
+use skiff_schema::{Catalog, openapi};
 
 /// The Kubernetes version whose API this is; clients decide by it what they may send.
 const MAJOR: &str = "1";
@@ -30,12 +30,13 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
         let value = value.ok_or_else(Status::no_such_path)?;
         respond::plain(StatusCode::OK, Style::of(headers, parameters)?, &value)
     };
+    let catalog = app.registry.catalog();
     match &segments[..] {
-        ["api"] => versions(headers, Root::Core, || found(Some(api_versions(&app.advertise.to_string())))),
-        ["apis"] => versions(headers, Root::Groups, || found(Some(api_group_list()))),
-        ["api", version] => found(api_resource_list("", version)),
-        ["apis", group] => found(api_group(group)),
-        ["apis", group, version] => found(api_resource_list(group, version)),
+        ["api"] => versions(&catalog, headers, Root::Core, || found(Some(api_versions(&app.advertise.to_string())))),
+        ["apis"] => versions(&catalog, headers, Root::Groups, || found(Some(api_group_list(&catalog)))),
+        ["api", version] => found(api_resource_list(&catalog, "", version)),
+        ["apis", group] => found(api_group(&catalog, group)),
+        ["apis", group, version] => found(api_resource_list(&catalog, group, version)),
         ["version"] => Ok(json_value(StatusCode::OK, &version())),
         ["openapi", "v2"] => Ok(openapi_v2(headers)),
         ["openapi", "v3"] => Ok(json_value(StatusCode::OK, &openapi::v3_index())),
@@ -62,6 +63,7 @@ async fn no_definitions(app: &App) -> Result<Value, Status> {
 
 /// The aggregated document if the client knows it (KEP-3352), the legacy one if not.
 fn versions(
+    catalog: &Catalog,
     headers: &HeaderMap,
     root: Root,
     legacy: impl FnOnce() -> Result<Response, Status>,
@@ -74,7 +76,7 @@ fn versions(
             _ => None,
         });
     let Some(version) = version.flatten() else { return legacy() };
-    let document = aggregated(root, version);
+    let document = aggregated(catalog, root, version);
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == document.etag.as_bytes());
     let mut response = if known {
         bytes(StatusCode::NOT_MODIFIED, document.content_type, "")

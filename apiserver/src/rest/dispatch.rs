@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, header};
 use std::sync::Arc;
 
 pub(super) async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Status> {
-    let path = path::parse(request.uri().path());
+    let path = path::parse(&app.registry.catalog(), request.uri().path());
     // A stranger learns nothing from a path that does not exist.
     let Ok(Some(path)) = path else {
         let verb = request.method().as_str().to_ascii_lowercase();
@@ -28,9 +28,9 @@ pub(super) async fn answer(app: &Arc<App>, request: Request) -> Result<Response,
     let parameters = Parameters::of(request.uri())?;
     let streamed = parameters.flag("watch");
     let verb = verb(request.method(), &path, streamed)?;
-    let resource = path.resource;
+    let resource = &path.resource;
     let (namespace, name, part) = (path.namespace.as_str(), path.name.as_str(), path.subresource.as_str());
-    let act = Act::Resource { verb, group: resource.group, resource: resource.plural, part, namespace, name };
+    let act = Act::Resource { verb, group: &resource.group, resource: &resource.plural, part, namespace, name };
     authorize(request.extensions(), act)?;
     if !serves(&path, verb) {
         return Err(Status::method_not_allowed());
@@ -57,7 +57,7 @@ async fn watch(
         return Err(Status::bad_request("watches are not served over WebSocket; ask without Upgrade"));
     }
     let style = Style::of(headers, parameters)?;
-    stream::watch(app, path.resource, &path.namespace, parameters, style).await
+    stream::watch(app, &path.resource, &path.namespace, parameters, style).await
 }
 
 async fn object_request(

@@ -1,12 +1,13 @@
 //! What a path names.
 
 use crate::status::Status;
-use skiff_schema::Resource;
+use skiff_schema::{Catalog, Resource};
+use std::sync::Arc;
 
 /// A resource, a namespace of it, an object, a part of an object.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ResourcePath {
-    pub(super) resource: &'static Resource,
+    pub(super) resource: Arc<Resource>,
     /// Empty: all namespaces, or a resource without namespaces.
     pub(super) namespace: String,
     /// Empty: the collection.
@@ -20,7 +21,7 @@ pub(super) struct ResourcePath {
 pub(super) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 /// Reads `/api/v1/…` and `/apis/{group}/{version}/…`; `None`: no path of a resource, a discovery document perhaps.
-pub(super) fn parse(path: &str) -> Result<Option<ResourcePath>, Status> {
+pub(super) fn parse(catalog: &Catalog, path: &str) -> Result<Option<ResourcePath>, Status> {
     if path == DEFINITIONS {
         return Ok(None);
     }
@@ -50,7 +51,7 @@ pub(super) fn parse(path: &str) -> Result<Option<ResourcePath>, Status> {
         // Deeper paths belong to proxy subresources, which are not served.
         _ => return Err(Status::no_such_path()),
     };
-    let resource = skiff_schema::find(group, version, plural).ok_or_else(Status::no_such_path)?;
+    let resource = catalog.find(group, version, plural).cloned().ok_or_else(Status::no_such_path)?;
     let misplaced = if resource.namespaced { namespace.is_empty() && !name.is_empty() } else { !namespace.is_empty() };
     let unknown_part = !subresource.is_empty() && resource.subresource(subresource).is_none();
     if misplaced || unknown_part || (name.is_empty() && !rest.is_empty()) {
@@ -91,7 +92,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(path: &str) -> String {
-        match parse(path) {
+        match parse(Catalog::builtin(), path) {
             Err(status) => format!("{}", status.code.as_u16()),
             Ok(None) => "-".to_owned(),
             Ok(Some(found)) => {
@@ -133,7 +134,7 @@ mod tests {
     proptest! {
         #[test]
         fn parsing_never_panics(path in "/(api|apis)/[a-z0-9%/.]{0,40}") {
-            let _ = parse(&path);
+            let _ = parse(Catalog::builtin(), &path);
         }
     }
 }

@@ -45,7 +45,7 @@ impl Style {
     /// The same for objects of a resource: another form where the first is none of theirs.
     pub(super) fn of_resource(self, resource: &Resource) -> Result<Self, Status> {
         let whole = self.form.encoding == Encoding::Protobuf && self.form.shape == Shape::Whole;
-        if whole && !protobuf::knows(&resource.api_version(), resource.kind) { self.next() } else { Ok(self) }
+        if whole && !protobuf::knows(&resource.api_version(), &resource.kind) { self.next() } else { Ok(self) }
     }
 
     fn next(self) -> Result<Self, Status> {
@@ -99,9 +99,9 @@ pub(super) fn object(code: StatusCode, style: Style, object: &Object) -> Result<
     if style.form.is_plain_json() && !style.pretty {
         return Ok(bytes(code, "application/json", object.json()?));
     }
-    let style = style.of_resource(object.resource)?;
+    let style = style.of_resource(&object.resource)?;
     let value = object.value()?;
-    shaped(code, style, &shape_one(style, object.resource, value))
+    shaped(code, style, &shape_one(style, &object.resource, value))
 }
 
 /// One object, as a value, in the form that was asked for.
@@ -176,7 +176,7 @@ fn list_json(resource: &Resource, list: &List) -> Result<Vec<u8>, Status> {
         list.metadata()
     );
     out.extend_from_slice(head.as_bytes());
-    let is_typed = !protobuf::knows(&resource.api_version(), resource.kind);
+    let is_typed = !protobuf::knows(&resource.api_version(), &resource.kind);
     for (index, item) in list.items.iter().enumerate() {
         if index > 0 {
             out.push(b',');

@@ -25,7 +25,7 @@ const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch"
 /// Serves the watch that `parameters` describe.
 pub(super) async fn watch(
     app: &Arc<App>,
-    resource: &'static Resource,
+    resource: &Arc<Resource>,
     namespace: &str,
     parameters: &Parameters,
     style: Style,
@@ -38,7 +38,8 @@ pub(super) async fn watch(
     let options = parameters.watch(resource)?;
     let until = Instant::now() + parameters.watch_timeout()?;
     let watcher = app.registry.watch(resource, namespace, options).await?;
-    let lines = Lines { watcher, resource, style, until, stopping: app.stopping.clone(), headed: false };
+    let lines =
+        Lines { watcher, resource: Arc::clone(resource), style, until, stopping: app.stopping.clone(), headed: false };
     let chunks = stream::unfold(lines, |mut lines| async move {
         let chunk = lines.next().await?;
         Some((Ok::<Bytes, Infallible>(chunk), lines))
@@ -52,7 +53,7 @@ pub(super) async fn watch(
 
 struct Lines {
     watcher: Watcher,
-    resource: &'static Resource,
+    resource: Arc<Resource>,
     style: Style,
     until: Instant,
     stopping: CancellationToken,
@@ -123,7 +124,7 @@ impl Lines {
                 let options = TableOptions { no_headers: self.headed, ..table_options(self.style, version) };
                 self.headed = true;
                 let metadata = json!({"resourceVersion": object.revision.to_string()});
-                table(self.resource, &[value], &metadata, &options)
+                table(&self.resource, &[value], &metadata, &options)
             }
             Shape::Metadata(api_version) => partial(api_version, &value),
             Shape::Whole => value,
@@ -140,7 +141,7 @@ impl Lines {
             Shape::Metadata(api_version) => partial(api_version, &json!({ "metadata": metadata })),
             Shape::Table(_) => json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
                 "columnDefinitions": [], "rows": []}),
-            Shape::Whole => bookmark_object(self.resource, &api_version, &metadata),
+            Shape::Whole => bookmark_object(&self.resource, &api_version, &metadata),
         }
     }
 }
@@ -148,9 +149,9 @@ impl Lines {
 /// Typed clients decode a bookmark as the object it stands for, so its required parts must be there, empty.
 fn bookmark_object(resource: &Resource, api_version: &str, metadata: &Value) -> Value {
     let mut object = json!({"kind": resource.kind, "apiVersion": api_version, "metadata": metadata});
-    match resource.plural {
-        "endpointslices" => (object["addressType"], object["endpoints"]) = ("".into(), json!([])),
-        "events" => object["involvedObject"] = json!({}),
+    match (&*resource.group, &*resource.plural) {
+        ("discovery.k8s.io", "endpointslices") => (object["addressType"], object["endpoints"]) = ("".into(), json!([])),
+        ("", "events") => object["involvedObject"] = json!({}),
         _ => {}
     }
     object

@@ -26,7 +26,7 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     pub(super) fn target(&self) -> Target<'_> {
-        Target { resource: self.path.resource, namespace: &self.path.namespace, name: &self.path.name }
+        Target { resource: &self.path.resource, namespace: &self.path.namespace, name: &self.path.name }
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) async fn get(call: &Call<'_>) -> Result<Response, Status> {
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
-    let resource = call.path.resource;
+    let resource = &call.path.resource;
     let options = call.parameters.list(resource)?;
     let list = call.app.registry.list(resource, &call.path.namespace, &options).await?;
     respond::list(call.style, resource, &list)
@@ -45,8 +45,8 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
 pub(super) async fn create(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     let WriteOptions { run, validation } = call.parameters.write("CreateOptions")?;
     let sent = body::sent(headers, body).await?;
-    let mut decoded = body::object(call.path.resource, sent, validation)?;
-    let (registry, resource, namespace) = (&call.app.registry, call.path.resource, &call.path.namespace);
+    let mut decoded = body::object(&call.path.resource, sent, validation)?;
+    let (registry, resource, namespace) = (&call.app.registry, &call.path.resource, &call.path.namespace);
     let told = admission::warn_of_create(registry, resource, namespace, &decoded.object).await;
     let created = registry.create(resource, namespace, decoded.object, run).await?;
     decoded.warnings.extend(told);
@@ -57,7 +57,7 @@ pub(super) async fn create(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
 pub(super) async fn update(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     let WriteOptions { run, validation } = call.parameters.write("UpdateOptions")?;
     let sent = body::sent(headers, body).await?;
-    let decoded = body::object(call.path.resource, sent, validation)?;
+    let decoded = body::object(&call.path.resource, sent, validation)?;
     check_names(&call.target(), &decoded.object)?;
     let change = |_: &Value| Ok(decoded.clone());
     let updated = call.app.registry.update(&call.target(), &call.path.subresource, run, change).await?;
@@ -69,7 +69,7 @@ pub(super) async fn patch(call: &Call<'_>, headers: &HeaderMap, body: Body) -> R
     let kind = PatchKind::of(body::media_type(headers))?;
     let WriteOptions { run, validation } = call.parameters.write("PatchOptions")?;
     let patch = Patch::parse(kind, &body::read(headers, body).await?)?;
-    let resource = call.path.resource;
+    let resource = &call.path.resource;
     let change = |current: &Value| body::patched(resource, &patch, current, validation);
     let updated = call.app.registry.update(&call.target(), &call.path.subresource, run, change).await?;
     let response = respond::object(StatusCode::OK, call.style, &updated.object)?;
@@ -99,12 +99,12 @@ pub(super) async fn delete(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
             respond::object(code, call.style, &object)
         }
         // Kubernetes shows the last state of pods and services, and only a success of everything else.
-        Deleted::Gone(object) if matches!(call.path.resource.plural, "pods" | "services" | "serviceaccounts") => {
+        Deleted::Gone(object) if call.path.resource.returns_deleted() => {
             respond::object(StatusCode::OK, call.style, &object)
         }
         Deleted::Gone(object) => {
             let value = object.value()?;
-            let status = success(call.path.resource, name_of(&value), Some(meta(&value, "uid")));
+            let status = success(&call.path.resource, name_of(&value), Some(meta(&value, "uid")));
             respond::plain(StatusCode::OK, call.style, &status)
         }
     }
@@ -112,7 +112,7 @@ pub(super) async fn delete(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
 
 pub(super) async fn delete_collection(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     let options = delete_options(call, headers, body).await?;
-    let resource = call.path.resource;
+    let resource = &call.path.resource;
     let chosen = call.app.registry.list(resource, &call.path.namespace, &call.parameters.list(resource)?).await?;
     let mut deleted = List { items: Vec::with_capacity(chosen.items.len()), ..chosen };
     for object in chosen.items {
@@ -126,7 +126,7 @@ pub(super) async fn delete_collection(call: &Call<'_>, headers: &HeaderMap, body
 /// Deletes one of many; that somebody else has deleted it meanwhile is as good.
 async fn delete_one(call: &Call<'_>, object: &Object, options: &DeleteOptions) -> Result<Option<Object>, Status> {
     let value = object.value()?;
-    let target = Target { resource: object.resource, namespace: meta(&value, "namespace"), name: name_of(&value) };
+    let target = Target { resource: &object.resource, namespace: meta(&value, "namespace"), name: name_of(&value) };
     match call.app.registry.delete(&target, options).await {
         Ok(Deleted::Gone(object) | Deleted::Pending(object)) => Ok(Some(object)),
         Err(status) if status.reason == "NotFound" => Ok(None),

@@ -9,7 +9,7 @@ use crate::view::{default, entries, given, is_unset, list, list_mut, object_mut,
 /// Three hours: how long `sessionAffinity: ClientIP` remembers a client.
 const AFFINITY_SECONDS: i64 = 10_800;
 
-pub(super) fn service(spec: &mut Value) {
+pub(crate) fn service(spec: &mut Value) {
     default(spec, "sessionAffinity", "None");
     default(spec, "type", "ClusterIP");
     affinity(spec);
@@ -63,7 +63,7 @@ fn service_port(port: &mut Value) {
     }
 }
 
-pub(super) fn secret(object: &mut Value) {
+pub(crate) fn secret(object: &mut Value) {
     default(object, "type", "Opaque");
     let Some(strings) = object.as_object_mut().and_then(|map| map.remove("stringData")) else { return };
     if let (Some(data), Some(strings)) = (object_mut(object, "data"), strings.as_object()) {
@@ -73,7 +73,7 @@ pub(super) fn secret(object: &mut Value) {
     }
 }
 
-pub(super) fn namespace(object: &mut Value) {
+pub(crate) fn namespace(object: &mut Value) {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
     if !name.is_empty()
         && let Some(labels) = object_mut(object, "metadata").and_then(|metadata| object_mut(metadata, "labels"))
@@ -90,14 +90,14 @@ pub(super) fn namespace(object: &mut Value) {
     }
 }
 
-pub(super) fn node(object: &mut Value) {
+pub(crate) fn node(object: &mut Value) {
     let Some(status) = present_mut(object, "status") else { return };
     if !given(status, "allocatable") && entries(status, "capacity").next().is_some() {
         status["allocatable"] = status["capacity"].clone();
     }
 }
 
-pub(super) fn endpoints(object: &mut Value) {
+pub(crate) fn endpoints(object: &mut Value) {
     for subset in list_mut(object, "subsets") {
         for port in list_mut(subset, "ports") {
             default(port, "protocol", "TCP");
@@ -105,7 +105,7 @@ pub(super) fn endpoints(object: &mut Value) {
     }
 }
 
-pub(super) fn endpoint_slice(object: &mut Value) {
+pub(crate) fn endpoint_slice(object: &mut Value) {
     for port in list_mut(object, "ports") {
         default(port, "name", "");
         default(port, "protocol", "TCP");

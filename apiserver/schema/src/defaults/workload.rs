@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::pod::pod_spec;
 use crate::view::{default, given, list_mut, object_mut, present_mut, text};
 
-pub(super) fn deployment(spec: &mut Value) {
+pub(crate) fn deployment(spec: &mut Value) {
     default(spec, "replicas", 1);
     default(spec, "revisionHistoryLimit", 10);
     default(spec, "progressDeadlineSeconds", 600);
@@ -21,12 +21,12 @@ pub(super) fn deployment(spec: &mut Value) {
     template(spec);
 }
 
-pub(super) fn replica_set(spec: &mut Value) {
+pub(crate) fn replica_set(spec: &mut Value) {
     default(spec, "replicas", 1);
     template(spec);
 }
 
-pub(super) fn job(object: &mut Value) {
+pub(crate) fn job(object: &mut Value) {
     let Some(spec) = object_mut(object, "spec") else { return };
     if !given(spec, "completions") && !given(spec, "parallelism") {
         default(spec, "completions", 1);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::descriptions::{self, LIST_META};
 use crate::keys::{self, ListKeys};
 use crate::types::reference;
-use crate::{Resource, resource, resources};
+use crate::{Resource, catalog, resources};
 
 /// Which OpenAPI the schemas are for; they spell references and unions differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,8 @@ pub(super) fn all(flavor: Flavor) -> Map<String, Value> {
     for resource in resources() {
         all.insert(list_name(resource), list(resource, flavor));
     }
-    for resource in resources().iter().chain(resource::auxiliary()) {
-        add_kind(&mut all[resource.definition], [resource.group, resource.version, resource.kind]);
+    for resource in resources().iter().chain(catalog::auxiliary()) {
+        add_kind(&mut all[&*resource.definition], [&resource.group, &resource.version, &resource.kind]);
     }
     add_kind(&mut all[STATUS], ["", "v1", "Status"]);
     all
@@ -72,7 +72,7 @@ fn add_kind(schema: &mut Value, [group, version, kind]: [&str; 3]) {
 fn list(resource: &Resource, flavor: Flavor) -> Value {
     let text = |description: &str| json!({"type": "string", "description": description});
     let items = json!({"type": "array", "description": format!("The objects of kind {}.", resource.kind),
-        "items": flavor.reference(resource.definition)});
+        "items": flavor.reference(&resource.definition)});
     let mut list = json!({"type": "object", "description": format!("A list of objects of kind {}.", resource.kind),
     "required": ["items"],
     "properties": {
@@ -81,7 +81,7 @@ fn list(resource: &Resource, flavor: Flavor) -> Value {
         "metadata": flavor.described(LIST_META, Some(&"Metadata of the list.".into())),
         "items": items,
     }});
-    add_kind(&mut list, [resource.group, resource.version, resource.list_kind]);
+    add_kind(&mut list, [&resource.group, &resource.version, &resource.list_kind]);
     list
 }
 

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::definitions::list_name;
-use crate::{Resource, Subresource, resource, resources};
+use crate::{Catalog, Resource, Subresource, catalog, resources};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
@@ -17,11 +17,11 @@ const PATCHES: [&str; 3] =
 /// The paths of one group-version, for version 3.
 pub(super) fn v3(group: &str, version: &str) -> Value {
     let mut paths = Map::new();
-    for resource in resources().iter().filter(|it| (it.group, it.version) == (group, version)) {
+    for resource in Catalog::builtin().of_version(group, version) {
         let collection = collection(resource);
         let object = format!("{collection}/{{name}}");
         paths.insert(object.clone(), item(resource, &["get", "update", "patch", "delete"], name_parameters(resource)));
-        for subresource in resource.subresources {
+        for subresource in &resource.subresources {
             paths.insert(format!("{object}/{}", subresource.name), subresource_item(resource, subresource));
         }
         paths.insert(
@@ -47,7 +47,7 @@ pub(super) fn v2() -> Value {
             "x-kubernetes-action": "patch", "x-kubernetes-group-version-kind": kind_of(resource)});
         (format!("{}/{{name}}", collection(resource)), json!({"patch": operation}))
     };
-    resources().iter().map(path).collect::<Map<_, _>>().into()
+    resources().iter().map(|it| path(it)).collect::<Map<_, _>>().into()
 }
 
 fn root(resource: &Resource) -> String {
@@ -133,8 +133,8 @@ fn query_parameters(verb: &str) -> Vec<Parameter> {
 fn item(resource: &Resource, verbs: &[&str], parameters: Vec<Value>) -> Value {
     let mut item = Map::new();
     for verb in verbs.iter().filter(|verb| resource.verbs.contains(verb)) {
-        let answer = if *verb == "list" { list_name(resource) } else { answer(verb, resource.definition).to_owned() };
-        let mut operation = operation(verb, resource.definition, &answer);
+        let answer = if *verb == "list" { list_name(resource) } else { answer(verb, &resource.definition).to_owned() };
+        let mut operation = operation(verb, &resource.definition, &answer);
         operation["operationId"] =
             operation_id(verb, resource, if parameters.is_empty() { "everywhere" } else { "" }).into();
         operation["x-kubernetes-group-version-kind"] = kind_of(resource);
@@ -154,7 +154,7 @@ fn subresource_item(resource: &Resource, subresource: &Subresource) -> Value {
             // Streams (log, exec, attach, portforward) carry no object.
             operation = json!({"responses": {"200": {"description": "OK"}}, "x-kubernetes-action": "connect"});
         }
-        operation["operationId"] = operation_id(verb, resource, subresource.name).into();
+        operation["operationId"] = operation_id(verb, resource, &subresource.name).into();
         operation["x-kubernetes-group-version-kind"] =
             json!({"group": subresource.group, "version": subresource.version, "kind": subresource.kind});
         item.insert(method(verb).to_owned(), operation);
@@ -168,9 +168,10 @@ fn definition_of(subresource: &Subresource) -> Option<&'static str> {
     if subresource.name == "log" {
         return None;
     }
-    let is_kind =
-        |it: &&Resource| (it.group, it.version, it.kind) == (subresource.group, subresource.version, subresource.kind);
-    resources().iter().chain(resource::auxiliary()).find(is_kind).map(|it| it.definition)
+    let is_kind = |it: &&std::sync::Arc<Resource>| {
+        (&it.group, &it.version, &it.kind) == (&subresource.group, &subresource.version, &subresource.kind)
+    };
+    resources().iter().chain(catalog::auxiliary()).find(is_kind).map(|it| &*it.definition)
 }
 
 fn method(verb: &str) -> &'static str {
@@ -196,7 +197,7 @@ fn operation_id(verb: &str, resource: &Resource, part: &str) -> String {
         letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
     };
     let group = resource.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
-    format!("{verb}{}{}{}{}", upper(group), upper(resource.version), resource.kind, upper(part))
+    format!("{verb}{}{}{}{}", upper(group), upper(&resource.version), resource.kind, upper(part))
 }
 
 fn operation(verb: &str, definition: &str, answer: &str) -> Value {

@@ -21,7 +21,7 @@ const MOST_ADDRESSES: usize = 100;
 const LINK_LOCAL: &str = "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
 const LINK_LOCAL_MULTICAST: &str = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";
 
-pub(super) fn config_map(object: &Value, errors: &mut Errors) {
+pub(crate) fn config_map(object: &Value, errors: &mut Errors) {
     let (data, binary) = (Path::Root.field("data"), Path::Root.field("binaryData"));
     let mut size = 0;
     for (field, path) in [("data", &data), ("binaryData", &binary)] {
@@ -38,7 +38,7 @@ pub(super) fn config_map(object: &Value, errors: &mut Errors) {
     }
 }
 
-pub(super) fn secret(object: &Value, errors: &mut Errors) {
+pub(crate) fn secret(object: &Value, errors: &mut Errors) {
     let data = Path::Root.field("data");
     let mut size = 0;
     for (key, value) in entries(object, "data") {
@@ -71,7 +71,7 @@ pub(super) fn secret(object: &Value, errors: &mut Errors) {
     }
 }
 
-pub(super) fn node(object: &Value, errors: &mut Errors) {
+pub(crate) fn node(object: &Value, errors: &mut Errors) {
     let spec = Path::Root.field("spec");
     let mut seen = BTreeSet::new();
     for (index, taint) in list(&object["spec"], "taints").iter().enumerate() {
@@ -93,7 +93,7 @@ pub(super) fn node(object: &Value, errors: &mut Errors) {
     }
 }
 
-pub(super) fn event(object: &Value, errors: &mut Errors) {
+pub(crate) fn event(object: &Value, errors: &mut Errors) {
     let involved = Path::Root.field("involvedObject");
     let (of_event, of_object) = (text(&object["metadata"], "namespace"), text(&object["involvedObject"], "namespace"));
     // Events about objects without a namespace live in `default`.
@@ -104,14 +104,14 @@ pub(super) fn event(object: &Value, errors: &mut Errors) {
     }
 }
 
-pub(super) fn lease(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn lease(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     if let Some(seconds) = spec["leaseDurationSeconds"].as_i64().filter(|seconds| *seconds <= 0) {
         errors.invalid(&path.field("leaseDurationSeconds"), seconds, "must be greater than 0");
     }
     errors.not_negative(&path.field("leaseTransitions"), &spec["leaseTransitions"]);
 }
 
-pub(super) fn binding(object: &Value, errors: &mut Errors) {
+pub(crate) fn binding(object: &Value, errors: &mut Errors) {
     let (target, path) = (&object["target"], Path::Root.field("target"));
     errors.one_of(&path.field("kind"), text(target, "kind"), &["Node", "<empty>"]);
     if text(target, "name").is_empty() {
@@ -119,7 +119,7 @@ pub(super) fn binding(object: &Value, errors: &mut Errors) {
     }
 }
 
-pub(super) fn endpoints(object: &Value, errors: &mut Errors) {
+pub(crate) fn endpoints(object: &Value, errors: &mut Errors) {
     let subsets = Path::Root.field("subsets");
     for (index, subset) in list(object, "subsets").iter().enumerate() {
         let path = subsets.index(index);
@@ -172,7 +172,7 @@ fn reachable_address(text: &str, path: &Path<'_>, errors: &mut Errors) {
     errors.invalid(path, text, refused);
 }
 
-pub(super) fn endpoint_slice(object: &Value, errors: &mut Errors) {
+pub(crate) fn endpoint_slice(object: &Value, errors: &mut Errors) {
     let kind = text(object, "addressType");
     errors.required_one_of(&Path::Root.field("addressType"), kind, &["FQDN", "IPv4", "IPv6"]);
     let (endpoints, path) = (list(object, "endpoints"), Path::Root.field("endpoints"));

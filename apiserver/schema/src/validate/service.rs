@@ -13,7 +13,7 @@ use crate::view::{given, list, text};
 /// A day: the longest a client is remembered.
 const AFFINITY: (i64, i64) = (1, 86_400);
 
-pub(super) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let kind = text(spec, "type");
     errors.required_one_of(&path.field("type"), kind, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
     let headless = text(spec, "clusterIP") == "None";

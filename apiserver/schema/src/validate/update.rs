@@ -3,7 +3,6 @@
 use serde_json::{Map, Value};
 
 use super::errors::Errors;
-use crate::Resource;
 use crate::path::Path;
 use crate::view::{given, is_unset, list, list_mut, text};
 
@@ -17,26 +16,6 @@ pub(crate) fn metadata(new: &Value, old: &Value, errors: &mut Errors) {
         if !after.is_empty() && after != before {
             errors.invalid(&path.field(field), after, IMMUTABLE);
         }
-    }
-}
-
-/// The immutable fields of a kind.
-pub(crate) fn immutable(resource: &Resource, new: &Value, old: &Value, errors: &mut Errors) {
-    let (after, before) = (&new["spec"], &old["spec"]);
-    let spec = Path::Root.field("spec");
-    match (resource.group, resource.kind) {
-        ("", "Pod") => pod(after, before, &spec, errors),
-        ("", "Service") => service(after, before, &spec, errors),
-        ("", "ConfigMap") => frozen(new, old, &["data", "binaryData"], errors),
-        ("", "Secret") => {
-            same("type", new, old, &Path::Root, errors);
-            frozen(new, old, &["data"], errors);
-        }
-        ("apps", "Deployment" | "ReplicaSet") => same("selector", after, before, &spec, errors),
-        ("batch", "Job") => job(after, before, &spec, errors),
-        ("discovery.k8s.io", "EndpointSlice") => same("addressType", new, old, &Path::Root, errors),
-        ("", "Node") => node(after, before, &spec, errors),
-        _ => {}
     }
 }
 
@@ -67,7 +46,7 @@ pub(crate) fn same(field: &str, new: &Value, old: &Value, path: &Path<'_>, error
 }
 
 /// Once `immutable` is set it stays, and so does what it protects.
-fn frozen(new: &Value, old: &Value, fields: &[&str], errors: &mut Errors) {
+pub(crate) fn frozen(new: &Value, old: &Value, fields: &[&str], errors: &mut Errors) {
     const DETAIL: &str = "field is immutable when `immutable` is set";
     if old["immutable"] != true {
         return;
@@ -84,7 +63,7 @@ const POD_DETAIL: &str = "pod updates may not change fields other than `spec.con
      `spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions to existing tolerations), \
      `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
-fn pod(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn pod(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     for field in ["containers", "initContainers"] {
         if list(new, field).len() != list(old, field).len() {
             return errors.forbidden(&path.field(field), "pod updates may not add or remove containers");
@@ -165,7 +144,7 @@ fn tolerations(new: &[Value], old: &[Value], path: &Path<'_>, errors: &mut Error
 }
 
 /// A service keeps its address as long as it has one.
-fn service(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn service(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     let has_address = |spec: &Value| text(spec, "type") != "ExternalName" && given(spec, "clusterIP");
     // An update that leaves the address out keeps it: the API server fills it in.
     if has_address(old) && has_address(new) && new["clusterIP"] != old["clusterIP"] {
@@ -173,7 +152,7 @@ fn service(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn job(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn job(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     for field in ["selector", "completionMode"] {
         same(field, new, old, path, errors);
     }
@@ -188,7 +167,7 @@ fn job(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// A node's pod range and provider stay, once they are known.
-fn node(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn node(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     for field in ["podCIDR", "podCIDRs", "providerID"] {
         if given(old, field) && !equal(&new[field], &old[field]) {
             errors.forbidden(&path.field(field), "node updates may not change it except from \"\" to valid");

@@ -134,9 +134,11 @@ fn answer(request: &Request, state: &mut State) -> Answer {
         ["api"] if aggregated => discovered(Root::Core),
         ["apis"] if aggregated => discovered(Root::Groups),
         ["api"] => json_answer(200, &discovery::api_versions("127.0.0.1:1")),
-        ["apis"] => json_answer(200, &discovery::api_group_list()),
-        ["api", version] => listed(discovery::api_resource_list("", version)),
-        ["apis", group, version] => listed(discovery::api_resource_list(group, version)),
+        ["apis"] => json_answer(200, &discovery::api_group_list(skiff_schema::Catalog::builtin())),
+        ["api", version] => listed(discovery::api_resource_list(skiff_schema::Catalog::builtin(), "", version)),
+        ["apis", group, version] => {
+            listed(discovery::api_resource_list(skiff_schema::Catalog::builtin(), group, version))
+        }
         ["openapi", "v2"] => {
             Answer { status: 200, content_type: openapi::V2_PROTOBUF, body: openapi::v2_protobuf().to_vec() }
         }
@@ -178,7 +180,7 @@ fn created(request: &Request, [group, version]: [&str; 2], rest: &[&str], state:
 }
 
 fn discovered(root: Root) -> Answer {
-    let document = discovery::aggregated(root, AggregatedVersion::V2);
+    let document = discovery::aggregated(skiff_schema::Catalog::builtin(), root, AggregatedVersion::V2);
     Answer { status: 200, content_type: document.content_type, body: document.body }
 }
 

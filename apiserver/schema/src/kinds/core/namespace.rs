@@ -1,0 +1,37 @@
+//! Namespace.
+
+use serde_json::{Value, json};
+
+use crate::kinds::{Part, Row, Rules, Selectable, status};
+use crate::validate::names::Format;
+use crate::{defaults, table};
+
+/// What it is called, and what it adds to its schema.
+pub(super) static ROW: Row = Row {
+    short_names: &["ns"],
+    verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
+    subresources: &[Part { name: "finalize", body: GVK, verbs: &["update"] }, status(GVK)],
+    rules: Rules {
+        name: Format::Label,
+        defaults: defaults::core::namespace,
+        prepare,
+        printer: &table::core::NAMESPACE,
+        fields: &[Selectable::at("status.phase")],
+        ..Rules::PLAIN
+    },
+    ..Row::cluster(["", "v1", "Namespace"], ["namespaces", "namespace"], "io.k8s.api.core.v1.Namespace")
+};
+
+const GVK: [&str; 3] = ["", "v1", "Namespace"];
+
+/// A new namespace is active; only the `finalize` part lets go of one.
+fn prepare(new: &mut Value, old: Option<&Value>, part: &str) {
+    match (old, part) {
+        (None, _) => new["status"] = json!({"phase": "Active"}),
+        (Some(old), "") => match old.get("spec") {
+            Some(spec) => new["spec"] = spec.clone(),
+            None => drop(new.as_object_mut().and_then(|namespace| namespace.remove("spec"))),
+        },
+        _ => {}
+    }
+}

@@ -1,0 +1,61 @@
+//! Pod.
+
+use crate::kinds::{Change, Part, Row, Rules, Selectable, status};
+use crate::path::Path;
+use crate::validate::errors::Errors;
+use crate::validate::{pod, update};
+use crate::{defaults, table};
+
+/// What it is called, and what it adds to its schema.
+pub(super) static ROW: Row = Row {
+    short_names: &["po"],
+    categories: &["all"],
+    subresources: PARTS,
+    rules: Rules {
+        defaults: defaults::pod::pod,
+        validate,
+        printer: &table::pod::POD,
+        fields: FIELDS,
+        generation: true,
+        returns_deleted: true,
+        // Old kubelets wrote owners that the garbage collector could not use.
+        status_keeps: &["ownerReferences"],
+        ..Rules::PLAIN
+    },
+    ..Row::namespaced(["", "v1", "Pod"], ["pods", "pod"], "io.k8s.api.core.v1.Pod")
+};
+
+const STREAM: &[&str] = &["create", "get"];
+
+const PARTS: &[Part] = &[
+    Part { name: "attach", body: ["", "v1", "PodAttachOptions"], verbs: STREAM },
+    Part { name: "binding", body: ["", "v1", "Binding"], verbs: &["create"] },
+    Part { name: "eviction", body: ["policy", "v1", "Eviction"], verbs: &["create"] },
+    Part { name: "exec", body: ["", "v1", "PodExecOptions"], verbs: STREAM },
+    Part { name: "log", body: ["", "v1", "Pod"], verbs: &["get"] },
+    Part { name: "portforward", body: ["", "v1", "PodPortForwardOptions"], verbs: STREAM },
+    status(["", "v1", "Pod"]),
+];
+
+const FIELDS: &[Selectable] = &[
+    Selectable::at("spec.nodeName"),
+    Selectable::at("spec.restartPolicy"),
+    Selectable::at("spec.schedulerName"),
+    Selectable::at("spec.serviceAccountName"),
+    Selectable { path: "spec.hostNetwork", value: Some(|it| (it["spec"]["hostNetwork"] == true).to_string()) },
+    Selectable::at("status.phase"),
+    Selectable::at("status.podIP"),
+    Selectable::at("status.nominatedNodeName"),
+];
+
+fn validate(change: &Change<'_>, errors: &mut Errors) {
+    if !change.is_whole() {
+        return;
+    }
+    let spec = Path::Root.field("spec");
+    pod::spec(&change.new["spec"], &spec, errors);
+    match change.old {
+        None => pod::only_on_create(change.new, errors),
+        Some(old) => update::pod(&change.new["spec"], &old["spec"], &spec, errors),
+    }
+}

@@ -55,7 +55,7 @@ impl Registry {
     ) -> Result<Option<Object>, Status> {
         let claims = self.services().claim_for(self.backend(), target, next, Some(current_value), run).await?;
         // Only now, with all defaults in and with what the server assigns, is it known whether anything else is wanted.
-        count_generation(subresource, current_value, next);
+        count_generation(target.resource, subresource, current_value, next);
         let subresource = Some(subresource).filter(|name| !name.is_empty());
         let errors = validate_update(target.resource, next, current_value, subresource);
         let outcome = if !errors.is_empty() {
@@ -92,7 +92,8 @@ pub(crate) fn check_names(target: &Target<'_>, wanted: &Value) -> Result<(), Sta
         )));
     }
     let namespace = meta(wanted, "namespace");
-    if !namespace.is_empty() && namespace != target.namespace {
+    // What lives in no namespace forgets the one that it is given.
+    if !namespace.is_empty() && !target.namespace.is_empty() && namespace != target.namespace {
         return Err(Status::bad_request(format!(
             "the namespace of the object ({namespace}) does not match the namespace on the URL ({})",
             target.namespace
@@ -153,10 +154,10 @@ fn next_state(resource: &Resource, subresource: &str, current: &Value, wanted: &
 }
 
 /// Counts one more generation if `next` wants something else than `current`. The server's own paths do not count.
-fn count_generation(subresource: &str, current: &Value, next: &mut Value) {
+fn count_generation(resource: &Resource, subresource: &str, current: &Value, next: &mut Value) {
     if !matches!(subresource, "status" | "finalize" | "binding")
         && let Some(generation) = current["metadata"]["generation"].as_i64()
-        && desired(next) != desired(current)
+        && desired(resource, next) != desired(resource, current)
     {
         metadata_mut(next).insert("generation".to_owned(), (generation + 1).into());
     }
@@ -213,13 +214,19 @@ fn keep_metadata(resource: &Resource, current: &Value, next: &mut Value) -> Resu
     Ok(())
 }
 
-/// Everything that a generation counts: neither type nor metadata nor status.
-fn desired(object: &Value) -> Map<String, Value> {
+/// Everything that a generation counts: neither type nor metadata nor status; of some kinds a part of the metadata.
+fn desired(resource: &Resource, object: &Value) -> Map<String, Value> {
     let fields = object.as_object().into_iter().flatten();
-    fields
+    let mut desired: Map<String, Value> = fields
         .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
         .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+        .collect();
+    for field in resource.generation_counts() {
+        if let Some(value) = object["metadata"].get(*field) {
+            desired.insert(format!("metadata.{field}"), value.clone());
+        }
+    }
+    desired
 }
 
 /// Whether nothing holds a terminating object any longer.
@@ -255,7 +262,7 @@ mod tests {
         wanted["metadata"]["uid"] = "".into();
         wanted["metadata"]["labels"] = json!({"a": "b"});
         let mut next = next_state(resource("apps", "deployments"), "", &deployment(), &wanted).expect("allowed");
-        count_generation("", &deployment(), &mut next);
+        count_generation(resource("apps", "deployments"), "", &deployment(), &mut next);
         assert_eq!(next["spec"]["replicas"], 2);
         assert_eq!(next["status"]["replicas"], 1, "the status has its own path");
         assert_eq!(next["metadata"]["generation"], 4);

@@ -5,7 +5,7 @@
 //! store (`skiff_store::backend::Backend`). Both doors open on the same registry.
 //!
 //! What it leaves to others: everything that acts on objects. It never talks to a kubelet, except to pass logs, exec,
-//! attach and port-forward on. Not there yet: server-side apply, custom resources, RBAC.
+//! attach and port-forward on. Not there yet: server-side apply, RBAC.
 
 pub mod pki; // whose keys are these
 mod server; // the doors, and how they close
@@ -21,6 +21,7 @@ mod tls; // who is at the other end
 mod admission; // what the server adds and refuses
 pub mod asked; // what may be said beside an object, and what becomes of it
 mod binding; // a pod gets its node
+mod definitions; // custom resources come and go
 mod options; // the same, checked
 mod registry; // typed objects over keys
 mod scale; // replicas, seen alone

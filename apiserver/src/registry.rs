@@ -16,11 +16,11 @@ mod read; // get and list
 mod update; // changed objects
 mod watch; // what happens to objects
 
-pub(crate) use delete::{DeleteOptions, Deleted, warn_of_delete};
+pub(crate) use delete::{DeleteOptions, Deleted};
 pub(crate) use patch::{Patch, PatchKind};
 pub(crate) use read::{List, ListOptions, VersionMatch};
 pub(crate) use update::{Updated, check_names};
-pub(crate) use watch::{Event, WatchOptions, Watcher};
+pub(crate) use watch::{Event, EventKind, WatchOptions, Watcher};
 
 use crate::admission::services::Allocator;
 use crate::status::Status;
@@ -88,6 +88,12 @@ impl Registry {
         Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Replaces what is served.
+    pub(crate) fn set_catalog(&self, next: impl FnOnce(&Catalog) -> Catalog) {
+        let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+        *catalog = Arc::new(next(&catalog));
+    }
+
     pub(crate) fn backend(&self) -> &dyn Backend {
         self.backend.as_ref()
     }
@@ -96,7 +102,7 @@ impl Registry {
     async fn commit(&self, target: &Target<'_>, value: &Value, expected: Revision) -> Result<Option<Object>, Status> {
         let mut object = Object::encode(target.resource, value, 0)?;
         let ttl_seconds = target.resource.ttl_seconds();
-        let put = self.backend.put(target.key(), object.stored.clone(), expected, ttl_seconds);
+        let put = self.backend.put(target.key(), object.to_store(value)?, expected, ttl_seconds);
         match self.traced(target, value, async { Ok(put.await?) }).await? {
             Swapped::Done(revision) => {
                 object.revision = revision;

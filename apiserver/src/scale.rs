@@ -1,9 +1,18 @@
 //! The Scale of an object that has replicas (`autoscaling/v1`).
 
+use crate::status::Status;
 use serde_json::{Value, json};
+use skiff_schema::Resource;
 
 /// The Scale that `object` shows.
-pub(crate) fn of(object: &Value) -> Value {
+pub(crate) fn of(resource: &Resource, object: &Value) -> Result<Value, Status> {
+    match resource.custom_scale(object) {
+        Some(scale) => scale.map_err(Status::internal),
+        None => Ok(of_workload(object)),
+    }
+}
+
+fn of_workload(object: &Value) -> Value {
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(field) {
@@ -20,10 +29,15 @@ pub(crate) fn of(object: &Value) -> Value {
 }
 
 /// `object` with the replicas that `scale` wants, at the revision that it names.
-pub(crate) fn apply(object: &Value, scale: &Value) -> Value {
+pub(crate) fn apply(resource: &Resource, object: &Value, scale: &Value) -> Value {
     let mut next = object.clone();
     // A missing number is zero: that is what the field's zero value means in a Scale.
-    next["spec"]["replicas"] = scale["spec"]["replicas"].as_i64().unwrap_or(0).into();
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+    if resource.is_custom() {
+        resource.set_custom_replicas(&mut next, replicas);
+    } else {
+        next["spec"]["replicas"] = replicas.into();
+    }
     for field in ["uid", "resourceVersion"] {
         if let Some(value) = scale["metadata"].get(field) {
             next["metadata"][field] = value.clone();
@@ -60,10 +74,11 @@ mod tests {
             "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "d"},
                 "matchExpressions": [{"key": "t", "operator": "In", "values": ["a", "b"]}]}},
             "status": {"replicas": 1}});
-        let mut scale = of(&object);
+        let mut scale = of_workload(&object);
         assert_eq!(scale["status"], json!({"replicas": 1, "selector": "app=d,t in (a,b)"}));
         assert_eq!(scale["metadata"], json!({"name": "d", "uid": "u", "resourceVersion": "4"}));
         scale["spec"]["replicas"] = 5.into();
-        assert_eq!(apply(&object, &scale)["spec"]["replicas"], 5);
+        let deployments = skiff_schema::find("apps", "v1", "deployments").expect("served");
+        assert_eq!(apply(deployments, &object, &scale)["spec"]["replicas"], 5);
     }
 }

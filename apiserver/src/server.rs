@@ -6,6 +6,7 @@ use crate::admission::Network;
 use crate::admission::bootstrap::bootstrap;
 use crate::admission::services::Allocator;
 use crate::app::App;
+use crate::definitions;
 use crate::kubelet::Kubelets;
 use crate::pki::Pki;
 use crate::registry::Registry;
@@ -16,7 +17,7 @@ use skiff_store::backend::Backend;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What an API server is made of.
 #[derive(Clone)]
@@ -78,6 +79,8 @@ pub struct ApiServer {
     app: Arc<App>,
     router: Router,
     tls: Arc<rustls::ServerConfig>,
+    /// The last clone takes the server's own tasks with it.
+    _tasks: Arc<DropGuard>,
 }
 
 impl ApiServer {
@@ -104,10 +107,18 @@ impl ApiServer {
             object,
             problem: status.to_string(),
         })?;
+        definitions::load(&registry).await.map_err(|status| ApiError::Bootstrap {
+            operation: "list",
+            object: "customresourcedefinitions".to_owned(),
+            problem: status.to_string(),
+        })?;
         let kubelets = Kubelets::new(&config.pki)?;
         let app = Arc::new(App { registry, kubelets, advertise: config.advertise, stopping: CancellationToken::new() });
+        let tasks = app.stopping.child_token();
+        definitions::follow(&app, tasks.clone());
         let router = rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn(caller::settle));
-        Ok(Self { router, app, tls: Arc::new(tls::server_config(&config.pki)?) })
+        let tls = Arc::new(tls::server_config(&config.pki)?);
+        Ok(Self { router, app, tls, _tasks: Arc::new(tasks.drop_guard()) })
     }
 
     /// REST and gRPC as a tower service, for `skiff_client::in_process`: requests carry their `Identity` as an extension.

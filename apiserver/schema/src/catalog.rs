@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::Resource;
-use crate::openapi::Documents;
 use crate::{kinds, resource};
 
 /// The resources of a server at one time.
@@ -21,8 +20,6 @@ pub struct Catalog {
     by_plural: HashMap<String, Vec<usize>>,
     /// Places by kind.
     by_kind: HashMap<String, Vec<usize>>,
-    /// OpenAPI about the resources, made when it is asked for.
-    documents: Documents,
 }
 
 impl Catalog {
@@ -57,14 +54,7 @@ impl Catalog {
             index
         };
         let (by_plural, by_kind) = (index(|it| &it.plural), index(|it| &it.kind));
-        let documents = Documents::new(resources.clone());
-        Self { generation, resources, by_plural, by_kind, documents }
-    }
-
-    /// The OpenAPI documents about the resources.
-    #[must_use]
-    pub fn documents(&self) -> &Documents {
-        &self.documents
+        Self { generation, resources, by_plural, by_kind }
     }
 
     /// Counts changes; equal for equal catalogues of one server.

@@ -10,8 +10,7 @@
 //!                         └──► nodes (merging), columns, selectable fields, scale
 //! ```
 
-#![allow(dead_code, unused_imports, reason = "the API server serves custom resources next")]
-
+pub(crate) mod approval; // who may bring a kind of Kubernetes' own
 mod columns; // what `kubectl get` prints
 mod default; // what an author may leave out
 pub(crate) mod definition; // what is wrong with a schema in a definition
@@ -20,9 +19,11 @@ mod jsonpath; // values by path
 mod limits; // what is wrong with a value
 mod lists; // sets and maps in lists
 mod metadata; // objects in objects
+pub(crate) mod naming; // whether its names are free
 mod nodes; // the schema that merging walks
 mod pattern; // regular expressions as Go reads them
 mod prune; // fields that nobody knows
+pub(crate) mod resource; // what is served of it
 pub(crate) mod scale; // how many there are
 mod structural; // a schema, read
 mod structure; // whether a schema is structural
@@ -31,4 +32,8 @@ mod version; // all of it, for one version
 #[cfg(test)]
 mod tests;
 
-pub(crate) use version::{Version, finalizer_warnings};
+pub(crate) use resource::Custom;
+pub use resource::{custom_resources, stored_resource};
+#[cfg(test)]
+pub(crate) use version::Version;
+pub(crate) use version::finalizer_warnings;

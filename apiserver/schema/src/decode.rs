@@ -79,6 +79,11 @@ const WHOLE: &str = "the object";
 pub fn decode(resource: &Resource, body: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let (value, duplicates) = json::parse(body).map_err(|error| DecodeError::Syntax(error.to_string()))?;
     let (object, unknown) = read(resource, value)?;
+    if resource.is_custom() {
+        // Kubernetes finds these one after the other.
+        let duplicates = duplicates.into_iter().map(Problem::Duplicate);
+        return judge(object, duplicates.chain(unknown.into_iter().map(Problem::Unknown)).collect(), validation);
+    }
     judge(object, problems::in_order(body, &unknown, &duplicates), validation)
 }
 
@@ -112,6 +117,13 @@ fn read(resource: &Resource, value: Value) -> Result<(Value, Vec<String>), Decod
         let (kind, version) = (resource.kind.to_string(), resource.version.to_string());
         DecodeError::Type { kind, version, field, expected, got }
     };
+    if let Some(custom) = &resource.custom {
+        let mut value = value;
+        if value.is_object() {
+            set_kind(resource, &mut value)?;
+        }
+        return custom.version.form(value).map_err(wrong);
+    }
     let (mut object, unknown) = walk::object(&builtin::of(resource), value).map_err(wrong)?;
     set_kind(resource, &mut object)?;
     Ok((object, unknown))

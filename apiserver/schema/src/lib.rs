@@ -22,6 +22,10 @@ mod custom; // schemas of custom resources
 
 mod descriptions; // JSON schemas with descriptions
 
+mod keys; // how their lists and maps merge
+
+mod types; // both, as the server uses them
+
 mod json; // JSON text with its repeated keys
 
 mod path; // how a field is called in a message
@@ -46,6 +50,8 @@ pub mod openapi;
 pub mod protobuf;
 
 pub use catalog::{Catalog, find, find_auxiliary, find_kind, resources};
+pub use custom::naming::{is_true as definition_is, set as set_condition, settle as settle_definition};
+pub use custom::{custom_resources, stored_resource};
 pub use decode::{DecodeError, Decoded, FieldValidation, Problem, decode, decode_value, parse};
 pub use defaults::apply_defaults;
 pub use error::{FieldError, FieldErrorKind};

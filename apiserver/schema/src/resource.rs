@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::custom::{self, Custom};
 use crate::kinds::{Conversion, Part, Row, Rules};
 use crate::node::Schema;
 use crate::{builtin, kinds};
@@ -52,6 +53,8 @@ pub struct Resource {
     pub(crate) schema: Schema,
     /// What the kind adds to its schema.
     pub(crate) rules: Rules,
+    /// What it is beyond that if a definition brought it.
+    pub(crate) custom: Option<Custom>,
 }
 
 /// A subresource such as `pods/status`; its kind may live in another group (`autoscaling/v1` Scale).
@@ -113,6 +116,7 @@ impl From<&Row> for Resource {
             conversion: row.storage.version,
             schema: builtin::schema(row.definition).expect("every row names a definition; a test checks it"),
             rules: row.rules,
+            custom: None,
         }
     }
 }
@@ -163,12 +167,18 @@ impl Resource {
     /// `apiVersion` of stored objects.
     #[must_use]
     pub fn stored_api_version(&self) -> String {
-        self.conversion.map_or_else(|| self.api_version(), |conversion| conversion.api_version.to_owned())
+        match (&self.custom, self.conversion) {
+            (Some(custom), _) => custom.stored.to_string(),
+            (None, Some(conversion)) => conversion.api_version.to_owned(),
+            (None, None) => self.api_version(),
+        }
     }
 
     /// Turns an object of this version into the form in which it is kept.
     pub fn to_storage(&self, object: &mut Value) {
-        if let Some(conversion) = self.conversion {
+        if self.custom.is_some() {
+            object["apiVersion"] = self.stored_api_version().into();
+        } else if let Some(conversion) = self.conversion {
             (conversion.to_storage)(object);
             object["apiVersion"] = conversion.api_version.into();
         }
@@ -176,7 +186,10 @@ impl Resource {
 
     /// Turns a stored object into one of this version.
     pub fn from_storage(&self, object: &mut Value) {
-        if let Some(conversion) = self.conversion {
+        if let Some(custom) = &self.custom {
+            *object = custom.version.stored(std::mem::take(object));
+            object["apiVersion"] = self.api_version().into();
+        } else if let Some(conversion) = self.conversion {
             (conversion.from_storage)(object);
             object["apiVersion"] = self.api_version().into();
         }
@@ -185,31 +198,19 @@ impl Resource {
     /// Whether objects are kept in another form than they are served in.
     #[must_use]
     pub fn is_converted(&self) -> bool {
-        self.conversion.is_some()
+        self.conversion.is_some() || self.custom.is_some()
+    }
+
+    /// Whether a definition brought it.
+    #[must_use]
+    pub fn is_custom(&self) -> bool {
+        self.custom.is_some()
     }
 
     /// Whether `metadata.generation` counts changes.
     #[must_use]
     pub fn counts_generations(&self) -> bool {
         self.rules.generation
-    }
-
-    /// The fields of the metadata whose changes count as a generation too.
-    #[must_use]
-    pub fn generation_counts(&self) -> &'static [&'static str] {
-        self.rules.generation_counts
-    }
-
-    /// Whether dependents stay when an object is deleted without a word about them.
-    #[must_use]
-    pub fn keeps_dependents(&self) -> bool {
-        self.rules.keeps_dependents
-    }
-
-    /// What clients are told in every answer, because there is a successor.
-    #[must_use]
-    pub fn deprecation(&self) -> Option<&'static str> {
-        Some(self.rules.deprecation).filter(|text| !text.is_empty())
     }
 
     /// How long an object lives, in seconds; 0: until it is deleted.
@@ -256,17 +257,40 @@ impl Resource {
     /// What who makes or changes an object should know.
     #[must_use]
     pub fn warnings(&self, new: &Value, old: Option<&Value>, part: &str) -> Vec<String> {
+        if self.is_custom() && part.is_empty() {
+            return custom::finalizer_warnings(new, old);
+        }
         (self.rules.warnings)(&kinds::Change { new, old, part })
     }
 
     /// Fields that a field selector may name, besides `metadata.name` and `metadata.namespace`.
     pub fn selectable_fields(&self) -> impl Iterator<Item = &str> {
-        self.rules.fields.iter().map(|field| field.path)
+        let custom = self.custom.iter().flat_map(|custom| custom.version.selectable());
+        self.rules.fields.iter().map(|field| field.path).chain(custom)
+    }
+
+    /// The Scale of a custom object; `None`: it is no custom resource, or has no scale.
+    ///
+    /// # Errors
+    /// The object has no number of replicas: a sentence.
+    #[must_use]
+    pub fn custom_scale(&self, object: &Value) -> Option<Result<Value, String>> {
+        Some(self.custom.as_ref()?.version.scale.as_ref()?.of(object))
+    }
+
+    /// Writes replicas where a custom resource has them.
+    pub fn set_custom_replicas(&self, object: &mut Value, replicas: i64) {
+        if let Some(scale) = self.custom.as_ref().and_then(|custom| custom.version.scale.as_ref()) {
+            scale.set(object, replicas);
+        }
     }
 
     /// The value of a selectable field in an object, as text.
     #[must_use]
     pub fn field_value(&self, object: &Value, path: &str) -> String {
+        if let Some(value) = self.custom.as_ref().and_then(|custom| custom.version.selected(object, path)) {
+            return value;
+        }
         let computed = self.rules.fields.iter().find(|field| field.path == path).and_then(|field| field.value);
         if let Some(value) = computed {
             return value(object);

@@ -62,8 +62,11 @@ pub struct TableOptions {
 #[must_use]
 pub fn table(resource: &Resource, items: &[Value], list_metadata: &Value, options: &TableOptions) -> Value {
     let printer = resource.rules.printer;
-    let definitions: Vec<Value> =
-        if options.no_headers { Vec::new() } else { printer.columns.iter().map(Column::definition).collect() };
+    let definitions: Vec<Value> = match &resource.custom {
+        _ if options.no_headers => Vec::new(),
+        Some(custom) => custom.version.columns().definitions(),
+        None => printer.columns.iter().map(Column::definition).collect(),
+    };
     let rows: Vec<Value> = items.iter().map(|item| row(resource, printer, item, options)).collect();
     let metadata = if list_metadata.is_object() { list_metadata.clone() } else { json!({}) };
     json!({"kind": "Table", "apiVersion": options.version.api_version(), "metadata": metadata,
@@ -71,7 +74,11 @@ pub fn table(resource: &Resource, items: &[Value], list_metadata: &Value, option
 }
 
 fn row(resource: &Resource, printer: &Printer, item: &Value, options: &TableOptions) -> Value {
-    let mut row = json!({"cells": (printer.cells)(item, options.now)});
+    let cells = match &resource.custom {
+        Some(custom) => custom.version.columns().cells(item, options.now),
+        None => (printer.cells)(item, options.now),
+    };
+    let mut row = json!({"cells": cells});
     match options.include_object {
         IncludeObject::None => row["object"] = Value::Null,
         IncludeObject::Metadata => {
@@ -113,7 +120,7 @@ impl Column {
     }
 
     fn definition(&self) -> Value {
-        let format = if self.name == "Name" { "name" } else { "" };
+        let format = if self.name == "Name" && !self.wide { "name" } else { "" };
         json!({"name": self.name, "type": self.json_type, "format": format, "description": self.description,
             "priority": i32::from(self.wide)})
     }

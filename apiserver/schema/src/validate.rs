@@ -31,6 +31,9 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     if !resource.plural.is_empty() {
         meta::metadata(resource, resource.rules.name, object, &mut errors);
     }
+    if let Some(custom) = &resource.custom {
+        custom.version.validate(object, &mut errors);
+    }
     (resource.rules.validate)(&Change { new: object, old: None, part: "" }, &mut errors);
     errors.into_inner()
 }
@@ -41,6 +44,9 @@ pub fn validate_update(resource: &Resource, new: &Value, old: &Value, subresourc
     let mut errors = Errors::default();
     meta::metadata(resource, resource.rules.name, new, &mut errors);
     let change = Change { new, old: Some(old), part: subresource.unwrap_or_default() };
+    if let Some(custom) = &resource.custom {
+        custom.version.validate_change(new, old, change.part, &mut errors);
+    }
     (resource.rules.validate)(&change, &mut errors);
     update::metadata(new, old, &mut errors);
     errors.into_inner()

@@ -35,7 +35,8 @@ fn object(stored: &Stored) -> Result<proto::Object, tonic::Status> {
 
 fn scale_of(stored: &Stored) -> Result<proto::Object, tonic::Status> {
     let value = stored.value().map_err(|status| refuse(&status))?;
-    Ok(proto::Object { json: scale::of(&value).to_string().into_bytes() })
+    let scale = scale::of(&stored.resource, &value).map_err(|status| refuse(&status))?;
+    Ok(proto::Object { json: scale.to_string().into_bytes() })
 }
 
 fn answer(address: &proto::Address, stored: &Stored) -> Answer<proto::Object> {
@@ -81,9 +82,9 @@ fn table_options(headed: bool) -> TableOptions {
 }
 
 /// What a write through the `scale` subresource makes of the whole object.
-fn from_scale(current: &Value, scale: &[u8]) -> Result<Decoded, Status> {
+fn from_scale(resource: &Resource, current: &Value, scale: &[u8]) -> Result<Decoded, Status> {
     let scale = rest_body::auxiliary("autoscaling/v1", "Scale", Sent::Json(scale.into()), FieldValidation::Strict)?;
-    Ok(Decoded { object: scale::apply(current, &scale.object), warnings: Vec::new() })
+    Ok(Decoded { object: scale::apply(resource, current, &scale.object), warnings: Vec::new() })
 }
 
 /// The registry's name of the part that is written: a scale changes the spec.
@@ -166,7 +167,7 @@ impl Objects for Service {
         let scaled = address.subresource == "scale";
         let change = |current: &Value| {
             if scaled {
-                from_scale(current, &json)
+                from_scale(&resource, current, &json)
             } else {
                 rest_body::object(&resource, Sent::Json(json.as_slice().into()), FieldValidation::Strict)
             }
@@ -187,8 +188,8 @@ impl Objects for Service {
         let scaled = address.subresource == "scale";
         let change = |current: &Value| {
             if scaled {
-                let next = patch.apply(&resource, &scale::of(current))?;
-                return from_scale(current, next.to_string().as_bytes());
+                let next = patch.apply(&resource, &scale::of(&resource, current)?)?;
+                return from_scale(&resource, current, next.to_string().as_bytes());
             }
             rest_body::patched(&resource, &patch, current, FieldValidation::Strict)
         };

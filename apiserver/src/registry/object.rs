@@ -18,17 +18,33 @@ pub(crate) struct Object {
     pub(crate) resource: Arc<Resource>,
     pub(crate) stored: Bytes,
     pub(crate) revision: Revision,
+    /// Whether the store has it in another form than it would be written in today.
+    pub(crate) is_stale: bool,
 }
 
 impl Object {
     pub(crate) fn of(resource: &Arc<Resource>, entry: Entry) -> Self {
-        Self { resource: Arc::clone(resource), stored: entry.value, revision: entry.mod_revision }
+        let (stored, is_stale) = match resource.is_converted() {
+            true => converted(resource, &entry.value),
+            false => (entry.value, false),
+        };
+        Self { resource: Arc::clone(resource), stored, revision: entry.mod_revision, is_stale }
     }
 
     /// Makes the object that `value` would be at `revision`.
     pub(crate) fn encode(resource: &Arc<Resource>, value: &Value, revision: Revision) -> Result<Self, Status> {
         let stored = serde_json::to_vec(&InOrder(value)).map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Self { resource: Arc::clone(resource), stored: stored.into(), revision })
+        Ok(Self { resource: Arc::clone(resource), stored: stored.into(), revision, is_stale: false })
+    }
+
+    /// The bytes under which the object, which is `value`, is kept.
+    pub(super) fn to_store(&self, value: &Value) -> Result<Bytes, Status> {
+        if !self.resource.is_converted() {
+            return Ok(self.stored.clone());
+        }
+        let mut value = value.clone();
+        self.resource.to_storage(&mut value);
+        Ok(Self::encode(&self.resource, &value, 0)?.stored)
     }
 
     /// Appends the object's JSON.
@@ -78,6 +94,18 @@ impl Object {
             metadata_mut(&mut value).insert("resourceVersion".to_owned(), self.revision.to_string().into());
         }
         Ok(value)
+    }
+}
+
+/// A stored object in the served form, and whether it would be stored otherwise today. One that cannot be read stays as it is: who asks
+/// for it is told.
+fn converted(resource: &Resource, stored: &Bytes) -> (Bytes, bool) {
+    let Ok(mut value) = serde_json::from_slice::<Value>(stored) else { return (stored.clone(), false) };
+    let is_stale = value["apiVersion"] != resource.stored_api_version();
+    resource.from_storage(&mut value);
+    match serde_json::to_vec(&InOrder(&value)) {
+        Ok(form) => (form.into(), is_stale),
+        Err(_) => (stored.clone(), false),
     }
 }
 

@@ -62,11 +62,7 @@ impl Patch {
             PatchKind::Json => {
                 problems.extend(strange_fields(&tree));
                 problems = problems.into_iter().map(|problem| Problem::InPatch(problem.into())).collect();
-                let is_list = tree.is_array();
-                let patch: json_patch::Patch = serde_json::from_value(tree).map_err(|error| {
-                    // A list of what is no operation is a patch that cannot be applied.
-                    if is_list { Status::unprocessable(error.to_string()) } else { refused(&error) }
-                })?;
+                let patch: json_patch::Patch = serde_json::from_value(tree).map_err(|error| refused(&error))?;
                 if patch.len() > OPERATIONS_MAX {
                     return Err(Status::too_large_because(&format!(
                         "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",
@@ -95,6 +91,12 @@ impl Patch {
             (Parsed::Operations(operations), _) => {
                 json_patch::patch(&mut next, operations)
                     .map_err(|error| Status::unprocessable(format!("the patch cannot be applied: {error}")))?;
+            }
+            (Parsed::Tree(_), PatchKind::Strategic) if resource.is_custom() => {
+                return Err(Status::unsupported_media_type(
+                    "the body of the request was in an unknown format - accepted media types include: \
+                     application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+                ));
             }
             (Parsed::Tree(tree), PatchKind::Strategic) => {
                 return strategic_merge(resource, current, tree)

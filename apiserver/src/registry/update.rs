@@ -37,6 +37,7 @@ impl Registry {
             }
             if let Some(object) = self.replace(target, subresource, run, current, &current_value, &mut next).await? {
                 warnings.extend(admission::warn_of_update(target.resource, &current_value, &next));
+                warnings.extend(target.resource.warnings(&next, Some(&current_value), subresource));
                 return Ok(Updated { object, warnings });
             }
         }
@@ -60,7 +61,7 @@ impl Registry {
         let errors = validate_update(target.resource, next, current_value, subresource);
         let outcome = if !errors.is_empty() {
             Err(Status::invalid(target.resource, target.name, &errors))
-        } else if next == current_value {
+        } else if next == current_value && !current.is_stale {
             Ok(Some(current))
         } else if run == Run::Dry {
             Object::encode(target.resource, next, current.revision).map(Some)
@@ -92,8 +93,7 @@ pub(crate) fn check_names(target: &Target<'_>, wanted: &Value) -> Result<(), Sta
         )));
     }
     let namespace = meta(wanted, "namespace");
-    // What lives in no namespace forgets the one that it is given.
-    if !namespace.is_empty() && !target.namespace.is_empty() && namespace != target.namespace {
+    if !namespace.is_empty() && namespace != target.namespace {
         return Err(Status::bad_request(format!(
             "the namespace of the object ({namespace}) does not match the namespace on the URL ({})",
             target.namespace
@@ -111,6 +111,15 @@ fn check_identity(target: &Target<'_>, current: &Value, wanted: &Value) -> Resul
         return Err(Status::conflict(target.resource, target.name, &why));
     }
     let revision = meta(wanted, "resourceVersion");
+    if revision.is_empty() && !target.resource.updates_unconditionally() {
+        let error = FieldError {
+            kind: FieldErrorKind::Invalid,
+            field: "metadata.resourceVersion".to_owned(),
+            value: Some(0.into()),
+            detail: "must be specified for an update".to_owned(),
+        };
+        return Err(Status::invalid(target.resource, target.name, &[error]));
+    }
     if !revision.is_empty() && revision != "0" && revision != meta(current, "resourceVersion") {
         return Err(Status::modified(target.resource, target.name));
     }
@@ -126,6 +135,9 @@ fn next_state(resource: &Resource, subresource: &str, current: &Value, wanted: &
             copy_field(&mut next, wanted, "metadata");
             for field in resource.status_keeps() {
                 copy_field(&mut next["metadata"], &current["metadata"], field);
+            }
+            if resource.is_custom() {
+                copy_field(&mut next, current, "metadata");
             }
             keep_metadata(resource, current, &mut next)?;
             resource.prepare(&mut next, Some(current), subresource);
@@ -155,9 +167,11 @@ fn next_state(resource: &Resource, subresource: &str, current: &Value, wanted: &
 
 /// Counts one more generation if `next` wants something else than `current`. The server's own paths do not count.
 fn count_generation(resource: &Resource, subresource: &str, current: &Value, next: &mut Value) {
+    // A custom resource without a part for it has no status that means anything here.
+    let with_status = resource.is_custom() && !resource.has_status();
     if !matches!(subresource, "status" | "finalize" | "binding")
         && let Some(generation) = current["metadata"]["generation"].as_i64()
-        && desired(resource, next) != desired(resource, current)
+        && (desired(next) != desired(current) || with_status && next["status"] != current["status"])
     {
         metadata_mut(next).insert("generation".to_owned(), (generation + 1).into());
     }
@@ -214,19 +228,13 @@ fn keep_metadata(resource: &Resource, current: &Value, next: &mut Value) -> Resu
     Ok(())
 }
 
-/// Everything that a generation counts: neither type nor metadata nor status; of some kinds a part of the metadata.
-fn desired(resource: &Resource, object: &Value) -> Map<String, Value> {
+/// Everything that a generation counts: neither type nor metadata nor status.
+fn desired(object: &Value) -> Map<String, Value> {
     let fields = object.as_object().into_iter().flatten();
-    let mut desired: Map<String, Value> = fields
+    fields
         .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
         .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    for field in resource.generation_counts() {
-        if let Some(value) = object["metadata"].get(*field) {
-            desired.insert(format!("metadata.{field}"), value.clone());
-        }
-    }
-    desired
+        .collect()
 }
 
 /// Whether nothing holds a terminating object any longer.

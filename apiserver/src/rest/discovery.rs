@@ -1,9 +1,7 @@
 //! What is served here: discovery, OpenAPI, version and health.
 
 use super::negotiate::accepted;
-use super::openapi;
 use super::options::Parameters;
-use super::path::DEFINITIONS;
 use super::respond::{self, Style, bytes, json_value};
 use crate::app::App;
 use crate::status::Status;
@@ -11,10 +9,10 @@ use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
-use skiff_schema::Catalog;
 use skiff_schema::discovery::{
     AggregatedVersion, Root, aggregated, api_group, api_group_list, api_resource_list, api_versions,
 };
+use skiff_schema::{Catalog, openapi};
 
 /// The Kubernetes version whose API this is; clients decide by it what they may send.
 const MAJOR: &str = "1";
@@ -39,22 +37,18 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
         ["apis", group] => found(api_group(&catalog, group)),
         ["apis", group, version] => found(api_resource_list(&catalog, group, version)),
         ["version"] => Ok(json_value(StatusCode::OK, &version())),
-        ["openapi", rest @ ..] => openapi::answer(catalog.documents(), headers, parameters, rest),
+        ["openapi", "v2"] => Ok(openapi_v2(headers)),
+        ["openapi", "v3"] => Ok(json_value(StatusCode::OK, &openapi::v3_index())),
+        ["openapi", "v3", rest @ ..] => {
+            let document = openapi::v3(&rest.join("/")).ok_or_else(Status::no_such_path)?;
+            Ok(bytes(StatusCode::OK, "application/json", document))
+        }
         ["healthz" | "livez" | "readyz", ..] => health(app, parameters, &segments).await,
-        ["apis", ..] if request.uri.path() == DEFINITIONS => found(Some(no_definitions(app).await?)),
         [] => found(Some(json!({"paths": [
             "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
         ]}))),
         _ => Err(Status::no_such_path()),
     }
-}
-
-/// The list of definitions of custom resources: there are none.
-async fn no_definitions(app: &App) -> Result<Value, Status> {
-    let key = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
-    let revision = app.registry.backend().get(key.into()).await?.revision;
-    Ok(json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinitionList",
-        "metadata": {"resourceVersion": revision.to_string()}, "items": []}))
 }
 
 /// The aggregated document if the client knows it (KEP-3352), the legacy one if not.
@@ -86,6 +80,16 @@ fn versions(
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     Ok(response)
+}
+
+fn openapi_v2(headers: &HeaderMap) -> Response {
+    let wants_protobuf =
+        accepted(headers).iter().any(|range| range.name.starts_with("application/com.github.proto-openapi.spec.v2"));
+    if wants_protobuf {
+        bytes(StatusCode::OK, openapi::V2_PROTOBUF, openapi::v2_protobuf())
+    } else {
+        json_value(StatusCode::OK, &openapi::v2_json())
+    }
 }
 
 fn version() -> Value {

@@ -16,15 +16,8 @@ pub(super) struct ResourcePath {
     pub(super) subresource: String,
 }
 
-/// Where definitions of custom resources would be. None can be made here, so this is a question about what is served, as
-/// discovery is: kubectl asks it before it says of a kind that there is none.
-pub(super) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-
 /// Reads `/api/v1/…` and `/apis/{group}/{version}/…`; `None`: no path of a resource, a discovery document perhaps.
 pub(super) fn parse(catalog: &Catalog, path: &str) -> Result<Option<ResourcePath>, Status> {
-    if path == DEFINITIONS {
-        return Ok(None);
-    }
     let segments = path.split('/').skip(1).map(segment).collect::<Option<Vec<String>>>();
     let segments = segments.ok_or_else(Status::no_such_path)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();

@@ -16,7 +16,7 @@ use skiff_schema::{Decoded, FieldValidation, find_auxiliary};
 
 pub(super) async fn get_scale(call: &Call<'_>) -> Result<Response, Status> {
     let object = call.app.registry.get_not_older(&call.target(), call.parameters.revision()?).await?;
-    respond::plain(StatusCode::OK, call.style, &scale::of(&object.value()?))
+    respond::plain(StatusCode::OK, call.style, &scale::of(&call.path.resource, &object.value()?)?)
 }
 
 pub(super) async fn set_scale(
@@ -39,13 +39,14 @@ pub(super) async fn set_scale(
             Wanted::Patch(patch) => {
                 let resource = find_auxiliary("autoscaling/v1", "Scale")
                     .ok_or_else(|| Status::internal("the table of resources lacks Scale"))?;
-                body::patched(resource, patch, &scale::of(current), validation)?
+                body::patched(resource, patch, &scale::of(&call.path.resource, current)?, validation)?
             }
         };
-        Ok(Decoded { object: scale::apply(current, &object), warnings })
+        Ok(Decoded { object: scale::apply(&call.path.resource, current, &object), warnings })
     };
     let updated = call.app.registry.update(&call.target(), "", run, change).await?;
-    let response = respond::plain(StatusCode::OK, call.style, &scale::of(&updated.object.value()?))?;
+    let response =
+        respond::plain(StatusCode::OK, call.style, &scale::of(&call.path.resource, &updated.object.value()?)?)?;
     Ok(respond::with_warnings(response, &updated.warnings))
 }
 
@@ -66,7 +67,8 @@ async fn read(
     let sent = body::sent(headers, body).await?;
     let decoded = body::auxiliary(api_version, kind, sent, validation)?;
     let name = name_of(&decoded.object);
-    if name != call.path.name {
+    // An update may leave the name to the path.
+    if name != call.path.name && !(kind == "Scale" && name.is_empty()) {
         return Err(Status::bad_request(format!("name in URL does not match name in {kind} object")));
     }
     let namespace = meta(&decoded.object, "namespace");

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::formats::Form;
 use super::structural::Structural;
 use super::{limits, metadata, prune, structure};
 use crate::path::Path;
@@ -374,4 +375,47 @@ fn in_metadata(value: &Value, place: &Place<'_>, at: &Path<'_>, errors: &mut Err
     if let Some(first) = found.into_inner().first() {
         errors.invalid(at, value.clone(), format!("must result in valid metadata: {first}"));
     }
+}
+
+/// Formats in a schema that ask nothing, because they are not known for such values.
+pub(crate) fn unknown_formats(schema: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    collect_formats(schema, &mut found);
+    found
+}
+
+fn collect_formats(schema: &Value, found: &mut Vec<String>) {
+    if !Form::is_known(text(schema, "format"), text(schema, "type")) {
+        found.push(text(schema, "format").to_owned());
+    }
+    for key in ["items", "not", "additionalProperties"] {
+        if schema[key].is_object() {
+            collect_formats(&schema[key], found);
+        }
+    }
+    for key in ["allOf", "anyOf", "oneOf"] {
+        list(schema, key).iter().for_each(|nested| collect_formats(nested, found));
+    }
+    entries(schema, "properties").for_each(|(_, nested)| collect_formats(nested, found));
+}
+
+/// The type of the field at a path of names.
+///
+/// # Errors
+/// There is none: why.
+pub(crate) fn type_at<'a>(schema: &'a Value, path: &str) -> Result<&'a str, &'static str> {
+    let Some(names) = path.strip_prefix('.') else { return Err("does not refer to a valid field") };
+    if path.contains('[') {
+        return Err("array notation is not allowed");
+    }
+    let mut place = schema;
+    for name in names.split('.') {
+        place = match &place["properties"][name] {
+            // Type and metadata are there whatever the schema says.
+            Value::Null if std::ptr::eq(place, schema) && prune::META.contains(&name) => return Ok("object"),
+            Value::Null => return Err("does not refer to a valid field"),
+            property => property,
+        };
+    }
+    Ok(text(place, "type"))
 }

@@ -86,16 +86,6 @@ impl JsonPath {
     pub(super) fn find<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
         self.0.iter().fold(vec![value], |found, step| found.into_iter().flat_map(|value| step.find(value)).collect())
     }
-
-    /// The names of fields along the path, if it is nothing but fields.
-    pub(super) fn fields(&self) -> Option<Vec<&str>> {
-        let mut names = Vec::with_capacity(self.0.len());
-        for step in &self.0 {
-            let Step::Field(name) = step else { return None };
-            names.push(name.as_str());
-        }
-        Some(names)
-    }
 }
 
 /// A name after a dot; a backslash takes the next letter as it is.

@@ -63,11 +63,6 @@ impl Paths {
         *place = replicas.into();
     }
 
-    /// Where the replicas are that are wanted.
-    pub(crate) fn spec_path(&self) -> impl Iterator<Item = &str> {
-        names(&self.spec)
-    }
-
     /// Reports a number of wanted replicas that is none.
     pub(super) fn validate_spec(&self, object: &Value, errors: &mut Errors) {
         count(object, &self.spec, errors);

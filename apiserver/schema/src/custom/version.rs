@@ -1,6 +1,5 @@
 //! One version of a custom resource, as its definition says it: everything that is asked about its objects.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::columns::Columns;
@@ -151,11 +150,6 @@ impl Version {
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
         })
-    }
-
-    /// The cells of an object's row.
-    pub(crate) fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        self.columns.cells(object, now)
     }
 }
 

@@ -26,6 +26,8 @@ mod keys; // how their lists and maps merge
 
 mod types; // both, as the server uses them
 
+mod apply; // which client owns which fields
+
 mod json; // JSON text with its repeated keys
 
 mod path; // how a field is called in a message
@@ -49,6 +51,7 @@ pub mod openapi;
 
 pub mod protobuf;
 
+pub use apply::{Applied, ApplyError, Author, apply, settle, track};
 pub use catalog::{Catalog, find, find_auxiliary, find_kind, resources};
 pub use custom::naming::{is_true as definition_is, set as set_condition, settle as settle_definition};
 pub use custom::{custom_resources, stored_resource};

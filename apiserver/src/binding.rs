@@ -18,7 +18,7 @@ pub(crate) async fn bind(registry: &Registry, target: &Target<'_>, binding: &Val
 }
 
 fn bound(target: &Target<'_>, pod: &Value, binding: &Value, node: &str) -> Result<Decoded, Status> {
-    let conflict = |why: String| Err(Status::conflict(target.resource, target.name, &why));
+    let conflict = |why: String| Err(Status::conflict(target.resource, target.name, &why).of_part("binding"));
     for (word, field) in [("UID", "uid"), ("ResourceVersion", "resourceVersion")] {
         let (wanted, present) = (meta(binding, field), meta(pod, field));
         if !wanted.is_empty() && wanted != present {

@@ -16,7 +16,7 @@ mod read; // get and list
 mod update; // changed objects
 mod watch; // what happens to objects
 
-pub(crate) use delete::{DeleteOptions, Deleted};
+pub(crate) use delete::{DeleteOptions, Deleted, warn_of_delete};
 pub(crate) use patch::{Patch, PatchKind};
 pub(crate) use read::{List, ListOptions, VersionMatch};
 pub(crate) use update::{Updated, check_names};

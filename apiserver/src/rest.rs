@@ -5,6 +5,7 @@ mod deadline; // how long it may take
 mod discovery; // what is served here
 mod dispatch; // which path, which verb
 mod negotiate; // in which form the answer is wanted
+mod openapi; // its documents
 mod options; // query parameters
 mod path; // what a path names
 mod respond; // the answer

@@ -111,6 +111,18 @@ impl Status {
         Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name)
     }
 
+    /// Says that it is about a part of the object: `pods/binding`.
+    pub(crate) fn of_part(mut self, part: &str) -> Self {
+        let kind = self.details.as_mut().and_then(|details| details.get_mut("kind"));
+        if let Some(Value::String(kind)) = kind {
+            let title = kind.clone();
+            kind.push('/');
+            kind.push_str(part);
+            self.message = self.message.replacen(&title, kind, 1);
+        }
+        self
+    }
+
     /// A deletion meant another state or another object of that name. It speaks of the kind where others speak of the path.
     pub(crate) fn outdated(resource: &Resource, name: &str, why: &str) -> Self {
         let (kind, group) = (&*resource.kind, &*resource.group);

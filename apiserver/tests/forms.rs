@@ -82,3 +82,26 @@ async fn what_is_sent_as_yaml_is_answered_as_yaml() {
     let created: Value = serde_norway::from_slice(&body).expect("YAML");
     assert_eq!(created, world.get(&format!("{PODS}/y")).await.1);
 }
+
+#[tokio::test]
+async fn openapi_documents_are_kept_by_their_hash() {
+    let world = World::new().await;
+    let (_, index) = world.get("/openapi/v3").await;
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("a URL");
+    let response = ask(&world, "GET", url, "application/json", None).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()[header::CACHE_CONTROL], "public, immutable");
+    let tag = response.headers()[header::ETAG].clone();
+    assert!(url.ends_with(tag.to_str().expect("text").trim_matches('"')), "{tag:?} {url}");
+    let mut request = common::request("GET", "/openapi/v3/apis/apps/v1", "", "");
+    request.headers_mut().insert(header::IF_NONE_MATCH, tag);
+    let known = world.server.router().oneshot(request).await.expect("infallible");
+    assert_eq!(known.status(), StatusCode::NOT_MODIFIED);
+    let old = ask(&world, "GET", "/openapi/v3/apis/apps/v1?hash=00", "*/*", None).await;
+    assert_eq!(
+        (old.status(), old.headers()[header::LOCATION].as_bytes()),
+        (StatusCode::MOVED_PERMANENTLY, url.as_bytes())
+    );
+    let odd = ask(&world, "GET", url, "text/html", None).await;
+    assert_eq!(odd.status(), StatusCode::NOT_ACCEPTABLE);
+}

@@ -36,20 +36,62 @@ pub(crate) fn schema(definition: &str) -> Option<Schema> {
     Some(Schema::new(structs.clone(), StructId(u32::try_from(at).ok()?)))
 }
 
+/// What the table says about a definition beside its fields.
+pub(crate) struct Row {
+    /// Its name, e.g. `io.k8s.api.core.v1.Pod`.
+    pub(crate) definition: String,
+    /// Its last part.
+    pub(crate) kind: &'static str,
+    /// Group and version of its package.
+    pub(crate) group_version: (&'static str, &'static str),
+    /// Whether objects of it have `apiVersion` and `kind`.
+    pub(crate) is_kind: bool,
+    /// `x-kubernetes-unions`, as JSON.
+    pub(crate) unions: Option<&'static str>,
+}
+
+/// A package: group, version and name.
+type Header = (&'static str, &'static str, &'static str);
+
+fn header(line: &'static str) -> Option<Header> {
+    let mut words = line.strip_prefix('@')?.split(' ');
+    let (alias, name, group) = (words.next()?, words.next()?, words.next().unwrap_or_default());
+    Some((group, alias.split_once('/')?.1, name))
+}
+
+/// The definitions of the table, read from its text.
+pub(crate) fn rows() -> impl Iterator<Item = Row> {
+    let mut package: Header = ("", "", "");
+    TABLE.lines().filter_map(move |line| {
+        if let Some(found) = header(line) {
+            package = found;
+            return None;
+        }
+        let (group, version, name) = package;
+        let mut words = line.split(' ');
+        let kind = words.next().filter(|kind| !kind.is_empty())?;
+        let flags = words.clone();
+        Some(Row {
+            definition: format!("{name}.{kind}"),
+            kind,
+            group_version: (group, version),
+            is_kind: words.any(|word| word == "kind"),
+            unions: flags.into_iter().find_map(|word| word.strip_prefix("unions=")),
+        })
+    })
+}
+
 /// The package of a group and version, e.g. `io.k8s.api.apps.v1` of `apps/v1`.
 fn package_of(api_version: &str) -> Option<&'static str> {
     static PACKAGES: OnceLock<Vec<(String, &str)>> = OnceLock::new();
     let packages = PACKAGES.get_or_init(|| {
-        let headers = TABLE.lines().filter_map(|line| line.strip_prefix('@'));
-        let headers = headers.filter_map(|header| {
-            let mut words = header.split(' ');
-            let (alias, name, group) = (words.next()?, words.next()?, words.next().unwrap_or_default());
-            let version = alias.split_once('/')?.1;
-            let kinds = name.starts_with("io.k8s.api.core.") || !group.is_empty();
-            let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-            kinds.then_some((api_version, name))
+        let packages = TABLE.lines().filter_map(header);
+        let packages = packages.filter(|(group, _, name)| !group.is_empty() || name.starts_with("io.k8s.api.core."));
+        let named = packages.map(|(group, version, name)| match group {
+            "" => (version.to_owned(), name),
+            group => (format!("{group}/{version}"), name),
         });
-        headers.collect()
+        named.collect()
     });
     packages.iter().find(|(version, _)| version == api_version).map(|(_, name)| *name)
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::Resource;
+use crate::openapi::Documents;
 use crate::{kinds, resource};
 
 /// The resources of a server at one time.
@@ -20,6 +21,8 @@ pub struct Catalog {
     by_plural: HashMap<String, Vec<usize>>,
     /// Places by kind.
     by_kind: HashMap<String, Vec<usize>>,
+    /// OpenAPI about the resources, made when it is asked for.
+    documents: Documents,
 }
 
 impl Catalog {
@@ -54,7 +57,14 @@ impl Catalog {
             index
         };
         let (by_plural, by_kind) = (index(|it| &it.plural), index(|it| &it.kind));
-        Self { generation, resources, by_plural, by_kind }
+        let documents = Documents::new(resources.clone());
+        Self { generation, resources, by_plural, by_kind, documents }
+    }
+
+    /// The OpenAPI documents about the resources.
+    #[must_use]
+    pub fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     /// Counts changes; equal for equal catalogues of one server.

@@ -136,6 +136,12 @@ pub(crate) struct Rules {
     pub(crate) status_on_create: bool,
     /// Whether a deletion is answered with the object, not with a Status.
     pub(crate) returns_deleted: bool,
+    /// Metadata fields whose changes count as a generation too.
+    pub(crate) generation_counts: &'static [&'static str],
+    /// Whether dependents stay when an object is deleted without a word about them.
+    pub(crate) keeps_dependents: bool,
+    /// What clients are told in every answer, if there is a successor.
+    pub(crate) deprecation: &'static str,
     /// Metadata fields that a write of `status` does not change (pods: `ownerReferences`).
     pub(crate) status_keeps: &'static [&'static str],
     /// Whether PUT makes what does not exist.
@@ -173,6 +179,9 @@ impl Rules {
         printer: &DEFAULT,
         fields: &[],
         generation: false,
+        generation_counts: &[],
+        keeps_dependents: false,
+        deprecation: "",
         status_on_create: false,
         returns_deleted: false,
         status_keeps: &[],

@@ -22,10 +22,6 @@ mod custom; // schemas of custom resources
 
 mod descriptions; // JSON schemas with descriptions
 
-mod keys; // how their lists and maps merge
-
-mod types; // both, as the server uses them
-
 mod apply; // which client owns which fields
 
 mod json; // JSON text with its repeated keys

@@ -1,98 +1,143 @@
-//! OpenAPI documents for kubectl: version 2 as protobuf, version 3 as JSON per group and version.
+//! OpenAPI documents: version 2 as JSON and Protobuf, version 3 as JSON per group and version, in the structure that Kubernetes gives them.
 //!
 //! kubectl explains kinds from them, checks fields before it sends them (1.20) or sees that the server checks (1.32), and computes
-//! strategic merge patches with the merge keys they carry. Documents are made when first asked for; only their bytes are kept.
+//! strategic merge patches with the merge keys they carry. Facts come from the nodes of the schemas, sentences from the descriptions,
+//! paths from the resources that are served. A document is made when it is first asked for; only its bytes are kept, as long as the
+//! [`Documents`] of those resources live.
 
 mod definitions;
 mod gnostic;
 mod paths;
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
 
 use self::definitions::Flavor;
-use crate::Catalog;
+use crate::Resource;
+use crate::builtin::META;
 
-/// Content type of [`v2_protobuf`]. (A dot, not the `@` that clients ask with: that is no legal media type.)
+/// Content type of [`Documents::v2_protobuf`]. (A dot, not the `@` that clients ask with: that is no legal media type.)
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// `GET /openapi/v2` as a gnostic `openapi.v2.Document`.
-#[must_use]
-pub fn v2_protobuf() -> &'static [u8] {
-    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTES.get_or_init(|| gnostic::encode(&v2_json()))
+/// A document.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Its bytes.
+    pub body: Arc<[u8]>,
+    /// Upper-case hexadecimal SHA-512 of them: its `ETag`, and `hash` in its URL.
+    pub hash: Arc<str>,
 }
 
-/// `GET /openapi/v2` as JSON. Made anew at each call: kubectl does not ask for it.
-#[must_use]
-pub fn v2_json() -> Value {
-    json!({"swagger": "2.0", "info": info(), "paths": paths::v2(), "definitions": definitions::all(Flavor::V2)})
-}
-
-/// `GET /openapi/v3`: the index of documents, `{"paths": {"api/v1": {"serverRelativeURL": "/openapi/v3/api/v1?hash=…"}}}`.
-#[must_use]
-pub fn v3_index() -> Value {
-    static INDEX: OnceLock<Value> = OnceLock::new();
-    INDEX.get_or_init(make_index).clone()
-}
-
-/// `GET /openapi/v3/{group_version_path}` (`api/v1`, `apis/apps/v1`) as JSON.
-#[must_use]
-pub fn v3(group_version_path: &str) -> Option<&'static [u8]> {
-    static DOCUMENTS: Mutex<BTreeMap<String, &'static [u8]>> = Mutex::new(BTreeMap::new());
-    let (group, version) =
-        group_versions().into_iter().find(|(group, version)| path(group, version) == group_version_path)?;
-    let mut documents = DOCUMENTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(bytes) = documents.get(group_version_path) {
-        return Some(bytes);
+impl Document {
+    fn of(body: Vec<u8>) -> Self {
+        Self { hash: hex::encode_upper(Sha512::digest(&body)).into(), body: body.into() }
     }
-    // Kept until the process ends: there are as many documents as group-versions.
-    let bytes: &'static [u8] = Vec::leak(document(group, version, &definitions::all(Flavor::V3)));
-    documents.insert(group_version_path.to_owned(), bytes);
-    Some(bytes)
 }
 
-fn make_index() -> Value {
-    let definitions = definitions::all(Flavor::V3);
-    let entry = |(group, version): (&'static str, &'static str)| {
-        let hash = hex::encode_upper(Sha256::digest(document(group, version, &definitions)));
-        let path = path(group, version);
-        let url = format!("/openapi/v3/{path}?hash={hash}");
-        (path, json!({"serverRelativeURL": url}))
-    };
-    let paths: serde_json::Map<String, Value> = group_versions().into_iter().map(entry).collect();
-    json!({"paths": paths})
+/// The documents about the resources of a [`crate::Catalog`], which holds them: they are good for one generation.
+#[derive(Debug)]
+pub struct Documents {
+    resources: Vec<Arc<Resource>>,
+    v2: OnceLock<Document>,
+    v3: Mutex<BTreeMap<String, Document>>,
+    index: OnceLock<Value>,
 }
 
-fn document(group: &str, version: &str, all: &serde_json::Map<String, Value>) -> Vec<u8> {
-    let paths = paths::v3(group, version);
-    let schemas = definitions::reachable(&paths, all);
-    json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas}})
-        .to_string()
-        .into_bytes()
+impl Documents {
+    /// Documents about `resources`; nothing is made yet.
+    #[must_use]
+    pub(crate) fn new(resources: Vec<Arc<Resource>>) -> Self {
+        Self { resources, v2: OnceLock::new(), v3: Mutex::default(), index: OnceLock::new() }
+    }
+
+    /// `GET /openapi/v2` as a gnostic `openapi.v2.Document`.
+    #[must_use]
+    pub fn v2_protobuf(&self) -> Document {
+        self.v2.get_or_init(|| Document::of(gnostic::encode(&self.v2_value()))).clone()
+    }
+
+    /// `GET /openapi/v2` as JSON. Made anew at each call: kubectl does not ask for it.
+    #[must_use]
+    pub fn v2_json(&self) -> Document {
+        Document::of(self.v2_value().to_string().into_bytes())
+    }
+
+    fn v2_value(&self) -> Value {
+        // Only what is served is announced: kubectl takes a kind for served when its definition is there.
+        let versions = self.group_versions().into_iter();
+        let operations: Value = versions.map(|(group, version)| paths::v3(&self.resources, group, version)).collect();
+        let mut definitions = definitions::reachable(&operations, &definitions::all(Flavor::V2));
+        let mut served = self.group_versions();
+        served.insert(("", "v1"));
+        name_kinds(&mut definitions, &served);
+        json!({"swagger": "2.0", "info": info(), "paths": paths::v2(&self.resources), "definitions": definitions})
+    }
+
+    /// `GET /openapi/v3`: the index of documents, `{"paths": {"api/v1": {"serverRelativeURL": "/openapi/v3/api/v1?hash=…"}}}`.
+    #[must_use]
+    pub fn v3_index(&self) -> &Value {
+        self.index.get_or_init(|| {
+            let definitions = definitions::all(Flavor::V3);
+            let entry = |(group, version): (&str, &str)| {
+                let path = path(group, version);
+                let document = self.kept(&path, || self.document(group, version, &definitions));
+                let url = format!("/openapi/v3/{path}?hash={}", document.hash);
+                (path, json!({"serverRelativeURL": url}))
+            };
+            let paths: Map<String, Value> = self.group_versions().into_iter().map(entry).collect();
+            json!({"paths": paths})
+        })
+    }
+
+    /// `GET /openapi/v3/{group_version_path}` (`api/v1`, `apis/apps/v1`) as JSON.
+    #[must_use]
+    pub fn v3(&self, group_version_path: &str) -> Option<Document> {
+        let versions = self.group_versions();
+        let (group, version) =
+            versions.into_iter().find(|(group, version)| path(group, version) == group_version_path)?;
+        let make = || self.document(group, version, &definitions::all(Flavor::V3));
+        Some(self.kept(group_version_path, make))
+    }
+
+    fn kept(&self, path: &str, make: impl FnOnce() -> Document) -> Document {
+        let mut documents = self.v3.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.entry(path.to_owned()).or_insert_with(make).clone()
+    }
+
+    fn document(&self, group: &str, version: &str, all: &Map<String, Value>) -> Document {
+        let paths = paths::v3(&self.resources, group, version);
+        let mut schemas = definitions::reachable(&paths, all);
+        name_kinds(&mut schemas, &BTreeSet::from([("", "v1"), (group, version)]));
+        let document = json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas}});
+        Document::of(document.to_string().into_bytes())
+    }
+
+    /// The group-versions that are served; the core group comes first.
+    fn group_versions(&self) -> BTreeSet<(&str, &str)> {
+        self.resources.iter().map(|resource| (&*resource.group, &*resource.version)).collect()
+    }
+}
+
+/// Says in which group-versions the kinds that every one of them has are known.
+fn name_kinds(schemas: &mut Map<String, Value>, versions: &BTreeSet<(&str, &str)>) {
+    for kind in ["DeleteOptions", "Status", "WatchEvent"] {
+        let versions = versions.iter().filter(|(group, _)| group.is_empty() || kind != "Status");
+        let kinds = versions.map(|(group, version)| json!({"group": group, "kind": kind, "version": version}));
+        if let Some(schema) = schemas.get_mut(&format!("{META}{kind}")) {
+            schema["x-kubernetes-group-version-kind"] = kinds.collect();
+        }
+    }
 }
 
 fn info() -> Value {
     json!({"title": "Skiff", "version": concat!("v", env!("CARGO_PKG_VERSION"))})
 }
 
-fn group_versions() -> Vec<(&'static str, &'static str)> {
-    let catalog = Catalog::builtin();
-    let of_group = |group| catalog.versions(group).into_iter().map(move |version| (group, version));
-    catalog.groups().into_iter().flat_map(of_group).collect()
-}
-
 fn path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
-}
-
-/// The schemas of a group-version have a resource behind them; a test holds that.
-#[cfg(test)]
-fn kinds_of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'a str> {
-    Catalog::builtin().of_version(group, version).map(|it| &*it.kind)
 }
 
 #[cfg(test)]

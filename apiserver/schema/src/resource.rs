@@ -213,6 +213,24 @@ impl Resource {
         self.rules.generation
     }
 
+    /// The fields of the metadata whose changes count as a generation too.
+    #[must_use]
+    pub fn generation_counts(&self) -> &'static [&'static str] {
+        self.rules.generation_counts
+    }
+
+    /// Whether dependents stay when an object is deleted without a word about them.
+    #[must_use]
+    pub fn keeps_dependents(&self) -> bool {
+        self.rules.keeps_dependents
+    }
+
+    /// What clients are told in every answer, because there is a successor.
+    #[must_use]
+    pub fn deprecation(&self) -> Option<&'static str> {
+        Some(self.rules.deprecation).filter(|text| !text.is_empty())
+    }
+
     /// How long an object lives, in seconds; 0: until it is deleted.
     #[must_use]
     pub fn ttl_seconds(&self) -> i64 {

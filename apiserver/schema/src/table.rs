@@ -120,7 +120,7 @@ impl Column {
     }
 
     fn definition(&self) -> Value {
-        let format = if self.name == "Name" && !self.wide { "name" } else { "" };
+        let format = if self.name == "Name" { "name" } else { "" };
         json!({"name": self.name, "type": self.json_type, "format": format, "description": self.description,
             "priority": i32::from(self.wide)})
     }

@@ -205,7 +205,7 @@ pub(super) const ROWS: &[Row] = &[
         "hash",
         &["openapi"],
         "x",
-        without("it makes addresses of OpenAPI documents differ; the document is the present one"),
+        honoured("by its hash a document may be kept for ever; another hash leads to the present document"),
     ),
     // PodLogOptions.
     row(Query, "container", &["log"], "c2", honoured("which container")),

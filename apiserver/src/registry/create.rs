@@ -1,12 +1,14 @@
 //! New objects: what the server writes into their metadata, and names it makes up.
 
-use super::object::{Object, meta, metadata_mut, name_of, now, object_at};
+use super::object::{Object, meta, metadata_mut, name_of, now};
 use super::{Registry, Run, Target};
 use crate::admission;
 use crate::status::Status;
 use rand::Rng;
-use serde_json::Value;
-use skiff_schema::{FieldError, FieldErrorKind, Resource, apply_defaults, validate_create};
+use serde_json::{Value, json};
+use skiff_schema::{
+    FieldError, FieldErrorKind, FieldValidation, Resource, apply_defaults, decode_value, validate_create,
+};
 use std::sync::Arc;
 
 /// How many made-up names are tried before the creation fails (Kubernetes: 8).
@@ -126,7 +128,9 @@ fn prepare(resource: &Resource, namespace: &str, object: &mut Value) -> Result<(
         if resource.is_custom() {
             object.as_object_mut().and_then(|fields| fields.remove("status"));
         } else {
-            object_at(object, "status").clear();
+            // What is always there of a status is there from the beginning.
+            let bare = decode_value(resource, json!({"status": {}}), &[], FieldValidation::Ignore);
+            object["status"] = bare.map(|mut bare| bare.object["status"].take()).unwrap_or_else(|_| json!({}));
         }
     }
     resource.prepare(object, None, "");

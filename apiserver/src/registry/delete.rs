@@ -88,7 +88,8 @@ pub(crate) enum Deleted {
 }
 
 enum Plan {
-    Remove,
+    /// It goes; this is how it is shown.
+    Remove(Value),
     Mark(Value),
     Wait,
 }
@@ -105,11 +106,13 @@ impl Registry {
             let plan = plan(target.resource, &value, options, Timestamp::now());
             let attempt = match plan {
                 Plan::Wait => Some(Deleted::Pending(current)),
-                Plan::Remove if run == Run::Dry => Some(Deleted::Gone(current)),
-                Plan::Remove => {
-                    let gone = self.remove(target, &value, current.revision).await?;
-                    gone.map(|revision| Deleted::Gone(Object { revision, ..current }))
+                Plan::Remove(last) if run == Run::Dry => {
+                    Some(Deleted::Gone(Object::encode(target.resource, &last, current.revision)?))
                 }
+                Plan::Remove(last) => match self.remove(target, &value, current.revision).await? {
+                    Some(revision) => Some(Deleted::Gone(Object::encode(target.resource, &last, revision)?)),
+                    None => None,
+                },
                 Plan::Mark(next) if run == Run::Dry => {
                     Some(Deleted::Pending(Object::encode(target.resource, &next, current.revision)?))
                 }
@@ -151,7 +154,7 @@ fn check_preconditions(target: &Target<'_>, current: &Value, options: &DeleteOpt
 /// Decides how the deletion goes on from `current`.
 fn plan(resource: &Resource, current: &Value, options: &DeleteOptions, at: Timestamp) -> Plan {
     let mut next = current.clone();
-    set_propagation(&mut next, options.propagation);
+    set_propagation(&mut next, options.propagation.or_else(|| unsaid(resource)));
     let grace_seconds = grace_seconds(resource, current, options);
     if is_terminating(current) {
         shorten_grace(&mut next, grace_seconds);
@@ -172,10 +175,29 @@ fn plan(resource: &Resource, current: &Value, options: &DeleteOptions, at: Times
         next["status"]["phase"] = "Terminating".into();
     }
     match () {
-        () if may_vanish(resource, &next) => Plan::Remove,
+        // Only what may take its time to end is shown with the end of that time.
+        () if may_vanish(resource, &next) => Plan::Remove(if is_graceful(resource) { next } else { current.clone() }),
         () if next == *current => Plan::Wait,
         () => Plan::Mark(next),
     }
+}
+
+/// What becomes of dependents if nobody says so.
+fn unsaid(resource: &Resource) -> Option<Propagation> {
+    resource.keeps_dependents().then_some(Propagation::Orphan)
+}
+
+/// Tells whoever deletes without a word about dependents what becomes of them.
+pub(crate) fn warn_of_delete(resource: &Resource, options: &DeleteOptions) -> Vec<String> {
+    let kept = options.propagation.is_none() && unsaid(resource).is_some();
+    let text = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
+                propagationPolicy=Orphan to suppress this warning";
+    kept.then(|| text.to_owned()).into_iter().collect()
+}
+
+/// Whether objects of it get time to end.
+fn is_graceful(resource: &Resource) -> bool {
+    resource.is("", "pods")
 }
 
 fn set_propagation(object: &mut Value, propagation: Option<Propagation>) {
@@ -201,7 +223,7 @@ fn set_propagation(object: &mut Value, propagation: Option<Propagation>) {
 fn grace_seconds(resource: &Resource, pod: &Value, options: &DeleteOptions) -> i64 {
     let placed = !pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
     let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    if !resource.is("", "pods") || !placed || ended {
+    if !is_graceful(resource) || !placed || ended {
         return 0;
     }
     let asked = options.grace_seconds.or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64());
@@ -253,7 +275,7 @@ mod tests {
         assert_eq!(marked["metadata"]["deletionTimestamp"], "1970-01-01T00:00:10Z");
         assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 10);
         assert!(matches!(check("pods", marked.clone(), json!({})), Plan::Wait));
-        assert!(matches!(check("pods", marked, json!({"gracePeriodSeconds": 0})), Plan::Remove));
+        assert!(matches!(check("pods", marked, json!({"gracePeriodSeconds": 0})), Plan::Remove(_)));
     }
 
     #[test]
@@ -267,10 +289,10 @@ mod tests {
 
     #[test]
     fn pods_that_run_nowhere_go_at_once() {
-        assert!(matches!(check("pods", json!({"metadata": {"name": "p"}, "spec": {}}), json!({})), Plan::Remove));
+        assert!(matches!(check("pods", json!({"metadata": {"name": "p"}, "spec": {}}), json!({})), Plan::Remove(_)));
         let mut ended = running(None);
         ended["status"] = json!({"phase": "Succeeded"});
-        assert!(matches!(check("pods", ended, json!({})), Plan::Remove));
+        assert!(matches!(check("pods", ended, json!({})), Plan::Remove(_)));
     }
 
     #[test]
@@ -278,7 +300,7 @@ mod tests {
         let object = json!({"metadata": {"name": "d", "generation": 1}});
         assert!(matches!(
             check("deployments", object.clone(), json!({"propagationPolicy": "Background"})),
-            Plan::Remove
+            Plan::Remove(_)
         ));
         for (policy, finalizer) in [("Foreground", FOREGROUND), ("Orphan", ORPHAN)] {
             let Plan::Mark(marked) = check("deployments", object.clone(), json!({"propagationPolicy": policy})) else {

@@ -62,7 +62,11 @@ impl Patch {
             PatchKind::Json => {
                 problems.extend(strange_fields(&tree));
                 problems = problems.into_iter().map(|problem| Problem::InPatch(problem.into())).collect();
-                let patch: json_patch::Patch = serde_json::from_value(tree).map_err(|error| refused(&error))?;
+                let is_list = tree.is_array();
+                let patch: json_patch::Patch = serde_json::from_value(tree).map_err(|error| {
+                    // A list of what is no operation is a patch that cannot be applied.
+                    if is_list { Status::unprocessable(error.to_string()) } else { refused(&error) }
+                })?;
                 if patch.len() > OPERATIONS_MAX {
                     return Err(Status::too_large_because(&format!(
                         "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",

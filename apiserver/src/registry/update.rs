@@ -93,7 +93,8 @@ pub(crate) fn check_names(target: &Target<'_>, wanted: &Value) -> Result<(), Sta
         )));
     }
     let namespace = meta(wanted, "namespace");
-    if !namespace.is_empty() && namespace != target.namespace {
+    // What lives in no namespace forgets the one that it is given.
+    if !namespace.is_empty() && !target.namespace.is_empty() && namespace != target.namespace {
         return Err(Status::bad_request(format!(
             "the namespace of the object ({namespace}) does not match the namespace on the URL ({})",
             target.namespace
@@ -171,7 +172,7 @@ fn count_generation(resource: &Resource, subresource: &str, current: &Value, nex
     let with_status = resource.is_custom() && !resource.has_status();
     if !matches!(subresource, "status" | "finalize" | "binding")
         && let Some(generation) = current["metadata"]["generation"].as_i64()
-        && (desired(next) != desired(current) || with_status && next["status"] != current["status"])
+        && (desired(resource, next) != desired(resource, current) || with_status && next["status"] != current["status"])
     {
         metadata_mut(next).insert("generation".to_owned(), (generation + 1).into());
     }
@@ -228,13 +229,19 @@ fn keep_metadata(resource: &Resource, current: &Value, next: &mut Value) -> Resu
     Ok(())
 }
 
-/// Everything that a generation counts: neither type nor metadata nor status.
-fn desired(object: &Value) -> Map<String, Value> {
+/// Everything that a generation counts: neither type nor metadata nor status; of some kinds a part of the metadata.
+fn desired(resource: &Resource, object: &Value) -> Map<String, Value> {
     let fields = object.as_object().into_iter().flatten();
-    fields
+    let mut desired: Map<String, Value> = fields
         .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
         .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+        .collect();
+    for field in resource.generation_counts() {
+        if let Some(value) = object["metadata"].get(*field) {
+            desired.insert(format!("metadata.{field}"), value.clone());
+        }
+    }
+    desired
 }
 
 /// Whether nothing holds a terminating object any longer.

@@ -1,6 +1,7 @@
 //! What is served here: discovery, OpenAPI, version and health.
 
 use super::negotiate::accepted;
+use super::openapi;
 use super::options::Parameters;
 use super::respond::{self, Style, bytes, json_value};
 use crate::app::App;
@@ -9,10 +10,10 @@ use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
+use skiff_schema::Catalog;
 use skiff_schema::discovery::{
     AggregatedVersion, Root, aggregated, api_group, api_group_list, api_resource_list, api_versions,
 };
-use skiff_schema::{Catalog, openapi};
 
 /// The Kubernetes version whose API this is; clients decide by it what they may send.
 const MAJOR: &str = "1";
@@ -37,12 +38,7 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
         ["apis", group] => found(api_group(&catalog, group)),
         ["apis", group, version] => found(api_resource_list(&catalog, group, version)),
         ["version"] => Ok(json_value(StatusCode::OK, &version())),
-        ["openapi", "v2"] => Ok(openapi_v2(headers)),
-        ["openapi", "v3"] => Ok(json_value(StatusCode::OK, &openapi::v3_index())),
-        ["openapi", "v3", rest @ ..] => {
-            let document = openapi::v3(&rest.join("/")).ok_or_else(Status::no_such_path)?;
-            Ok(bytes(StatusCode::OK, "application/json", document))
-        }
+        ["openapi", rest @ ..] => openapi::answer(catalog.documents(), headers, parameters, rest),
         ["healthz" | "livez" | "readyz", ..] => health(app, parameters, &segments).await,
         [] => found(Some(json!({"paths": [
             "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
@@ -80,16 +76,6 @@ fn versions(
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     Ok(response)
-}
-
-fn openapi_v2(headers: &HeaderMap) -> Response {
-    let wants_protobuf =
-        accepted(headers).iter().any(|range| range.name.starts_with("application/com.github.proto-openapi.spec.v2"));
-    if wants_protobuf {
-        bytes(StatusCode::OK, openapi::V2_PROTOBUF, openapi::v2_protobuf())
-    } else {
-        json_value(StatusCode::OK, &openapi::v2_json())
-    }
 }
 
 fn version() -> Value {

@@ -3,7 +3,7 @@
 use super::deadline::within;
 use super::options::Parameters;
 use super::path::{self, ResourcePath};
-use super::respond::Style;
+use super::respond::{Style, with_warnings};
 use super::{discovery, stream, subresources, verbs};
 use crate::app::App;
 use crate::auth::{Act, authorize};
@@ -42,7 +42,11 @@ pub(super) async fn answer(app: &Arc<App>, request: Request) -> Result<Response,
             kubelet::upgrade(app, &namespace, &name, &subresource, request).await
         }
         _ if verb == "watch" => watch(app, &path, &parameters, request.headers()).await,
-        _ => within(&parameters, object_request(app, &path, verb, &parameters, request)).await,
+        _ => {
+            let answer = within(&parameters, object_request(app, &path, verb, &parameters, request)).await?;
+            let told: Vec<String> = resource.deprecation().map(str::to_owned).into_iter().collect();
+            Ok(with_warnings(answer, &told))
+        }
     }
 }
 

@@ -67,8 +67,7 @@ async fn read(
     let sent = body::sent(headers, body).await?;
     let decoded = body::auxiliary(api_version, kind, sent, validation)?;
     let name = name_of(&decoded.object);
-    // An update may leave the name to the path.
-    if name != call.path.name && !(kind == "Scale" && name.is_empty()) {
+    if name != call.path.name {
         return Err(Status::bad_request(format!("name in URL does not match name in {kind} object")));
     }
     let namespace = meta(&decoded.object, "namespace");

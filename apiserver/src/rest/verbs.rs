@@ -7,7 +7,7 @@ use super::respond::{self, Style};
 use crate::admission;
 use crate::app::App;
 use crate::registry::object::{Object, meta, name_of};
-use crate::registry::{DeleteOptions, Deleted, List, Patch, PatchKind, Target, check_names};
+use crate::registry::{DeleteOptions, Deleted, List, Patch, PatchKind, Target, check_names, warn_of_delete};
 use crate::status::{Status, success};
 use axum::body::Body;
 use axum::response::Response;
@@ -94,7 +94,7 @@ pub(super) async fn delete(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
     if options.revision.is_none() && !call.parameters.text("resourceVersion").is_empty() {
         options.revision = Some(call.parameters.text("resourceVersion").to_owned());
     }
-    match call.app.registry.delete(&call.target(), &options).await? {
+    let response = match call.app.registry.delete(&call.target(), &options).await? {
         Deleted::Pending(object) => {
             let code = if options.adopted { StatusCode::ACCEPTED } else { StatusCode::OK };
             respond::object(code, call.style, &object)
@@ -108,7 +108,8 @@ pub(super) async fn delete(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
             let status = success(&call.path.resource, name_of(&value), Some(meta(&value, "uid")));
             respond::plain(StatusCode::OK, call.style, &status)
         }
-    }
+    }?;
+    Ok(respond::with_warnings(response, &warn_of_delete(&call.path.resource, &options)))
 }
 
 pub(super) async fn delete_collection(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {

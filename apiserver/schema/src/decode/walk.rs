@@ -122,7 +122,9 @@ impl<'s> Walk<'s> {
     /// Gives absent fields the values that the schema names.
     fn defaults(&mut self, known: &'s Struct, object: &mut Map<String, Value>, path: &Path<'_>) -> Result<(), Wrong> {
         for field in &known.fields {
+            // What would be left out if it were said is no default.
             if let Some(default) = &field.node.default
+                && !(field.omit_zero && !default.is_object() && is_zero(default))
                 && !object.contains_key(&*field.name)
             {
                 let value = self.value(&field.node, Value::clone(default), &path.field(&field.name))?;

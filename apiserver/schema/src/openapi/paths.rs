@@ -1,177 +1,137 @@
-//! The paths of the OpenAPI documents: one entry for each verb that the table of resources lists.
+//! The paths of the OpenAPI documents: one entry for each verb that the table of resources lists, in the form that Kubernetes gives it.
 //!
 //! kubectl looks for PATCH operations: which parameters they take, and which media types.
 
+mod operation;
+mod parameters;
+
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
-use super::definitions::list_name;
-use crate::{Catalog, Resource, Subresource, catalog, resources};
-
-const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
-const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-
-/// Media types of patches.
-const PATCHES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+use self::operation::{Operation, operation};
+use crate::{Resource, Subresource, builtin};
 
 /// The paths of one group-version, for version 3.
-pub(super) fn v3(group: &str, version: &str) -> Value {
+pub(super) fn v3(resources: &[Arc<Resource>], group: &str, version: &str) -> Value {
     let mut paths = Map::new();
-    for resource in Catalog::builtin().of_version(group, version) {
+    paths.insert(format!("{}/", root(group, version)), operation::api_resources(group, version));
+    for resource in resources.iter().filter(|it| it.group == group && it.version == version) {
         let collection = collection(resource);
         let object = format!("{collection}/{{name}}");
-        paths.insert(object.clone(), item(resource, &["get", "update", "patch", "delete"], name_parameters(resource)));
-        for subresource in &resource.subresources {
-            paths.insert(format!("{object}/{}", subresource.name), subresource_item(resource, subresource));
-        }
-        paths.insert(
-            collection,
-            item(resource, &["list", "create", "deletecollection"], namespace_parameters(resource)),
-        );
+        add(&mut paths, &collection, resource, &["list", "create", "deletecollection"], "");
+        add(&mut paths, &object, resource, &["get", "update", "patch", "delete"], "");
         if resource.namespaced {
-            paths.insert(format!("{}/{}", root(resource), resource.plural), item(resource, &["list"], Vec::new()));
+            add(&mut paths, &format!("{}/{}", root(group, version), resource.plural), resource, &["list"], EVERYWHERE);
+        }
+        for part in &resource.subresources {
+            let item = subresource_item(resource, part);
+            let names = [names(resource, true), parameters::of_stream(&part.name)].concat();
+            paths.insert(format!("{object}/{}", part.name), parameters::hoisted(item, names));
         }
     }
     Value::Object(paths)
 }
 
-/// The PATCH operations of all resources, for version 2: kubectl 1.20 looks there whether `dryRun` is understood.
-pub(super) fn v2() -> Value {
-    let path = |resource: &Resource| {
-        let parameters: Vec<Value> = query_parameters("patch")
-            .into_iter()
-            .map(|(name, description)| json!({"name": name, "in": "query", "type": "string", "description": description}))
-            .collect();
-        let operation = json!({"operationId": operation_id("patch", resource, ""), "consumes": PATCHES,
-            "parameters": parameters, "responses": {"200": {"description": "OK"}},
-            "x-kubernetes-action": "patch", "x-kubernetes-group-version-kind": kind_of(resource)});
-        (format!("{}/{{name}}", collection(resource)), json!({"patch": operation}))
-    };
-    resources().iter().map(|it| path(it)).collect::<Map<_, _>>().into()
+/// Ends the name of an operation over all namespaces.
+const EVERYWHERE: &str = "ForAllNamespaces";
+
+/// Adds the operations of a path, of those verbs that the resource serves.
+fn add(paths: &mut Map<String, Value>, path: &str, resource: &Resource, verbs: &[&str], end: &str) {
+    let mut item = Map::new();
+    for verb in verbs.iter().filter(|verb| resource.verbs.contains(verb)) {
+        let namespaced = resource.namespaced && end.is_empty();
+        let what = Operation {
+            verb,
+            name: id(verb, resource, if namespaced { "Namespaced" } else { "" }, end),
+            resource,
+            kind: [&resource.group, &resource.version, &resource.kind],
+            body: &resource.definition,
+            answer: match *verb {
+                "list" => format!("{}List", resource.definition),
+                // Kubernetes shows the last state of these, and only a success of everything else.
+                "delete" if !matches!(&*resource.kind, "Pod" | "Service" | "ServiceAccount") => {
+                    operation::STATUS.to_owned()
+                }
+                "deletecollection" => operation::STATUS.to_owned(),
+                _ => resource.definition.to_string(),
+            },
+        };
+        item.insert(method(verb).to_owned(), operation(&what));
+    }
+    if !item.is_empty() {
+        let names = if end.is_empty() { names(resource, path.ends_with("{name}")) } else { Vec::new() };
+        paths.insert(path.to_owned(), parameters::hoisted(item, names));
+    }
 }
 
-fn root(resource: &Resource) -> String {
-    if resource.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", resource.api_version()) }
+fn subresource_item(resource: &Resource, part: &Subresource) -> Map<String, Value> {
+    let mut item = Map::new();
+    let body = builtin::by_kind(&version_of(part), &part.kind).map(|schema| schema.root().name.to_string());
+    let namespaced = if resource.namespaced { "Namespaced" } else { "" };
+    for verb in part.verbs {
+        let what = Operation {
+            verb,
+            name: id(verb, resource, namespaced, &upper(&part.name)),
+            resource,
+            kind: [&part.group, &part.version, &part.kind],
+            body: body.as_deref().unwrap_or_default(),
+            answer: body.clone().unwrap_or_default(),
+        };
+        let made = match (&*part.name, &body) {
+            ("log", _) => operation::text(&what),
+            // Streams (exec, attach, portforward, proxy) carry no object.
+            (_, None) => operation::connect(&what, &connect_id(verb, resource, namespaced, &part.name)),
+            _ => operation(&what),
+        };
+        item.insert(method(verb).to_owned(), made);
+    }
+    item
+}
+
+/// The PATCH operations of all resources, for version 2: kubectl 1.20 looks there whether `dryRun` is understood.
+pub(super) fn v2(resources: &[Arc<Resource>]) -> Value {
+    let path = |resource: &Arc<Resource>| {
+        let parameters: Vec<Value> = parameters::of("patch")
+            .into_iter()
+            .map(|(name, kind, description)| json!({"name": name, "in": "query", "type": kind, "description": description}))
+            .collect();
+        let namespaced = if resource.namespaced { "Namespaced" } else { "" };
+        let operation = json!({"operationId": id("patch", resource, namespaced, ""), "consumes": operation::PATCHES,
+            "parameters": parameters, "responses": {"200": {"description": "OK"}},
+            "x-kubernetes-action": "patch", "x-kubernetes-group-version-kind": kind_of([&resource.group, &resource.version, &resource.kind])});
+        (format!("{}/{{name}}", collection(resource)), json!({"patch": operation}))
+    };
+    resources.iter().filter(|it| it.verbs.contains(&"patch")).map(path).collect::<Map<_, _>>().into()
+}
+
+fn root(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
 }
 
 fn collection(resource: &Resource) -> String {
     let namespace = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
-    format!("{}{namespace}/{}", root(resource), resource.plural)
+    format!("{}{namespace}/{}", root(&resource.group, &resource.version), resource.plural)
 }
 
-fn kind_of(resource: &Resource) -> Value {
-    json!({"group": resource.group, "version": resource.version, "kind": resource.kind})
+fn version_of(part: &Subresource) -> String {
+    if part.group.is_empty() { part.version.to_string() } else { format!("{}/{}", part.group, part.version) }
 }
 
-fn parameter(name: &str, place: &str, description: &str) -> Value {
-    json!({"name": name, "in": place, "description": description, "required": place == "path",
-        "schema": {"type": "string", "uniqueItems": true}})
+fn kind_of([group, version, kind]: [&str; 3]) -> Value {
+    json!({"group": group, "kind": kind, "version": version})
 }
 
-fn namespace_parameters(resource: &Resource) -> Vec<Value> {
-    let namespace = parameter("namespace", "path", "Namespace of the object.");
-    if resource.namespaced { vec![namespace] } else { Vec::new() }
-}
-
-fn name_parameters(resource: &Resource) -> Vec<Value> {
-    let mut parameters = namespace_parameters(resource);
-    parameters.push(parameter("name", "path", "Name of the object."));
-    parameters
-}
-
-/// Name and meaning of a query parameter.
-type Parameter = (&'static str, &'static str);
-
-const PRETTY: Parameter = ("pretty", "Indent JSON.");
-const DRY_RUN: Parameter = ("dryRun", "All: do everything but store the result.");
-const WRITE: [Parameter; 4] = [
-    PRETTY,
-    DRY_RUN,
-    ("fieldManager", "Who makes the change."),
-    ("fieldValidation", "Strict, Warn or Ignore: what to do with unknown and duplicate fields."),
-];
-const DELETE: [Parameter; 6] = [
-    PRETTY,
-    DRY_RUN,
-    ("gracePeriodSeconds", "Seconds the object has to end."),
-    (
-        "ignoreStoreReadErrorWithClusterBreakingPotential",
-        "Without effect: objects that cannot be read cannot be deleted.",
-    ),
-    ("orphanDependents", "The old word for propagationPolicy."),
-    ("propagationPolicy", "Orphan, Background or Foreground: what happens to what it owns."),
-];
-const LIST: [Parameter; 11] = [
-    PRETTY,
-    ("allowWatchBookmarks", "Tell now and then how far the watch is."),
-    ("continue", "Where the last part of the list ended."),
-    ("fieldSelector", "Fields the objects must have."),
-    ("labelSelector", "Labels the objects must have."),
-    ("limit", "Most objects to return at once."),
-    ("resourceVersion", "State of the store to read from."),
-    ("resourceVersionMatch", "Exact or NotOlderThan: what resourceVersion means."),
-    ("sendInitialEvents", "Begin a watch with the present state; wants resourceVersionMatch=NotOlderThan."),
-    ("timeoutSeconds", "How long a watch lasts."),
-    ("watch", "Stream changes instead."),
-];
-
-/// The query parameters of a verb.
-fn query_parameters(verb: &str) -> Vec<Parameter> {
-    match verb {
-        "get" => vec![PRETTY],
-        "create" | "update" => WRITE.to_vec(),
-        "patch" => [&WRITE[..], &[("force", "Take over fields of other managers; for apply patches.")]].concat(),
-        "delete" => DELETE.to_vec(),
-        "list" => LIST.to_vec(),
-        // `pretty` and `watch` aside, a collection is deleted by both.
-        "deletecollection" => [&LIST[..LIST.len() - 1], &DELETE[1..]].concat(),
-        _ => Vec::new(),
+/// The parameters that stand in the path.
+fn names(resource: &Resource, one: bool) -> Vec<Value> {
+    let mut names = Vec::new();
+    if one {
+        names.push(parameters::in_path("name", &format!("name of the {}", resource.kind)));
     }
-}
-
-/// The operations of a path, of those verbs that the resource serves.
-fn item(resource: &Resource, verbs: &[&str], parameters: Vec<Value>) -> Value {
-    let mut item = Map::new();
-    for verb in verbs.iter().filter(|verb| resource.verbs.contains(verb)) {
-        let answer = if *verb == "list" { list_name(resource) } else { answer(verb, &resource.definition).to_owned() };
-        let mut operation = operation(verb, &resource.definition, &answer);
-        operation["operationId"] =
-            operation_id(verb, resource, if parameters.is_empty() { "everywhere" } else { "" }).into();
-        operation["x-kubernetes-group-version-kind"] = kind_of(resource);
-        item.insert(method(verb).to_owned(), operation);
+    if resource.namespaced {
+        names.push(parameters::in_path("namespace", "namespace of the object"));
     }
-    item.insert("parameters".to_owned(), parameters.into());
-    Value::Object(item)
-}
-
-fn subresource_item(resource: &Resource, subresource: &Subresource) -> Value {
-    let mut item = Map::new();
-    let definition = definition_of(subresource);
-    for verb in subresource.verbs {
-        let body = definition.unwrap_or(STATUS);
-        let mut operation = operation(verb, body, answer(verb, body));
-        if definition.is_none() {
-            // Streams (log, exec, attach, portforward) carry no object.
-            operation = json!({"responses": {"200": {"description": "OK"}}, "x-kubernetes-action": "connect"});
-        }
-        operation["operationId"] = operation_id(verb, resource, &subresource.name).into();
-        operation["x-kubernetes-group-version-kind"] =
-            json!({"group": subresource.group, "version": subresource.version, "kind": subresource.kind});
-        item.insert(method(verb).to_owned(), operation);
-    }
-    item.insert("parameters".to_owned(), name_parameters(resource).into());
-    Value::Object(item)
-}
-
-/// The schema of a subresource's body; `None` for streams.
-fn definition_of(subresource: &Subresource) -> Option<&'static str> {
-    if subresource.name == "log" {
-        return None;
-    }
-    let is_kind = |it: &&std::sync::Arc<Resource>| {
-        (&it.group, &it.version, &it.kind) == (&subresource.group, &subresource.version, &subresource.kind)
-    };
-    resources().iter().chain(catalog::auxiliary()).find(is_kind).map(|it| &*it.definition)
+    names
 }
 
 fn method(verb: &str) -> &'static str {
@@ -184,50 +144,33 @@ fn method(verb: &str) -> &'static str {
     }
 }
 
-fn answer<'a>(verb: &str, definition: &'a str) -> &'a str {
-    match verb {
-        "delete" | "deletecollection" => STATUS,
-        _ => definition,
+fn upper(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// `Apps`, `RbacAuthorization`, `Core`: how names of operations call a group.
+fn group_name(group: &str) -> String {
+    match group.trim_end_matches(".k8s.io") {
+        "" => "Core".to_owned(),
+        group => group.split('.').map(upper).collect(),
     }
 }
 
-fn operation_id(verb: &str, resource: &Resource, part: &str) -> String {
-    let upper = |word: &str| {
-        let mut letters = word.chars();
-        letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+/// `replaceAppsV1NamespacedDeploymentScale`.
+fn id(verb: &str, resource: &Resource, namespaced: &str, end: &str) -> String {
+    let (verb, collection) = match verb {
+        "get" => ("read", ""),
+        "update" => ("replace", ""),
+        "deletecollection" => ("delete", "Collection"),
+        other => (other, ""),
     };
-    let group = resource.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
-    format!("{verb}{}{}{}{}", upper(group), upper(&resource.version), resource.kind, upper(part))
+    let (group, version) = (group_name(&resource.group), upper(&resource.version));
+    format!("{verb}{group}{version}{collection}{namespaced}{}{end}", resource.kind)
 }
 
-fn operation(verb: &str, definition: &str, answer: &str) -> Value {
-    let schema = |name: &str| json!({"schema": {"$ref": format!("#/components/schemas/{name}")}});
-    let parameters: Vec<Value> =
-        query_parameters(verb).into_iter().map(|(name, description)| parameter(name, "query", description)).collect();
-    let mut operation = json!({"parameters": parameters, "x-kubernetes-action": action(verb),
-        "responses": {"200": {"description": "OK", "content": {"application/json": schema(answer)}}}});
-    let content = match verb {
-        "create" | "update" => json!({"application/json": schema(definition)}),
-        "delete" | "deletecollection" => json!({"application/json": schema(DELETE_OPTIONS)}),
-        "patch" => PATCHES
-            .iter()
-            .map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}})))
-            .collect::<Map<_, _>>()
-            .into(),
-        _ => return operation,
-    };
-    operation["requestBody"] = json!({"content": content});
-    operation
-}
-
-fn action(verb: &str) -> &'static str {
-    match verb {
-        "create" => "post",
-        "update" => "put",
-        "patch" => "patch",
-        "delete" => "delete",
-        "deletecollection" => "deletecollection",
-        "list" => "list",
-        _ => "get",
-    }
+/// `connectCoreV1GetNamespacedPodExec`.
+fn connect_id(verb: &str, resource: &Resource, namespaced: &str, part: &str) -> String {
+    let (group, version) = (group_name(&resource.group), upper(&resource.version));
+    format!("connect{group}{version}{}{namespaced}{}{}", upper(method(verb)), resource.kind, upper(part))
 }

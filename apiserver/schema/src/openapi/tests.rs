@@ -2,8 +2,18 @@
 
 use super::*;
 
+fn documents() -> &'static Documents {
+    crate::Catalog::builtin().documents()
+}
+
 fn parsed(path: &str) -> Value {
-    serde_json::from_slice(v3(path).unwrap_or_else(|| panic!("{path} is served"))).expect("JSON")
+    let document = documents().v3(path).unwrap_or_else(|| panic!("{path} is served"));
+    serde_json::from_slice(&document.body).expect("JSON")
+}
+
+/// The schemas of a group-version have a resource behind them.
+fn kinds_of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'a str> {
+    crate::Catalog::builtin().of_version(group, version).map(|it| &*it.kind)
 }
 
 fn check_references(value: &Value, prefix: &str, exists: &dyn Fn(&str) -> bool) {
@@ -24,9 +34,9 @@ fn check_references(value: &Value, prefix: &str, exists: &dyn Fn(&str) -> bool) 
 
 #[test]
 fn every_reference_resolves() {
-    let v2 = v2_json();
+    let v2 = documents().v2_value();
     check_references(&v2, "#/definitions/", &|name| v2["definitions"].get(name).is_some());
-    for (group, version) in group_versions() {
+    for (group, version) in documents().group_versions() {
         let document = parsed(&path(group, version));
         check_references(&document, "#/components/schemas/", &|name| {
             document["components"]["schemas"].get(name).is_some()
@@ -44,14 +54,14 @@ fn every_reference_resolves() {
 
 #[test]
 fn the_index_names_every_document_with_its_hash() {
-    let index = v3_index();
+    let index = documents().v3_index();
     let paths = index["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), group_versions().len());
+    assert_eq!(paths.len(), documents().group_versions().len());
     for (path, entry) in paths {
-        let hash = hex::encode_upper(Sha256::digest(v3(path).expect("a document")));
+        let hash = documents().v3(path).expect("a document").hash;
         assert_eq!(entry["serverRelativeURL"], format!("/openapi/v3/{path}?hash={hash}"));
     }
-    assert_eq!(v3("apis/none/v1"), None);
+    assert!(documents().v3("apis/none/v1").is_none());
 }
 
 #[test]
@@ -79,7 +89,7 @@ fn merge_keys_are_announced() {
 
 #[test]
 fn operation_ids_are_unique() {
-    for (group, version) in group_versions() {
+    for (group, version) in documents().group_versions() {
         let document = parsed(&path(group, version));
         let mut seen = std::collections::BTreeSet::new();
         for item in document["paths"].as_object().expect("paths").values() {
@@ -92,10 +102,44 @@ fn operation_ids_are_unique() {
 
 #[test]
 fn documents_are_of_bearable_size() {
-    let size = v2_protobuf().len()
-        + group_versions()
-            .iter()
-            .map(|(group, version)| v3(&path(group, version)).map_or(0, <[u8]>::len))
-            .sum::<usize>();
+    let length = |path: String| documents().v3(&path).map_or(0, |document| document.body.len());
+    let versions = documents().group_versions();
+    let size = documents().v2_protobuf().body.len()
+        + versions.iter().map(|(group, version)| length(path(group, version))).sum::<usize>();
     assert!(size < 4 << 20, "{size} bytes are kept");
+}
+
+/// Values taken from kube-apiserver's own documents.
+#[test]
+fn the_structure_is_that_of_kubernetes() {
+    let document = parsed("apis/apps/v1");
+    let schemas = &document["components"]["schemas"];
+    let spec = &schemas["io.k8s.api.apps.v1.DeploymentSpec"];
+    let bare = |field: &str| {
+        let mut schema = spec["properties"][field].clone();
+        schema.as_object_mut().expect("a schema").remove("description").expect("a sentence");
+        schema
+    };
+    let reference = |name: &str| json!([{"$ref": format!("#/components/schemas/{name}")}]);
+    assert_eq!(bare("replicas"), json!({"type": "integer", "format": "int32"}));
+    assert_eq!(
+        bare("strategy"),
+        json!({"allOf": reference("io.k8s.api.apps.v1.DeploymentStrategy"), "default": {},
+            "x-kubernetes-patch-strategy": "retainKeys"})
+    );
+    assert_eq!(bare("selector"), json!({"allOf": reference("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector")}));
+    assert_eq!(spec["required"], json!(["selector", "template"]));
+    let options = &schemas["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"];
+    let kind = |group: &str| json!({"group": group, "kind": "DeleteOptions", "version": "v1"});
+    assert_eq!(options["x-kubernetes-group-version-kind"], json!([kind(""), kind("apps")]));
+    let item = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"];
+    assert_eq!(item["put"]["operationId"], "replaceAppsV1NamespacedDeploymentScale");
+    assert_eq!(item["put"]["tags"], json!(["apps_v1"]));
+    assert_eq!(
+        item["put"]["x-kubernetes-group-version-kind"],
+        json!({"group": "autoscaling", "kind": "Scale", "version": "v1"})
+    );
+    let list = &document["paths"]["/apis/apps/v1/deployments"];
+    assert_eq!(list["get"]["operationId"], "listAppsV1DeploymentForAllNamespaces");
+    assert!(list["parameters"].as_array().is_some_and(|all| all.len() == 11), "{list}");
 }

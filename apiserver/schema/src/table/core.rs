@@ -20,10 +20,8 @@ pub(crate) static SECRET: Printer = Printer {
     cells: |it, now| vec![name(it), text(it, "type").into(), entries(it, "data").count().into(), age(it, now)],
 };
 
-pub(crate) static SERVICE_ACCOUNT: Printer = Printer {
-    columns: &[NAME, Column::text("Secrets", "Number of secrets."), AGE],
-    cells: |it, now| vec![name(it), list(it, "secrets").len().into(), age(it, now)],
-};
+pub(crate) static SERVICE_ACCOUNT: Printer =
+    Printer { columns: &[NAME, AGE], cells: |it, now| vec![name(it), age(it, now)] };
 
 pub(crate) static NAMESPACE: Printer = Printer {
     columns: &[NAME, Column::text("Status", "Active, or Terminating."), AGE],

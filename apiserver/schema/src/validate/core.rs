@@ -72,10 +72,11 @@ pub(crate) fn secret(object: &Value, errors: &mut Errors) {
 }
 
 pub(crate) fn node(object: &Value, errors: &mut Errors) {
-    let spec = Path::Root.field("spec");
+    let metadata = Path::Root.field("metadata");
     let mut seen = BTreeSet::new();
     for (index, taint) in list(&object["spec"], "taints").iter().enumerate() {
-        let taints = spec.field("taints");
+        // Kubernetes looks for them in metadata, where they once were.
+        let taints = metadata.field("taints");
         let path = taints.index(index);
         let (key, effect) = (text(taint, "key"), text(taint, "effect"));
         Format::QualifiedName.require(key, &path.field("key"), errors);

@@ -138,6 +138,9 @@ pub(crate) fn selector(selector: &Value, path: &Path<'_>, errors: &mut Errors) {
     for (index, requirement) in list(selector, "matchExpressions").iter().enumerate() {
         let path = path.index(index);
         Format::QualifiedName.require(text(requirement, "key"), &path.field("key"), errors);
+        for (index, value) in list(requirement, "values").iter().enumerate() {
+            Format::LabelValue.require(value.as_str().unwrap_or_default(), &path.field("values").index(index), errors);
+        }
         let has_values = !list(requirement, "values").is_empty();
         match text(requirement, "operator") {
             "In" | "NotIn" if !has_values => {
@@ -147,10 +150,8 @@ pub(crate) fn selector(selector: &Value, path: &Path<'_>, errors: &mut Errors) {
                 let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
                 errors.forbidden(&path.field("values"), detail);
             }
-            operator => {
-                let known = ["DoesNotExist", "Exists", "In", "NotIn"];
-                errors.required_one_of(&path.field("operator"), operator, &known);
-            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            operator => errors.invalid(&path.field("operator"), operator, "not a valid selector operator"),
         }
     }
 }

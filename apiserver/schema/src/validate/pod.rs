@@ -209,7 +209,8 @@ fn is_sysctl_segment(segment: &str) -> bool {
 /// A pod template, whose pods must be selected by `selector` (when there is one) and restart as `policies` allow.
 pub(crate) fn template(template: &Value, selector: &Value, policies: &[&str], path: &Path<'_>, errors: &mut Errors) {
     let metadata = path.field("metadata");
-    meta::labels_and_annotations(&template["metadata"], &metadata, errors);
+    // Kubernetes names labels of a template as if they stood in it, and annotations likewise.
+    meta::labels_and_annotations(&template["metadata"], path, errors);
     let labels = &template["metadata"]["labels"];
     if selector.is_object() && !meta::selects(selector, labels) {
         let shown = if labels.is_null() { Value::Object(serde_json::Map::new()) } else { labels.clone() };
@@ -218,7 +219,11 @@ pub(crate) fn template(template: &Value, selector: &Value, policies: &[&str], pa
     let spec_path = path.field("spec");
     spec(&template["spec"], &spec_path, errors);
     let restarts = text(&template["spec"], "restartPolicy");
-    if ["Always", "Never", "OnFailure"].contains(&restarts) {
+    if restarts == "Always" && !policies.contains(&restarts) {
+        // As if it had not been said: it is what a pod gets that says nothing.
+        let valid: Vec<String> = policies.iter().map(|policy| format!("{policy:?}")).collect();
+        errors.required(&spec_path.field("restartPolicy"), &format!("valid values: {}", valid.join(", ")));
+    } else if ["Always", "Never", "OnFailure"].contains(&restarts) {
         errors.one_of(&spec_path.field("restartPolicy"), restarts, policies);
     }
     if !list(&template["spec"], "ephemeralContainers").is_empty() {

@@ -203,10 +203,7 @@ fn workloads_are_checked() {
         ["spec.template.metadata.labels: Invalid value: {\"a\":\"c\"}: `selector` does not match template `labels`"]
     );
     let job = create("batch/v1", "Job", json!({"spec": {"template": template(json!({}))}}));
-    assert_eq!(
-        job,
-        ["spec.template.spec.restartPolicy: Unsupported value: \"Always\": supported values: \"Never\", \"OnFailure\""]
-    );
+    assert_eq!(job, ["spec.template.spec.restartPolicy: Required value: valid values: \"Never\", \"OnFailure\""]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use skiff_schema::Catalog;
 use skiff_schema::discovery::{self, AggregatedVersion, Root};
 use skiff_schema::{FieldValidation, IncludeObject, TableOptions, TableVersion, find, openapi, protobuf};
 
@@ -134,17 +135,17 @@ fn answer(request: &Request, state: &mut State) -> Answer {
         ["api"] if aggregated => discovered(Root::Core),
         ["apis"] if aggregated => discovered(Root::Groups),
         ["api"] => json_answer(200, &discovery::api_versions("127.0.0.1:1")),
-        ["apis"] => json_answer(200, &discovery::api_group_list(skiff_schema::Catalog::builtin())),
-        ["api", version] => listed(discovery::api_resource_list(skiff_schema::Catalog::builtin(), "", version)),
-        ["apis", group, version] => {
-            listed(discovery::api_resource_list(skiff_schema::Catalog::builtin(), group, version))
-        }
-        ["openapi", "v2"] => {
-            Answer { status: 200, content_type: openapi::V2_PROTOBUF, body: openapi::v2_protobuf().to_vec() }
-        }
-        ["openapi", "v3"] => json_answer(200, &openapi::v3_index()),
-        ["openapi", "v3", rest @ ..] => match openapi::v3(&rest.join("/")) {
-            Some(bytes) => Answer { status: 200, content_type: "application/json", body: bytes.to_vec() },
+        ["apis"] => json_answer(200, &discovery::api_group_list(Catalog::builtin())),
+        ["api", version] => listed(discovery::api_resource_list(Catalog::builtin(), "", version)),
+        ["apis", group, version] => listed(discovery::api_resource_list(Catalog::builtin(), group, version)),
+        ["openapi", "v2"] => Answer {
+            status: 200,
+            content_type: openapi::V2_PROTOBUF,
+            body: Catalog::builtin().documents().v2_protobuf().body.to_vec(),
+        },
+        ["openapi", "v3"] => json_answer(200, Catalog::builtin().documents().v3_index()),
+        ["openapi", "v3", rest @ ..] => match Catalog::builtin().documents().v3(&rest.join("/")) {
+            Some(found) => Answer { status: 200, content_type: "application/json", body: found.body.to_vec() },
             None => not_found(),
         },
         ["api", "v1", "namespaces", "default", "pods", rest @ ..] => pods(request, rest.first().copied(), state),
@@ -180,7 +181,7 @@ fn created(request: &Request, [group, version]: [&str; 2], rest: &[&str], state:
 }
 
 fn discovered(root: Root) -> Answer {
-    let document = discovery::aggregated(skiff_schema::Catalog::builtin(), root, AggregatedVersion::V2);
+    let document = discovery::aggregated(Catalog::builtin(), root, AggregatedVersion::V2);
     Answer { status: 200, content_type: document.content_type, body: document.body }
 }
 

@@ -16,6 +16,7 @@ pub(super) static ROW: Row = Row {
         validate,
         printer: &table::workload::DEPLOYMENT,
         generation: true,
+        generation_counts: &["annotations"],
         status_keeps: &["labels"],
         ..Rules::PLAIN
     },

@@ -19,6 +19,8 @@ pub(super) static ROW: Row = Row {
             value: Some(|it| it["status"]["succeeded"].as_i64().unwrap_or_default().to_string()),
         }],
         generation: true,
+        // As it was when `batch/v1` was new.
+        keeps_dependents: true,
         ..Rules::PLAIN
     },
     ..Row::namespaced(["batch", "v1", "Job"], ["jobs", "job"], "io.k8s.api.batch.v1.Job")

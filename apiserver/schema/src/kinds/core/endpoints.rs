@@ -13,6 +13,7 @@ pub(super) static ROW: Row = Row {
         validate: |change, errors| core::endpoints(change.new, errors),
         printer: &table::core::ENDPOINTS,
         create_on_update: true,
+        deprecation: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         ..Rules::PLAIN
     },
     ..Row::namespaced(["", "v1", "Endpoints"], ["endpoints", "endpoints"], "io.k8s.api.core.v1.Endpoints")

@@ -13,6 +13,12 @@ pub(super) static ROW: Row = Row {
     subresources: PARTS,
     rules: Rules {
         defaults: defaults::pod::pod,
+        prepare: |new, old, part| {
+            // Who writes the status need not repeat what the server has made of the pod's resources.
+            if let Some(old) = old.filter(|_| part == "status" && new["status"]["qosClass"].is_null()) {
+                new["status"]["qosClass"] = old["status"]["qosClass"].clone();
+            }
+        },
         validate,
         printer: &table::pod::POD,
         fields: FIELDS,

@@ -13,6 +13,7 @@ pub(super) static ROW: Row = Row {
         validate,
         printer: &table::core::ENDPOINT_SLICE,
         generation: true,
+        generation_counts: &["annotations", "labels", "ownerReferences", "finalizers"],
         ..Rules::PLAIN
     },
     ..Row::namespaced(

@@ -12,12 +12,14 @@ pub(crate) mod selector; // which objects are meant
 mod create; // new objects
 mod delete; // marking and removing
 mod patch; // what a patch makes of an object
+mod put; // a new state of what is there, or is not there yet
 mod read; // get and list
 mod update; // changed objects
 mod watch; // what happens to objects
 
 pub(crate) use delete::{DeleteOptions, Deleted, warn_of_delete};
 pub(crate) use patch::{Patch, PatchKind};
+pub(crate) use put::Put;
 pub(crate) use read::{List, ListOptions, VersionMatch};
 pub(crate) use update::{Updated, check_names};
 pub(crate) use watch::{Event, EventKind, WatchOptions, Watcher};

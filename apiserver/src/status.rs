@@ -139,6 +139,11 @@ impl Status {
         Self::invalid_kind((&resource.group, &resource.kind), name, errors)
     }
 
+    /// What is wrong with a write itself, not with its object: Kubernetes names the resource where the kind would stand.
+    pub(crate) fn invalid_plural(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
+        Self::invalid_kind((&resource.group, &resource.plural), name, errors)
+    }
+
     /// Options that do not fit: `CreateOptions`, `DeleteOptions`.
     pub(crate) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
         Self::invalid_kind(("meta.k8s.io", kind), "", errors)

@@ -7,8 +7,8 @@ use crate::options;
 use crate::registry::object::Object as Stored;
 use crate::registry::selector::Selection;
 use crate::registry::{
-    DeleteOptions, Deleted, Event, ListOptions, Patch, PatchKind, Run, Target, Updated, VersionMatch, WatchOptions,
-    Watcher,
+    DeleteOptions, Deleted, Event, ListOptions, Patch, PatchKind, Put, Run, Target, Updated, VersionMatch,
+    WatchOptions, Watcher,
 };
 use crate::rest::body::{self as rest_body, Sent};
 use crate::scale;
@@ -173,8 +173,9 @@ impl Objects for Service {
             }
         };
         let part = written_part(&address.subresource);
-        let updated = self.app.registry.update(&target(&resource, &address), part, run, change).await;
-        let Updated { object, warnings } = updated.map_err(|status| refuse(&status))?;
+        let put = self.app.registry.put(&target(&resource, &address), part, run, change).await;
+        let (Put::Made(updated) | Put::Replaced(updated)) = put.map_err(|status| refuse(&status))?;
+        let Updated { object, warnings } = updated;
         answer(&address, &object).map(|response| with_warnings(response, &warnings))
     }
 

@@ -7,7 +7,7 @@ use super::respond::{self, Style};
 use crate::admission;
 use crate::app::App;
 use crate::registry::object::{Object, meta, name_of};
-use crate::registry::{DeleteOptions, Deleted, List, Patch, PatchKind, Target, check_names, warn_of_delete};
+use crate::registry::{DeleteOptions, Deleted, List, Patch, PatchKind, Put, Target, check_names, warn_of_delete};
 use crate::status::{Status, success};
 use axum::body::Body;
 use axum::response::Response;
@@ -59,10 +59,18 @@ pub(super) async fn update(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
     let WriteOptions { run, validation } = call.parameters.write("UpdateOptions")?;
     let sent = body::sent(headers, body).await?;
     let decoded = body::object(&call.path.resource, sent, validation)?;
+    if name_of(&decoded.object).is_empty() {
+        let name = &call.path.name;
+        let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+        return Err(Status::bad_request(why));
+    }
     check_names(&call.target(), &decoded.object)?;
     let change = |_: &Value| Ok(decoded.clone());
-    let updated = call.app.registry.update(&call.target(), &call.path.subresource, run, change).await?;
-    let response = respond::object(StatusCode::OK, call.style, &updated.object)?;
+    let (code, updated) = match call.app.registry.put(&call.target(), &call.path.subresource, run, change).await? {
+        Put::Made(made) => (StatusCode::CREATED, made),
+        Put::Replaced(updated) => (StatusCode::OK, updated),
+    };
+    let response = respond::object(code, call.style, &updated.object)?;
     Ok(respond::with_warnings(response, &updated.warnings))
 }
 

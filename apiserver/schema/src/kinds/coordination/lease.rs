@@ -11,6 +11,7 @@ pub(super) static ROW: Row = Row {
         validate: |change, errors| core::lease(&change.new["spec"], &Path::Root.field("spec"), errors),
         printer: &table::core::LEASE,
         create_on_update: true,
+        unconditional_update: false,
         ..Rules::PLAIN
     },
     ..Row::namespaced(["coordination.k8s.io", "v1", "Lease"], ["leases", "lease"], "io.k8s.api.coordination.v1.Lease")

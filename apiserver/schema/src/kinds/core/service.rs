@@ -27,6 +27,7 @@ pub(super) static ROW: Row = Row {
         printer: &table::core::SERVICE,
         fields: &[Selectable::at("spec.clusterIP"), Selectable::at("spec.type")],
         returns_deleted: true,
+        create_on_update: true,
         ..Rules::PLAIN
     },
     ..Row::namespaced(["", "v1", "Service"], ["services", "service"], "io.k8s.api.core.v1.Service")

@@ -313,6 +313,9 @@ fn place(name: &str, package: &Package<'_>) -> Result<StructId, Wrong> {
 }
 
 #[cfg(test)]
+mod random;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -62,7 +62,7 @@ fn put(
         }
         _ => {
             let value = value(schema, &known.node, field)?;
-            if !value.is_null() && !(known.omit_zero && is_zero(&value)) {
+            if !(value.is_null() || known.omit_zero && is_zero(&value)) {
                 object.insert(name.to_owned(), value);
             }
         }

@@ -236,6 +236,9 @@ impl Row {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 /// The rows of all built-in kinds, in no order.
 pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
     let groups = [

@@ -115,6 +115,10 @@ impl Column {
         Self { name, json_type: "integer", description, wide: false }
     }
 
+    pub(crate) const fn boolean(name: &'static str, description: &'static str) -> Self {
+        Self { name, json_type: "boolean", description, wide: false }
+    }
+
     pub(crate) const fn wide(name: &'static str, description: &'static str) -> Self {
         Self { name, json_type: "string", description, wide: true }
     }
@@ -137,6 +141,15 @@ pub(crate) const AGE: Column = Column::text("Age", "Time since the object was cr
 
 pub(crate) static DEFAULT: Printer =
     Printer { columns: &[NAME, AGE], cells: |it, now| vec![text::name(it), text::age(it, now)] };
+
+/// Name and time of creation: kinds for which Kubernetes has no printer.
+pub(crate) static CREATED: Printer = Printer {
+    columns: &[
+        NAME,
+        Column { name: "Created At", json_type: "date", description: "When the object was created.", wide: false },
+    ],
+    cells: |it, _| vec![text::name(it), it["metadata"]["creationTimestamp"].clone()],
+};
 
 #[cfg(test)]
 mod tests;

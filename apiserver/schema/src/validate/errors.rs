@@ -61,6 +61,16 @@ impl Errors {
         self.add(FieldErrorKind::TooMany, path, None, format!("{count}: must have at most {most} items"));
     }
 
+    /// As [`Self::one_of`], where an absent value is no choice either.
+    pub(crate) fn exactly_one_of(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
+        if supported.contains(&value) {
+            return;
+        }
+        let quoted: Vec<_> = supported.iter().map(|one| format!("{one:?}")).collect();
+        let detail = format!("supported values: {}", quoted.join(", "));
+        self.add(FieldErrorKind::NotSupported, path, Some(value.into()), detail);
+    }
+
     /// Refuses a value that is not one of `supported`; an absent one is left to other rules.
     pub(crate) fn one_of(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
         if value.is_empty() || supported.contains(&value) {

@@ -26,6 +26,12 @@ pub(crate) enum Format {
     Variable,
     /// A key of a config map or secret.
     ConfigKey,
+    /// A segment of a path: roles and bindings.
+    PathSegment,
+    /// An IP address in its canonical form.
+    Address,
+    /// Anything: certificate signing requests.
+    Any,
 }
 
 impl Format {
@@ -43,6 +49,9 @@ impl Format {
                 (!valid).then(|| VARIABLE.to_owned())
             }
             Self::ConfigKey => config_key(text),
+            Self::PathSegment => path_segment(text),
+            Self::Address => canonical_address(text),
+            Self::Any => None,
         }
     }
 
@@ -142,6 +151,26 @@ fn config_key(text: &str) -> Option<String> {
         _ if text.starts_with("..") => Some("must not start with '..'".to_owned()),
         _ => sized(text, 253, !text.is_empty() && text.bytes().all(inner), RULE),
     }
+}
+
+fn path_segment(text: &str) -> Option<String> {
+    if matches!(text, "." | "..") {
+        return Some(format!("may not be '{text}'"));
+    }
+    let wrong = ['/', '%'].into_iter().find(|wrong| text.contains(*wrong))?;
+    Some(format!("may not contain '{wrong}'"))
+}
+
+fn canonical_address(text: &str) -> Option<String> {
+    let Ok(address) = text.parse::<std::net::IpAddr>() else {
+        return Some("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned());
+    };
+    let mapped = matches!(address, std::net::IpAddr::V6(six) if six.to_ipv4_mapped().is_some());
+    if mapped {
+        return Some("must not be an IPv4-mapped IPv6 address".to_owned());
+    }
+    let canonical = address.to_string();
+    (canonical != text).then(|| format!("must be in canonical form ({canonical:?})"))
 }
 
 /// A port number.

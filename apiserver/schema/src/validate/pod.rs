@@ -110,15 +110,19 @@ fn placement(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         Format::Subdomain.require(text(spec, "nodeName"), &path.field("nodeName"), errors);
     }
     meta::labels(spec, "nodeSelector", path, errors);
-    for (index, toleration) in list(spec, "tolerations").iter().enumerate() {
-        let tolerations = path.field("tolerations");
-        self::toleration(toleration, &tolerations.index(index), errors);
-    }
+    tolerations(list(spec, "tolerations"), &path.field("tolerations"), errors);
     if let Some((index, _)) = list(spec, "schedulingGates").iter().enumerate().find(|(_, gate)| !given(gate, "name")) {
         errors.required(&path.field("schedulingGates").index(index).field("name"), "");
     }
     let os = path.field("os");
     errors.one_of(&os.field("name"), text(&spec["os"], "name"), &["linux"]);
+}
+
+/// Tolerations, of a pod or of what is added to pods.
+pub(crate) fn tolerations(tolerations: &[Value], path: &Path<'_>, errors: &mut Errors) {
+    for (index, toleration) in tolerations.iter().enumerate() {
+        self::toleration(toleration, &path.index(index), errors);
+    }
 }
 
 fn toleration(toleration: &Value, path: &Path<'_>, errors: &mut Errors) {

@@ -56,6 +56,11 @@ enum Fractions {
     Refused,
 }
 
+/// A quantity that may not be negative; an absent one is fine.
+pub(crate) fn not_negative(amount: &Value, path: &Path<'_>, errors: &mut Errors) {
+    check_amount(amount, Fractions::Allowed, path, errors);
+}
+
 fn check_amount(amount: &Value, fractions: Fractions, path: &Path<'_>, errors: &mut Errors) {
     let Some(quantity) = quantity(amount) else { return };
     if quantity.nanos() < 0 {

@@ -1,0 +1,22 @@
+//! RoleBinding: who has a role in a namespace.
+
+use super::shared::{self, Scope};
+use crate::kinds::{Row, Rules};
+use crate::validate::names::Format;
+
+/// What it is called, and what it adds to its schema.
+pub(super) static ROW: Row = Row {
+    rules: Rules {
+        name: Format::PathSegment,
+        defaults: shared::binding_defaults,
+        validate: |change, errors| shared::binding(change, Scope::Namespace, errors),
+        printer: &shared::BINDING,
+        create_on_update: true,
+        ..Rules::PLAIN
+    },
+    ..Row::namespaced(
+        ["rbac.authorization.k8s.io", "v1", "RoleBinding"],
+        ["rolebindings", "rolebinding"],
+        "io.k8s.api.rbac.v1.RoleBinding",
+    )
+};

@@ -1,0 +1,34 @@
+//! What rules say to an object, for tests: `field: Type` for each error.
+
+use serde_json::Value;
+
+use super::Row;
+use crate::Resource;
+
+/// What is wrong with a new object, after defaults.
+pub(crate) fn errors(row: &Row, object: &Value) -> Vec<String> {
+    let resource = Resource::from(row);
+    let mut object = object.clone();
+    if row.namespaced {
+        object["metadata"]["namespace"] = "default".into();
+    }
+    (row.rules.defaults)(&mut object);
+    said(crate::validate_create(&resource, &object))
+}
+
+/// What is wrong with a change, after defaults.
+pub(crate) fn update_errors(row: &Row, new: &Value, old: &Value) -> Vec<String> {
+    part_errors(row, new, old, None)
+}
+
+/// What is wrong with a change through a part, after defaults.
+pub(crate) fn part_errors(row: &Row, new: &Value, old: &Value, part: Option<&str>) -> Vec<String> {
+    let (mut new, mut old) = (new.clone(), old.clone());
+    (row.rules.defaults)(&mut new);
+    (row.rules.defaults)(&mut old);
+    said(crate::validate_update(&Resource::from(row), &new, &old, part))
+}
+
+fn said(errors: Vec<crate::FieldError>) -> Vec<String> {
+    errors.into_iter().map(|error| format!("{}: {:?}", error.field, error.kind)).collect()
+}

@@ -1,6 +1,35 @@
 //! The group `flowcontrol.apiserver.k8s.io`.
 
-use super::Row;
+mod flow_schema;
+mod priority_level_configuration;
+
+use serde_json::Value;
+
+use super::{Change, Row};
+use crate::path::Path;
+use crate::validate::errors::Errors;
+use crate::view::{list, text};
 
 /// Its kinds.
-pub(super) static ROWS: &[&Row] = &[];
+pub(super) static ROWS: &[&Row] = &[&flow_schema::ROW, &priority_level_configuration::ROW];
+
+/// Conditions have a type, and one of each.
+fn conditions(status: &Value, errors: &mut Errors) {
+    let path = Path::Root.field("status");
+    let (conditions, path) = (list(status, "conditions"), path.field("conditions"));
+    for (index, one) in conditions.iter().enumerate() {
+        let path = path.index(index);
+        if conditions.iter().take(index).any(|before| text(before, "type") == text(one, "type")) {
+            errors.duplicate(&path.field("type"), text(one, "type"));
+        }
+        if text(one, "type").is_empty() {
+            errors.required(&path.field("type"), "");
+        }
+    }
+}
+
+/// What an author should know: nothing here shapes requests yet.
+fn not_enforced(change: &Change<'_>) -> Vec<String> {
+    let said = change.is_whole().then_some("this object is stored, but requests are not shaped by it yet");
+    said.into_iter().map(str::to_owned).collect()
+}

@@ -30,8 +30,6 @@ pub(crate) enum Format {
     PathSegment,
     /// An IP address in its canonical form.
     Address,
-    /// Anything: certificate signing requests.
-    Any,
 }
 
 impl Format {
@@ -51,7 +49,6 @@ impl Format {
             Self::ConfigKey => config_key(text),
             Self::PathSegment => path_segment(text),
             Self::Address => canonical_address(text),
-            Self::Any => None,
         }
     }
 

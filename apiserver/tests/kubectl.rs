@@ -248,3 +248,53 @@ async fn kinds_that_are_not_there_are_named() {
     })
     .await;
 }
+
+const WIDGETS: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: widgets.custom.example.com
+spec:
+  group: custom.example.com
+  scope: Namespaced
+  names: {plural: widgets, kind: Widget, shortNames: [wd]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    additionalPrinterColumns:
+    - {name: Color, type: string, jsonPath: .spec.color}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties:
+              color: {type: string, description: What it looks like., default: red}
+              port: {x-kubernetes-int-or-string: true}
+"#;
+
+/// A kind that a definition brings is got, explained and applied as any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_custom_kind_is_a_kind_like_any_other() {
+    with_each(|kubectl| {
+        let manifest = kubectl.write("widgets.yaml", WIDGETS);
+        kubectl.run(&format!("apply -f {}", manifest.display()));
+        kubectl.run("wait --for=condition=Established crd/widgets.custom.example.com --timeout=30s");
+        let text = "apiVersion: custom.example.com/v1\nkind: Widget\nmetadata: {name: a}\nspec: {port: 80}\n";
+        let widget = kubectl.write("widget.yaml", text);
+        assert_has(&kubectl.run(&format!("apply -f {}", widget.display())), &["widget.custom.example.com/a created"]);
+        let green = kubectl.write("green.yaml", &text.replace("port: 80", "color: green"));
+        assert_has(&kubectl.run(&format!("apply -f {}", green.display())), &["widget.custom.example.com/a configured"]);
+        assert_has(&kubectl.run("get wd"), &["NAME", "COLOR", "a", "green"]);
+        assert_has(&kubectl.run("explain widgets.spec.color"), &["What it looks like."]);
+        assert_has(&kubectl.run("api-resources --api-group=custom.example.com"), &["widgets", "wd", "Widget"]);
+        kubectl.run("delete crd widgets.custom.example.com");
+        assert_has(
+            &kubectl.refused("get --raw /apis/custom.example.com/v1"),
+            &["could not find the requested resource"],
+        );
+    })
+    .await;
+}

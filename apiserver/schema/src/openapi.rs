@@ -5,6 +5,7 @@
 //! paths from the resources that are served. A document is made when it is first asked for; only its bytes are kept, as long as the
 //! [`Documents`] of those resources live.
 
+mod custom;
 mod definitions;
 mod gnostic;
 mod paths;
@@ -69,7 +70,7 @@ impl Documents {
         // Only what is served is announced: kubectl takes a kind for served when its definition is there.
         let versions = self.group_versions().into_iter();
         let operations: Value = versions.map(|(group, version)| paths::v3(&self.resources, group, version)).collect();
-        let mut definitions = definitions::reachable(&operations, &definitions::all(Flavor::V2));
+        let mut definitions = definitions::reachable(&operations, &self.definitions(Flavor::V2));
         let mut served = self.group_versions();
         served.insert(("", "v1"));
         name_kinds(&mut definitions, &served);
@@ -80,7 +81,7 @@ impl Documents {
     #[must_use]
     pub fn v3_index(&self) -> &Value {
         self.index.get_or_init(|| {
-            let definitions = definitions::all(Flavor::V3);
+            let definitions = self.definitions(Flavor::V3);
             let entry = |(group, version): (&str, &str)| {
                 let path = path(group, version);
                 let document = self.kept(&path, || self.document(group, version, &definitions));
@@ -98,7 +99,7 @@ impl Documents {
         let versions = self.group_versions();
         let (group, version) =
             versions.into_iter().find(|(group, version)| path(group, version) == group_version_path)?;
-        let make = || self.document(group, version, &definitions::all(Flavor::V3));
+        let make = || self.document(group, version, &self.definitions(Flavor::V3));
         Some(self.kept(group_version_path, make))
     }
 
@@ -113,6 +114,15 @@ impl Documents {
         name_kinds(&mut schemas, &BTreeSet::from([("", "v1"), (group, version)]));
         let document = json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas}});
         Document::of(document.to_string().into_bytes())
+    }
+
+    /// All schemas, built in and custom.
+    fn definitions(&self, flavor: Flavor) -> Map<String, Value> {
+        let mut all = definitions::all(flavor);
+        for resource in &self.resources {
+            custom::add(&mut all, resource, flavor);
+        }
+        all
     }
 
     /// The group-versions that are served; the core group comes first.

@@ -19,7 +19,7 @@ pub(super) enum Flavor {
 const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.";
 
 impl Flavor {
-    fn reference(self, name: &str) -> Value {
+    pub(super) fn reference(self, name: &str) -> Value {
         match self {
             Self::V2 => json!({"$ref": format!("#/definitions/{name}")}),
             Self::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
@@ -27,7 +27,7 @@ impl Flavor {
     }
 
     /// A reference that something stands beside. (In version 3 nothing may.)
-    fn held(self, reference: Value) -> Value {
+    pub(super) fn held(self, reference: Value) -> Value {
         match self {
             Self::V2 => reference,
             Self::V3 => json!({"allOf": [reference]}),

@@ -67,7 +67,9 @@ fn add(paths: &mut Map<String, Value>, path: &str, resource: &Resource, verbs: &
 
 fn subresource_item(resource: &Resource, part: &Subresource) -> Map<String, Value> {
     let mut item = Map::new();
-    let body = builtin::by_kind(&version_of(part), &part.kind).map(|schema| schema.root().name.to_string());
+    let own = || (resource.is_custom() && part.kind == resource.kind).then(|| resource.definition.to_string());
+    let body =
+        builtin::by_kind(&version_of(part), &part.kind).map(|schema| schema.root().name.to_string()).or_else(own);
     let namespaced = if resource.namespaced { "Namespaced" } else { "" };
     for verb in part.verbs {
         let what = Operation {
@@ -97,7 +99,7 @@ pub(super) fn v2(resources: &[Arc<Resource>]) -> Value {
             .map(|(name, kind, description)| json!({"name": name, "in": "query", "type": kind, "description": description}))
             .collect();
         let namespaced = if resource.namespaced { "Namespaced" } else { "" };
-        let operation = json!({"operationId": id("patch", resource, namespaced, ""), "consumes": operation::PATCHES,
+        let operation = json!({"operationId": id("patch", resource, namespaced, ""), "consumes": operation::patches(resource),
             "parameters": parameters, "responses": {"200": {"description": "OK"}},
             "x-kubernetes-action": "patch", "x-kubernetes-group-version-kind": kind_of([&resource.group, &resource.version, &resource.kind])});
         (format!("{}/{{name}}", collection(resource)), json!({"patch": operation}))

@@ -12,12 +12,17 @@ const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 const API_RESOURCES: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList";
 
 /// Media types of patches.
-pub(super) const PATCHES: [&str; 4] = [
+const PATCHES: [&str; 4] = [
     "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 ];
+
+/// Media types of patches of a resource: strategic merges need what only built-in kinds say.
+pub(super) fn patches(resource: &Resource) -> &'static [&'static str] {
+    if resource.is_custom() { &PATCHES[..PATCHES.len() - 1] } else { &PATCHES }
+}
 
 /// What an operation does.
 pub(super) struct Operation<'a> {
@@ -78,7 +83,7 @@ pub(super) fn operation(what: &Operation<'_>) -> Value {
         }
         "patch" => {
             let content: Map<String, Value> =
-                PATCHES.iter().map(|media| ((*media).to_owned(), schema(PATCH))).collect();
+                patches(resource).iter().map(|media| ((*media).to_owned(), schema(PATCH))).collect();
             operation["requestBody"] = json!({"content": content, "required": true});
         }
         _ => {}

@@ -1,0 +1,76 @@
+//! The schemas of custom resources: as their definitions were written, with type and metadata beside.
+//!
+//! Version 2 cannot say all of it. What it cannot say is left out, so that clients do not refuse what the server takes.
+
+use serde_json::{Map, Value, json};
+
+use super::definitions::Flavor;
+use crate::Resource;
+use crate::builtin::META;
+
+/// Adds the schemas of a resource that a definition brought, and of its lists.
+pub(super) fn add(all: &mut Map<String, Value>, resource: &Resource, flavor: Flavor) {
+    let Some(custom) = &resource.custom else { return };
+    let mut schema = custom.written["schema"]["openAPIV3Schema"].clone();
+    if !schema.is_object() {
+        schema = json!({"type": "object"});
+    }
+    if flavor == Flavor::V2 {
+        narrow(&mut schema);
+    }
+    let text = |description: &str| json!({"type": "string", "description": description});
+    let metadata = |kind: &str, description: &str| {
+        let mut reference = flavor.held(flavor.reference(&format!("{META}{kind}")));
+        reference["description"] = description.into();
+        reference
+    };
+    let kind = |kind: &str| json!([{"group": resource.group, "version": resource.version, "kind": kind}]);
+    // A schema that lists nothing stays open: naming three fields would make all others look unknown.
+    if schema["properties"].is_object() || schema["x-kubernetes-preserve-unknown-fields"] != true {
+        if !schema["properties"].is_object() {
+            schema["properties"] = json!({});
+        }
+        schema["properties"]["apiVersion"] = text("Version of the object's schema.");
+        schema["properties"]["kind"] = text("Kind of the object.");
+        schema["properties"]["metadata"] = metadata("ObjectMeta", "Metadata of the object.");
+    }
+    schema["x-kubernetes-group-version-kind"] = kind(&resource.kind);
+    let list = json!({"type": "object", "description": format!("A list of objects of kind {}.", resource.kind),
+        "required": ["items"], "x-kubernetes-group-version-kind": kind(&resource.list_kind),
+        "properties": {
+            "apiVersion": text("Version of the list's schema."),
+            "kind": text("Kind of the list."),
+            "metadata": metadata("ListMeta", "Metadata of the list."),
+            "items": {"type": "array", "description": format!("The objects of kind {}.", resource.kind),
+                "items": flavor.reference(&resource.definition)}}});
+    all.insert(resource.definition.to_string(), schema);
+    all.insert(format!("{}List", resource.definition), list);
+}
+
+/// Leaves out what version 2 has no words for.
+fn narrow(schema: &mut Value) {
+    let is = |schema: &Value, key: &str| schema[key] == true;
+    let open = is(schema, "nullable") || is(schema, "x-kubernetes-preserve-unknown-fields");
+    let untyped = open || is(schema, "x-kubernetes-int-or-string");
+    let Some(map) = schema.as_object_mut() else { return };
+    for key in ["anyOf", "oneOf", "allOf", "not", "nullable", "default"] {
+        map.remove(key);
+    }
+    if untyped {
+        map.remove("type");
+        map.remove("format");
+    }
+    if open {
+        for key in ["properties", "items", "additionalProperties", "required"] {
+            map.remove(key);
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = map.get_mut(key) {
+            narrow(inner);
+        }
+    }
+    if let Some(properties) = map.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(narrow);
+    }
+}

@@ -1,10 +1,11 @@
 //! Who may do what: members of `system:masters` everything, those of `system:nodes` everything as themselves, whoever
-//! is known may ask what is served, anybody may ask how the server is.
+//! is known may ask what is served and what they may do themselves, anybody may ask how the server is.
 //!
 //! What it leaves to others: RBAC and the node authorizer; there are no roles yet.
 
 use crate::status::Status;
 use http::Extensions;
+use serde_json::{Value, json};
 use skiff_client::Identity;
 
 /// Paths that anybody may read (Kubernetes' `system:public-info-viewer`).
@@ -12,6 +13,14 @@ const PUBLIC: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 
 /// Paths that whoever is known may read (Kubernetes' `system:discovery`).
 const DISCOVERY: [&str; 3] = ["/api", "/apis", "/openapi"];
+/// Questions about oneself, by group, that whoever is known may ask (Kubernetes' `system:basic-user`).
+const ABOUT_ONESELF: [(&str, &str); 3] = [
+    ("authorization.k8s.io", "selfsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews"),
+    ("authentication.k8s.io", "selfsubjectreviews"),
+];
+/// The user of a request that nobody has signed.
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
 /// The group of whoever is known.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 /// The group of whoever is not.
@@ -33,7 +42,7 @@ pub(crate) enum Act<'a> {
 impl Act<'_> {
     /// Kubelets may do everything but act as somebody else.
     fn is_for_nodes(self) -> bool {
-        !matches!(self, Self::Resource { verb: "impersonate", .. })
+        !matches!(self, Self::Resource { verb: "impersonate" | "*", .. })
     }
 
     fn is_for_all(self) -> bool {
@@ -41,7 +50,13 @@ impl Act<'_> {
     }
 
     fn is_for_the_known(self) -> bool {
-        matches!(self, Self::Path { verb: "get" | "head", path } if is_below(&DISCOVERY, path))
+        match self {
+            Self::Path { verb: "get" | "head", path } => is_below(&DISCOVERY, path),
+            Self::Resource { verb: "create", group, resource, part: "", .. } => {
+                ABOUT_ONESELF.contains(&(group, resource))
+            }
+            _ => false,
+        }
     }
 
     /// `cannot get resource "pods/log" in API group "" in the namespace "a"`.
@@ -64,20 +79,61 @@ impl Act<'_> {
 /// Refuses what the sender of a request with these extensions may not do.
 pub(crate) fn authorize(extensions: &Extensions, act: Act<'_>) -> Result<(), Status> {
     let identity = extensions.get::<Identity>();
-    let is_in = |group: &str| identity.is_some_and(|identity| identity.groups.iter().any(|has| has == group));
-    let allowed = is_in(ADMINISTRATORS)
-        || (is_in(NODES) && act.is_for_nodes())
-        || (is_in(AUTHENTICATED) && act.is_for_the_known())
-        || act.is_for_all();
-    if allowed {
+    if may(identity, act) {
         return Ok(());
     }
-    let user = identity.map_or("system:anonymous", |identity| identity.user.as_str());
+    let user = identity.map_or(ANONYMOUS, |identity| identity.user.as_str());
     let why = format!("User {user:?} {}", act.denied());
     Err(match act {
         Act::Path { .. } => Status::may_not(("", ""), "", &why),
         Act::Resource { group, resource, name, .. } => Status::may_not((group, resource), name, &why),
     })
+}
+
+/// Whether `identity` may do it.
+pub(crate) fn may(identity: Option<&Identity>, act: Act<'_>) -> bool {
+    let is_in = |group: &str| identity.is_some_and(|identity| is_in(identity, group));
+    is_in(ADMINISTRATORS)
+        || (is_in(NODES) && act.is_for_nodes())
+        || (is_in(AUTHENTICATED) && act.is_for_the_known())
+        || act.is_for_all()
+}
+
+fn is_in(identity: &Identity, group: &str) -> bool {
+    identity.groups.iter().any(|has| has == group)
+}
+
+/// What `identity` may do in any namespace, as the status of a SelfSubjectRulesReview; the same as [`may`] answers.
+pub(crate) fn rules(identity: &Identity) -> Value {
+    let below = |roots: &[&str]| -> Vec<String> {
+        roots.iter().flat_map(|root| [(*root).to_owned(), format!("{root}/*")]).collect()
+    };
+    let mut resources = Vec::new();
+    let mut paths = vec![json!({"verbs": ["*"], "nonResourceURLs": below(&PUBLIC)})];
+    let mut incomplete = None;
+    if is_in(identity, AUTHENTICATED) {
+        paths.push(json!({"verbs": ["get", "head"], "nonResourceURLs": below(&DISCOVERY)}));
+        resources.extend(
+            ABOUT_ONESELF
+                .map(|(group, resource)| json!({"verbs": ["create"], "apiGroups": [group], "resources": [resource]})),
+        );
+    }
+    if is_in(identity, NODES) {
+        let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+        resources.push(json!({"verbs": verbs, "apiGroups": ["*"], "resources": ["*"]}));
+        incomplete = Some("members of system:nodes may also use every other verb but impersonate");
+    }
+    if is_in(identity, ADMINISTRATORS) {
+        resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+    }
+    if is_in(identity, NODES) || is_in(identity, ADMINISTRATORS) {
+        paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+    }
+    let mut rules = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete.is_some()});
+    if let Some(why) = incomplete {
+        rules["evaluationError"] = why.into();
+    }
+    rules
 }
 
 fn is_below(roots: &[&str], path: &str) -> bool {

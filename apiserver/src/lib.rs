@@ -24,6 +24,7 @@ mod binding; // a pod gets its node
 mod definitions; // custom resources come and go
 mod options; // the same, checked
 mod registry; // typed objects over keys
+mod reviews; // questions that are answered and not kept
 mod scale; // replicas, seen alone
 mod status; // how the server refuses
 

@@ -144,6 +144,11 @@ impl Status {
         Self::invalid_kind((&resource.group, &resource.plural), name, errors)
     }
 
+    /// A question that cannot be answered; Kubernetes names the group only.
+    pub(crate) fn invalid_review(resource: &Resource, errors: &[FieldError]) -> Self {
+        Self::invalid_kind((&resource.group, ""), "", errors)
+    }
+
     /// Options that do not fit: `CreateOptions`, `DeleteOptions`.
     pub(crate) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
         Self::invalid_kind(("meta.k8s.io", kind), "", errors)

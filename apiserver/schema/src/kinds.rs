@@ -111,6 +111,26 @@ impl Change<'_> {
     }
 }
 
+/// Where a kind keeps its objects that keeps none: a request is answered and forgotten.
+pub(crate) const UNSTORED: Storage = Storage { folder: "", version: None };
+
+/// What a kind is asked whose objects are answered and not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Review {
+    /// Nothing: its objects are kept.
+    No,
+    /// Who asks.
+    WhoAsks,
+    /// Whether somebody may do something.
+    Access,
+    /// Whether who asks may do something.
+    OwnAccess,
+    /// What who asks may do.
+    OwnRules,
+    /// Whose a token is.
+    Token,
+}
+
 /// What a kind adds to its schema. Kubernetes calls the same a strategy, defaulting and a printer.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
@@ -150,6 +170,8 @@ pub(crate) struct Rules {
     pub(crate) unconditional_update: bool,
     /// Objects vanish after this many seconds; 0: never.
     pub(crate) ttl_seconds: i64,
+    /// What is asked, if objects are answered and not kept.
+    pub(crate) review: Review,
 }
 
 /// A field that `fieldSelector` may name.
@@ -188,6 +210,7 @@ impl Rules {
         create_on_update: false,
         unconditional_update: true,
         ttl_seconds: 0,
+        review: Review::No,
     };
 }
 

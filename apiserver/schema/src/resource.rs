@@ -11,7 +11,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::custom::{self, Custom};
-use crate::kinds::{Conversion, Part, Row, Rules};
+use crate::kinds::{Conversion, Part, Review, Row, Rules};
 use crate::node::Schema;
 use crate::{builtin, kinds};
 
@@ -253,6 +253,12 @@ impl Resource {
     #[must_use]
     pub fn returns_deleted(&self) -> bool {
         self.rules.returns_deleted
+    }
+
+    /// What is asked, if objects are answered and not kept.
+    #[must_use]
+    pub fn review(&self) -> Review {
+        self.rules.review
     }
 
     /// Whether PUT makes what does not exist.

@@ -38,6 +38,14 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     errors.into_inner()
 }
 
+/// What is wrong with a question, an object of a kind that is answered and not kept: it needs no name.
+#[must_use]
+pub fn validate_review(resource: &Resource, object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    (resource.rules.validate)(&Change { new: object, old: None, part: "" }, &mut errors);
+    errors.into_inner()
+}
+
 /// What is wrong with `new` replacing `old`, written through `subresource` (`None`: the object itself).
 #[must_use]
 pub fn validate_update(resource: &Resource, new: &Value, old: &Value, subresource: Option<&str>) -> Vec<FieldError> {

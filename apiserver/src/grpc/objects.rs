@@ -261,6 +261,9 @@ impl Service {
         }
         let Decoded { object, mut warnings } =
             rest_body::object(resource, Sent::Json(json.into()), FieldValidation::Strict)?;
+        if !resource.is_stored() {
+            return Err(Status::not_implemented(format!("create of {} over gRPC", resource.plural)));
+        }
         let (registry, namespace) = (&self.app.registry, &address.namespace);
         warnings.extend(admission::warn_of_create(registry, resource, namespace, &object).await);
         Ok(Updated { object: registry.create(resource, namespace, object, run).await?, warnings })

@@ -81,6 +81,7 @@ async fn object_request(
         ("create", "eviction") => subresources::evict(&call, &parts.headers, body).await,
         ("get", _) => verbs::get(&call).await,
         ("list", _) => verbs::list(&call).await,
+        ("create", "") if !path.resource.is_stored() => verbs::review(&call, &parts, body).await,
         ("create", "") => verbs::create(&call, &parts.headers, body).await,
         ("update", _) => verbs::update(&call, &parts.headers, body).await,
         ("patch", _) => verbs::patch(&call, &parts.headers, body).await,

@@ -8,9 +8,11 @@ use crate::admission;
 use crate::app::App;
 use crate::registry::object::{Object, meta, name_of};
 use crate::registry::{DeleteOptions, Deleted, List, Patch, PatchKind, Put, Target, check_names, warn_of_delete};
+use crate::reviews;
 use crate::status::{Status, success};
 use axum::body::Body;
 use axum::response::Response;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use skiff_schema::FieldValidation;
@@ -52,6 +54,16 @@ pub(super) async fn create(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
     decoded.warnings.extend(told);
     decoded.warnings.extend(resource.warnings(&created.value()?, None, ""));
     let response = respond::object(StatusCode::CREATED, call.style, &created)?;
+    Ok(respond::with_warnings(response, &decoded.warnings))
+}
+
+/// Answers a question.
+pub(super) async fn review(call: &Call<'_>, parts: &Parts, body: Body) -> Result<Response, Status> {
+    let WriteOptions { validation, .. } = call.parameters.write("CreateOptions")?;
+    let sent = body::sent(&parts.headers, body).await?;
+    let decoded = body::object(&call.path.resource, sent, validation)?;
+    let answer = reviews::answer(&parts.extensions, &call.path.resource, &call.path.namespace, decoded.object)?;
+    let response = respond::object(StatusCode::CREATED, call.style, &answer)?;
     Ok(respond::with_warnings(response, &decoded.warnings))
 }
 

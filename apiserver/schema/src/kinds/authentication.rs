@@ -1,6 +1,9 @@
 //! The group `authentication.k8s.io`.
 
+mod self_subject_review;
+mod token_review;
+
 use super::Row;
 
 /// Its kinds.
-pub(super) static ROWS: &[&Row] = &[];
+pub(super) static ROWS: &[&Row] = &[&self_subject_review::ROW, &token_review::ROW];

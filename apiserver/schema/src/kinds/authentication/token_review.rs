@@ -1,0 +1,15 @@
+//! TokenReview: whose a token is.
+
+use crate::kinds::{CREATE, Review, Row, Rules, UNSTORED};
+
+/// What it is called, and what it adds to its schema.
+pub(super) static ROW: Row = Row {
+    verbs: CREATE,
+    storage: UNSTORED,
+    rules: Rules { review: Review::Token, ..Rules::PLAIN },
+    ..Row::cluster(
+        ["authentication.k8s.io", "v1", "TokenReview"],
+        ["tokenreviews", "tokenreview"],
+        "io.k8s.api.authentication.v1.TokenReview",
+    )
+};

@@ -1,0 +1,117 @@
+//! Kinds that are answered and not kept: who asks, and who may do what, as `auth` has it.
+
+use crate::auth::{self, Act};
+use crate::registry::object::{Object, meta, metadata_mut, now};
+use crate::status::Status;
+use http::Extensions;
+use serde_json::{Value, json};
+use skiff_client::Identity;
+use skiff_schema::{Resource, Review, validate_review};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The answer to `object`, which the sender of a request with these extensions asks in `namespace`.
+pub(crate) fn answer(
+    extensions: &Extensions,
+    resource: &Arc<Resource>,
+    namespace: &str,
+    object: Value,
+) -> Result<Object, Status> {
+    let anonymous = Identity { user: auth::ANONYMOUS.to_owned(), ..Identity::default() };
+    let identity = extensions.get::<Identity>().unwrap_or(&anonymous);
+    let object = placed(resource, namespace, object)?;
+    let errors = validate_review(resource, &object);
+    if !errors.is_empty() {
+        return Err(Status::invalid_review(resource, &errors));
+    }
+    let answer = match resource.review() {
+        Review::WhoAsks => json!({"metadata": {"creationTimestamp": now()}, "status": {"userInfo": info(identity)}}),
+        Review::OwnAccess => decided(object, identity),
+        Review::Access => {
+            let named = named(&object["spec"]);
+            decided(object, &named)
+        }
+        Review::OwnRules => own_rules(&object, identity)?,
+        Review::Token => {
+            let why = format!("{} are not implemented: this server neither issues nor reads tokens", resource.plural);
+            return Err(Status::not_implemented(why));
+        }
+        Review::No => return Err(Status::method_not_allowed()),
+    };
+    let mut answer = answer;
+    answer["apiVersion"] = resource.api_version().into();
+    answer["kind"] = (&*resource.kind).into();
+    Object::encode(resource, &answer, 0)
+}
+
+/// The object in the namespace of the request.
+fn placed(resource: &Resource, namespace: &str, mut object: Value) -> Result<Value, Status> {
+    let given = meta(&object, "namespace");
+    if resource.namespaced && !given.is_empty() && given != namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let metadata = metadata_mut(&mut object);
+    metadata.remove("namespace");
+    if resource.namespaced {
+        metadata.insert("namespace".to_owned(), namespace.into());
+    }
+    Ok(object)
+}
+
+fn decided(mut object: Value, identity: &Identity) -> Value {
+    let allowed = auth::may(Some(identity), act(&object["spec"]));
+    object["status"] = json!({ "allowed": allowed });
+    object
+}
+
+/// What a question of access is about. Selectors make it narrower, which matters to no rule that there is.
+fn act(spec: &Value) -> Act<'_> {
+    let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let text = |field: &str| resource[field].as_str().unwrap_or_default();
+    if resource.is_null() {
+        let text = |field: &str| other[field].as_str().unwrap_or_default();
+        return Act::Path { verb: text("verb"), path: text("path") };
+    }
+    Act::Resource {
+        verb: text("verb"),
+        group: text("group"),
+        resource: text("resource"),
+        part: text("subresource"),
+        namespace: text("namespace"),
+        name: text("name"),
+    }
+}
+
+/// Who is asked about.
+fn named(spec: &Value) -> Identity {
+    let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+    };
+    let extra: BTreeMap<_, _> =
+        spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.clone(), texts(values))).collect();
+    Identity { user: text("user"), groups: texts(&spec["groups"]), uid: text("uid"), extra }
+}
+
+fn info(identity: &Identity) -> Value {
+    let mut info = json!({"username": identity.user});
+    if !identity.uid.is_empty() {
+        info["uid"] = (&*identity.uid).into();
+    }
+    if !identity.groups.is_empty() {
+        info["groups"] = json!(identity.groups);
+    }
+    if !identity.extra.is_empty() {
+        info["extra"] = json!(identity.extra);
+    }
+    info
+}
+
+fn own_rules(object: &Value, identity: &Identity) -> Result<Value, Status> {
+    if object["spec"]["namespace"].as_str().unwrap_or_default().is_empty() {
+        return Err(Status::bad_request("no namespace on request"));
+    }
+    Ok(json!({"metadata": {}, "spec": {}, "status": auth::rules(identity)}))
+}

@@ -202,7 +202,7 @@ fn isbn10(text: &str) -> bool {
     };
     let values: Option<Vec<u32>> = digits.chars().enumerate().map(value).collect();
     values.is_some_and(|values| {
-        (1..).zip(values).map(|(weight, value): (u32, u32)| weight * value).sum::<u32>() % 11 == 0
+        (1..).zip(values).map(|(weight, value): (u32, u32)| weight * value).sum::<u32>().is_multiple_of(11)
     })
 }
 
@@ -211,7 +211,7 @@ fn isbn13(text: &str) -> bool {
     let values: Option<Vec<u32>> = digits.chars().map(|letter| letter.to_digit(10)).collect();
     let weighed =
         |values: Vec<u32>| [1, 3].iter().cycle().zip(values).map(|(weight, value)| weight * value).sum::<u32>();
-    digits.len() == 13 && values.is_some_and(|values| weighed(values) % 10 == 0)
+    digits.len() == 13 && values.is_some_and(|values| weighed(values).is_multiple_of(10))
 }
 
 fn credit_card(text: &str) -> bool {
@@ -221,7 +221,7 @@ fn credit_card(text: &str) -> bool {
         (_, digit) => digit * 2 / 10 + digit * 2 % 10,
     };
     let sum: u32 = digits.chars().rev().filter_map(|digit| digit.to_digit(10)).enumerate().map(doubled).sum();
-    CARD.is_match(&digits) && sum % 10 == 0
+    CARD.is_match(&digits) && sum.is_multiple_of(10)
 }
 
 fn date(text: &str) -> bool {

@@ -329,7 +329,6 @@ fn more(float: f64, number: &Number, bound: f64) -> bool {
     number.as_i64().map_or(float > bound, |number| number > as_whole(bound))
 }
 
-#[expect(clippy::float_cmp, reason = "a bound is met exactly or not at all")]
 fn same_number(number: &Number, bound: f64) -> bool {
     number.as_i64().map_or(number.as_f64() == Some(bound), |number| number == as_whole(bound))
 }

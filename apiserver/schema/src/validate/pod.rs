@@ -135,9 +135,10 @@ fn toleration(toleration: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
     errors.one_of(&path.field("operator"), operator, &["Equal", "Exists"]);
     if operator == "Exists" && given(toleration, "value") {
-        errors.invalid(path, toleration.clone(), "value must be empty when `operator` is 'Exists'");
+        let value = text(toleration, "value");
+        errors.invalid(&path.field("operator"), value, "value must be empty when `operator` is 'Exists'");
     }
-    errors.one_of(&path.field("effect"), effect, &["NoExecute", "NoSchedule", "PreferNoSchedule"]);
+    errors.one_of(&path.field("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
     if toleration["tolerationSeconds"].is_number() && effect != "NoExecute" {
         errors.invalid(&path.field("effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
     }

@@ -41,7 +41,7 @@ fn parent(parent: &Value) -> String {
 fn validate(change: &Change<'_>, errors: &mut Errors) {
     let (spec, path) = (&change.new["spec"], Path::Root.field("spec"));
     if let Some(old) = change.old {
-        return update::same("parentRef", spec, &old["spec"], &path, errors);
+        update::same("parentRef", spec, &old["spec"], &path, errors);
     }
     let (parent, path) = (&spec["parentRef"], path.field("parentRef"));
     if parent.is_null() {

@@ -30,7 +30,6 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
     let new = change.new;
     if let Some(old) = change.old {
         update::same("handler", new, old, &Path::Root, errors);
-        return;
     }
     Format::Label.require_given(text(new, "handler"), &Path::Root.field("handler"), errors);
     let overhead = Path::Root.field("overhead");

@@ -29,6 +29,11 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
         errors.required(&selectors, detail);
     }
     for (index, selector) in list(rule, "clusterRoleSelectors").iter().enumerate() {
+        let before = errors.len();
         meta::selector(selector, &selectors.index(index), errors);
+        if errors.len() > before {
+            // A real server reads the selector once more, and says so.
+            errors.invalid(&selectors.index(index), serde_json::Value::Null, "invalid label selector.");
+        }
     }
 }

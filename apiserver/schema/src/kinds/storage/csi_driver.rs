@@ -12,7 +12,16 @@ use crate::view::{default, list, object_mut, text};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
-    rules: Rules { defaults, validate, warnings, printer: &PRINTER, unconditional_update: false, ..Rules::PLAIN },
+    rules: Rules {
+        defaults,
+        validate,
+        warnings,
+        printer: &PRINTER,
+        returns_deleted: true,
+        prepare,
+        unconditional_update: false,
+        ..Rules::PLAIN
+    },
     ..Row::cluster(
         ["storage.k8s.io", "v1", "CSIDriver"],
         ["csidrivers", "csidriver"],
@@ -29,6 +38,16 @@ fn defaults(it: &mut Value) {
     default(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
     if list(spec, "volumeLifecycleModes").is_empty() {
         spec["volumeLifecycleModes"] = json!(["Persistent"]);
+    }
+}
+
+/// Changes are counted, but a new driver has no generation.
+fn prepare(new: &mut Value, old: Option<&Value>, _part: &str) {
+    let Some(old) = old else { return };
+    let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
+    let changed = !update::equal(&new["spec"], &old["spec"]);
+    if changed || generation > 0 {
+        new["metadata"]["generation"] = (generation + i64::from(changed)).into();
     }
 }
 
@@ -66,8 +85,9 @@ fn warnings(change: &Change<'_>) -> Vec<String> {
     if list(spec, "tokenRequests").is_empty() || !spec["serviceAccountTokenInSecrets"].is_null() || before {
         return Vec::new();
     }
-    vec!["spec.tokenRequests is set without spec.serviceAccountTokenInSecrets: the driver gets its tokens in the volume \
-          context, where they may be logged"
+    // Clients match on this text.
+    vec!["spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging \
+          of tokens in volume attributes"
         .to_owned()]
 }
 

@@ -14,7 +14,7 @@ use crate::view::{list, text};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
-    rules: Rules { validate, printer: &PRINTER, unconditional_update: false, ..Rules::PLAIN },
+    rules: Rules { validate, printer: &PRINTER, returns_deleted: true, unconditional_update: false, ..Rules::PLAIN },
     ..Row::cluster(["storage.k8s.io", "v1", "CSINode"], ["csinodes", "csinode"], "io.k8s.api.storage.v1.CSINode")
 };
 

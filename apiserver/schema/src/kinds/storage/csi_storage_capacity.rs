@@ -24,7 +24,6 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
         for field in ["nodeTopology", "storageClassName"] {
             update::same(field, new, old, &Path::Root, errors);
         }
-        return;
     }
     meta::selector(&new["nodeTopology"], &Path::Root.field("nodeTopology"), errors);
     Format::Subdomain.require(text(new, "storageClassName"), &Path::Root.field("storageClassName"), errors);

@@ -14,7 +14,7 @@ use crate::view::{entries, text};
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
     short_names: &["vac"],
-    rules: Rules { validate, printer: &PRINTER, ..Rules::PLAIN },
+    rules: Rules { validate, printer: &PRINTER, returns_deleted: true, ..Rules::PLAIN },
     ..Row::cluster(
         ["storage.k8s.io", "v1", "VolumeAttributesClass"],
         ["volumeattributesclasses", "volumeattributesclass"],

@@ -31,7 +31,7 @@ pub(crate) fn field_validation(word: &str, errors: &mut Vec<FieldError>) -> Fiel
     }
 }
 
-/// `fieldManager`: who makes the change. It is checked and goes no further, because this server keeps no managed fields.
+/// `fieldManager`: who makes the change.
 pub(crate) fn field_manager(name: &str, errors: &mut Vec<FieldError>) {
     if name.len() > MANAGER_BYTES_MAX {
         let detail = format!("may not be more than {MANAGER_BYTES_MAX} bytes");
@@ -41,6 +41,15 @@ pub(crate) fn field_manager(name: &str, errors: &mut Vec<FieldError>) {
         let detail = format!("invalid character U+{:04X} (at position {position})", u32::from(character));
         errors.push(error(FieldErrorKind::Invalid, "fieldManager", Some(name.into()), detail));
     }
+}
+
+/// `fieldManager` of who applies: it must be said.
+pub(crate) fn applier(name: &str, errors: &mut Vec<FieldError>) {
+    if name.is_empty() {
+        let detail = "is required for apply patch".to_owned();
+        errors.push(error(FieldErrorKind::Required, "fieldManager", None, detail));
+    }
+    field_manager(name, errors);
 }
 
 /// As Go's `unicode.IsPrint` has it: of the spaces only the common one.

@@ -9,6 +9,7 @@
 pub(crate) mod object; // one object, as bytes and as value
 pub(crate) mod selector; // which objects are meant
 
+mod apply; // what an applied configuration makes of an object
 mod create; // new objects
 mod delete; // marking and removing
 mod patch; // what a patch makes of an object
@@ -17,6 +18,7 @@ mod read; // get and list
 mod update; // changed objects
 mod watch; // what happens to objects
 
+pub(crate) use apply::Configuration;
 pub(crate) use delete::{DeleteOptions, Deleted, warn_of_delete};
 pub(crate) use patch::{Patch, PatchKind};
 pub(crate) use put::Put;

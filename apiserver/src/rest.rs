@@ -11,7 +11,7 @@ mod path; // what a path names
 mod respond; // the answer
 mod stream; // watches
 mod subresources; // scale, binding, eviction
-mod verbs; // get, list, create, update, patch, delete
+pub(crate) mod verbs; // get, list, create, update, patch, delete
 
 pub(crate) use path::percent_decode;
 

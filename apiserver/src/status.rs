@@ -58,6 +58,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
         });
+        if let (true, Some(fields)) = (self.reason.is_empty(), status.as_object_mut()) {
+            fields.remove("reason");
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }
@@ -121,6 +124,19 @@ impl Status {
             self.message = self.message.replacen(&title, kind, 1);
         }
         self
+    }
+
+    /// Others own what would be applied: with whom each conflict is, and about which field.
+    pub(crate) fn apply_conflict(message: String, causes: Vec<(String, String)>) -> Self {
+        let causes = causes.into_iter();
+        let causes = causes
+            .map(|(message, field)| json!({"reason": "FieldManagerConflict", "message": message, "field": field}));
+        Self::new(StatusCode::CONFLICT, "Conflict", message).caused_by(causes.collect())
+    }
+
+    /// An error of the server's that has no reason of its own.
+    pub(crate) fn unnamed(message: String) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
     }
 
     /// A deletion meant another state or another object of that name. It speaks of the kind where others speak of the path.

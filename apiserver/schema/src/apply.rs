@@ -15,7 +15,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-use crate::node::Schema;
+use crate::node::{Schema, Shape, Struct};
 use crate::view::text;
 use crate::{FieldValidation, Resource, decode_value};
 use compare::{Changes, changes};
@@ -77,10 +77,27 @@ pub struct Applied {
     pub managed_fields: Option<Value>,
 }
 
-/// An object of the resource that says nothing.
+/// An object of the resource that says nothing, with what Kubernetes writes all the same: structs, and null for some lists.
 fn blank(resource: &Resource) -> Value {
     let nothing = Value::Object(Map::new());
-    decode_value(resource, nothing, &[], FieldValidation::Ignore).map(|decoded| decoded.object).unwrap_or_default()
+    let decoded = decode_value(resource, nothing, &[], FieldValidation::Ignore);
+    let mut object = decoded.map(|decoded| decoded.object).unwrap_or_default();
+    add_nulls(&resource.schema, resource.schema.root(), &mut object);
+    object
+}
+
+fn add_nulls(schema: &Schema, known: &Struct, object: &mut Value) {
+    // Custom resources write nothing that nobody said.
+    let Some(fields) = object.as_object_mut().filter(|_| !known.name.is_empty()) else { return };
+    for field in &known.fields {
+        match (&field.node.shape, fields.get_mut(&*field.name)) {
+            (Shape::List(_) | Shape::Map(_), None) if !field.omit_zero => {
+                fields.insert(field.name.to_string(), Value::Null);
+            }
+            (Shape::Struct(id), Some(value)) => add_nulls(schema, schema.get(*id), value),
+            _ => {}
+        }
+    }
 }
 
 /// `metadata.managedFields` after a write that made `new` of `old` (`None`: there was nothing), by other means than apply. `said`

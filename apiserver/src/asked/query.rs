@@ -166,7 +166,7 @@ pub(super) const ROWS: &[Row] = &[
         "fieldManager",
         WRITES,
         "%07",
-        honoured("checked: printable, 128 bytes at most. It goes no further, because no managed fields are kept"),
+        honoured("who owns the fields that change: printable, 128 bytes at most"),
     ),
     row(Query, "fieldManager", DELETES, "%07", without(NOT_ONE_OF_ITS)),
     row(
@@ -177,7 +177,7 @@ pub(super) const ROWS: &[Row] = &[
         honoured("whether unknown and repeated fields are refused, warned of or dropped"),
     ),
     row(Query, "fieldValidation", DELETES, "Maybe", without(NOT_ONE_OF_ITS)),
-    row(Query, "force", PATCHES, "true", refused(422, "it is for server-side apply, which is not served (415)")),
+    row(Query, "force", PATCHES, "true", refused(422, "it is for server-side apply, and this is another patch")),
     row(Query, "force", &["create", "update", "delete"], "true", without(NOT_ONE_OF_ITS)),
     row(Query, "gracePeriodSeconds", DELETES, "x", honoured("the time that a pod has to end")),
     row(

@@ -3,14 +3,16 @@
 use super::{admit, refuse};
 use crate::admission;
 use crate::app::App;
+use crate::author::{Writer, writing};
 use crate::options;
 use crate::registry::object::Object as Stored;
 use crate::registry::selector::Selection;
 use crate::registry::{
-    DeleteOptions, Deleted, Event, ListOptions, Patch, PatchKind, Put, Run, Target, Updated, VersionMatch,
-    WatchOptions, Watcher,
+    Configuration, DeleteOptions, Deleted, Event, ListOptions, Patch, PatchKind, Put, Run, Target, Updated,
+    VersionMatch, WatchOptions, Watcher,
 };
 use crate::rest::body::{self as rest_body, Sent};
+use crate::rest::verbs::APPLY;
 use crate::scale;
 use crate::status::Status;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -61,6 +63,12 @@ fn run(kind: &str, manager: &str, force: bool, dry_run: bool) -> Result<Run, ton
         [] => Ok(if dry_run { Run::Dry } else { Run::Real }),
         errors => Err(refuse(&Status::invalid_options(kind, errors))),
     }
+}
+
+/// What the client calls itself.
+fn agent<T>(request: &Request<T>) -> String {
+    let agent = request.metadata().get("user-agent").and_then(|agent| agent.to_str().ok());
+    agent.unwrap_or_default().to_owned()
 }
 
 fn target<'a>(resource: &'a Arc<Resource>, address: &'a proto::Address) -> Target<'a> {
@@ -150,10 +158,12 @@ impl Objects for Service {
     async fn create(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
         let (resource, address) =
             admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "create")?;
+        let agent = agent(&request);
         let asked = request.into_inner();
         let run = run("CreateOptions", &asked.field_manager, false, asked.dry_run)?;
         let json = asked.object.unwrap_or_default().json;
-        let created = self.create_at(&resource, &address, &json, run).await;
+        let writer = Writer::of(&asked.field_manager, &agent, &address.subresource);
+        let created = writing(writer, self.create_at(&resource, &address, &json, run)).await;
         let Updated { object: created, warnings } = created.map_err(|status| refuse(&status))?;
         object(&created).map(Response::new).map(|response| with_warnings(response, &warnings))
     }
@@ -161,6 +171,7 @@ impl Objects for Service {
     async fn update(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
         let (resource, address) =
             admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "update")?;
+        let agent = agent(&request);
         let asked = request.into_inner();
         let run = run("UpdateOptions", &asked.field_manager, false, asked.dry_run)?;
         let json = asked.object.unwrap_or_default().json;
@@ -173,7 +184,9 @@ impl Objects for Service {
             }
         };
         let part = written_part(&address.subresource);
-        let put = self.app.registry.put(&target(&resource, &address), part, run, change).await;
+        let writer = Writer::of(&asked.field_manager, &agent, &address.subresource);
+        let at = target(&resource, &address);
+        let put = writing(writer, self.app.registry.put(&at, part, run, change)).await;
         let (Put::Made(updated) | Put::Replaced(updated)) = put.map_err(|status| refuse(&status))?;
         let Updated { object, warnings } = updated;
         answer(&address, &object).map(|response| with_warnings(response, &warnings))
@@ -182,7 +195,14 @@ impl Objects for Service {
     async fn patch(&self, request: Request<proto::PatchRequest>) -> Answer<proto::Object> {
         let (resource, address) =
             admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "patch")?;
+        let agent = agent(&request);
         let asked = request.into_inner();
+        let writer = Writer::of(&asked.field_manager, &agent, &address.subresource);
+        if asked.patch_type == APPLY && address.subresource != "scale" {
+            let applied = writing(writer, self.apply_at(&resource, &address, &asked)).await;
+            let Updated { object, warnings } = applied.map_err(|status| refuse(&status))?;
+            return answer(&address, &object).map(|response| with_warnings(response, &warnings));
+        }
         let run = run("PatchOptions", &asked.field_manager, asked.force, asked.dry_run)?;
         let patch = PatchKind::of(&asked.patch_type).and_then(|kind| Patch::parse(kind, &asked.patch.into()));
         let patch = patch.map_err(|status| refuse(&status))?;
@@ -195,7 +215,8 @@ impl Objects for Service {
             rest_body::patched(&resource, &patch, current, FieldValidation::Strict)
         };
         let part = written_part(&address.subresource);
-        let updated = self.app.registry.update(&target(&resource, &address), part, run, change).await;
+        let at = target(&resource, &address);
+        let updated = writing(writer, self.app.registry.update(&at, part, run, change)).await;
         let Updated { object, warnings } = updated.map_err(|status| refuse(&status))?;
         answer(&address, &object).map(|response| with_warnings(response, &warnings))
     }
@@ -247,6 +268,24 @@ impl Service {
             version_match: VersionMatch::NotOlderThan,
         };
         self.app.registry.list(resource, &address.namespace, &options).await.map_err(|status| refuse(&status))
+    }
+
+    async fn apply_at(
+        &self,
+        resource: &Arc<Resource>,
+        address: &proto::Address,
+        asked: &proto::PatchRequest,
+    ) -> Result<Updated, Status> {
+        let mut errors = Vec::new();
+        options::applier(&asked.field_manager, &mut errors);
+        if !errors.is_empty() {
+            return Err(Status::invalid_options("PatchOptions", &errors));
+        }
+        let run = if asked.dry_run { Run::Dry } else { Run::Real };
+        let configuration = Configuration::parse(&asked.patch, asked.force, FieldValidation::Strict)?;
+        let at = target(resource, address);
+        let applied = self.app.registry.apply(&at, &address.subresource, run, &configuration).await;
+        applied.map(|(updated, _)| updated)
     }
 
     async fn create_at(

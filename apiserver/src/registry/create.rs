@@ -3,6 +3,7 @@
 use super::object::{Object, meta, metadata_mut, name_of, now};
 use super::{Registry, Run, Target};
 use crate::admission;
+use crate::author;
 use crate::status::Status;
 use rand::Rng;
 use serde_json::{Value, json};
@@ -19,6 +20,15 @@ const SUFFIX_LENGTH: usize = 5;
 /// Made-up names stay within a DNS label of 63.
 const GENERATED_BASE_MAX: usize = 58;
 
+/// How it becomes known who owns the fields of an object that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owners {
+    /// Whoever writes owns what changes.
+    Track,
+    /// The object says it: it was applied.
+    Said,
+}
+
 impl Registry {
     /// Stores a new object of `resource` in `namespace` (empty: it lives in none), under its name or one made up from
     /// `generateName`.
@@ -26,16 +36,27 @@ impl Registry {
         &self,
         resource: &Arc<Resource>,
         namespace: &str,
+        object: Value,
+        run: Run,
+    ) -> Result<Object, Status> {
+        self.create_as(resource, namespace, object, run, Owners::Track).await
+    }
+
+    pub(super) async fn create_as(
+        &self,
+        resource: &Arc<Resource>,
+        namespace: &str,
         mut object: Value,
         run: Run,
+        owners: Owners,
     ) -> Result<Object, Status> {
         let base = meta(&object, "generateName").to_owned();
         if !name_of(&object).is_empty() || base.is_empty() {
-            return self.create_named(resource, namespace, object, run).await;
+            return self.create_named(resource, namespace, object, run, owners).await;
         }
         for _ in 0..NAMES_MAX {
             metadata_mut(&mut object).insert("name".to_owned(), generated_name(&base).into());
-            match self.create_named(resource, namespace, object.clone(), run).await {
+            match self.create_named(resource, namespace, object.clone(), run, owners).await {
                 Err(status) if status.reason == "AlreadyExists" => {}
                 other => return other,
             }
@@ -49,8 +70,12 @@ impl Registry {
         namespace: &str,
         mut object: Value,
         run: Run,
+        owners: Owners,
     ) -> Result<Object, Status> {
+        let said = metadata_mut(&mut object).remove("managedFields");
         prepare(resource, namespace, &mut object)?;
+        let fields = owners_of(resource, &object, said, owners);
+        author::put(&mut object, fields);
         let name = name_of(&object).to_owned();
         let target = Target { resource, namespace, name: &name };
         admission::admit_create(self, &target, &mut object).await?;
@@ -70,6 +95,17 @@ impl Registry {
         }
         stored?.ok_or_else(|| Status::already_exists(resource, &name))
     }
+}
+
+/// Who owns what of a new object: what its author said, with its defaults, and nothing that admission adds.
+fn owners_of(resource: &Resource, object: &Value, said: Option<Value>, owners: Owners) -> Option<Value> {
+    if owners == Owners::Said {
+        return said;
+    }
+    let mut object = object.clone();
+    apply_defaults(resource, &mut object);
+    author::own(resource, "", None, &mut object, said.as_ref());
+    metadata_mut(&mut object).remove("managedFields")
 }
 
 /// What is wrong with a new object, as one refusal.

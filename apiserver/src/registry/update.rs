@@ -1,12 +1,14 @@
 //! Changed objects: which part of the new state counts, and the retry when somebody else was faster.
 
+use super::create::Owners;
 use super::object::{Object, finalizers, is_terminating, meta, metadata_mut, name_of};
 use super::{ATTEMPTS_MAX, Registry, Run, Target};
 use crate::admission;
+use crate::author;
 use crate::options;
 use crate::status::Status;
 use serde_json::{Map, Value};
-use skiff_schema::{Decoded, FieldError, FieldErrorKind, Resource, apply_defaults, validate_update};
+use skiff_schema::{Decoded, FieldError, FieldErrorKind, Resource, apply_defaults, settle, validate_update};
 
 /// The answer to a write.
 #[derive(Debug)]
@@ -25,6 +27,17 @@ impl Registry {
         run: Run,
         change: impl Fn(&Value) -> Result<Decoded, Status>,
     ) -> Result<Updated, Status> {
+        self.update_as(target, subresource, run, Owners::Track, change).await
+    }
+
+    pub(super) async fn update_as(
+        &self,
+        target: &Target<'_>,
+        subresource: &str,
+        run: Run,
+        owners: Owners,
+        change: impl Fn(&Value) -> Result<Decoded, Status>,
+    ) -> Result<Updated, Status> {
         for _ in 0..ATTEMPTS_MAX {
             let current = self.get(target).await?;
             let current_value = current.value()?;
@@ -32,6 +45,7 @@ impl Registry {
             check_identity(target, &current_value, &wanted)?;
             let mut next = next_state(target.resource, subresource, &current_value, &wanted)?;
             apply_defaults(target.resource, &mut next);
+            own(target.resource, subresource, owners, &current_value, &wanted, &mut next);
             if subresource.is_empty() {
                 admission::admit_update(target.resource, &current_value, &mut next);
             }
@@ -81,6 +95,18 @@ impl Registry {
         }
         outcome
     }
+}
+
+/// Writes into `next` who owns what.
+fn own(resource: &Resource, part: &str, owners: Owners, current: &Value, wanted: &Value, next: &mut Value) {
+    let said = wanted["metadata"].get("managedFields");
+    match (owners, part) {
+        // The server itself decides about the whole object.
+        (_, "binding") => return,
+        (Owners::Said, _) => author::put(next, said.cloned()),
+        (Owners::Track, _) => author::own(resource, part, Some(current), next, said),
+    }
+    settle(current, next);
 }
 
 /// Refuses a new state whose name or namespace are not those of its path.

@@ -7,6 +7,7 @@ use super::respond::{Style, with_warnings};
 use super::{discovery, stream, subresources, verbs};
 use crate::app::App;
 use crate::auth::{Act, authorize};
+use crate::author::{self, Writer};
 use crate::kubelet;
 use crate::status::Status;
 use axum::extract::Request;
@@ -43,7 +44,9 @@ pub(super) async fn answer(app: &Arc<App>, request: Request) -> Result<Response,
         }
         _ if verb == "watch" => watch(app, &path, &parameters, request.headers()).await,
         _ => {
-            let answer = within(&parameters, object_request(app, &path, verb, &parameters, request)).await?;
+            let writer = Writer::of(parameters.text("fieldManager"), author::agent(request.headers()), part);
+            let answer = object_request(app, &path, verb, &parameters, request);
+            let answer = within(&parameters, author::writing(writer, answer)).await?;
             let told: Vec<String> = resource.deprecation().map(str::to_owned).into_iter().collect();
             Ok(with_warnings(answer, &told))
         }

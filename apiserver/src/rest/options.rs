@@ -78,6 +78,20 @@ impl Parameters {
         }
     }
 
+    /// PatchOptions of a configuration that is applied, and whether it takes over fields of others.
+    pub(super) fn apply(&self) -> Result<(WriteOptions, bool), Status> {
+        let mut errors = Vec::new();
+        options::applier(self.text("fieldManager"), &mut errors);
+        let stages: Vec<&str> = self.all("dryRun").collect();
+        let run = options::run(&stages, &mut errors);
+        let validation = options::field_validation(self.text("fieldValidation"), &mut errors);
+        if errors.is_empty() {
+            Ok((WriteOptions { run, validation }, self.flag("force")))
+        } else {
+            Err(Status::invalid_options("PatchOptions", &errors))
+        }
+    }
+
     /// DeleteOptions: those of the body, and of the query what the body leaves open.
     pub(super) fn delete(&self, mut body: Value) -> Result<DeleteOptions, Status> {
         let mut fill = |field: &str, value: Option<Value>| {

@@ -7,7 +7,9 @@ use super::respond::{self, Style};
 use crate::admission;
 use crate::app::App;
 use crate::registry::object::{Object, meta, name_of};
-use crate::registry::{DeleteOptions, Deleted, List, Patch, PatchKind, Put, Target, check_names, warn_of_delete};
+use crate::registry::{
+    Configuration, DeleteOptions, Deleted, List, Patch, PatchKind, Put, Target, check_names, warn_of_delete,
+};
 use crate::reviews;
 use crate::status::{Status, success};
 use axum::body::Body;
@@ -17,6 +19,9 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use skiff_schema::FieldValidation;
 use std::sync::Arc;
+
+/// The media type of a configuration that is applied.
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 
 /// One request about objects.
 pub(super) struct Call<'a> {
@@ -87,6 +92,9 @@ pub(super) async fn update(call: &Call<'_>, headers: &HeaderMap, body: Body) -> 
 }
 
 pub(super) async fn patch(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
+    if body::media_type(headers) == APPLY {
+        return apply(call, headers, body).await;
+    }
     let kind = PatchKind::of(body::media_type(headers))?;
     let WriteOptions { run, validation } = call.parameters.write("PatchOptions")?;
     let patch = Patch::parse(kind, &body::read(headers, body).await?)?;
@@ -95,6 +103,17 @@ pub(super) async fn patch(call: &Call<'_>, headers: &HeaderMap, body: Body) -> R
     let updated = call.app.registry.update(&call.target(), &call.path.subresource, run, change).await?;
     let response = respond::object(StatusCode::OK, call.style, &updated.object)?;
     Ok(respond::with_warnings(response, &updated.warnings))
+}
+
+/// Server-side apply.
+async fn apply(call: &Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
+    let (WriteOptions { run, validation }, force) = call.parameters.apply()?;
+    let configuration = Configuration::parse(&body::read(headers, body).await?, force, validation)?;
+    let registry = &call.app.registry;
+    let (applied, made) = registry.apply(&call.target(), &call.path.subresource, run, &configuration).await?;
+    let code = if made { StatusCode::CREATED } else { StatusCode::OK };
+    let response = respond::object(code, call.style, &applied.object)?;
+    Ok(respond::with_warnings(response, &applied.warnings))
 }
 
 /// DeleteOptions from the body and, where it says nothing, from the query.

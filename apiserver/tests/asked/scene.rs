@@ -236,7 +236,7 @@ fn without_made_up(value: &mut Value) {
             for (key, value) in map {
                 match key.as_str() {
                     "uid" | "resourceVersion" | "creationTimestamp" | "deletionTimestamp" | "lastTransitionTime"
-                    | "continue" => {
+                    | "time" | "continue" => {
                         *value = "…".into();
                     }
                     _ => without_made_up(value),

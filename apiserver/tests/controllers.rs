@@ -18,6 +18,8 @@ const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 const SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+/// Stands for the certificate of the authority.
+const AUTHORITY: &str = "the authority's certificate";
 const MERGE: &str = "application/merge-patch+json";
 
 /// A server with controllers on it.
@@ -41,8 +43,9 @@ impl Cluster {
         let client = skiff_client::in_process(recorded, Identity::component("kube-controller-manager"));
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();
-        let running =
-            tokio::spawn(async move { skiff_controllers::run(client, until).await.expect("controllers run") });
+        let running = tokio::spawn(async move {
+            skiff_controllers::run(client, Some(AUTHORITY.to_owned()), until).await.expect("controllers run")
+        });
         Self { world, asked, shutdown, running }
     }
 
@@ -197,6 +200,36 @@ async fn endpoints_of_a_user_are_mirrored() {
     cluster.world.delete(&format!("{SERVICES}/db"), &json!({})).await;
     cluster.until_gone(&format!("{ENDPOINTS}/db")).await;
     cluster.until(&slices, "go with the service", empty).await;
+    cluster.end().await;
+}
+
+/// Every namespace has the authority's certificate, which comes back when it is changed or deleted.
+#[tokio::test]
+async fn every_namespace_has_the_authority() {
+    let cluster = Cluster::new().await;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "late"}});
+    cluster.world.must("POST", "/api/v1/namespaces", &namespace).await;
+    let right = |map: &Value| {
+        let described = map["metadata"]["annotations"]["kubernetes.io/description"].as_str();
+        map["data"] == json!({"ca.crt": AUTHORITY})
+            && described.is_some_and(|text| text.starts_with("Contains a CA bundle"))
+    };
+    for namespace in ["default", "kube-system", "late"] {
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps/kube-root-ca.crt");
+        cluster.until(&path, "be published", right).await;
+        for change in [
+            json!({"data": {"ca.crt": "wrong"}}),
+            json!({"data": {"more": "x"}}),
+            json!({"metadata": {"annotations": null}}),
+        ] {
+            cluster.patch(&path, change).await;
+            cluster.until(&path, "be repaired", right).await;
+        }
+        cluster.world.delete(&path, &json!({})).await;
+        cluster.until(&path, "come back", right).await;
+    }
+    cluster.world.delete("/api/v1/namespaces/late", &json!({})).await;
+    cluster.until_gone("/api/v1/namespaces/late").await;
     cluster.end().await;
 }
 

@@ -4,7 +4,7 @@ use super::stop;
 use crate::cli::{LoopArgs, ProxyArgs};
 use crate::node::{PROXY_TABLE, engine, host_name};
 use crate::out::tell;
-use skiff_client::{from_kubeconfig, lead_if};
+use skiff_client::{authority_of_kubeconfig, from_kubeconfig, lead_if};
 use skiff_proxy::ProxyConfig;
 
 pub(crate) async fn scheduler(args: LoopArgs) -> anyhow::Result<()> {
@@ -21,8 +21,9 @@ pub(crate) async fn controllers(args: LoopArgs) -> anyhow::Result<()> {
     let election = args.election.election("kube-controller-manager")?;
     let shutdown = stop::token()?;
     let client = from_kubeconfig(&args.client.kubeconfig).await?;
+    let authority = authority_of_kubeconfig(&args.client.kubeconfig)?;
     tell!("reconciling for {}", args.client.kubeconfig.display());
-    let work = |token| skiff_controllers::run(client.clone(), token);
+    let work = |token| skiff_controllers::run(client.clone(), authority.clone(), token);
     Ok(lead_if(election.as_ref(), &client, &shutdown, work).await.unwrap_or(Ok(()))?)
 }
 

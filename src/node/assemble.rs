@@ -88,7 +88,7 @@ impl Node {
         let cri = cri.await.context("start the CRI service")??;
         components.spawn("cri", |token| async move { Ok(cri.run(token).await?) });
         start_kubelet(&mut components, &config, &pki, &clients).await?;
-        start_control_loops(&mut components, &config, &clients)?;
+        start_control_loops(&mut components, &config, &pki, &clients)?;
         components.spawn("memory", memory::keep);
         for published in config.published {
             let address = config.node_ip;
@@ -230,7 +230,12 @@ async fn start_kubelet(
     Ok(())
 }
 
-fn start_control_loops(components: &mut Components, config: &NodeConfig, clients: &Clients) -> anyhow::Result<()> {
+fn start_control_loops(
+    components: &mut Components,
+    config: &NodeConfig,
+    pki: &Pki,
+    clients: &Clients,
+) -> anyhow::Result<()> {
     let stand = |name: &str| config.leader_elect.then(|| standing(name)).transpose();
     let (client, steps) = (clients.component("kube-scheduler"), engine("scheduler")?);
     let election = stand("kube-scheduler")?;
@@ -240,9 +245,10 @@ fn start_control_loops(components: &mut Components, config: &NodeConfig, clients
         Ok(())
     });
     let client = clients.component("kube-controller-manager");
+    let authority = Some(pki.authority_certificate().to_owned());
     let election = stand("kube-controller-manager")?;
     components.spawn("controllers", |token| async move {
-        let work = |token| skiff_controllers::run(client.clone(), token);
+        let work = |token| skiff_controllers::run(client.clone(), authority.clone(), token);
         Ok(lead_if(election.as_ref(), &client, &token, work).await.unwrap_or(Ok(()))?)
     });
     let proxy = ProxyConfig {

@@ -1,6 +1,8 @@
 //! Makes clients.
 
 use crate::Identity;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use http::{Request, Response};
 use http_body::Body;
 use kube::client::Body as RequestBody;
@@ -28,6 +30,14 @@ pub enum ConnectError {
         /// Why.
         source: kube::Error,
     },
+    /// The certificate authority that the kubeconfig names cannot be read.
+    #[error("certificate authority of kubeconfig {path}: {problem}")]
+    Authority {
+        /// The kubeconfig.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 /// A client for the server and user that the kubeconfig at `path` names as current.
@@ -44,6 +54,27 @@ pub async fn from_kubeconfig(path: &Path) -> Result<kube::Client, ConnectError> 
     kube::Client::try_from(config).map_err(|source| ConnectError::Client { path: at(), source })
 }
 
+/// The certificate authority (PEM) by which clients of the kubeconfig at `path` know their server; `None`: it names none,
+/// and the machine's own authorities are trusted.
+///
+/// # Errors
+/// The kubeconfig or the file that it names cannot be read, or holds no text.
+pub fn authority_of_kubeconfig(path: &Path) -> Result<Option<String>, ConnectError> {
+    let written = kube::config::Kubeconfig::read_from(path)
+        .map_err(|source| ConnectError::Kubeconfig { path: path.to_owned(), source })?;
+    let wrong = |problem: String| ConnectError::Authority { path: path.to_owned(), problem };
+    let context = written.contexts.iter().find(|one| Some(&one.name) == written.current_context.as_ref());
+    let name = context.and_then(|one| Some(&one.context.as_ref()?.cluster));
+    let cluster = written.clusters.iter().find(|one| Some(&one.name) == name).and_then(|one| one.cluster.as_ref());
+    let Some(cluster) = cluster else { return Ok(None) };
+    if let Some(data) = &cluster.certificate_authority_data {
+        let bytes = BASE64.decode(data).map_err(|error| wrong(error.to_string()))?;
+        return String::from_utf8(bytes).map(Some).map_err(|error| wrong(error.to_string()));
+    }
+    let Some(file) = &cluster.certificate_authority else { return Ok(None) };
+    std::fs::read_to_string(file).map(Some).map_err(|error| wrong(format!("read {file}: {error}")))
+}
+
 /// A client that calls `server` (an axum Router, say) in this process, as `identity`.
 pub fn in_process<S, B>(server: S, identity: Identity) -> kube::Client
 where
@@ -57,4 +88,29 @@ where
         request
     });
     kube::Client::new(service, "default")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authority_is_that_of_the_current_context() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let of = |cluster: &str| {
+            let text = format!(
+                "{{current-context: b, contexts: [{{name: a, context: {{cluster: x}}}}, {{name: b, context: {{cluster: y}}}}],
+                  clusters: [{{name: x, cluster: {{certificate-authority-data: eA==}}}}, {{name: y, cluster: {cluster}}}]}}"
+            );
+            std::fs::write(&path, text).unwrap();
+            authority_of_kubeconfig(&path)
+        };
+        assert_eq!(of("{certificate-authority-data: cGVt}").unwrap().as_deref(), Some("pem"));
+        std::fs::write(folder.path().join("ca.crt"), "file").unwrap();
+        assert_eq!(of("{certificate-authority: ca.crt}").unwrap().as_deref(), Some("file"));
+        assert_eq!(of("{server: 'https://here'}").unwrap(), None);
+        assert!(of("{certificate-authority: absent.crt}").unwrap_err().to_string().contains("absent.crt"));
+        assert!(of("{certificate-authority-data: '%'}").is_err());
+    }
 }

@@ -14,7 +14,7 @@ mod sentence;
 mod upgrade;
 mod uses;
 
-pub use connect::{ConnectError, from_kubeconfig, in_process};
+pub use connect::{ConnectError, authority_of_kubeconfig, from_kubeconfig, in_process};
 pub use election::{Election, lead_if};
 pub use events::{EventKind, event_about, record};
 pub use identity::Identity;

@@ -62,6 +62,7 @@ pub const USES: &[Use] = &[
     of(SLICES, on(CONTROLLERS, "EndpointSlice", "endpointslices", &["create", "delete", "list", "update", "watch"])),
     on(CONTROLLERS, "Namespace", "namespaces", FOLLOW),
     on(CONTROLLERS, "Namespace", "namespaces/finalize", &["update"]),
+    on(CONTROLLERS, "ConfigMap", "configmaps", &["create", "get", "list", "update", "watch"]),
     on(CONTROLLERS, "ServiceAccount", "serviceaccounts", &["create", "get"]),
     on(CONTROLLERS, "Event", "events", &["create"]),
     of(LEASES, on(CONTROLLERS, "Lease", "leases", &["create", "get", "list", "update", "watch"])),

@@ -19,32 +19,67 @@ mod job; // pods that must succeed a number of times
 mod namespace; // emptying a namespace that is being deleted
 mod node_lifecycle; // what follows from a node's conditions, or its silence
 mod replica_set; // so many pods of one template
+mod root_ca; // what pods trust, in every namespace
 mod service_account; // the default account of every namespace
 
 pub use context::ControllerError;
 
 use context::Context;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use kube::Client;
+use std::sync::Arc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// Starts one loop. Boxed, so that what awaits the loops is compiled without their insides.
+type Start = fn(Context, CancellationToken) -> BoxFuture<'static, Result<(), ControllerError>>;
+
+/// The loops that need nothing but an API server.
+const LOOPS: &[Start] = &[
+    |context, shutdown| deployment::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| replica_set::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| job::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| endpoint_slice::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| endpoint_mirror::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| namespace::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| node_lifecycle::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| service_account::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| garbage::run(context, shutdown).boxed(),
+];
 
 /// Runs every controller against the API server behind `client` until `shutdown`.
 ///
+/// `authority` is the certificate authority of that server as PEM, which is published in every namespace; without one
+/// nothing is published.
+///
 /// # Errors
 /// Discovery fails: the garbage collector has to know which resources there are before it may call anything garbage.
-pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), ControllerError> {
+///
+/// # Panics
+/// A loop panics.
+pub async fn run(
+    client: Client,
+    authority: Option<String>,
+    shutdown: CancellationToken,
+) -> Result<(), ControllerError> {
     let context = Context::new(client, "skiff-controllers");
-    let loops = tokio::join!(
-        deployment::run(context.clone(), shutdown.clone()),
-        replica_set::run(context.clone(), shutdown.clone()),
-        job::run(context.clone(), shutdown.clone()),
-        endpoint_slice::run(context.clone(), shutdown.clone()),
-        endpoint_mirror::run(context.clone(), shutdown.clone()),
-        namespace::run(context.clone(), shutdown.clone()),
-        node_lifecycle::run(context.clone(), shutdown.clone()),
-        service_account::run(context.clone(), shutdown.clone()),
-        garbage::run(context, shutdown),
-    );
-    loops.8
+    let mut loops = JoinSet::new();
+    for start in LOOPS {
+        loops.spawn(start(context.clone(), shutdown.clone()));
+    }
+    loops.spawn(root_ca::run(context, authority.map(Arc::from), shutdown).map(Ok));
+    let mut outcome = Ok(());
+    while let Some(ended) = loops.join_next().await {
+        match ended {
+            Ok(ended) => outcome = outcome.and(ended),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => continue,
+            },
+        }
+    }
+    outcome
 }
 
 #[cfg(test)]
@@ -60,7 +95,7 @@ mod tests {
             std::future::pending::<Result<http::Response<Body>, Infallible>>()
         });
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(run(Client::new(silent, "default"), shutdown.clone()));
+        let running = tokio::spawn(run(Client::new(silent, "default"), Some("pem".to_owned()), shutdown.clone()));
         tokio::task::yield_now().await;
         shutdown.cancel();
         running.await.unwrap().unwrap();

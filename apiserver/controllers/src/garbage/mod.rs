@@ -16,16 +16,21 @@ use kube::discovery::{Discovery, Scope, verbs};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Kinds that are never owned and change often: not worth a place in the graph.
 const IGNORED: &[&str] = &["events"];
 
+/// How often discovery is asked whether kinds came or went (kube-controller-manager's period).
+const REDISCOVER_EVERY: Duration = Duration::from_secs(30);
+
 type Change = Result<(usize, watcher::Event<PartialObjectMeta<DynamicObject>>), watcher::Error>;
 
+#[derive(Clone, PartialEq)]
 struct Resource {
     api: ApiResource,
-    scope: Scope,
+    namespaced: bool,
 }
 
 struct Collector {
@@ -37,19 +42,42 @@ struct Collector {
 }
 
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) -> Result<(), ControllerError> {
-    let resources = tokio::select! {
+    let mut resources = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         discovered = discover(&context) => discovered?,
     };
-    let mut changes: SelectAll<BoxStream<'static, Change>> = SelectAll::new();
-    for (number, resource) in resources.iter().enumerate() {
-        let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.client.clone(), &resource.api);
-        let watch = watcher(api, watcher::Config::default()).default_backoff();
-        changes.push(watch.map_ok(move |event| (number, event)).boxed());
+    loop {
+        let mut changes: SelectAll<BoxStream<'static, Change>> = SelectAll::new();
+        for (number, resource) in resources.iter().enumerate() {
+            let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.client.clone(), &resource.api);
+            let watch = watcher(api, watcher::Config::default()).default_backoff();
+            changes.push(watch.map_ok(move |event| (number, event)).boxed());
+        }
+        let mut collector = Collector {
+            context: context.clone(),
+            resources: resources.clone(),
+            graph: Graph::default(),
+            listing: HashMap::new(),
+        };
+        // The graph names resources by number, so it is made anew when there are others.
+        resources = tokio::select! {
+            () = collector.follow(changes, shutdown.clone()) => return Ok(()),
+            others = others(&context, &resources, REDISCOVER_EVERY) => others,
+        };
     }
-    let mut collector = Collector { context, resources, graph: Graph::default(), listing: HashMap::new() };
-    collector.follow(changes, shutdown).await;
-    Ok(())
+}
+
+/// Waits until the server serves other resources than `known`, asking once in every `period`; returns those.
+async fn others(context: &Context, known: &[Resource], period: Duration) -> Vec<Resource> {
+    loop {
+        tokio::time::sleep(period).await;
+        match discover(context).await {
+            Ok(found) if found != known => return found,
+            Ok(_) => {}
+            // What is known stays right until the server answers again.
+            Err(error) => tracing::debug!(error = skiff_client::sentence(&error), "garbage collector's discovery"),
+        }
+    }
 }
 
 async fn discover(context: &Context) -> Result<Vec<Resource>, ControllerError> {
@@ -60,7 +88,12 @@ async fn discover(context: &Context) -> Result<Vec<Resource>, ControllerError> {
         [verbs::LIST, verbs::WATCH, verbs::DELETE].iter().all(|verb| capabilities.supports_operation(verb))
             && !IGNORED.contains(&resource.plural.as_str())
     });
-    Ok(deletable.map(|(api, capabilities)| Resource { api, scope: capabilities.scope }).collect())
+    let mut resources: Vec<Resource> = deletable
+        .map(|(api, capabilities)| Resource { api, namespaced: capabilities.scope == Scope::Namespaced })
+        .collect();
+    // Discovery's groups come in no order, and another order is no other list.
+    resources.sort_by(|a, b| (&a.api.group, &a.api.plural).cmp(&(&b.api.group, &b.api.plural)));
+    Ok(resources)
 }
 
 impl Collector {
@@ -135,10 +168,8 @@ impl Collector {
 
     fn api(&self, node: &Node) -> Option<Api<DynamicObject>> {
         let resource = self.resources.get(node.resource)?;
-        Some(match (&resource.scope, &node.namespace) {
-            (Scope::Namespaced, Some(namespace)) => {
-                Api::namespaced_with(self.context.client.clone(), namespace, &resource.api)
-            }
+        Some(match (resource.namespaced, &node.namespace) {
+            (true, Some(namespace)) => Api::namespaced_with(self.context.client.clone(), namespace, &resource.api),
             _ => Api::all_with(self.context.client.clone(), &resource.api),
         })
     }
@@ -215,5 +246,50 @@ impl Collector {
         let Some(api) = self.api(node) else { return Ok(()) };
         let patched = api.patch_metadata(&node.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         absent_is_none(patched.map(drop)).map(drop).on(|| format!("patch metadata of {}", node.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn group(name: &str, plural: &str) -> serde_json::Value {
+        let kind = json!({"group": name, "version": "v1", "kind": plural});
+        let resource = json!({"resource": plural, "responseKind": kind, "scope": "Namespaced", "singularResource": plural,
+            "verbs": ["delete", "list", "watch"]});
+        json!({"metadata": {"name": name}, "versions": [{"version": "v1", "resources": [resource]}]})
+    }
+
+    /// An error is no change and neither is another order of groups; a group that comes is.
+    #[tokio::test]
+    async fn kinds_that_come_are_found() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let groups = request.uri().path() == "/apis";
+            let number = if groups { count.fetch_add(1, Ordering::SeqCst) } else { 0 };
+            let (a, b, c) = (group("a.example", "as"), group("b.example", "bs"), group("c.example", "cs"));
+            let items = match number {
+                _ if !groups => vec![],
+                0 => vec![a, b],
+                2 => vec![b, a],
+                _ => vec![a, b, c],
+            };
+            let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
+                "items": items});
+            let code = if number == 1 { 500 } else { 200 };
+            let response =
+                http::Response::builder().status(code).body(kube::client::Body::from(list.to_string().into_bytes()));
+            async move { Ok::<_, Infallible>(response.expect("a response")) }
+        });
+        let context = Context::new(kube::Client::new(server, "default"), "test");
+        let known = discover(&context).await.expect("discovery");
+        assert_eq!(known.iter().map(|one| one.api.plural.as_str()).collect::<Vec<_>>(), ["as", "bs"]);
+        let found = others(&context, &known, Duration::from_millis(1)).await;
+        assert_eq!(found.iter().map(|one| one.api.plural.as_str()).collect::<Vec<_>>(), ["as", "bs", "cs"]);
+        assert_eq!(asked.load(Ordering::SeqCst), 4);
     }
 }

@@ -1,12 +1,13 @@
-//! Who may do what: members of `system:masters` everything, those of `system:nodes` everything as themselves, whoever
-//! is known may ask what is served and what they may do themselves, anybody may ask how the server is.
+//! Who may do what: members of `system:masters` everything; those of `system:nodes` everything as themselves, but write
+//! no node other than their own; scheduler, controllers and proxy what they ask for by the list of uses; whoever is known
+//! may ask what is served and what they may do themselves; anybody may ask how the server is.
 //!
 //! What it leaves to others: RBAC and the node authorizer; there are no roles yet.
 
 use crate::status::Status;
 use http::Extensions;
 use serde_json::{Value, json};
-use skiff_client::Identity;
+use skiff_client::{Identity, USES, Use};
 
 /// Paths that anybody may read (Kubernetes' `system:public-info-viewer`).
 const PUBLIC: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
@@ -30,6 +31,13 @@ const ADMINISTRATORS: &str = "system:masters";
 /// The group of kubelets.
 const NODES: &str = "system:nodes";
 
+/// The users that may do what the list of uses says of a crate.
+const COMPONENTS: [(&str, &str); 3] = [
+    ("system:kube-scheduler", "scheduler"),
+    ("system:kube-controller-manager", "controllers"),
+    ("system:kube-proxy", "proxy"),
+];
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Act<'a> {
@@ -40,9 +48,28 @@ pub(crate) enum Act<'a> {
 }
 
 impl Act<'_> {
-    /// Kubelets may do everything but act as somebody else.
-    fn is_for_nodes(self) -> bool {
-        !matches!(self, Self::Resource { verb: "impersonate" | "*", .. })
+    /// Kubelets may do everything but act as somebody else and write what is another node's: its object and its lease.
+    fn is_for_node(self, user: &str) -> bool {
+        let Self::Resource { verb, group, resource, namespace, name, .. } = self else { return true };
+        let reads = matches!(verb, "get" | "list" | "watch");
+        let of_a_node = match (group, resource) {
+            ("", "nodes") => true,
+            ("coordination.k8s.io", "leases") => namespace == "kube-node-lease",
+            _ => false,
+        };
+        // Whoever creates names the object in the body, and an object that is there already is refused anyway.
+        let own = verb == "create" && name.is_empty() || user.strip_prefix("system:node:") == Some(name);
+        !matches!(verb, "impersonate" | "*") && (reads || !of_a_node || own)
+    }
+
+    /// What the list of uses says of the component that `user` is.
+    fn is_for_component(self, user: &str) -> bool {
+        let Self::Resource { verb, group, resource, part, .. } = self else { return false };
+        uses_of(user).filter(|one| one.verbs.contains(&verb)).any(|one| {
+            let (plural, its_part) = one.resource.split_once('/').unwrap_or((one.resource, ""));
+            let same = |listed: &str, asked: &str| listed == "*" || listed == asked;
+            same(one.group, group) && same(plural, resource) && its_part == part
+        })
     }
 
     fn is_for_all(self) -> bool {
@@ -94,9 +121,16 @@ pub(crate) fn authorize(extensions: &Extensions, act: Act<'_>) -> Result<(), Sta
 pub(crate) fn may(identity: Option<&Identity>, act: Act<'_>) -> bool {
     let is_in = |group: &str| identity.is_some_and(|identity| is_in(identity, group));
     is_in(ADMINISTRATORS)
-        || (is_in(NODES) && act.is_for_nodes())
+        || identity.is_some_and(|identity| act.is_for_component(&identity.user))
+        || (is_in(NODES) && identity.is_some_and(|identity| act.is_for_node(&identity.user)))
         || (is_in(AUTHENTICATED) && act.is_for_the_known())
         || act.is_for_all()
+}
+
+/// What the component that `user` is asks for; nothing, if it is none.
+fn uses_of(user: &str) -> impl Iterator<Item = &'static Use> {
+    let by = COMPONENTS.iter().find(|(component, _)| *component == user).map(|(_, by)| *by);
+    USES.iter().filter(move |one| Some(one.by) == by)
 }
 
 fn is_in(identity: &Identity, group: &str) -> bool {
@@ -118,10 +152,16 @@ pub(crate) fn rules(identity: &Identity) -> Value {
                 .map(|(group, resource)| json!({"verbs": ["create"], "apiGroups": [group], "resources": [resource]})),
         );
     }
+    resources.extend(
+        uses_of(&identity.user)
+            .map(|one| json!({"verbs": one.verbs, "apiGroups": [one.group], "resources": [one.resource]})),
+    );
     if is_in(identity, NODES) {
         let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
         resources.push(json!({"verbs": verbs, "apiGroups": ["*"], "resources": ["*"]}));
-        incomplete = Some("members of system:nodes may also use every other verb but impersonate");
+        incomplete = Some(
+            "members of system:nodes may also use every other verb but impersonate, and write no node but their own",
+        );
     }
     if is_in(identity, ADMINISTRATORS) {
         resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
@@ -175,5 +215,67 @@ mod tests {
         let act = |verb| Act::Resource { verb, group: "", resource: "users", part: "", namespace: "", name: "x" };
         assert!(authorize(&node, act("impersonate")).is_err());
         assert!(authorize(&node, act("get")).is_ok());
+    }
+
+    fn allowed(identity: &Identity, verb: &str, (group, resource): (&str, &str), namespace: &str, name: &str) -> bool {
+        let mut extensions = Extensions::new();
+        extensions.insert(identity.clone());
+        let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+        authorize(&extensions, Act::Resource { verb, group, resource, part, namespace, name }).is_ok()
+    }
+
+    #[test]
+    fn a_node_writes_itself_only() {
+        let node = Identity::node("n");
+        for (verb, what, namespace) in [
+            ("patch", ("", "nodes/status"), ""),
+            ("patch", ("", "nodes"), ""),
+            ("delete", ("", "nodes"), ""),
+            ("update", ("coordination.k8s.io", "leases"), "kube-node-lease"),
+        ] {
+            assert!(allowed(&node, verb, what, namespace, "n"), "{verb} {what:?}");
+            assert!(!allowed(&node, verb, what, namespace, "other"), "{verb} {what:?} of another");
+            assert!(!allowed(&node, verb, what, namespace, ""), "{verb} {what:?} of all");
+            assert!(allowed(&node, "get", what, namespace, "other"), "get {what:?} of another");
+        }
+        assert!(allowed(&node, "create", ("", "nodes"), "", ""));
+        assert!(allowed(&node, "create", ("coordination.k8s.io", "leases"), "kube-node-lease", ""));
+        assert!(allowed(&node, "patch", ("", "pods/status"), "a", "p"));
+    }
+
+    /// Each component may do what it does, and nothing that only others do.
+    #[test]
+    fn components_may_do_what_they_do() {
+        let all = [
+            (Identity::scheduler(), "scheduler"),
+            (Identity::controller_manager(), "controllers"),
+            (Identity::proxy(), "proxy"),
+        ];
+        for (identity, by) in &all {
+            for one in USES.iter().filter(|one| one.by == *by) {
+                for verb in one.verbs {
+                    assert!(
+                        allowed(identity, verb, (one.group, one.resource), "a", "x"),
+                        "{identity:?}: {verb} {one:?}"
+                    );
+                }
+            }
+            for (verb, what) in [
+                ("impersonate", ("", "users")),
+                ("create", ("", "pods/exec")),
+                ("create", ("rbac.authorization.k8s.io", "clusterrolebindings")),
+                ("update", ("", "secrets")),
+            ] {
+                assert!(!allowed(identity, verb, what, "a", "x"), "{identity:?}: {verb} {what:?}");
+            }
+        }
+        let [(scheduler, _), (controllers, _), (proxy, _)] = &all;
+        assert!(!allowed(scheduler, "list", ("", "secrets"), "", ""));
+        assert!(!allowed(scheduler, "delete", ("", "pods"), "a", "p"));
+        assert!(!allowed(proxy, "list", ("", "pods"), "", ""));
+        assert!(!allowed(controllers, "create", ("", "pods/binding"), "a", "p"));
+        // Widgets are whatever discovery names.
+        assert!(allowed(controllers, "delete", ("example.com", "widgets"), "a", "w"));
+        assert!(!allowed(&Identity::default(), "list", ("", "pods"), "a", ""));
     }
 }

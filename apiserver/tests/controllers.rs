@@ -40,7 +40,7 @@ impl Cluster {
             log.lock().expect("not poisoned").extend(meaning(request.method(), &request.uri().to_string()));
             router.call(request)
         });
-        let client = skiff_client::in_process(recorded, Identity::component("kube-controller-manager"));
+        let client = skiff_client::in_process(recorded, Identity::controller_manager());
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();
         let running = tokio::spawn(async move {

@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use skiff_apiserver::{ApiServer, Pki};
-use skiff_client::lead_if;
+use skiff_client::{Identity, lead_if};
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, PodCidr, PressureLimits};
 use skiff_proxy::ProxyConfig;
@@ -94,7 +94,7 @@ impl Node {
             let address = config.node_ip;
             components.spawn("published port", move |token| published.run(address, token));
         }
-        Ok(Self { client: clients.component("admin"), name: config.node_name, components, store })
+        Ok(Self { client: clients.administrator(), name: config.node_name, components, store })
     }
 
     /// Waits until the node's condition Ready is True.
@@ -209,7 +209,7 @@ async fn start_kubelet(
 ) -> anyhow::Result<()> {
     let kubelet = KubeletConfig {
         node_name: config.node_name.clone(),
-        client: clients.node(&config.node_name),
+        client: clients.of(Identity::node(&config.node_name)),
         container_runtime_endpoint: format!("unix://{}", config.site.folders.cri_socket().display()),
         root_dir: config.site.folders.pods(),
         cgroup_root: config.site.cgroup_root.clone(),
@@ -237,14 +237,14 @@ fn start_control_loops(
     clients: &Clients,
 ) -> anyhow::Result<()> {
     let stand = |name: &str| config.leader_elect.then(|| standing(name)).transpose();
-    let (client, steps) = (clients.component("kube-scheduler"), engine("scheduler")?);
+    let (client, steps) = (clients.of(Identity::scheduler()), engine("scheduler")?);
     let election = stand("kube-scheduler")?;
     components.spawn("scheduler", |token| async move {
         let work = |token| skiff_scheduler::run(client.clone(), steps.clone(), token);
         lead_if(election.as_ref(), &client, &token, work).await;
         Ok(())
     });
-    let client = clients.component("kube-controller-manager");
+    let client = clients.of(Identity::controller_manager());
     let authority = Some(pki.authority_certificate().to_owned());
     let election = stand("kube-controller-manager")?;
     components.spawn("controllers", |token| async move {
@@ -253,7 +253,7 @@ fn start_control_loops(
     });
     let proxy = ProxyConfig {
         node_name: config.node_name.clone(),
-        client: clients.component("kube-proxy"),
+        client: clients.of(Identity::proxy()),
         table: PROXY_TABLE.to_owned(),
         pod_cidr: config.site.ranges.pod_cidr.clone(),
         engine: engine("proxy")?,

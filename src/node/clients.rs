@@ -13,13 +13,13 @@ impl Clients {
         Self { router }
     }
 
-    /// A component of the control plane.
-    pub(crate) fn component(&self, name: &str) -> kube::Client {
-        skiff_client::in_process(self.router.clone(), Identity::component(name))
+    /// This program itself, with every right.
+    pub(crate) fn administrator(&self) -> kube::Client {
+        self.of(Identity::component("admin"))
     }
 
-    /// The kubelet of a node.
-    pub(crate) fn node(&self, node: &str) -> kube::Client {
-        skiff_client::in_process(self.router.clone(), Identity::node(node))
+    /// Whoever is meant.
+    pub(crate) fn of(&self, identity: Identity) -> kube::Client {
+        skiff_client::in_process(self.router.clone(), identity)
     }
 }

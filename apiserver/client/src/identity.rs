@@ -20,10 +20,32 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A component of the control plane, with every right.
+    /// Somebody with every right (`system:masters`), under a name of ours: an administrator, a test.
     #[must_use]
     pub fn component(name: &str) -> Self {
         Self { user: format!("system:{name}"), groups: vec!["system:masters".to_owned()], ..Self::default() }
+    }
+
+    /// The scheduler, as Kubernetes' installers name it.
+    #[must_use]
+    pub fn scheduler() -> Self {
+        Self::only("system:kube-scheduler")
+    }
+
+    /// The controllers: all of them are one user, as without `--use-service-account-credentials`.
+    #[must_use]
+    pub fn controller_manager() -> Self {
+        Self::only("system:kube-controller-manager")
+    }
+
+    /// The service proxy of any node.
+    #[must_use]
+    pub fn proxy() -> Self {
+        Self::only("system:kube-proxy")
+    }
+
+    fn only(user: &str) -> Self {
+        Self { user: user.to_owned(), ..Self::default() }
     }
 
     /// The kubelet of `node` (KEP-279: `system:node:<name>` in `system:nodes`).

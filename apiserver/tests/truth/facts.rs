@@ -190,7 +190,9 @@ fn normal(value: &Value, namespace: &str) -> Value {
             for (key, value) in map {
                 // Sentences of columns are each server's own.
                 let is_column = key == "description" && map.contains_key("priority") && map.contains_key("format");
-                if key != "managedFields" && !is_column && !is_foreign(key) {
+                // Its controller writes it when it likes.
+                let is_racing = key == "status" && RACING.contains(&text(map.get("kind").unwrap_or(&Value::Null)));
+                if key != "managedFields" && !is_column && !is_foreign(key) && !is_racing {
                     out.insert(key.replace(namespace, "NS"), member(key, value, namespace));
                 }
             }
@@ -205,6 +207,9 @@ fn normal(value: &Value, namespace: &str) -> Value {
         other => other.clone(),
     }
 }
+
+/// Kinds whose status comes from within the server, a moment later.
+const RACING: &[&str] = &["CustomResourceDefinition", "APIService", "FlowSchema"];
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
@@ -244,7 +249,23 @@ fn text_of(text: &str, namespace: &str) -> String {
     if text.len() <= 3 && text.ends_with('s') && text[..text.len() - 1].parse::<u32>().is_ok() {
         return "0s".to_owned();
     }
-    text.replace(namespace, "NS")
+    within(text).replace(namespace, "NS")
+}
+
+/// A text of several parts, such as a cell of a table: a uid behind a label's key, a node port behind a port.
+fn within(text: &str) -> String {
+    let is_port = |part: &str| part.len() == 5 && part.parse::<u16>().is_ok_and(|port| port > 29_999);
+    let part = |part: &str| match part {
+        part if part.len() == 36 && uuid::Uuid::parse_str(part).is_ok() => "UID".to_owned(),
+        part if is_port(part) => "PORT".to_owned(),
+        part => part.to_owned(),
+    };
+    text.split_inclusive(['=', ':', '/', ','])
+        .map(|piece| {
+            let end = piece.trim_end_matches(['=', ':', '/', ',']);
+            part(end) + &piece[end.len()..]
+        })
+        .collect()
 }
 
 fn is_now(time: Timestamp) -> bool {

@@ -58,6 +58,10 @@ fn cases(kind: &Kind, schemas: &Schemas, count: usize) -> Vec<case::Case> {
     let (creations, changes): (Vec<_>, Vec<_>) = random.into_iter().partition(|case| case.verb.starts_with("create"));
     let mut cases = vec![case::Case::new("create", "dryRun=All")];
     cases.extend(creations);
+    // Controllers within the servers write these as soon as they are there: what comes then depends on the moment.
+    if matches!(&*kind.resource, "customresourcedefinitions" | "apiservices") {
+        return cases;
+    }
     cases.push(case::Case::new("create", ""));
     cases.extend(plan::options());
     cases.extend(changes);

@@ -74,6 +74,15 @@ fn every_kind_is_the_same_in_protobuf() {
             let mut object = dice.structure(schema, schema.root_id(), 0);
             object["apiVersion"] = resource.api_version().into();
             object["kind"] = (*resource.kind).into();
+            // Protobuf carries no kind of objects in others; defaults say it of the claims of a set.
+            for claim in
+                object.get_mut("spec").map_or(&mut [][..], |spec| crate::view::list_mut(spec, "volumeClaimTemplates"))
+            {
+                claim
+                    .as_object_mut()
+                    .into_iter()
+                    .for_each(|claim| claim.retain(|key, _| key != "apiVersion" && key != "kind"));
+            }
             let decode = |value: Value| crate::decode_value(resource, value, &[], crate::FieldValidation::Strict);
             let decoded = decode(object).map_err(|error| TestCaseError::fail(error.to_string()))?.object;
             let body = protobuf::from_json(&decoded).map_err(|error| TestCaseError::fail(error.to_string()))?;

@@ -28,6 +28,12 @@ pub(crate) fn replica_set(spec: &mut Value) {
 
 pub(crate) fn job(object: &mut Value) {
     let Some(spec) = object_mut(object, "spec") else { return };
+    job_spec(spec);
+    labels_from_template(object);
+}
+
+/// The spec of a job, or of the jobs of a cron job.
+pub(crate) fn job_spec(spec: &mut Value) {
     if !given(spec, "completions") && !given(spec, "parallelism") {
         default(spec, "completions", 1);
     }
@@ -43,7 +49,6 @@ pub(crate) fn job(object: &mut Value) {
         list_mut(policy, "rules").iter_mut().for_each(failure_rule);
     }
     template(spec);
-    labels_from_template(object);
 }
 
 fn failure_rule(rule: &mut Value) {
@@ -52,14 +57,15 @@ fn failure_rule(rule: &mut Value) {
     }
 }
 
-fn template(spec: &mut Value) {
+/// The template in a spec.
+pub(crate) fn template(spec: &mut Value) {
     if let Some(spec) = object_mut(spec, "template").and_then(|template| object_mut(template, "spec")) {
         pod_spec(spec);
     }
 }
 
-/// A job without labels has those of its pods.
-fn labels_from_template(object: &mut Value) {
+/// What has no labels has those of its pods.
+pub(crate) fn labels_from_template(object: &mut Value) {
     let labels = object.pointer("/spec/template/metadata/labels").cloned().unwrap_or_default();
     let has_none = object.pointer("/metadata/labels").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty);
     if has_none

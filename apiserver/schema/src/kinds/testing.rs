@@ -32,3 +32,9 @@ pub(crate) fn part_errors(row: &Row, new: &Value, old: &Value, part: Option<&str
 fn said(errors: Vec<crate::FieldError>) -> Vec<String> {
     errors.into_iter().map(|error| format!("{}: {:?}", error.field, error.kind)).collect()
 }
+
+/// Puts `value` where `pointer` says, whose holder exists.
+pub(crate) fn set(object: &mut Value, pointer: &str, value: Value) {
+    let (holder, key) = pointer.rsplit_once('/').expect("a pointer has a slash");
+    object.pointer_mut(holder).expect("the holder exists")[key] = value;
+}

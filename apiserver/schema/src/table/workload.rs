@@ -7,9 +7,12 @@ use super::text::{age, duration, each, is_true, name, number, seconds, selector}
 use super::{AGE, Column, NAME, Printer};
 use crate::view::{given, list};
 
-const CONTAINERS: Column = Column::wide("Containers", "Names of the containers in the pods.");
-const IMAGES: Column = Column::wide("Images", "Images of the containers in the pods.");
-const SELECTOR: Column = Column::wide("Selector", "Selector of the pods.");
+/// Names of containers.
+pub(crate) const CONTAINERS: Column = Column::wide("Containers", "Names of the containers in the pods.");
+/// Images of containers.
+pub(crate) const IMAGES: Column = Column::wide("Images", "Images of the containers in the pods.");
+/// Selector of pods.
+pub(crate) const SELECTOR: Column = Column::wide("Selector", "Selector of the pods.");
 
 pub(crate) static DEPLOYMENT: Printer = Printer {
     columns: &[
@@ -77,7 +80,8 @@ pub(crate) static SCALE: Printer = Printer {
     },
 };
 
-fn with_template(mut cells: Vec<Value>, spec: &Value) -> Vec<Value> {
+/// Cells, and those of the template: containers, images, selector.
+pub(crate) fn with_template(mut cells: Vec<Value>, spec: &Value) -> Vec<Value> {
     let containers = list(&spec["template"]["spec"], "containers");
     cells.extend([each(containers, "name"), each(containers, "image"), selector(&spec["selector"]).into()]);
     cells

@@ -63,12 +63,16 @@ impl Errors {
 
     /// As [`Self::one_of`], where an absent value is no choice either.
     pub(crate) fn exactly_one_of(&mut self, path: &Path<'_>, value: &str, supported: &[&str]) {
-        if supported.contains(&value) {
-            return;
+        if !supported.contains(&value) {
+            self.unsupported(path, value.into(), supported);
         }
+    }
+
+    /// Says that a value, of any form, is not one of `supported`.
+    pub(crate) fn unsupported(&mut self, path: &Path<'_>, value: Value, supported: &[&str]) {
         let quoted: Vec<_> = supported.iter().map(|one| format!("{one:?}")).collect();
         let detail = format!("supported values: {}", quoted.join(", "));
-        self.add(FieldErrorKind::NotSupported, path, Some(value.into()), detail);
+        self.add(FieldErrorKind::NotSupported, path, Some(value), detail);
     }
 
     /// Refuses a value that is not one of `supported`; an absent one is left to other rules.
@@ -76,9 +80,7 @@ impl Errors {
         if value.is_empty() || supported.contains(&value) {
             return;
         }
-        let quoted: Vec<_> = supported.iter().map(|one| format!("{one:?}")).collect();
-        let detail = format!("supported values: {}", quoted.join(", "));
-        self.add(FieldErrorKind::NotSupported, path, Some(value.into()), detail);
+        self.unsupported(path, value.into(), supported);
     }
 
     /// As [`Self::one_of`], for a field that must be there.

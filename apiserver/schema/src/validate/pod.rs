@@ -211,7 +211,7 @@ fn is_sysctl_segment(segment: &str) -> bool {
     segment.bytes().all(inner) && edge(segment.as_bytes().first()) && edge(segment.as_bytes().last())
 }
 
-/// A pod template, whose pods must be selected by `selector` (when there is one) and restart as `policies` allow.
+/// A pod template, whose pods must be selected by `selector` (when there is one) and restart as `policies` allow (any, when there are none).
 pub(crate) fn template(template: &Value, selector: &Value, policies: &[&str], path: &Path<'_>, errors: &mut Errors) {
     let metadata = path.field("metadata");
     // Kubernetes names labels of a template as if they stood in it, and annotations likewise.
@@ -224,7 +224,9 @@ pub(crate) fn template(template: &Value, selector: &Value, policies: &[&str], pa
     let spec_path = path.field("spec");
     spec(&template["spec"], &spec_path, errors);
     let restarts = text(&template["spec"], "restartPolicy");
-    if restarts == "Always" && !policies.contains(&restarts) {
+    if policies.is_empty() {
+        // Any of a pod's will do.
+    } else if restarts == "Always" && !policies.contains(&restarts) {
         // As if it had not been said: it is what a pod gets that says nothing.
         let valid: Vec<String> = policies.iter().map(|policy| format!("{policy:?}")).collect();
         errors.required(&spec_path.field("restartPolicy"), &format!("valid values: {}", valid.join(", ")));

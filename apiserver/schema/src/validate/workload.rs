@@ -13,7 +13,7 @@ pub(crate) fn deployment(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     selector(&spec["selector"], "deployment", &path.field("selector"), errors);
     let at = path.field("template");
     pod::template(&spec["template"], &spec["selector"], &["Always"], &at, errors);
-    no_deadline(&spec["template"], &at, errors);
+    no_deadline(&spec["template"], "ReplicaSet", &at, errors);
     strategy(&spec["strategy"], &path.field("strategy"), errors);
     let (ready, deadline) =
         (spec["minReadySeconds"].as_i64().unwrap_or_default(), spec["progressDeadlineSeconds"].as_i64());
@@ -29,7 +29,7 @@ pub(crate) fn replica_set(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     selector(&spec["selector"], "replicaset", &path.field("selector"), errors);
     let at = path.field("template");
     pod::template(&spec["template"], &spec["selector"], &["Always"], &at, errors);
-    no_deadline(&spec["template"], &at, errors);
+    no_deadline(&spec["template"], "ReplicaSet", &at, errors);
 }
 
 pub(crate) fn scale(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
@@ -70,13 +70,15 @@ pub(crate) fn indexed_hostnames(job: &Value, errors: &mut Errors) {
     }
 }
 
-fn counts(spec: &Value, fields: &[&str], path: &Path<'_>, errors: &mut Errors) {
+/// Numbers that are 0 or more.
+pub(crate) fn counts(spec: &Value, fields: &[&str], path: &Path<'_>, errors: &mut Errors) {
     for field in fields {
         errors.not_negative(&path.field(field), &spec[*field]);
     }
 }
 
-fn selector(selector: &Value, of: &str, path: &Path<'_>, errors: &mut Errors) {
+/// The selector of a workload, which must select something in particular.
+pub(crate) fn selector(selector: &Value, of: &str, path: &Path<'_>, errors: &mut Errors) {
     if !selector.is_object() {
         return errors.required(path, "");
     }
@@ -86,10 +88,12 @@ fn selector(selector: &Value, of: &str, path: &Path<'_>, errors: &mut Errors) {
     meta::selector(selector, path, errors);
 }
 
-fn no_deadline(template: &Value, path: &Path<'_>, errors: &mut Errors) {
+/// Pods that are replaced have no deadline.
+pub(crate) fn no_deadline(template: &Value, kind: &str, path: &Path<'_>, errors: &mut Errors) {
     if template["spec"]["activeDeadlineSeconds"].is_number() {
         let spec = path.field("spec");
-        errors.forbidden(&spec.field("activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not supported");
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.forbidden(&spec.field("activeDeadlineSeconds"), detail);
     }
 }
 
@@ -120,11 +124,21 @@ fn strategy(strategy: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn percent(value: &Value) -> Option<u32> {
+/// A count or a share of at most all.
+pub(crate) fn count_or_share(value: &Value, path: &Path<'_>, errors: &mut Errors) {
+    count_or_percent(value, path, errors);
+    if percent(value).is_some_and(|percent| percent > 100) {
+        errors.invalid(path, value.clone(), "must not be greater than 100%");
+    }
+}
+
+/// How many percent a text says.
+pub(crate) fn percent(value: &Value) -> Option<u32> {
     value.as_str()?.strip_suffix('%')?.parse().ok()
 }
 
-fn count_or_percent(value: &Value, path: &Path<'_>, errors: &mut Errors) {
+/// A count or a share.
+pub(crate) fn count_or_percent(value: &Value, path: &Path<'_>, errors: &mut Errors) {
     if value.is_string() && percent(value).is_none() {
         errors.invalid(
             path,

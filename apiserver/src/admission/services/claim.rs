@@ -1,10 +1,10 @@
 //! One key, one owner.
 //!
-//! Addresses lie where Kubernetes keeps its IPAddress objects (KEP-1880), and look like them. Ports lie beside, one key
-//! each, where Kubernetes keeps one bitmap.
+//! Addresses are IPAddress objects, as in Kubernetes (KEP-1880); an annotation says which service of that name has it, because the
+//! next one may bear the same. Ports lie beside, one key each, where Kubernetes keeps one bitmap.
 
 use super::title;
-use crate::registry::object::meta;
+use crate::registry::object::{meta, now};
 use crate::status::Status;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -29,12 +29,22 @@ impl Owner {
     }
 }
 
+/// The annotation of an address with the uid of its service.
+const SERVICE_UID: &str = "skiff.dev/service-uid";
+
 /// An address or port of an owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Claim {
     key: Bytes,
     value: Bytes,
     uid: String,
+}
+
+/// Two are the same if the same service claims the same.
+impl PartialEq for Claim {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.key, &self.uid) == (&other.key, &other.uid)
+    }
 }
 
 /// Whose it is now.
@@ -47,7 +57,15 @@ pub(super) enum Taken {
 /// The uid of the service that a claim's value names.
 pub(super) fn owner_uid(value: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(value).ok()?;
-    value["spec"]["parentRef"]["uid"].as_str().map(ToOwned::to_owned)
+    // Earlier versions wrote it into the reference, where no IPAddress has it.
+    let places = [&value["metadata"]["annotations"][SERVICE_UID], &value["spec"]["parentRef"]["uid"]];
+    places.into_iter().find_map(Value::as_str).map(ToOwned::to_owned)
+}
+
+/// Whether a claim's value is a whole object, as every version but the earliest wrote it.
+fn is_whole(value: &[u8]) -> bool {
+    let value: Value = serde_json::from_slice(value).unwrap_or_default();
+    !meta(&value, "uid").is_empty()
 }
 
 impl Claim {
@@ -55,17 +73,20 @@ impl Claim {
         let labels = json!({"ipaddress.kubernetes.io/ip-family": "IPv4",
             "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"});
         let metadata = json!({"name": address.to_string(), "labels": labels});
-        Self::new(format!("{ADDRESSES}{address}"), "networking.k8s.io/v1", "IPAddress", &metadata, owner)
+        let parent = json!({"group": "", "resource": "services", "namespace": owner.namespace, "name": owner.name});
+        Self::new(format!("{ADDRESSES}{address}"), ["networking.k8s.io/v1", "IPAddress"], metadata, parent, owner)
     }
 
     pub(super) fn port(owner: &Owner, port: u16) -> Self {
         let metadata = json!({"name": port.to_string()});
-        Self::new(format!("{PORTS}{port}"), "skiff.dev/v1", "NodePort", &metadata, owner)
+        let parent = json!({"resource": "services", "namespace": owner.namespace, "name": owner.name});
+        Self::new(format!("{PORTS}{port}"), ["skiff.dev/v1", "NodePort"], metadata, parent, owner)
     }
 
-    fn new(key: String, api_version: &str, kind: &str, metadata: &Value, owner: &Owner) -> Self {
-        let parent =
-            json!({"resource": "services", "namespace": owner.namespace, "name": owner.name, "uid": owner.uid});
+    fn new(key: String, [api_version, kind]: [&str; 2], mut metadata: Value, parent: Value, owner: &Owner) -> Self {
+        metadata["uid"] = uuid::Uuid::new_v4().to_string().into();
+        metadata["creationTimestamp"] = now().into();
+        metadata["annotations"] = json!({ SERVICE_UID: owner.uid });
         let value =
             json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": {"parentRef": parent}});
         Self { key: key.into(), value: value.to_string().into(), uid: owner.uid.clone() }
@@ -100,7 +121,8 @@ impl Claim {
     /// Makes the claim whoever held it: the service that is stored is right.
     pub(super) async fn enforce(&self, backend: &dyn Backend) -> Result<(), BackendError> {
         let entry = backend.get(self.key.clone()).await?.entry;
-        if self.whose(entry.as_ref()) == Taken::Ours && entry.is_some() {
+        let is_right = |entry: &Entry| self.whose(Some(entry)) == Taken::Ours && is_whole(&entry.value);
+        if entry.as_ref().is_some_and(is_right) {
             return Ok(());
         }
         let expected = entry.map_or(0, |entry| entry.mod_revision);

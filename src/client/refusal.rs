@@ -27,9 +27,20 @@ pub(crate) fn refusal(error: &tonic::Status, document: &Document) -> anyhow::Err
     if !lines.is_empty() {
         return anyhow::anyhow!(lines.join("\n       "));
     }
-    // Decoding errors name fields in quotes in the message itself: unknown field "spec.replica".
-    let field = message.split('"').nth(1).unwrap_or_default();
-    anyhow::anyhow!("{}, line {}: {message}", document.source, document.line(field))
+    anyhow::anyhow!("{}, line {}: {message}", document.source, document.line(field_of(message)))
+}
+
+/// The field that a message is about which has no causes: `… cannot be handled as a Pod: spec.replicas: expected …`, or
+/// `… strict decoding error: unknown field "spec.replica"`.
+fn field_of(message: &str) -> &str {
+    let about = match message.split_once(" cannot be handled as a ") {
+        Some((_, about)) => about.split_once(": ").map_or("", |(_, about)| about),
+        None => message,
+    };
+    match about.split_once(": expected ") {
+        Some((field, _)) => field,
+        None => about.split('"').nth(1).unwrap_or_default(),
+    }
 }
 
 fn cause_line(cause: &Value, document: &Document) -> Option<String> {
@@ -71,6 +82,21 @@ mod tests {
     fn a_full_disk_is_in_no_line() {
         let status = json!({"kind": "Status", "code": 507, "message": "the object cannot be stored"});
         assert_eq!(refusal(&error(&status), &document()).to_string(), "the object cannot be stored");
+    }
+
+    #[test]
+    fn messages_name_fields() {
+        for (message, field) in [
+            (
+                r#"Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "spec.a""#,
+                "spec.a",
+            ),
+            (r#"Pod in version "v1" cannot be handled as a Pod: spec.a: expected a list, got "x""#, "spec.a"),
+            (r#"strict decoding error: unknown field "spec.a""#, "spec.a"),
+            ("no", ""),
+        ] {
+            assert_eq!(field_of(message), field, "{message}");
+        }
     }
 
     #[test]

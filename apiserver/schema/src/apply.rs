@@ -138,7 +138,7 @@ pub fn track(
     let mut managers = managers.unwrap_or_default();
     update(&mut managers, &changes, resource, author);
     managers.cap();
-    managers.to_json()
+    managers.into_json()
 }
 
 /// What `config`, applied by `author`, makes of `live` (`None`: there is no such object yet).
@@ -173,7 +173,7 @@ pub fn apply(
     if author.manager == "kubectl" {
         note_last_applied(&mut object, config);
     }
-    Ok(Applied { object, managed_fields: managers.to_json() })
+    Ok(Applied { object, managed_fields: managers.into_json() })
 }
 
 /// Puts `old`'s managed fields into `new` if nothing but their times differs.
@@ -339,7 +339,7 @@ fn left_by_kubectl(resource: &Resource, live: &Value) -> Option<Set> {
 /// Keeps the note of `kubectl apply` true, if there is one, so that one can go back to it.
 fn note_last_applied(object: &mut Value, config: &Value) {
     let Some(annotations) = object["metadata"]["annotations"].as_object_mut() else { return };
-    if !annotations.get(LAST_APPLIED).and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
+    if annotations.get(LAST_APPLIED).and_then(Value::as_str).is_none_or(str::is_empty) {
         return;
     }
     let mut config = config.clone();

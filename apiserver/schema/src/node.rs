@@ -15,7 +15,7 @@ pub(crate) struct StructId(pub(crate) u32);
 
 /// The schema of one kind.
 #[derive(Debug, Clone)]
-pub struct Schema {
+pub(crate) struct Schema {
     structs: Arc<[Struct]>,
     root: StructId,
 }

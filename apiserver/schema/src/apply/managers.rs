@@ -104,7 +104,7 @@ impl Managers {
     }
 
     /// Who applied comes before who updated, then by time and by name. `None`: there are none.
-    pub(super) fn to_json(mut self) -> Option<Value> {
+    pub(super) fn into_json(mut self) -> Option<Value> {
         self.0.sort_by(|a, b| a.key().cmp(&b.key()));
         let entries: Vec<Value> = self.0.iter().map(Manager::to_json).collect();
         (!entries.is_empty()).then(|| entries.into())

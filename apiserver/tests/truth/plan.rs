@@ -78,11 +78,14 @@ fn verb(kind: &Kind, random: &mut StdRng) -> String {
 
 /// Options that fit every kind and those that fit none, of every verb.
 pub(crate) fn options() -> Vec<Case> {
+    [whole(), patches(), applied(), reads(), deletions()].concat()
+}
+
+/// A uid that no object has.
+const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
+
+fn whole() -> Vec<Case> {
     let with = |verb: &str, query: &str| Case::new(verb, query);
-    let delete = |query: &str, body| Case::new("delete", query).with_body(body);
-    let merge = |body| Case::new("merge", "dryRun=All").with_body(body);
-    let json = |body| Case::new("json", "dryRun=All").with_body(body);
-    let uid = "00000000-0000-4000-8000-000000000000";
     vec![
         with("create", "dryRun=Some"),
         with("create", "dryRun=All&fieldManager=%07"),
@@ -99,10 +102,17 @@ pub(crate) fn options() -> Vec<Case> {
         with("merge", "dryRun=All&force=true"),
         with("merge", "dryRun=All&fieldValidation=Maybe"),
         with("merge-missing", ""),
+    ]
+}
+
+fn patches() -> Vec<Case> {
+    let merge = |body| Case::new("merge", "dryRun=All").with_body(body);
+    let json = |body| Case::new("json", "dryRun=All").with_body(body);
+    vec![
         merge(json!({"metadata": {"labels": {"l": "m"}}})),
         merge(json!({"metadata": {"labels": null, "annotations": {"k": null}}})),
         merge(json!({"metadata": {"resourceVersion": "1"}})),
-        merge(json!({"metadata": {"uid": uid}})),
+        merge(json!({"metadata": {"uid": NOBODY}})),
         merge(json!({"metadata": {"name": "other"}})),
         merge(json!({"metadata": {"namespace": "other"}})),
         merge(json!({"metadata": {"creationTimestamp": null, "generation": 9}})),
@@ -127,10 +137,22 @@ pub(crate) fn options() -> Vec<Case> {
         Case::new("strategic", "dryRun=All")
             .with_body(json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["x/y"]}})),
         Case::new("strategic", "dryRun=All").with_body(json!({"$patch": "bogus"})),
+    ]
+}
+
+fn applied() -> Vec<Case> {
+    let with = |verb: &str, query: &str| Case::new(verb, query);
+    vec![
         with("apply", "dryRun=All"),
         with("apply", "dryRun=All&fieldManager=a"),
         with("apply", "dryRun=All&fieldManager=a&force=true"),
         with("apply-missing", "dryRun=All&fieldManager=a"),
+    ]
+}
+
+fn reads() -> Vec<Case> {
+    let with = |verb: &str, query: &str| Case::new(verb, query);
+    vec![
         with("get", ""),
         with("get-table", ""),
         with("get-table", "includeObject=Object"),
@@ -153,9 +175,16 @@ pub(crate) fn options() -> Vec<Case> {
         with("list", "sendInitialEvents=true"),
         with("list-table", "labelSelector=truth%3Dyes"),
         with("list-partial", "labelSelector=truth%3Dyes"),
+    ]
+}
+
+fn deletions() -> Vec<Case> {
+    let with = |verb: &str, query: &str| Case::new(verb, query);
+    let delete = |query: &str, body| Case::new("delete", query).with_body(body);
+    vec![
         delete("dryRun=All", json!(null)),
         delete("dryRun=Some", json!(null)),
-        delete("", json!({"preconditions": {"uid": uid}})),
+        delete("", json!({"preconditions": {"uid": NOBODY}})),
         delete("", json!({"preconditions": {"resourceVersion": "1"}})),
         delete("", json!({"propagationPolicy": "Bogus"})),
         delete("", json!({"propagationPolicy": "Orphan", "orphanDependents": true})),
@@ -209,7 +238,6 @@ const WATCHED: &[&str] = &["configmaps", "deployments", "services"];
 /// What really changes the object through a part of it.
 fn of_part(part: &str) -> Vec<Case> {
     let send = |verb: &str, body| Case::new(&format!("{verb}/{part}"), "").with_body(body);
-    let debugger = json!({"name": "d", "image": "i", "targetContainerName": "c"});
     match part {
         "scale" => vec![
             Case::new("get/scale", ""),
@@ -236,6 +264,31 @@ fn of_part(part: &str) -> Vec<Case> {
                 json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}, "deleteOptions": {"dryRun": ["All"]}}),
             ),
         ],
+        "ephemeralcontainers" | "resize" => of_pod_part(part),
+        "finalize" => vec![
+            send("put", json!({"metadata": {"name": "other"}, "spec": {"finalizers": ["kubernetes"]}})),
+            send(
+                "put",
+                json!({"metadata": {"name": "truth-a"}, "spec": {"finalizers": ["kubernetes", "x.example/y", "bad"]}}),
+            ),
+        ],
+        "approval" => vec![
+            Case::new("get/approval", ""),
+            send(
+                "merge",
+                json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "R", "message": "m"}]}}),
+            ),
+            send("merge", json!({"status": {"conditions": [{"type": "Denied", "status": "True"}]}})),
+            send("merge", json!({"status": {"conditions": []}})),
+        ],
+        _ => vec![],
+    }
+}
+
+fn of_pod_part(part: &str) -> Vec<Case> {
+    let send = |verb: &str, body| Case::new(&format!("{verb}/{part}"), "").with_body(body);
+    let debugger = json!({"name": "d", "image": "i", "targetContainerName": "c"});
+    match part {
         "ephemeralcontainers" => vec![
             Case::new("get/ephemeralcontainers", ""),
             send("strategic", json!({"spec": {"ephemeralContainers": [debugger]}})),
@@ -255,22 +308,6 @@ fn of_part(part: &str) -> Vec<Case> {
                 "strategic",
                 json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"memory": "32Mi"}}}]}}),
             ),
-        ],
-        "finalize" => vec![
-            send("put", json!({"metadata": {"name": "other"}, "spec": {"finalizers": ["kubernetes"]}})),
-            send(
-                "put",
-                json!({"metadata": {"name": "truth-a"}, "spec": {"finalizers": ["kubernetes", "x.example/y", "bad"]}}),
-            ),
-        ],
-        "approval" => vec![
-            Case::new("get/approval", ""),
-            send(
-                "merge",
-                json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "R", "message": "m"}]}}),
-            ),
-            send("merge", json!({"status": {"conditions": [{"type": "Denied", "status": "True"}]}})),
-            send("merge", json!({"status": {"conditions": []}})),
         ],
         _ => vec![],
     }

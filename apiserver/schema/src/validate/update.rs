@@ -98,7 +98,8 @@ fn gates(new: &mut Value, old: &Value) {
     }
 }
 
-fn take(field: &str, new: &mut Value, old: &Value) {
+/// Gives `new` the field of `old`, so that it may differ; does nothing to what is no object.
+pub(crate) fn take(field: &str, new: &mut Value, old: &Value) {
     if let Some(map) = new.as_object_mut() {
         map.insert(field.to_owned(), old[field].clone());
     }

@@ -159,7 +159,7 @@ const CHANGEABLE: &[&str] = &[
 fn unchanged(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     let mut rest = new.clone();
     for field in CHANGEABLE {
-        rest[*field] = old[*field].clone();
+        update::take(field, &mut rest, old);
     }
     if !update::equal(&rest, old) {
         let detail = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', \

@@ -201,12 +201,12 @@ fn sources(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
 fn unchanged(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
     let (mut now, mut then) = (new["spec"].clone(), old["spec"].clone());
     if !given(&then, "volumeName") {
-        then["volumeName"] = now["volumeName"].clone();
+        update::take("volumeName", &mut then, &now);
     }
     let size = |it: &Value| it.as_str().and_then(|it| Quantity::parse(it).ok()).map_or(0, |it| it.nanos());
     let asked = |it: &Value| size(&it["spec"]["resources"]["requests"]["storage"]);
     if text(&new["status"], "phase") == "Bound" {
-        now["volumeAttributesClassName"] = then["volumeAttributesClassName"].clone();
+        update::take("volumeAttributesClassName", &mut now, &then);
         if now["resources"]["requests"].is_object() {
             now["resources"]["requests"]["storage"] = then["resources"]["requests"]["storage"].clone();
         }

@@ -19,6 +19,7 @@ mod table; // what is printed
 mod watchers; // events to many
 
 use server::{Kind, Server};
+use skiff_harness::bench_parameter;
 use std::path::PathBuf;
 use std::time::Duration;
 use table::Table;
@@ -33,20 +34,15 @@ struct Parameters {
     folder: PathBuf,
 }
 
-fn parameter<T: std::str::FromStr>(name: &str, default: T) -> T {
-    let given = std::env::var(format!("SKIFF_BENCH_{name}")).ok();
-    given.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("SKIFF_BENCH_{name}={text} is not understood")))
-}
-
 impl Parameters {
     fn read() -> Self {
         Self {
-            turn: Duration::from_secs_f64(parameter("SECONDS", 1.0)),
-            turns: parameter("TURNS", 3),
-            rows: parameter("ROWS", String::new()),
-            objects: parameter("OBJECTS", 10_000),
-            watchers: parameter("WATCHERS", 1000),
-            folder: parameter("FOLDER", PathBuf::from(env!("CARGO_TARGET_TMPDIR"))),
+            turn: Duration::from_secs_f64(bench_parameter("SECONDS", 1.0)),
+            turns: bench_parameter("TURNS", 3),
+            rows: bench_parameter("ROWS", String::new()),
+            objects: bench_parameter("OBJECTS", 10_000),
+            watchers: bench_parameter("WATCHERS", 1000),
+            folder: bench_parameter("FOLDER", PathBuf::from(env!("CARGO_TARGET_TMPDIR"))),
         }
     }
 

@@ -91,12 +91,7 @@ impl Server {
 
     /// Memory of the processes.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let of = |child: &Child| {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-        };
-        self.children.iter().map(of).sum()
+        self.children.iter().map(|child| skiff_harness::resident_bytes(child.id())).sum()
     }
 
     /// Processor time of the processes since they were started.

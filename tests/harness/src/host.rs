@@ -49,6 +49,26 @@ pub fn with_small_disk(size: &str, test: impl FnOnce(&Path) + Send) {
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
+/// Memory of a process that is in RAM (VmRSS of proc_pid_status(5)), in bytes.
+///
+/// # Panics
+/// There is no such process.
+#[must_use]
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel says so");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024
+}
+
+/// The parameter of a bench in `SKIFF_BENCH_<name>`.
+///
+/// # Panics
+/// It is given and not understood.
+pub fn bench_parameter<T: std::str::FromStr>(name: &str, default: T) -> T {
+    let given = std::env::var(format!("SKIFF_BENCH_{name}")).ok();
+    given.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("SKIFF_BENCH_{name}={text} is not understood")))
+}
+
 /// Processor time that a process has taken since it was started, in user and kernel mode (proc_pid_stat(5)).
 ///
 /// # Panics

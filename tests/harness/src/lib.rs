@@ -11,7 +11,7 @@ mod program; // copies that can be executed at once
 mod wait; // until something holds, with an end
 
 pub use follower::Follower;
-pub use host::{free_port, is_in_memory, processor_time, with_small_disk};
+pub use host::{bench_parameter, free_port, is_in_memory, processor_time, resident_bytes, with_small_disk};
 pub use leak::Snapshot;
 pub use node::{Ended, NEVER_EVICT, TestNode, skiff};
 pub use peer::{Peer, needed, peer, peers_folder};

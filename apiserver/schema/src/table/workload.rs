@@ -34,25 +34,8 @@ pub(crate) static DEPLOYMENT: Printer = Printer {
     },
 };
 
-pub(crate) static REPLICA_SET: Printer = Printer {
-    columns: &[
-        NAME,
-        Column::number("Desired", "Pods wanted."),
-        Column::number("Current", "Pods that exist."),
-        Column::number("Ready", "Pods that are ready."),
-        AGE,
-        CONTAINERS,
-        IMAGES,
-        SELECTOR,
-    ],
-    cells: |it, now| {
-        let (spec, status) = (&it["spec"], &it["status"]);
-        let counts =
-            [&spec["replicas"], &status["replicas"], &status["readyReplicas"]].map(|count| json!(number(count)));
-        let cells = std::iter::once(name(it)).chain(counts).chain([age(it, now)]).collect();
-        with_template(cells, spec)
-    },
-};
+pub(crate) static REPLICA_SET: Printer =
+    Printer { columns: REPLICAS, cells: |it, now| with_template(replicas(it, now), &it["spec"]) };
 
 pub(crate) static JOB: Printer = Printer {
     columns: &[
@@ -82,9 +65,34 @@ pub(crate) static SCALE: Printer = Printer {
 
 /// Cells, and those of the template: containers, images, selector.
 pub(crate) fn with_template(mut cells: Vec<Value>, spec: &Value) -> Vec<Value> {
-    let containers = list(&spec["template"]["spec"], "containers");
-    cells.extend([each(containers, "name"), each(containers, "image"), selector(&spec["selector"]).into()]);
+    cells.extend(names_and_images(&spec["template"]));
+    cells.push(selector(&spec["selector"]).into());
     cells
+}
+
+/// Names and images of the containers of a pod template: the cells of [`CONTAINERS`] and [`IMAGES`].
+pub(crate) fn names_and_images(template: &Value) -> [Value; 2] {
+    let containers = list(&template["spec"], "containers");
+    [each(containers, "name"), each(containers, "image")]
+}
+
+/// Columns of what keeps a number of pods.
+pub(crate) const REPLICAS: &[Column] = &[
+    NAME,
+    Column::number("Desired", "Pods wanted."),
+    Column::number("Current", "Pods that exist."),
+    Column::number("Ready", "Pods that are ready."),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+/// The first five cells of [`REPLICAS`].
+pub(crate) fn replicas(it: &Value, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (&it["spec"], &it["status"]);
+    let counts = [&spec["replicas"], &status["replicas"], &status["readyReplicas"]].map(|count| json!(number(count)));
+    std::iter::once(name(it)).chain(counts).chain([age(it, now)]).collect()
 }
 
 fn job_status(job: &Value) -> &'static str {

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use server::{Kind, Server};
+use skiff_harness::bench_parameter;
 use table::Table;
 
 /// See the module.
@@ -32,20 +33,15 @@ struct Parameters {
     folder: PathBuf,
 }
 
-fn parameter<T: std::str::FromStr>(name: &str, default: T) -> T {
-    let given = std::env::var(format!("SKIFF_BENCH_{name}")).ok();
-    given.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("SKIFF_BENCH_{name}={text} is not understood")))
-}
-
 impl Parameters {
     fn read() -> Self {
         Parameters {
-            turn: Duration::from_secs_f64(parameter("SECONDS", 0.7)),
-            turns: parameter("TURNS", 3),
-            rows: parameter("ROWS", String::new()),
-            keys: parameter("KEYS", 100_000),
-            updates: parameter("UPDATES", 200_000),
-            folder: parameter("FOLDER", PathBuf::from(env!("CARGO_TARGET_TMPDIR"))),
+            turn: Duration::from_secs_f64(bench_parameter("SECONDS", 0.7)),
+            turns: bench_parameter("TURNS", 3),
+            rows: bench_parameter("ROWS", String::new()),
+            keys: bench_parameter("KEYS", 100_000),
+            updates: bench_parameter("UPDATES", 200_000),
+            folder: bench_parameter("FOLDER", PathBuf::from(env!("CARGO_TARGET_TMPDIR"))),
         }
     }
 

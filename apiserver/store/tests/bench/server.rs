@@ -133,19 +133,12 @@ impl Server {
 
     /// Memory of the process.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        skiff_harness::resident_bytes(self.pid().unsigned_abs())
     }
 
     /// Processor time of the process since it was started.
     pub(crate) fn processor(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // The program's name, in parentheses, may contain spaces. utime and stime are the 14th and 15th field.
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        let a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).unwrap().unwrap();
-        Duration::from_secs_f64(ticks as f64 / a_second as f64)
+        skiff_harness::processor_time(self.pid().unsigned_abs())
     }
 
     /// Bytes of disk that the folder takes.

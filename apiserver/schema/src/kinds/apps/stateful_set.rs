@@ -6,8 +6,8 @@ use crate::defaults::workload as fill;
 use crate::kinds::core::persistent_volume_claim as claim;
 use crate::kinds::{Change, Row, Rules, SCALE, status};
 use crate::path::Path;
-use crate::table::text::{age, each, name, number};
-use crate::table::workload::{CONTAINERS, IMAGES};
+use crate::table::text::{age, name, number};
+use crate::table::workload::{CONTAINERS, IMAGES, names_and_images};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
@@ -34,8 +34,8 @@ static PRINTER: Printer = Printer {
     columns: &[NAME, Column::text("Ready", "Pods that are ready, of those wanted."), AGE, CONTAINERS, IMAGES],
     cells: |it, now| {
         let ready = format!("{}/{}", number(&it["status"]["readyReplicas"]), number(&it["spec"]["replicas"]));
-        let containers = list(&it["spec"]["template"]["spec"], "containers");
-        vec![name(it), ready.into(), age(it, now), each(containers, "name"), each(containers, "image")]
+        let [names, images] = names_and_images(&it["spec"]["template"]);
+        vec![name(it), ready.into(), age(it, now), names, images]
     },
 };
 

@@ -6,8 +6,8 @@ use super::schedule;
 use crate::defaults::workload as fill;
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
-use crate::table::text::{age, each, name, selector, since};
-use crate::table::workload::{CONTAINERS, IMAGES, SELECTOR};
+use crate::table::text::{age, name, selector, since};
+use crate::table::workload::{CONTAINERS, IMAGES, SELECTOR, names_and_images};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::workload;
@@ -53,7 +53,7 @@ static PRINTER: Printer = Printer {
             None => "<unset>",
         };
         let job = &spec["jobTemplate"]["spec"];
-        let containers = list(&job["template"]["spec"], "containers");
+        let [names, images] = names_and_images(&job["template"]);
         vec![
             name(it),
             text(spec, "schedule").into(),
@@ -62,8 +62,8 @@ static PRINTER: Printer = Printer {
             list(status, "active").len().into(),
             last.into(),
             age(it, now),
-            each(containers, "name"),
-            each(containers, "image"),
+            names,
+            images,
             selector(&job["selector"]).into(),
         ]
     },

@@ -3,10 +3,10 @@
 use crate::defaults::workload as fill;
 use crate::kinds::{Row, Rules};
 use crate::path::Path;
-use crate::table::text::{each, labels, name};
+use crate::table::text::{labels, name};
+use crate::table::workload::names_and_images;
 use crate::table::{Column, NAME, Printer};
 use crate::validate::pod;
-use crate::view::list;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -33,12 +33,7 @@ static PRINTER: Printer = Printer {
     ],
     cells: |it, _| {
         let template = &it["template"];
-        let containers = list(&template["spec"], "containers");
-        vec![
-            name(it),
-            each(containers, "name"),
-            each(containers, "image"),
-            labels(&template["metadata"], "labels").into(),
-        ]
+        let [names, images] = names_and_images(template);
+        vec![name(it), names, images, labels(&template["metadata"], "labels").into()]
     },
 };

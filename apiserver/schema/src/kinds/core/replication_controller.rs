@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use crate::defaults::workload as fill;
 use crate::kinds::{Change, Row, Rules, SCALE, Selectable, Storage, status};
 use crate::path::Path;
-use crate::table::text::{age, each, labels, name, number};
-use crate::table::workload::{CONTAINERS, IMAGES, SELECTOR};
-use crate::table::{AGE, Column, NAME, Printer};
+use crate::table::Printer;
+use crate::table::text::{labels, number};
+use crate::table::workload::{REPLICAS, names_and_images, replicas};
 use crate::validate::errors::Errors;
 use crate::validate::{pod, workload};
-use crate::view::{default, given, list, object_mut};
+use crate::view::{default, given, object_mut};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -37,23 +37,12 @@ pub(super) static ROW: Row = Row {
 };
 
 static PRINTER: Printer = Printer {
-    columns: &[
-        NAME,
-        Column::number("Desired", "Pods wanted."),
-        Column::number("Current", "Pods that exist."),
-        Column::number("Ready", "Pods that are ready."),
-        AGE,
-        CONTAINERS,
-        IMAGES,
-        SELECTOR,
-    ],
+    columns: REPLICAS,
     cells: |it, now| {
-        let (spec, status) = (&it["spec"], &it["status"]);
-        let [wanted, found, ready] =
-            [&spec["replicas"], &status["replicas"], &status["readyReplicas"]].map(|count| json!(number(count)));
-        let containers = list(&spec["template"]["spec"], "containers");
-        let (names, images) = (each(containers, "name"), each(containers, "image"));
-        vec![name(it), wanted, found, ready, age(it, now), names, images, labels(spec, "selector").into()]
+        let mut cells = replicas(it, now);
+        cells.extend(names_and_images(&it["spec"]["template"]));
+        cells.push(labels(&it["spec"], "selector").into());
+        cells
     },
 };
 

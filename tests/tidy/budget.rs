@@ -89,3 +89,14 @@ fn every_file_says_what_it_is() {
         assert!(text.starts_with("//!"), "{}: no module doc", shown(&path));
     }
 }
+
+/// A module that has children is `name.rs` beside the folder `name`. Only test targets share helpers as `support/mod.rs`,
+/// because cargo would take a file beside them for a test of its own.
+#[test]
+fn a_module_has_the_name_of_its_file() {
+    let named_mod = |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name == "mod.rs");
+    let in_tests = |path: &std::path::PathBuf| path.components().any(|part| part.as_os_str() == "tests");
+    let wrong = sources().into_iter().filter(|path| named_mod(path) && !in_tests(path));
+    let wrong: Vec<String> = wrong.map(|path| shown(&path)).collect();
+    assert!(wrong.is_empty(), "these belong one folder up, under their folder's name: {wrong:?}");
+}

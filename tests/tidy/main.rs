@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a tree that cannot be read fails the test")]
 
-mod budget; // lengths, unsafe, unwrap
+mod budget; // lengths, unsafe, unwrap, names of files
 mod docs; // what the documents promise about the tree
 mod graph; // the table of design section 4 against the real crate graph
 mod words; // what users read

@@ -15,6 +15,8 @@ pub(crate) struct Status {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     details: Option<Value>,
+    /// With which a list that cannot go on as it was goes on all the same.
+    continue_token: Option<String>,
 }
 
 impl fmt::Display for Status {
@@ -27,7 +29,7 @@ impl std::error::Error for Status {}
 
 impl Status {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: None }
     }
 
     fn about(mut self, resource: &Resource, name: &str) -> Self {
@@ -52,6 +54,12 @@ impl Status {
         self
     }
 
+    /// Gives a list that cannot go on as it was a token for the rest.
+    pub(crate) fn to_be_continued(mut self, token: String) -> Self {
+        self.continue_token = Some(token);
+        self
+    }
+
     /// The object for the body.
     pub(crate) fn value(&self) -> Value {
         let mut status = json!({
@@ -63,6 +71,9 @@ impl Status {
         }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
+        }
+        if let Some(token) = &self.continue_token {
+            status["metadata"]["continue"] = token.as_str().into();
         }
         status
     }

@@ -110,6 +110,25 @@ async fn rules_are_told_for_a_namespace() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_not_kept_has_no_columns() {
+    let world = World::new().await;
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    for (accept, code) in [
+        (table.to_owned(), StatusCode::NOT_ACCEPTABLE),
+        (format!("{table},application/json"), StatusCode::CREATED),
+    ] {
+        let body = json!({"spec": pods("get")}).to_string();
+        let path = format!("{ACCESS}/selfsubjectaccessreviews");
+        let mut request = request("POST", &path, "application/json", &body);
+        request.extensions_mut().insert(Identity::component("u"));
+        request.headers_mut().insert("accept", accept.parse().unwrap());
+        let (got, answer) = send(world.server.router(), request).await;
+        assert_eq!(got, code, "{answer}");
+        assert_ne!(answer["kind"], "Table");
+    }
+}
+
+#[tokio::test]
 async fn tokens_are_not_reviewed() {
     let world = World::new().await;
     let path = "/apis/authentication.k8s.io/v1/tokenreviews";

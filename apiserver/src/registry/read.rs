@@ -25,6 +25,9 @@ pub(crate) enum VersionMatch {
     Exact,
 }
 
+/// A token with this revision goes on in whatever state is newest.
+const WHATEVER_IS_NEWEST: Revision = -1;
+
 /// What to list.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ListOptions {
@@ -91,11 +94,13 @@ impl Registry {
             return self.list_one(resource, namespace, name, options).await;
         }
         let prefix = prefix(resource, namespace);
+        let resumed = place.from.clone();
         let mut walk = ListRange { prefix: prefix.clone(), from: place.from, limit: 0, revision: place.revision };
         let mut list = List { items: Vec::new(), revision: 0, continue_token: String::new(), remaining: None };
         loop {
             walk.limit = page(options, list.items.len());
-            let listed = self.backend.list(walk.clone()).await.map_err(|error| old_list(error, options))?;
+            let listed = self.backend.list(walk.clone()).await;
+            let listed = listed.map_err(|error| old_list(error, options, &prefix, resumed.as_ref()))?;
             list.revision = listed.revision;
             let next = listed.entries.last().map(|entry| after(&entry.key));
             let read = i64::try_from(listed.entries.len()).unwrap_or(i64::MAX);
@@ -201,21 +206,29 @@ fn parse_token(token: &str) -> Option<Place> {
     let token: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
     let (start, prefix) = (token["start"].as_str()?, token["prefix"].as_str()?);
     // A forged token must not lead to other keys than its list's; the store checks its own prefix again.
-    let revision = token["rv"].as_i64().filter(|revision| *revision > 0)?;
+    let revision = match token["rv"].as_i64()? {
+        WHATEVER_IS_NEWEST => 0,
+        revision => Some(revision).filter(|revision| *revision > 0)?,
+    };
     start.starts_with(prefix).then(|| Place { from: Some(start.to_owned().into()), revision })
 }
 
-fn old_list(error: BackendError, options: &ListOptions) -> Status {
-    match error {
-        BackendError::Compacted { .. } if options.continue_token.is_empty() => {
+/// A list whose state is gone; one that was under way gets a token with which it goes on from the same key.
+fn old_list(error: BackendError, options: &ListOptions, prefix: &Bytes, resumed: Option<&Bytes>) -> Status {
+    match (error, resumed) {
+        (BackendError::Compacted { .. }, Some(next)) => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter, or use the continue token in this response to retrieve the remainder of \
+             the results. Continuing with the provided token results in an inconsistent list - objects that were \
+             created, modified, or deleted between the time the first chunk was returned and now may show up in the \
+             list.",
+        )
+        .to_be_continued(token(prefix, next, WHATEVER_IS_NEWEST)),
+        (BackendError::Compacted { .. }, None) => {
             Status::expired("The resourceVersion for the provided list is too old.")
         }
-        BackendError::Compacted { .. } => Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
-             without the continue parameter.",
-        ),
-        BackendError::Future { newest } => Status::future(options.revision, newest),
-        error => error.into(),
+        (BackendError::Future { newest }, _) => Status::future(options.revision, newest),
+        (error, _) => error.into(),
     }
 }
 
@@ -227,6 +240,18 @@ mod tests {
     fn a_continue_token_comes_back_as_it_was() {
         let place = parse_token(&token(&"/registry/pods/".into(), &"/registry/pods/a/b\0".into(), 7)).expect("ours");
         assert_eq!((place.from, place.revision), (Some(Bytes::from("/registry/pods/a/b\0")), 7));
+    }
+
+    #[test]
+    fn a_list_whose_state_is_gone_goes_on_in_the_newest_one() {
+        let next = Bytes::from("/registry/pods/a/b\0");
+        let gone = || BackendError::Compacted { oldest: 9 };
+        let options = ListOptions::default();
+        let status = old_list(gone(), &options, &"/registry/pods/".into(), Some(&next)).value();
+        let place = parse_token(status["metadata"]["continue"].as_str().expect("a token")).expect("ours");
+        assert_eq!((place.from, place.revision), (Some(next), 0));
+        let status = old_list(gone(), &options, &"/registry/pods/".into(), None).value();
+        assert_eq!((&status["reason"], &status["metadata"]), (&json!("Expired"), &json!({})));
     }
 
     #[test]

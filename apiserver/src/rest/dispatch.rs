@@ -75,6 +75,8 @@ async fn object_request(
     request: Request,
 ) -> Result<Response, Status> {
     let style = Style::of(request.headers(), parameters)?;
+    let columns = path.resource.is_stored() && !matches!(&*path.subresource, "binding" | "eviction");
+    let style = if columns { style } else { style.without_tables()? };
     let call = verbs::Call { app, path, parameters, style };
     let (parts, body) = request.into_parts();
     match (verb, path.subresource.as_str()) {

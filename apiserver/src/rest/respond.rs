@@ -48,6 +48,11 @@ impl Style {
         if whole && !protobuf::knows(&resource.api_version(), &resource.kind) { self.next() } else { Ok(self) }
     }
 
+    /// The same for what has no columns, because it is an answer and no object that is kept.
+    pub(super) fn without_tables(self) -> Result<Self, Status> {
+        if matches!(self.form.shape, Shape::Table(_)) { self.next() } else { Ok(self) }
+    }
+
     fn next(self) -> Result<Self, Status> {
         Ok(Self { form: self.otherwise.ok_or_else(Status::not_acceptable)?, otherwise: None, ..self })
     }

@@ -113,10 +113,9 @@ async fn rules_are_told_for_a_namespace() {
 async fn an_answer_that_is_not_kept_has_no_columns() {
     let world = World::new().await;
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
-    for (accept, code) in [
-        (table.to_owned(), StatusCode::NOT_ACCEPTABLE),
-        (format!("{table},application/json"), StatusCode::CREATED),
-    ] {
+    for (accept, code) in
+        [(table.to_owned(), StatusCode::NOT_ACCEPTABLE), (format!("{table},application/json"), StatusCode::CREATED)]
+    {
         let body = json!({"spec": pods("get")}).to_string();
         let path = format!("{ACCESS}/selfsubjectaccessreviews");
         let mut request = request("POST", &path, "application/json", &body);

@@ -5,6 +5,8 @@
 //! Old kubectls (1.20) keep a connection open until the error stream ends, and the end of the data stream alone tells
 //! them nothing. So the error stream ends with the pod's half of the data stream, not after the client's half.
 
+pub(crate) mod over_websocket;
+
 use crate::spdy::{Role, Stream, start};
 use crate::{PortForwardRequest, StreamError, StreamRuntime};
 use std::collections::HashMap;

@@ -6,7 +6,8 @@
 //! ```text
 //! exec_url ─► token ─► GET/POST ─► upgrade ─┬─ SPDY ──────► remote::over_spdy ──────┐
 //!                                           ├─ WebSocket ─► remote::over_websocket ─┼─► StreamRuntime
-//!                                           └─ SPDY, perhaps in WebSocket ─► forward ┘
+//!                                           ├─ SPDY, perhaps in WebSocket ─► forward┤
+//!                                           └─ WebSocket ─► forward::over_websocket ┘
 //! ```
 //!
 //! Nothing here grows with what flows through: every queue is bounded and makes its writer wait.
@@ -15,14 +16,15 @@
 
 mod runtime; // what must the other side do?
 
-mod protocol;
+mod protocol; // which protocol do we both speak?
 mod server; // which connection is for which request?
-mod tokens; // what does a URL stand for? // which protocol do we both speak?
+mod tokens; // what does a URL stand for?
 
 mod forward; // which streams make a forwarded connection?
 mod remote; // which streams make an exec or attach?
 mod status; // how is the ending told?
 
+mod channels; // many streams in one WebSocket
 pub mod spdy; // many streams in one connection
 mod tunnel; // a WebSocket as a byte stream
 

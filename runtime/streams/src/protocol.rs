@@ -63,6 +63,19 @@ pub(crate) fn choose_websocket<'a>(offered: &[&'a str]) -> Option<(Option<&'a st
     offered.iter().find_map(|name| known(name).map(|(version, coding)| (Some(*name), version, coding)))
 }
 
+/// The first offered name under which ports are forwarded over the channels of a WebSocket.
+pub(crate) fn choose_forward<'a>(offered: &[&'a str]) -> Option<(Option<&'a str>, Coding)> {
+    let known = |name: &str| match name {
+        "v4.channel.k8s.io" => Some(Coding::Binary),
+        "v4.base64.channel.k8s.io" => Some(Coding::Base64),
+        _ => None,
+    };
+    if offered.is_empty() {
+        return Some((None, Coding::Binary));
+    }
+    offered.iter().find_map(|name| known(name).map(|coding| (Some(*name), coding)))
+}
+
 /// The names in headers that may be repeated and may hold several, comma separated.
 pub(crate) fn names<'a>(headers: &'a http::HeaderMap, name: &str) -> Vec<&'a str> {
     let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
@@ -84,5 +97,8 @@ mod tests {
         let browser = ["v4.base64.channel.k8s.io", "base64.channel.k8s.io"];
         assert_eq!(choose_websocket(&browser), Some((Some(browser[0]), Version::V4, Coding::Base64)));
         assert_eq!(choose_websocket(&["soap"]), None);
+        assert_eq!(choose_forward(&kubectl), Some((Some("v4.channel.k8s.io"), Coding::Binary)));
+        assert_eq!(choose_forward(&browser), Some((Some(browser[0]), Coding::Base64)));
+        assert_eq!(choose_forward(&["channel.k8s.io"]), None);
     }
 }

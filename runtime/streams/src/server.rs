@@ -139,9 +139,22 @@ async fn remote_websocket(runtime: Arc<dyn StreamRuntime>, remote: Remote, reque
 async fn forward_websocket(runtime: Arc<dyn StreamRuntime>, forward: PortForwardRequest, request: Request) -> Response {
     let headers = request.headers().clone();
     let offered = protocol::names(&headers, header::SEC_WEBSOCKET_PROTOCOL.as_str());
-    let Some(name) = offered.iter().find(|name| **name == PORT_FORWARD_TUNNEL) else { return unknown(&offered) };
-    match websocket(request, Some(name)).await {
-        Ok(upgrade) => upgrade.on_upgrade(move |socket| forward::serve(tunnel::open(socket), forward, runtime)),
+    if let Some(name) = offered.iter().find(|name| **name == PORT_FORWARD_TUNNEL) {
+        return match websocket(request, Some(name)).await {
+            Ok(upgrade) => upgrade.on_upgrade(move |socket| forward::serve(tunnel::open(socket), forward, runtime)),
+            Err(refusal) => refusal,
+        };
+    }
+    let Some((name, coding)) = protocol::choose_forward(&offered) else { return unknown(&offered) };
+    let ports_max = forward::over_websocket::PORTS_MAX;
+    if !(1..=ports_max).contains(&forward.ports.len()) {
+        let why = format!("a WebSocket forwards 1 to {ports_max} ports, and {} were asked for\n", forward.ports.len());
+        return (StatusCode::BAD_REQUEST, why).into_response();
+    }
+    match websocket(request, name).await {
+        Ok(upgrade) => {
+            upgrade.on_upgrade(move |socket| forward::over_websocket::serve(socket, forward, coding, runtime))
+        }
         Err(refusal) => refusal,
     }
 }

@@ -339,6 +339,45 @@ async fn ports_are_forwarded_through_a_websocket() {
     check_forwarding(&session).await;
 }
 
+/// What clients in Python and JavaScript speak: two channels a port, the port itself first.
+#[tokio::test]
+async fn ports_are_forwarded_over_channels_of_a_websocket() {
+    let world = World::new();
+    let url = world.server.port_forward_url(ports(&[80, 1, 2]));
+    let mut socket = websocket(&world, &url, Some("v4.channel.k8s.io")).await;
+    socket.send(Message::binary(&b"\0ping"[..])).await.unwrap();
+    let mut channels: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+    // Port 80 stays open as long as we do; the others end at once.
+    while channels.get(&0).is_none_or(|data| !data.ends_with(b"ping"))
+        || channels.get(&3).is_none_or(|data| data.len() < 3)
+    {
+        match socket.next().await.unwrap().unwrap() {
+            Message::Binary(bytes) => channels.entry(bytes[0]).or_default().extend_from_slice(&bytes[1..]),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(channels[&0], [&[80, 0][..], b"port 80: ping"].concat());
+    assert_eq!(channels[&1], [80, 0]);
+    assert_eq!(channels[&3], [&[1, 0][..], b"error forwarding port 1 to pod s1: connection refused"].concat());
+    drop(socket);
+    let url = world.server.port_forward_url(ports(&[2]));
+    let socket = websocket(&world, &url, Some("v4.base64.channel.k8s.io")).await;
+    let channels = collect(socket).await;
+    assert_eq!((channels[&0].as_str(), channels[&1].as_str()), ("\u{2}\0bye", "\u{2}\0"));
+    let (head, _io) = world.spdy(&world.server.port_forward_url(ports(&[])), &["v4.channel.k8s.io"]).await;
+    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+}
+
+/// Kubernetes' server does not ask whether a client calls its bytes text; Python's sends what is typed so.
+#[tokio::test]
+async fn text_counts_as_bytes_on_channels_of_bytes() {
+    let world = World::new();
+    let mut socket = websocket(&world, &world.server.exec_url(exec(&["count"])), Some("v5.channel.k8s.io")).await;
+    socket.send(Message::text("\0hello")).await.unwrap();
+    socket.send(Message::binary(&[255, 0][..])).await.unwrap();
+    assert_eq!(collect(socket).await[&1], "5");
+}
+
 /// kubectl reads the stdin stream too, and stops sending when our half ends: not before the command is done with it.
 #[tokio::test]
 async fn our_half_of_stdin_ends_with_the_command() {

@@ -1,23 +1,18 @@
 //! Exec and attach over WebSocket: each message begins with the number of its channel.
 
 use super::{ENDING_WITHIN, Remote, STDIN_BYTES, resize};
+use crate::channels::{ChannelWriter, Decoded, OUTGOING_MESSAGES, decode, send_all};
 use crate::protocol::{Coding, Version};
 use crate::status::last_words;
 use crate::{Input, Output, StreamIo, StreamRuntime};
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use axum::extract::ws::WebSocket;
 use bytes::Bytes;
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt, StreamExt};
-use std::io;
-use std::pin::Pin;
+use futures::StreamExt;
+use futures::stream::SplitStream;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_util::sync::PollSender;
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -26,12 +21,6 @@ const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
 /// Version 5: the next byte names a channel that its sender has closed.
 const CLOSE: u8 = 255;
-/// Bytes of a message that we send.
-const CHUNK_BYTES_MAX: usize = 16 << 10;
-/// Messages that wait for the client.
-const OUTGOING_MESSAGES: usize = 16;
-
-type Outgoing = mpsc::Sender<(u8, Bytes)>;
 
 /// Serves the request on an upgraded connection.
 pub(crate) async fn serve(
@@ -110,80 +99,5 @@ impl Incoming {
             // Other channels are ours to write.
             _ => {}
         }
-    }
-}
-
-enum Decoded {
-    Data(u8, Bytes),
-    Ignored,
-    End,
-}
-
-fn decode(coding: Coding, message: &Message) -> Decoded {
-    match (coding, message) {
-        (_, Message::Close(_)) => Decoded::End,
-        (Coding::Binary, Message::Binary(bytes)) if !bytes.is_empty() => Decoded::Data(bytes[0], bytes.slice(1..)),
-        (Coding::Base64, Message::Text(text)) => match text.as_bytes().split_first() {
-            Some((digit @ b'0'..=b'9', data)) => match STANDARD.decode(data) {
-                Ok(data) => Decoded::Data(digit - b'0', data.into()),
-                Err(_) => Decoded::End,
-            },
-            _ => Decoded::Ignored,
-        },
-        _ => Decoded::Ignored,
-    }
-}
-
-fn encode(coding: Coding, channel: u8, data: &[u8]) -> Message {
-    match coding {
-        Coding::Binary => Message::Binary([&[channel], data].concat().into()),
-        Coding::Base64 => Message::Text(format!("{channel}{}", STANDARD.encode(data)).into()),
-    }
-}
-
-async fn send_all(mut sink: SplitSink<WebSocket, Message>, mut messages: mpsc::Receiver<(u8, Bytes)>, coding: Coding) {
-    while let Some((channel, data)) = messages.recv().await {
-        if sink.send(encode(coding, channel, &data)).await.is_err() {
-            return;
-        }
-    }
-    let goodbye = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-    let _left = sink.send(Message::Close(Some(goodbye))).await;
-    let _left = sink.close().await;
-}
-
-/// Writes to one channel; waits while too many messages wait.
-struct ChannelWriter {
-    channel: u8,
-    outgoing: PollSender<(u8, Bytes)>,
-}
-
-impl ChannelWriter {
-    fn new(channel: u8, outgoing: &Outgoing) -> Self {
-        Self { channel, outgoing: PollSender::new(outgoing.clone()) }
-    }
-}
-
-impl AsyncWrite for ChannelWriter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        if data.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let closed = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        ready!(self.outgoing.poll_reserve(cx)).map_err(closed)?;
-        let piece = &data[..data.len().min(CHUNK_BYTES_MAX)];
-        let message = (self.channel, Bytes::copy_from_slice(piece));
-        self.outgoing.send_item(message).map_err(closed)?;
-        Poll::Ready(Ok(piece.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The protocol has no word for the end of an output; the connection's end is it.
-        self.outgoing.close();
-        Poll::Ready(Ok(()))
     }
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How much of what a hook says is quoted when it fails: its last words, in one packet of the handshake with all others.
+/// How much of what a hook says is quoted when it fails: the end of it, in one packet of the handshake with all others.
 const SAID_BYTES_MAX: usize = 4096;
 /// How much of it is read at once.
 const PAGE_BYTES: usize = 4096;

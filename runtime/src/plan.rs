@@ -62,7 +62,7 @@ pub(crate) struct Plan {
     /// Whether the first process opens the sources of its mounts itself: an ordinary user may copy mounts only in a mount
     /// namespace of its own (open_tree(2)).
     pub(crate) opens_itself: bool,
-    pub(crate) devices: Vec<rootfs::Node>,
+    pub(crate) devices: Vec<rootfs::DeviceNode>,
     /// Whether devices are the host's, attached, because mknod(2) is refused in a user namespace.
     pub(crate) binds_devices: bool,
     /// What the runtime itself may do.

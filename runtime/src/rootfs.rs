@@ -9,7 +9,7 @@ mod mask;
 mod mount;
 mod source;
 
-pub(crate) use device::{Node, defaults, links, make_all};
+pub(crate) use device::{DeviceNode, defaults, links, make_all};
 pub(crate) use mask::{mask_all, readonly_all};
 pub(crate) use mount::{Attached, Dev, StillWritable, attach_all};
 pub(crate) use source::Opened;

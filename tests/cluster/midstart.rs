@@ -74,10 +74,10 @@ fn die_at(node: &TestNode, step: &str, while_it_runs: impl FnOnce()) {
     command.arg(node.data()).arg("--run-dir").arg(node.run_dir()).args(["--cgroup-root", &format!("/{}", node.mark())]);
     command.args(NEVER_EVICT);
     command.env("SKIFF_FAULT", format!("{step}=kill"));
-    let mut doomed = Follower::start(command);
-    doomed.line("Ready", |line| line.contains("is Ready"));
+    let mut dying = Follower::start(command);
+    dying.line("Ready", |line| line.contains("is Ready"));
     while_it_runs();
-    let status = eventually(&format!("the node dies at {step}"), || match doomed.child().try_wait() {
+    let status = eventually(&format!("the node dies at {step}"), || match dying.child().try_wait() {
         Ok(Some(status)) => Ok(status),
         other => Err(other),
     });

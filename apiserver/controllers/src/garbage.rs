@@ -8,7 +8,7 @@ mod graph;
 use crate::context::{Context, ControllerError, On, absent_is_none};
 use futures::stream::{BoxStream, SelectAll};
 use futures::{StreamExt, TryStreamExt};
-use graph::{Graph, Node, Uid, Verdict};
+use graph::{Graph, Tracked, Uid, Verdict};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, PartialObjectMeta};
@@ -150,7 +150,7 @@ impl Collector {
     }
 
     fn put(&mut self, number: usize, object: &PartialObjectMeta<DynamicObject>) -> Vec<Uid> {
-        Node::new(number, &object.metadata).map(|(uid, node)| self.graph.put(uid, node)).unwrap_or_default()
+        Tracked::new(number, &object.metadata).map(|(uid, node)| self.graph.put(uid, node)).unwrap_or_default()
     }
 
     async fn look_at(&self, uid: &str) {
@@ -166,7 +166,7 @@ impl Collector {
         }
     }
 
-    fn api(&self, node: &Node) -> Option<Api<DynamicObject>> {
+    fn api(&self, node: &Tracked) -> Option<Api<DynamicObject>> {
         let resource = self.resources.get(node.resource)?;
         Some(match (resource.namespaced, &node.namespace) {
             (true, Some(namespace)) => Api::namespaced_with(self.context.client.clone(), namespace, &resource.api),
@@ -181,7 +181,7 @@ impl Collector {
         let Some(api) = self.api(node) else { return Ok(()) };
         let live = absent_is_none(api.get_metadata(&node.name).await).on(|| format!("get {}", node.name))?;
         let Some((_, live)) =
-            live.and_then(|live| Node::new(node.resource, &live.metadata)).filter(|(is, _)| is == uid)
+            live.and_then(|live| Tracked::new(node.resource, &live.metadata)).filter(|(is, _)| is == uid)
         else {
             return Ok(());
         };
@@ -193,14 +193,14 @@ impl Collector {
         if live.owners.is_empty() { Ok(()) } else { self.delete(uid, &live).await }
     }
 
-    async fn exists(&self, dependent: &Node, owner: &OwnerReference) -> Result<bool, ControllerError> {
+    async fn exists(&self, dependent: &Tracked, owner: &OwnerReference) -> Result<bool, ControllerError> {
         let known = self
             .resources
             .iter()
             .position(|known| known.api.kind == owner.kind && known.api.api_version == owner.api_version);
         // A kind that this server does not serve may still exist elsewhere; deleting on a guess loses data.
         let Some(resource) = known else { return Ok(true) };
-        let place = Node { resource, ..dependent.clone() };
+        let place = Tracked { resource, ..dependent.clone() };
         let Some(api) = self.api(&place) else { return Ok(true) };
         let found = absent_is_none(api.get_metadata(&owner.name).await)
             .on(|| format!("get owner {}/{}", owner.kind, owner.name))?;
@@ -216,7 +216,7 @@ impl Collector {
         Ok(())
     }
 
-    async fn delete(&self, uid: &str, node: &Node) -> Result<(), ControllerError> {
+    async fn delete(&self, uid: &str, node: &Tracked) -> Result<(), ControllerError> {
         let Some(api) = self.api(node) else { return Ok(()) };
         // The uid keeps a new object of the same name out of it.
         let same = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
@@ -242,7 +242,7 @@ impl Collector {
         self.patch(node, json!({"metadata": {"uid": uid, "finalizers": kept}})).await
     }
 
-    async fn patch(&self, node: &Node, patch: serde_json::Value) -> Result<(), ControllerError> {
+    async fn patch(&self, node: &Tracked, patch: serde_json::Value) -> Result<(), ControllerError> {
         let Some(api) = self.api(node) else { return Ok(()) };
         let patched = api.patch_metadata(&node.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         absent_is_none(patched.map(drop)).map(drop).on(|| format!("patch metadata of {}", node.name))

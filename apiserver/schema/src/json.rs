@@ -41,20 +41,20 @@ pub(crate) fn keys(body: &[u8]) -> Result<Vec<Key>, serde_json::Error> {
 fn read(body: &[u8], remember: Remember) -> Result<(Value, Vec<Key>), serde_json::Error> {
     let keys = RefCell::new(Vec::new());
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = Node { path: Path::Root, keys: &keys, remember }.deserialize(&mut reader)?;
+    let value = Place { path: Path::Root, keys: &keys, remember }.deserialize(&mut reader)?;
     reader.end()?;
     Ok((value, keys.into_inner()))
 }
 
 /// The place where a value is expected.
 #[derive(Clone, Copy)]
-struct Node<'a> {
+struct Place<'a> {
     path: Path<'a>,
     keys: &'a RefCell<Vec<Key>>,
     remember: Remember,
 }
 
-impl<'de> DeserializeSeed<'de> for Node<'_> {
+impl<'de> DeserializeSeed<'de> for Place<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
@@ -62,7 +62,7 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Node<'_> {
+impl<'de> Visitor<'de> for Place<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,7 +99,7 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(value) = elements.next_element_seed(Node { path: self.path.index(list.len()), ..self })? {
+        while let Some(value) = elements.next_element_seed(Place { path: self.path.index(list.len()), ..self })? {
             list.push(value);
         }
         Ok(Value::Array(list))
@@ -113,7 +113,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             if again || self.remember == Remember::All {
                 self.keys.borrow_mut().push(Key { path: path.to_string(), again });
             }
-            let value = entries.next_value_seed(Node { path, ..self })?;
+            let value = entries.next_value_seed(Place { path, ..self })?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))

@@ -160,9 +160,9 @@ struct Following {
     told: Revision,
 }
 
-type Step = (Result<WatchBatch, BackendError>, Option<Following>);
+type Followed = (Result<WatchBatch, BackendError>, Option<Following>);
 
-async fn step(following: Option<Following>) -> Option<Step> {
+async fn step(following: Option<Following>) -> Option<Followed> {
     let mut following = following?;
     loop {
         match following.watcher.take().await {

@@ -13,15 +13,15 @@ pub(crate) const LATEST: Revision = Revision::MAX;
 
 /// One write: where it stands, and whether it was a deletion. There is one for every write kept, so it is packed into 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Step {
+struct Write {
     revision: Revision,
     sub_and_gone: u32,
 }
 
-impl Step {
+impl Write {
     fn new(at: Point, gone: bool) -> Self {
         debug_assert!(at.sub <= u32::MAX >> 1, "a transaction changes fewer keys");
-        Step { revision: at.revision, sub_and_gone: at.sub << 1 | u32::from(gone) }
+        Write { revision: at.revision, sub_and_gone: at.sub << 1 | u32::from(gone) }
     }
 
     fn at(self) -> Point {
@@ -36,19 +36,19 @@ impl Step {
 /// The writes of one key, in order. Most keys have one.
 #[derive(Debug)]
 enum Steps {
-    One(Step),
-    More(Vec<Step>),
+    One(Write),
+    More(Vec<Write>),
 }
 
 impl Steps {
-    fn all(&self) -> &[Step] {
+    fn all(&self) -> &[Write] {
         match self {
             Steps::One(step) => std::slice::from_ref(step),
             Steps::More(steps) => steps,
         }
     }
 
-    fn push(&mut self, step: Step) {
+    fn push(&mut self, step: Write) {
         match self {
             Steps::One(first) => *self = Steps::More(vec![*first, step]),
             Steps::More(steps) => {
@@ -80,7 +80,7 @@ pub(crate) struct Index {
 impl Index {
     /// Adds a write; points of one key come in order.
     pub(crate) fn insert(&mut self, key: &[u8], at: Point, gone: bool) {
-        let step = Step::new(at, gone);
+        let step = Write::new(at, gone);
         match self.keys.get_mut(key) {
             Some(steps) => {
                 debug_assert!(steps.all().last().is_none_or(|last| last.at() < at), "history is written in order");
@@ -142,12 +142,12 @@ impl Index {
     }
 }
 
-fn live_at(steps: &[Step], revision: Revision) -> Option<Point> {
+fn live_at(steps: &[Write], revision: Revision) -> Option<Point> {
     let seen = steps.partition_point(|step| step.revision <= revision);
     steps[..seen].last().filter(|step| !step.is_gone()).map(|step| step.at())
 }
 
-fn first_kept(steps: &[Step], revision: Revision) -> usize {
+fn first_kept(steps: &[Write], revision: Revision) -> usize {
     let seen = steps.partition_point(|step| step.revision <= revision);
     match steps[..seen].last() {
         None => 0,

@@ -35,11 +35,11 @@ pub(crate) struct Session<'a> {
     /// The changes of the transaction being applied.
     changes: Vec<Arc<Change>>,
     /// What was done in memory, in order.
-    done_in_memory: Vec<Step>,
+    done_in_memory: Vec<Undo>,
 }
 
 /// Something done in memory that a full disk makes undone.
-enum Step {
+enum Undo {
     Wrote(Arc<Change>),
     Granted(i64),
     Revoked(i64, Lease),
@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
         };
         let ttl_seconds = ttl_seconds.max(TTL_SECONDS_MIN);
         leases.grant(id, ttl_seconds, Instant::now());
-        self.done_in_memory.push(Step::Granted(id));
+        self.done_in_memory.push(Undo::Granted(id));
         self.batch.leases.insert(id, Some(ttl_seconds));
         self.core.metrics.granted.add(1);
         Ok((id, ttl_seconds))
@@ -111,7 +111,7 @@ impl<'a> Session<'a> {
             self.delete_all(&KeyRange::single(key.clone()))?;
         }
         // After the deletions, so that it is back before them.
-        self.done_in_memory.push(Step::Revoked(id, lease));
+        self.done_in_memory.push(Undo::Revoked(id, lease));
         self.core.metrics.revoked.add(1);
         self.seal();
         Ok(())
@@ -133,7 +133,7 @@ impl<'a> Session<'a> {
     /// Lowers or raises an alarm.
     pub(crate) fn set_alarm(&mut self, alarm: Alarm, raiser: Raiser, raised: bool) {
         let alarms = &mut self.core.view_mut().alarms;
-        self.done_in_memory.push(Step::Alarms(*alarms));
+        self.done_in_memory.push(Undo::Alarms(*alarms));
         alarms.set(alarm, raiser, raised);
         self.batch.marks.insert(alarm.into(), i64::from(alarms.bits(alarm)));
     }
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
     pub(crate) fn undo(mut self) {
         while let Some(step) = self.done_in_memory.pop() {
             match step {
-                Step::Wrote(change) => {
+                Undo::Wrote(change) => {
                     let Change { record, previous } = &*change;
                     let view = &mut *self.core.view_mut();
                     view.index.take_back(&record.key, record.at);
@@ -160,9 +160,9 @@ impl<'a> Session<'a> {
                     self.core.leases().attach(&record.key, previous.as_ref().map_or(0, |previous| previous.lease));
                     self.core.metrics.took_back(record);
                 }
-                Step::Granted(id) => drop(self.core.leases().take(id)),
-                Step::Revoked(id, lease) => self.core.leases().put_back(id, lease),
-                Step::Alarms(before) => self.core.view_mut().alarms = before,
+                Undo::Granted(id) => drop(self.core.leases().take(id)),
+                Undo::Revoked(id, lease) => self.core.leases().put_back(id, lease),
+                Undo::Alarms(before) => self.core.view_mut().alarms = before,
             }
         }
     }
@@ -263,7 +263,7 @@ impl<'a> Session<'a> {
         self.written.insert(record.at, record.clone());
         self.batch.records.push(record.clone());
         let change = Arc::new(Change { record, previous });
-        self.done_in_memory.push(Step::Wrote(change.clone()));
+        self.done_in_memory.push(Undo::Wrote(change.clone()));
         self.changes.push(change);
     }
 

@@ -51,7 +51,7 @@ pub(crate) enum Outcome {
     /// Folders and cgroup are gone.
     Cleared(Result<(), Failure>),
     /// The API server knows.
-    Parted(Result<(), Failure>),
+    DeletionFinished(Result<(), Failure>),
 }
 
 /// What a step is performed on.
@@ -137,7 +137,7 @@ pub(crate) async fn act(scene: Scene, step: Step) -> Outcome {
         }
         Step::RemoveSandbox { id } => Outcome::Removed(remove_sandbox(&scene, id).await),
         Step::Clear { logs } => Outcome::Cleared(clear(&scene, logs).await),
-        Step::Farewell => Outcome::Parted(farewell(&scene).await),
+        Step::FinishDeletion => Outcome::DeletionFinished(finish_deletion(&scene).await),
     }
 }
 
@@ -343,7 +343,7 @@ async fn clear(scene: &Scene, logs: Logs) -> Result<(), Failure> {
 }
 
 /// Leaves the last status and lets the object go.
-async fn farewell(scene: &Scene) -> Result<(), Failure> {
+async fn finish_deletion(scene: &Scene) -> Result<(), Failure> {
     let meta = &scene.pod.metadata;
     let name = meta.name.clone().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(scene.agent.client.clone(), meta.namespace.as_deref().unwrap_or_default());

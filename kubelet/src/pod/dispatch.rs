@@ -1,7 +1,7 @@
 //! From the API's watch and the runtime's reports to the pods' workers.
 //!
 //! One worker per pod uid. A pod of which the API sends a deletion, or which a new list no longer has, is told so by its
-//! worker; what the runtime has of pods that no list names is buried, after the first complete list only.
+//! worker; what the runtime has of pods that no list names is cleaned up, after the first complete list only.
 
 use super::admission::{self, Refusal};
 use super::backoff::{Backoff, RETRIES};
@@ -30,8 +30,8 @@ struct Dispatch {
     agent: Arc<Agent>,
     workers: HashMap<String, Inbox>,
     running: JoinSet<String>,
-    burials: JoinSet<String>,
-    buried: HashSet<String>,
+    cleanups: JoinSet<String>,
+    cleaned: HashSet<String>,
     /// What the runtime had when we started, of pods that have not come yet.
     unclaimed: HashMap<String, Observed>,
     /// How often pods of a controller were turned away, by the controller's uid.
@@ -65,7 +65,7 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) -> Resul
             },
             Some((uid, report)) = reports.recv() => dispatch.report(uid, report),
             Some(ended) = dispatch.running.join_next() => dispatch.ended(ended),
-            Some(_buried) = dispatch.burials.join_next() => {}
+            Some(_cleaned) = dispatch.cleanups.join_next() => {}
         }
     }
 }
@@ -76,8 +76,8 @@ impl Dispatch {
             agent,
             workers: HashMap::new(),
             running: JoinSet::new(),
-            burials: JoinSet::new(),
-            buried: HashSet::new(),
+            cleanups: JoinSet::new(),
+            cleaned: HashSet::new(),
             unclaimed,
             rejections: HashMap::new(),
             done: HashSet::new(),
@@ -135,7 +135,7 @@ impl Dispatch {
         self.done.insert(uid.clone());
         let pause = self.pause_before_rejection(pod);
         let (agent, pod) = (Arc::clone(&self.agent), Arc::clone(pod));
-        self.burials.spawn(async move {
+        self.cleanups.spawn(async move {
             tokio::time::sleep(pause).await;
             super::report::reject(&agent.client, &pod, &refusal.reason, &refusal.message).await;
             uid
@@ -183,17 +183,17 @@ impl Dispatch {
             }
         }
         for (uid, left) in std::mem::take(&mut self.unclaimed) {
-            self.bury(uid, left);
+            self.clean_up(uid, left);
         }
     }
 
-    fn bury(&mut self, uid: String, left: Observed) {
-        if !self.buried.insert(uid.clone()) {
+    fn clean_up(&mut self, uid: String, left: Observed) {
+        if !self.cleaned.insert(uid.clone()) {
             return;
         }
         let agent = Arc::clone(&self.agent);
-        self.burials.spawn(async move {
-            orphans::bury(agent, uid.clone(), left).await;
+        self.cleanups.spawn(async move {
+            orphans::clean_up(agent, uid.clone(), left).await;
             uid
         });
     }

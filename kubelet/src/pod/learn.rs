@@ -2,7 +2,7 @@
 
 use super::act::Outcome;
 use super::backoff::{RESTARTS, RETRIES};
-use super::memory::{Condemned, Failure, ReadyImage};
+use super::memory::{Failure, ReadyImage, ToKill};
 use super::observed::Instance;
 use super::worker::{Sighting, Worker};
 use crate::events::Severity;
@@ -40,7 +40,7 @@ impl Worker {
                 let why = format!("FailedPostStartHook: {error}");
                 let memory = self.memory.of(&name);
                 memory.hooked = Some(id.clone());
-                memory.condemned = Some(Condemned { id, why, grace_seconds: None });
+                memory.to_kill = Some(ToKill { id, why, grace_seconds: None });
             }
             ending => self.learn_ending(ending, now),
         }
@@ -98,11 +98,11 @@ impl Worker {
             }
             Outcome::Removed(Ok(id)) => self.seen.forget(&id),
             Outcome::Cleared(Ok(())) => self.memory.cleared = true,
-            Outcome::Parted(Ok(())) => self.memory.parted = true,
+            Outcome::DeletionFinished(Ok(())) => self.memory.deletion_finished = true,
             Outcome::Stopped(Err(failure))
             | Outcome::SandboxStopped(Err(failure))
             | Outcome::Removed(Err(failure))
-            | Outcome::Parted(Err(failure)) => {
+            | Outcome::DeletionFinished(Err(failure)) => {
                 self.memory.endings.note(RETRIES, now);
                 self.complain(&failure);
                 self.event(None, Severity::Warning, "FailedKillPod", &failure.message);

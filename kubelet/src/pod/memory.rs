@@ -17,8 +17,8 @@ pub(crate) enum Lane {
     Container(String),
     /// Its postStart hook.
     Hook(String),
-    /// The last words to the API server.
-    Farewell,
+    /// The last status of a deleted pod, and its removal from the API server.
+    Deletion,
 }
 
 /// Why something did not work, as the container's waiting state shows it.
@@ -50,7 +50,7 @@ pub(crate) struct ReadyImage {
 
 /// An instance that must go although its pod stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Condemned {
+pub(crate) struct ToKill {
     /// The instance.
     pub(crate) id: String,
     /// Why, for the event.
@@ -79,7 +79,7 @@ pub(crate) struct ContainerMemory {
     /// The instance that passed its readiness probe last.
     pub(crate) ready: Option<String>,
     /// The instance that must go because of a probe or hook.
-    pub(crate) condemned: Option<Condemned>,
+    pub(crate) to_kill: Option<ToKill>,
     /// The instance whose postStart hook is done.
     pub(crate) hooked: Option<String>,
 }
@@ -95,8 +95,8 @@ pub(crate) struct Memory {
     pub(crate) refresh_at: Option<Timestamp>,
     /// Whether they are gone again.
     pub(crate) cleared: bool,
-    /// Whether the API server has taken our farewell.
-    pub(crate) parted: bool,
+    /// Whether the API server has taken the last status of a deleted pod.
+    pub(crate) deletion_finished: bool,
     /// Why they do not stand.
     pub(crate) folder_failure: Option<Failure>,
     /// Delays between tries.
@@ -110,9 +110,9 @@ pub(crate) struct Memory {
     /// Containers by name.
     pub(crate) containers: BTreeMap<String, ContainerMemory>,
     /// Set when `activeDeadlineSeconds` ran out or we turned the pod away: the pod's last phase is Failed.
-    pub(crate) doomed: Option<Failure>,
+    pub(crate) ended_by: Option<Failure>,
     /// How long its processes may take then, seconds, if not as long as the pod says.
-    pub(crate) doom_grace_seconds: Option<i64>,
+    pub(crate) end_grace_seconds: Option<i64>,
 }
 
 impl std::fmt::Display for Failure {

@@ -17,9 +17,9 @@ const GRACE_SECONDS: i64 = 2;
 const TRIES: u32 = 5;
 
 /// Stops and removes what is left of the pod `uid`, then its folders and cgroup.
-pub(super) async fn bury(agent: Arc<Agent>, uid: String, left: Observed) {
+pub(super) async fn clean_up(agent: Arc<Agent>, uid: String, left: Observed) {
     for attempt in 1..=TRIES {
-        match try_bury(&agent, &uid, &left).await {
+        match try_clean_up(&agent, &uid, &left).await {
             Ok(()) => return tracing::info!(uid, "removed the remains of a pod that is gone"),
             Err(error) => tracing::warn!(uid, attempt, error, "remains of a pod that is gone"),
         }
@@ -27,7 +27,7 @@ pub(super) async fn bury(agent: Arc<Agent>, uid: String, left: Observed) {
     }
 }
 
-async fn try_bury(agent: &Arc<Agent>, uid: &str, left: &Observed) -> Result<(), String> {
+async fn try_clean_up(agent: &Arc<Agent>, uid: &str, left: &Observed) -> Result<(), String> {
     let blame =
         |operation: &str, id: &str, status: tonic::Status| format!("{operation} {id}: {}", crate::cri::said(&status));
     let running = left.containers.values().filter(|instance| instance.is_running());

@@ -3,7 +3,7 @@
 //! ```text
 //!  staying   folders + sandbox + image (together) → init containers in order → sidecars → the others
 //!  terminal  stop what runs → stop the sandbox → clear folders
-//!  leaving   apps → sidecars backwards → sandbox → folders → farewell
+//!  leaving   apps → sidecars backwards → sandbox → folders → finish deletion
 //! ```
 //!
 //! Pure: no clock, no call. Each step belongs to a lane, and nothing is planned for a lane that is busy, so planning
@@ -82,7 +82,7 @@ pub(crate) enum Step {
         logs: Logs,
     },
     /// Tell the API server that the pod may go, with its last status.
-    Farewell,
+    FinishDeletion,
 }
 
 /// What becomes of the logs.
@@ -105,7 +105,7 @@ impl Step {
             | Self::Stop { container, .. }
             | Self::Remove { container, .. } => Lane::Container(container.clone()),
             Self::PostStart { container, .. } => Lane::Hook(container.clone()),
-            Self::Farewell => Lane::Farewell,
+            Self::FinishDeletion => Lane::Deletion,
         }
     }
 }
@@ -194,12 +194,12 @@ impl Planner<'_> {
 
     fn stay(&mut self) {
         if let Some(deadline) = self.wanted.deadline
-            && self.memory.doomed.is_none()
+            && self.memory.ended_by.is_none()
         {
             self.due(deadline);
         }
-        if self.memory.doomed.is_some() || is_finished(self.wanted, self.seen) {
-            let grace_seconds = self.memory.doom_grace_seconds.unwrap_or(self.wanted.grace_seconds);
+        if self.memory.ended_by.is_some() || is_finished(self.wanted, self.seen) {
+            let grace_seconds = self.memory.end_grace_seconds.unwrap_or(self.wanted.grace_seconds);
             return self.settle(grace_seconds, "Pod has ended");
         }
         self.remove_old();
@@ -278,11 +278,10 @@ impl Planner<'_> {
 
     fn tend_running(&mut self, container: &WantedContainer, instance: &Instance) -> bool {
         let memory = self.memory.get(&container.name);
-        let condemned =
-            memory.and_then(|memory| memory.condemned.clone()).filter(|condemned| condemned.id == instance.id);
-        if let Some(condemned) = condemned {
-            let grace_seconds = condemned.grace_seconds.unwrap_or(self.wanted.grace_seconds);
-            self.stop(instance, grace_seconds, &condemned.why);
+        let to_kill = memory.and_then(|memory| memory.to_kill.clone()).filter(|to_kill| to_kill.id == instance.id);
+        if let Some(to_kill) = to_kill {
+            let grace_seconds = to_kill.grace_seconds.unwrap_or(self.wanted.grace_seconds);
+            self.stop(instance, grace_seconds, &to_kill.why);
             return false;
         }
         if instance.hash != container.hash && !instance.hash.is_empty() {
@@ -417,9 +416,9 @@ impl Planner<'_> {
         }
         if self.memory.cleared {
             match self.wanted.ending {
-                Ending::Deleting { .. } if !self.memory.parted => {
+                Ending::Deleting { .. } if !self.memory.deletion_finished => {
                     if self.due(self.memory.endings.retry_at(RETRIES)) {
-                        self.push(Step::Farewell);
+                        self.push(Step::FinishDeletion);
                     }
                 }
                 _ => self.plan.over = self.memory.busy.is_empty(),

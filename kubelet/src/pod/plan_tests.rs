@@ -5,7 +5,7 @@
 //! after the last sentence.
 
 use super::*;
-use crate::pod::memory::{Condemned, Failure, ReadyImage};
+use crate::pod::memory::{Failure, ReadyImage, ToKill};
 use crate::pod::wanted::PullPolicy;
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -115,9 +115,9 @@ impl World {
                 self.seen.forget(&id);
             }
             Step::Clear { .. } => self.memory.cleared = true,
-            Step::Farewell => {
-                self.done.push("farewell".to_owned());
-                self.memory.parted = true;
+            Step::FinishDeletion => {
+                self.done.push("finish deletion".to_owned());
+                self.memory.deletion_finished = true;
             }
         }
     }
@@ -143,16 +143,15 @@ impl World {
             ["sandbox", "dies"] => self.seen.sandboxes.values_mut().for_each(|sandbox| sandbox.ready = false),
             ["unhealthy", name] => {
                 let id = self.seen.latest(name).unwrap().id.clone();
-                self.memory.of(name).condemned =
-                    Some(Condemned { id, why: "liveness".to_owned(), grace_seconds: None });
+                self.memory.of(name).to_kill = Some(ToKill { id, why: "liveness".to_owned(), grace_seconds: None });
             }
             ["unhealthy", name, grace] => {
                 let (id, grace_seconds) = (self.seen.latest(name).unwrap().id.clone(), grace.parse().ok());
-                self.memory.of(name).condemned = Some(Condemned { id, why: "liveness".to_owned(), grace_seconds });
+                self.memory.of(name).to_kill = Some(ToKill { id, why: "liveness".to_owned(), grace_seconds });
             }
             ["evicted"] => {
-                self.memory.doomed = Some(Failure::new("Evicted", "too large"));
-                self.memory.doom_grace_seconds = Some(1);
+                self.memory.ended_by = Some(Failure::new("Evicted", "too large"));
+                self.memory.end_grace_seconds = Some(1);
             }
             ["half-made", name] => {
                 let (id, sandbox) = (self.id("c"), self.seen.standing().unwrap().id.clone());
@@ -249,8 +248,8 @@ fn old_instances_go_and_one_dead_stays() {
 
 #[test]
 fn a_pod_leaves_in_order() {
-    check("pod app=web; delete 7", &["stop web 7", "remove sandbox", "farewell"]);
-    check("pod side=proxy app=web; delete 7", &["stop web 7", "stop proxy 7", "remove sandbox", "farewell"]);
+    check("pod app=web; delete 7", &["stop web 7", "remove sandbox", "finish deletion"]);
+    check("pod side=proxy app=web; delete 7", &["stop web 7", "stop proxy 7", "remove sandbox", "finish deletion"]);
     check("pod app=web; gone", &["stop web 5", "remove sandbox"]);
     let (_, plan) = play("pod app=web; delete 0");
     assert!(plan.over);

@@ -126,7 +126,7 @@ fn phase(inputs: &Inputs<'_>) -> &'static str {
         _ => {}
     }
     let still = !seen.containers.values().any(Instance::is_running);
-    if inputs.memory.doomed.is_some() {
+    if inputs.memory.ended_by.is_some() {
         return if still { "Failed" } else { "Running" };
     }
     let leaving = !matches!(wanted.ending, Ending::Staying);
@@ -159,7 +159,7 @@ fn left_phase(wanted: &Wanted, seen: &Observed) -> &'static str {
 }
 
 fn explanation(inputs: &Inputs<'_>, old: &PodStatus) -> (Option<String>, Option<String>) {
-    match &inputs.memory.doomed {
+    match &inputs.memory.ended_by {
         Some(doom) => (Some(doom.reason.clone()), Some(doom.message.clone())),
         None => (old.reason.clone(), old.message.clone()),
     }
@@ -257,7 +257,7 @@ fn stays_ended(inputs: &Inputs<'_>, wanted: &WantedContainer) -> bool {
         );
     good_init
         || inputs.wanted.ending != Ending::Staying
-        || inputs.memory.doomed.is_some()
+        || inputs.memory.ended_by.is_some()
         || is_finished(inputs.wanted, inputs.seen)
         || ended_for_good(inputs.wanted, wanted, inputs.seen).is_some()
 }

@@ -196,15 +196,15 @@ impl Worker {
     fn turn(&mut self) -> Plan {
         let now = Timestamp::now();
         if self.wanted.deadline.is_some_and(|deadline| deadline <= now)
-            && self.memory.doomed.is_none()
+            && self.memory.ended_by.is_none()
             && self.is_staying()
         {
             let message = "Pod was active on the node longer than the specified deadline";
             self.doom("Failed", Failure::new("DeadlineExceeded", message));
         }
         let plan = plan(&self.wanted, &self.seen, &self.memory, now);
-        let farewell = plan.steps.contains(&Step::Farewell);
-        self.report(now, farewell);
+        let finishes_deletion = plan.steps.contains(&Step::FinishDeletion);
+        self.report(now, finishes_deletion);
         for step in plan.steps.clone() {
             self.begin(step);
         }
@@ -221,12 +221,12 @@ impl Worker {
 
     fn doom(&mut self, event: &'static str, failure: Failure) {
         self.event(None, Severity::Warning, event, &failure.message);
-        self.memory.doomed = Some(failure);
+        self.memory.ended_by = Some(failure);
     }
 
     fn evict(&mut self, failure: Failure) {
-        if self.is_staying() && self.memory.doomed.is_none() {
-            self.memory.doom_grace_seconds = Some(eviction::GRACE_SECONDS);
+        if self.is_staying() && self.memory.ended_by.is_none() {
+            self.memory.end_grace_seconds = Some(eviction::GRACE_SECONDS);
             self.doom("Evicted", failure);
         }
     }
@@ -248,8 +248,8 @@ impl Worker {
         }
     }
 
-    /// Computes the status and hands it to the writer, unless the farewell will write it.
-    fn report(&mut self, now: Timestamp, farewell: bool) {
+    /// Computes the status and hands it to the writer, unless finishing the deletion will write it.
+    fn report(&mut self, now: Timestamp, finishes_deletion: bool) {
         if self.removed == Removed::Yes || self.wanted.ending == Ending::Terminal {
             return;
         }
@@ -266,7 +266,7 @@ impl Worker {
             Arc::make_mut(&mut self.pod).status = Some(new.clone());
             self.wanted = Wanted::of(&self.pod, self.removed);
         }
-        if !farewell {
+        if !finishes_deletion {
             self.status.send_if_modified(|old| {
                 let changed = old.as_ref() != Some(&new);
                 *old = Some(new);

@@ -40,7 +40,7 @@ pub(crate) fn mounts(
     Ok(out)
 }
 
-/// Any user of the container may write its last words.
+/// Any user of the container may write its termination message.
 fn make_termination_file(file: &Path) -> std::io::Result<()> {
     if let Some(parent) = file.parent() {
         fs::create_dir_all(parent)?;

@@ -9,8 +9,8 @@
 use crate::bundle::{correlation, namespaces};
 use crate::disk::{ContainerPhase, ContainerRecord, Ending, SandboxPhase, SandboxRecord};
 use crate::error::{CriError, During};
-use crate::node::{Change, Container, Node, lock};
 use crate::sandbox::{KILL_SECONDS_MAX, blocking, folder};
+use crate::state::{Change, Container, Service, lock};
 use crate::supervisor::{ask, if_there, unexpected};
 use skiff_proto::cri::v1::{ContainerEventType as Event, NamespaceMode, PodSandboxConfig};
 use skiff_step::{Engine, Step};
@@ -30,7 +30,7 @@ const STOP: Step = Step::new("container.stop", "CRI v1, StopContainer");
 const REMOVE: Step = Step::new("container.remove", "CRI v1, RemoveContainer");
 const SIGKILL: i32 = 9;
 
-impl Node {
+impl Service {
     /// StartContainer.
     pub(crate) async fn start_container(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), CriError> {
         let _held = container.lifecycle.lock().await;
@@ -160,16 +160,16 @@ impl Node {
         let id = record.id.clone();
         let mut left = Vec::new();
         left.extend(self.delete_in_runtime(record).await.err().map(|error| error.chain()));
-        let (node, engine) = (self.clone(), self.engine_for(record));
+        let (service, engine) = (self.clone(), self.engine_for(record));
         let removed = blocking(move || {
             engine.run(
                 &REMOVE,
                 || id.clone(),
                 || -> Result<(), CriError> {
-                    let dir = node.disk.folder::<ContainerRecord>(&id);
-                    node.images.unmount(&dir.join("rootfs"))?;
-                    node.images.release(&id)?;
-                    node.disk.remove::<ContainerRecord>(&id)
+                    let dir = service.disk.folder::<ContainerRecord>(&id);
+                    service.images.unmount(&dir.join("rootfs"))?;
+                    service.images.release(&id)?;
+                    service.disk.remove::<ContainerRecord>(&id)
                 },
             )
         });
@@ -265,7 +265,7 @@ pub(crate) fn ending(exit: &Exit) -> Ending {
 fn start_failed(error: &CriError) -> Ending {
     Ending {
         exit_code: 128,
-        finished_at_ns: crate::node::now_ns(),
+        finished_at_ns: crate::state::now_ns(),
         reason: "StartError".to_owned(),
         message: error.chain(),
     }

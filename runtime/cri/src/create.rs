@@ -5,8 +5,8 @@ use crate::admit;
 use crate::bundle::{self, Bundle, User, correlation, namespaces};
 use crate::disk::{ContainerPhase, ContainerRecord, SandboxPhase, SandboxRecord};
 use crate::error::{CriError, During};
-use crate::node::{Change, Container, Node, Sandbox, new_id, now_ns};
 use crate::sandbox::{and_left, blocking, folder};
+use crate::state::{Change, Container, Sandbox, Service, new_id, now_ns};
 use crate::supervisor::{ask, unexpected};
 use crate::{host, pod_files, signal, user};
 use skiff_image::Image;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 const ROOTFS: Step = Step::new("container.rootfs", "OCI runtime-spec, bundle.md; overlayfs");
 const BUNDLE: Step = Step::new("container.bundle", "OCI runtime-spec, config.md");
 
-impl Node {
+impl Service {
     /// CreateContainer.
     pub(crate) async fn create_container(
         self: &Arc<Self>,
@@ -58,8 +58,8 @@ impl Node {
 
     async fn image_of(self: &Arc<Self>, config: &ContainerConfig) -> Result<Image, CriError> {
         let wanted = config.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
-        let node = self.clone();
-        let found = blocking(move || Ok((node.images.resolve(&wanted)?, wanted))).await?;
+        let service = self.clone();
+        let found = blocking(move || Ok((service.images.resolve(&wanted)?, wanted))).await?;
         match found {
             (Some(image), _) => Ok(image),
             (None, wanted) => Err(CriError::NotFound { kind: "image", id: wanted }),
@@ -102,8 +102,8 @@ impl Node {
             NamespaceMode::Pod => Some(self.pod_pid(sandbox).await?),
             _ => None,
         };
-        let (node, of_sandbox, of_container) = (self.clone(), sandbox.clone(), record.clone());
-        let (user, notes) = blocking(move || node.write_bundle(&of_sandbox, &of_container, &image, pod_pid)).await?;
+        let (service, of_sandbox, of_container) = (self.clone(), sandbox.clone(), record.clone());
+        let (user, notes) = blocking(move || service.write_bundle(&of_sandbox, &of_container, &image, pod_pid)).await?;
         for note in &notes {
             tracing::warn!("container {}: {note}", record.id);
         }

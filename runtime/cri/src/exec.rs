@@ -3,8 +3,8 @@
 use crate::bundle::exec_process;
 use crate::disk::{ContainerPhase, ContainerRecord, SandboxPhase};
 use crate::error::{CriError, During};
-use crate::node::Node;
 use crate::sandbox::folder;
+use crate::state::Service;
 use crate::supervisor::{Connection, bundle_process, unexpected};
 use futures::future::BoxFuture;
 use skiff_proto::cri::v1 as pb;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 /// The most that ExecSync answers per stream: with headroom below gRPC's usual limit of 16 MiB that the kubelet sets.
 const SYNC_BYTES_MAX: usize = 7 * 1024 * 1024;
 
-impl Node {
+impl Service {
     /// ExecSync; `timeout` zero waits for ever.
     pub(crate) async fn exec_sync(
         &self,
@@ -154,20 +154,20 @@ impl Collected {
 }
 
 /// The service behind the stream server's URLs.
-pub(crate) struct Streams(pub(crate) Arc<Node>);
+pub(crate) struct Streams(pub(crate) Arc<Service>);
 
 impl StreamRuntime for Streams {
     fn exec(&self, request: ExecRequest, io: StreamIo) -> BoxFuture<'static, Result<ExitStatus, StreamError>> {
-        let node = self.0.clone();
+        let service = self.0.clone();
         Box::pin(async move {
-            if request.tty { node.exec_terminal(request, io).await } else { node.exec_pipes(request, io).await }
+            if request.tty { service.exec_terminal(request, io).await } else { service.exec_pipes(request, io).await }
                 .map_err(to_stream)
         })
     }
 
     fn attach(&self, request: AttachRequest, io: StreamIo) -> BoxFuture<'static, Result<(), StreamError>> {
-        let node = self.0.clone();
-        Box::pin(async move { node.attach(request, io).await.map_err(to_stream) })
+        let service = self.0.clone();
+        Box::pin(async move { service.attach(request, io).await.map_err(to_stream) })
     }
 
     fn port_forward(
@@ -176,8 +176,8 @@ impl StreamRuntime for Streams {
         port: u16,
         stream: Box<dyn Duplex>,
     ) -> BoxFuture<'static, Result<(), StreamError>> {
-        let node = self.0.clone();
-        Box::pin(async move { node.port_forward(&sandbox_id, port, stream).await.map_err(to_stream) })
+        let service = self.0.clone();
+        Box::pin(async move { service.port_forward(&sandbox_id, port, stream).await.map_err(to_stream) })
     }
 }
 
@@ -189,7 +189,7 @@ fn to_stream(error: CriError) -> StreamError {
     }
 }
 
-impl Node {
+impl Service {
     async fn exec_pipes(&self, request: ExecRequest, io: StreamIo) -> Result<ExitStatus, CriError> {
         let (dir, mut exec) = self.exec_request(&request.container_id, &request.command, Terminal::Without)?;
         let (theirs, ours) = split(io)?;

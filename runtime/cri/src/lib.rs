@@ -24,7 +24,6 @@ mod exec; // exec, attach, port-forward
 #[cfg(test)]
 mod fields; // what becomes of each field of a request
 mod host; // what this machine can
-mod node; // everything known
 mod pace; // processor time in a second
 mod pod_files; // resolv.conf, hosts, shm
 mod recover; // after a restart
@@ -33,6 +32,7 @@ mod seams; // images and networks
 mod serve; // sockets
 mod service; // gRPC
 mod signal; // stop signals
+mod state; // everything known
 mod stats; // cgroup reads
 mod status; // records in CRI's words
 mod supervisor; // the other process
@@ -41,9 +41,9 @@ mod update; // new limits
 mod user; // the image's users
 
 pub use error::CriError;
-pub use node::Settings;
 pub use seams::{Images, Networks};
 pub use serve::Cri;
+pub use state::Settings;
 
 use skiff_image::ImageStore;
 use skiff_net::PodNetworks;

@@ -7,14 +7,14 @@ use crate::container::ending;
 use crate::create::container_name;
 use crate::disk::{ContainerPhase, ContainerRecord, SandboxPhase, SandboxRecord};
 use crate::error::CriError;
-use crate::node::{Change, Container, Node, Sandbox};
 use crate::sandbox::{blocking, folder, sandbox_name};
+use crate::state::{Change, Container, Sandbox, Service};
 use crate::supervisor::{Connection, ask, unexpected};
 use skiff_supervise::wire::{ContainerState, Exit, Phase, Reply, Request, exit_file_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-impl Node {
+impl Service {
     /// Brings records, supervisors, snapshots and networks together.
     pub(crate) async fn recover(self: &Arc<Self>) -> Result<(), CriError> {
         let (sandboxes, broken_sandboxes) = sort(self.disk.read_all::<SandboxRecord>()?, |record| {
@@ -50,11 +50,11 @@ impl Node {
 
     /// Snapshots and networks of which there is no record any more.
     async fn forget_the_rest(self: &Arc<Self>) -> Result<(), CriError> {
-        let node = self.clone();
+        let service = self.clone();
         blocking(move || {
-            for id in node.images.snapshots()? {
-                if node.container(&id).is_err() {
-                    node.images.release(&id)?;
+            for id in service.images.snapshots()? {
+                if service.container(&id).is_err() {
+                    service.images.release(&id)?;
                 }
             }
             Ok(())
@@ -71,12 +71,12 @@ impl Node {
         let left = match record {
             Some(record) => self.destroy_container(&record).await,
             None => {
-                let (node, id) = (self.clone(), id.to_owned());
+                let (service, id) = (self.clone(), id.to_owned());
                 let ended = self.delete_by_runtime(&id).await;
                 let removed = blocking(move || {
-                    node.images.unmount(&node.disk.folder::<ContainerRecord>(&id).join("rootfs"))?;
-                    node.images.release(&id)?;
-                    node.disk.remove::<ContainerRecord>(&id)
+                    service.images.unmount(&service.disk.folder::<ContainerRecord>(&id).join("rootfs"))?;
+                    service.images.release(&id)?;
+                    service.disk.remove::<ContainerRecord>(&id)
                 });
                 [ended, removed.await]
                     .into_iter()

@@ -10,8 +10,8 @@ use crate::bundle::{correlation, pod_namespaces};
 use crate::cgroup;
 use crate::disk::{ContainerPhase, Ending, SandboxPhase, SandboxRecord};
 use crate::error::CriError;
-use crate::node::{Change, Node, Sandbox, new_id, now_ns};
 use crate::pod_files;
+use crate::state::{Change, Sandbox, Service, new_id, now_ns};
 use crate::supervisor::{self, Connection, if_there};
 use skiff_net::{PodNetwork, PortMapping, Protocol};
 use skiff_proto::cri::v1 as pb;
@@ -32,7 +32,7 @@ const REMOVE: Step = Step::new("sandbox.remove", "CRI v1, RemovePodSandbox");
 /// SIGKILL needs no longer than the kernel needs to free the memory; this is for one that hangs in a dead file system.
 pub(crate) const KILL_SECONDS_MAX: u64 = 10;
 
-impl Node {
+impl Service {
     /// RunPodSandbox.
     pub(crate) async fn run_sandbox(
         self: &Arc<Self>,
@@ -228,7 +228,7 @@ impl Node {
     }
 
     /// Marks a container that has not ended yet, and tells.
-    pub(crate) fn set_ended(&self, container: &Arc<crate::node::Container>, ending: Ending) {
+    pub(crate) fn set_ended(&self, container: &Arc<crate::state::Container>, ending: Ending) {
         let changed = container.update(&self.disk, |record| match record.phase {
             ContainerPhase::Created | ContainerPhase::Running => {
                 record.phase = ContainerPhase::Exited(ending);
@@ -246,8 +246,8 @@ impl Node {
 }
 
 /// The sandbox folder's path in a request's terms.
-pub(crate) fn folder(node: &Node, id: &str) -> PathBuf {
-    node.disk.folder::<SandboxRecord>(id)
+pub(crate) fn folder(service: &Service, id: &str) -> PathBuf {
+    service.disk.folder::<SandboxRecord>(id)
 }
 
 /// Runs blocking work beside the async threads.

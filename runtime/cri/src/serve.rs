@@ -5,9 +5,9 @@ use crate::disk::Disk;
 use crate::error::{CriError, During};
 use crate::exec::Streams;
 use crate::host;
-use crate::node::{Node, Settings};
 use crate::seams::{Images, Networks};
 use crate::service::{ImageServer, RuntimeServer};
+use crate::state::{Service, Settings};
 use skiff_proto::cri::v1::image_service_server::ImageServiceServer;
 use skiff_proto::cri::v1::runtime_service_server::RuntimeServiceServer;
 use skiff_streams::StreamServer;
@@ -26,7 +26,7 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The CRI service.
 pub struct Cri {
-    node: Arc<Node>,
+    service: Arc<Service>,
     socket: UnixListener,
     streams: TcpListener,
 }
@@ -65,12 +65,12 @@ impl Cri {
         let address = settings.stream_listen;
         let streams = TcpListener::bind(address).await.during(|| format!("listen on {address} for streams"))?;
         let address = streams.local_addr().during(|| "ask for the address of streams".to_owned())?;
-        let node = Arc::new(Node::new(settings, images, networks, host::probe()?, disk));
-        let server = StreamServer::new(Arc::new(Streams(node.clone())), format!("http://{address}"));
+        let service = Arc::new(Service::new(settings, images, networks, host::probe()?, disk));
+        let server = StreamServer::new(Arc::new(Streams(service.clone())), format!("http://{address}"));
         // Nobody else sets it: the cell is there because server and node know each other.
-        let _first = node.streams.set(server);
-        node.recover().await?;
-        Ok(Self { node, socket, streams })
+        let _first = service.streams.set(server);
+        service.recover().await?;
+        Ok(Self { service, socket, streams })
     }
 
     /// Serves until `shutdown`. Containers and their supervisors go on.
@@ -78,14 +78,14 @@ impl Cri {
     /// # Errors
     /// A socket failed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), CriError> {
-        let runtime = RuntimeServiceServer::new(RuntimeServer(self.node.clone()))
+        let runtime = RuntimeServiceServer::new(RuntimeServer(self.service.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let images = ImageServiceServer::new(ImageServer(self.node.clone()))
+        let images = ImageServiceServer::new(ImageServer(self.service.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let grpc = Server::builder().add_service(runtime).add_service(images);
-        let router = self.node.streams.get().map(StreamServer::router).unwrap_or_default();
+        let router = self.service.streams.get().map(StreamServer::router).unwrap_or_default();
         let streams = axum::serve(self.streams, router);
         // Event streams never end by themselves, so a graceful end would wait for ever: the sockets are just closed.
         tokio::select! {

@@ -3,13 +3,13 @@
 use crate::cgroup;
 use crate::disk::{ContainerPhase, ContainerRecord, SandboxRecord};
 use crate::error::CriError;
-use crate::node::{Container, Node, Sandbox, lock, now_ns};
 use crate::pace::{Pace, Sample};
+use crate::state::{Container, Sandbox, Service, lock, now_ns};
 use skiff_proto::cri::v1 as pb;
 use std::path::Path;
 use std::sync::Mutex;
 
-impl Node {
+impl Service {
     /// One container's use; a container that does not run uses nothing but what it wrote. Blocks: what it wrote is counted.
     pub(crate) fn container_stats(&self, container: &Container) -> Result<pb::ContainerStats, CriError> {
         let record = container.record();
@@ -32,7 +32,7 @@ impl Node {
     }
 
     /// A pod's use: its parent cgroup where the kernel adds up (v1 hierarchies do, v2 does), and its containers'. Blocks as
-    /// [`Node::container_stats`] does.
+    /// [`Service::container_stats`] does.
     pub(crate) fn sandbox_stats(&self, sandbox: &Sandbox) -> Result<pb::PodSandboxStats, CriError> {
         let record = sandbox.record();
         let containers = self.containers_of(&record.id);

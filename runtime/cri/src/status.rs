@@ -1,14 +1,14 @@
 //! Records in CRI's words.
 
 use crate::disk::{ContainerPhase, ContainerRecord, SandboxPhase, SandboxRecord};
-use crate::node::{Node, Sandbox, now_ns};
 use crate::signal;
+use crate::state::{Sandbox, Service, now_ns};
 use skiff_proto::cri::v1 as pb;
 use skiff_proto::cri::v1::{ContainerEventType, ContainerState, PodSandboxState};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-impl Node {
+impl Service {
     /// Tells everybody who listens (GetContainerEvents); without listeners nothing is put together.
     pub(crate) fn announce(&self, kind: ContainerEventType, id: &str, sandbox: &Arc<Sandbox>) {
         if self.events.receiver_count() == 0 {
@@ -162,7 +162,7 @@ fn user(user: &crate::bundle::User) -> pb::ContainerUser {
     }
 }
 
-impl Node {
+impl Service {
     /// Status: what the kubelet makes its node conditions of.
     pub(crate) fn status(&self, verbose: bool) -> pb::StatusResponse {
         let missing = [&self.settings.oci_runtime, &self.settings.supervisor].into_iter().find(|path| !path.is_file());

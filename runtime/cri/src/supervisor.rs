@@ -1,7 +1,7 @@
 //! The supervisor of a sandbox, from our side: start it, talk to it.
 
 use crate::error::{CriError, During};
-use crate::node::Settings;
+use crate::state::Settings;
 use serde_json::Value;
 use skiff_proto::cri::v1::{NamespaceMode, PodSandboxConfig};
 use skiff_supervise::client::{Decoder, connect, encode, is_gone};

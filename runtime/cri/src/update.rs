@@ -2,14 +2,14 @@
 
 use crate::disk::{ContainerPhase, ContainerRecord, replace};
 use crate::error::{CriError, During};
-use crate::node::{Change, Container, Node};
+use crate::state::{Change, Container, Service};
 use serde_json::Value;
 use skiff_proto::cri::v1::{LinuxContainerResources, UpdateContainerResourcesRequest};
 use std::fs;
 use std::io;
 use std::sync::Arc;
 
-impl Node {
+impl Service {
     /// UpdateContainerResources. What the request leaves out stays as it was.
     pub(crate) async fn update_container(
         &self,

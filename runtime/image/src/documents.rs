@@ -89,7 +89,7 @@ struct Platform {
 
 /// An index or a manifest: what is present tells which.
 #[derive(Deserialize)]
-struct Node {
+struct IndexOrManifest {
     manifests: Option<Vec<Descriptor>>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
@@ -183,7 +183,7 @@ impl Reader<'_> {
     }
 
     /// `index.json`, if `oci-layout` says that this is a layout.
-    fn layout(&mut self) -> Result<Option<Node>, ImageError> {
+    fn layout(&mut self) -> Result<Option<IndexOrManifest>, ImageError> {
         if self.source.find(Path::new("oci-layout"))?.is_none() {
             return Ok(None);
         }
@@ -200,7 +200,13 @@ impl Reader<'_> {
         parse("manifest.json", &text).map(Some)
     }
 
-    fn walk(&mut self, node: Node, names: &[Reference], depth: u32, found: &mut Vec<Found>) -> Result<(), ImageError> {
+    fn walk(
+        &mut self,
+        node: IndexOrManifest,
+        names: &[Reference],
+        depth: u32,
+        found: &mut Vec<Found>,
+    ) -> Result<(), ImageError> {
         let depth =
             depth.checked_sub(1).ok_or_else(|| ImageError::malformed("index", "indexes are nested too deep"))?;
         for descriptor in node.manifests.unwrap_or_default() {
@@ -228,7 +234,7 @@ impl Reader<'_> {
         depth: u32,
         found: &mut Vec<Found>,
     ) -> Result<(), ImageError> {
-        let node: Node = parse(&digest.to_string(), bytes)?;
+        let node: IndexOrManifest = parse(&digest.to_string(), bytes)?;
         match (node.manifests.is_some(), &node.config) {
             (true, None) => self.walk(node, &names, depth, found),
             (false, Some(config)) => {
@@ -249,7 +255,7 @@ impl Reader<'_> {
 
     fn image(
         &mut self,
-        node: Node,
+        node: IndexOrManifest,
         manifest: Digest,
         manifest_bytes: u64,
         names: Vec<Reference>,

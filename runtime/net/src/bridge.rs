@@ -52,12 +52,12 @@ pub(crate) struct Bridge {
     services: Option<Range>,
     addresses: Addresses,
     // Held while the node's side (bridge, table) is looked at and made.
-    node: Mutex<Node>,
+    node: Mutex<NodeSide>,
 }
 
 /// What this process has already seen to.
 #[derive(Debug, Default)]
-struct Node {
+struct NodeSide {
     /// The table was made from our records.
     rules: bool,
 }

@@ -37,7 +37,7 @@ const PERMISSIONS: u32 = 0o7777;
 
 /// A device as meant.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
+pub(crate) struct DeviceNode {
     path: PathBuf,
     kind: SFlag,
     number: u64,
@@ -55,11 +55,11 @@ pub(crate) type Bound = (PathBuf, OwnedFd);
 ///
 /// # Errors
 /// A device without numbers, by field path.
-pub(crate) fn defaults(extra: &[Device]) -> Result<Vec<Node>> {
-    let mut nodes: Vec<Node> = Vec::new();
+pub(crate) fn defaults(extra: &[Device]) -> Result<Vec<DeviceNode>> {
+    let mut nodes: Vec<DeviceNode> = Vec::new();
     for (path, major, minor) in DEFAULTS {
         let number = makedev(*major, *minor);
-        nodes.push(Node {
+        nodes.push(DeviceNode {
             path: path.into(),
             kind: SFlag::S_IFCHR,
             number,
@@ -70,14 +70,14 @@ pub(crate) fn defaults(extra: &[Device]) -> Result<Vec<Node>> {
         });
     }
     for (index, device) in extra.iter().enumerate() {
-        let node = Node::check(index, device)?;
+        let node = DeviceNode::check(index, device)?;
         nodes.retain(|other| other.path != node.path);
         nodes.push(node);
     }
     Ok(nodes)
 }
 
-impl Node {
+impl DeviceNode {
     fn check(index: usize, device: &Device) -> Result<Self> {
         let field = |name: &str| format!("linux.devices[{index}].{name}");
         let kind = match device.kind.as_str() {
@@ -131,7 +131,7 @@ impl Node {
 ///
 /// # Errors
 /// One cannot be made.
-pub(crate) fn make_all(acts: &Acts, root: &InRoot, nodes: &[Node], bound: &[Bound]) -> Result<()> {
+pub(crate) fn make_all(acts: &Acts, root: &InRoot, nodes: &[DeviceNode], bound: &[Bound]) -> Result<()> {
     for (path, copied) in bound {
         acts.step(&steps::DEVICE_CREATE, path.display(), || {
             attach(copied.as_fd(), root.make(path, Kind::File)?.as_fd())
@@ -144,7 +144,7 @@ pub(crate) fn make_all(acts: &Acts, root: &InRoot, nodes: &[Node], bound: &[Boun
     Ok(())
 }
 
-fn make(parents: &mut Parents<'_>, node: &Node) -> std::result::Result<(), Errno> {
+fn make(parents: &mut Parents<'_>, node: &DeviceNode) -> std::result::Result<(), Errno> {
     let root = parents.root;
     let (parent, name) = parents.of(&node.path)?;
     let make = || mknodat(parent, name, node.kind, Mode::from_bits_truncate(node.mode), node.number);
@@ -164,7 +164,7 @@ fn make(parents: &mut Parents<'_>, node: &Node) -> std::result::Result<(), Errno
 }
 
 /// Whether the device stands there already, with whatever rights: it then gets the asked ones.
-fn is_there(root: &InRoot, node: &Node) -> std::result::Result<bool, Errno> {
+fn is_there(root: &InRoot, node: &DeviceNode) -> std::result::Result<bool, Errno> {
     let place = root.place_nofollow(&node.path)?;
     let stat = fstat(&place)?;
     if kind_of(&stat) != node.kind || (node.kind != SFlag::S_IFIFO && stat.st_rdev != node.number) {

@@ -2,7 +2,7 @@
 //! the host's devices.
 
 use super::copy_host;
-use super::device::{Bound, Node};
+use super::device::{Bound, DeviceNode};
 use crate::cgroup::Cgroup;
 use crate::error::{Acts, Error, On, Result};
 use crate::init::users::{self, Maps};
@@ -67,7 +67,7 @@ impl Opened {
         let rootfs = open_rootfs(acts, spec)?;
         let mut opener = Opener { acts, spec, cgroup, users: Vec::new() };
         let sources = spec.mounts.iter().map(|mount| opener.source(mount)).collect::<Result<_>>()?;
-        let bound: &[Node] = if plan.binds_devices { &plan.devices } else { &[] };
+        let bound: &[DeviceNode] = if plan.binds_devices { &plan.devices } else { &[] };
         let devices = bound.iter().filter_map(|node| node.bound(acts).transpose()).collect::<Result<_>>()?;
         Ok(Self { rootfs, sources, devices })
     }

@@ -170,7 +170,7 @@ impl ContainerIo {
         self.forget_idle_clients();
     }
 
-    /// What is in the error pipe, unlogged: a runtime's last words when it could not create the container.
+    /// What is in the error pipe, unlogged: what a runtime said last when it could not create the container.
     pub(crate) fn last_words(&mut self) -> Vec<u8> {
         let mut buffer = vec![0; READ_BYTES];
         let source = self.sources.iter_mut().find(|source| source.stream == Stream::Stderr);

@@ -20,7 +20,7 @@ pub enum Error {
     #[error("{0}")]
     Refused(String),
     /// The machine did not get as far as process 1, however often it was started.
-    #[error("the guest did not start in {boots} boots; its last words:\n{console}")]
+    #[error("the guest did not start in {boots} boots; its last lines:\n{console}")]
     NotBooted {
         /// How often it was started.
         boots: u32,
@@ -28,7 +28,7 @@ pub enum Error {
         console: String,
     },
     /// The watchdog ended the machine.
-    #[error("the guest was stopped {why}; its last words:\n{console}")]
+    #[error("the guest was stopped {why}; its last lines:\n{console}")]
     Stopped {
         /// Which limit was passed.
         why: Limit,
@@ -36,7 +36,7 @@ pub enum Error {
         console: String,
     },
     /// The machine ended by itself before the suite did: a kernel panic, or process 1 in trouble.
-    #[error("the guest ended before its suite did ({trouble}); its last words:\n{console}")]
+    #[error("the guest ended before its suite did ({trouble}); its last lines:\n{console}")]
     Died {
         /// What process 1 said, if it could.
         trouble: String,

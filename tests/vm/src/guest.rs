@@ -61,7 +61,7 @@ impl Guest {
             files.put(folder, Node::Folder { mode: 0o755 })?;
         }
         files.put("/tmp", Node::Folder { mode: 0o1777 })?;
-        // Without it the kernel gives process 1 no stdio, and its last words would be lost.
+        // Without it the kernel gives process 1 no stdio, and its last lines would be lost.
         files.put("/dev/console", Node::Device { mode: 0o600, major: 5, minor: 1 })?;
         files.put("/init", Node::File { content: Content::Bytes(INIT.to_vec()), mode: 0o755 })?;
         files.text("/etc/passwd", ACCOUNTS)?;
@@ -281,7 +281,7 @@ impl Guest {
             for report in reports {
                 listener(&report);
                 match report {
-                    Report::Done => return farewell(machine, outcome),
+                    Report::Done => return last_report(machine, outcome),
                     Report::Trouble(trouble) => return Err(Error::Died { trouble, console: machine.last_words() }),
                     Report::Ready { release } => {
                         watch.ready(Instant::now());
@@ -310,7 +310,7 @@ enum End {
 }
 
 /// The suite is done; the machine switches itself off, or is switched off.
-fn farewell(machine: &mut Machine, outcome: &mut Outcome) -> Result<End> {
+fn last_report(machine: &mut Machine, outcome: &mut Outcome) -> Result<End> {
     let begun = Instant::now();
     while !machine.has_ended()? && begun.elapsed() < OFF_PATIENCE {
         std::thread::sleep(POLL);

@@ -8,7 +8,7 @@ pub(crate) type Uid = String;
 
 /// What the collector remembers of an object.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
+pub(crate) struct Tracked {
     /// Index of its resource in the collector's list.
     pub(crate) resource: usize,
     pub(crate) namespace: Option<String>,
@@ -18,7 +18,7 @@ pub(crate) struct Node {
     pub(crate) deleting: bool,
 }
 
-impl Node {
+impl Tracked {
     pub(crate) fn new(resource: usize, metadata: &ObjectMeta) -> Option<(Uid, Self)> {
         let node = Self {
             resource,
@@ -45,12 +45,12 @@ impl Node {
 /// All objects by uid, and for each owner the uids of those it owns.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    nodes: HashMap<Uid, Node>,
+    nodes: HashMap<Uid, Tracked>,
     dependents: HashMap<Uid, BTreeSet<Uid>>,
 }
 
 impl Graph {
-    pub(crate) fn get(&self, uid: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, uid: &str) -> Option<&Tracked> {
         self.nodes.get(uid)
     }
 
@@ -65,7 +65,7 @@ impl Graph {
     }
 
     /// Adds or replaces an object; returns the uids that have to be looked at.
-    pub(crate) fn put(&mut self, uid: Uid, node: Node) -> Vec<Uid> {
+    pub(crate) fn put(&mut self, uid: Uid, node: Tracked) -> Vec<Uid> {
         self.unlink(&uid);
         for owner in &node.owners {
             self.dependents.entry(owner.uid.clone()).or_default().insert(uid.clone());
@@ -142,13 +142,13 @@ pub(crate) enum Verdict {
 mod tests {
     use super::*;
 
-    fn node(owners: &[&str], finalizers: &[&str]) -> Node {
+    fn node(owners: &[&str], finalizers: &[&str]) -> Tracked {
         let owner = |uid: &&str| OwnerReference {
             uid: (*uid).to_owned(),
             block_owner_deletion: Some(true),
             ..OwnerReference::default()
         };
-        Node {
+        Tracked {
             resource: 0,
             namespace: None,
             name: "x".into(),

@@ -3,8 +3,8 @@
 use super::{Answer, to_the_end, unimplemented};
 use crate::admit::only_handler;
 use crate::error::CriError;
-use crate::node::Node;
 use crate::sandbox::blocking;
+use crate::state::Service;
 use crate::stats::filesystem;
 use skiff_image::Image;
 use skiff_proto::cri::v1 as pb;
@@ -14,7 +14,7 @@ use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
 /// Serves images.
-pub(crate) struct ImageServer(pub(crate) Arc<Node>);
+pub(crate) struct ImageServer(pub(crate) Arc<Service>);
 
 #[tonic::async_trait]
 impl pb::image_service_server::ImageService for ImageServer {
@@ -22,10 +22,10 @@ impl pb::image_service_server::ImageService for ImageServer {
 
     async fn list_images(&self, request: Request<pb::ListImagesRequest>) -> Answer<pb::ListImagesResponse> {
         let wanted = request.into_inner().filter.and_then(|filter| filter.image).map(|image| image.image);
-        let node = self.0.clone();
+        let service = self.0.clone();
         let images = blocking(move || match wanted.filter(|name| !name.is_empty()) {
-            Some(name) => Ok(node.images.resolve(&name)?.into_iter().collect()),
-            None => Ok(node.images.list()?),
+            Some(name) => Ok(service.images.resolve(&name)?.into_iter().collect()),
+            None => Ok(service.images.list()?),
         });
         let images: Vec<Image> = images.await?;
         Ok(Response::new(pb::ListImagesResponse { images: images.into_iter().map(to_image).collect() }))
@@ -37,33 +37,33 @@ impl pb::image_service_server::ImageService for ImageServer {
 
     async fn image_status(&self, request: Request<pb::ImageStatusRequest>) -> Answer<pb::ImageStatusResponse> {
         let pb::ImageStatusRequest { image, verbose } = request.into_inner();
-        let (name, node) = (name_of(image)?, self.0.clone());
-        let image = blocking(move || Ok(node.images.resolve(&name)?)).await?;
+        let (name, service) = (name_of(image)?, self.0.clone());
+        let image = blocking(move || Ok(service.images.resolve(&name)?)).await?;
         let info = image.as_ref().filter(|_| verbose).map(image_info).unwrap_or_default();
         Ok(Response::new(pb::ImageStatusResponse { image: image.map(to_image), info }))
     }
 
     async fn pull_image(&self, request: Request<pb::PullImageRequest>) -> Answer<pb::PullImageResponse> {
         let name = name_of(request.into_inner().image)?;
-        let node = self.0.clone();
-        let image = to_the_end(blocking(move || Ok(node.images.pull(&name)?))).await?;
+        let service = self.0.clone();
+        let image = to_the_end(blocking(move || Ok(service.images.pull(&name)?))).await?;
         Ok(Response::new(pb::PullImageResponse { image_ref: image.id }))
     }
 
     async fn remove_image(&self, request: Request<pb::RemoveImageRequest>) -> Answer<pb::RemoveImageResponse> {
         let name = name_of(request.into_inner().image)?;
-        let node = self.0.clone();
+        let service = self.0.clone();
         to_the_end(blocking(move || {
             // Containers keep what they stand on: their snapshots hold the layers, whatever the list of images says.
-            Ok(node.images.remove(&name)?)
+            Ok(service.images.remove(&name)?)
         }))
         .await?;
         Ok(Response::new(pb::RemoveImageResponse {}))
     }
 
     async fn image_fs_info(&self, _: Request<pb::ImageFsInfoRequest>) -> Answer<pb::ImageFsInfoResponse> {
-        let node = self.0.clone();
-        let usage = blocking(move || Ok(node.images.usage()?)).await?;
+        let service = self.0.clone();
+        let usage = blocking(move || Ok(service.images.usage()?)).await?;
         let usage = filesystem(&usage);
         // Layers and writable snapshots are on the same file system; the kubelet asks for both.
         let (image_filesystems, container_filesystems) = (vec![usage.clone()], vec![usage]);

@@ -4,8 +4,8 @@ use super::{Answer, absent_is_fine, has_labels, to_the_end, unimplemented};
 use crate::admit::known;
 use crate::disk::{ContainerRecord, SandboxRecord};
 use crate::error::CriError;
-use crate::node::{Container, Node, now_ns};
 use crate::sandbox::blocking;
+use crate::state::{Container, Service, now_ns};
 use crate::status;
 use futures::{Stream, StreamExt};
 use skiff_proto::cri::v1 as pb;
@@ -19,7 +19,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
 /// Serves sandboxes and containers.
-pub(crate) struct RuntimeServer(pub(crate) Arc<Node>);
+pub(crate) struct RuntimeServer(pub(crate) Arc<Service>);
 
 type Never<T> = Empty<Result<T, Status>>;
 
@@ -38,8 +38,8 @@ impl RuntimeServer {
     }
 
     async fn stats_of(&self, wanted: Vec<Arc<Container>>) -> Result<Vec<pb::ContainerStats>, CriError> {
-        let node = self.0.clone();
-        blocking(move || wanted.iter().map(|container| node.container_stats(container)).collect()).await
+        let service = self.0.clone();
+        blocking(move || wanted.iter().map(|container| service.container_stats(container)).collect()).await
     }
 }
 
@@ -73,8 +73,8 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
     async fn run_pod_sandbox(&self, request: Request<pb::RunPodSandboxRequest>) -> Answer<pb::RunPodSandboxResponse> {
         let pb::RunPodSandboxRequest { config, runtime_handler } = request.into_inner();
         let config = config.ok_or_else(|| Status::invalid_argument("sandbox: config is missing"))?;
-        let node = self.0.clone();
-        let pod_sandbox_id = to_the_end(async move { node.run_sandbox(config, runtime_handler).await }).await?;
+        let service = self.0.clone();
+        let pod_sandbox_id = to_the_end(async move { service.run_sandbox(config, runtime_handler).await }).await?;
         Ok(Response::new(pb::RunPodSandboxResponse { pod_sandbox_id }))
     }
 
@@ -83,8 +83,8 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
         request: Request<pb::StopPodSandboxRequest>,
     ) -> Answer<pb::StopPodSandboxResponse> {
         if let Some(sandbox) = absent_is_fine(self.0.sandbox(&request.into_inner().pod_sandbox_id))? {
-            let node = self.0.clone();
-            to_the_end(async move { node.stop_sandbox(&sandbox).await }).await?;
+            let service = self.0.clone();
+            to_the_end(async move { service.stop_sandbox(&sandbox).await }).await?;
         }
         Ok(Response::new(pb::StopPodSandboxResponse {}))
     }
@@ -94,8 +94,8 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
         request: Request<pb::RemovePodSandboxRequest>,
     ) -> Answer<pb::RemovePodSandboxResponse> {
         if let Some(sandbox) = absent_is_fine(self.0.sandbox(&request.into_inner().pod_sandbox_id))? {
-            let node = self.0.clone();
-            to_the_end(async move { node.remove_sandbox(&sandbox).await }).await?;
+            let service = self.0.clone();
+            to_the_end(async move { service.remove_sandbox(&sandbox).await }).await?;
         }
         Ok(Response::new(pb::RemovePodSandboxResponse {}))
     }
@@ -138,14 +138,14 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
     ) -> Answer<pb::CreateContainerResponse> {
         let request = request.into_inner();
         let config = request.config.ok_or_else(|| Status::invalid_argument("container: config is missing"))?;
-        let (node, sandbox) = (self.0.clone(), self.0.sandbox(&request.pod_sandbox_id)?);
-        let container_id = to_the_end(async move { node.create_container(&sandbox, config).await }).await?;
+        let (service, sandbox) = (self.0.clone(), self.0.sandbox(&request.pod_sandbox_id)?);
+        let container_id = to_the_end(async move { service.create_container(&sandbox, config).await }).await?;
         Ok(Response::new(pb::CreateContainerResponse { container_id }))
     }
 
     async fn start_container(&self, request: Request<pb::StartContainerRequest>) -> Answer<pb::StartContainerResponse> {
-        let (node, container) = (self.0.clone(), self.0.container(&request.into_inner().container_id)?);
-        to_the_end(async move { node.start_container(&container).await }).await?;
+        let (service, container) = (self.0.clone(), self.0.container(&request.into_inner().container_id)?);
+        to_the_end(async move { service.start_container(&container).await }).await?;
         Ok(Response::new(pb::StartContainerResponse {}))
     }
 
@@ -153,8 +153,8 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
         let request = request.into_inner();
         let grace = Duration::from_secs(u64::try_from(request.timeout).unwrap_or(0));
         if let Some(container) = absent_is_fine(self.0.container(&request.container_id))? {
-            let node = self.0.clone();
-            to_the_end(async move { node.stop_container(&container, grace).await }).await?;
+            let service = self.0.clone();
+            to_the_end(async move { service.stop_container(&container, grace).await }).await?;
         }
         Ok(Response::new(pb::StopContainerResponse {}))
     }
@@ -164,8 +164,8 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
         request: Request<pb::RemoveContainerRequest>,
     ) -> Answer<pb::RemoveContainerResponse> {
         if let Some(container) = absent_is_fine(self.0.container(&request.into_inner().container_id))? {
-            let node = self.0.clone();
-            to_the_end(async move { node.remove_container(&container).await }).await?;
+            let service = self.0.clone();
+            to_the_end(async move { service.remove_container(&container).await }).await?;
         }
         Ok(Response::new(pb::RemoveContainerResponse {}))
     }
@@ -204,9 +204,9 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
         request: Request<pb::UpdateContainerResourcesRequest>,
     ) -> Answer<pb::UpdateContainerResourcesResponse> {
         let request = request.into_inner();
-        let (node, container) = (self.0.clone(), self.0.container(&request.container_id)?);
+        let (service, container) = (self.0.clone(), self.0.container(&request.container_id)?);
         let wanted = crate::update::wanted(request)?;
-        to_the_end(async move { node.update_container(&container, wanted).await }).await?;
+        to_the_end(async move { service.update_container(&container, wanted).await }).await?;
         Ok(Response::new(pb::UpdateContainerResourcesResponse {}))
     }
 
@@ -283,8 +283,8 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
         &self,
         request: Request<pb::PodSandboxStatsRequest>,
     ) -> Answer<pb::PodSandboxStatsResponse> {
-        let (node, sandbox) = (self.0.clone(), self.0.sandbox(&request.into_inner().pod_sandbox_id)?);
-        let stats = blocking(move || node.sandbox_stats(&sandbox)).await?;
+        let (service, sandbox) = (self.0.clone(), self.0.sandbox(&request.into_inner().pod_sandbox_id)?);
+        let stats = blocking(move || service.sandbox_stats(&sandbox)).await?;
         Ok(Response::new(pb::PodSandboxStatsResponse { stats: Some(stats) }))
     }
 
@@ -298,8 +298,8 @@ impl pb::runtime_service_server::RuntimeService for RuntimeServer {
             let record = sandbox.record();
             record.id.starts_with(&filter.id) && has_labels(&record.config.labels, &filter.label_selector)
         });
-        let node = self.0.clone();
-        let stats = blocking(move || wanted.iter().map(|sandbox| node.sandbox_stats(sandbox)).collect()).await?;
+        let service = self.0.clone();
+        let stats = blocking(move || wanted.iter().map(|sandbox| service.sandbox_stats(sandbox)).collect()).await?;
         Ok(Response::new(pb::ListPodSandboxStatsResponse { stats }))
     }
 

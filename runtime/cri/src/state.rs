@@ -45,7 +45,7 @@ pub struct Settings {
 }
 
 /// The service's state.
-pub(crate) struct Node {
+pub(crate) struct Service {
     // Fixed at the start.
     pub(crate) settings: Settings,
     pub(crate) images: Arc<dyn Images>,
@@ -101,7 +101,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Node {
+impl Service {
     pub(crate) fn new(
         settings: Settings,
         images: Arc<dyn Images>,

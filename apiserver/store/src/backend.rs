@@ -127,12 +127,57 @@ pub enum BackendError {
 }
 
 /// What an API server needs of its store.
+///
+/// # What an implementation guarantees
+/// - One counter: each committed write has a revision of its own, greater than all before, whatever its key.
+/// - Durable before answered: a write that was answered survives a power failure.
+/// - Linearizable: an answer shows every write that was answered before the call began, also those of another API server on
+///   the same store.
+/// - A watch leaves nothing out: after revision `after` it delivers every change below its prefix once, in order of
+///   revision, and never part of a revision. What it cannot deliver ends it with an error.
+/// - A write that ends in [`BackendError::Unavailable`] may have happened or may still happen. Every other error means that
+///   it did not.
+///
+/// # What it may assume
+/// Keys and values are opaque and at most 1.5 MiB (etcd's limit). Futures may be dropped at any await; a write that has
+/// been sent may then happen unseen, as if its answer had been lost.
+///
+/// # Example
+/// The one way in which the API server writes: read, compute, and write if nobody was faster.
+/// ```
+/// use bytes::Bytes;
+/// use skiff_store::backend::{Backend, BackendError, Swapped};
+///
+/// async fn append(store: &dyn Backend, key: Bytes, tail: &[u8]) -> Result<(), BackendError> {
+///     loop {
+///         let present = store.get(key.clone()).await?.entry;
+///         let (expected, old) = present.map_or((0, Bytes::new()), |entry| (entry.mod_revision, entry.value));
+///         let value = Bytes::from([&old[..], tail].concat());
+///         if let Swapped::Done(_) = store.put(key.clone(), value, expected, 0).await? {
+///             return Ok(());
+///         }
+///     }
+/// }
+/// ```
 pub trait Backend: Send + Sync + 'static {
     /// Reads one key at the present revision.
     fn get(&self, key: Bytes) -> BoxFuture<'_, Result<Got, BackendError>>;
-    /// Reads the keys below a prefix.
+
+    /// Reads the keys below a prefix, as they stood together at one revision.
+    ///
+    /// A long list is read in pages: each next call names the first page's revision and, as `from`, the last key with a
+    /// zero byte behind it.
+    ///
+    /// # Errors
+    /// [`BackendError::Compacted`] when the revision asked for is no longer kept, [`BackendError::Future`] when it has not
+    /// happened yet.
     fn list(&self, range: ListRange) -> BoxFuture<'_, Result<Listed, BackendError>>;
-    /// Writes `value` if the key's `mod_revision` is `expected` (0: if it does not exist). `ttl_seconds` attaches a lease (0: none).
+
+    /// Writes `value` if the key's `mod_revision` is `expected` (0: if it does not exist). `ttl_seconds` attaches a lease
+    /// (0: none), after whose end the key is deleted.
+    ///
+    /// # Errors
+    /// [`BackendError::NoSpace`] and [`BackendError::TooLarge`]: nothing was written.
     fn put(
         &self,
         key: Bytes,
@@ -140,12 +185,20 @@ pub trait Backend: Send + Sync + 'static {
         expected: Revision,
         ttl_seconds: i64,
     ) -> BoxFuture<'_, Result<Swapped, BackendError>>;
-    /// Deletes the key if its `mod_revision` is `expected`.
+
+    /// Deletes the key if its `mod_revision` is `expected`. A full store still deletes, or it could not be emptied.
     fn delete(&self, key: Bytes, expected: Revision) -> BoxFuture<'_, Result<Swapped, BackendError>>;
-    /// Every change below `prefix` after revision `after`; ends with an error when `after` is compacted or the watcher fell behind.
+
+    /// Every change below `prefix` after revision `after`, and now and then how far it is.
+    ///
+    /// # Errors
+    /// The stream ends with [`BackendError::Compacted`] when the next change is no longer kept or the watcher fell too far
+    /// behind; whoever watches then lists again. With [`BackendError::Unavailable`] it may go on from the last revision seen.
     fn watch(&self, prefix: Bytes, after: Revision) -> BoxStream<'static, Result<WatchBatch, BackendError>>;
+
     /// Bytes on disk, for health and metrics.
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, BackendError>>;
+
     /// Whether it answers a read now that is as good as any: of a cluster, one that most members agree on. Bounded.
     fn health(&self) -> BoxFuture<'_, Result<(), BackendError>>;
 }

@@ -6,19 +6,36 @@ use skiff_image::{Image, ImageError, ImageStore, Usage};
 use skiff_net::{Attached, PodNetwork, PodNetworks};
 use std::path::Path;
 
-/// Images and snapshots; blocking, as [`ImageStore`] is.
-#[allow(missing_docs, reason = "each method is the one of ImageStore with that name")]
+/// Images and snapshots; blocking, as [`ImageStore`] is, so calls belong on a thread that may wait.
+///
+/// An implementation is safe to call from several threads, and each call can be repeated: what is already so is no error.
+/// A container's id names its snapshot until [`Images::release`]; while it is held, its image's layers stay, whatever
+/// [`Images::remove`] takes away.
 pub trait Images: Send + Sync + 'static {
+    /// The image with this reference, id or digest; `None` if there is none.
     fn resolve(&self, reference_or_id: &str) -> Result<Option<Image>, ImageError>;
+    /// All images, in no particular order.
     fn list(&self) -> Result<Vec<Image>, ImageError>;
+    /// Makes sure that the image is there, from wherever the reference points to.
+    ///
+    /// # Errors
+    /// It cannot be had; the text tells a user why, because it becomes the reason of the pod's waiting.
     fn pull(&self, reference: &str) -> Result<Image, ImageError>;
+    /// Takes away a reference, and by id an image with all its references. What is not there is no error (CRI v1).
     fn remove(&self, reference_or_id: &str) -> Result<(), ImageError>;
+    /// Room that images and snapshots take on their filesystem.
     fn usage(&self) -> Result<Usage, ImageError>;
-    /// Prepares and mounts the container's root file system at `at`; `correlation` is for the trace.
+    /// Prepares and mounts the container's root file system at `at`, a folder that exists; `correlation` is for the trace.
+    ///
+    /// # Errors
+    /// The image is not there, or the kernel refuses; nothing is mounted then.
     fn mount(&self, image_id: &str, container_id: &str, at: &Path, correlation: Option<&str>)
     -> Result<(), ImageError>;
+    /// Unmounts what [`Images::mount`] has mounted, if it is mounted.
     fn unmount(&self, at: &Path) -> Result<(), ImageError>;
+    /// Deletes the container's snapshot and what it wrote, if there is one. It must not be mounted.
     fn release(&self, container_id: &str) -> Result<(), ImageError>;
+    /// Ids of the containers that have snapshots, for whoever cleans up after a crash.
     fn snapshots(&self) -> Result<Vec<String>, ImageError>;
     /// What a container wrote over its image; nothing if it has no snapshot (any more).
     fn written(&self, container_id: &str) -> Result<Option<Usage>, ImageError>;
@@ -68,14 +85,22 @@ impl Images for ImageStore {
     }
 }
 
-/// Pod networks.
-#[allow(missing_docs, reason = "each method is the one of PodNetworks with that name")]
+/// Pod networks, as CNI has them: a sandbox gets its addresses before its first container and gives them back after its last.
+///
+/// Each call can be repeated. What an implementation keeps about a sandbox must survive the process, because sandboxes do.
 pub trait Networks: Send + Sync + 'static {
+    /// Gives the pod's network namespace an interface and addresses; again: the same ones (CNI ADD).
+    ///
+    /// # Errors
+    /// It cannot be done; what was begun is taken back, or will be by [`Networks::detach`] or [`Networks::retain`].
     fn attach<'a>(&'a self, pod: &'a PodNetwork) -> BoxFuture<'a, Result<Attached, CriError>>;
+    /// Takes them back; also when the namespace is gone or nothing was attached (CNI DEL).
     fn detach<'a>(&'a self, pod: &'a PodNetwork) -> BoxFuture<'a, Result<(), CriError>>;
     /// The error is the sentence for the condition NetworkReady.
     fn ready(&self) -> Result<(), CriError>;
+    /// Takes back what belongs to no sandbox of this list, which is complete (CNI GC).
     fn retain<'a>(&'a self, live_sandbox_ids: &'a [String]) -> BoxFuture<'a, Result<(), CriError>>;
+    /// From now on pods get addresses of this range (CRI UpdateRuntimeConfig); those that have some keep them.
     fn use_pod_cidr<'a>(&'a self, pod_cidr: &'a str) -> BoxFuture<'a, Result<(), CriError>>;
 }
 

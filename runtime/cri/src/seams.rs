@@ -21,7 +21,7 @@ pub trait Images: Send + Sync + 'static {
     /// # Errors
     /// It cannot be had; the text tells a user why, because it becomes the reason of the pod's waiting.
     fn pull(&self, reference: &str) -> Result<Image, ImageError>;
-    /// Takes away a reference, and by id an image with all its references. What is not there is no error (CRI v1).
+    /// Takes the image away with all its names, whichever of them is given. What is not there is no error (CRI v1).
     fn remove(&self, reference_or_id: &str) -> Result<(), ImageError>;
     /// Room that images and snapshots take on their filesystem.
     fn usage(&self) -> Result<Usage, ImageError>;

@@ -16,61 +16,57 @@ mod pods; // what a pod gets before anybody schedules it
 pub(crate) use network::Network;
 
 use crate::registry::{Registry, Target};
+use crate::request::Request;
 use crate::status::Status;
 use serde_json::Value;
-use skiff_schema::Resource;
 
-/// Before the defaults.
-pub(crate) async fn admit_create(registry: &Registry, target: &Target<'_>, object: &mut Value) -> Result<(), Status> {
+/// Refuses who may not be there, and adds what an author may leave out and other objects decide about.
+pub(crate) async fn mutate(
+    registry: &Registry,
+    request: &Request,
+    target: &Target<'_>,
+    old: Option<&Value>,
+    object: &mut Value,
+) -> Result<(), Status> {
+    if let Some(old) = old {
+        if request.written().is_empty() && target.resource.is("", "pods") {
+            pods::admit_update(old, object);
+        }
+        return Ok(());
+    }
     if target.resource.namespaced {
         namespaces::check_open(registry, target).await?;
     }
-    match (&*target.resource.group, &*target.resource.plural) {
-        ("", "pods") => pods::admit(registry, target, object).await,
-        ("", "namespaces") => {
-            namespaces::hold(object);
-            Ok(())
-        }
-        ("batch", "jobs") => {
-            jobs::select_by_uid(object);
-            Ok(())
-        }
-        _ => Ok(()),
+    if target.resource.is("", "pods") {
+        pods::admit(registry, target, object).await?;
+    }
+    Ok(())
+}
+
+/// What the server adds to the object by itself.
+pub(crate) fn complete(request: &Request, old: Option<&Value>, object: &mut Value) {
+    match (&*request.resource.group, &*request.resource.plural, old) {
+        ("", "pods", None) => pods::complete(object),
+        ("", "namespaces", None) => namespaces::hold(object),
+        ("batch", "jobs", None) => jobs::select_by_uid(object),
+        ("", "services", Some(old)) => services::carry_over(old, object),
+        _ => {}
     }
 }
 
-/// After the defaults.
-pub(crate) fn complete_create(resource: &Resource, object: &mut Value) {
-    if resource.is("", "pods") {
-        pods::complete(object);
-    }
-}
-
-/// What the server adds to a changed object, or keeps although the client left it out.
-pub(crate) fn admit_update(resource: &Resource, old: &Value, object: &mut Value) {
-    if resource.is("", "pods") {
-        pods::admit_update(old, object);
-    }
-}
-
-/// What the maker of `object` should know.
-pub(crate) async fn warn_of_create(
+/// Refuses what others forbid, and tells what they would like to be known.
+pub(crate) async fn validate(
     registry: &Registry,
-    resource: &Resource,
-    namespace: &str,
+    request: &Request,
+    old: Option<&Value>,
     object: &Value,
-) -> Vec<String> {
-    match (&*resource.group, &*resource.plural) {
-        ("", "pods") => pod_security::about_pod(registry, namespace, object).await,
-        ("", "namespaces") => pod_security::about_namespace(&Value::Null, object),
-        _ => Vec::new(),
+) -> Result<(), Status> {
+    match (&*request.resource.group, &*request.resource.plural, old) {
+        ("", "pods", None) => request.warn(pod_security::about_pod(registry, &request.namespace, object).await),
+        ("", "namespaces", old) => {
+            request.warn(pod_security::about_namespace(old.unwrap_or(&Value::Null), object));
+        }
+        _ => {}
     }
-}
-
-/// What the changer of an object should know.
-pub(crate) fn warn_of_update(resource: &Resource, old: &Value, object: &Value) -> Vec<String> {
-    match (&*resource.group, &*resource.plural) {
-        ("", "namespaces") => pod_security::about_namespace(old, object),
-        _ => Vec::new(),
-    }
+    Ok(())
 }

@@ -103,6 +103,12 @@ impl Act<'_> {
     }
 }
 
+/// Who sends a request with these extensions.
+pub(crate) fn sender(extensions: &Extensions) -> Identity {
+    let anonymous = || Identity { user: ANONYMOUS.to_owned(), ..Identity::default() };
+    extensions.get::<Identity>().cloned().unwrap_or_else(anonymous)
+}
+
 /// Refuses what the sender of a request with these extensions may not do.
 pub(crate) fn authorize(extensions: &Extensions, act: Act<'_>) -> Result<(), Status> {
     let identity = extensions.get::<Identity>();

@@ -1,20 +1,22 @@
 //! Binding: a pod gets its node, once.
 
 use crate::registry::object::{is_terminating, meta, now};
-use crate::registry::{Registry, Run, Target};
+use crate::registry::{Change, Owners, Registry, Target};
+use crate::request::Request;
 use crate::status::Status;
 use serde_json::{Value, json};
 use skiff_schema::Decoded;
 
-/// Puts the pod at `target` on the node that `binding` names.
-pub(crate) async fn bind(registry: &Registry, target: &Target<'_>, binding: &Value, run: Run) -> Result<(), Status> {
+/// Puts the pod that `request` names on the node that `binding` names.
+pub(crate) async fn bind(registry: &Registry, request: &Request, binding: &Value) -> Result<(), Status> {
     let node = binding["target"]["name"].as_str().unwrap_or_default();
     let kind = binding["target"]["kind"].as_str().unwrap_or_default();
     if node.is_empty() || !matches!(kind, "" | "Node") {
         return Err(Status::unprocessable("target: a binding names the kind Node and a node's name"));
     }
-    // The name of the subresource tells the registry that both the node and the condition may change.
-    registry.update(target, "binding", run, |pod| bound(target, pod, binding, node)).await.map(drop)
+    // The node and the condition change, and nobody owns them by that.
+    let change = Change::of_present(|pod| bound(&request.target(), pod, binding, node)).owned(Owners::Keep);
+    registry.write(request, &change).await.map(drop)
 }
 
 fn bound(target: &Target<'_>, pod: &Value, binding: &Value, node: &str) -> Result<Decoded, Status> {

@@ -11,9 +11,10 @@
 
 use crate::app::App;
 use crate::registry::object::{finalizers, metadata_mut, name_of, now};
-use crate::registry::{DeleteOptions, Deleted, Event, EventKind, ListOptions, Registry, Run, Target, WatchOptions};
+use crate::registry::{Change, Deleted, Event, EventKind, ListOptions, Registry, Target, WatchOptions};
+use crate::request::Request;
 use crate::status::Status;
-use serde_json::{Value, json};
+use serde_json::Value;
 use skiff_schema::{
     Decoded, Resource, custom_resources, definition_is, find, set_condition, settle_definition, stored_resource,
 };
@@ -172,7 +173,7 @@ async fn settle(app: &Arc<App>, cleanups: &Cleanups, known: &mut Known, changed:
 }
 
 /// Writes a status; that the definition is gone meanwhile is as good.
-async fn tell(registry: &Registry, name: &str, decide: impl Fn(&Value) -> Value) {
+async fn tell(registry: &Registry, name: &str, decide: impl Fn(&Value) -> Value + Send + Sync) {
     let change = |current: &Value| {
         let mut next = current.clone();
         next["status"] = decide(current);
@@ -181,11 +182,11 @@ async fn tell(registry: &Registry, name: &str, decide: impl Fn(&Value) -> Value)
     write(registry, name, change).await;
 }
 
-async fn write(registry: &Registry, name: &str, change: impl Fn(&Value) -> Value) {
+async fn write(registry: &Registry, name: &str, change: impl Fn(&Value) -> Value + Send + Sync) {
     let Ok(resource) = resource() else { return };
     let target = Target { resource, namespace: "", name };
-    let change = |current: &Value| Ok(Decoded { object: change(current), warnings: Vec::new() });
-    match registry.update(&target, "status", Run::Real, change).await {
+    let change = Change::of_present(|current| Ok(Decoded { object: change(current), warnings: Vec::new() }));
+    match registry.write(&Request::own("update", &target).of_part("status"), &change).await {
         Err(status) if status.reason != "NotFound" => {
             tracing::warn!(
                 definition = name,
@@ -248,7 +249,7 @@ async fn delete_instances(registry: &Registry, name: &str) -> Result<Option<[&'s
         let value = object.value()?;
         let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
         let target = Target { resource: &instances, namespace, name: name_of(&value) };
-        match registry.delete(&target, &DeleteOptions::of(&json!({}))?).await {
+        match registry.delete(&Request::own("delete", &target)).await {
             Ok(Deleted::Gone(_)) => {}
             Ok(Deleted::Pending(_)) => held = true,
             Err(status) if status.reason == "NotFound" => {}

@@ -4,10 +4,12 @@ mod objects; // every resource
 mod pods; // logs and exec
 
 use crate::app::App;
-use crate::auth::{Act, authorize};
+use crate::auth::{Act, authorize, sender};
+use crate::registry::Target;
+use crate::request::Request;
 use crate::status::Status;
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::Request as HttpRequest;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -35,7 +37,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 }
 
 /// Lets calls pass and nothing that merely looks like one: a browser that has a certificate sends text wherever a web page tells it to.
-async fn only_calls(request: Request, next: Next) -> Response {
+async fn only_calls(request: HttpRequest, next: Next) -> Response {
     if skiff_store::etcd::is_call(&request) {
         return next.run(request).await;
     }
@@ -71,14 +73,14 @@ pub(crate) fn refusal(status: &Status) -> axum::response::Response {
     refuse(status).into_http()
 }
 
-/// The resource an address names, if the sender may do this to it.
+/// What is asked of the resource that an address names, if the sender may do this to it.
 fn admit<T>(
     catalog: &Catalog,
     request: &tonic::Request<T>,
     address: Option<&Address>,
-    verb: &str,
-) -> Result<(Arc<Resource>, Address), tonic::Status> {
-    let address = address.cloned().ok_or_else(|| tonic::Status::invalid_argument("address is missing"))?;
+    verb: &'static str,
+) -> Result<Request, tonic::Status> {
+    let address = address.ok_or_else(|| tonic::Status::invalid_argument("address is missing"))?;
     let resource = catalog
         .find(&address.group, &address.version, &address.resource)
         .cloned()
@@ -97,7 +99,7 @@ fn admit<T>(
         let why = format!("address.name must be empty to {verb}; select by metadata.name, or name the object itself");
         return Err(tonic::Status::invalid_argument(why));
     }
-    let one = matches!(verb, "get" | "update" | "patch" | "delete");
+    let one = matches!(verb, "get" | "update" | "patch" | "delete") || !address.subresource.is_empty();
     if one && address.name.is_empty() {
         return Err(tonic::Status::invalid_argument("address.name is missing"));
     }
@@ -105,7 +107,8 @@ fn admit<T>(
         let problem = if resource.namespaced { "is missing" } else { "must be empty: the resource is cluster-wide" };
         return Err(tonic::Status::invalid_argument(format!("address.namespace {problem}")));
     }
-    Ok((resource, address))
+    let target = Target { resource: &resource, namespace: &address.namespace, name: &address.name };
+    Ok(Request::new(sender(request.extensions()), verb, &target).of_part(&address.subresource))
 }
 
 /// Refuses a part that this resource has not, or not for this verb, and those that have services of their own.
@@ -115,8 +118,8 @@ fn refuse_part(resource: &Resource, part: &str, verb: &str) -> Result<(), tonic:
     }
     let Some(subresource) = resource.subresource(part) else { return Err(refuse(&Status::no_such_path())) };
     match part {
-        "status" | "scale" | "finalize" if subresource.verbs.contains(&verb) => Ok(()),
-        "status" | "scale" | "finalize" => Err(refuse(&Status::method_not_allowed())),
+        "status" | "scale" | "finalize" | "binding" | "eviction" if subresource.verbs.contains(&verb) => Ok(()),
+        "status" | "scale" | "finalize" | "binding" | "eviction" => Err(refuse(&Status::method_not_allowed())),
         // The Pods service, which asks for these by name.
         "log" | "exec" if verb == "get" || verb == "create" => Ok(()),
         _ => Err(refuse(&Status::not_implemented(format!("{verb} of {part} over gRPC")))),
@@ -136,7 +139,7 @@ mod tests {
             .route("/skiff.v1.Objects/{method}", axum::routing::any(|| async { "executed" }))
             .layer(axum::middleware::from_fn(only_calls));
         let answered = async |version, kind: &'static str| {
-            let request = Request::post("/skiff.v1.Objects/Create").version(version).header("content-type", kind);
+            let request = HttpRequest::post("/skiff.v1.Objects/Create").version(version).header("content-type", kind);
             let answer = router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
             answer.status()
         };

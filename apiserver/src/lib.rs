@@ -25,9 +25,11 @@ mod binding; // a pod gets its node
 mod definitions; // custom resources come and go
 mod options; // the same, checked
 mod registry; // typed objects over keys
+mod request; // who asks for what
 mod reviews; // questions that are answered and not kept
 mod scale; // replicas, seen alone
 mod status; // how the server refuses
+mod verbs; // what each verb does, whichever door it came through
 
 mod kubelet; // logs, exec, attach, port-forward
 

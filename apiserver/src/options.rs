@@ -3,7 +3,7 @@
 //!
 //! `asked.rs` lists all of it, with what each means to whom.
 
-use crate::registry::Run;
+use crate::request::Run;
 use serde_json::Value;
 use skiff_schema::{FieldError, FieldErrorKind, FieldValidation};
 

@@ -9,6 +9,8 @@
 pub(crate) mod object; // one object, as bytes and as value
 pub(crate) mod selector; // which objects are meant
 
+mod write; // every write, stage by stage
+
 mod apply; // what an applied configuration makes of an object
 mod create; // new objects
 mod delete; // marking and removing
@@ -19,11 +21,12 @@ mod update; // changed objects
 mod watch; // what happens to objects
 
 pub(crate) use apply::Configuration;
-pub(crate) use delete::{DeleteOptions, Deleted, warn_of_delete};
+pub(crate) use delete::{Deleted, delete_options};
 pub(crate) use patch::{Patch, PatchKind};
-pub(crate) use put::Put;
+pub(crate) use put::replacement;
 pub(crate) use read::{List, ListOptions, VersionMatch};
-pub(crate) use update::{Updated, check_names};
+pub(crate) use update::check_names;
+pub(crate) use write::{Change, Owners, Written};
 pub(crate) use watch::{Event, EventKind, WatchOptions, Watcher};
 
 use crate::admission::services::Allocator;
@@ -41,15 +44,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 const ATTEMPTS_MAX: usize = 32;
 
 const COMMIT: Step = Step::new("api.commit", "Kubernetes API conventions: a pod's new state becomes durable");
-
-/// Whether a write is meant (`dryRun=All` is not).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Run {
-    /// Stored.
-    Real,
-    /// Everything but stored.
-    Dry,
-}
 
 /// One object's address.
 #[derive(Debug, Clone, Copy)]

@@ -10,8 +10,7 @@ mod options; // query parameters
 mod path; // what a path names
 mod respond; // the answer
 mod stream; // watches
-mod subresources; // scale, binding, eviction
-pub(crate) mod verbs; // get, list, create, update, patch, delete
+mod verbs; // get, list, create, update, patch, delete
 
 pub(crate) use path::percent_decode;
 

@@ -2,24 +2,17 @@
 
 use crate::auth::{self, Act};
 use crate::registry::object::{Object, meta, metadata_mut, now};
+use crate::request::Request;
 use crate::status::Status;
-use http::Extensions;
 use serde_json::{Value, json};
 use skiff_client::Identity;
 use skiff_schema::{Resource, Review, validate_review};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// The answer to `object`, which the sender of a request with these extensions asks in `namespace`.
-pub(crate) fn answer(
-    extensions: &Extensions,
-    resource: &Arc<Resource>,
-    namespace: &str,
-    object: Value,
-) -> Result<Object, Status> {
-    let anonymous = Identity { user: auth::ANONYMOUS.to_owned(), ..Identity::default() };
-    let identity = extensions.get::<Identity>().unwrap_or(&anonymous);
-    let object = placed(resource, namespace, object)?;
+/// The answer to `object`, which `request` asks.
+pub(crate) fn answer(request: &Request, object: Value) -> Result<Object, Status> {
+    let (resource, identity) = (&request.resource, &request.who);
+    let object = placed(resource, &request.namespace, object)?;
     let errors = validate_review(resource, &object);
     if !errors.is_empty() {
         return Err(Status::invalid_review(resource, &errors));

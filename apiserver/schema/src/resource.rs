@@ -7,13 +7,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::custom::{self, Custom};
 use crate::kinds::{Conversion, Part, Review, Row, Rules};
 use crate::node::Schema;
-use crate::{builtin, kinds};
+use crate::{FieldValidation, builtin, decode_value, kinds};
 
 /// A name that is built in, or that came with a custom resource.
 pub type Name = Cow<'static, str>;
@@ -55,6 +56,8 @@ pub struct Resource {
     pub(crate) rules: Rules,
     /// What it is beyond that if a definition brought it.
     pub(crate) custom: Option<Custom>,
+    /// What [`Self::bare_status`] answers, once it is known.
+    pub(crate) bare_status: OnceLock<Value>,
 }
 
 /// A subresource such as `pods/status`; its kind may live in another group (`autoscaling/v1` Scale).
@@ -117,6 +120,7 @@ impl From<&Row> for Resource {
             schema: builtin::schema(row.definition).expect("every row names a definition; a test checks it"),
             rules: row.rules,
             custom: None,
+            bare_status: OnceLock::new(),
         }
     }
 }
@@ -241,6 +245,17 @@ impl Resource {
     #[must_use]
     pub fn keeps_status_on_create(&self) -> bool {
         self.rules.status_on_create
+    }
+
+    /// The status that says nothing, with what is always there of it.
+    #[must_use]
+    pub fn bare_status(&self) -> Value {
+        let decode = || {
+            let nothing = json!({"status": {}});
+            let bare = decode_value(self, nothing, &[], FieldValidation::Ignore);
+            bare.map(|mut bare| bare.object["status"].take()).unwrap_or_else(|_| json!({}))
+        };
+        self.bare_status.get_or_init(decode).clone()
     }
 
     /// Metadata that a write of the status leaves as it is.

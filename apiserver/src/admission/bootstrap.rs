@@ -1,7 +1,8 @@
 //! What every cluster has: four namespaces, and the service through which pods reach the API server.
 
 use crate::registry::object::{meta, name_of};
-use crate::registry::{Registry, Run, Target};
+use crate::registry::{Change, Registry, Target};
+use crate::request::Request;
 use crate::status::Status;
 use serde_json::{Value, json};
 use skiff_schema::{Decoded, Resource};
@@ -36,11 +37,13 @@ async fn ensure(registry: &Registry, object: Value) -> Result<(), (String, Statu
     let title = format!("{}/{}", resource.plural, name_of(&object));
     let (name, namespace) = (name_of(&object).to_owned(), meta(&object, "namespace").to_owned());
     // Asking first: creating the service again would be refused for its address, which the present one has.
-    match registry.get(&Target { resource, namespace: &namespace, name: &name }).await {
+    let target = Target { resource, namespace: &namespace, name: &name };
+    match registry.get(&target).await {
         Err(status) if status.reason == "NotFound" => {}
         other => return other.map(drop).map_err(|status| (title, status)),
     }
-    match registry.create(resource, &namespace, object, Run::Real).await {
+    let draft = Decoded { object, warnings: Vec::new() };
+    match registry.create(&Request::own("create", &target), draft).await {
         Err(status) if status.reason != "AlreadyExists" => Err((title, status)),
         _ => Ok(()),
     }
@@ -51,8 +54,8 @@ async fn replace(registry: &Registry, object: Value) -> Result<(), (String, Stat
     ensure(registry, object.clone()).await?;
     let resource = resource_of(&object);
     let target = Target { resource, namespace: meta(&object, "namespace"), name: name_of(&object) };
-    let change = |_: &Value| Ok(Decoded { object: object.clone(), warnings: Vec::new() });
-    let updated = registry.update(&target, "", Run::Real, change).await;
+    let change = Change::of_present(|_| Ok(Decoded { object: object.clone(), warnings: Vec::new() }));
+    let updated = registry.write(&Request::own("update", &target), &change).await;
     updated.map(drop).map_err(|status| (format!("{}/{}", resource.plural, target.name), status))
 }
 

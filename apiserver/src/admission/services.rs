@@ -10,7 +10,8 @@ mod repair; // after a crash
 
 use super::Network;
 use crate::registry::object::{meta, name_of};
-use crate::registry::{Run, Target};
+use crate::registry::Target;
+use crate::request::Run;
 use crate::status::Status;
 use claim::{Claim, Owner, Taken};
 use plan::{Needs, Port};
@@ -56,6 +57,13 @@ impl Claims {
     }
 }
 
+/// Writes into a changed service what it was given before and says no more, in both forms of an address.
+pub(crate) fn carry_over(old: &Value, object: &mut Value) {
+    plan::carry_over(old, object);
+    // What does not fit together is refused where it is claimed.
+    let _ = Needs::of(object);
+}
+
 impl Allocator {
     pub(crate) fn new(addresses: Network, ports: RangeInclusive<u16>) -> Self {
         Self { addresses, ports }
@@ -77,9 +85,6 @@ impl Allocator {
     ) -> Result<Claims, Status> {
         if !target.resource.is("", "services") {
             return Ok(Claims::default());
-        }
-        if let Some(old) = old {
-            plan::carry_over(old, object);
         }
         let mut claims = Claims::default();
         match self.fill(backend, target, object, run, &mut claims).await {

@@ -1,26 +1,21 @@
 //! The Objects service: every resource that discovery names, as the JSON that REST speaks.
 
 use super::{admit, refuse};
-use crate::admission;
 use crate::app::App;
-use crate::author::{Writer, writing};
 use crate::options;
 use crate::registry::object::Object as Stored;
 use crate::registry::selector::Selection;
-use crate::registry::{
-    Configuration, DeleteOptions, Deleted, Event, ListOptions, Patch, PatchKind, Put, Run, Target, Updated,
-    VersionMatch, WatchOptions, Watcher,
-};
-use crate::rest::body::{self as rest_body, Sent};
-use crate::rest::verbs::APPLY;
-use crate::scale;
+use crate::registry::{Deleted, Event, ListOptions, VersionMatch, WatchOptions, Watcher, delete_options};
+use crate::request::{self, Run};
+use crate::rest::body::Sent;
 use crate::status::Status;
+use crate::verbs::{self, APPLY};
 use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use skiff_proto::api::v1 as proto;
 use skiff_proto::api::v1::objects_server::Objects;
-use skiff_schema::{Decoded, FieldValidation, IncludeObject, Resource, TableOptions, TableVersion, table};
+use skiff_schema::{FieldError, FieldValidation, IncludeObject, Resource, TableOptions, TableVersion, table};
 use std::sync::Arc;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response};
@@ -35,15 +30,17 @@ fn object(stored: &Stored) -> Result<proto::Object, tonic::Status> {
     Ok(proto::Object { json: stored.json().map_err(|status| refuse(&status))? })
 }
 
-fn scale_of(stored: &Stored) -> Result<proto::Object, tonic::Status> {
-    let value = stored.value().map_err(|status| refuse(&status))?;
-    let scale = scale::of(&stored.resource, &value).map_err(|status| refuse(&status))?;
-    Ok(proto::Object { json: scale.to_string().into_bytes() })
+fn text(value: &Value) -> proto::Object {
+    proto::Object { json: value.to_string().into_bytes() }
 }
 
-fn answer(address: &proto::Address, stored: &Stored) -> Answer<proto::Object> {
-    let object = if address.subresource == "scale" { scale_of(stored) } else { object(stored) };
-    object.map(Response::new)
+/// What a write is answered with, and told beside it.
+fn answer(asked: &request::Request, answer: Result<verbs::Answer, Status>) -> Answer<proto::Object> {
+    let object = match answer.map_err(|status| refuse(&status))? {
+        verbs::Answer::Object { object: stored, .. } => object(&stored)?,
+        verbs::Answer::Value { value, .. } => text(&value),
+    };
+    Ok(with_warnings(Response::new(object), &asked.finish()))
 }
 
 /// Adds the metadata entry `warning-bin` each: what REST says in the header `Warning`.
@@ -54,25 +51,28 @@ fn with_warnings<T>(mut response: Response<T>, warnings: &[String]) -> Response<
     response
 }
 
-/// What a write says beside its object, checked; `kind` as REST would call it.
-fn run(kind: &str, manager: &str, force: bool, dry_run: bool) -> Result<Run, tonic::Status> {
-    let mut errors = Vec::new();
-    options::force(force, &mut errors);
-    options::field_manager(manager, &mut errors);
-    match &errors[..] {
-        [] => Ok(if dry_run { Run::Dry } else { Run::Real }),
-        errors => Err(refuse(&Status::invalid_options(kind, errors))),
-    }
-}
-
 /// What the client calls itself.
 fn agent<T>(request: &Request<T>) -> String {
     let agent = request.metadata().get("user-agent").and_then(|agent| agent.to_str().ok());
     agent.unwrap_or_default().to_owned()
 }
 
-fn target<'a>(resource: &'a Arc<Resource>, address: &'a proto::Address) -> Target<'a> {
-    Target { resource, namespace: &address.namespace, name: &address.name }
+/// Says who writes and whether it is meant, unless there are `errors`; `kind` is what REST would call the options.
+fn say(
+    asked: &mut request::Request,
+    kind: &str,
+    (manager, agent): (&str, &str),
+    dry_run: bool,
+    errors: &[FieldError],
+) -> Result<(), tonic::Status> {
+    if !errors.is_empty() {
+        return Err(refuse(&Status::invalid_options(kind, errors)));
+    }
+    let options = &mut asked.options;
+    options.run = if dry_run { Run::Dry } else { Run::Real };
+    options.manager = request::manager(manager, agent);
+    options.validation = FieldValidation::Strict;
+    Ok(())
 }
 
 fn revision(text: &str) -> Result<i64, tonic::Status> {
@@ -89,33 +89,20 @@ fn table_options(headed: bool) -> TableOptions {
     TableOptions { include_object, version, no_headers: headed, now: Timestamp::now() }
 }
 
-/// What a write through the `scale` subresource makes of the whole object.
-fn from_scale(resource: &Resource, current: &Value, scale: &[u8]) -> Result<Decoded, Status> {
-    let scale = rest_body::auxiliary("autoscaling/v1", "Scale", Sent::Json(scale.into()), FieldValidation::Strict)?;
-    Ok(Decoded { object: scale::apply(resource, current, &scale.object), warnings: Vec::new() })
-}
-
-/// The registry's name of the part that is written: a scale changes the spec.
-fn written_part(subresource: &str) -> &str {
-    if subresource == "scale" { "" } else { subresource }
-}
-
 #[tonic::async_trait]
 impl Objects for Service {
     type WatchStream = BoxStream<'static, Result<proto::WatchEvent, tonic::Status>>;
 
     async fn get(&self, request: Request<proto::GetRequest>) -> Answer<proto::Object> {
-        let (resource, address) =
-            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "get")?;
-        let found = self.app.registry.get(&target(&resource, &address)).await.map_err(|status| refuse(&status))?;
-        answer(&address, &found)
+        let asked = self.admit(&request, request.get_ref().address.as_ref(), "get")?;
+        let found = verbs::get(&self.app.registry, &asked, 0).await;
+        answer(&asked, found)
     }
 
     async fn list(&self, request: Request<proto::ListRequest>) -> Answer<proto::ListResponse> {
-        let (resource, address) =
-            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "list")?;
+        let about = self.admit(&request, request.get_ref().address.as_ref(), "list")?;
         let asked = request.get_ref();
-        let list = self.read_list(&resource, &address, asked).await?;
+        let list = self.read_list(&about, asked).await?;
         let mut response = proto::ListResponse {
             resource_version: list.revision.to_string(),
             continue_token: list.continue_token.clone(),
@@ -124,7 +111,7 @@ impl Objects for Service {
         if asked.as_table {
             let items = list.items.iter().map(Stored::value).collect::<Result<Vec<Value>, Status>>();
             let items = items.map_err(|status| refuse(&status))?;
-            let table = table(&resource, &items, &list.metadata(), &table_options(false));
+            let table = table(&about.resource, &items, &list.metadata(), &table_options(false));
             response.table_json = table.to_string().into_bytes();
         } else {
             response.items = list.items.iter().map(object).collect::<Result<_, _>>()?;
@@ -133,18 +120,17 @@ impl Objects for Service {
     }
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Answer<Self::WatchStream> {
-        let (resource, address) =
-            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "watch")?;
+        let about = self.admit(&request, request.get_ref().address.as_ref(), "watch")?;
         let asked = request.get_ref();
-        let selection = Selection::parse(&resource, &asked.label_selector, &asked.field_selector)
+        let selection = Selection::parse(&about.resource, &asked.label_selector, &asked.field_selector)
             .map_err(|status| refuse(&status))?;
         let after = revision(&asked.resource_version)?;
         let options =
             WatchOptions { selection, after, initial: after == 0, mark_initial_end: false, bookmarks: asked.bookmarks };
-        let watcher = self.app.registry.watch(&resource, &address.namespace, options).await;
+        let watcher = self.app.registry.watch(&about.resource, &about.namespace, options).await;
         let events = Events {
             watcher: watcher.map_err(|status| refuse(&status))?,
-            resource,
+            resource: about.resource,
             table: asked.as_table,
             headed: false,
         };
@@ -156,85 +142,47 @@ impl Objects for Service {
     }
 
     async fn create(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
-        let (resource, address) =
-            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "create")?;
-        let agent = agent(&request);
-        let asked = request.into_inner();
-        let run = run("CreateOptions", &asked.field_manager, false, asked.dry_run)?;
-        let json = asked.object.unwrap_or_default().json;
-        let writer = Writer::of(&asked.field_manager, &agent, &address.subresource);
-        let created = writing(writer, self.create_at(&resource, &address, &json, run)).await;
-        let Updated { object: created, warnings } = created.map_err(|status| refuse(&status))?;
-        object(&created).map(Response::new).map(|response| with_warnings(response, &warnings))
+        let (asked, sent) = self.admit_write(request, "create", "CreateOptions")?;
+        let created = verbs::create(&self.app.registry, &asked, sent).await;
+        answer(&asked, created)
     }
 
     async fn update(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
-        let (resource, address) =
-            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "update")?;
-        let agent = agent(&request);
-        let asked = request.into_inner();
-        let run = run("UpdateOptions", &asked.field_manager, false, asked.dry_run)?;
-        let json = asked.object.unwrap_or_default().json;
-        let scaled = address.subresource == "scale";
-        let change = |current: &Value| {
-            if scaled {
-                from_scale(&resource, current, &json)
-            } else {
-                rest_body::object(&resource, Sent::Json(json.as_slice().into()), FieldValidation::Strict)
-            }
-        };
-        let part = written_part(&address.subresource);
-        let writer = Writer::of(&asked.field_manager, &agent, &address.subresource);
-        let at = target(&resource, &address);
-        let put = writing(writer, self.app.registry.put(&at, part, run, change)).await;
-        let (Put::Made(updated) | Put::Replaced(updated)) = put.map_err(|status| refuse(&status))?;
-        let Updated { object, warnings } = updated;
-        answer(&address, &object).map(|response| with_warnings(response, &warnings))
+        let (asked, sent) = self.admit_write(request, "update", "UpdateOptions")?;
+        let updated = verbs::update(&self.app.registry, &asked, sent).await;
+        answer(&asked, updated)
     }
 
     async fn patch(&self, request: Request<proto::PatchRequest>) -> Answer<proto::Object> {
-        let (resource, address) =
-            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "patch")?;
+        let mut asked = self.admit(&request, request.get_ref().address.as_ref(), "patch")?;
         let agent = agent(&request);
-        let asked = request.into_inner();
-        let writer = Writer::of(&asked.field_manager, &agent, &address.subresource);
-        if asked.patch_type == APPLY && address.subresource != "scale" {
-            let applied = writing(writer, self.apply_at(&resource, &address, &asked)).await;
-            let Updated { object, warnings } = applied.map_err(|status| refuse(&status))?;
-            return answer(&address, &object).map(|response| with_warnings(response, &warnings));
+        let said = request.into_inner();
+        let mut errors = Vec::new();
+        if said.patch_type == APPLY {
+            options::applier(&said.field_manager, &mut errors);
+            asked.options.force = said.force;
+        } else {
+            options::force(said.force, &mut errors);
+            options::field_manager(&said.field_manager, &mut errors);
         }
-        let run = run("PatchOptions", &asked.field_manager, asked.force, asked.dry_run)?;
-        let patch = PatchKind::of(&asked.patch_type).and_then(|kind| Patch::parse(kind, &asked.patch.into()));
-        let patch = patch.map_err(|status| refuse(&status))?;
-        let scaled = address.subresource == "scale";
-        let change = |current: &Value| {
-            if scaled {
-                let next = patch.apply(&resource, &scale::of(&resource, current)?)?;
-                return from_scale(&resource, current, next.to_string().as_bytes());
-            }
-            rest_body::patched(&resource, &patch, current, FieldValidation::Strict)
-        };
-        let part = written_part(&address.subresource);
-        let at = target(&resource, &address);
-        let updated = writing(writer, self.app.registry.update(&at, part, run, change)).await;
-        let Updated { object, warnings } = updated.map_err(|status| refuse(&status))?;
-        answer(&address, &object).map(|response| with_warnings(response, &warnings))
+        say(&mut asked, "PatchOptions", (&said.field_manager, &agent), said.dry_run, &errors)?;
+        let patched = verbs::patch(&self.app.registry, &asked, &said.patch_type, &said.patch.into()).await;
+        answer(&asked, patched)
     }
 
     async fn delete(&self, request: Request<proto::DeleteRequest>) -> Answer<proto::Object> {
-        let (resource, address) =
-            admit(&self.app.registry.catalog(), &request, request.get_ref().address.as_ref(), "delete")?;
-        let asked = request.get_ref();
+        let mut asked = self.admit(&request, request.get_ref().address.as_ref(), "delete")?;
+        let said = request.get_ref();
         let options = json!({
-            "gracePeriodSeconds": asked.grace_period_seconds,
-            "propagationPolicy": asked.propagation_policy,
-            "preconditions": {"uid": asked.uid, "resourceVersion": asked.resource_version},
-            "dryRun": if asked.dry_run { vec!["All"] } else { Vec::new() },
+            "gracePeriodSeconds": said.grace_period_seconds,
+            "propagationPolicy": said.propagation_policy,
+            "preconditions": {"uid": said.uid, "resourceVersion": said.resource_version},
+            "dryRun": if said.dry_run { vec!["All"] } else { Vec::new() },
         });
-        let options = DeleteOptions::of(&options).map_err(|status| refuse(&status))?;
-        let deleted = self.app.registry.delete(&target(&resource, &address), &options).await;
+        asked.options = delete_options(&options).map_err(|status| refuse(&status))?;
+        let deleted = verbs::delete(&self.app.registry, &asked).await;
         let (Deleted::Gone(last) | Deleted::Pending(last)) = deleted.map_err(|status| refuse(&status))?;
-        object(&last).map(Response::new)
+        Ok(with_warnings(Response::new(object(&last)?), &asked.finish()))
     }
 
     async fn resources(&self, _: Request<proto::ResourcesRequest>) -> Answer<proto::ResourcesResponse> {
@@ -253,12 +201,36 @@ impl Objects for Service {
 }
 
 impl Service {
+    fn admit<T>(
+        &self,
+        request: &Request<T>,
+        address: Option<&proto::Address>,
+        verb: &'static str,
+    ) -> Result<request::Request, tonic::Status> {
+        admit(&self.app.registry.catalog(), request, address, verb)
+    }
+
+    fn admit_write(
+        &self,
+        request: Request<proto::WriteRequest>,
+        verb: &'static str,
+        kind: &str,
+    ) -> Result<(request::Request, Sent<'static>), tonic::Status> {
+        let mut asked = self.admit(&request, request.get_ref().address.as_ref(), verb)?;
+        let agent = agent(&request);
+        let said = request.into_inner();
+        let mut errors = Vec::new();
+        options::field_manager(&said.field_manager, &mut errors);
+        say(&mut asked, kind, (&said.field_manager, &agent), said.dry_run, &errors)?;
+        Ok((asked, Sent::Json(said.object.unwrap_or_default().json.into())))
+    }
+
     async fn read_list(
         &self,
-        resource: &Arc<Resource>,
-        address: &proto::Address,
+        about: &request::Request,
         asked: &proto::ListRequest,
     ) -> Result<crate::registry::List, tonic::Status> {
+        let resource = &about.resource;
         let options = ListOptions {
             selection: Selection::parse(resource, &asked.label_selector, &asked.field_selector)
                 .map_err(|status| refuse(&status))?,
@@ -267,45 +239,7 @@ impl Service {
             revision: revision(&asked.resource_version)?,
             version_match: VersionMatch::NotOlderThan,
         };
-        self.app.registry.list(resource, &address.namespace, &options).await.map_err(|status| refuse(&status))
-    }
-
-    async fn apply_at(
-        &self,
-        resource: &Arc<Resource>,
-        address: &proto::Address,
-        asked: &proto::PatchRequest,
-    ) -> Result<Updated, Status> {
-        let mut errors = Vec::new();
-        options::applier(&asked.field_manager, &mut errors);
-        if !errors.is_empty() {
-            return Err(Status::invalid_options("PatchOptions", &errors));
-        }
-        let run = if asked.dry_run { Run::Dry } else { Run::Real };
-        let configuration = Configuration::parse(&asked.patch, asked.force, FieldValidation::Strict)?;
-        let at = target(resource, address);
-        let applied = self.app.registry.apply(&at, &address.subresource, run, &configuration).await;
-        applied.map(|(updated, _)| updated)
-    }
-
-    async fn create_at(
-        &self,
-        resource: &Arc<Resource>,
-        address: &proto::Address,
-        json: &[u8],
-        run: Run,
-    ) -> Result<Updated, Status> {
-        if !address.subresource.is_empty() {
-            return Err(Status::not_implemented(format!("create of {} over gRPC", address.subresource)));
-        }
-        let Decoded { object, mut warnings } =
-            rest_body::object(resource, Sent::Json(json.into()), FieldValidation::Strict)?;
-        if !resource.is_stored() {
-            return Err(Status::not_implemented(format!("create of {} over gRPC", resource.plural)));
-        }
-        let (registry, namespace) = (&self.app.registry, &address.namespace);
-        warnings.extend(admission::warn_of_create(registry, resource, namespace, &object).await);
-        Ok(Updated { object: registry.create(resource, namespace, object, run).await?, warnings })
+        self.app.registry.list(resource, &about.namespace, &options).await.map_err(|status| refuse(&status))
     }
 }
 

@@ -3,9 +3,10 @@
 
 use super::object::{Object, finalizers, is_terminating, meta, metadata_mut, now, rfc3339};
 use super::update::may_vanish;
-use super::{ATTEMPTS_MAX, Registry, Run, Target};
+use super::{ATTEMPTS_MAX, Registry, Target};
 use crate::definitions;
 use crate::options;
+use crate::request::{Options, Preconditions, Propagation, Request, Run};
 use crate::status::Status;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -17,65 +18,45 @@ const FOREGROUND: &str = "foregroundDeletion";
 /// What a pod gets that does not say otherwise.
 const POD_GRACE_SECONDS: i64 = 30;
 
-/// What becomes of dependents; they are the garbage collector's work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Propagation {
-    Background,
-    Foreground,
-    Orphan,
-}
-
-/// How to delete (`meta/v1` DeleteOptions).
-#[derive(Debug, Clone)]
-pub(crate) struct DeleteOptions {
-    pub(crate) grace_seconds: Option<i64>,
-    pub(crate) propagation: Option<Propagation>,
-    /// `orphanDependents: false` was said, the old word for Background: its answer has a code of its own.
-    pub(crate) adopted: bool,
-    /// Refuse unless the object still has this uid.
-    pub(crate) uid: Option<String>,
-    /// Refuse unless the object still has this resourceVersion.
-    pub(crate) revision: Option<String>,
-    pub(crate) run: Run,
-}
-
-impl DeleteOptions {
-    /// Reads a decoded DeleteOptions.
-    pub(crate) fn of(value: &Value) -> Result<Self, Status> {
-        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
-        let mut errors = Vec::new();
-        let orphans = value["orphanDependents"].as_bool();
-        let policy = value["propagationPolicy"].as_str().filter(|policy| !policy.is_empty());
-        if let (Some(_), Some(policy)) = (orphans, policy) {
-            let detail = "orphanDependents and deletionPropagation cannot be both set";
-            errors.push(options::invalid("propagationPolicy", policy.into(), detail));
-        }
-        let propagation = match (policy, orphans) {
-            (Some("Background"), _) | (None, Some(false)) => Some(Propagation::Background),
-            (Some("Foreground"), _) => Some(Propagation::Foreground),
-            (Some("Orphan"), _) | (None, Some(true)) => Some(Propagation::Orphan),
-            (None, None) => None,
-            (Some(other), _) => {
-                let supported = ["Foreground", "Background", "Orphan", "nil"];
-                errors.push(options::not_supported("propagationPolicy", other.into(), &supported));
-                None
-            }
-        };
-        let stages: Vec<&str> =
-            value["dryRun"].as_array().into_iter().flatten().map(|stage| stage.as_str().unwrap_or_default()).collect();
-        let run = options::run(&stages, &mut errors);
-        if !errors.is_empty() {
-            return Err(Status::invalid_options("DeleteOptions", &errors));
-        }
-        Ok(Self {
-            grace_seconds: value["gracePeriodSeconds"].as_i64(),
-            propagation,
-            adopted: orphans == Some(false),
-            uid: text(&value["preconditions"]["uid"]),
-            revision: text(&value["preconditions"]["resourceVersion"]),
-            run,
-        })
+/// Reads a decoded DeleteOptions.
+pub(crate) fn delete_options(value: &Value) -> Result<Options, Status> {
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+    let mut errors = Vec::new();
+    let orphans = value["orphanDependents"].as_bool();
+    let policy = value["propagationPolicy"].as_str().filter(|policy| !policy.is_empty());
+    if let (Some(_), Some(policy)) = (orphans, policy) {
+        let detail = "orphanDependents and deletionPropagation cannot be both set";
+        errors.push(options::invalid("propagationPolicy", policy.into(), detail));
     }
+    let propagation = match (policy, orphans) {
+        (Some("Background"), _) | (None, Some(false)) => Some(Propagation::Background),
+        (Some("Foreground"), _) => Some(Propagation::Foreground),
+        (Some("Orphan"), _) | (None, Some(true)) => Some(Propagation::Orphan),
+        (None, None) => None,
+        (Some(other), _) => {
+            let supported = ["Foreground", "Background", "Orphan", "nil"];
+            errors.push(options::not_supported("propagationPolicy", other.into(), &supported));
+            None
+        }
+    };
+    let stages = value["dryRun"].as_array().into_iter().flatten();
+    let stages: Vec<&str> = stages.map(|stage| stage.as_str().unwrap_or_default()).collect();
+    let run = options::run(&stages, &mut errors);
+    if !errors.is_empty() {
+        return Err(Status::invalid_options("DeleteOptions", &errors));
+    }
+    let preconditions = &value["preconditions"];
+    Ok(Options {
+        run,
+        preconditions: Preconditions {
+            uid: text(&preconditions["uid"]),
+            revision: text(&preconditions["resourceVersion"]),
+        },
+        propagation,
+        grace_seconds: value["gracePeriodSeconds"].as_i64(),
+        adopted: orphans == Some(false),
+        ..Options::default()
+    })
 }
 
 /// What became of it.
@@ -95,14 +76,17 @@ enum Plan {
 }
 
 impl Registry {
-    /// Deletes the object at `target`, or begins to.
-    pub(crate) async fn delete(&self, target: &Target<'_>, options: &DeleteOptions) -> Result<Deleted, Status> {
-        let run = options.run;
+    /// Deletes the object that `request` names, or begins to. The request is told the warnings.
+    pub(crate) async fn delete(&self, request: &Request) -> Result<Deleted, Status> {
+        let (target, options, run) = (&request.target(), &request.options, request.run());
         refuse_system_namespace(target)?;
+        let warned = request.warned();
         for _ in 0..ATTEMPTS_MAX {
+            request.forget_from(warned);
             let current = self.get(target).await?;
             let value = current.value()?;
             check_preconditions(target, &value, options)?;
+            request.warn(warning(target.resource, options));
             let plan = plan(target.resource, &value, options, Timestamp::now());
             let attempt = match plan {
                 Plan::Wait => Some(Deleted::Pending(current)),
@@ -134,8 +118,9 @@ fn refuse_system_namespace(target: &Target<'_>) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_preconditions(target: &Target<'_>, current: &Value, options: &DeleteOptions) -> Result<(), Status> {
-    let checks = [("UID", &options.uid, "uid"), ("ResourceVersion", &options.revision, "resourceVersion")];
+fn check_preconditions(target: &Target<'_>, current: &Value, options: &Options) -> Result<(), Status> {
+    let Preconditions { uid, revision } = &options.preconditions;
+    let checks = [("UID", uid, "uid"), ("ResourceVersion", revision, "resourceVersion")];
     for (word, wanted, field) in checks {
         let present = meta(current, field);
         if let Some(wanted) = wanted.as_deref()
@@ -152,7 +137,7 @@ fn check_preconditions(target: &Target<'_>, current: &Value, options: &DeleteOpt
 }
 
 /// Decides how the deletion goes on from `current`.
-fn plan(resource: &Resource, current: &Value, options: &DeleteOptions, at: Timestamp) -> Plan {
+fn plan(resource: &Resource, current: &Value, options: &Options, at: Timestamp) -> Plan {
     let mut next = current.clone();
     set_propagation(&mut next, options.propagation.or_else(|| unsaid(resource)));
     let grace_seconds = grace_seconds(resource, current, options);
@@ -188,11 +173,11 @@ fn unsaid(resource: &Resource) -> Option<Propagation> {
 }
 
 /// Tells whoever deletes without a word about dependents what becomes of them.
-pub(crate) fn warn_of_delete(resource: &Resource, options: &DeleteOptions) -> Vec<String> {
+fn warning(resource: &Resource, options: &Options) -> Option<String> {
     let kept = options.propagation.is_none() && unsaid(resource).is_some();
     let text = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
                 propagationPolicy=Orphan to suppress this warning";
-    kept.then(|| text.to_owned()).into_iter().collect()
+    kept.then(|| text.to_owned())
 }
 
 /// Whether objects of it get time to end.
@@ -220,7 +205,7 @@ fn set_propagation(object: &mut Value, propagation: Option<Propagation>) {
 }
 
 /// Only pods that run somewhere need time; everything else is held by finalizers alone.
-fn grace_seconds(resource: &Resource, pod: &Value, options: &DeleteOptions) -> i64 {
+fn grace_seconds(resource: &Resource, pod: &Value, options: &Options) -> i64 {
     let placed = !pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
     let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     if !is_graceful(resource) || !placed || ended {
@@ -256,7 +241,7 @@ mod tests {
 
     fn check(plural: &str, object: Value, options: Value) -> Plan {
         let resource = ["", "apps"].iter().find_map(|group| skiff_schema::find(group, "v1", plural)).expect("served");
-        plan(resource, &object, &DeleteOptions::of(&options).expect("options"), Timestamp::UNIX_EPOCH)
+        plan(resource, &object, &delete_options(&options).expect("options"), Timestamp::UNIX_EPOCH)
     }
 
     fn running(terminating_seconds: Option<i64>) -> Value {
@@ -314,7 +299,7 @@ mod tests {
     /// Fault N4: the old word for a policy counts, but not beside the new one.
     #[test]
     fn orphans_are_a_policy() {
-        let of = |options: Value| DeleteOptions::of(&options);
+        let of = |options: Value| delete_options(&options);
         assert_eq!(of(json!({"orphanDependents": true})).map(|it| it.propagation), Ok(Some(Propagation::Orphan)));
         assert_eq!(of(json!({"orphanDependents": false})).map(|it| it.propagation), Ok(Some(Propagation::Background)));
         let both = of(json!({"orphanDependents": true, "propagationPolicy": "Orphan"})).expect_err("both");

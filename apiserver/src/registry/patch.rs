@@ -1,9 +1,13 @@
 //! Patches: what each of Kubernetes' patch types makes of an object.
 
+use super::object::{meta, name_of};
+use super::write::Change;
+use crate::options;
+use crate::request::Request;
 use crate::status::Status;
 use bytes::Bytes;
 use serde_json::Value;
-use skiff_schema::{Problem, Resource, parse, strategic_merge};
+use skiff_schema::{Decoded, FieldValidation, Problem, Resource, decode_value, parse, strategic_merge};
 use std::fmt;
 
 /// `Content-Type` of a patch.
@@ -46,6 +50,7 @@ const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
 pub(crate) struct Patch {
     kind: PatchKind,
     operations: Parsed,
+    /// What is unknown or there twice in the patch itself.
     problems: Vec<Problem>,
 }
 
@@ -84,32 +89,55 @@ impl Patch {
         Ok(Self { kind, operations, problems })
     }
 
-    /// What is unknown or there twice in the patch itself.
-    pub(crate) fn problems(&self) -> &[Problem] {
-        &self.problems
+    /// Makes of the object of the request what the patch says.
+    pub(crate) fn change<'a>(&'a self, request: &'a Request) -> Change<'a> {
+        Change::of_present(move |current| self.patched(&request.resource, current, request.options.validation))
+    }
+
+    /// What the patch makes of `current`, as an object of `resource`.
+    pub(crate) fn patched(
+        &self,
+        resource: &Resource,
+        current: &Value,
+        validation: FieldValidation,
+    ) -> Result<Decoded, Status> {
+        let decoded = decode_value(resource, self.apply(resource, current)?, &self.problems, validation);
+        let decoded = decoded.map_err(|error| match self.apply(resource, current) {
+            Ok(result) => Status::invalid_patch(&result, &error.to_string()),
+            Err(status) => status,
+        })?;
+        match meta(&decoded.object, "uid") {
+            uid if uid.is_empty() || uid == meta(current, "uid") => Ok(decoded),
+            uid => {
+                let error = options::invalid("metadata.uid", uid.into(), "field is immutable");
+                Err(Status::invalid(resource, name_of(current), &[error]))
+            }
+        }
     }
 
     /// What the patch makes of `current`.
-    pub(crate) fn apply(&self, resource: &Resource, current: &Value) -> Result<Value, Status> {
-        let mut next = current.clone();
+    fn apply(&self, resource: &Resource, current: &Value) -> Result<Value, Status> {
         match (&self.operations, self.kind) {
             (Parsed::Operations(operations), _) => {
+                let mut next = current.clone();
                 json_patch::patch(&mut next, operations)
                     .map_err(|error| Status::unprocessable(format!("the patch cannot be applied: {error}")))?;
+                Ok(next)
             }
             (Parsed::Tree(_), PatchKind::Strategic) if resource.is_custom() => {
-                return Err(Status::unsupported_media_type(
+                Err(Status::unsupported_media_type(
                     "the body of the request was in an unknown format - accepted media types include: \
                      application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-                ));
+                ))
             }
-            (Parsed::Tree(tree), PatchKind::Strategic) => {
-                return strategic_merge(resource, current, tree)
-                    .map_err(|error| Status::bad_request(format!("the patch cannot be applied: {error}")));
+            (Parsed::Tree(tree), PatchKind::Strategic) => strategic_merge(resource, current, tree)
+                .map_err(|error| Status::bad_request(format!("the patch cannot be applied: {error}"))),
+            (Parsed::Tree(tree), _) => {
+                let mut next = current.clone();
+                json_patch::merge(&mut next, tree);
+                Ok(next)
             }
-            (Parsed::Tree(tree), _) => json_patch::merge(&mut next, tree),
         }
-        Ok(next)
     }
 }
 

@@ -1,113 +1,12 @@
-//! Changed objects: which part of the new state counts, and the retry when somebody else was faster.
+//! Changed objects: which part of the new state counts.
 
-use super::create::Owners;
-use super::object::{Object, finalizers, is_terminating, meta, metadata_mut, name_of};
-use super::{ATTEMPTS_MAX, Registry, Run, Target};
-use crate::admission;
-use crate::author;
+use super::Target;
+use super::object::{finalizers, is_terminating, meta, metadata_mut, name_of};
 use crate::options;
+use crate::request::Request;
 use crate::status::Status;
 use serde_json::{Map, Value};
-use skiff_schema::{Decoded, FieldError, FieldErrorKind, Resource, apply_defaults, settle, validate_update};
-
-/// The answer to a write.
-#[derive(Debug)]
-pub(crate) struct Updated {
-    pub(crate) object: Object,
-    pub(crate) warnings: Vec<String>,
-}
-
-impl Registry {
-    /// Replaces the object at `target` by what `change` makes of its present state; `subresource` names the part that may
-    /// change (empty: everything but the status).
-    pub(crate) async fn update(
-        &self,
-        target: &Target<'_>,
-        subresource: &str,
-        run: Run,
-        change: impl Fn(&Value) -> Result<Decoded, Status>,
-    ) -> Result<Updated, Status> {
-        self.update_as(target, subresource, run, Owners::Track, change).await
-    }
-
-    pub(super) async fn update_as(
-        &self,
-        target: &Target<'_>,
-        subresource: &str,
-        run: Run,
-        owners: Owners,
-        change: impl Fn(&Value) -> Result<Decoded, Status>,
-    ) -> Result<Updated, Status> {
-        for _ in 0..ATTEMPTS_MAX {
-            let current = self.get(target).await?;
-            let current_value = current.value()?;
-            let Decoded { object: wanted, mut warnings } = change(&current_value)?;
-            check_identity(target, &current_value, &wanted)?;
-            let mut next = next_state(target.resource, subresource, &current_value, &wanted)?;
-            apply_defaults(target.resource, &mut next);
-            own(target.resource, subresource, owners, &current_value, &wanted, &mut next);
-            if subresource.is_empty() {
-                admission::admit_update(target.resource, &current_value, &mut next);
-            }
-            if let Some(object) = self.replace(target, subresource, run, current, &current_value, &mut next).await? {
-                warnings.extend(admission::warn_of_update(target.resource, &current_value, &next));
-                warnings.extend(target.resource.warnings(&next, Some(&current_value), subresource));
-                return Ok(Updated { object, warnings });
-            }
-        }
-        Err(Status::modified(target.resource, target.name))
-    }
-
-    /// One attempt; `None`: the object has changed meanwhile.
-    async fn replace(
-        &self,
-        target: &Target<'_>,
-        subresource: &str,
-        run: Run,
-        current: Object,
-        current_value: &Value,
-        next: &mut Value,
-    ) -> Result<Option<Object>, Status> {
-        let claims = self.services().claim_for(self.backend(), target, next, Some(current_value), run).await?;
-        // Only now, with all defaults in and with what the server assigns, is it known whether anything else is wanted.
-        count_generation(target.resource, subresource, current_value, next);
-        let subresource = Some(subresource).filter(|name| !name.is_empty());
-        let errors = validate_update(target.resource, next, current_value, subresource);
-        let outcome = if !errors.is_empty() {
-            Err(Status::invalid(target.resource, target.name, &errors))
-        } else if next == current_value && !current.is_stale {
-            Ok(Some(current))
-        } else if run == Run::Dry {
-            Object::encode(target.resource, next, current.revision).map(Some)
-        } else if may_vanish(target.resource, next) {
-            let gone = self.remove(target, next, current.revision).await;
-            match gone {
-                Ok(Some(revision)) => Object::encode(target.resource, next, revision).map(Some),
-                Ok(None) => Ok(None),
-                Err(status) => Err(status),
-            }
-        } else {
-            self.commit(target, next, current.revision).await
-        };
-        match &outcome {
-            Ok(Some(_)) if run == Run::Real => claims.release_replaced(self.backend()).await,
-            _ => claims.give_back(self.backend()).await,
-        }
-        outcome
-    }
-}
-
-/// Writes into `next` who owns what.
-fn own(resource: &Resource, part: &str, owners: Owners, current: &Value, wanted: &Value, next: &mut Value) {
-    let said = wanted["metadata"].get("managedFields");
-    match (owners, part) {
-        // The server itself decides about the whole object.
-        (_, "binding") => return,
-        (Owners::Said, _) => author::put(next, said.cloned()),
-        (Owners::Track, _) => author::own(resource, part, Some(current), next, said),
-    }
-    settle(current, next);
-}
+use skiff_schema::{FieldError, FieldErrorKind, Resource};
 
 /// Refuses a new state whose name or namespace are not those of its path.
 pub(crate) fn check_names(target: &Target<'_>, wanted: &Value) -> Result<(), Status> {
@@ -153,55 +52,84 @@ fn check_identity(target: &Target<'_>, current: &Value, wanted: &Value) -> Resul
     Ok(())
 }
 
-/// The state after a write: of `wanted` what this path may change, everything else of `current`.
-fn next_state(resource: &Resource, subresource: &str, current: &Value, wanted: &Value) -> Result<Value, Status> {
-    let mut next = match subresource {
+/// The state after a write: of `wanted` what its path may change, everything else of `current`.
+pub(super) fn placed(request: &Request, current: &Value, wanted: Value) -> Result<Value, Status> {
+    check_identity(&request.target(), current, &wanted)?;
+    next_state(&request.resource, request.written(), current, wanted)
+}
+
+fn next_state(resource: &Resource, part: &str, current: &Value, mut wanted: Value) -> Result<Value, Status> {
+    let mut next = match part {
         "status" => {
             let mut next = current.clone();
-            copy_field(&mut next, wanted, "status");
-            copy_field(&mut next, wanted, "metadata");
+            move_field(&mut next, &mut wanted, "status");
+            // Of a custom resource a write of the status changes nothing else.
+            if !resource.is_custom() {
+                move_field(&mut next, &mut wanted, "metadata");
+            }
             for field in resource.status_keeps() {
                 copy_field(&mut next["metadata"], &current["metadata"], field);
             }
-            if resource.is_custom() {
-                copy_field(&mut next, current, "metadata");
-            }
-            keep_metadata(resource, current, &mut next)?;
-            resource.prepare(&mut next, Some(current), subresource);
-            return Ok(next);
+            next
         }
         "finalize" => {
             let mut next = current.clone();
             copy_field(&mut next["spec"], &wanted["spec"], "finalizers");
-            copy_field(&mut next, wanted, "metadata");
+            move_field(&mut next, &mut wanted, "metadata");
             keep_metadata(resource, current, &mut next)?;
             return Ok(next);
         }
         // What the server itself decided about the whole object.
-        "binding" => return Ok(wanted.clone()),
-        _ => wanted.clone(),
+        "binding" => return Ok(wanted),
+        _ => {
+            for field in ["apiVersion", "kind"] {
+                copy_field(&mut wanted, current, field);
+            }
+            if resource.has_status() {
+                copy_field(&mut wanted, current, "status");
+            }
+            wanted
+        }
     };
-    for field in ["apiVersion", "kind"] {
-        next[field] = current[field].clone();
-    }
-    if resource.has_status() {
-        copy_field(&mut next, current, "status");
-    }
     keep_metadata(resource, current, &mut next)?;
-    resource.prepare(&mut next, Some(current), subresource);
+    resource.prepare(&mut next, Some(current), part);
     Ok(next)
 }
 
-/// Counts one more generation if `next` wants something else than `current`. The server's own paths do not count.
-fn count_generation(resource: &Resource, subresource: &str, current: &Value, next: &mut Value) {
-    // A custom resource without a part for it has no status that means anything here.
-    let with_status = resource.is_custom() && !resource.has_status();
-    if !matches!(subresource, "status" | "finalize" | "binding")
-        && let Some(generation) = current["metadata"]["generation"].as_i64()
-        && (desired(resource, next) != desired(resource, current) || with_status && next["status"] != current["status"])
+/// Counts one more generation if `next` wants something else than `old`. The server's own paths do not count.
+pub(super) fn count_generation(request: &Request, old: Option<&Value>, next: &mut Value) {
+    let resource = &request.resource;
+    let Some(old) = old.filter(|_| !matches!(request.written(), "status" | "finalize" | "binding")) else { return };
+    if let Some(generation) = old["metadata"]["generation"].as_i64()
+        && wants_other(resource, old, next)
     {
         metadata_mut(next).insert("generation".to_owned(), (generation + 1).into());
     }
+}
+
+/// Whether something differs that a generation counts: neither type nor metadata nor status; of some kinds a part of the metadata.
+fn wants_other(resource: &Resource, old: &Value, next: &Value) -> bool {
+    // A custom resource without a part for it has no status that means anything here.
+    let counts_status = resource.is_custom() && !resource.has_status();
+    let counts = |name: &str| match name {
+        "apiVersion" | "kind" | "metadata" => false,
+        "status" => counts_status,
+        _ => true,
+    };
+    let names = [old, next].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
+    let differs = |a: &Value, b: &Value, name: &str| a.get(name) != b.get(name);
+    names.into_iter().any(|name| counts(name) && differs(old, next, name))
+        || resource.generation_counts().iter().any(|name| differs(&old["metadata"], &next["metadata"], name))
+}
+
+/// Puts the field of `from` into `to`, or takes it out if there is none.
+fn move_field(to: &mut Value, from: &mut Value, field: &str) {
+    let moved = from.as_object_mut().and_then(|from| from.remove(field)).filter(|value| !value.is_null());
+    let Some(to) = to.as_object_mut() else { return };
+    match moved {
+        Some(value) => to.insert(field.to_owned(), value),
+        None => to.remove(field),
+    };
 }
 
 fn copy_field(to: &mut Value, from: &Value, field: &str) {
@@ -255,21 +183,6 @@ fn keep_metadata(resource: &Resource, current: &Value, next: &mut Value) -> Resu
     Ok(())
 }
 
-/// Everything that a generation counts: neither type nor metadata nor status; of some kinds a part of the metadata.
-fn desired(resource: &Resource, object: &Value) -> Map<String, Value> {
-    let fields = object.as_object().into_iter().flatten();
-    let mut desired: Map<String, Value> = fields
-        .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    for field in resource.generation_counts() {
-        if let Some(value) = object["metadata"].get(*field) {
-            desired.insert(format!("metadata.{field}"), value.clone());
-        }
-    }
-    desired
-}
-
 /// Whether nothing holds a terminating object any longer.
 pub(super) fn may_vanish(resource: &Resource, object: &Value) -> bool {
     let held_by_namespace_controller =
@@ -289,6 +202,10 @@ mod tests {
         skiff_schema::find(group, "v1", plural).expect("served")
     }
 
+    fn update(group: &str, plural: &str) -> Request {
+        Request::own("update", &Target { resource: resource(group, plural), namespace: "a", name: "x" })
+    }
+
     fn deployment() -> Value {
         json!({"apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "web", "namespace": "a", "uid": "u", "generation": 3, "resourceVersion": "9"},
@@ -302,8 +219,8 @@ mod tests {
         wanted["status"]["replicas"] = 7.into();
         wanted["metadata"]["uid"] = "".into();
         wanted["metadata"]["labels"] = json!({"a": "b"});
-        let mut next = next_state(resource("apps", "deployments"), "", &deployment(), &wanted).expect("allowed");
-        count_generation(resource("apps", "deployments"), "", &deployment(), &mut next);
+        let mut next = next_state(resource("apps", "deployments"), "", &deployment(), wanted).expect("allowed");
+        count_generation(&update("apps", "deployments"), Some(&deployment()), &mut next);
         assert_eq!(next["spec"]["replicas"], 2);
         assert_eq!(next["status"]["replicas"], 1, "the status has its own path");
         assert_eq!(next["metadata"]["generation"], 4);
@@ -316,7 +233,7 @@ mod tests {
         let mut wanted = deployment();
         wanted["spec"]["replicas"] = 2.into();
         wanted["status"]["replicas"] = 7.into();
-        let next = next_state(resource("apps", "deployments"), "status", &deployment(), &wanted).expect("allowed");
+        let next = next_state(resource("apps", "deployments"), "status", &deployment(), wanted).expect("allowed");
         assert_eq!((&next["spec"]["replicas"], &next["status"]["replicas"]), (&1.into(), &7.into()));
         assert_eq!(next["metadata"]["generation"], 3);
     }
@@ -340,7 +257,7 @@ mod tests {
             ("apps", "replicasets", "new", 0),
             ("batch", "jobs", "new", 0),
         ] {
-            let next = next_state(resource(group, plural), "status", &current, &wanted).expect("allowed");
+            let next = next_state(resource(group, plural), "status", &current, wanted.clone()).expect("allowed");
             let metadata = &next["metadata"];
             assert_eq!(metadata["labels"]["l"], labels, "{plural}");
             assert_eq!(metadata["annotations"]["a"], "new", "{plural}");
@@ -359,7 +276,7 @@ mod tests {
         let current =
             json!({"metadata": {"name": "x"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
         let wanted = json!({"metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {}, "status": {}});
-        let next = next_state(resource("", "namespaces"), "finalize", &current, &wanted).expect("allowed");
+        let next = next_state(resource("", "namespaces"), "finalize", &current, wanted).expect("allowed");
         assert_eq!((&next["metadata"]["labels"]["a"], &next["status"]["phase"]), (&"b".into(), &"Active".into()));
         assert!(next["spec"]["finalizers"].is_null());
     }
@@ -370,7 +287,7 @@ mod tests {
         current["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
         let mut wanted = current.clone();
         wanted["metadata"]["finalizers"] = json!(["x/y"]);
-        let error = next_state(resource("apps", "deployments"), "", &current, &wanted).expect_err("forbidden");
+        let error = next_state(resource("apps", "deployments"), "", &current, wanted).expect_err("forbidden");
         assert!(error.message.contains("metadata.finalizers: Forbidden: no new finalizers"), "{error}");
     }
 

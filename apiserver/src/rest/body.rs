@@ -1,8 +1,5 @@
 //! What was sent: JSON, YAML or Kubernetes' protobuf, with a limit. The last two become values at once, with no JSON in between.
 
-use crate::options;
-use crate::registry::Patch;
-use crate::registry::object::{meta, name_of};
 use crate::status::Status;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
@@ -75,25 +72,6 @@ pub(crate) fn object(resource: &Resource, sent: Sent<'_>, validation: FieldValid
         Sent::Value(value) => decode_value(resource, value, &[], validation),
     };
     decoded.map_err(|error| undecodable(resource, &error))
-}
-
-/// What `patch` makes of `current`, as an object of `resource`.
-pub(crate) fn patched(
-    resource: &Resource,
-    patch: &Patch,
-    current: &Value,
-    validation: FieldValidation,
-) -> Result<Decoded, Status> {
-    let result = patch.apply(resource, current)?;
-    let decoded = decode_value(resource, result.clone(), patch.problems(), validation)
-        .map_err(|error| Status::invalid_patch(&result, &error.to_string()))?;
-    match meta(&decoded.object, "uid") {
-        uid if uid.is_empty() || uid == meta(current, "uid") => Ok(decoded),
-        uid => {
-            let error = options::invalid("metadata.uid", uid.into(), "field is immutable");
-            Err(Status::invalid(resource, name_of(current), &[error]))
-        }
-    }
 }
 
 fn undecodable(resource: &Resource, error: &DecodeError) -> Status {

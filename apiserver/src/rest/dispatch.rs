@@ -4,18 +4,19 @@ use super::deadline::within;
 use super::options::Parameters;
 use super::path::{self, ResourcePath};
 use super::respond::{Style, with_warnings};
-use super::{discovery, stream, subresources, verbs};
+use super::{discovery, stream, verbs};
 use crate::app::App;
-use crate::auth::{Act, authorize};
-use crate::author::{self, Writer};
+use crate::auth::{Act, authorize, sender};
 use crate::kubelet;
+use crate::registry::Target;
+use crate::request::{Request, agent, manager};
 use crate::status::Status;
-use axum::extract::Request;
+use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use http::{HeaderMap, Method, header};
 use std::sync::Arc;
 
-pub(super) async fn answer(app: &Arc<App>, request: Request) -> Result<Response, Status> {
+pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Response, Status> {
     let path = path::parse(&app.registry.catalog(), request.uri().path());
     // A stranger learns nothing from a path that does not exist.
     let Ok(Some(path)) = path else {
@@ -44,9 +45,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request) -> Result<Response,
         }
         _ if verb == "watch" => watch(app, &path, &parameters, request.headers()).await,
         _ => {
-            let writer = Writer::of(parameters.text("fieldManager"), author::agent(request.headers()), part);
-            let answer = object_request(app, &path, verb, &parameters, request);
-            let answer = within(&parameters, author::writing(writer, answer)).await?;
+            let answer = within(&parameters, object_request(app, &path, verb, &parameters, request)).await?;
             let told: Vec<String> = resource.deprecation().map(str::to_owned).into_iter().collect();
             Ok(with_warnings(answer, &told))
         }
@@ -70,28 +69,30 @@ async fn watch(
 async fn object_request(
     app: &Arc<App>,
     path: &ResourcePath,
-    verb: &str,
+    verb: &'static str,
     parameters: &Parameters,
-    request: Request,
+    request: HttpRequest,
 ) -> Result<Response, Status> {
     let style = Style::of(request.headers(), parameters)?;
     let columns = path.resource.is_stored() && !matches!(&*path.subresource, "binding" | "eviction");
     let style = if columns { style } else { style.without_tables()? };
-    let call = verbs::Call { app, path, parameters, style };
     let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
+    let target = Target { resource: &path.resource, namespace: &path.namespace, name: &path.name };
+    let mut asked = Request::new(sender(&parts.extensions), verb, &target).of_part(&path.subresource);
+    asked.options.manager = manager(parameters.text("fieldManager"), agent(headers));
+    if path.resource.deprecation().is_some() {
+        asked.annotate("k8s.io/deprecated", "true".to_owned());
+    }
+    let call = verbs::Call { app, request: asked, parameters, style };
     match (verb, path.subresource.as_str()) {
-        ("get", "scale") => subresources::get_scale(&call).await,
-        ("update" | "patch", "scale") => subresources::set_scale(&call, verb, &parts.headers, body).await,
-        ("create", "binding") => subresources::bind(&call, &parts.headers, body).await,
-        ("create", "eviction") => subresources::evict(&call, &parts.headers, body).await,
         ("get", _) => verbs::get(&call).await,
         ("list", _) => verbs::list(&call).await,
-        ("create", "") if !path.resource.is_stored() => verbs::review(&call, &parts, body).await,
-        ("create", "") => verbs::create(&call, &parts.headers, body).await,
-        ("update", _) => verbs::update(&call, &parts.headers, body).await,
-        ("patch", _) => verbs::patch(&call, &parts.headers, body).await,
-        ("delete", "") => verbs::delete(&call, &parts.headers, body).await,
-        ("deletecollection", "") => verbs::delete_collection(&call, &parts.headers, body).await,
+        ("create", _) => verbs::create(call, headers, body).await,
+        ("update", _) => verbs::update(call, headers, body).await,
+        ("patch", _) => verbs::patch(call, headers, body).await,
+        ("delete", "") => verbs::delete(call, headers, body).await,
+        ("deletecollection", "") => verbs::delete_collection(call, headers, body).await,
         _ => Err(Status::method_not_allowed()),
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::options;
 use crate::registry::selector::Selection;
-use crate::registry::{DeleteOptions, ListOptions, Run, VersionMatch, WatchOptions};
+use crate::registry::{ListOptions, VersionMatch, WatchOptions, delete_options};
+use crate::request::Options;
 use crate::status::Status;
 use axum::extract::Query;
 use http::{HeaderMap, Uri, header};
 use rand::Rng;
 use serde_json::{Value, json};
-use skiff_schema::{FieldError, FieldValidation, IncludeObject, Resource};
+use skiff_schema::{FieldError, IncludeObject, Resource};
 use std::time::Duration;
 
 const EXACT: &str = "Exact";
@@ -62,38 +63,32 @@ impl Parameters {
     }
 
     /// CreateOptions, UpdateOptions or PatchOptions, as `kind` says.
-    pub(super) fn write(&self, kind: &str) -> Result<WriteOptions, Status> {
+    pub(super) fn write(&self, kind: &str, options: &mut Options) -> Result<(), Status> {
         let mut errors = Vec::new();
         if kind == "PatchOptions" {
             options::force(self.given("force").is_some(), &mut errors);
         }
         options::field_manager(self.text("fieldManager"), &mut errors);
-        let stages: Vec<&str> = self.all("dryRun").collect();
-        let run = options::run(&stages, &mut errors);
-        let validation = options::field_validation(self.text("fieldValidation"), &mut errors);
-        if errors.is_empty() {
-            Ok(WriteOptions { run, validation })
-        } else {
-            Err(Status::invalid_options(kind, &errors))
-        }
+        self.run_and_validation(kind, options, errors)
     }
 
-    /// PatchOptions of a configuration that is applied, and whether it takes over fields of others.
-    pub(super) fn apply(&self) -> Result<(WriteOptions, bool), Status> {
+    /// PatchOptions of a configuration that is applied.
+    pub(super) fn apply(&self, options: &mut Options) -> Result<(), Status> {
         let mut errors = Vec::new();
         options::applier(self.text("fieldManager"), &mut errors);
+        options.force = self.flag("force");
+        self.run_and_validation("PatchOptions", options, errors)
+    }
+
+    fn run_and_validation(&self, kind: &str, options: &mut Options, mut errors: Vec<FieldError>) -> Result<(), Status> {
         let stages: Vec<&str> = self.all("dryRun").collect();
-        let run = options::run(&stages, &mut errors);
-        let validation = options::field_validation(self.text("fieldValidation"), &mut errors);
-        if errors.is_empty() {
-            Ok((WriteOptions { run, validation }, self.flag("force")))
-        } else {
-            Err(Status::invalid_options("PatchOptions", &errors))
-        }
+        options.run = options::run(&stages, &mut errors);
+        options.validation = options::field_validation(self.text("fieldValidation"), &mut errors);
+        if errors.is_empty() { Ok(()) } else { Err(Status::invalid_options(kind, &errors)) }
     }
 
     /// DeleteOptions: those of the body, and of the query what the body leaves open.
-    pub(super) fn delete(&self, mut body: Value) -> Result<DeleteOptions, Status> {
+    pub(super) fn delete(&self, mut body: Value) -> Result<Options, Status> {
         let mut fill = |field: &str, value: Option<Value>| {
             if let (true, Some(value)) = (body[field].is_null(), value) {
                 body[field] = value;
@@ -107,7 +102,7 @@ impl Parameters {
         if body["preconditions"]["uid"].is_null() && !self.text("uid").is_empty() {
             body["preconditions"]["uid"] = self.text("uid").into();
         }
-        DeleteOptions::of(&body)
+        delete_options(&body)
     }
 
     /// What a table shows of its objects.
@@ -232,13 +227,6 @@ impl Parameters {
             word => matches!(word, "1" | "t" | "T" | "true" | "TRUE" | "True"),
         }
     }
-}
-
-/// CreateOptions, UpdateOptions, PatchOptions.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct WriteOptions {
-    pub(super) run: Run,
-    pub(super) validation: FieldValidation,
 }
 
 fn match_forbidden(detail: &str) -> FieldError {

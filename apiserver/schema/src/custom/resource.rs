@@ -1,7 +1,7 @@
 //! The resources that a definition brings: one for each served version.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -82,6 +82,7 @@ fn one(definition: &Value, written: &Value) -> Option<Resource> {
         conversion: None,
         schema: read.schema().clone(),
         rules: Rules { generation: true, unconditional_update: false, ..Rules::PLAIN },
+        bare_status: OnceLock::new(),
         custom: Some(Custom {
             version: read,
             stored: Name::Owned(format!("{group}/{}", text(storage, "name"))),

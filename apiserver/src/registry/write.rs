@@ -1,0 +1,202 @@
+//! Every write, for REST, gRPC and this server itself, whatever its verb:
+//!
+//! ```text
+//!  present ──► change ──► what its path may change ──► defaults ──► owners ──► mutating admission ──► what the server adds
+//!     ▲                                                                                                      │
+//!     └── again, if somebody was faster ◄── commit ◄── claim ◄── validating admission ◄── validate ◄─────────┘
+//! ```
+//!
+//! Owners come before admission, as in Kubernetes: who writes owns what it said, with its defaults, and nothing that the server adds.
+//! Claims come last, because they write. A deletion has a plan instead of a change (`delete.rs`) and joins at the commit.
+
+use super::object::{Object, metadata_mut, name_of};
+use super::{ATTEMPTS_MAX, Registry, Target, create, update};
+use crate::admission;
+use crate::author;
+use crate::request::{Request, Run};
+use crate::status::Status;
+use serde_json::Value;
+use skiff_schema::{Decoded, Resource, apply_defaults, settle, validate_create, validate_update};
+
+/// How it becomes known who owns the fields of an object that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owners {
+    /// Whoever writes owns what changes.
+    Track,
+    /// The object says it: it was applied.
+    Said,
+    /// They stay: the server itself decides about the whole object.
+    Keep,
+}
+
+/// What is computed of a present state; `None`: there is no such object.
+type Next<'a> = Box<dyn Fn(Option<&Value>) -> Result<Decoded, Status> + Send + Sync + 'a>;
+
+/// What a request wants of one object.
+pub(crate) struct Change<'a> {
+    /// Whether an object that is not there is made.
+    pub(super) makes: bool,
+    pub(super) owners: Owners,
+    /// Computed again when somebody else was faster.
+    pub(super) next: Next<'a>,
+}
+
+impl<'a> Change<'a> {
+    /// Of an object that is there.
+    pub(crate) fn of_present(next: impl Fn(&Value) -> Result<Decoded, Status> + Send + Sync + 'a) -> Self {
+        let next: Next<'a> = Box::new(move |present| next(present.unwrap_or(&Value::Null)));
+        Self { makes: false, owners: Owners::Track, next }
+    }
+
+    /// The same, with other owners.
+    pub(crate) fn owned(self, owners: Owners) -> Self {
+        Self { owners, ..self }
+    }
+}
+
+/// What a write did.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) object: Object,
+    /// Whether there was no such object before.
+    pub(crate) made: bool,
+}
+
+/// An object as it is stored and as it is read.
+pub(super) struct Present {
+    object: Object,
+    value: Value,
+}
+
+impl Registry {
+    /// Makes of the object that `request` names what `change` wants. The request is told the warnings.
+    ///
+    /// # Errors
+    /// There is no such object and the change makes none; the change, admission or the rules of the kind refuse; somebody else was
+    /// faster [`ATTEMPTS_MAX`] times.
+    pub(crate) async fn write(&self, request: &Request, change: &Change<'_>) -> Result<Written, Status> {
+        let warned = request.warned();
+        for _ in 0..ATTEMPTS_MAX {
+            request.forget_from(warned);
+            let present = self.present(&request.target(), change.makes).await?;
+            let draft = (change.next)(present.as_ref().map(|present| &present.value))?;
+            let made = present.is_none();
+            if let Some(object) = self.attempt(request, present, draft, change.owners).await? {
+                return Ok(Written { object, made });
+            }
+        }
+        Err(Status::modified(&request.resource, &request.name))
+    }
+
+    async fn present(&self, target: &Target<'_>, may_be_missing: bool) -> Result<Option<Present>, Status> {
+        match self.get(target).await {
+            Ok(object) => Ok(Some(Present { value: object.value()?, object })),
+            Err(status) if may_be_missing && status.reason == "NotFound" => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// One attempt; `None`: somebody was faster. Without a `present` state the object must not exist yet.
+    pub(super) async fn attempt(
+        &self,
+        request: &Request,
+        present: Option<Present>,
+        draft: Decoded,
+        owners: Owners,
+    ) -> Result<Option<Object>, Status> {
+        let (resource, old) = (&request.resource, present.as_ref().map(|present| &present.value));
+        let Decoded { object: mut wanted, warnings } = draft;
+        request.warn(warnings);
+        let said = owners.take(&mut wanted);
+        let mut next = match old {
+            Some(old) => update::placed(request, old, wanted)?,
+            None => create::placed(request, wanted)?,
+        };
+        apply_defaults(resource, &mut next);
+        owners.write(request, old, &mut next, said);
+        let name = name_of(&next).to_owned();
+        let target = Target { name: &name, ..request.target() };
+        admission::mutate(self, request, &target, old, &mut next).await?;
+        admission::complete(request, old, &mut next);
+        update::count_generation(request, old, &mut next);
+        refuse_if_wrong(request, &target, old, &next)?;
+        admission::validate(self, request, old, &next).await?;
+        request.warn(resource.warnings(&next, old, request.written()));
+        if let Some(present) = present {
+            if next == present.value && !present.object.is_stale {
+                return Ok(Some(present.object));
+            }
+            return self.settle(request, &target, Some(present), next).await;
+        }
+        self.settle(request, &target, None, next).await
+    }
+
+    /// Claims what the new state needs, and stores it.
+    async fn settle(
+        &self,
+        request: &Request,
+        target: &Target<'_>,
+        present: Option<Present>,
+        mut next: Value,
+    ) -> Result<Option<Object>, Status> {
+        let old = present.as_ref().map(|present| &present.value);
+        let claims = self.services().claim_for(self.backend(), target, &mut next, old, request.run()).await?;
+        let revision = present.as_ref().map_or(0, |present| present.object.revision);
+        let outcome = match request.run() {
+            Run::Dry => self.pretend(target, &next, revision).await,
+            Run::Real if old.is_some() && update::may_vanish(target.resource, &next) => {
+                self.vanish(target, &next, revision).await
+            }
+            Run::Real => self.commit(target, &next, revision).await,
+        };
+        match &outcome {
+            Ok(Some(_)) if request.run() == Run::Real => claims.release_replaced(self.backend()).await,
+            _ => claims.give_back(self.backend()).await,
+        }
+        outcome
+    }
+
+    /// What a commit would answer.
+    async fn pretend(&self, target: &Target<'_>, next: &Value, revision: i64) -> Result<Option<Object>, Status> {
+        let taken = revision == 0 && self.backend().get(target.key()).await?.entry.is_some();
+        if taken { Ok(None) } else { Object::encode(target.resource, next, revision).map(Some) }
+    }
+
+    /// The last thing that held a terminating object has let go of it.
+    async fn vanish(&self, target: &Target<'_>, last: &Value, revision: i64) -> Result<Option<Object>, Status> {
+        let gone = self.remove(target, last, revision).await?;
+        gone.map(|revision| Object::encode(target.resource, last, revision)).transpose()
+    }
+}
+
+impl Owners {
+    /// Takes out what `wanted` says about owners.
+    fn take(self, wanted: &mut Value) -> Option<Value> {
+        match self {
+            Self::Keep => None,
+            Self::Track | Self::Said => metadata_mut(wanted).remove("managedFields"),
+        }
+    }
+
+    /// Writes into `next` who owns what.
+    fn write(self, request: &Request, old: Option<&Value>, next: &mut Value, said: Option<Value>) {
+        match self {
+            Self::Keep => return,
+            Self::Said => author::put(next, said),
+            Self::Track => author::own(request, old, next, said.as_ref()),
+        }
+        if let Some(old) = old {
+            settle(old, next);
+        }
+    }
+}
+
+/// All that is wrong with a new state, as one refusal.
+fn refuse_if_wrong(request: &Request, target: &Target<'_>, old: Option<&Value>, next: &Value) -> Result<(), Status> {
+    let resource: &Resource = &request.resource;
+    let errors = match old {
+        Some(old) => validate_update(resource, next, old, Some(request.written()).filter(|part| !part.is_empty())),
+        None => create::name_errors(target.name, validate_create(resource, next)),
+    };
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(resource, target.name, &errors)) }
+}

@@ -55,7 +55,7 @@ impl Status {
     }
 
     /// Gives a list that cannot go on as it was a token for the rest.
-    pub(crate) fn to_be_continued(mut self, token: String) -> Self {
+    pub(crate) fn continued_at(mut self, token: String) -> Self {
         self.continue_token = Some(token);
         self
     }

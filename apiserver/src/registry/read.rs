@@ -223,7 +223,7 @@ fn old_list(error: BackendError, options: &ListOptions, prefix: &Bytes, resumed:
              created, modified, or deleted between the time the first chunk was returned and now may show up in the \
              list.",
         )
-        .to_be_continued(token(prefix, next, WHATEVER_IS_NEWEST)),
+        .continued_at(token(prefix, next, WHATEVER_IS_NEWEST)),
         (BackendError::Compacted { .. }, None) => {
             Status::expired("The resourceVersion for the provided list is too old.")
         }

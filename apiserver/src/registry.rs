@@ -26,8 +26,8 @@ pub(crate) use patch::{Patch, PatchKind};
 pub(crate) use put::replacement;
 pub(crate) use read::{List, ListOptions, VersionMatch};
 pub(crate) use update::check_names;
-pub(crate) use write::{Change, Owners, Written};
 pub(crate) use watch::{Event, EventKind, WatchOptions, Watcher};
+pub(crate) use write::{Change, Owners, Written};
 
 use crate::admission::services::Allocator;
 use crate::status::Status;

@@ -9,8 +9,8 @@ mod plan; // what a service needs
 mod repair; // after a crash
 
 use super::Network;
-use crate::registry::object::{meta, name_of};
 use crate::registry::Target;
+use crate::registry::object::{meta, name_of};
 use crate::request::Run;
 use crate::status::Status;
 use claim::{Claim, Owner, Taken};

@@ -124,12 +124,10 @@ impl Patch {
                     .map_err(|error| Status::unprocessable(format!("the patch cannot be applied: {error}")))?;
                 Ok(next)
             }
-            (Parsed::Tree(_), PatchKind::Strategic) if resource.is_custom() => {
-                Err(Status::unsupported_media_type(
-                    "the body of the request was in an unknown format - accepted media types include: \
+            (Parsed::Tree(_), PatchKind::Strategic) if resource.is_custom() => Err(Status::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: \
                      application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-                ))
-            }
+            )),
             (Parsed::Tree(tree), PatchKind::Strategic) => strategic_merge(resource, current, tree)
                 .map_err(|error| Status::bad_request(format!("the patch cannot be applied: {error}"))),
             (Parsed::Tree(tree), _) => {

@@ -1,6 +1,8 @@
 //! How the server refuses: Kubernetes' `Status` object, with the reasons, codes and sentences that clients know
 //! (API conventions, "Response Status Kind").
 
+pub(crate) mod order; // in which order are its fields written?
+
 use http::StatusCode;
 use serde_json::{Value, json};
 use skiff_schema::{FieldError, FieldErrorKind, Resource};

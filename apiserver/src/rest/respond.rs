@@ -4,7 +4,7 @@ use super::negotiate::{self, Encoding, Form, Shape};
 use super::options::Parameters;
 use crate::registry::List;
 use crate::registry::object::Object;
-use crate::status::Status;
+use crate::status::{Status, order};
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -68,7 +68,12 @@ pub(super) fn bytes(code: StatusCode, content_type: &'static str, body: impl Int
 }
 
 pub(super) fn json_value(code: StatusCode, value: &Value) -> Response {
-    bytes(code, "application/json", value.to_string())
+    bytes(code, "application/json", text(value))
+}
+
+/// Objects have their fields by name; a Status has Kubernetes' order, which clients' tests know.
+fn text(value: &Value) -> String {
+    order::text(value).unwrap_or_else(|| value.to_string())
 }
 
 /// A refusal, which says in a header too how long to wait if it says so at all.
@@ -144,7 +149,7 @@ fn shaped(code: StatusCode, style: Style, value: &Value) -> Result<Response, Sta
         },
         Encoding::Json => {
             // Alternate formatting indents by two spaces.
-            let text = if style.pretty { format!("{value:#}") } else { value.to_string() };
+            let text = if style.pretty { format!("{value:#}") } else { text(value) };
             Ok(bytes(code, "application/json", text))
         }
     }

@@ -12,10 +12,8 @@ struct Order {
 }
 
 const CAUSE: Order = Order { fields: &["reason", "message", "field"], inner: None };
-const DETAILS: Order = Order {
-    fields: &["name", "group", "kind", "uid", "causes", "retryAfterSeconds"],
-    inner: Some(("causes", &CAUSE)),
-};
+const DETAILS: Order =
+    Order { fields: &["name", "group", "kind", "uid", "causes", "retryAfterSeconds"], inner: Some(("causes", &CAUSE)) };
 const STATUS: Order = Order {
     fields: &["kind", "apiVersion", "metadata", "status", "message", "reason", "details", "code"],
     inner: Some(("details", &DETAILS)),

@@ -1,72 +1,148 @@
-//! What the server adds to objects, and what it refuses although the schema allows it.
+//! What is decided about a write with more in sight than the object: plugins, in Kubernetes' order and under its names.
 //!
-//! Two stages of a creation: before the defaults (who may be made where, fields that decide which defaults apply) and after
-//! them (fields that are computed from the whole object). Addresses and ports of services are claimed last, because
-//! claiming writes.
+//! A plugin sees the request, the old object, the new one, and what is stored; it owns nothing and writes nothing but the new object.
+//! First all that change the object run, then, when its kind has nothing against it any more, all that only look. Addresses and ports of
+//! services are claimed last, because claiming writes (`services`).
 
-pub(crate) mod bootstrap; // what every cluster has
 pub(crate) mod services; // addresses and ports that belong to one service at a time
 
-mod jobs; // selectors nobody has to write
-mod namespaces; // is this place open
+mod default_toleration_seconds; // how long a pod stays on a node that stopped answering
+mod namespace_lifecycle; // is this place open
 mod network; // addresses of a network
 mod pod_security; // labels that have no effect yet
-mod pods; // what a pod gets before anybody schedules it
+mod priority; // who goes first
+mod service_account; // as whom a pod runs
 
 pub(crate) use network::Network;
 
-use crate::registry::{Registry, Target};
+use crate::registry::Target;
 use crate::request::Request;
 use crate::status::Status;
+use futures::future::BoxFuture;
 use serde_json::Value;
+use skiff_schema::Resource;
+use std::sync::Arc;
 
-/// Refuses who may not be there, and adds what an author may leave out and other objects decide about.
-pub(crate) async fn mutate(
-    registry: &Registry,
-    request: &Request,
-    target: &Target<'_>,
-    old: Option<&Value>,
-    object: &mut Value,
-) -> Result<(), Status> {
-    if let Some(old) = old {
-        if request.written().is_empty() && target.resource.is("", "pods") {
-            pods::admit_update(old, object);
+/// What a write does to its object. An object that PUT or apply makes is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+impl Operation {
+    /// Of a write that is no deletion. A part that is posted is created, whatever becomes of the object (`pods/binding`).
+    pub(crate) fn of(request: &Request, old: Option<&Value>) -> Self {
+        if old.is_none() || request.verb == "create" { Self::Create } else { Self::Update }
+    }
+}
+
+/// What is stored, to be looked at.
+pub(crate) trait Stored: Send + Sync {
+    /// One object.
+    fn get<'a>(&'a self, target: Target<'a>) -> BoxFuture<'a, Result<Value, Status>>;
+
+    /// All of a resource in `namespace`; empty: everywhere.
+    fn list<'a>(&'a self, resource: &'a Arc<Resource>, namespace: &'a str)
+    -> BoxFuture<'a, Result<Vec<Value>, Status>>;
+}
+
+/// What a plugin sees of a write, beside the new object.
+#[derive(Clone, Copy)]
+pub(crate) struct Attributes<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) operation: Operation,
+    /// Of the object, which a creation says in the object only.
+    pub(crate) name: &'a str,
+    pub(crate) old: Option<&'a Value>,
+    pub(crate) stored: &'a dyn Stored,
+}
+
+impl Attributes<'_> {
+    /// Whether the object itself of this resource is written.
+    fn is_about(&self, group: &str, plural: &str) -> bool {
+        self.request.part.is_empty() && self.request.resource.is(group, plural)
+    }
+
+    fn forbidden(&self, why: &str) -> Status {
+        Status::forbidden(&self.request.resource, self.name, why)
+    }
+}
+
+type Admitted<'a> = BoxFuture<'a, Result<(), Status>>;
+
+/// Changes the new object, or refuses it. A deletion has none: it is `null`.
+type Mutate = for<'a> fn(&'a Attributes<'a>, &'a mut Value) -> Admitted<'a>;
+/// Refuses the new object, or warns of it.
+type Validate = for<'a> fn(&'a Attributes<'a>, &'a Value) -> Admitted<'a>;
+
+/// One decision.
+struct Plugin {
+    /// As `--enable-admission-plugins` calls it.
+    name: &'static str,
+    /// What it is asked about.
+    handles: &'static [Operation],
+    mutate: Option<Mutate>,
+    validate: Option<Validate>,
+}
+
+/// All of them, in the order of Kubernetes' `AllOrderedPlugins`.
+const PLUGINS: [Plugin; 5] = [
+    namespace_lifecycle::PLUGIN,
+    service_account::PLUGIN,
+    pod_security::PLUGIN,
+    priority::PLUGIN,
+    default_toleration_seconds::PLUGIN,
+];
+
+fn asked(operation: Operation) -> impl Iterator<Item = &'static Plugin> {
+    PLUGINS.iter().filter(move |plugin| plugin.handles.contains(&operation))
+}
+
+/// Lets every plugin change `object` that has something to add, or refuse it.
+pub(crate) async fn mutate(seen: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    for plugin in asked(seen.operation) {
+        if let Some(mutate) = plugin.mutate {
+            tracing::trace!(plugin = plugin.name, verb = seen.request.verb, "mutating admission");
+            mutate(seen, object).await?;
         }
-        return Ok(());
-    }
-    if target.resource.namespaced {
-        namespaces::check_open(registry, target).await?;
-    }
-    if target.resource.is("", "pods") {
-        pods::admit(registry, target, object).await?;
     }
     Ok(())
 }
 
-/// What the server adds to the object by itself.
-pub(crate) fn complete(request: &Request, old: Option<&Value>, object: &mut Value) {
-    match (&*request.resource.group, &*request.resource.plural, old) {
-        ("", "pods", None) => pods::complete(object),
-        ("", "namespaces", None) => namespaces::hold(object),
-        ("batch", "jobs", None) => jobs::select_by_uid(object),
-        ("", "services", Some(old)) => services::carry_over(old, object),
-        _ => {}
-    }
-}
-
-/// Refuses what others forbid, and tells what they would like to be known.
-pub(crate) async fn validate(
-    registry: &Registry,
-    request: &Request,
-    old: Option<&Value>,
-    object: &Value,
-) -> Result<(), Status> {
-    match (&*request.resource.group, &*request.resource.plural, old) {
-        ("", "pods", None) => request.warn(pod_security::about_pod(registry, &request.namespace, object).await),
-        ("", "namespaces", old) => {
-            request.warn(pod_security::about_namespace(old.unwrap_or(&Value::Null), object));
+/// Lets every plugin refuse `object`, or warn of it.
+pub(crate) async fn validate(seen: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+    for plugin in asked(seen.operation) {
+        if let Some(validate) = plugin.validate {
+            tracing::trace!(plugin = plugin.name, verb = seen.request.verb, "validating admission");
+            validate(seen, object).await?;
         }
-        _ => {}
     }
     Ok(())
+}
+
+/// A built-in resource that a plugin looks at.
+fn built_in(group: &str, plural: &str) -> Result<&'static Arc<Resource>, Status> {
+    let missing = || Status::internal(format!("the table of resources lacks {plural}"));
+    skiff_schema::find(group, "v1", plural).ok_or_else(missing)
+}
+
+#[cfg(test)]
+pub(crate) mod testing; // a few objects, and what plugins make of them
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The order matters: what one plugin writes the next one sees.
+    #[test]
+    fn plugins_have_kubernetes_names_and_order() {
+        let names: Vec<&str> = PLUGINS.iter().map(|plugin| plugin.name).collect();
+        assert_eq!(
+            names,
+            ["NamespaceLifecycle", "ServiceAccount", "PodSecurity", "Priority", "DefaultTolerationSeconds"]
+        );
+        assert!(PLUGINS.iter().all(|plugin| plugin.mutate.is_some() || plugin.validate.is_some()));
+    }
 }

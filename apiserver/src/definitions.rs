@@ -16,15 +16,13 @@ use crate::request::Request;
 use crate::status::Status;
 use serde_json::Value;
 use skiff_schema::{
-    Decoded, Resource, custom_resources, definition_is, find, set_condition, settle_definition, stored_resource,
+    CLEANUP_FINALIZER, Decoded, Resource, custom_resources, definition_is, find, set_condition, settle_definition, stored_resource,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Holds a definition until its instances are gone.
-const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// How long the task waits after the store failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often it looks whether instances that others hold are gone.
@@ -159,7 +157,7 @@ async fn settle(app: &Arc<App>, cleanups: &Cleanups, known: &mut Known, changed:
     }
     for name in changed {
         let leaving = known.get(name).is_some_and(|definition| {
-            !definition["metadata"]["deletionTimestamp"].is_null() && finalizers(definition).contains(&CLEANUP)
+            !definition["metadata"]["deletionTimestamp"].is_null() && finalizers(definition).contains(&CLEANUP_FINALIZER)
         });
         if leaving && cleanups.begin(name) {
             let (app, cleanups, name) = (app.clone(), cleanups.clone(), name.clone());
@@ -224,7 +222,7 @@ async fn clean_up(registry: &Registry, name: &str) {
         let mut next = current.clone();
         set_condition(&mut next["status"], ["Terminating", "False", done[0], done[1]], &now());
         let rest: Vec<Value> =
-            finalizers(current).into_iter().filter(|finalizer| *finalizer != CLEANUP).map(Value::from).collect();
+            finalizers(current).into_iter().filter(|finalizer| *finalizer != CLEANUP_FINALIZER).map(Value::from).collect();
         metadata_mut(&mut next).insert("finalizers".to_owned(), rest.into());
         next
     })
@@ -257,15 +255,4 @@ async fn delete_instances(registry: &Registry, name: &str) -> Result<Option<[&'s
         }
     }
     Ok((!held).then_some(["InstanceDeletionCompleted", "removed all instances"]))
-}
-
-/// What a deletion adds to a definition: somebody to delete the instances first.
-pub(crate) fn hold(definition: &mut Value) {
-    let mut list: Vec<Value> = finalizers(definition).into_iter().map(Value::from).collect();
-    if !list.iter().any(|finalizer| finalizer == CLEANUP) {
-        list.push(CLEANUP.into());
-    }
-    metadata_mut(definition).insert("finalizers".to_owned(), list.into());
-    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
-    set_condition(&mut definition["status"], ["Terminating", "True", "InstanceDeletionPending", message], &now());
 }

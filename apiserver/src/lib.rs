@@ -22,6 +22,7 @@ mod tls; // who is at the other end
 mod admission; // what the server adds and refuses
 pub mod asked; // what may be said beside an object, and what becomes of it
 mod binding; // a pod gets its node
+mod bootstrap; // what every cluster has
 mod definitions; // custom resources come and go
 mod options; // the same, checked
 mod registry; // typed objects over keys

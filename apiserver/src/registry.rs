@@ -29,9 +29,11 @@ pub(crate) use update::check_names;
 pub(crate) use watch::{Event, EventKind, WatchOptions, Watcher};
 pub(crate) use write::{Change, Owners, Written};
 
+use crate::admission::Stored;
 use crate::admission::services::Allocator;
 use crate::status::Status;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use object::{Object, meta};
 use serde_json::Value;
 use skiff_schema::{Catalog, Resource};
@@ -115,9 +117,7 @@ impl Registry {
         let delete = self.backend.delete(target.key(), expected);
         match self.traced(target, value, async { Ok(delete.await?) }).await? {
             Swapped::Done(revision) => {
-                if target.resource.is("", "services") {
-                    self.services.release(self.backend(), target, value).await;
-                }
+                self.services.release(self.backend(), target, value).await;
                 Ok(Some(revision))
             }
             Swapped::Conflict(_) => Ok(None),
@@ -130,11 +130,25 @@ impl Registry {
         value: &Value,
         write: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
-        if !self.engine.is_on() || !target.resource.is("", "pods") {
+        if !self.engine.is_on() || !target.resource.is_traced() {
             return write.await;
         }
         let operand = || format!("{}/{}", target.namespace, target.name);
         self.engine.correlated(Some(meta(value, "uid"))).run_async(&COMMIT, operand, write).await
+    }
+}
+
+/// What plugins may look at; they write nothing.
+impl Stored for Registry {
+    fn get<'a>(&'a self, target: Target<'a>) -> BoxFuture<'a, Result<Value, Status>> {
+        Box::pin(async move { Self::get(self, &target).await?.value() })
+    }
+
+    fn list<'a>(&'a self, resource: &'a Arc<Resource>, namespace: &'a str) -> BoxFuture<'a, Result<Vec<Value>, Status>> {
+        Box::pin(async move {
+            let list = Self::list(self, resource, namespace, &ListOptions::default()).await?;
+            list.items.iter().map(Object::value).collect()
+        })
     }
 }
 

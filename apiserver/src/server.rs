@@ -3,9 +3,9 @@
 mod listen; // connections
 
 use crate::admission::Network;
-use crate::admission::bootstrap::bootstrap;
 use crate::admission::services::Allocator;
 use crate::app::App;
+use crate::bootstrap::bootstrap;
 use crate::definitions;
 use crate::kubelet::Kubelets;
 use crate::pki::Pki;

@@ -18,7 +18,7 @@ const WITHOUT_USERS: &[&str] = &[
 ];
 
 /// The product's code of each file: without tests, and without comments.
-fn product() -> impl Iterator<Item = (String, Vec<(usize, String)>)> {
+pub(crate) fn product() -> impl Iterator<Item = (String, Vec<(usize, String)>)> {
     let is_test = |name: &str| {
         WITHOUT_USERS.iter().any(|folder| name.starts_with(folder))
             || ["/tests/", "/fuzz/"].iter().any(|folder| name.contains(folder))

@@ -142,6 +142,17 @@ pub(crate) struct Rules {
     /// for all kinds: a creation or a write of the object leaves `status` alone if there is a `status` part, a write of `status` leaves
     /// everything else alone but metadata.
     pub(crate) prepare: fn(&mut Value, Option<&Value>, part: &str),
+    /// Writes what the server makes up by itself, after admission (`PrepareForCreate`, `PrepareForUpdate`): nobody owns it. The second is
+    /// the old state, `None` on creation.
+    pub(crate) complete: fn(&mut Value, Option<&Value>),
+    /// Marks an object whose deletion begins, at a time (RFC 3339 in whole seconds).
+    pub(crate) leave: fn(&mut Value, &str),
+    /// Whether something that is no finalizer holds a terminating object.
+    pub(crate) is_held: fn(&Value) -> bool,
+    /// How many seconds an object has to end if its deletion asks for so many or does not say. `None`: no object is given time.
+    pub(crate) grace_seconds: Option<fn(&Value, Option<i64>) -> i64>,
+    /// Whether the step engine records each new state when it becomes durable.
+    pub(crate) is_traced: bool,
     /// Reports what is wrong, beyond metadata and the immutability of names; for every part but `scale`'s own body.
     pub(crate) validate: fn(&Change<'_>, &mut Errors),
     /// Texts for `Warning` headers.
@@ -196,6 +207,11 @@ impl Rules {
         name: Format::Subdomain,
         defaults: |_| {},
         prepare: |_, _, _| {},
+        complete: |_, _| {},
+        leave: |_, _| {},
+        is_held: |_| false,
+        grace_seconds: None,
+        is_traced: false,
         validate: |_, _| {},
         warnings: |_| Vec::new(),
         printer: &DEFAULT,

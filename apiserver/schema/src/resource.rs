@@ -293,6 +293,34 @@ impl Resource {
         (self.rules.prepare)(new, old, part);
     }
 
+    /// Writes what the server makes up by itself when an object is made or changed, and nobody owns.
+    pub fn complete(&self, new: &mut Value, old: Option<&Value>) {
+        (self.rules.complete)(new, old);
+    }
+
+    /// Marks an object whose deletion begins at `now`, RFC 3339 in whole seconds.
+    pub fn leave(&self, object: &mut Value, now: &str) {
+        (self.rules.leave)(object, now);
+    }
+
+    /// Whether something that is no finalizer holds a terminating object.
+    #[must_use]
+    pub fn is_held(&self, object: &Value) -> bool {
+        (self.rules.is_held)(object)
+    }
+
+    /// How many seconds an object has to end if its deletion asks for so many or does not say. `None`: no object is given time.
+    #[must_use]
+    pub fn grace_seconds(&self, object: &Value, asked: Option<i64>) -> Option<i64> {
+        self.rules.grace_seconds.map(|grace| grace(object, asked))
+    }
+
+    /// Whether the step engine records each new state when it becomes durable.
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.rules.is_traced
+    }
+
     /// What who makes or changes an object should know.
     #[must_use]
     pub fn warnings(&self, new: &Value, old: Option<&Value>, part: &str) -> Vec<String> {

@@ -1,14 +1,39 @@
-//! Labels that ask for a Pod Security Standard (KEP-2579), which this server does not check yet: it says so instead of
+//! PodSecurity: labels that ask for a Pod Security Standard (KEP-2579), which this server does not check yet: it says so instead of
 //! letting the user believe in a guard that is not there.
 
-use crate::registry::object::{meta, name_of};
-use crate::registry::{Registry, Target};
+use super::{Admitted, Attributes, Operation, Plugin, built_in};
+use crate::registry::Target;
+use crate::registry::object::name_of;
 use serde_json::Value;
+
+pub(super) const PLUGIN: Plugin = Plugin {
+    name: "PodSecurity",
+    handles: &[Operation::Create, Operation::Update],
+    mutate: None,
+    validate: Some(warn),
+};
 
 const PREFIX: &str = "pod-security.kubernetes.io/";
 
+fn warn<'a>(seen: &'a Attributes<'a>, object: &'a Value) -> Admitted<'a> {
+    Box::pin(async move {
+        if seen.request.resource.is("", "namespaces") {
+            seen.request.warn(about_namespace(seen.old.unwrap_or(&Value::Null), object));
+        }
+        if seen.operation == Operation::Create && seen.is_about("", "pods") {
+            let name = seen.request.namespace.as_str();
+            let namespace = Target { resource: built_in("", "namespaces")?, namespace: "", name };
+            // A namespace that has gone meanwhile asks for nothing.
+            if let Ok(namespace) = seen.stored.get(namespace).await {
+                seen.request.warn(about_pod(&namespace, seen.name));
+            }
+        }
+        Ok(())
+    })
+}
+
 /// About a namespace that is made (`old` is null) or changed: each label that newly asks for a standard.
-pub(super) fn about_namespace(old: &Value, namespace: &Value) -> Vec<String> {
+fn about_namespace(old: &Value, namespace: &Value) -> Vec<String> {
     let name = name_of(namespace);
     let new = asked(namespace, &["enforce", "audit", "warn"]);
     let new = new.into_iter().filter(|(key, level)| old["metadata"]["labels"][key] != *level);
@@ -22,19 +47,15 @@ pub(super) fn about_namespace(old: &Value, namespace: &Value) -> Vec<String> {
 }
 
 /// About a pod that is made in a namespace with such labels.
-pub(super) async fn about_pod(registry: &Registry, namespace: &str, pod: &Value) -> Vec<String> {
-    let resource = skiff_schema::find("", "v1", "namespaces").expect("the table of resources has namespaces");
-    let found = registry.get(&Target { resource, namespace: "", name: namespace }).await;
-    // The pod is stored already; a namespace that has gone meanwhile asks for nothing.
-    let Some(found) = found.ok().and_then(|found| found.value().ok()) else { return Vec::new() };
-    let name = if name_of(pod).is_empty() { meta(pod, "generateName") } else { name_of(pod) };
+fn about_pod(namespace: &Value, name: &str) -> Vec<String> {
+    let place = name_of(namespace);
     let sentence = |(key, level): (String, String)| {
         format!(
-            "pod {name:?} was not checked against the Pod Security Standard {level:?}, which namespace {namespace:?} asks \
+            "pod {name:?} was not checked against the Pod Security Standard {level:?}, which namespace {place:?} asks \
              for ({key}): this server does not check pods yet and admits them all"
         )
     };
-    asked(&found, &["enforce", "warn"]).into_iter().map(sentence).collect()
+    asked(namespace, &["enforce", "warn"]).into_iter().map(sentence).collect()
 }
 
 /// The labels of these modes that ask for anything; `privileged` allows all that this server allows.

@@ -17,7 +17,7 @@ use claim::{Claim, Owner, Taken};
 use plan::{Needs, Port};
 use rand::Rng;
 use serde_json::{Value, json};
-use skiff_schema::{FieldError, FieldErrorKind};
+use skiff_schema::{FieldError, FieldErrorKind, Resource};
 use skiff_store::backend::Backend;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -57,11 +57,8 @@ impl Claims {
     }
 }
 
-/// Writes into a changed service what it was given before and says no more, in both forms of an address.
-pub(crate) fn carry_over(old: &Value, object: &mut Value) {
-    plan::carry_over(old, object);
-    // What does not fit together is refused where it is claimed.
-    let _ = Needs::of(object);
+fn is_service(resource: &Resource) -> bool {
+    resource.is("", "services")
 }
 
 impl Allocator {
@@ -74,6 +71,14 @@ impl Allocator {
         self.addresses.at(1)
     }
 
+    /// Writes into a changed service what it was given before and says no more, in both forms of an address.
+    pub(crate) fn carry_over(&self, resource: &Resource, old: Option<&Value>, object: &mut Value) {
+        let Some(old) = old.filter(|_| is_service(resource)) else { return };
+        plan::carry_over(old, object);
+        // What does not fit together is refused where it is claimed.
+        let _ = Needs::of(object);
+    }
+
     /// Fills in what `object` needs if it is a service, and claims it; `old` is the state it replaces.
     pub(crate) async fn claim_for(
         &self,
@@ -83,7 +88,7 @@ impl Allocator {
         old: Option<&Value>,
         run: Run,
     ) -> Result<Claims, Status> {
-        if !target.resource.is("", "services") {
+        if !is_service(target.resource) {
             return Ok(Claims::default());
         }
         let mut claims = Claims::default();
@@ -99,9 +104,11 @@ impl Allocator {
         }
     }
 
-    /// Frees everything that a deleted service had.
+    /// Frees everything that a deleted object had, if it is a service.
     pub(crate) async fn release(&self, backend: &dyn Backend, target: &Target<'_>, service: &Value) {
-        debug_assert_eq!(target.resource.plural, "services");
+        if !is_service(target.resource) {
+            return;
+        }
         for held in plan::held(service) {
             held.claim(Some(service)).release(backend).await;
         }

@@ -4,7 +4,7 @@
 use super::object::{Object, finalizers, is_terminating, meta, metadata_mut, now, rfc3339};
 use super::update::may_vanish;
 use super::{ATTEMPTS_MAX, Registry, Target};
-use crate::definitions;
+use crate::admission::{self, Attributes, Operation};
 use crate::options;
 use crate::request::{Options, Preconditions, Propagation, Request, Run};
 use crate::status::Status;
@@ -15,8 +15,6 @@ use skiff_schema::Resource;
 /// Kubernetes' finalizers that stand for a propagation policy.
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
-/// What a pod gets that does not say otherwise.
-const POD_GRACE_SECONDS: i64 = 30;
 
 /// Reads a decoded DeleteOptions.
 pub(crate) fn delete_options(value: &Value) -> Result<Options, Status> {
@@ -79,13 +77,15 @@ impl Registry {
     /// Deletes the object that `request` names, or begins to. The request is told the warnings.
     pub(crate) async fn delete(&self, request: &Request) -> Result<Deleted, Status> {
         let (target, options, run) = (&request.target(), &request.options, request.run());
-        refuse_system_namespace(target)?;
         let warned = request.warned();
         for _ in 0..ATTEMPTS_MAX {
             request.forget_from(warned);
             let current = self.get(target).await?;
             let value = current.value()?;
             check_preconditions(target, &value, options)?;
+            let seen = Attributes { request, operation: Operation::Delete, name: target.name, old: Some(&value), stored: self };
+            admission::mutate(&seen, &mut Value::Null).await?;
+            admission::validate(&seen, &Value::Null).await?;
             request.warn(warning(target.resource, options));
             let plan = plan(target.resource, &value, options, Timestamp::now());
             let attempt = match plan {
@@ -110,14 +110,6 @@ impl Registry {
     }
 }
 
-fn refuse_system_namespace(target: &Target<'_>) -> Result<(), Status> {
-    let system = matches!(target.name, "default" | "kube-system" | "kube-public");
-    if target.resource.is("", "namespaces") && system {
-        return Err(Status::forbidden(target.resource, target.name, "this namespace may not be deleted"));
-    }
-    Ok(())
-}
-
 fn check_preconditions(target: &Target<'_>, current: &Value, options: &Options) -> Result<(), Status> {
     let Preconditions { uid, revision } = &options.preconditions;
     let checks = [("UID", uid, "uid"), ("ResourceVersion", revision, "resourceVersion")];
@@ -140,28 +132,24 @@ fn check_preconditions(target: &Target<'_>, current: &Value, options: &Options) 
 fn plan(resource: &Resource, current: &Value, options: &Options, at: Timestamp) -> Plan {
     let mut next = current.clone();
     set_propagation(&mut next, options.propagation.or_else(|| unsaid(resource)));
-    let grace_seconds = grace_seconds(resource, current, options);
+    let grace_seconds = resource.grace_seconds(current, options.grace_seconds);
+    let seconds = grace_seconds.unwrap_or(0);
     if is_terminating(current) {
-        shorten_grace(&mut next, grace_seconds);
+        shorten_grace(&mut next, seconds);
     } else {
-        let until = at.saturating_add(SignedDuration::from_secs(grace_seconds)).unwrap_or(Timestamp::MAX);
+        let until = at.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
         let generation = current["metadata"]["generation"].as_i64();
         let metadata = metadata_mut(&mut next);
         metadata.insert("deletionTimestamp".to_owned(), rfc3339(until).into());
-        metadata.insert("deletionGracePeriodSeconds".to_owned(), grace_seconds.into());
+        metadata.insert("deletionGracePeriodSeconds".to_owned(), seconds.into());
         if let Some(generation) = generation {
             metadata.insert("generation".to_owned(), (generation + 1).into());
         }
-    }
-    if resource.is("apiextensions.k8s.io", "customresourcedefinitions") && !is_terminating(current) {
-        definitions::hold(&mut next);
-    }
-    if resource.is("", "namespaces") {
-        next["status"]["phase"] = "Terminating".into();
+        resource.leave(&mut next, &rfc3339(at));
     }
     match () {
         // Only what may take its time to end is shown with the end of that time.
-        () if may_vanish(resource, &next) => Plan::Remove(if is_graceful(resource) { next } else { current.clone() }),
+        () if may_vanish(resource, &next) => Plan::Remove(if grace_seconds.is_some() { next } else { current.clone() }),
         () if next == *current => Plan::Wait,
         () => Plan::Mark(next),
     }
@@ -180,11 +168,6 @@ fn warning(resource: &Resource, options: &Options) -> Option<String> {
     kept.then(|| text.to_owned())
 }
 
-/// Whether objects of it get time to end.
-fn is_graceful(resource: &Resource) -> bool {
-    resource.is("", "pods")
-}
-
 fn set_propagation(object: &mut Value, propagation: Option<Propagation>) {
     let Some(propagation) = propagation else { return };
     let mut list: Vec<String> = finalizers(object)
@@ -201,21 +184,6 @@ fn set_propagation(object: &mut Value, propagation: Option<Propagation>) {
         metadata_mut(object).remove("finalizers");
     } else {
         metadata_mut(object).insert("finalizers".to_owned(), list.into());
-    }
-}
-
-/// Only pods that run somewhere need time; everything else is held by finalizers alone.
-fn grace_seconds(resource: &Resource, pod: &Value, options: &Options) -> i64 {
-    let placed = !pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
-    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    if !is_graceful(resource) || !placed || ended {
-        return 0;
-    }
-    let asked = options.grace_seconds.or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64());
-    // Kubernetes reads a negative grace period as one second.
-    match asked.unwrap_or(POD_GRACE_SECONDS) {
-        seconds if seconds < 0 => 1,
-        seconds => seconds,
     }
 }
 

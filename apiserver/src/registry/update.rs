@@ -185,12 +185,10 @@ fn keep_metadata(resource: &Resource, current: &Value, next: &mut Value) -> Resu
 
 /// Whether nothing holds a terminating object any longer.
 pub(super) fn may_vanish(resource: &Resource, object: &Value) -> bool {
-    let held_by_namespace_controller =
-        resource.is("", "namespaces") && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
     is_terminating(object)
         && finalizers(object).is_empty()
         && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
-        && !held_by_namespace_controller
+        && !resource.is_held(object)
 }
 
 #[cfg(test)]

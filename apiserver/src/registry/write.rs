@@ -11,7 +11,7 @@
 
 use super::object::{Object, metadata_mut, name_of};
 use super::{ATTEMPTS_MAX, Registry, Target, create, update};
-use crate::admission;
+use crate::admission::{self, Attributes, Operation};
 use crate::author;
 use crate::request::{Request, Run};
 use crate::status::Status;
@@ -116,11 +116,13 @@ impl Registry {
         owners.write(request, old, &mut next, said);
         let name = name_of(&next).to_owned();
         let target = Target { name: &name, ..request.target() };
-        admission::mutate(self, request, &target, old, &mut next).await?;
-        admission::complete(request, old, &mut next);
+        let seen = Attributes { request, operation: Operation::of(request, old), name: &name, old, stored: self };
+        admission::mutate(&seen, &mut next).await?;
+        resource.complete(&mut next, old);
+        self.services().carry_over(resource, old, &mut next);
         update::count_generation(request, old, &mut next);
         refuse_if_wrong(request, &target, old, &next)?;
-        admission::validate(self, request, old, &next).await?;
+        admission::validate(&seen, &next).await?;
         request.warn(resource.warnings(&next, old, request.written()));
         if let Some(present) = present {
             if next == present.value && !present.object.is_stale {

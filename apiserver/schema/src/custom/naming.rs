@@ -92,6 +92,9 @@ fn copy(to: &mut Value, from: &Value, field: &str) {
     };
 }
 
+/// The finalizer that holds a definition until its instances are gone.
+pub const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
 /// Whether a condition is true.
 pub fn is_true(status: &Value, name: &str) -> bool {
     let mut conditions = list(status, "conditions").iter();

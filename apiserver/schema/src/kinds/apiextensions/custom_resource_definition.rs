@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use self::validate::validate;
 use crate::custom::definition;
+use crate::custom::naming::{self, CLEANUP_FINALIZER};
 use crate::kinds::{Change, Row, Rules, Storage, status};
 use crate::table::{Column, NAME, Printer, text};
 use crate::view::{default, given, list, object_mut, text as text_of};
@@ -19,6 +20,7 @@ pub(super) static ROW: Row = Row {
     rules: Rules {
         defaults,
         prepare,
+        leave,
         validate,
         warnings,
         printer: &PRINTER,
@@ -84,6 +86,21 @@ fn prepare(new: &mut Value, old: Option<&Value>, part: &str) {
             stored.push(storage.into());
             status["storedVersions"] = stored.into();
         }
+    }
+}
+
+/// Its instances go first: somebody has to delete them.
+fn leave(object: &mut Value, now: &str) {
+    if let Some(metadata) = object_mut(object, "metadata") {
+        let mut finalizers = list(metadata, "finalizers").to_vec();
+        if !finalizers.iter().any(|finalizer| finalizer == CLEANUP_FINALIZER) {
+            finalizers.push(CLEANUP_FINALIZER.into());
+        }
+        metadata["finalizers"] = finalizers.into();
+    }
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    if let Some(status) = object_mut(object, "status") {
+        naming::set(status, ["Terminating", "True", "InstanceDeletionPending", message], now);
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::kinds::{Part, Row, Rules, Selectable, status};
 use crate::validate::names::Format;
+use crate::view::{list, object_mut};
 use crate::{defaults, table};
 
 /// What it is called, and what it adds to its schema.
@@ -15,6 +16,17 @@ pub(super) static ROW: Row = Row {
         name: Format::Label,
         defaults: defaults::core::namespace,
         prepare,
+        complete: |new, old| {
+            if old.is_none() {
+                hold(new);
+            }
+        },
+        leave: |namespace, _| {
+            if let Some(status) = object_mut(namespace, "status") {
+                status["phase"] = "Terminating".into();
+            }
+        },
+        is_held: |namespace| !list(&namespace["spec"], "finalizers").is_empty(),
         printer: &table::core::NAMESPACE,
         fields: &[Selectable::at("status.phase")],
         ..Rules::PLAIN
@@ -34,4 +46,17 @@ fn prepare(new: &mut Value, old: Option<&Value>, part: &str) {
         },
         _ => {}
     }
+}
+
+/// What lets go of a namespace when the namespace controller has emptied it.
+const KUBERNETES: &str = "kubernetes";
+
+/// A new namespace stays until it is empty.
+fn hold(namespace: &mut Value) {
+    let Some(spec) = object_mut(namespace, "spec") else { return };
+    let mut finalizers = list(spec, "finalizers").to_vec();
+    if !finalizers.iter().any(|finalizer| finalizer == KUBERNETES) {
+        finalizers.push(KUBERNETES.into());
+    }
+    spec["finalizers"] = finalizers.into();
 }

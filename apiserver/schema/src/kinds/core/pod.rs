@@ -1,9 +1,15 @@
 //! Pod.
 
+mod quality;
+
+use serde_json::{Value, json};
+
+use self::quality::quality;
 use crate::kinds::{Change, Part, Row, Rules, Selectable, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::{pod, update};
+use crate::view::{given, text};
 use crate::{defaults, table};
 
 /// What it is called, and what it adds to its schema.
@@ -19,6 +25,13 @@ pub(super) static ROW: Row = Row {
                 new["status"]["qosClass"] = old["status"]["qosClass"].clone();
             }
         },
+        complete: |new, old| {
+            if old.is_none() {
+                new["status"] = json!({"phase": "Pending", "qosClass": quality(&new["spec"])});
+            }
+        },
+        grace_seconds: Some(grace_seconds),
+        is_traced: true,
         validate,
         printer: &table::pod::POD,
         fields: FIELDS,
@@ -30,6 +43,9 @@ pub(super) static ROW: Row = Row {
     },
     ..Row::namespaced(["", "v1", "Pod"], ["pods", "pod"], "io.k8s.api.core.v1.Pod")
 };
+
+/// What a pod has to end that does not say otherwise.
+const GRACE_SECONDS: i64 = 30;
 
 const STREAM: &[&str] = &["create", "get"];
 
@@ -53,6 +69,21 @@ const FIELDS: &[Selectable] = &[
     Selectable::at("status.podIP"),
     Selectable::at("status.nominatedNodeName"),
 ];
+
+/// Only a pod that runs somewhere needs time to end.
+fn grace_seconds(pod: &Value, asked: Option<i64>) -> i64 {
+    let placed = given(&pod["spec"], "nodeName");
+    let ended = matches!(text(&pod["status"], "phase"), "Succeeded" | "Failed");
+    if !placed || ended {
+        return 0;
+    }
+    let asked = asked.or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64());
+    // Kubernetes reads a negative grace period as one second.
+    match asked.unwrap_or(GRACE_SECONDS) {
+        seconds if seconds < 0 => 1,
+        seconds => seconds,
+    }
+}
 
 fn validate(change: &Change<'_>, errors: &mut Errors) {
     if !change.is_whole() {

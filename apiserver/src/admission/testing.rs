@@ -1,0 +1,65 @@
+//! Plugins without a server: objects at keys, and one write at a time.
+
+use super::{Attributes, Operation, Plugin, Stored, built_in};
+use crate::registry::Target;
+use crate::request::Request;
+use crate::status::Status;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use skiff_schema::Resource;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Objects by plural, namespace and name.
+#[derive(Debug, Default)]
+pub(super) struct Shelf(BTreeMap<[String; 3], Value>);
+
+impl Shelf {
+    pub(super) fn with(mut self, plural: &str, namespace: &str, object: Value) -> Self {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        self.0.insert([plural, namespace, name].map(str::to_owned), object);
+        self
+    }
+}
+
+impl Stored for Shelf {
+    fn get<'a>(&'a self, target: Target<'a>) -> BoxFuture<'a, Result<Value, Status>> {
+        let key = [&*target.resource.plural, target.namespace, target.name].map(str::to_owned);
+        let found = self.0.get(&key).cloned().ok_or_else(|| Status::not_found(target.resource, target.name));
+        Box::pin(async { found })
+    }
+
+    fn list<'a>(
+        &'a self,
+        resource: &'a Arc<Resource>,
+        namespace: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Value>, Status>> {
+        let is_of = |key: &[String; 3]| key[0] == resource.plural && (namespace.is_empty() || key[1] == namespace);
+        let found = self.0.iter().filter(|(key, _)| is_of(key)).map(|(_, object)| object.clone()).collect();
+        Box::pin(async { Ok(found) })
+    }
+}
+
+/// What `plugin` makes of an object of the core group, with what the request is told.
+pub(super) async fn play(
+    plugin: &Plugin,
+    shelf: &Shelf,
+    (operation, plural): (Operation, &str),
+    old: Option<&Value>,
+    mut object: Value,
+) -> Result<(Value, Vec<String>), Status> {
+    let resource = built_in("", plural)?;
+    let name = object["metadata"]["name"].as_str().or(old.and_then(|old| old["metadata"]["name"].as_str()));
+    let name = name.unwrap_or_default().to_owned();
+    let namespace = if resource.namespaced { "a" } else { "" };
+    let request = Request::own("create", &Target { resource, namespace, name: &name });
+    assert!(plugin.handles.contains(&operation), "{} is not asked", plugin.name);
+    let seen = Attributes { request: &request, operation, name: &name, old, stored: shelf };
+    if let Some(mutate) = plugin.mutate {
+        mutate(&seen, &mut object).await?;
+    }
+    if let Some(validate) = plugin.validate {
+        validate(&seen, &object).await?;
+    }
+    Ok((object, request.finish()))
+}

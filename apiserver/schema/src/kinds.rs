@@ -151,6 +151,8 @@ pub(crate) struct Rules {
     pub(crate) is_held: fn(&Value) -> bool,
     /// How many seconds an object has to end if its deletion asks for so many or does not say. `None`: no object is given time.
     pub(crate) grace_seconds: Option<fn(&Value, Option<i64>) -> i64>,
+    /// Writes into a bookmark of a watch what typed clients ask of every object of the kind.
+    pub(crate) bookmark: fn(&mut Value),
     /// Whether the step engine records each new state when it becomes durable.
     pub(crate) is_traced: bool,
     /// Reports what is wrong, beyond metadata and the immutability of names; for every part but `scale`'s own body.
@@ -211,6 +213,7 @@ impl Rules {
         leave: |_, _| {},
         is_held: |_| false,
         grace_seconds: None,
+        bookmark: |_| {},
         is_traced: false,
         validate: |_, _| {},
         warnings: |_| Vec::new(),

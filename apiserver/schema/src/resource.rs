@@ -315,6 +315,15 @@ impl Resource {
         self.rules.grace_seconds.map(|grace| grace(object, asked))
     }
 
+    /// The object that stands for all of them in a bookmark of a watch. Typed clients decode it as one of them, so its required parts
+    /// must be there, empty.
+    #[must_use]
+    pub fn bookmark(&self, metadata: &Value) -> Value {
+        let mut object = json!({"kind": self.kind, "apiVersion": self.api_version(), "metadata": metadata});
+        (self.rules.bookmark)(&mut object);
+        object
+    }
+
     /// Whether the step engine records each new state when it becomes durable.
     #[must_use]
     pub fn is_traced(&self) -> bool {

@@ -136,23 +136,11 @@ impl Lines {
         if initial_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let api_version = self.resource.api_version();
         match self.style.form.shape {
             Shape::Metadata(api_version) => partial(api_version, &json!({ "metadata": metadata })),
             Shape::Table(_) => json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
                 "columnDefinitions": [], "rows": []}),
-            Shape::Whole => bookmark_object(&self.resource, &api_version, &metadata),
+            Shape::Whole => self.resource.bookmark(&metadata),
         }
     }
-}
-
-/// Typed clients decode a bookmark as the object it stands for, so its required parts must be there, empty.
-fn bookmark_object(resource: &Resource, api_version: &str, metadata: &Value) -> Value {
-    let mut object = json!({"kind": resource.kind, "apiVersion": api_version, "metadata": metadata});
-    match (&*resource.group, &*resource.plural) {
-        ("discovery.k8s.io", "endpointslices") => (object["addressType"], object["endpoints"]) = ("".into(), json!([])),
-        ("", "events") => object["involvedObject"] = json!({}),
-        _ => {}
-    }
-    object
 }

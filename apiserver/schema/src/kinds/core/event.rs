@@ -1,5 +1,7 @@
 //! Event.
 
+use serde_json::json;
+
 use crate::kinds::{Row, Rules, Selectable};
 use crate::table;
 use crate::validate::core;
@@ -12,6 +14,7 @@ pub(super) static ROW: Row = Row {
         validate: |change, errors| core::event(change.new, errors),
         printer: &table::core::EVENT,
         fields: FIELDS,
+        bookmark: |it| it["involvedObject"] = json!({}),
         create_on_update: true,
         // kube-apiserver --event-ttl.
         ttl_seconds: 3600,

@@ -1,5 +1,7 @@
 //! EndpointSlice.
 
+use serde_json::json;
+
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
 use crate::validate::errors::Errors;
@@ -12,6 +14,7 @@ pub(super) static ROW: Row = Row {
         defaults: defaults::core::endpoint_slice,
         validate,
         printer: &table::core::ENDPOINT_SLICE,
+        bookmark: |it| (it["addressType"], it["endpoints"]) = ("".into(), json!([])),
         generation: true,
         generation_counts: &["annotations", "labels", "ownerReferences", "finalizers"],
         ..Rules::PLAIN

@@ -16,7 +16,8 @@ use crate::request::Request;
 use crate::status::Status;
 use serde_json::Value;
 use skiff_schema::{
-    CLEANUP_FINALIZER, Decoded, Resource, custom_resources, definition_is, find, set_condition, settle_definition, stored_resource,
+    CLEANUP_FINALIZER, Decoded, Resource, custom_resources, definition_is, find, set_condition, settle_definition,
+    stored_resource,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -157,7 +158,8 @@ async fn settle(app: &Arc<App>, cleanups: &Cleanups, known: &mut Known, changed:
     }
     for name in changed {
         let leaving = known.get(name).is_some_and(|definition| {
-            !definition["metadata"]["deletionTimestamp"].is_null() && finalizers(definition).contains(&CLEANUP_FINALIZER)
+            !definition["metadata"]["deletionTimestamp"].is_null()
+                && finalizers(definition).contains(&CLEANUP_FINALIZER)
         });
         if leaving && cleanups.begin(name) {
             let (app, cleanups, name) = (app.clone(), cleanups.clone(), name.clone());
@@ -221,8 +223,11 @@ async fn clean_up(registry: &Registry, name: &str) {
     write(registry, name, |current| {
         let mut next = current.clone();
         set_condition(&mut next["status"], ["Terminating", "False", done[0], done[1]], &now());
-        let rest: Vec<Value> =
-            finalizers(current).into_iter().filter(|finalizer| *finalizer != CLEANUP_FINALIZER).map(Value::from).collect();
+        let rest: Vec<Value> = finalizers(current)
+            .into_iter()
+            .filter(|finalizer| *finalizer != CLEANUP_FINALIZER)
+            .map(Value::from)
+            .collect();
         metadata_mut(&mut next).insert("finalizers".to_owned(), rest.into());
         next
     })

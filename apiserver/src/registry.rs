@@ -144,7 +144,11 @@ impl Stored for Registry {
         Box::pin(async move { Self::get(self, &target).await?.value() })
     }
 
-    fn list<'a>(&'a self, resource: &'a Arc<Resource>, namespace: &'a str) -> BoxFuture<'a, Result<Vec<Value>, Status>> {
+    fn list<'a>(
+        &'a self,
+        resource: &'a Arc<Resource>,
+        namespace: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Value>, Status>> {
         Box::pin(async move {
             let list = Self::list(self, resource, namespace, &ListOptions::default()).await?;
             list.items.iter().map(Object::value).collect()

@@ -49,7 +49,9 @@ pub mod protobuf;
 
 pub use apply::{Applied, ApplyError, Author, apply, settle, track};
 pub use catalog::{Catalog, find, find_auxiliary, find_kind, resources};
-pub use custom::naming::{CLEANUP_FINALIZER, is_true as definition_is, set as set_condition, settle as settle_definition};
+pub use custom::naming::{
+    CLEANUP_FINALIZER, is_true as definition_is, set as set_condition, settle as settle_definition,
+};
 pub use custom::{custom_resources, stored_resource};
 pub use decode::{DecodeError, Decoded, FieldValidation, Problem, decode, decode_value, parse};
 pub use defaults::apply_defaults;

@@ -5,12 +5,8 @@ use crate::registry::Target;
 use crate::status::Status;
 use serde_json::{Map, Value};
 
-pub(super) const PLUGIN: Plugin = Plugin {
-    name: "Priority",
-    handles: &[Operation::Create, Operation::Update],
-    mutate: Some(admit),
-    validate: None,
-};
+pub(super) const PLUGIN: Plugin =
+    Plugin { name: "Priority", handles: &[Operation::Create, Operation::Update], mutate: Some(admit), validate: None };
 
 /// Classes that are there without an object.
 const SYSTEM: [(&str, i64); 2] = [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];

@@ -35,9 +35,11 @@ fn admit<'a>(seen: &'a Attributes<'a>, pod: &'a mut Value) -> Admitted<'a> {
         }
         let namespace = seen.request.namespace.as_str();
         let account = Target { resource: built_in("", "serviceaccounts")?, namespace, name: &name };
-        seen.stored.get(account).await.map(drop).map_err(|status| {
-            seen.forbidden(&format!("error looking up service account {namespace}/{name}: {status}"))
-        })
+        seen.stored
+            .get(account)
+            .await
+            .map(drop)
+            .map_err(|status| seen.forbidden(&format!("error looking up service account {namespace}/{name}: {status}")))
     })
 }
 

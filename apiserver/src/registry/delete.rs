@@ -83,7 +83,13 @@ impl Registry {
             let current = self.get(target).await?;
             let value = current.value()?;
             check_preconditions(target, &value, options)?;
-            let seen = Attributes { request, operation: Operation::Delete, name: target.name, old: Some(&value), stored: self };
+            let seen = Attributes {
+                request,
+                operation: Operation::Delete,
+                name: target.name,
+                old: Some(&value),
+                stored: self,
+            };
             admission::mutate(&seen, &mut Value::Null).await?;
             admission::validate(&seen, &Value::Null).await?;
             request.warn(warning(target.resource, options));

@@ -37,3 +37,8 @@ pub use resource::{custom_resources, stored_resource};
 #[cfg(test)]
 pub(crate) use version::Version;
 pub(crate) use version::finalizer_warnings;
+
+/// Whether Kubernetes' JSONPath understands `text`, written without its braces.
+pub(crate) fn is_json_path(text: &str) -> bool {
+    jsonpath::JsonPath::parse(text).is_some()
+}

@@ -55,6 +55,15 @@ pub(crate) fn default(value: &mut Value, key: &str, to: impl Into<Value>) {
     }
 }
 
+/// Sets a field that is absent or `null`: what Go keeps behind a pointer may be given and empty.
+pub(crate) fn default_absent(value: &mut Value, key: &str, to: impl Into<Value>) {
+    if let Some(map) = value.as_object_mut()
+        && map.get(key).is_none_or(Value::is_null)
+    {
+        map.insert(key.to_owned(), to.into());
+    }
+}
+
 /// Sets a field that is not given or 0: numbers that Go keeps without a pointer.
 pub(crate) fn default_number(value: &mut Value, key: &str, to: i64) {
     if value.get(key).and_then(Value::as_i64) == Some(0) {

@@ -1,6 +1,81 @@
-//! The group `admissionregistration.k8s.io`.
+//! The group `admissionregistration.k8s.io`: which webhooks and policies look at requests.
+//!
+//! Objects are kept and checked, all but their CEL expressions, which nothing compiles yet. Nothing enforces them yet either, and as
+//! a policy that silently does nothing is a hole, every write is answered with a warning that says so.
 
-use super::Row;
+mod conditions; // expressions that say when and what; parameters of policies
+mod matching; // rules and selectors
+mod mutating_admission_policy;
+mod mutating_admission_policy_binding;
+mod mutating_webhook_configuration;
+mod validating_admission_policy;
+mod validating_admission_policy_binding;
+mod validating_webhook_configuration;
+mod webhooks; // what both configurations of webhooks have
+
+use serde_json::Value;
+
+use super::{Change, Row};
+use crate::path::Path;
+use crate::validate::errors::Errors;
+use crate::validate::update::equal;
+use crate::view::text;
 
 /// Its kinds.
-pub(super) static ROWS: &[&Row] = &[];
+pub(super) static ROWS: &[&Row] = &[
+    &mutating_admission_policy::ROW,
+    &mutating_admission_policy_binding::ROW,
+    &mutating_webhook_configuration::ROW,
+    &validating_admission_policy::ROW,
+    &validating_admission_policy_binding::ROW,
+    &validating_webhook_configuration::ROW,
+];
+
+/// The end of names that belong to files which kube-apiserver reads at its start (an alpha feature).
+const RESERVED: &str = ".static.k8s.io";
+
+/// What an author should know: that nothing comes of the object yet, and that its name may be taken from it.
+fn warnings(change: &Change<'_>, unenforced: &str) -> Vec<String> {
+    if !change.is_whole() {
+        return Vec::new();
+    }
+    let reserved = text(&change.new["metadata"], "name").ends_with(RESERVED).then(|| {
+        format!(
+            "metadata.name: names ending with {RESERVED:?} are reserved for static manifest-based configurations and cannot be \
+             managed via the API"
+        )
+    });
+    reserved.into_iter().chain([unenforced.to_owned()]).collect()
+}
+
+/// A warning about webhooks.
+fn webhooks_unenforced(change: &Change<'_>) -> Vec<String> {
+    warnings(
+        change,
+        "this object is stored, but no webhook is called yet: no request is changed or refused because of it",
+    )
+}
+
+/// A warning about policies and their bindings.
+fn policies_unenforced(change: &Change<'_>) -> Vec<String> {
+    let text = "this object is stored, but no admission policy is enforced yet and its CEL expressions are not compiled: no request \
+                is changed or refused because of it";
+    warnings(change, text)
+}
+
+/// Policies for what cannot be decided.
+const FAILURE_POLICIES: [&str; 2] = ["Fail", "Ignore"];
+
+/// A choice among `supported`; absent is fine, an empty text is no choice.
+fn choice(holder: &Value, field: &str, supported: &[&str], path: &Path<'_>, errors: &mut Errors) {
+    match &holder[field] {
+        Value::Null => {}
+        given => errors.exactly_one_of(&path.field(field), given.as_str().unwrap_or_default(), supported),
+    }
+}
+
+/// Whether a policy's conditions and parameters are what they were: then they are not looked at again.
+fn conditions_stand(change: &Change<'_>) -> bool {
+    let same = |old: &Value, field: &str| equal(&change.new["spec"][field], &old["spec"][field]);
+    change.old.is_some_and(|old| same(old, "paramKind") && same(old, "matchConditions"))
+}

@@ -8,6 +8,7 @@ pub(crate) mod core;
 pub(crate) mod errors;
 pub(crate) mod meta;
 pub(crate) mod names;
+pub(crate) mod node_selector;
 pub(crate) mod pod;
 mod probe;
 pub(crate) mod resources;

@@ -26,7 +26,8 @@ pub(crate) fn requirements(resources: &Value, path: &Path<'_>, errors: &mut Erro
     }
 }
 
-fn quantity(amount: &Value) -> Option<Quantity> {
+/// An amount, if it is one.
+pub(crate) fn quantity(amount: &Value) -> Option<Quantity> {
     Quantity::parse(amount.as_str()?).ok()
 }
 

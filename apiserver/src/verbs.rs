@@ -81,8 +81,8 @@ pub(crate) async fn update(registry: &Registry, request: &Request, sent: Sent<'_
 }
 
 /// Refuses a patch of a kind that there is not.
-pub(crate) fn check_patch(request: &Request, media_type: &str) -> Result<(), Status> {
-    if media_type == APPLY && request.part != "scale" {
+pub(crate) fn check_patch(media_type: &str) -> Result<(), Status> {
+    if media_type == APPLY {
         return Ok(());
     }
     PatchKind::of(media_type).map(drop)
@@ -96,10 +96,11 @@ pub(crate) async fn patch(
     body: &Bytes,
 ) -> Result<Answer, Status> {
     let scaled = request.part == "scale";
-    if media_type == APPLY && !scaled {
+    if media_type == APPLY {
         let configuration = Configuration::parse(body)?;
         check_names(&request.target(), &configuration.object)?;
-        return Ok(registry.write(request, &configuration.change(request)).await?.into());
+        let written = registry.write(request, &configuration.change(request)).await?;
+        return if scaled { scale_of(request, &written) } else { Ok(written.into()) };
     }
     let patch = Patch::parse(PatchKind::of(media_type)?, body)?;
     if !scaled {
@@ -121,8 +122,11 @@ async fn rescale(
         let Decoded { object, warnings } = next(&scale::of(resource, current)?)?;
         Ok(Decoded { object: scale::apply(resource, current, &object), warnings })
     });
-    let Written { object, .. } = registry.write(request, &change).await?;
-    Ok(Answer::Value { value: scale::of(resource, &object.value()?)?, made: false })
+    scale_of(request, &registry.write(request, &change).await?)
+}
+
+fn scale_of(request: &Request, written: &Written) -> Result<Answer, Status> {
+    Ok(Answer::Value { value: scale::of(&request.resource, &written.object.value()?)?, made: false })
 }
 
 /// `pods/binding`: the scheduler's decision.

@@ -130,3 +130,29 @@ async fn kubectl_applies_on_the_server() {
     shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(10), served).await.expect("stops").expect("served");
 }
+
+#[tokio::test]
+async fn a_scale_is_applied_and_owned_as_the_replicas_of_its_object() {
+    let world = World::new().await;
+    world.must("POST", &format!("{DEPLOYMENTS}?fieldManager=maker"), &deployment(2)).await;
+    let scale = |replicas: u32| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": replicas}});
+    let path = |query: &str| format!("{DEPLOYMENTS}/web/scale?{query}");
+    let apply = async |query: &str, body: &Value| world.ask("PATCH", &path(query), APPLY, &body.to_string()).await;
+    let (code, refused) = apply("fieldManager=scaler", &scale(5)).await;
+    let sentence = "Apply failed with 1 conflict: conflict with \"maker\" using autoscaling/v1: .spec.replicas";
+    assert_eq!((code, &refused["message"]), (StatusCode::CONFLICT, &json!(sentence)));
+    let (code, scaled) = apply("fieldManager=scaler&force=true", &scale(5)).await;
+    assert_eq!((code, &scaled["kind"], &scaled["spec"]["replicas"]), (StatusCode::OK, &json!("Scale"), &json!(5)));
+    assert!(scaled["metadata"]["managedFields"].is_null(), "{scaled}");
+    let (_, now) = world.get(&format!("{DEPLOYMENTS}/web")).await;
+    let owned = owners(&now);
+    let replicas = json!({"f:spec": {"f:replicas": {}}});
+    assert_eq!(owned[0], ("scaler".to_owned(), "Apply".to_owned(), "scale".to_owned(), replicas));
+    assert!(owned[1].3["f:spec"]["f:replicas"].is_null() && !owned[1].3["f:spec"]["f:selector"].is_null());
+    let (code, refused) = apply("fieldManager=scaler", &deployment(2)).await;
+    let sentence = "invalid object type: apps/v1, Kind=Deployment";
+    assert_eq!((code, &refused["message"]), (StatusCode::BAD_REQUEST, &json!(sentence)));
+    let wrong =
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": -1}});
+    assert_eq!(apply("fieldManager=scaler", &wrong).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+}

@@ -247,3 +247,115 @@ async fn a_table_has_the_columns_of_the_definition() {
     assert_eq!(table["rows"][0]["cells"], json!(["a", "red"]));
     assert_eq!(table["columnDefinitions"][1]["name"], "Color");
 }
+
+/// A definition with lists and maps of each kind, in two versions.
+fn gadgets() -> Value {
+    let item = json!({"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "size": {"type": "integer"}}});
+    let spec = json!({
+        "parts": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], "items": item},
+        "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "blob": {"type": "array", "items": {"type": "integer"}},
+        "fixed": {"type": "object", "x-kubernetes-map-type": "atomic",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}},
+        "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        "replicas": {"type": "integer"}});
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": spec},
+        "status": {"type": "object", "properties": {"replicas": {"type": "integer"}}}}});
+    let versions = [("v1", false), ("v2", true)].map(|(name, storage)| {
+        let mut version = version(name, storage);
+        version["schema"]["openAPIV3Schema"] = schema.clone();
+        version["selectableFields"] = Value::Null;
+        version
+    });
+    definition("gadgets", "Gadget", &versions)
+}
+
+const GADGETS: [&str; 2] = [
+    "/apis/custom.example.com/v1/namespaces/default/gadgets",
+    "/apis/custom.example.com/v2/namespaces/default/gadgets",
+];
+
+/// Applies the spec of a gadget in one of its versions.
+async fn apply(world: &World, version: usize, query: &str, spec: &Value) -> (StatusCode, Value) {
+    let api_version = format!("custom.example.com/v{}", version + 1);
+    let body = json!({"apiVersion": api_version, "kind": "Gadget", "metadata": {"name": "g"}, "spec": spec});
+    let path = format!("{}/g?fieldManager={query}", GADGETS[version]);
+    world.ask("PATCH", &path, "application/apply-patch+yaml", &body.to_string()).await
+}
+
+/// Managers, each with its version and its fields of the spec.
+fn owners(object: &Value) -> Vec<(Value, Value, Value)> {
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let each = |it: &Value| (it["manager"].clone(), it["apiVersion"].clone(), it["fieldsV1"]["f:spec"].clone());
+    entries.into_iter().map(each).collect()
+}
+
+#[tokio::test]
+async fn custom_objects_are_applied_by_their_schema() {
+    let world = World::new().await;
+    world.must("POST", DEFINITIONS, &gadgets()).await;
+    established(&world, "gadgets").await;
+    let whole = json!({"parts": [{"name": "a", "size": 1}], "tags": ["x"], "blob": [1], "fixed": {"a": 1},
+        "free": {"k": {"l": 1}}, "replicas": 1});
+    let (code, made) = apply(&world, 0, "one", &whole).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    let of_one = json!({"f:blob": {}, "f:fixed": {}, "f:free": {"f:k": {".": {}, "f:l": {}}},
+        "f:parts": {"k:{\"name\":\"a\"}": {".": {}, "f:name": {}, "f:size": {}}}, "f:replicas": {}, "f:tags": {"v:\"x\"": {}}});
+    let (v1, v2) = (json!("custom.example.com/v1"), json!("custom.example.com/v2"));
+    assert_eq!(owners(&made), [(json!("one"), v1.clone(), of_one.clone())]);
+    for (spec, field) in [(json!({"blob": [2]}), ".spec.blob"), (json!({"fixed": {"b": 1}}), ".spec.fixed")] {
+        let (code, refused) = apply(&world, 0, "two", &spec).await;
+        let sentence = format!("Apply failed with 1 conflict: conflict with \"one\": {field}");
+        assert_eq!((code, &refused["message"]), (StatusCode::CONFLICT, &json!(sentence)));
+    }
+    let more = json!({"parts": [{"name": "b"}], "tags": ["x", "y"], "free": {"k": {"m": [1]}}});
+    let (_, merged) = apply(&world, 0, "two", &more).await;
+    let spec = json!({"parts": [{"name": "a", "size": 1}, {"name": "b"}], "tags": ["x", "y"], "blob": [1], "fixed": {"a": 1},
+        "free": {"k": {"l": 1, "m": [1]}}, "replicas": 1});
+    assert_eq!(merged["spec"], spec);
+    let of_two = json!({"f:free": {"f:k": {".": {}, "f:m": {}}}, "f:parts": {"k:{\"name\":\"b\"}": {".": {}, "f:name": {}}},
+        "f:tags": {"v:\"x\"": {}, "v:\"y\"": {}}});
+    assert_eq!(owners(&merged), [(json!("one"), v1.clone(), of_one.clone()), (json!("two"), v1.clone(), of_two)]);
+    // Who applies in another version is still the same manager; what it says no more goes.
+    let (_, other) = apply(&world, 1, "two", &json!({"parts": [{"name": "c"}], "tags": ["y"]})).await;
+    let of_two = json!({"f:parts": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {}}}, "f:tags": {"v:\"y\"": {}}});
+    assert_eq!(owners(&other), [(json!("one"), v1, of_one), (json!("two"), v2, of_two)]);
+    let (_, less) = apply(&world, 1, "one", &json!({"tags": ["x"]})).await;
+    assert_eq!(less["spec"], json!({"parts": [{"name": "c"}], "tags": ["x", "y"]}));
+}
+
+#[tokio::test]
+async fn what_no_schema_of_a_custom_object_can_read_is_not_applied() {
+    let world = World::new().await;
+    world.must("POST", DEFINITIONS, &gadgets()).await;
+    established(&world, "gadgets").await;
+    for (spec, why) in [
+        (json!({"parts": [{"name": "b"}, {"name": "b"}]}), ".spec.parts: duplicate entries for key [name=\"b\"]"),
+        (
+            json!({"parts": [{"size": 2}]}),
+            ".spec.parts: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have \
+             default values for any key fields)",
+        ),
+        (json!({"strange": 1}), ".spec.strange: field not declared in schema"),
+    ] {
+        let (code, refused) = apply(&world, 0, "one", &spec).await;
+        let sentence = format!("failed to create typed patch object (/g; custom.example.com/v1, Kind=Gadget): {why}");
+        assert_eq!((code, &refused["message"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!(sentence)));
+    }
+    let (_, made) = apply(&world, 1, "one", &json!({"replicas": 1})).await;
+    assert_eq!(made["spec"], json!({"replicas": 1}));
+    let scale =
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "g"}, "spec": {"replicas": 4}});
+    let path = |query: &str| format!("{}/g/scale?fieldManager={query}", GADGETS[1]);
+    let kind = "application/apply-patch+yaml";
+    let (code, _) = world.ask("PATCH", &path("scaler"), kind, &scale.to_string()).await;
+    assert_eq!(code, StatusCode::CONFLICT);
+    let (code, scaled) = world.ask("PATCH", &path("scaler&force=true"), kind, &scale.to_string()).await;
+    assert_eq!((code, &scaled["spec"]["replicas"]), (StatusCode::OK, &json!(4)));
+    let (_, now) = world.get(&format!("{}/g", GADGETS[1])).await;
+    let api_version = json!("custom.example.com/v2");
+    assert_eq!(
+        (&now["spec"]["replicas"], owners(&now)),
+        (&json!(4), vec![(json!("scaler"), api_version, json!({"f:replicas": {}}))])
+    );
+}

@@ -8,6 +8,7 @@ mod extract;
 pub(crate) mod fields;
 mod managers;
 mod merge;
+mod scale;
 mod types;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ use crate::{FieldValidation, Resource, decode_value};
 use compare::{Changes, changes};
 use fields::{Element, Entry, Set};
 use managers::{Manager, Managers};
+pub use scale::apply_scale;
 
 /// What `kubectl apply` leaves on an object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

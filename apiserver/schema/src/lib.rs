@@ -47,7 +47,7 @@ pub mod openapi;
 
 pub mod protobuf;
 
-pub use apply::{Applied, ApplyError, Author, apply, settle, track};
+pub use apply::{Applied, ApplyError, Author, apply, apply_scale, settle, track};
 pub use catalog::{Catalog, find, find_auxiliary, find_kind, resources};
 pub use custom::naming::{
     CLEANUP_FINALIZER, is_true as definition_is, set as set_condition, settle as settle_definition,

@@ -354,6 +354,13 @@ impl Resource {
         Some(self.custom.as_ref()?.version.scale.as_ref()?.of(object))
     }
 
+    /// The names on the way to the replicas that an object of it wants.
+    #[must_use]
+    pub fn replicas_path(&self) -> Vec<&str> {
+        let scale = self.custom.as_ref().and_then(|custom| custom.version.scale.as_ref());
+        scale.map_or_else(|| vec!["spec", "replicas"], custom::scale::Paths::wanted)
+    }
+
     /// Writes replicas where a custom resource has them.
     pub fn set_custom_replicas(&self, object: &mut Value, replicas: i64) {
         if let Some(scale) = self.custom.as_ref().and_then(|custom| custom.version.scale.as_ref()) {

@@ -4,9 +4,10 @@ use super::object::{metadata_mut, now};
 use super::write::{Change, Owners};
 use crate::author;
 use crate::request::Request;
+use crate::scale;
 use crate::status::Status;
 use serde_json::Value;
-use skiff_schema::{ApplyError, Decoded, apply, decode_value};
+use skiff_schema::{ApplyError, Decoded, apply, apply_scale, decode_value, find_auxiliary};
 
 /// A configuration as it came.
 #[derive(Debug, Clone)]
@@ -28,8 +29,11 @@ impl Configuration {
         Ok(Self { object })
     }
 
-    /// Applies it to the object of the request, or makes that.
+    /// Applies it to the object of the request, or makes that; or to its scale.
     pub(crate) fn change<'a>(&'a self, request: &'a Request) -> Change<'a> {
+        if request.part == "scale" {
+            return Change::of_present(move |live| self.scaled(request, live)).owned(Owners::Said);
+        }
         let next = move |live: Option<&Value>| {
             let mut decoded = self.applied(request, live)?;
             if live.is_none() {
@@ -48,6 +52,21 @@ impl Configuration {
         let mut decoded = decoded.map_err(|error| Status::bad_request(error.to_string()))?;
         author::put(&mut decoded.object, applied.managed_fields);
         Ok(decoded)
+    }
+
+    /// What it makes of the object whose scale it is about, with its owners.
+    fn scaled(&self, request: &Request, live: &Value) -> Result<Decoded, Status> {
+        let (resource, options) = (&request.resource, &request.options);
+        let (scale, time) = (scale::of(resource, live)?, now());
+        let applied = apply_scale(resource, live, &scale, &self.object, &request.author(&time), options.force);
+        let applied = applied.map_err(refusal)?;
+        let kind = find_auxiliary("autoscaling/v1", "Scale");
+        let kind = kind.ok_or_else(|| Status::internal("the table of resources lacks Scale"))?;
+        let decoded = decode_value(kind, applied.object, &[], options.validation);
+        let Decoded { object, warnings } = decoded.map_err(|error| Status::bad_request(error.to_string()))?;
+        let mut object = scale::apply(resource, live, &object);
+        author::put(&mut object, applied.managed_fields);
+        Ok(Decoded { object, warnings })
     }
 }
 

@@ -28,10 +28,6 @@ impl PatchKind {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
-            // Whole objects are applied elsewhere.
-            "application/apply-patch+yaml" => Err(Status::unsupported_media_type(
-                "server-side apply is not implemented for this part of an object; apply the object itself",
-            )),
             other => Err(Status::unsupported_media_type(format!(
                 "the body of the request was in an unknown format ({other}) - accepted media types include: \
                  application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"

@@ -52,7 +52,7 @@ pub(super) async fn update(mut call: Call<'_>, headers: &HeaderMap, body: Body) 
 
 pub(super) async fn patch(mut call: Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     let media_type = body::media_type(headers);
-    verbs::check_patch(&call.request, media_type)?;
+    verbs::check_patch(media_type)?;
     let options = &mut call.request.options;
     if media_type == verbs::APPLY {
         call.parameters.apply(options)?;

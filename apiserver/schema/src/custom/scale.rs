@@ -51,6 +51,11 @@ impl Paths {
         Ok(scale)
     }
 
+    /// The names on the way to the wanted replicas.
+    pub(crate) fn wanted(&self) -> Vec<&str> {
+        names(&self.spec).collect()
+    }
+
     /// Writes the replicas of a Scale into an object.
     pub(crate) fn set(&self, object: &mut Value, replicas: i64) {
         let mut place = object;

@@ -175,6 +175,8 @@ pub(crate) struct Rules {
     pub(crate) keeps_dependents: bool,
     /// What clients are told in every answer, if there is a successor.
     pub(crate) deprecation: &'static str,
+    /// Whether finalizers may be any qualified name; for the others, those without a domain are Kubernetes' own.
+    pub(crate) free_finalizers: bool,
     /// Metadata fields that a write of `status` does not change (pods: `ownerReferences`).
     pub(crate) status_keeps: &'static [&'static str],
     /// Whether PUT makes what does not exist.
@@ -225,6 +227,7 @@ impl Rules {
         deprecation: "",
         status_on_create: false,
         returns_deleted: false,
+        free_finalizers: false,
         status_keeps: &[],
         create_on_update: false,
         unconditional_update: true,
@@ -232,6 +235,9 @@ impl Rules {
         review: Review::No,
     };
 }
+
+/// What a write of `status` leaves alone where it leaves all metadata alone.
+pub(crate) const METADATA: &[&str] = &["annotations", "finalizers", "labels", "ownerReferences"];
 
 /// All verbs of a stored kind.
 pub(crate) const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];

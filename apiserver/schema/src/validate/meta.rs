@@ -20,24 +20,24 @@ pub(crate) fn metadata(resource: &Resource, format: Format, object: &Value, erro
     } else if given(metadata, "namespace") {
         Format::Label.require(text(metadata, "namespace"), &path.field("namespace"), errors);
     }
-    shared(metadata, &path, errors);
+    shared(metadata, resource.rules.free_finalizers, &path, errors);
 }
 
 /// What holds for the metadata of every object, but for its name.
-fn shared(metadata: &Value, path: &Path<'_>, errors: &mut Errors) {
+fn shared(metadata: &Value, free_finalizers: bool, path: &Path<'_>, errors: &mut Errors) {
     labels_and_annotations(metadata, path, errors);
     owners(list(metadata, "ownerReferences"), &path.field("ownerReferences"), errors);
-    finalizers(list(metadata, "finalizers"), &path.field("finalizers"), errors);
+    finalizers(list(metadata, "finalizers"), free_finalizers, &path.field("finalizers"), errors);
 }
 
 /// Finalizers without a domain are Kubernetes' own, and of the two that stand for a propagation policy there is one at most.
-fn finalizers(finalizers: &[Value], path: &Path<'_>, errors: &mut Errors) {
+fn finalizers(finalizers: &[Value], free: bool, path: &Path<'_>, errors: &mut Errors) {
     const STANDARD: [&str; 3] = ["foregroundDeletion", "kubernetes", "orphan"];
     for (index, finalizer) in finalizers.iter().enumerate() {
         let name = finalizer.as_str().unwrap_or_default();
         // Kubernetes checks twice, and says which one it is only here.
         Format::QualifiedName.require(name, path, errors);
-        if !name.contains('/') && !STANDARD.contains(&name) {
+        if !free && !name.contains('/') && !STANDARD.contains(&name) {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
             errors.invalid(&path.index(index), name, detail);
         }
@@ -65,7 +65,7 @@ pub(crate) fn of_embedded(metadata: &Value, path: &Path<'_>, errors: &mut Errors
     if given(metadata, "namespace") {
         Format::Label.require(text(metadata, "namespace"), &path.field("namespace"), errors);
     }
-    shared(metadata, path, errors);
+    shared(metadata, false, path, errors);
 }
 
 fn name(metadata: &Value, format: Format, path: &Path<'_>, errors: &mut Errors) {

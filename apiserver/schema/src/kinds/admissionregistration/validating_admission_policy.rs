@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{choice, conditions, matching};
 use crate::custom::is_json_path;
-use crate::kinds::{Change, Row, Rules, status};
+use crate::kinds::{Change, METADATA, Row, Rules, status};
 use crate::path::Path;
 use crate::table::text::{age, name};
 use crate::table::{AGE, Column, NAME, Printer};
@@ -26,7 +26,9 @@ pub(super) static ROW: Row = Row {
         validate,
         warnings: super::policies_unenforced,
         printer: &PRINTER,
+        free_finalizers: true,
         generation: true,
+        status_keeps: METADATA,
         unconditional_update: false,
         ..Rules::PLAIN
     },

@@ -19,6 +19,7 @@ pub(super) static ROW: Row = Row {
         validate,
         warnings: super::policies_unenforced,
         printer: &PRINTER,
+        free_finalizers: true,
         generation: true,
         unconditional_update: false,
         ..Rules::PLAIN

@@ -11,6 +11,7 @@ pub(super) static ROW: Row = Row {
         validate: |change, errors| core::lease(&change.new["spec"], &Path::Root.field("spec"), errors),
         printer: &table::core::LEASE,
         create_on_update: true,
+        free_finalizers: true,
         unconditional_update: false,
         ..Rules::PLAIN
     },

@@ -29,6 +29,7 @@ pub(super) static ROW: Row = Row {
         generation: true,
         create_on_update: true,
         unconditional_update: false,
+        status_keeps: crate::kinds::METADATA,
         ..Rules::PLAIN
     },
     ..Row::cluster(GVK, ["flowschemas", "flowschema"], "io.k8s.api.flowcontrol.v1.FlowSchema")

@@ -15,7 +15,7 @@ const GVK: [&str; 3] = ["networking.k8s.io", "v1", "ServiceCIDR"];
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
     subresources: &[status(GVK)],
-    rules: Rules { validate, printer: &PRINTER, ..Rules::PLAIN },
+    rules: Rules { validate, printer: &PRINTER, status_keeps: crate::kinds::METADATA, ..Rules::PLAIN },
     ..Row::cluster(GVK, ["servicecidrs", "servicecidr"], "io.k8s.api.networking.v1.ServiceCIDR")
 };
 

@@ -18,7 +18,15 @@ const GVK: [&str; 3] = ["resource.k8s.io", "v1", "ResourceClaim"];
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
     subresources: &[status(GVK)],
-    rules: Rules { defaults, prepare, validate, printer: &PRINTER, returns_deleted: true, ..Rules::PLAIN },
+    rules: Rules {
+        defaults,
+        prepare,
+        validate,
+        printer: &PRINTER,
+        returns_deleted: true,
+        status_keeps: crate::kinds::METADATA,
+        ..Rules::PLAIN
+    },
     ..Row::namespaced(GVK, ["resourceclaims", "resourceclaim"], "io.k8s.api.resource.v1.ResourceClaim")
 };
 

@@ -17,7 +17,14 @@ const GVK: [&str; 3] = ["storage.k8s.io", "v1", "VolumeAttachment"];
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
     subresources: &[status(GVK)],
-    rules: Rules { validate, printer: &PRINTER, returns_deleted: true, unconditional_update: false, ..Rules::PLAIN },
+    rules: Rules {
+        validate,
+        printer: &PRINTER,
+        returns_deleted: true,
+        unconditional_update: false,
+        status_keeps: crate::kinds::METADATA,
+        ..Rules::PLAIN
+    },
     ..Row::cluster(GVK, ["volumeattachments", "volumeattachment"], "io.k8s.api.storage.v1.VolumeAttachment")
 };
 

@@ -109,12 +109,12 @@ async fn follow_once(app: &Arc<App>, cleanups: &Cleanups) -> Result<(), Status> 
             match event {
                 Event::Object(kind, object) => {
                     let value = object.value()?;
-                    let name = name_of(&value).to_owned();
+                    let name = name_of(value).to_owned();
                     if kind == EventKind::Deleted {
                         let freed = known.remove(&name);
                         changed.extend(neighbours(&known, freed.as_ref()));
                     } else {
-                        known.insert(name.clone(), value);
+                        known.insert(name.clone(), value.clone());
                         changed.push(name);
                     }
                 }

@@ -14,9 +14,11 @@ mod write; // every write, stage by stage
 mod apply; // what an applied configuration makes of an object
 mod create; // new objects
 mod delete; // marking and removing
+mod feed; // one watch of the store for all who watch a resource
 mod patch; // what a patch makes of an object
 mod put; // a new state of what is there, or is not there yet
 mod read; // get and list
+mod shared; // one object that many watch
 mod update; // changed objects
 mod watch; // what happens to objects
 
@@ -25,6 +27,7 @@ pub(crate) use delete::{Deleted, delete_options};
 pub(crate) use patch::{Patch, PatchKind};
 pub(crate) use put::replacement;
 pub(crate) use read::{List, ListOptions, VersionMatch};
+pub(crate) use shared::{FormNumber, Shared};
 pub(crate) use update::check_names;
 pub(crate) use watch::{Event, EventKind, WatchOptions, Watcher};
 pub(crate) use write::{Change, Owners, Written};
@@ -33,6 +36,7 @@ use crate::admission::Stored;
 use crate::admission::services::Allocator;
 use crate::status::Status;
 use bytes::Bytes;
+use feed::Feeds;
 use futures::future::BoxFuture;
 use object::{Object, meta};
 use serde_json::Value;
@@ -69,6 +73,7 @@ impl Target<'_> {
 /// Objects over a store.
 pub(crate) struct Registry {
     backend: Arc<dyn Backend>,
+    feeds: Arc<Feeds>,
     engine: Engine,
     services: Allocator,
     catalog: RwLock<Arc<Catalog>>,
@@ -76,7 +81,8 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new(backend: Arc<dyn Backend>, engine: Engine, services: Allocator) -> Self {
-        Self { backend, engine, services, catalog: RwLock::new(Arc::clone(Catalog::builtin())) }
+        let feeds = Feeds::new(Arc::clone(&backend));
+        Self { backend, feeds, engine, services, catalog: RwLock::new(Arc::clone(Catalog::builtin())) }
     }
 
     pub(crate) fn services(&self) -> &Allocator {

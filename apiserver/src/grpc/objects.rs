@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::options;
 use crate::registry::object::Object as Stored;
 use crate::registry::selector::Selection;
-use crate::registry::{Deleted, Event, ListOptions, VersionMatch, WatchOptions, Watcher, delete_options};
+use crate::registry::{Deleted, Event, ListOptions, Shared, VersionMatch, WatchOptions, Watcher, delete_options};
 use crate::request::{self, Run};
 use crate::rest::body::Sent;
 use crate::status::Status;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use skiff_proto::api::v1 as proto;
 use skiff_proto::api::v1::objects_server::Objects;
 use skiff_schema::{FieldError, FieldValidation, IncludeObject, Resource, TableOptions, TableVersion, table};
+use std::slice;
 use std::sync::Arc;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response};
@@ -260,7 +261,7 @@ impl Events {
     fn message(&mut self, event: &Event) -> Result<proto::WatchEvent, tonic::Status> {
         match event {
             Event::Object(kind, stored) => {
-                let object = if self.table { self.row(stored)? } else { object(stored)? };
+                let object = if self.table { self.row(stored)? } else { object(stored.object())? };
                 Ok(proto::WatchEvent { r#type: kind.text().to_owned(), object: Some(object) })
             }
             Event::Bookmark { revision, .. } => {
@@ -272,10 +273,10 @@ impl Events {
         }
     }
 
-    fn row(&mut self, stored: &Stored) -> Result<proto::Object, tonic::Status> {
+    fn row(&mut self, stored: &Shared) -> Result<proto::Object, tonic::Status> {
         let value = stored.value().map_err(|status| refuse(&status))?;
-        let metadata = json!({"resourceVersion": stored.revision.to_string()});
-        let table = table(&self.resource, &[value], &metadata, &table_options(self.headed));
+        let metadata = json!({"resourceVersion": stored.object().revision.to_string()});
+        let table = table(&self.resource, slice::from_ref(value), &metadata, &table_options(self.headed));
         self.headed = true;
         Ok(proto::Object { json: table.to_string().into_bytes() })
     }

@@ -64,12 +64,19 @@ impl Selection {
 
     /// The one name that can match, if the selection says so.
     pub(crate) fn single_name(&self) -> Option<&str> {
-        self.field("metadata.name")
+        self.equals("metadata.name")
     }
 
-    fn field(&self, path: &str) -> Option<&str> {
+    /// What the field at `path` must be, if that is said and not nothing.
+    pub(crate) fn equals(&self, path: &str) -> Option<&str> {
         let test = self.fields.iter().find(|test| test.path == path && test.equal)?;
         (!test.value.is_empty()).then_some(test.value.as_str())
+    }
+
+    /// A field of the object itself and what it must be, perhaps nothing.
+    pub(crate) fn equal_field(&self) -> Option<(&str, &str)> {
+        let test = self.fields.iter().find(|test| test.equal && !test.path.starts_with("metadata."))?;
+        Some((&test.path, &test.value))
     }
 
     /// Whether `object` is selected; it is parsed only if something is to be tested.

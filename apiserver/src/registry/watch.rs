@@ -6,15 +6,16 @@
 //!  is not      DELETED         -
 //! ```
 
-use super::object::Object;
+use super::feed::{Cursor, Feeds, Interest, Taken, Update};
 use super::read::{ListOptions, VersionMatch};
 use super::selector::Selection;
-use super::{Registry, key, prefix};
+use super::shared::Shared;
+use super::{Registry, prefix};
 use crate::status::Status;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use skiff_schema::Resource;
-use skiff_store::backend::{BackendError, Change, Entry, Revision, WatchBatch};
+use skiff_store::backend::{BackendError, Revision, WatchBatch};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,7 @@ impl EventKind {
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     /// Something happened to an object.
-    Object(EventKind, Object),
+    Object(EventKind, Arc<Shared>),
     /// Nothing before this revision is missing; `initial_end` closes the present state.
     Bookmark { revision: Revision, initial_end: bool },
     /// The watch cannot go on. It ends here.
@@ -68,15 +69,59 @@ pub(crate) enum Event {
 
 /// A running watch.
 pub(crate) struct Watcher {
-    resource: Arc<Resource>,
-    selection: Selection,
+    feeds: Arc<Feeds>,
+    interest: Interest,
     initial: VecDeque<Event>,
-    changes: BoxStream<'static, Result<WatchBatch, BackendError>>,
+    source: Source,
     bookmarks: Option<Interval>,
     // The newest revision known to be complete, and the one last told to the client.
     reached: Revision,
     told: Revision,
     failed: bool,
+}
+
+/// Where a watcher has its updates from.
+enum Source {
+    /// The feed that it shares with all others.
+    Feed(Cursor),
+    /// The store's history, until it meets the feed.
+    Alone(BoxStream<'static, Result<WatchBatch, BackendError>>),
+}
+
+/// What a source says.
+enum News {
+    Updates(Vec<Arc<Update>>),
+    Progress(Revision),
+    Behind(Revision),
+    Failed(BackendError),
+}
+
+impl Source {
+    fn of(feeds: &Feeds, interest: &Interest, after: Revision) -> Self {
+        match feeds.join(interest, after) {
+            Some(cursor) => Self::Feed(cursor),
+            None => Self::Alone(feeds.alone(interest, after)),
+        }
+    }
+
+    /// `None`: the store has nothing more to say. May be dropped at any time.
+    async fn next(&mut self, folder_length: usize) -> Option<News> {
+        Some(match self {
+            Self::Feed(cursor) => match cursor.take().await {
+                Taken::Updates(updates) => News::Updates(updates),
+                Taken::Behind(revision) => News::Behind(revision),
+                Taken::Ended(error) => News::Failed(error),
+            },
+            Self::Alone(changes) => match changes.next().await? {
+                Ok(WatchBatch::Changes(changes)) => {
+                    let update = |change| Arc::new(Update::of(change, folder_length));
+                    News::Updates(changes.into_iter().map(update).collect())
+                }
+                Ok(WatchBatch::Progress(revision)) => News::Progress(revision),
+                Err(error) => News::Failed(error),
+            },
+        })
+    }
 }
 
 impl Registry {
@@ -87,30 +132,19 @@ impl Registry {
         namespace: &str,
         options: WatchOptions,
     ) -> Result<Watcher, Status> {
+        // Before the list: so the feed has all that comes after it.
+        self.feeds.open(resource, (!options.initial).then_some(options.after)).await?;
         let (initial, after) = self.initial(resource, namespace, &options).await?;
-        let selection = options.selection;
-        let addressed = !resource.namespaced || !namespace.is_empty();
-        // A watch on one name still needs the prefix form: the name may be a prefix of another. The selection sees to that.
-        let prefix = match selection.single_name() {
-            Some(name) if addressed && !name.contains('/') => key(resource, namespace, name),
-            _ => prefix(resource, namespace),
-        };
         let bookmarks = options.bookmarks.then(|| {
             let mut ticks = interval_at(Instant::now() + BOOKMARK_INTERVAL, BOOKMARK_INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         });
-        let changes = self.backend.watch(prefix, after);
-        Ok(Watcher {
-            resource: Arc::clone(resource),
-            selection,
-            initial,
-            changes,
-            bookmarks,
-            reached: after,
-            told: after,
-            failed: false,
-        })
+        let (resource, namespace) = (Arc::clone(resource), namespace.to_owned());
+        let interest = Interest { resource, namespace, selection: options.selection };
+        let source = Source::of(&self.feeds, &interest, after);
+        let feeds = Arc::clone(&self.feeds);
+        Ok(Watcher { feeds, interest, initial, source, bookmarks, reached: after, told: after, failed: false })
     }
 
     async fn initial(
@@ -129,8 +163,8 @@ impl Registry {
             ..ListOptions::default()
         };
         let list = self.list(resource, namespace, &list).await?;
-        let mut events: VecDeque<Event> =
-            list.items.into_iter().map(|object| Event::Object(EventKind::Added, object)).collect();
+        let added = |object| Event::Object(EventKind::Added, Arc::new(Shared::new(object)));
+        let mut events: VecDeque<Event> = list.items.into_iter().map(added).collect();
         if options.mark_initial_end {
             events.push_back(Event::Bookmark { revision: list.revision, initial_end: true });
         }
@@ -144,19 +178,19 @@ impl Watcher {
         if !self.initial.is_empty() {
             return Some(self.initial.drain(..).collect());
         }
+        let folder_length = prefix(&self.interest.resource, "").len();
         while !self.failed {
             tokio::select! {
                 biased;
-                batch = self.changes.next() => {
-                    let events = self.batch(batch?);
+                news = self.source.next(folder_length) => {
+                    let events = self.read(news?);
                     if !events.is_empty() {
                         return Some(events);
                     }
                 }
                 () = tick(self.bookmarks.as_mut()) => {
-                    if self.reached > self.told {
-                        self.told = self.reached;
-                        return Some(vec![Event::Bookmark { revision: self.reached, initial_end: false }]);
+                    if let Some(bookmark) = self.bookmark() {
+                        return Some(vec![bookmark]);
                     }
                 }
             }
@@ -164,21 +198,46 @@ impl Watcher {
         None
     }
 
-    fn batch(&mut self, batch: Result<WatchBatch, BackendError>) -> Vec<Event> {
-        match batch {
-            Ok(WatchBatch::Progress(revision)) => {
-                self.reached = self.reached.max(revision);
-                Vec::new()
-            }
-            Ok(WatchBatch::Changes(changes)) => {
+    /// How far the client is, if it does not know.
+    pub(super) fn bookmark(&mut self) -> Option<Event> {
+        if let Source::Feed(cursor) = &self.source {
+            self.reached = self.reached.max(cursor.seen_up_to().unwrap_or_default());
+        }
+        let is_news = self.reached > self.told;
+        self.told = self.reached;
+        is_news.then_some(Event::Bookmark { revision: self.reached, initial_end: false })
+    }
+
+    fn read(&mut self, news: News) -> Vec<Event> {
+        match news {
+            News::Updates(updates) => {
                 let events: Result<Vec<Option<Event>>, Status> =
-                    changes.into_iter().map(|change| self.event(change)).collect();
+                    updates.iter().map(|update| self.event(update)).collect();
+                self.meet_the_feed();
                 events.map_or_else(|status| self.fail(status), |events| events.into_iter().flatten().collect())
             }
-            Err(BackendError::Compacted { oldest }) => {
+            News::Progress(revision) => {
+                self.reached = self.reached.max(revision);
+                self.meet_the_feed();
+                Vec::new()
+            }
+            News::Behind(revision) => {
+                self.reached = self.reached.max(revision);
+                self.source = Source::of(&self.feeds, &self.interest, self.reached);
+                Vec::new()
+            }
+            News::Failed(BackendError::Compacted { oldest }) => {
                 self.fail(Status::expired(format!("too old resource version: {} ({oldest})", self.reached)))
             }
-            Err(error) => self.fail(error.into()),
+            News::Failed(error) => self.fail(error.into()),
+        }
+    }
+
+    fn meet_the_feed(&mut self) {
+        if let Source::Alone(_) = self.source
+            && let Some(cursor) = self.feeds.join(&self.interest, self.reached)
+        {
+            self.source = Source::Feed(cursor);
         }
     }
 
@@ -187,32 +246,11 @@ impl Watcher {
         vec![Event::Error(status)]
     }
 
-    fn event(&mut self, change: Change) -> Result<Option<Event>, Status> {
-        let (now, before, revision) = match change {
-            Change::Put { entry, previous } => {
-                let revision = entry.mod_revision;
-                (Some(entry), previous, revision)
-            }
-            Change::Delete { previous, revision } => (None, Some(previous), revision),
-        };
-        self.reached = self.reached.max(revision);
-        let now = self.selected(now)?;
-        // What leaves is shown as it last was, at the revision at which it left.
-        let before = self.selected(before)?.map(|object| Object { revision, ..object });
-        let event = match (now, before) {
-            (Some(now), Some(_)) => Event::Object(EventKind::Modified, now),
-            (Some(now), None) => Event::Object(EventKind::Added, now),
-            (None, Some(before)) => Event::Object(EventKind::Deleted, before),
-            (None, None) => return Ok(None),
-        };
+    fn event(&mut self, update: &Update) -> Result<Option<Event>, Status> {
+        self.reached = self.reached.max(update.revision);
+        let Some((kind, object)) = self.interest.sees(update)? else { return Ok(None) };
         self.told = self.reached;
-        Ok(Some(event))
-    }
-
-    fn selected(&self, entry: Option<Entry>) -> Result<Option<Object>, Status> {
-        let Some(entry) = entry else { return Ok(None) };
-        let object = Object::of(&self.resource, entry);
-        Ok(self.selection.selects(&object)?.then_some(object))
+        Ok(Some(Event::Object(kind, object)))
     }
 }
 

@@ -4,8 +4,7 @@ use super::negotiate::{Encoding, Shape};
 use super::options::Parameters;
 use super::respond::{self, Style, partial, table_options};
 use crate::app::App;
-use crate::registry::object::Object;
-use crate::registry::{Event, Watcher};
+use crate::registry::{Event, EventKind, FormNumber, Shared, Watcher};
 use crate::status::Status;
 use axum::body::Body;
 use axum::response::Response;
@@ -15,6 +14,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use skiff_schema::{Resource, TableOptions, protobuf, table};
 use std::convert::Infallible;
+use std::slice;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -69,65 +69,81 @@ impl Lines {
             events = self.watcher.next() => events?,
             () = sleep_until(self.until) => return None,
         };
-        let mut chunk = Vec::with_capacity(1024);
+        let mut lines = Vec::with_capacity(events.len());
         for event in events {
-            if let Err(status) = self.write(&event, &mut chunk) {
-                self.write_event(&mut chunk, "ERROR", &status.value());
-            }
+            lines.push(self.line(&event).unwrap_or_else(|status| self.event("ERROR", &status.value())));
         }
-        Some(chunk.into())
+        // One line, which everybody gets, goes out as it is.
+        Some(if lines.len() == 1 { lines.remove(0) } else { lines.concat().into() })
     }
 
-    fn write(&mut self, event: &Event, out: &mut Vec<u8>) -> Result<(), Status> {
+    fn line(&mut self, event: &Event) -> Result<Bytes, Status> {
         match event {
-            Event::Object(kind, object) if self.style.form.is_plain_json() => {
-                let length = out.len();
-                out.extend_from_slice(format!(r#"{{"type":"{}","object":"#, kind.text()).as_bytes());
-                if let Err(status) = object.write_json(out) {
-                    out.truncate(length);
-                    return Err(status);
-                }
-                out.extend_from_slice(b"}\n");
-            }
             Event::Object(kind, object) => {
-                let value = self.shape(object)?;
-                self.write_event(out, kind.text(), &value);
+                let line = object.written(self.form(*kind), || self.object(*kind, object));
+                self.headed = true;
+                line
             }
             Event::Bookmark { revision, initial_end } => {
-                self.write_event(out, "BOOKMARK", &self.bookmark(*revision, *initial_end));
+                Ok(self.event("BOOKMARK", &self.bookmark(*revision, *initial_end)))
             }
-            Event::Error(status) => self.write_event(out, "ERROR", &status.value()),
+            Event::Error(status) => Ok(self.event("ERROR", &status.value())),
         }
-        Ok(())
     }
 
-    fn write_event(&self, out: &mut Vec<u8>, kind: &str, object: &Value) {
+    /// Equal for lines that are equal.
+    fn form(&self, kind: EventKind) -> FormNumber {
+        let shape = match self.style.form.shape {
+            Shape::Whole => 0,
+            Shape::Metadata("meta.k8s.io/v1") => 1,
+            Shape::Metadata(_) => 2,
+            Shape::Table(version) => {
+                3 | (version as u32) << 2 | (self.style.include_object as u32) << 4 | u32::from(self.headed) << 6
+            }
+        };
+        FormNumber(kind as u32 | (self.style.form.encoding as u32) << 2 | shape << 4)
+    }
+
+    fn object(&self, kind: EventKind, object: &Shared) -> Result<Bytes, Status> {
+        if !self.style.form.is_plain_json() {
+            return Ok(self.event(kind.text(), &self.shape(object)?));
+        }
+        let mut line = Vec::with_capacity(object.object().stored.len() + 128);
+        line.extend_from_slice(format!(r#"{{"type":"{}","object":"#, kind.text()).as_bytes());
+        object.object().write_json(&mut line)?;
+        line.extend_from_slice(b"}\n");
+        Ok(line.into())
+    }
+
+    fn event(&self, kind: &str, object: &Value) -> Bytes {
         if self.style.form.encoding != Encoding::Protobuf {
-            out.extend_from_slice(json!({"type": kind, "object": object}).to_string().as_bytes());
-            out.push(b'\n');
-            return;
+            let mut line = json!({"type": kind, "object": object}).to_string();
+            line.push('\n');
+            return line.into();
         }
         // What does not fit its schema is an error that is told in its place, and a Status always fits.
         let body = protobuf::from_json(object).map(|body| (kind, body)).or_else(|error| {
             protobuf::from_json(&Status::internal(error.to_string()).value()).map(|body| ("ERROR", body))
         });
         match body {
-            Ok((kind, body)) => out.extend(protobuf::event(kind, &body)),
-            Err(error) => tracing::error!("write an event of a watch: {error}"),
+            Ok((kind, body)) => protobuf::event(kind, &body).into(),
+            Err(error) => {
+                tracing::error!("write an event of a watch: {error}");
+                Bytes::new()
+            }
         }
     }
 
-    fn shape(&mut self, object: &Object) -> Result<Value, Status> {
+    fn shape(&self, object: &Shared) -> Result<Value, Status> {
         let value = object.value()?;
         Ok(match self.style.form.shape {
             Shape::Table(version) => {
                 let options = TableOptions { no_headers: self.headed, ..table_options(self.style, version) };
-                self.headed = true;
-                let metadata = json!({"resourceVersion": object.revision.to_string()});
-                table(&self.resource, &[value], &metadata, &options)
+                let metadata = json!({"resourceVersion": object.object().revision.to_string()});
+                table(&self.resource, slice::from_ref(value), &metadata, &options)
             }
-            Shape::Metadata(api_version) => partial(api_version, &value),
-            Shape::Whole => value,
+            Shape::Metadata(api_version) => partial(api_version, value),
+            Shape::Whole => value.clone(),
         })
     }
 

@@ -1,8 +1,9 @@
 //! Probes: one task per container instance and kind, which tells the pod's worker when the verdict changes.
 //!
-//! Counting is in [`streak`], asking in [`ask`] and [`http`].
+//! Counting is in [`streak`], asking in [`ask`], [`http`] and [`grpc`].
 
 mod ask; // one question to one container
+mod grpc; // the health protocol of gRPC
 pub(crate) mod http; // GET over HTTP and HTTPS
 mod streak; // how answers add up to a verdict; no I/O
 

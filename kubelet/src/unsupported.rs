@@ -4,7 +4,7 @@
 //! Nothing is ignored in silence. Ephemeral containers are not here, because they come to a pod that runs already: each is
 //! reported as waiting, for the same reason.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe, Volume};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 
 #[cfg(test)]
 mod fields; // a table of all of a pod's fields
@@ -76,15 +76,6 @@ fn of_container(path: &str, container: &Container, found: &mut Vec<String>) {
     note(found, storage, format!("{path}.resources.limits.ephemeral-storage"));
     let security = container.security_context.clone().unwrap_or_default();
     note(found, security.windows_options.is_some(), format!("{path}.securityContext.windowsOptions"));
-    let probes = [
-        ("livenessProbe", &container.liveness_probe),
-        ("readinessProbe", &container.readiness_probe),
-        ("startupProbe", &container.startup_probe),
-    ];
-    for (name, probe) in probes {
-        let grpc = probe.as_ref().is_some_and(|probe: &Probe| probe.grpc.is_some());
-        note(found, grpc, format!("{path}.{name}.grpc"));
-    }
     let lifecycle = container.lifecycle.clone().unwrap_or_default();
     note(found, lifecycle.stop_signal.is_some(), format!("{path}.lifecycle.stopSignal"));
     for (name, hook) in [("postStart", lifecycle.post_start), ("preStop", lifecycle.pre_stop)] {
@@ -143,9 +134,9 @@ mod tests {
 
     #[test]
     fn each_unsupported_field_is_named_by_its_path() {
-        let spec = json!({"containers": [{"name": "a", "readinessProbe": {"grpc": {"port": 1}}}],
+        let spec = json!({"containers": [{"name": "a", "lifecycle": {"preStop": {"tcpSocket": {"port": 1}}}}],
             "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}], "hostUsers": false});
-        let expected = ["spec.hostUsers=false", "spec.volumes[0] (nfs)", "spec.containers[0].readinessProbe.grpc"];
+        let expected = ["spec.hostUsers=false", "spec.volumes[0] (nfs)", "spec.containers[0].lifecycle.preStop.tcpSocket"];
         assert_eq!(found(spec), expected);
     }
 }

@@ -4,7 +4,7 @@
 
 use super::ask::port;
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderName, USER_AGENT};
+use http::header::{self, CONNECTION, HOST, HeaderName};
 use http::{HeaderValue, Request};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
@@ -18,6 +18,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+/// As whom a kubelet asks: servers tell probes from traffic by it.
+pub(super) const USER_AGENT: &str = "kube-probe/1.36";
 
 /// Asks as `action` says; `ip` is where the container is. Success is a status from 200 to 399; a redirect is not
 /// followed, as where it leads is not the container's to choose.
@@ -61,7 +64,7 @@ fn request(action: &HTTPGetAction, url: &str, authority: &str) -> Result<Request
     let mut request = Request::get(target).header(CONNECTION, "close").body(Empty::new())?;
     let headers = request.headers_mut();
     headers.insert(HOST, HeaderValue::from_str(authority)?);
-    headers.insert(USER_AGENT, HeaderValue::from_static("kube-probe/1.36"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     for header in action.http_headers.iter().flatten() {
         headers.insert(HeaderName::from_bytes(header.name.as_bytes())?, HeaderValue::from_str(&header.value)?);
     }

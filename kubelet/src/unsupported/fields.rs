@@ -68,9 +68,10 @@ const USED: &[(&str, &str)] = &[
     ("HTTPHeader", "name value"),
     ("SleepAction", "seconds"),
     ("TCPSocketAction", "host port"),
+    ("GRPCAction", "port service"),
     (
         "Probe",
-        "exec failureThreshold httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket \
+        "exec failureThreshold grpc httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket \
          terminationGracePeriodSeconds timeoutSeconds",
     ),
     ("ContainerPort", "containerPort hostIP hostPort name protocol"),
@@ -132,7 +133,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("Container", "volumeDevices", r#"[{"name": "d"}]"#),
     ("SecurityContext", "windowsOptions", "{}"),
     ("ResourceRequirements", "claims", r#"[{"name": "c"}]"#),
-    ("Probe", "grpc", r#"{"port": 1}"#),
     ("Lifecycle", "stopSignal", r#""SIGUSR1""#),
     ("LifecycleHandler", "tcpSocket", r#"{"port": 1}"#),
     ("EnvVarSource", "fileKeyRef", "{}"),
@@ -214,7 +214,6 @@ fn pod_with(of: &str, field: &str, value: &Value) -> Pod {
         "Container" => holder.clone(),
         "SecurityContext" => json!({ "securityContext": holder }),
         "ResourceRequirements" => json!({ "resources": holder }),
-        "Probe" => json!({ "startupProbe": holder }),
         "Lifecycle" => json!({ "lifecycle": holder }),
         "LifecycleHandler" => json!({"lifecycle": {"preStop": holder}}),
         "EnvVarSource" => json!({"env": [{"name": "E", "valueFrom": holder}]}),

@@ -24,11 +24,16 @@ fn with(kind: &str, hook: &Value, change: impl FnOnce(&mut Value)) -> Bundle {
 
 /// `run` in a process that the test waits for with patience: a hang is a failure, not a test that never ends.
 fn run(bundle: &Bundle) -> Said {
+    said(bundle, &["run", &bundle.id])
+}
+
+/// The same of any command; what it says goes to files, because a pipe would stay open for as long as a container lives.
+fn said(bundle: &Bundle, words: &[&str]) -> Said {
     let (out, err) = (bundle.path().join("said"), bundle.path().join("erred"));
-    let mut command = bundle.command(&["run", &bundle.id]);
+    let mut command = bundle.command(words);
     command.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap()).env("COLOUR", "callers");
     let mut running = command.spawn().unwrap();
-    wait_until("end of run", || running.try_wait().unwrap().is_some());
+    wait_until("end of the command", || running.try_wait().unwrap().is_some());
     let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
     Said { code: running.wait().unwrap().code().unwrap_or(-1), out: read(out), err: read(err) }
 }
@@ -96,5 +101,40 @@ fn a_hook_without_an_environment_has_the_callers() {
             c["process"]["env"] = json!(["PATH=/bin", "COLOUR=containers"]);
         }));
         assert!(said.err.contains(&format!("colour {colour}")), "{kind}: {said:?}");
+    }
+}
+
+/// What is not there is named, with its list, by the command whose part it is. What fails in `start` ends the container, and no
+/// poststart hook hears of it (runtime-spec, Lifecycle 8: "continue at step 12"; runc does not wait, reports success and calls them).
+#[test]
+fn a_hook_that_is_not_there_is_named_by_the_command_that_wants_it() {
+    let absent = json!({"path": "/no/such/hook"});
+    for (kind, create, start) in [
+        ("prestart", 1, 1),
+        ("createRuntime", 1, 1),
+        ("createContainer", 1, 1),
+        ("startContainer", 0, 1),
+        ("poststart", 0, 1),
+        ("poststop", 0, 0),
+    ] {
+        let bundle = with(kind, &absent, |c| {
+            if kind == "startContainer" {
+                c["hooks"]["poststart"] = json!([hook("echo heard of it >&2; exit 1")]);
+            }
+        });
+        let created = said(&bundle, &["create", &bundle.id]);
+        let started = said(&bundle, &["start", &bundle.id]);
+        let deleted = said(&bundle, &["delete", "--force", &bundle.id]);
+        assert_eq!((created.code, started.code, deleted.code), (create, start, 0), "{kind}: {created:?} {started:?}");
+        let by = if create == 1 {
+            &created
+        } else if start == 1 {
+            &started
+        } else {
+            &deleted
+        };
+        let name = format!("hook.run {kind}[0] /no/such/hook: execute /no/such/hook: No such file or directory");
+        assert!(by.err.contains(&name), "{kind}: {by:?}");
+        assert!(!started.err.contains("heard of it"), "{kind}: {started:?}");
     }
 }

@@ -14,26 +14,31 @@ use std::path::PathBuf;
 
 pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
-    folders.create()?;
-    let programs = Programs::install(&folders.bin())?;
-    let builtin = Builtin { web: Some(programs.web) };
-    let store = ImageStore::open(&folders.images(), builtin, engine("image")?).context("open the image store")?;
     let images = match args.command {
         ImageCommand::Build(build) => {
             let recipe = recipe(build)?;
-            vec![store.build(&recipe).with_context(|| format!("build {}", recipe.name))?]
+            vec![open(&folders)?.build(&recipe).with_context(|| format!("build {}", recipe.name))?]
         }
         ImageCommand::Import { path, name } => {
-            let images = store.import(&path, name.as_deref());
+            let images = open(&folders)?.import(&path, name.as_deref());
             images.with_context(|| format!("import {}", path.display()))?
         }
-        ImageCommand::List => store.list().context("list images")?,
+        // Who only looks makes no folders, installs nothing and cleans nothing up.
+        ImageCommand::List => ImageStore::list_at_rest(&folders.images()).context("list images")?,
         ImageCommand::Pull { reference } => {
-            vec![store.pull(&reference).with_context(|| format!("pull {reference}"))?]
+            vec![open(&folders)?.pull(&reference).with_context(|| format!("pull {reference}"))?]
         }
-        ImageCommand::Remove { images } => return remove(&store, &images),
+        ImageCommand::Remove { images } => return remove(&open(&folders)?, &images),
     };
     print(&images, args.output)
+}
+
+/// Makes the store, if there is none yet.
+fn open(folders: &Folders) -> anyhow::Result<ImageStore> {
+    folders.create()?;
+    let programs = Programs::install(&folders.bin())?;
+    let builtin = Builtin { web: Some(programs.web) };
+    ImageStore::open(&folders.images(), builtin, engine("image")?).context("open the image store")
 }
 
 fn remove(store: &ImageStore, images: &[String]) -> anyhow::Result<()> {

@@ -34,8 +34,8 @@ pub(crate) struct Locked(#[expect(dead_code, reason = "held for its Drop")] Floc
 pub(crate) struct Importing(#[expect(dead_code, reason = "held for its Drop")] Flock<File>);
 
 impl Disk {
-    /// Makes the folders, and removes unfinished work unless somebody is at it.
-    pub(crate) fn open(dir: &Path) -> Result<Self, ImageError> {
+    /// Names the folder, and makes nothing.
+    pub(crate) fn at(dir: &Path) -> Result<Self, ImageError> {
         let text = dir.to_string_lossy();
         if !dir.is_absolute() || text.contains([':', ',', '\\']) {
             // Overlayfs separates and escapes folders with these.
@@ -44,7 +44,12 @@ impl Disk {
                 "the store's folder must be absolute, without colon, comma and backslash",
             ));
         }
-        let disk = Self { dir: dir.to_owned() };
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Makes the folders, and removes unfinished work unless somebody is at it.
+    pub(crate) fn open(dir: &Path) -> Result<Self, ImageError> {
+        let disk = Self::at(dir)?;
         for folder in [dir.to_owned(), disk.configs(), disk.layers(), disk.snapshots(), disk.tmp()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).on("make folder", &folder)?;
         }
@@ -79,6 +84,17 @@ impl Disk {
     /// Waits for the index.
     pub(crate) fn lock(&self) -> Result<Locked, ImageError> {
         self.flock("lock", FlockArg::LockExclusive).map(Locked)
+    }
+
+    /// Lets nobody write the index while it is read; `None`: nobody has written anything here yet.
+    pub(crate) fn lock_to_read(&self) -> Result<Option<Locked>, ImageError> {
+        let path = self.dir.join("lock");
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.on("open", &path)?,
+        };
+        let lock = Flock::lock(file, FlockArg::LockShared).map_err(|(_, errno)| errno).on("lock", &path)?;
+        Ok(Some(Locked(lock)))
     }
 
     /// Announces an import.

@@ -153,9 +153,20 @@ impl ImageStore {
     /// # Errors
     /// The store cannot be read.
     pub fn list(&self) -> Result<Vec<Image>, ImageError> {
-        let _locked = self.disk.lock()?;
+        let _locked = self.disk.lock_to_read()?;
         let index = self.index()?;
         index.images.keys().map(|id| self.image(&index, id)).collect()
+    }
+
+    /// The same of the store in `dir`, which is not opened: nothing is made there, and nothing cleaned. No store has no images.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn list_at_rest(dir: &Path) -> Result<Vec<Image>, ImageError> {
+        let disk = Disk::at(dir)?;
+        let layers = Layers::new(disk.layers());
+        let (builtin, engine) = (Builtin::default(), Engine::off());
+        Self { disk, layers, builtin, engine, building: Arc::default(), read: Arc::default() }.list()
     }
 
     /// The image of this name: present already, or built here (`skiff.local/demo`).

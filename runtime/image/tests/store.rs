@@ -55,6 +55,29 @@ fn an_image_is_found_by_every_name_it_has() {
     assert_eq!(World::open(world.dir.path()).list().unwrap(), [image], "another process sees the same");
 }
 
+/// Who only lists makes no store, and cleans up after nobody.
+#[test]
+fn a_listing_writes_nothing() {
+    let world = World::new();
+    let image = world.import("app:1", &[Tape::new().file("x", b"12345").end()]).unwrap();
+    let (store, absent) = (world.dir.path().join("images"), world.dir.path().join("absent"));
+    fs::write(store.join("tmp/unfinished"), "").unwrap();
+    let before = tree(world.dir.path());
+    assert_eq!(ImageStore::list_at_rest(&store).unwrap(), [image]);
+    assert_eq!(ImageStore::list_at_rest(&absent).unwrap(), []);
+    assert_eq!(tree(world.dir.path()), before);
+}
+
+/// Every file below `path`, with when its content and its entries last changed.
+fn tree(path: &Path) -> Vec<(PathBuf, i64, i64)> {
+    let about = fs::symlink_metadata(path).unwrap();
+    let mut all = vec![(path.to_owned(), about.mtime(), about.mtime_nsec())];
+    if about.is_dir() {
+        all.extend(names(path).iter().flat_map(|name| tree(&path.join(name))));
+    }
+    all
+}
+
 #[test]
 fn a_given_name_replaces_the_archives() {
     let world = World::new();

@@ -145,7 +145,7 @@ fn aggregated_group(catalog: &Catalog, group: &str) -> Value {
 }
 
 fn aggregated_entry(resource: &Resource) -> Value {
-    let mut entry = json!({"resource": resource.plural, "responseKind": kind(&resource.group, &resource.version, &resource.kind),
+    let mut entry = json!({"resource": resource.plural, "responseKind": {"group": "", "version": "", "kind": resource.kind},
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular, "verbs": resource.verbs});
     if !resource.short_names.is_empty() {
@@ -155,14 +155,18 @@ fn aggregated_entry(resource: &Resource) -> Value {
         entry["categories"] = json!(resource.categories);
     }
     if !resource.subresources.is_empty() {
-        let of = |it: &Subresource| json!({"subresource": it.name, "responseKind": kind(&it.group, &it.version, &it.kind), "verbs": it.verbs});
+        let of = |it: &Subresource| json!({"subresource": it.name, "responseKind": part_kind(resource, it), "verbs": it.verbs});
         entry["subresources"] = resource.subresources.iter().map(of).collect();
     }
     entry
 }
 
-fn kind(group: &str, version: &str, kind: &str) -> Value {
-    json!({"group": group, "version": version, "kind": kind})
+/// Kubernetes says a group and a version only where they are not those of the list.
+fn part_kind(resource: &Resource, part: &Subresource) -> Value {
+    if (&part.group, &part.version) == (&resource.group, &resource.version) {
+        return json!({"group": "", "version": "", "kind": part.kind});
+    }
+    json!({"group": part.group, "version": part.version, "kind": part.kind})
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use axum::response::Response;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use skiff_client::Identity;
+use std::net::IpAddr;
 
 /// Names a request in the audit log; the answer repeats it.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -26,6 +27,10 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 /// What a front proxy would say. None is configured, so nobody is believed it.
 const PROXY_HEADERS: &str = "x-remote-";
+
+/// The address that a request came from; requests of this process come from none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Settles the sender of `request`, then lets it go on, or refuses it in the words of the protocol it came with.
 pub(crate) async fn settle(mut request: Request, next: Next) -> Response {

@@ -6,17 +6,18 @@
 mod connect; // a connection to one kubelet
 mod exec; // a WebSocket of our own, for gRPC
 mod place; // which kubelet, which path
+mod socket; // a log over a WebSocket
 
 pub(crate) use connect::Kubelets;
 pub(crate) use exec::{ExecCommand, ExecEvent, ExecInput, ExecSession};
-pub(crate) use place::{LogQuery, log_path};
+pub(crate) use place::{LogQuery, authority_of, log_path};
 
 use crate::app::App;
 use crate::status::Status;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use place::{Place, stream_path};
 use skiff_client::{is_upgrade, splice_upgrade};
@@ -26,9 +27,12 @@ use std::sync::Arc;
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 /// `pods/log`.
-pub(crate) async fn logs(app: &Arc<App>, namespace: &str, pod: &str, uri: &Uri) -> Result<Response, Status> {
-    let query = LogQuery::of(uri)?;
+pub(crate) async fn logs(app: &Arc<App>, namespace: &str, pod: &str, request: Request) -> Result<Response, Status> {
+    let query = LogQuery::of(request.uri())?;
     let body = log_stream(app, namespace, pod, &query).await?;
+    if socket::is_wanted(&request) {
+        return socket::answer(request, body).await;
+    }
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     Ok(response)
@@ -39,7 +43,7 @@ pub(crate) async fn log_stream(app: &Arc<App>, namespace: &str, pod: &str, query
     let place = Place::of(&app.registry, namespace, pod).await?;
     let container = place.container(&query.container)?;
     let request = connect::request("GET", &place, &log_path(namespace, pod, &container, query))?;
-    let response = app.kubelets.send(&place, request).await?;
+    let response = app.kubelets.send(&place.authority, request).await?;
     if response.status() != StatusCode::OK {
         return Err(refusal(response).await);
     }
@@ -67,7 +71,7 @@ pub(crate) async fn upgrade(
             onward.headers_mut().append(name.clone(), value.clone());
         }
     }
-    let response = app.kubelets.send(&place, onward).await?;
+    let response = app.kubelets.send(&place.authority, onward).await?;
     match splice_upgrade(&mut request, response) {
         Ok(response) => Ok(response),
         Err(refused) => Err(refusal(refused).await),

@@ -5,7 +5,7 @@
 //! store (`skiff_store::backend::Backend`). Both doors open on the same registry.
 //!
 //! What it leaves to others: everything that acts on objects. It never talks to a kubelet, except to pass logs, exec,
-//! attach and port-forward on. Not there yet: RBAC.
+//! attach, port-forward and proxied requests on. Not there yet: RBAC.
 
 pub mod pki; // whose keys are these
 mod server; // the doors, and how they close
@@ -33,6 +33,7 @@ mod status; // how the server refuses
 mod verbs; // what each verb does, whichever door it came through
 
 mod kubelet; // logs, exec, attach, port-forward
+mod proxy; // requests to what pods, services and nodes serve
 
 pub use pki::{Pki, PkiError};
 pub use server::{ApiError, ApiServer, Config};

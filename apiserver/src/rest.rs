@@ -12,7 +12,7 @@ mod respond; // the answer
 mod stream; // watches
 mod verbs; // get, list, create, update, patch, delete
 
-pub(crate) use path::percent_decode;
+pub(crate) use path::{percent_bytes, percent_decode};
 
 use crate::app::App;
 use crate::status::Status;

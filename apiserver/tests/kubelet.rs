@@ -3,7 +3,8 @@
 mod common;
 
 use common::{World, kubelet, peer};
-use http::StatusCode;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::{Response, StatusCode};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use skiff_proto::api::v1::exec_input::Input;
@@ -21,6 +22,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
@@ -119,6 +123,51 @@ async fn an_upgrade_passes_bytes_both_ways() {
     drop(stream);
     shutdown.cancel();
     timeout(Duration::from_secs(10), served).await.expect("stops").expect("served");
+}
+
+/// What a browser does, which cannot read an answer while it comes.
+#[tokio::test]
+async fn a_log_comes_over_a_websocket() {
+    let mut world = World::new().await;
+    let (shutdown, served) = world.serve();
+    kubelet::start(&world).await;
+    let whole = "first line\nasked: tailLines=2\n";
+    for (protocol, frames) in [
+        ("", vec![Message::binary(vec![]), Message::binary(whole)]),
+        ("binary.k8s.io", vec![Message::binary(vec![]), Message::binary(whole)]),
+        ("base64.binary.k8s.io", vec![Message::text(""), Message::text("Zmlyc3QgbGluZQphc2tlZDogdGFpbExpbmVzPTIK")]),
+    ] {
+        let (mut socket, answer) = open(&world, protocol).await.expect("upgraded");
+        let chosen = answer.headers().get(SEC_WEBSOCKET_PROTOCOL).map(|it| it.to_str().expect("text"));
+        assert_eq!(chosen.unwrap_or_default(), protocol);
+        for expected in frames {
+            assert_eq!(next(&mut socket).await, expected, "{protocol}");
+        }
+        let last = next(&mut socket).await;
+        assert!(matches!(&last, Message::Close(Some(close)) if u16::from(close.code) == 1000), "{last:?}");
+    }
+    let refused = open(&world, "v4.channel.k8s.io").await.expect_err("no such protocol");
+    let tungstenite::Error::Http(refused) = refused else { panic!("{refused}") };
+    let said = String::from_utf8_lossy(refused.body().as_deref().unwrap_or_default()).into_owned();
+    assert!(refused.status() == 400 && said.contains("v4.channel.k8s.io"), "{said}");
+    shutdown.cancel();
+    timeout(Duration::from_secs(10), served).await.expect("stops").expect("served");
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>;
+
+async fn next(socket: &mut Socket) -> Message {
+    let message = timeout(Duration::from_secs(10), socket.next()).await;
+    message.expect("in time").expect("a message").expect("sound")
+}
+
+async fn open(world: &World, protocol: &str) -> Result<(Socket, Response<Option<Vec<u8>>>), tungstenite::Error> {
+    let url = format!("wss://{}{LOG}?container=c&tailLines=2", world.address);
+    let mut request = url.into_client_request().expect("a request");
+    if !protocol.is_empty() {
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol.parse().expect("a value"));
+    }
+    tokio_tungstenite::client_async(request, dial(world).await).await
 }
 
 async fn dial(world: &World) -> tokio_rustls::client::TlsStream<TcpStream> {

@@ -136,7 +136,8 @@ mod tests {
     fn each_unsupported_field_is_named_by_its_path() {
         let spec = json!({"containers": [{"name": "a", "lifecycle": {"preStop": {"tcpSocket": {"port": 1}}}}],
             "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}], "hostUsers": false});
-        let expected = ["spec.hostUsers=false", "spec.volumes[0] (nfs)", "spec.containers[0].lifecycle.preStop.tcpSocket"];
+        let expected =
+            ["spec.hostUsers=false", "spec.volumes[0] (nfs)", "spec.containers[0].lifecycle.preStop.tcpSocket"];
         assert_eq!(found(spec), expected);
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! What it leaves to others: watching, caching and retrying are `kube::runtime`'s.
 
+mod anyone;
 mod connect;
 mod election;
 mod events;
@@ -14,6 +15,7 @@ mod sentence;
 mod upgrade;
 mod uses;
 
+pub use anyone::trusting_tls;
 pub use connect::{ConnectError, authority_of_kubeconfig, from_kubeconfig, in_process};
 pub use election::{Election, lead_if};
 pub use events::{EventKind, event_about, record};

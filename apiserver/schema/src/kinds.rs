@@ -249,6 +249,11 @@ pub(crate) const CREATE: &[&str] = &["create"];
 /// The `scale` part.
 pub(crate) const SCALE: Part = Part { name: "scale", body: ["autoscaling", "v1", "Scale"], verbs: READ_WRITE };
 
+/// The `proxy` part of a kind: whatever verb, it is another server's.
+pub(crate) const fn proxy(options: &'static str) -> Part {
+    Part { name: "proxy", body: ["", "v1", options], verbs: &["create", "delete", "get", "patch", "update"] }
+}
+
 /// The `status` part of a kind.
 pub(crate) const fn status(body: [&'static str; 3]) -> Part {
     Part { name: "status", body, verbs: READ_WRITE }

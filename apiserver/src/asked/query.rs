@@ -238,4 +238,18 @@ pub(super) const ROWS: &[Row] = &[
         "80",
         honoured("which ports a WebSocket is about; SPDY says it in its streams"),
     ),
+    row(
+        Query,
+        "dryRun",
+        &["exec", "attach", "portforward", "proxy"],
+        "All",
+        refused(400, "what happens there happens"),
+    ),
+    row(
+        Query,
+        "path",
+        &["proxy"],
+        "x",
+        without("as in Kubernetes, what stands behind proxy counts; passed on like the rest"),
+    ),
 ];

@@ -49,8 +49,7 @@ impl Kubelets {
         Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
     }
 
-    pub(super) async fn dial(&self, place: &Place) -> Result<TlsStream<TcpStream>, Status> {
-        let authority = &place.authority;
+    pub(super) async fn dial(&self, authority: &str) -> Result<TlsStream<TcpStream>, Status> {
         let failed =
             |error: String| Status::bad_gateway(format!("error dialing backend: dial tcp {authority}: {error}"));
         let dialed = timeout(CONNECT_TIMEOUT, async {
@@ -68,10 +67,9 @@ impl Kubelets {
     }
 
     /// Sends one request; the connection lives as long as the answer's body or upgrade.
-    pub(super) async fn send(&self, place: &Place, request: Request<Body>) -> Result<Response<Incoming>, Status> {
-        let failed =
-            |error: hyper::Error| Status::bad_gateway(format!("error talking to {}: {error}", place.authority));
-        let stream = self.dial(place).await?;
+    pub(crate) async fn send(&self, authority: &str, request: Request<Body>) -> Result<Response<Incoming>, Status> {
+        let failed = |error: hyper::Error| Status::bad_gateway(format!("error talking to {authority}: {error}"));
+        let stream = self.dial(authority).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {

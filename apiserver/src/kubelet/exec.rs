@@ -70,7 +70,7 @@ impl ExecSession {
         let mut request = url.into_client_request().map_err(|error| Status::bad_request(error.to_string()))?;
         let offered = http::HeaderValue::from_static("v5.channel.k8s.io, v4.channel.k8s.io");
         request.headers_mut().insert(http::header::SEC_WEBSOCKET_PROTOCOL, offered);
-        let stream = app.kubelets.dial(&place).await?;
+        let stream = app.kubelets.dial(&place.authority).await?;
         let (socket, response) = client_async(request, stream).await.map_err(refused)?;
         let protocol = response.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL);
         Ok(Self { socket, closes_stdin: protocol.is_some_and(|protocol| protocol == V5) })

@@ -68,7 +68,8 @@ impl Place {
     }
 }
 
-fn authority_of(node: &Value) -> Option<String> {
+/// Where a node says that its kubelet listens.
+pub(crate) fn authority_of(node: &Value) -> Option<String> {
     let addresses = node["status"]["addresses"].as_array()?;
     let of_kind = |kind: &str| addresses.iter().find(|address| address["type"] == kind)?["address"].as_str();
     let host = ["InternalIP", "Hostname"].iter().find_map(|kind| of_kind(kind))?;

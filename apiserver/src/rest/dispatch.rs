@@ -8,6 +8,7 @@ use super::{discovery, stream, verbs};
 use crate::app::App;
 use crate::auth::{Act, authorize, sender};
 use crate::kubelet;
+use crate::proxy;
 use crate::registry::Target;
 use crate::request::{Request, agent, manager};
 use crate::status::Status;
@@ -38,7 +39,14 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
         return Err(Status::method_not_allowed());
     }
     match part {
-        "log" => kubelet::logs(app, &path.namespace, &path.name, request.uri()).await,
+        "log" => kubelet::logs(app, &path.namespace, &path.name, request).await,
+        "exec" | "attach" | "portforward" | "proxy" if parameters.said("dryRun").is_some() => {
+            Err(Status::bad_request("dryRun is not supported"))
+        }
+        "proxy" => {
+            let asked = proxy::Asked { plural: &resource.plural, namespace, id: name, rest: &path.beyond };
+            proxy::forward(app, asked, request).await
+        }
         "exec" | "attach" | "portforward" => {
             let (namespace, name, subresource) = (path.namespace.clone(), path.name.clone(), path.subresource.clone());
             kubelet::upgrade(app, &namespace, &name, &subresource, request).await
@@ -109,13 +117,15 @@ fn verb(method: &Method, path: &ResourcePath, watch: bool) -> Result<&'static st
         Method::PATCH if one => Ok("patch"),
         Method::DELETE if one => Ok("delete"),
         Method::DELETE => Ok("deletecollection"),
+        // Kubernetes has no word for it: who may use every verb may send it.
+        Method::OPTIONS if path.subresource == "proxy" => Ok(""),
         _ => Err(Status::method_not_allowed()),
     }
 }
 
 fn serves(path: &ResourcePath, verb: &str) -> bool {
     match path.resource.subresource(&path.subresource) {
-        Some(subresource) => subresource.verbs.contains(&verb),
+        Some(subresource) => subresource.verbs.contains(&verb) || verb.is_empty(),
         None => path.resource.verbs.contains(&verb) && (verb != "create" || path.name.is_empty()),
     }
 }

@@ -14,10 +14,13 @@ pub(super) struct ResourcePath {
     pub(super) name: String,
     /// Empty: the object itself.
     pub(super) subresource: String,
+    /// What stands behind `/proxy`, as it was sent; empty for everything else.
+    pub(super) beyond: String,
 }
 
 /// Reads `/api/v1/…` and `/apis/{group}/{version}/…`; `None`: no path of a resource, a discovery document perhaps.
 pub(super) fn parse(catalog: &Catalog, path: &str) -> Result<Option<ResourcePath>, Status> {
+    let (path, beyond) = split_proxied(path);
     let segments = path.split('/').skip(1).map(segment).collect::<Option<Vec<String>>>();
     let segments = segments.ok_or_else(Status::no_such_path)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -41,7 +44,7 @@ pub(super) fn parse(catalog: &Catalog, path: &str) -> Result<Option<ResourcePath
         [] => ("", ""),
         [name] => (*name, ""),
         [name, subresource] => (*name, *subresource),
-        // Deeper paths belong to proxy subresources, which are not served.
+        // Deeper paths belong to proxy subresources.
         _ => return Err(Status::no_such_path()),
     };
     let resource = catalog.find(group, version, plural).cloned().ok_or_else(Status::no_such_path)?;
@@ -51,7 +54,19 @@ pub(super) fn parse(catalog: &Catalog, path: &str) -> Result<Option<ResourcePath
         return Err(Status::no_such_path());
     }
     let (namespace, name, subresource) = (namespace.to_owned(), name.to_owned(), subresource.to_owned());
-    Ok(Some(ResourcePath { resource, namespace, name, subresource }))
+    Ok(Some(ResourcePath { resource, namespace, name, subresource, beyond: beyond.to_owned() }))
+}
+
+/// Parts `…/proxy` from what stands behind it, which is a path of another server's.
+fn split_proxied(path: &str) -> (&str, &str) {
+    let segments: Vec<&str> = path.split('/').take(9).collect();
+    let taken = match segments[..] {
+        ["", "api", _, "namespaces", _, "pods" | "services", _, "proxy", ..] => 8,
+        ["", "api", _, "nodes", _, "proxy", ..] => 6,
+        _ => return (path, ""),
+    };
+    let slash = path.match_indices('/').nth(taken - 1).map_or(path.len(), |(at, _)| at);
+    path.split_at(slash)
 }
 
 fn is_namespace_part(segment: &str) -> bool {
@@ -63,8 +78,13 @@ fn segment(encoded: &str) -> Option<String> {
     percent_decode(encoded).filter(|text| !text.contains(['/', '\0']))
 }
 
-/// Undoes percent encoding; `None` if it is broken.
+/// Undoes percent encoding; `None` if it is broken, or what comes out is no text.
 pub(crate) fn percent_decode(text: &str) -> Option<String> {
+    String::from_utf8(percent_bytes(text)?).ok()
+}
+
+/// The same, whatever comes out.
+pub(crate) fn percent_bytes(text: &str) -> Option<Vec<u8>> {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let [byte, tail @ ..] = rest {
         rest = tail;
@@ -76,7 +96,7 @@ pub(crate) fn percent_decode(text: &str) -> Option<String> {
             bytes.push(*byte);
         }
     }
-    String::from_utf8(bytes).ok()
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -89,7 +109,8 @@ mod tests {
             Err(status) => format!("{}", status.code.as_u16()),
             Ok(None) => "-".to_owned(),
             Ok(Some(found)) => {
-                format!("{} {:?} {:?} {:?}", found.resource.plural, found.namespace, found.name, found.subresource)
+                let ResourcePath { resource, namespace, name, subresource, beyond } = found;
+                format!("{} {namespace:?} {name:?} {subresource:?}{beyond}", resource.plural)
             }
         }
     }
@@ -117,7 +138,13 @@ mod tests {
             ("/api/v1/namespaces/a/pods/p/color", "404"),
             ("/api/v1/nodes/%2e%2e%2f", "404"),
             ("/api/v1/nodes/%zz", "404"),
-            ("/api/v1/namespaces/a/pods/p/proxy/x", "404"),
+            ("/api/v1/namespaces/a/pods/p/proxy", r#"pods "a" "p" "proxy""#),
+            ("/api/v1/namespaces/a/pods/p/proxy/", r#"pods "a" "p" "proxy"/"#),
+            ("/api/v1/namespaces/a/services/https:s:1/proxy/x%2fy//z", r#"services "a" "https:s:1" "proxy"/x%2fy//z"#),
+            ("/api/v1/nodes/n/proxy/%zz/", r#"nodes "" "n" "proxy"/%zz/"#),
+            ("/api/v1/namespaces/a/pods/p/proxied", "404"),
+            ("/api/v1/namespaces/a/configmaps/c/proxy/x", "404"),
+            ("/api/v1/namespaces/a/pods/p/log/x", "404"),
             ("/api/v2/pods", "404"),
         ] {
             assert_eq!(check(path), expected, "{path}");

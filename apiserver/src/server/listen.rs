@@ -3,6 +3,7 @@
 mod opening; // the first bytes of a connection
 
 use super::ApiError;
+use crate::caller::Peer;
 use crate::tls;
 use axum::Router;
 use axum::extract::Request;
@@ -14,7 +15,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use opening::Opening;
-use skiff_client::Identity;
 use skiff_store::etcd::notice_gone;
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -112,17 +112,24 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router, gr
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => return tracing::debug!("TLS handshake timed out"),
     };
-    let identity = tls::peer(stream.get_ref().1);
-    converse(stream, identity, router, graceful).await;
+    let mut known = Extensions::new();
+    let (socket, session) = stream.get_ref();
+    if let Some(identity) = tls::peer(session) {
+        known.insert(identity);
+    }
+    if let Ok(address) = socket.peer_addr() {
+        known.insert(Peer(address.ip().to_canonical()));
+    }
+    converse(stream, known, router, graceful).await;
 }
 
-/// Serves the requests of one connection until it ends, or is idle for too long.
-async fn converse<S>(stream: S, identity: Option<Identity>, router: Router, graceful: Arc<GracefulShutdown>)
+/// Serves the requests of one connection, each with what is `known` of its other end, until it ends, or is idle for too long.
+async fn converse<S>(stream: S, known: Extensions, router: Router, graceful: Arc<GracefulShutdown>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
-        introduce(request.extensions_mut(), identity.as_ref());
+        request.extensions_mut().extend(known.clone());
         router.clone().oneshot(request)
     });
     let stream = TokioIo::new(Opening::until(sleep(HEAD_TIMEOUT), stream));
@@ -140,12 +147,6 @@ fn builder(timer: impl Timer + Clone + Send + Sync + 'static) -> auto::Builder<T
     builder.http1().timer(timer.clone()).header_read_timeout(IDLE_TIMEOUT + HEAD_TIMEOUT);
     builder.http2().timer(timer).keep_alive_interval(KEEP_ALIVE).adaptive_window(true);
     builder
-}
-
-fn introduce(extensions: &mut Extensions, identity: Option<&Identity>) {
-    if let Some(identity) = identity {
-        extensions.insert(identity.clone());
-    }
 }
 
 #[cfg(test)]

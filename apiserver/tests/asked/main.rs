@@ -10,8 +10,8 @@ use common::World;
 use scene::{Scene, Seen};
 use skiff_apiserver::asked::{Meaning, Place, Row, rows};
 
-/// Verbs whose answers come from a kubelet: `src/kubelet` walks those.
-const STREAMS: [&str; 4] = ["log", "exec", "attach", "portforward"];
+/// Verbs whose answers come from a kubelet or from what pods serve: `src/kubelet` and `src/proxy` walk those.
+const STREAMS: [&str; 5] = ["log", "exec", "attach", "portforward", "proxy"];
 
 /// Fault N4: nothing with a meaning is passed over in silence.
 #[tokio::test]

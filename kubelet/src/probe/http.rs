@@ -9,11 +9,7 @@ use http::{HeaderValue, Request};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use std::sync::{Arc, OnceLock};
+use rustls::pki_types::ServerName;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -43,7 +39,10 @@ pub(crate) async fn get(
         let request = request(action, &url, &format!("{host}:{port}")).map_err(|error| about(&error))?;
         let status = if secure {
             let name = ServerName::try_from(host.clone()).map_err(|error| about(&error))?;
-            let stream = TlsConnector::from(trusting()).connect(name, stream).await.map_err(|error| about(&error))?;
+            let stream = TlsConnector::from(skiff_client::trusting_tls())
+                .connect(name, stream)
+                .await
+                .map_err(|error| about(&error))?;
             send(stream, request).await
         } else {
             send(stream, request).await
@@ -84,55 +83,4 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
     // A short answer and its end arrive together; then the connection is done before the answer was looked at.
     Ok(answer.await?.status().as_u16())
-}
-
-fn trusting() -> Arc<ClientConfig> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    let make = || {
-        let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .expect("ring offers the protocol versions that rustls has by default");
-        Arc::new(config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth())
-    };
-    Arc::clone(CONFIG.get_or_init(make))
-}
-
-/// Takes any certificate, but still checks that its owner signs the handshake.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -27,6 +27,9 @@ pub(super) fn v3(resources: &[Arc<Resource>], group: &str, version: &str) -> Val
         for part in &resource.subresources {
             let item = subresource_item(resource, part);
             let names = [names(resource, true), parameters::of_stream(&part.name)].concat();
+            if part.name == "proxy" {
+                paths.insert(format!("{object}/proxy/{{path}}"), below_proxy(item.clone(), names.clone()));
+            }
             paths.insert(format!("{object}/{}", part.name), parameters::hoisted(item, names));
         }
     }
@@ -63,6 +66,16 @@ fn add(paths: &mut Map<String, Value>, path: &str, resource: &Resource, verbs: &
         let names = if end.is_empty() { names(resource, path.ends_with("{name}")) } else { Vec::new() };
         paths.insert(path.to_owned(), parameters::hoisted(item, names));
     }
+}
+
+/// The same operations on whatever stands behind `/proxy`.
+fn below_proxy(mut item: Map<String, Value>, names: Vec<Value>) -> Value {
+    for operation in item.values_mut() {
+        if let Value::String(id) = &mut operation["operationId"] {
+            id.push_str("WithPath");
+        }
+    }
+    parameters::hoisted(item, [names, vec![parameters::in_path("path", "path to the resource")]].concat())
 }
 
 fn subresource_item(resource: &Resource, part: &Subresource) -> Map<String, Value> {

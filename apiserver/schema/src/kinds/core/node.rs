@@ -1,6 +1,6 @@
 //! Node.
 
-use crate::kinds::{Change, Row, Rules, Selectable, Storage, status};
+use crate::kinds::{Change, Row, Rules, Selectable, Storage, proxy, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::{core, update};
@@ -10,7 +10,7 @@ use crate::{defaults, table};
 pub(super) static ROW: Row = Row {
     short_names: &["no"],
     storage: Storage { folder: "minions", version: None },
-    subresources: &[status(["", "v1", "Node"])],
+    subresources: &[proxy("NodeProxyOptions"), status(["", "v1", "Node"])],
     rules: Rules {
         defaults: defaults::core::node,
         validate,

@@ -5,7 +5,7 @@ mod quality;
 use serde_json::{Value, json};
 
 use self::quality::quality;
-use crate::kinds::{Change, Part, Row, Rules, Selectable, status};
+use crate::kinds::{Change, Part, Row, Rules, Selectable, proxy, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::{pod, update};
@@ -56,6 +56,7 @@ const PARTS: &[Part] = &[
     Part { name: "exec", body: ["", "v1", "PodExecOptions"], verbs: STREAM },
     Part { name: "log", body: ["", "v1", "Pod"], verbs: &["get"] },
     Part { name: "portforward", body: ["", "v1", "PodPortForwardOptions"], verbs: STREAM },
+    proxy("PodProxyOptions"),
     status(["", "v1", "Pod"]),
 ];
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::kinds::{Change, Row, Rules, Selectable, Storage, status};
+use crate::kinds::{Change, Row, Rules, Selectable, Storage, proxy, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
@@ -14,7 +14,7 @@ pub(super) static ROW: Row = Row {
     short_names: &["svc"],
     categories: &["all"],
     storage: Storage { folder: "services/specs", version: None },
-    subresources: &[status(["", "v1", "Service"])],
+    subresources: &[proxy("ServiceProxyOptions"), status(["", "v1", "Service"])],
     rules: Rules {
         name: Format::Label1035,
         defaults: |it| defaults::with_spec(it, defaults::core::service),

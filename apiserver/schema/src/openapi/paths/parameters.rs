@@ -66,6 +66,7 @@ pub(super) fn of_stream(part: &str) -> Vec<Value> {
         "attach" => STREAMS.to_vec(),
         "exec" => [&STREAMS[..], &[command]].concat(),
         "log" => LOG.to_vec(),
+        "proxy" => vec![("path", "string", "Without effect: what stands behind proxy counts.")],
         "portforward" => vec![("ports", "integer", "Ports of the pod; wanted with WebSockets.")],
         _ => Vec::new(),
     };

@@ -10,6 +10,7 @@
 mod fields; // of bodies and gRPC messages
 mod headers;
 mod query;
+mod verbs; // sets of them
 
 /// Where something is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -79,7 +79,7 @@ fn dumped(line: &str) -> Option<&'static str> {
 }
 
 /// The lines that `is_wrong`, with `advice`.
-fn none_is(advice: &str, is_wrong: impl Fn(&str, &str) -> bool) {
+pub(crate) fn none_is(advice: &str, is_wrong: impl Fn(&str, &str) -> bool) {
     let found = product().flat_map(|(name, lines)| {
         let wrong = lines.into_iter().filter(|(_, line)| is_wrong(&name, line));
         wrong.map(|(number, line)| format!("{name}:{number}: {}", line.trim())).collect::<Vec<_>>()

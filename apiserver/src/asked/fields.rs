@@ -1,9 +1,9 @@
 //! Fields of bodies that are no objects of a resource, and of our gRPC messages.
 
 use super::Place::{Body, Grpc};
+use super::verbs::DELETES;
 use super::{Row, honoured, refused, row, without};
 
-const DELETES: &[&str] = &["delete", "deletecollection"];
 const BIND: &[&str] = &["create binding"];
 const EVICT: &[&str] = &["create eviction"];
 const SCALE: &[&str] = &["update scale"];

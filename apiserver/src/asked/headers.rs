@@ -1,75 +1,8 @@
 //! Headers.
 
 use super::Place::Header;
+use super::verbs::{ALL, CHANGES, FORMED, OBJECTS, STREAMS, WITHOUT_BODY};
 use super::{Row, honoured, refused, row, without};
-
-const ALL: &[&str] = &[
-    "get",
-    "list",
-    "watch",
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
-    "get scale",
-    "update scale",
-    "patch scale",
-    "update status",
-    "create binding",
-    "create eviction",
-    "discovery",
-    "aggregated",
-    "health",
-    "openapi",
-];
-const OBJECTS: &[&str] = &[
-    "get",
-    "list",
-    "watch",
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
-    "get scale",
-    "update scale",
-    "patch scale",
-    "update status",
-    "create binding",
-    "create eviction",
-];
-/// What is answered as a document that has more than one form.
-const FORMED: &[&str] = &[
-    "get",
-    "list",
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
-    "get scale",
-    "update scale",
-    "patch scale",
-    "update status",
-    "create binding",
-    "create eviction",
-    "discovery",
-];
-const WITH_BODY: &[&str] = &[
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
-    "update scale",
-    "patch scale",
-    "update status",
-    "create binding",
-    "create eviction",
-];
-const WITHOUT_BODY: &[&str] = &["get", "list", "watch", "get scale", "discovery", "aggregated", "openapi", "health"];
-const STREAMS: &[&str] = &["exec", "attach", "portforward"];
 
 const NO_PROXY: &str = "no front proxy is configured, so nobody is believed it; taken off before anything else sees it";
 const NO_PRECONDITIONS: &str =
@@ -102,7 +35,7 @@ pub(super) const ROWS: &[Row] = &[
         "gzip",
         without("nothing is compressed, and uncompressed is always acceptable"),
     ),
-    row(Header, "content-type", WITH_BODY, "text/plain", honoured("the form of the body, and the kind of a patch")),
+    row(Header, "content-type", CHANGES, "text/plain", honoured("the form of the body, and the kind of a patch")),
     row(Header, "content-type", WITHOUT_BODY, "text/plain", without("there is no body")),
     row(
         Header,

@@ -1,63 +1,11 @@
 //! Query parameters (`meta/v1` options, `v1` PodLogOptions, PodExecOptions, PodAttachOptions, PodPortForwardOptions).
 
 use super::Place::Query;
+use super::verbs::{ALL, CHANGES, DELETES, FORMED, LISTS, PATCHES, READS, WRITES};
 use super::{Row, honoured, refused, row, without};
 
-const LISTS: &[&str] = &["list", "watch", "deletecollection"];
-const DELETES: &[&str] = &["delete", "deletecollection"];
-const WRITES: &[&str] =
-    &["create", "update", "patch", "update scale", "patch scale", "update status", "create binding", "create eviction"];
-const STORED: &[&str] = &[
-    "create",
-    "update",
-    "patch",
-    "update scale",
-    "patch scale",
-    "update status",
-    "create binding",
-    "create eviction",
-    "delete",
-    "deletecollection",
-];
-const PATCHES: &[&str] = &["patch", "patch scale"];
+/// Has no options of a list.
 const SINGLE: &[&str] = &["get", "create", "update", "patch", "delete", "get scale", "create eviction", "discovery"];
-const READS: &[&str] = &["get", "list", "get scale", "discovery"];
-const FORMED: &[&str] = &[
-    "get",
-    "list",
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
-    "get scale",
-    "update scale",
-    "patch scale",
-    "update status",
-    "create binding",
-    "create eviction",
-    "discovery",
-];
-const ALL: &[&str] = &[
-    "get",
-    "list",
-    "watch",
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
-    "get scale",
-    "update scale",
-    "patch scale",
-    "update status",
-    "create binding",
-    "create eviction",
-    "discovery",
-    "aggregated",
-    "health",
-    "openapi",
-];
 
 const NOT_ONE_OF_ITS: &str = "not among this verb's options, as in Kubernetes";
 
@@ -159,7 +107,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(Query, "includeObject", &["delete", "discovery"], "Object", without("the answer is no table")),
     // CreateOptions, UpdateOptions, PatchOptions, DeleteOptions.
-    row(Query, "dryRun", STORED, "All", honoured("everything but stored")),
+    row(Query, "dryRun", CHANGES, "All", honoured("everything but stored")),
     row(Query, "dryRun", READS, "All", without("nothing is stored anyway")),
     row(
         Query,

@@ -110,7 +110,7 @@ async fn converse(
                     && let Err(status) = session.send(input).await
                     && (listening || status.code != http::StatusCode::NOT_IMPLEMENTED)
                 {
-                    let _ = outputs.send(Err(refuse(&status))).await;
+                    let _client_may_be_gone = outputs.send(Err(refuse(&status))).await;
                     return;
                 }
             }

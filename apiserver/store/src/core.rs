@@ -75,7 +75,7 @@ impl Core {
     /// Refuses everything from now on.
     pub(crate) fn fail(&self, why: &str) {
         // The first reason is the cause; later ones follow from it.
-        let _ = self.failed.set(why.to_owned());
+        let _first_reason_counts = self.failed.set(why.to_owned());
         self.hub.end();
     }
 

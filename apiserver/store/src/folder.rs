@@ -108,7 +108,7 @@ impl Spare {
     /// Removes it: half a copy on a full disk would only keep it full.
     pub(crate) fn discard(&self) {
         // One that stays is removed when the store is opened next.
-        let _ = fs::remove_file(self.path());
+        let _next_open_removes_it = fs::remove_file(self.path());
     }
 
     /// Bytes that are free where the store is, if that can be told.

@@ -200,7 +200,7 @@ impl Store {
     /// Finishes what is queued, closes the database and releases the folder. Later requests on clones are refused.
     pub async fn close(self) {
         // Refused: it is closed already.
-        let _ = self.ask(Work::Close).await;
+        let _may_be_closed_already = self.ask(Work::Close).await;
     }
 
     /// Reads keys.

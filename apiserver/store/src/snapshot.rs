@@ -68,7 +68,7 @@ pub(crate) fn pieces(store: &Store) -> BoxStream<'static, Result<Piece, Refusal>
         tokio::task::spawn_blocking(move || {
             if let Err(refusal) = still.and_then(|still| Ok(send(&still, &sender)?)) {
                 // The reader may be gone; then nobody wants to know.
-                let _ = sender.blocking_send(Err(refusal));
+                let _reader_may_be_gone = sender.blocking_send(Err(refusal));
             }
         });
     });
@@ -102,7 +102,7 @@ fn send(still: &Still, sender: &mpsc::Sender<Result<Piece, Refusal>>) -> Result<
     })?;
     if whole.is_continue() && (piece.is_empty() || pass(&mut piece).is_continue()) {
         piece.extend_from_slice(&sum.finalize());
-        let _ = pass(&mut piece);
+        let _last_piece = pass(&mut piece);
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ type Answer = Box<dyn FnOnce(&Result<(), Refusal>) + Send>;
 fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T, Refusal>) -> Answer {
     Box::new(move |outcome| {
         // The asker may have gone away; the write stands all the same.
-        let _ = reply.send(outcome.clone().and(result));
+        let _asker_may_be_gone = reply.send(outcome.clone().and(result));
     })
 }
 
@@ -125,7 +125,7 @@ impl Writer {
             match first {
                 Some(Work::Close(reply)) => {
                     self.close();
-                    let _ = reply.send(Ok(()));
+                    let _asker_may_be_gone = reply.send(Ok(()));
                     return;
                 }
                 Some(work) if work.is_alone() => self.alone(work),
@@ -309,7 +309,7 @@ impl Writer {
             },
             Work::Still(reply) => {
                 // The asker may have gone away.
-                let _ = reply.send(self.still());
+                let _asker_may_be_gone = reply.send(self.still());
             }
             other => drop(self.together(Some(other))),
         }

@@ -130,5 +130,5 @@ async fn report(agent: &Agent, event: cri::ContainerEventResponse, news: &mpsc::
     let instances = statuses.iter().filter_map(|status| Instance::of(status, sandbox_id)).collect();
     // A sandbox that is being removed is our own doing: its last report would bring it back.
     let sandboxes = sandbox.filter(|_| !deleted).map(Sandbox::of).into_iter().collect();
-    drop(news.send((Some(uid), Report::Parts(Sighting::Some(sandboxes, instances)))));
+    let _agent_may_be_gone = news.send((Some(uid), Report::Parts(Sighting::Some(sandboxes, instances))));
 }

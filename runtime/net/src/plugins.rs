@@ -178,7 +178,7 @@ impl Plugins {
         let mut stdin = child.stdin.take().expect("it was asked to be a pipe");
         let talk = async {
             // A plugin may decide without reading all of its input.
-            let _ = stdin.write_all(input.as_bytes()).await;
+            let _may_not_read_all = stdin.write_all(input.as_bytes()).await;
             drop(stdin);
             child.wait_with_output().await
         };

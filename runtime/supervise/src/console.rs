@@ -46,6 +46,6 @@ impl Console {
 impl Drop for Console {
     fn drop(&mut self) {
         // The folder is removed with the sandbox; a socket file left until then harms nobody.
-        drop(fs::remove_file(&self.name));
+        let _goes_with_its_folder = fs::remove_file(&self.name);
     }
 }

@@ -272,7 +272,7 @@ impl Supervisor {
             Ok(()) => {
                 self.containers.remove(id);
                 // Absent when it never ended while we watched.
-                drop(fs::remove_file(self.dir.join(crate::wire::exit_file_name(id))));
+                let _may_not_be_there = fs::remove_file(self.dir.join(crate::wire::exit_file_name(id)));
                 self.reply(to, &Reply::Done, None);
             }
             Err(message) => self.refuse(to, message),
@@ -283,12 +283,14 @@ impl Supervisor {
 impl Job {
     /// Removes the run's scratch files; one that was never made is not missed.
     fn tidy(self) {
-        drop(fs::remove_file(&self.log));
+        let _may_not_be_there = fs::remove_file(&self.log);
         match self.work {
-            Work::Create { pid_file, .. } => drop(fs::remove_file(pid_file)),
+            Work::Create { pid_file, .. } => {
+                let _may_not_be_there = fs::remove_file(pid_file);
+            }
             Work::Exec { process_file, pid_file, .. } => {
-                drop(fs::remove_file(process_file));
-                drop(fs::remove_file(pid_file));
+                let _may_not_be_there = fs::remove_file(process_file);
+                let _may_not_be_there = fs::remove_file(pid_file);
             }
             Work::Start | Work::Delete | Work::KillAll => {}
         }

@@ -21,7 +21,7 @@ pub fn raise_limit() -> Result<(), Errno> {
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
         // Whoever raised it first found what counts.
-        let _ = FOUND.set((soft, hard));
+        let _first_found_counts = FOUND.set((soft, hard));
     }
     Ok(())
 }

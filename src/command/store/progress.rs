@@ -30,7 +30,7 @@ impl Progress {
 
     fn write(&self, text: &str) {
         // Whoever cannot be shown anything is not told why.
-        let _ = write!(stderr(), "\r\x1b[K{text}").and_then(|()| stderr().flush());
+        let _nobody_can_be_told = write!(stderr(), "\r\x1b[K{text}").and_then(|()| stderr().flush());
     }
 }
 

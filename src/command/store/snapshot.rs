@@ -52,7 +52,7 @@ pub(super) async fn save_to(opened: &Opened, file: &Path) -> anyhow::Result<Save
     let written = write(opened, &part).await;
     if written.is_err() {
         // It may not be there at all.
-        let _ = std::fs::remove_file(&part);
+        let _may_not_be_there = std::fs::remove_file(&part);
     }
     let saved = written?;
     std::fs::rename(&part, file).with_context(|| format!("rename {} to {}", part.display(), file.display()))?;

@@ -64,7 +64,7 @@ impl redb::StorageBackend for FileDisk {
         self.file.sync_data().inspect_err(|_| {
             // The kernel takes the pages that it could not write for clean, and serves them to whoever opens the file next, who
             // would believe them durable. Without them he sees what the disk has. Best effort: the sync's error is what counts.
-            let _ = posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+            let _sync_error_counts = posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
         })
     }
 

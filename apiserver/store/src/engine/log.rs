@@ -294,7 +294,7 @@ impl Log {
         };
         write().map_err(|error| {
             // What it got of a full disk is better used by others. A file that stays longer has zeros at its end, which are no frame.
-            let _ = self.disk.set_len(from);
+            let _zeros_are_no_frame = self.disk.set_len(from);
             unwritten("extend", &error)
         })
     }

@@ -376,11 +376,11 @@ impl LoggedEngine {
 /// One that was not closed writes nothing more: what the database lacks is in the log.
 impl Drop for LoggedEngine {
     fn drop(&mut self) {
-        let _ = self.shared.failed.set("the store is closed".to_owned());
+        let _first_reason_counts = self.shared.failed.set("the store is closed".to_owned());
         self.shared.order(|_| ());
         if let Some(checkpointer) = lock(&self.checkpointer).take() {
             // It panicked, and is gone as well.
-            let _ = checkpointer.join();
+            let _is_gone_as_well = checkpointer.join();
         }
     }
 }
@@ -455,16 +455,16 @@ impl Engine for LoggedEngine {
 
     fn on_failure(&self, told: OnFailure) {
         // Set once, when the store is made.
-        let _ = self.shared.on_failure.set(told);
+        let _set_once = self.shared.on_failure.set(told);
     }
 
     fn close(&self) {
         self.shared.order(|orders| orders.close = true);
         if let Some(checkpointer) = lock(&self.checkpointer).take() {
             // It panicked: the database is closed all the same, and the log has everything.
-            let _ = checkpointer.join();
+            let _log_has_everything = checkpointer.join();
         }
-        let _ = self.shared.failed.set("the store is closed".to_owned());
+        let _first_reason_counts = self.shared.failed.set("the store is closed".to_owned());
         self.shared.database().close();
     }
 }

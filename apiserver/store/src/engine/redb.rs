@@ -367,7 +367,7 @@ impl Engine for RedbEngine {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
         drop(self.disk.lock().unwrap_or_else(PoisonError::into_inner).take());
         // What was found damaged cannot be closed in order either; the log has everything.
-        let _ = guarded("close", || {
+        let _log_has_everything = guarded("close", || {
             drop(database);
             Ok(())
         });

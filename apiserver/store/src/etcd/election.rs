@@ -82,7 +82,7 @@ impl Election for Service {
             tokio::select! {
                 ended = observed.run(&name) => if let Err(Ended::Refused(refusal)) = ended {
                     // The observer may be gone as well.
-                    let _ = sender.send(Err(answer::through_a_client(refusal))).await;
+                    let _observer_may_be_gone = sender.send(Err(answer::through_a_client(refusal))).await;
                 },
                 () = sender.closed() => (),
             }

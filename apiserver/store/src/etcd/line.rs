@@ -100,7 +100,7 @@ async fn session(store: &Store, lease: i64) -> Result<i64, Refusal> {
     if lease == 0 {
         return Ok(store.grant(0, TTL_SECONDS).await?.0);
     }
-    let _ = store.core().leases().keep_alive(lease, Instant::now());
+    let _seen_when_used = store.core().leases().keep_alive(lease, Instant::now());
     Ok(lease)
 }
 

@@ -26,7 +26,7 @@ pub(super) fn stream(service: Service, range: Range) -> BoxStream<'static, Answe
     tokio::task::spawn_blocking(move || {
         if let Err(status) = send(&service, &range, &sender) {
             // The client may be gone; then nobody wants to know.
-            let _ = sender.blocking_send(Err(status));
+            let _client_may_be_gone = sender.blocking_send(Err(status));
         }
     });
     ReceiverStream::new(receiver).boxed()
@@ -58,7 +58,7 @@ fn send(service: &Service, range: &Range, sender: &mpsc::Sender<Answer>) -> Resu
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let last = pb::RangeResponse { header: service.header()(revision), kvs, more, count };
     // The client may be gone.
-    let _ = sender.blocking_send(Ok(answer(last)));
+    let _client_may_be_gone = sender.blocking_send(Ok(answer(last)));
     Ok(())
 }
 

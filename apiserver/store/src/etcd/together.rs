@@ -179,8 +179,8 @@ mod tests {
             let answers = answers.clone();
             begun.execute(async move {
                 // Dropped: the call was given up.
-                let _ = call.await;
-                let _ = answers.send(());
+                let _may_be_given_up = call.await;
+                let _nobody_may_wait = answers.send(());
             });
         }
         drop(answers);

@@ -100,7 +100,7 @@ impl Following {
         let (requests, receiver) = mpsc::channel(1);
         let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
         // There is room for one, and the receiver is right here.
-        let _ = requests.try_send(create);
+        let _has_room = requests.try_send(create);
         let (member, answers) = self.link.watch(ReceiverStream::new(receiver)).await;
         self.member = member;
         Ok(Open { answers: answers?, _requests: requests })

@@ -18,7 +18,10 @@ const MEANT: &[(&str, &str, &str)] = &[
     ("apiserver/src/definitions.rs", "\"customresourcedefinitions\"", "the task of this one kind looks it up"),
     ("apiserver/src/grpc/pods.rs", "resource: \"pods\"", "the service of this one kind says what is asked for"),
     ("apiserver/src/kubelet/place.rs", "resource(\"", "a pod and its node lead to a kubelet"),
+    ("apiserver/src/proxy/path.rs", "[\"namespaces\", asked.namespace", "a word of paths"),
+    ("apiserver/src/proxy/place.rs", "\"", "a name leads to a pod, to a kubelet, or to one of a service's pods"),
     ("apiserver/src/rest/path.rs", "[\"namespaces\", namespace", "a word of paths"),
+    ("apiserver/src/rest/path.rs", "\"namespaces\", _", "a word of paths"),
     ("apiserver/src/server.rs", "object: \"", "a word of an error"),
 ];
 

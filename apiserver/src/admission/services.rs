@@ -76,7 +76,7 @@ impl Allocator {
         let Some(old) = old.filter(|_| is_service(resource)) else { return };
         plan::carry_over(old, object);
         // What does not fit together is refused where it is claimed.
-        let _ = Needs::of(object);
+        let _refused_where_claimed = Needs::of(object);
     }
 
     /// Fills in what `object` needs if it is a service, and claims it; `old` is the state it replaces.

@@ -61,8 +61,8 @@ pub(super) fn parse(catalog: &Catalog, path: &str) -> Result<Option<ResourcePath
 fn split_proxied(path: &str) -> (&str, &str) {
     let segments: Vec<&str> = path.split('/').take(9).collect();
     let taken = match segments[..] {
-        ["", "api", _, "namespaces", _, "pods" | "services", _, "proxy", ..] => 8,
-        ["", "api", _, "nodes", _, "proxy", ..] => 6,
+        ["", "api", _, "namespaces", _, _, _, "proxy", ..] => 8,
+        ["", "api", _, _, _, "proxy", ..] => 6,
         _ => return (path, ""),
     };
     let slash = path.match_indices('/').nth(taken - 1).map_or(path.len(), |(at, _)| at);

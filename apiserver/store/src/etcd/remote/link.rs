@@ -72,7 +72,8 @@ impl Link {
     pub(crate) fn leave(&self, member: Member) {
         let next = (member + 1) % self.members.len();
         // Lost the race: somebody else left it, for one that may well work.
-        let _others_may_have_left_it = self.current.compare_exchange(member, next, Ordering::Relaxed, Ordering::Relaxed);
+        let _others_may_have_left_it =
+            self.current.compare_exchange(member, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Asks all members at once for their status and uses the first that answers from now on.

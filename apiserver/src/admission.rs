@@ -7,6 +7,7 @@
 pub(crate) mod services; // addresses and ports that belong to one service at a time
 
 mod default_toleration_seconds; // how long a pod stays on a node that stopped answering
+mod limit_ranger; // how much pods and claims may ask for
 mod namespace_lifecycle; // is this place open
 mod network; // addresses of a network
 mod pod_security; // labels that have no effect yet
@@ -88,8 +89,9 @@ struct Plugin {
 }
 
 /// All of them, in the order of Kubernetes' `AllOrderedPlugins`.
-const PLUGINS: [Plugin; 5] = [
+const PLUGINS: [Plugin; 6] = [
     namespace_lifecycle::PLUGIN,
+    limit_ranger::PLUGIN,
     service_account::PLUGIN,
     pod_security::PLUGIN,
     priority::PLUGIN,
@@ -141,7 +143,7 @@ mod tests {
         let names: Vec<&str> = PLUGINS.iter().map(|plugin| plugin.name).collect();
         assert_eq!(
             names,
-            ["NamespaceLifecycle", "ServiceAccount", "PodSecurity", "Priority", "DefaultTolerationSeconds"]
+            ["NamespaceLifecycle", "LimitRanger", "ServiceAccount", "PodSecurity", "Priority", "DefaultTolerationSeconds"]
         );
         assert!(PLUGINS.iter().all(|plugin| plugin.mutate.is_some() || plugin.validate.is_some()));
     }

@@ -1,11 +1,11 @@
-//! What every cluster has: four namespaces, and the service through which pods reach the API server.
+//! What every cluster has: four namespaces, the range of service addresses, and the service through which pods reach the API server.
 
-use crate::registry::object::{meta, name_of};
+use crate::registry::object::{meta, name_of, now};
 use crate::registry::{Change, Registry, Target};
 use crate::request::Request;
 use crate::status::Status;
 use serde_json::{Value, json};
-use skiff_schema::{Decoded, Resource};
+use skiff_schema::{Decoded, Resource, set_condition};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ pub(crate) async fn bootstrap(registry: &Registry, advertise: SocketAddr) -> Res
     for name in NAMESPACES {
         ensure(registry, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await?;
     }
+    service_cidr(registry).await?;
     ensure(registry, service(registry, advertise)).await?;
     // Only addresses a packet can be sent to, from every pod: a server that listens on every address or on the host's
     // loopback has none to announce.
@@ -57,6 +58,29 @@ async fn replace(registry: &Registry, object: Value) -> Result<(), (String, Stat
     let change = Change::of_present(|_| Ok(Decoded { object: object.clone(), warnings: Vec::new() }));
     let updated = registry.write(&Request::own("update", &target), &change).await;
     updated.map(drop).map_err(|status| (format!("{}/{}", resource.plural, target.name), status))
+}
+
+/// The default ServiceCIDR (KEP-1880) says which range this server gives addresses from; one of an earlier start with another
+/// range cannot change, so it is made anew.
+async fn service_cidr(registry: &Registry) -> Result<(), (String, Status)> {
+    let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [registry.services().range()]}});
+    let target = Target { resource: resource_of(&object), namespace: "", name: "kubernetes" };
+    let failed = |status| ("servicecidrs/kubernetes".to_owned(), status);
+    ensure(registry, object.clone()).await?;
+    let stored = registry.get(&target).await.and_then(|stored| stored.value()).map_err(failed)?;
+    if stored["spec"] != object["spec"] {
+        registry.delete(&Request::own("delete", &target)).await.map_err(failed)?;
+        ensure(registry, object).await?;
+    }
+    let ready = Change::of_present(|current| {
+        let mut object = current.clone();
+        let condition = ["Ready", "True", "", "Kubernetes default Service CIDR is ready"];
+        set_condition(&mut object["status"], condition, &now());
+        Ok(Decoded { object, warnings: Vec::new() })
+    });
+    let request = Request::own("update", &target).of_part("status");
+    registry.write(&request, &ready).await.map(drop).map_err(failed)
 }
 
 fn metadata() -> Value {

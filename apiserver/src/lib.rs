@@ -31,6 +31,7 @@ mod reviews; // questions that are answered and not kept
 mod scale; // replicas, seen alone
 mod status; // how the server refuses
 mod verbs; // what each verb does, whichever door it came through
+mod yaml; // keys that stand there twice
 
 mod kubelet; // logs, exec, attach, port-forward
 mod proxy; // requests to what pods, services and nodes serve

@@ -354,3 +354,24 @@ async fn commits_of_pods_are_recorded_and_can_fail() {
     assert_eq!((&lines[0]["step"], &lines[0]["operand"]), (&json!("api.commit"), &json!("default/p")));
     assert_eq!(lines[0]["correlation"], created["metadata"]["uid"]);
 }
+
+#[tokio::test]
+async fn limits_of_a_namespace_fill_in_and_refuse() {
+    let world = World::new().await;
+    let limits = json!([{"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}, "max": {"cpu": "1"}}]);
+    let range = json!({"metadata": {"name": "l"}, "spec": {"limits": limits}});
+    world.must("POST", "/api/v1/namespaces/default/limitranges", &range).await;
+    let pod = |name: &str, cpu: Value| json!({"metadata": {"name": name}, "spec": {"containers": [
+        {"name": "c", "image": "i", "resources": {"limits": {"cpu": cpu}}}]}});
+    let pods = "/api/v1/namespaces/default/pods";
+    let made = world.must("POST", pods, &pod("a", Value::Null)).await;
+    let filled = json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}});
+    assert_eq!(made["spec"]["containers"][0]["resources"], filled);
+    assert_eq!(made["status"]["qosClass"], "Burstable");
+    let (code, status) = world.post(pods, &pod("b", "2".into())).await;
+    assert_eq!(code, StatusCode::FORBIDDEN);
+    assert_eq!(
+        status["message"],
+        "pods \"b\" is forbidden: maximum cpu usage per Container is 1, but limit is 2"
+    );
+}

@@ -11,6 +11,19 @@ use std::sync::Arc;
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
+/// Another server on the same store.
+async fn another(world: &World) -> skiff_apiserver::ApiServer {
+    let config = skiff_apiserver::Config {
+        backend: world.store.backend(),
+        service_cidr: "10.96.0.0/24".to_owned(),
+        node_port_range: common::NODE_PORTS,
+        pki: world.pki.clone(),
+        advertise: world.address,
+        engine: skiff_step::Engine::off(),
+    };
+    skiff_apiserver::ApiServer::new(config).await.expect("restarts")
+}
+
 fn service(name: &str, mut spec: Value) -> Value {
     if spec["ports"].is_null() {
         spec["ports"] = json!([{"port": 80}]);
@@ -26,6 +39,22 @@ async fn the_cluster_has_its_own_service() {
     assert_eq!(own["spec"]["ports"][0]["targetPort"], world.address.port());
     let (_, slice) = world.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await;
     assert_eq!(slice["endpoints"][0]["addresses"], json!(["192.0.2.1"]));
+}
+
+#[tokio::test]
+async fn the_range_of_service_addresses_is_an_object_that_is_ready() {
+    let world = World::new().await;
+    let path = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
+    let (_, range) = world.get(path).await;
+    assert_eq!(range["spec"]["cidrs"], json!(["10.96.0.0/24"]));
+    assert_eq!(range["status"]["conditions"][0]["type"], "Ready");
+    assert_eq!(range["status"]["conditions"][0]["status"], "True");
+    world.must("DELETE", path, &json!({})).await;
+    let other = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.97.0.0/24"]}});
+    world.must("POST", "/apis/networking.k8s.io/v1/servicecidrs", &other).await;
+    another(&world).await;
+    let (_, range) = world.get(path).await;
+    assert_eq!(range["spec"]["cidrs"], json!(["10.96.0.0/24"]), "what is served now");
 }
 
 #[tokio::test]
@@ -97,15 +126,7 @@ async fn a_restart_frees_what_no_service_has() {
     let backend: Arc<dyn Backend> = world.store.backend();
     let leaked = json!({"spec": {"parentRef": {"resource": "services", "uid": "gone"}}}).to_string();
     backend.put("/registry/ipaddresses/10.96.0.61".into(), leaked.into(), 0, 0).await.expect("put");
-    let config = skiff_apiserver::Config {
-        backend,
-        service_cidr: "10.96.0.0/24".to_owned(),
-        node_port_range: common::NODE_PORTS,
-        pki: world.pki.clone(),
-        advertise: world.address,
-        engine: skiff_step::Engine::off(),
-    };
-    let again = skiff_apiserver::ApiServer::new(config).await.expect("restarts");
+    let again = another(&world).await;
     for (address, expected) in [("10.96.0.61", 201), ("10.96.0.60", 422)] {
         let body = service(&format!("b-{expected}"), json!({ "clusterIP": address })).to_string();
         let request = common::request("POST", SERVICES, "application/json", &body);

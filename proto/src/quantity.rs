@@ -58,6 +58,12 @@ impl Quantity {
         Some(Self { nanos: if negative { -magnitude } else { magnitude }, format })
     }
 
+    /// The sum, written as this one is.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { nanos: self.nanos.saturating_add(other.nanos), ..self }
+    }
+
     /// In units of 10⁻⁹, for comparing.
     #[must_use]
     pub fn nanos(self) -> i128 {

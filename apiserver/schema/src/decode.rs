@@ -8,7 +8,7 @@ pub(crate) mod walk; // along the schema
 
 use serde_json::Value;
 
-pub use self::problems::Problem;
+pub use self::problems::{Problem, sentence};
 use crate::{Resource, builtin, json};
 
 /// What the client asked for with `?fieldValidation=`; the server's default is `Warn`.
@@ -65,7 +65,7 @@ pub enum DecodeError {
         got: String,
     },
     /// Unknown or duplicate fields in a strict decode.
-    #[error("strict decoding error: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    #[error("strict decoding error: {}", sentence(.0))]
     Strict(Vec<Problem>),
 }
 

@@ -43,6 +43,7 @@ impl Document {
 pub struct Documents {
     resources: Vec<Arc<Resource>>,
     v2: OnceLock<Document>,
+    v2_json_hash: OnceLock<Arc<str>>,
     v3: Mutex<BTreeMap<String, Document>>,
     index: OnceLock<Value>,
 }
@@ -51,7 +52,7 @@ impl Documents {
     /// Documents about `resources`; nothing is made yet.
     #[must_use]
     pub(crate) fn new(resources: Vec<Arc<Resource>>) -> Self {
-        Self { resources, v2: OnceLock::new(), v3: Mutex::default(), index: OnceLock::new() }
+        Self { resources, v2: OnceLock::new(), v2_json_hash: OnceLock::new(), v3: Mutex::default(), index: OnceLock::new() }
     }
 
     /// `GET /openapi/v2` as a gnostic `openapi.v2.Document`.
@@ -63,7 +64,15 @@ impl Documents {
     /// `GET /openapi/v2` as JSON. Made anew at each call: kubectl does not ask for it.
     #[must_use]
     pub fn v2_json(&self) -> Document {
-        Document::of(self.v2_value().to_string().into_bytes())
+        let document = Document::of(self.v2_value().to_string().into_bytes());
+        self.v2_json_hash.get_or_init(|| document.hash.clone());
+        document
+    }
+
+    /// The hash of [`Documents::v2_json`], if it was made before: who has the document need not wait for another.
+    #[must_use]
+    pub fn v2_json_hash(&self) -> Option<Arc<str>> {
+        self.v2_json_hash.get().cloned()
     }
 
     fn v2_value(&self) -> Value {

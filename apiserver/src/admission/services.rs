@@ -66,6 +66,11 @@ impl Allocator {
         Self { addresses, ports }
     }
 
+    /// The addresses that it gives out, in CIDR notation.
+    pub(crate) fn range(&self) -> String {
+        self.addresses.to_string()
+    }
+
     /// The API server's own service address.
     pub(crate) fn first_address(&self) -> Ipv4Addr {
         self.addresses.at(1)

@@ -6,13 +6,16 @@ use crate::author;
 use crate::request::Request;
 use crate::scale;
 use crate::status::Status;
+use crate::yaml;
 use serde_json::Value;
-use skiff_schema::{ApplyError, Decoded, apply, apply_scale, decode_value, find_auxiliary};
+use skiff_schema::{ApplyError, Decoded, FieldValidation, Problem, apply, apply_scale, decode_value, find_auxiliary, parse, sentence};
 
 /// A configuration as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Configuration {
     pub(crate) object: Value,
+    /// Keys that stand there twice.
+    repeated: Vec<Problem>,
 }
 
 impl Configuration {
@@ -26,7 +29,10 @@ impl Configuration {
         if !object.is_object() {
             return Err(Status::bad_request("error decoding YAML: it is not an object"));
         }
-        Ok(Self { object })
+        // Lines cost a pass over the text; JSON that has no such key is sooner told.
+        let clean = parse(body).is_ok_and(|(_, twice)| twice.is_empty());
+        let repeated = if clean { Vec::new() } else { yaml::repeated(body) };
+        Ok(Self { object, repeated })
     }
 
     /// Applies it to the object of the request, or makes that; or to its scale.
@@ -48,7 +54,11 @@ impl Configuration {
     fn applied(&self, request: &Request, live: Option<&Value>) -> Result<Decoded, Status> {
         let (resource, options) = (&request.resource, &request.options);
         let applied = apply(resource, live, &self.object, &request.author(&now()), options.force).map_err(refusal)?;
-        let decoded = decode_value(resource, applied.object, &[], options.validation);
+        if options.validation == FieldValidation::Strict && !self.repeated.is_empty() {
+            let why = sentence(&self.repeated);
+            return Err(Status::bad_request(format!("error strict decoding YAML: {why}")));
+        }
+        let decoded = decode_value(resource, applied.object, &self.repeated, options.validation);
         let mut decoded = decoded.map_err(|error| Status::bad_request(error.to_string()))?;
         author::put(&mut decoded.object, applied.managed_fields);
         Ok(decoded)

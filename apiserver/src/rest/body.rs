@@ -1,6 +1,7 @@
 //! What was sent: JSON, YAML or Kubernetes' protobuf, with a limit. The last two become values at once, with no JSON in between.
 
 use crate::status::Status;
+use crate::yaml;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -39,7 +40,9 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Statu
 pub(crate) enum Sent<'a> {
     /// JSON text.
     Json(Cow<'a, [u8]>),
-    /// What YAML or Protobuf said.
+    /// What YAML said, and the text.
+    Yaml(Value, Bytes),
+    /// What Protobuf said.
     Value(Value),
 }
 
@@ -52,9 +55,10 @@ pub(super) async fn sent(headers: &HeaderMap, body: Body) -> Result<Sent<'static
 pub(super) fn sent_as(headers: &HeaderMap, body: Bytes) -> Result<Sent<'static>, Status> {
     match media_type(headers) {
         "application/json" => Ok(Sent::Json(Cow::Owned(body.into()))),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => serde_norway::from_slice(&body)
-            .map(Sent::Value)
-            .map_err(|error| Status::bad_request(format!("couldn't parse the body as YAML: {error}"))),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => match serde_norway::from_slice(&body) {
+            Ok(value) => Ok(Sent::Yaml(value, body)),
+            Err(error) => Err(Status::bad_request(format!("couldn't parse the body as YAML: {error}"))),
+        },
         protobuf::CONTENT_TYPE => {
             protobuf::to_json(&body).map(Sent::Value).map_err(|error| Status::bad_request(error.to_string()))
         }
@@ -69,6 +73,10 @@ pub(super) fn sent_as(headers: &HeaderMap, body: Bytes) -> Result<Sent<'static>,
 pub(crate) fn object(resource: &Resource, sent: Sent<'_>, validation: FieldValidation) -> Result<Decoded, Status> {
     let decoded = match sent {
         Sent::Json(text) => decode(resource, &text, validation),
+        Sent::Yaml(value, _) if validation == FieldValidation::Ignore => {
+            decode_value(resource, value, &[], validation)
+        }
+        Sent::Yaml(value, text) => decode_value(resource, value, &yaml::repeated(&text), validation),
         Sent::Value(value) => decode_value(resource, value, &[], validation),
     };
     decoded.map_err(|error| undecodable(resource, &error))
@@ -95,7 +103,7 @@ pub(crate) fn auxiliary(
 ) -> Result<Decoded, Status> {
     let refused = |error: String| Status::bad_request(format!("couldn't parse the body as {kind}: {error}"));
     let (mut value, json) = match sent {
-        Sent::Value(value) => (value, None),
+        Sent::Value(value) | Sent::Yaml(value, _) => (value, None),
         Sent::Json(text) => (serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?, Some(text)),
     };
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();

@@ -39,7 +39,10 @@ fn v2(documents: &Documents, headers: &HeaderMap) -> Response {
     });
     match known {
         Some(V2_PROTOBUF) => tagged(headers, V2_PROTOBUF, documents.v2_protobuf()),
-        _ => tagged(headers, "application/json", documents.v2_json()),
+        _ => match documents.v2_json_hash() {
+            Some(hash) if has(headers, &hash) => unmodified("application/json", &hash),
+            _ => tagged(headers, "application/json", documents.v2_json()),
+        },
     }
 }
 
@@ -77,16 +80,25 @@ fn moved(path: &str, document: &Document) -> Response {
 
 /// A document with its tag; nothing of it for those who have it.
 fn tagged(headers: &HeaderMap, content_type: &'static str, document: Document) -> Response {
-    let tag = format!("\"{}\"", document.hash);
+    if has(headers, &document.hash) {
+        return unmodified(content_type, &document.hash);
+    }
+    with_tag(bytes(StatusCode::OK, content_type, Bytes::from_owner(document.body)), &document.hash)
+}
+
+fn unmodified(content_type: &'static str, hash: &str) -> Response {
+    with_tag(bytes(StatusCode::NOT_MODIFIED, content_type, ""), hash)
+}
+
+/// Whether the client has the document with this hash.
+fn has(headers: &HeaderMap, hash: &str) -> bool {
     let tags = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
-    let known = tags.split(',').map(str::trim).any(|known| known == "*" || known == tag);
-    let mut response = if known {
-        bytes(StatusCode::NOT_MODIFIED, content_type, "")
-    } else {
-        bytes(StatusCode::OK, content_type, Bytes::from_owner(document.body))
-    };
+    tags.split(',').map(str::trim).any(|known| known == "*" || known.trim_matches('"') == hash)
+}
+
+fn with_tag(mut response: Response, hash: &str) -> Response {
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{hash}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response

@@ -81,7 +81,7 @@ fn one(definition: &Value, written: &Value) -> Option<Resource> {
         storage_folder: Name::Owned(format!("{group}/{plural}")),
         conversion: None,
         schema: read.schema().clone(),
-        rules: Rules { generation: true, unconditional_update: false, ..Rules::PLAIN },
+        rules: Rules { generation: true, free_finalizers: true, unconditional_update: false, ..Rules::PLAIN },
         bare_status: OnceLock::new(),
         custom: Some(Custom {
             version: read,

@@ -16,9 +16,27 @@ pub enum Problem {
     /// The same field again; its path.
     #[error("duplicate field {0:?}")]
     Duplicate(String),
+    /// The same key again in a mapping of a YAML text, whose lines are counted.
+    #[error("line {line}: key {key:?} already set in map")]
+    Repeated {
+        /// From 1.
+        line: usize,
+        /// The key alone.
+        key: String,
+    },
     /// Either of them in an operation of a JSON patch.
     #[error("json patch {0}")]
     InPatch(Box<Problem>),
+}
+
+/// Why strict clients are refused, in one sentence: what YAML says about its keys has lines of its own.
+#[must_use]
+pub fn sentence(problems: &[Problem]) -> String {
+    let (keys, others): (Vec<_>, Vec<_>) = problems.iter().partition(|one| matches!(one, Problem::Repeated { .. }));
+    let lines = keys.iter().map(|key| format!("\n  {key}")).collect::<String>();
+    let yaml = (!lines.is_empty()).then(|| format!("yaml: unmarshal errors:{lines}"));
+    let others = others.iter().map(ToString::to_string);
+    yaml.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }
 
 /// The fields of `body` that are unknown or there twice, each once. What is inside an unknown field does not count, nor how

@@ -15,32 +15,37 @@ pub(super) fn add(all: &mut Map<String, Value>, resource: &Resource, flavor: Fla
     if !schema.is_object() {
         schema = json!({"type": "object"});
     }
-    if flavor == Flavor::V2 {
-        narrow(&mut schema);
+    match flavor {
+        // Whatever else were said, kubectl would take what is not listed for unknown.
+        Flavor::V2 if schema["x-kubernetes-preserve-unknown-fields"] == true => schema = json!({"type": "object"}),
+        Flavor::V2 => narrow(&mut schema),
+        Flavor::V3 => {}
     }
-    let text = |description: &str| json!({"type": "string", "description": description});
-    let metadata = |kind: &str, description: &str| {
+    // Every kind has these fields; what they are is said where built-in kinds say it.
+    let sentence = |kind: &str, field: &str| all[kind]["properties"][field]["description"].clone();
+    let text = |field: &str| json!({"type": "string", "description": sentence("io.k8s.api.core.v1.Pod", field)});
+    let metadata = |kind: &str, like: &str| {
         let mut reference = flavor.held(flavor.reference(&format!("{META}{kind}")));
-        reference["description"] = description.into();
+        reference["description"] = sentence(like, "metadata");
         reference
     };
     let kind = |kind: &str| json!([{"group": resource.group, "version": resource.version, "kind": kind}]);
-    // A schema that lists nothing stays open: naming three fields would make all others look unknown.
-    if schema["properties"].is_object() || schema["x-kubernetes-preserve-unknown-fields"] != true {
+    let open = custom.written["schema"]["openAPIV3Schema"]["x-kubernetes-preserve-unknown-fields"] == true;
+    if flavor == Flavor::V3 || !open {
         if !schema["properties"].is_object() {
             schema["properties"] = json!({});
         }
-        schema["properties"]["apiVersion"] = text("Version of the object's schema.");
-        schema["properties"]["kind"] = text("Kind of the object.");
-        schema["properties"]["metadata"] = metadata("ObjectMeta", "Metadata of the object.");
+        schema["properties"]["apiVersion"] = text("apiVersion");
+        schema["properties"]["kind"] = text("kind");
+        schema["properties"]["metadata"] = metadata("ObjectMeta", "io.k8s.api.core.v1.Pod");
     }
     schema["x-kubernetes-group-version-kind"] = kind(&resource.kind);
     let list = json!({"type": "object", "description": format!("A list of objects of kind {}.", resource.kind),
         "required": ["items"], "x-kubernetes-group-version-kind": kind(&resource.list_kind),
         "properties": {
-            "apiVersion": text("Version of the list's schema."),
-            "kind": text("Kind of the list."),
-            "metadata": metadata("ListMeta", "Metadata of the list."),
+            "apiVersion": text("apiVersion"),
+            "kind": text("kind"),
+            "metadata": metadata("ListMeta", "io.k8s.api.core.v1.PodList"),
             "items": {"type": "array", "description": format!("The objects of kind {}.", resource.kind),
                 "items": flavor.reference(&resource.definition)}}});
     all.insert(resource.definition.to_string(), schema);

@@ -143,3 +143,26 @@ fn the_structure_is_that_of_kubernetes() {
     assert_eq!(list["get"]["operationId"], "listAppsV1DeploymentForAllNamespaces");
     assert!(list["parameters"].as_array().is_some_and(|all| all.len() == 11), "{list}");
 }
+
+/// kubectl takes every field for unknown that a schema with properties does not list.
+#[test]
+fn version_2_says_nothing_about_an_object_that_keeps_unknown_fields() {
+    let definition = json!({
+        "metadata": {"name": "xs.a.example"},
+        "spec": {"group": "a.example", "scope": "Namespaced",
+            "names": {"plural": "xs", "singular": "x", "kind": "X", "listKind": "XList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "description": "Open.", "x-kubernetes-preserve-unknown-fields": true,
+                "properties": {"spec": {"type": "object"}}}}}]},
+        "status": {"conditions": [{"type": "Established", "status": "True"}],
+            "acceptedNames": {"plural": "xs", "singular": "x", "kind": "X", "listKind": "XList"}},
+    });
+    let documents = Documents::new(crate::custom_resources([&definition]));
+    let name = "example.a.v1.X";
+    let kind = json!([{"group": "a.example", "version": "v1", "kind": "X"}]);
+    let v2: Value = serde_json::from_slice(&documents.v2_json().body).expect("JSON");
+    assert_eq!(v2["definitions"][name], json!({"type": "object", "x-kubernetes-group-version-kind": kind}));
+    let v3: Value = serde_json::from_slice(&documents.v3("apis/a.example/v1").expect("served").body).expect("JSON");
+    let properties = v3["components"]["schemas"][name]["properties"].as_object().expect("properties");
+    assert_eq!(properties.keys().collect::<Vec<_>>(), ["apiVersion", "kind", "metadata", "spec"]);
+}

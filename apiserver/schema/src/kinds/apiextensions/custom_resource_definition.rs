@@ -25,6 +25,7 @@ pub(super) static ROW: Row = Row {
         warnings,
         printer: &PRINTER,
         generation: true,
+        free_finalizers: true,
         unconditional_update: false,
         ..Rules::PLAIN
     },

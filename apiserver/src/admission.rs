@@ -143,7 +143,14 @@ mod tests {
         let names: Vec<&str> = PLUGINS.iter().map(|plugin| plugin.name).collect();
         assert_eq!(
             names,
-            ["NamespaceLifecycle", "LimitRanger", "ServiceAccount", "PodSecurity", "Priority", "DefaultTolerationSeconds"]
+            [
+                "NamespaceLifecycle",
+                "LimitRanger",
+                "ServiceAccount",
+                "PodSecurity",
+                "Priority",
+                "DefaultTolerationSeconds"
+            ]
         );
         assert!(PLUGINS.iter().all(|plugin| plugin.mutate.is_some() || plugin.validate.is_some()));
     }

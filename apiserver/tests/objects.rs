@@ -361,8 +361,10 @@ async fn limits_of_a_namespace_fill_in_and_refuse() {
     let limits = json!([{"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}, "max": {"cpu": "1"}}]);
     let range = json!({"metadata": {"name": "l"}, "spec": {"limits": limits}});
     world.must("POST", "/api/v1/namespaces/default/limitranges", &range).await;
-    let pod = |name: &str, limits: Value| json!({"metadata": {"name": name}, "spec": {"containers": [
-        {"name": "c", "image": "i", "resources": {"limits": limits}}]}});
+    let pod = |name: &str, limits: Value| {
+        json!({"metadata": {"name": name}, "spec": {"containers": [
+        {"name": "c", "image": "i", "resources": {"limits": limits}}]}})
+    };
     let pods = "/api/v1/namespaces/default/pods";
     let made = world.must("POST", pods, &pod("a", json!({}))).await;
     let filled = json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}});
@@ -370,8 +372,5 @@ async fn limits_of_a_namespace_fill_in_and_refuse() {
     assert_eq!(made["status"]["qosClass"], "Burstable");
     let (code, status) = world.post(pods, &pod("b", json!({"cpu": "2"}))).await;
     assert_eq!(code, StatusCode::FORBIDDEN);
-    assert_eq!(
-        status["message"],
-        "pods \"b\" is forbidden: maximum cpu usage per Container is 1, but limit is 2"
-    );
+    assert_eq!(status["message"], "pods \"b\" is forbidden: maximum cpu usage per Container is 1, but limit is 2");
 }

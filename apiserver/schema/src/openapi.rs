@@ -52,7 +52,13 @@ impl Documents {
     /// Documents about `resources`; nothing is made yet.
     #[must_use]
     pub(crate) fn new(resources: Vec<Arc<Resource>>) -> Self {
-        Self { resources, v2: OnceLock::new(), v2_json_hash: OnceLock::new(), v3: Mutex::default(), index: OnceLock::new() }
+        Self {
+            resources,
+            v2: OnceLock::new(),
+            v2_json_hash: OnceLock::new(),
+            v3: Mutex::default(),
+            index: OnceLock::new(),
+        }
     }
 
     /// `GET /openapi/v2` as a gnostic `openapi.v2.Document`.

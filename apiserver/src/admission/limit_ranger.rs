@@ -192,7 +192,9 @@ fn broken_by_claim(limits: &[Value], spec: &Value) -> Vec<String> {
             let said = format!("maximum {name} usage per {what} is {}", most.canonical());
             match requests.get(&name) {
                 None => broken.push(format!("{said}.  No request is specified")),
-                Some(it) if it.nanos() > most.nanos() => broken.push(format!("{said}, but request is {}", it.canonical())),
+                Some(it) if it.nanos() > most.nanos() => {
+                    broken.push(format!("{said}, but request is {}", it.canonical()))
+                }
                 Some(_) => {}
             }
         }
@@ -243,14 +245,21 @@ mod tests {
     async fn a_pod_is_filled_in_then_measured() {
         let range = json!({"metadata": {"name": "l"}, "spec": {"limits": limits()}});
         let shelf = Shelf::default().with("limitranges", "a", range);
-        let pod = |cpu: Value| json!({"metadata": {"name": "p"}, "spec": {"containers": [
-            {"name": "c", "resources": {"limits": {"cpu": cpu}}}]}});
+        let pod = |cpu: Value| {
+            json!({"metadata": {"name": "p"}, "spec": {"containers": [
+            {"name": "c", "resources": {"limits": {"cpu": cpu}}}]}})
+        };
         let made = play(&PLUGIN, &shelf, (Operation::Create, "pods"), None, pod(Value::Null)).await.expect("fits").0;
         assert_eq!(made["spec"]["containers"][0]["resources"]["requests"], json!({"cpu": "100m"}));
         let refused = play(&PLUGIN, &shelf, (Operation::Create, "pods"), None, pod("2".into())).await;
         let said = refused.expect_err("too much").message;
-        assert!(said.starts_with("pods \"p\" is forbidden: [maximum cpu usage per Container is 1, but limit is 2"), "{said}");
-        play(&PLUGIN, &shelf, (Operation::Update, "pods"), Some(&made), pod("2".into())).await.expect("not asked again");
+        assert!(
+            said.starts_with("pods \"p\" is forbidden: [maximum cpu usage per Container is 1, but limit is 2"),
+            "{said}"
+        );
+        play(&PLUGIN, &shelf, (Operation::Update, "pods"), Some(&made), pod("2".into()))
+            .await
+            .expect("not asked again");
     }
 
     fn limits() -> Value {
@@ -296,7 +305,8 @@ mod tests {
         let container = |cpu: &str| json!({"resources": {"requests": {"cpu": cpu}}});
         let mut stays = container("100m");
         stays["restartPolicy"] = "Always".into();
-        let spec = json!({"containers": [container("1"), container("500m")], "initContainers": [stays, container("2")]});
+        let spec =
+            json!({"containers": [container("1"), container("500m")], "initContainers": [stays, container("2")]});
         assert_eq!(Asked::of_pod(&spec).requests["cpu"].canonical(), "2100m");
         let spec = json!({"containers": [container("1"), container("500m")], "initContainers": [container("1")]});
         assert_eq!(Asked::of_pod(&spec).requests["cpu"].canonical(), "1500m");
@@ -305,9 +315,8 @@ mod tests {
     #[test]
     fn claims_ask_for_storage() {
         let limits = json!([{"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}, "max": {"storage": "2Gi"}}]);
-        let broken = |storage: &str| {
-            broken_by_claim(items(&limits), &json!({"resources": {"requests": {"storage": storage}}}))
-        };
+        let broken =
+            |storage: &str| broken_by_claim(items(&limits), &json!({"resources": {"requests": {"storage": storage}}}));
         assert!(broken("1Gi").is_empty());
         assert_eq!(broken("3Gi"), ["maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi"]);
         assert_eq!(broken("1Mi"), ["minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi"]);

@@ -8,7 +8,9 @@ use crate::scale;
 use crate::status::Status;
 use crate::yaml;
 use serde_json::Value;
-use skiff_schema::{ApplyError, Decoded, FieldValidation, Problem, apply, apply_scale, decode_value, find_auxiliary, parse, sentence};
+use skiff_schema::{
+    ApplyError, Decoded, FieldValidation, Problem, apply, apply_scale, decode_value, find_auxiliary, parse, sentence,
+};
 
 /// A configuration as it came.
 #[derive(Debug, Clone)]

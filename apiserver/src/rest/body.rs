@@ -73,9 +73,7 @@ pub(super) fn sent_as(headers: &HeaderMap, body: Bytes) -> Result<Sent<'static>,
 pub(crate) fn object(resource: &Resource, sent: Sent<'_>, validation: FieldValidation) -> Result<Decoded, Status> {
     let decoded = match sent {
         Sent::Json(text) => decode(resource, &text, validation),
-        Sent::Yaml(value, _) if validation == FieldValidation::Ignore => {
-            decode_value(resource, value, &[], validation)
-        }
+        Sent::Yaml(value, _) if validation == FieldValidation::Ignore => decode_value(resource, value, &[], validation),
         Sent::Yaml(value, text) => decode_value(resource, value, &yaml::repeated(&text), validation),
         Sent::Value(value) => decode_value(resource, value, &[], validation),
     };

@@ -13,7 +13,14 @@ use crate::view::{list, text};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
-    rules: Rules { validate, printer: &PRINTER, free_finalizers: true, create_on_update: true, unconditional_update: false, ..Rules::PLAIN },
+    rules: Rules {
+        validate,
+        printer: &PRINTER,
+        free_finalizers: true,
+        create_on_update: true,
+        unconditional_update: false,
+        ..Rules::PLAIN
+    },
     ..Row::cluster(
         ["node.k8s.io", "v1", "RuntimeClass"],
         ["runtimeclasses", "runtimeclass"],

@@ -6,6 +6,7 @@
 
 pub(crate) mod services; // addresses and ports that belong to one service at a time
 
+mod certificate_subject_restriction; // nobody asks to be able to do everything
 mod default_toleration_seconds; // how long a pod stays on a node that stopped answering
 mod limit_ranger; // how much pods and claims may ask for
 mod namespace_lifecycle; // is this place open
@@ -89,13 +90,14 @@ struct Plugin {
 }
 
 /// All of them, in the order of Kubernetes' `AllOrderedPlugins`.
-const PLUGINS: [Plugin; 6] = [
+const PLUGINS: [Plugin; 7] = [
     namespace_lifecycle::PLUGIN,
     limit_ranger::PLUGIN,
     service_account::PLUGIN,
     pod_security::PLUGIN,
     priority::PLUGIN,
     default_toleration_seconds::PLUGIN,
+    certificate_subject_restriction::PLUGIN,
 ];
 
 fn asked(operation: Operation) -> impl Iterator<Item = &'static Plugin> {
@@ -149,7 +151,8 @@ mod tests {
                 "ServiceAccount",
                 "PodSecurity",
                 "Priority",
-                "DefaultTolerationSeconds"
+                "DefaultTolerationSeconds",
+                "CertificateSubjectRestriction",
             ]
         );
         assert!(PLUGINS.iter().all(|plugin| plugin.mutate.is_some() || plugin.validate.is_some()));

@@ -25,6 +25,7 @@ mod binding; // a pod gets its node
 mod bootstrap; // what every cluster has
 mod definitions; // custom resources come and go
 mod options; // the same, checked
+mod registrations; // what is served is registered
 mod registry; // typed objects over keys
 mod request; // who asks for what
 mod reviews; // questions that are answered and not kept

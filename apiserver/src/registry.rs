@@ -12,6 +12,7 @@ pub(crate) mod selector; // which objects are meant
 mod write; // every write, stage by stage
 
 mod apply; // what an applied configuration makes of an object
+mod components; // how the control plane's parts are
 mod create; // new objects
 mod delete; // marking and removing
 mod feed; // one watch of the store for all who watch a resource

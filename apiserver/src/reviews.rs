@@ -18,7 +18,7 @@ pub(crate) fn answer(request: &Request, object: Value) -> Result<Object, Status>
         return Err(Status::invalid_review(resource, &errors));
     }
     let answer = match resource.review() {
-        Review::WhoAsks => json!({"metadata": {"creationTimestamp": now()}, "status": {"userInfo": info(identity)}}),
+        Review::WhoAsks => json!({"metadata": {"creationTimestamp": now()}, "status": {"userInfo": user_info(identity)}}),
         Review::OwnAccess => decided(object, identity),
         Review::Access => {
             let named = named(&object["spec"]);
@@ -88,7 +88,8 @@ fn named(spec: &Value) -> Identity {
     Identity { user: text("user"), groups: texts(&spec["groups"]), uid: text("uid"), extra }
 }
 
-fn info(identity: &Identity) -> Value {
+/// Who somebody is (`authentication.k8s.io` UserInfo).
+pub(crate) fn user_info(identity: &Identity) -> Value {
     let mut info = json!({"username": identity.user});
     if !identity.uid.is_empty() {
         info["uid"] = (&*identity.uid).into();

@@ -9,6 +9,7 @@ use crate::bootstrap::bootstrap;
 use crate::definitions;
 use crate::kubelet::Kubelets;
 use crate::pki::Pki;
+use crate::registrations;
 use crate::registry::Registry;
 use crate::{caller, grpc, rest, tls};
 use axum::Router;
@@ -116,6 +117,7 @@ impl ApiServer {
         let app = Arc::new(App { registry, kubelets, advertise: config.advertise, stopping: CancellationToken::new() });
         let tasks = app.stopping.child_token();
         definitions::follow(&app, tasks.clone());
+        registrations::follow(&app, tasks.clone());
         let router = rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn(caller::settle));
         let tls = Arc::new(tls::server_config(&config.pki)?);
         Ok(Self { router, app, tls, _tasks: Arc::new(tasks.drop_guard()) })

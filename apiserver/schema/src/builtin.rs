@@ -223,13 +223,25 @@ fn field<'a>(row: &'a str, package: &Package<'_>, packages: &[Package<'_>]) -> R
     let name = words.next().unwrap_or_default();
     let shape = shape(words.next().ok_or("it has no type")?, package, packages)?;
     let numbers = words.next_if(|word| word.starts_with(|first: char| first.is_ascii_digit()));
-    let mut field =
-        Field { name: name.into(), required: false, omit_zero: true, wrapped: false, node: Node::of(shape) };
+    // Times that are structs are written in any case, but for the one that Go calls `omitzero`.
+    let writes_null = matches!(shape, Shape::Time | Shape::MicroTime) && name != "creationTimestamp";
+    let mut field = Field {
+        name: name.into(),
+        required: false,
+        omit_zero: true,
+        writes_null,
+        wrapped: false,
+        node: Node::of(shape),
+    };
     let mut merge = Merge::default();
     for word in words {
         match word {
             "!" => field.required = true,
-            "?" | "~" => field.omit_zero = false,
+            "?" => (field.omit_zero, field.writes_null) = (false, false),
+            "~" => {
+                field.omit_zero = false;
+                field.writes_null |= matches!(field.node.shape, Shape::List(_) | Shape::Map(_));
+            }
             "+" => field.node.default = zero(&field.node.shape).map(Box::new),
             "wrapped" => field.wrapped = true,
             _ => extend(word, &mut field.node, &mut merge)?,

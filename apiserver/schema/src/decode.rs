@@ -214,7 +214,10 @@ mod tests {
         let limits = |cpu: Value| json!({"containers": [{"name": "", "resources": {"limits": {"cpu": cpu}}}]});
         assert_eq!(decoded(limits(json!(0.5))), limits(json!("500m")));
         assert_eq!(decoded(limits(json!(2))), limits(json!("2")));
-        assert_eq!(decoded(json!({"nodeName": null, "nodeSelector": {"a": null}})), json!({"nodeSelector": {"a": ""}}));
+        assert_eq!(
+            decoded(json!({"nodeName": null, "nodeSelector": {"a": null}})),
+            json!({"containers": null, "nodeSelector": {"a": ""}})
+        );
         let time = |text: &str| json!({"metadata": {"creationTimestamp": text}});
         let object = pod(&time("2024-05-01T12:00:00.5+02:00"), FieldValidation::Strict).expect("a time").object;
         assert_eq!(object["metadata"], time("2024-05-01T10:00:00Z")["metadata"]);
@@ -226,7 +229,8 @@ mod tests {
             pod(&json!({"apiVersion": "apps/v1", "kind": "Deployment"}), FieldValidation::Warn).expect_err("no pod");
         assert_eq!(error.to_string(), "Deployment in version \"apps/v1\" cannot be handled as a Pod in version \"v1\"");
         let object = pod(&json!({}), FieldValidation::Warn).expect("an empty pod").object;
-        let empty = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {}, "status": {}});
+        let empty =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {"containers": null}, "status": {}});
         assert_eq!(object, empty);
     }
 

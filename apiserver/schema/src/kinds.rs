@@ -6,7 +6,7 @@
 
 mod admissionregistration;
 mod apiextensions;
-mod apiregistration;
+pub(crate) mod apiregistration;
 mod apps;
 mod authentication;
 mod authorization;
@@ -129,6 +129,17 @@ pub enum Review {
     OwnRules,
     /// Whose a token is.
     Token,
+    /// How the parts of the control plane are; asked by reading.
+    Parts,
+}
+
+/// Who makes a write, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    /// `username`, `uid`, `groups` and `extra` of who asks (`authentication.k8s.io` UserInfo); what is not known is left out.
+    pub who: &'a Value,
+    /// Now, RFC 3339 in whole seconds.
+    pub now: &'a str,
 }
 
 /// What a kind adds to its schema. Kubernetes calls the same a strategy, defaulting and a printer.
@@ -145,6 +156,8 @@ pub(crate) struct Rules {
     /// Writes what the server makes up by itself, after admission (`PrepareForCreate`, `PrepareForUpdate`): nobody owns it. The second is
     /// the old state, `None` on creation.
     pub(crate) complete: fn(&mut Value, Option<&Value>),
+    /// Writes who asks, and when, into objects that record it; after [`Self::complete`].
+    pub(crate) stamp: Option<fn(&mut Value, Option<&Value>, &Stamp<'_>)>,
     /// Marks an object whose deletion begins, at a time (RFC 3339 in whole seconds).
     pub(crate) leave: fn(&mut Value, &str),
     /// Whether something that is no finalizer holds a terminating object.
@@ -212,6 +225,7 @@ impl Rules {
         defaults: |_| {},
         prepare: |_, _, _| {},
         complete: |_, _| {},
+        stamp: None,
         leave: |_, _| {},
         is_held: |_| false,
         grace_seconds: None,

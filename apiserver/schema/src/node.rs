@@ -104,6 +104,8 @@ pub(crate) struct Field {
     /// Whether 0, false, "" and empty lists and maps are the same as nothing, so that they are left out (in Go `omitempty` on what is no
     /// pointer). Never in custom resources.
     pub(crate) omit_zero: bool,
+    /// Whether it is written as null when it is not given (in Go a list or map without `omitempty`, or a time that is no pointer).
+    pub(crate) writes_null: bool,
     /// In Protobuf, a list that is a message with one field.
     pub(crate) wrapped: bool,
     /// Its values.

@@ -298,6 +298,19 @@ impl Resource {
         (self.rules.complete)(new, old);
     }
 
+    /// Whether [`Self::stamp`] writes anything.
+    #[must_use]
+    pub fn is_stamped(&self) -> bool {
+        self.rules.stamp.is_some()
+    }
+
+    /// Writes who asks, and when, into an object that records it.
+    pub fn stamp(&self, new: &mut Value, old: Option<&Value>, stamp: &kinds::Stamp<'_>) {
+        if let Some(write) = self.rules.stamp {
+            write(new, old, stamp);
+        }
+    }
+
     /// Marks an object whose deletion begins at `now`, RFC 3339 in whole seconds.
     pub fn leave(&self, object: &mut Value, now: &str) {
         (self.rules.leave)(object, now);

@@ -71,7 +71,8 @@ pub(super) fn placed(request: &Request, mut object: Value) -> Result<Value, Stat
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     let metadata = metadata_mut(&mut object);
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"] {
+    // A generation that nobody counts stays as it is said.
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(field);
     }
     metadata.remove("resourceVersion");

@@ -2,7 +2,7 @@
 
 use super::object::Object;
 use super::selector::Selection;
-use super::{Registry, Target, key, prefix};
+use super::{Registry, Target, components, key, prefix};
 use crate::status::Status;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -75,6 +75,9 @@ impl Registry {
 
     /// Reads one object from a state that is not older than `revision`; 0: any.
     pub(crate) async fn get_not_older(&self, target: &Target<'_>, revision: Revision) -> Result<Object, Status> {
+        if components::is_computed(target.resource) {
+            return self.component(target).await;
+        }
         let got = self.backend.get(target.key()).await?;
         if got.revision < revision {
             return Err(Status::future(revision, got.revision));
@@ -89,6 +92,9 @@ impl Registry {
         namespace: &str,
         options: &ListOptions,
     ) -> Result<List, Status> {
+        if components::is_computed(resource) {
+            return self.components(resource, options).await;
+        }
         let place = Place::of(options)?;
         if let (Some(name), 0, None) = (single_key(resource, namespace, options), place.revision, &place.from) {
             return self.list_one(resource, namespace, name, options).await;

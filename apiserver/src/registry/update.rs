@@ -85,7 +85,8 @@ fn next_state(resource: &Resource, part: &str, current: &Value, mut wanted: Valu
             for field in ["apiVersion", "kind"] {
                 copy_field(&mut wanted, current, field);
             }
-            if resource.has_status() {
+            // What another part changes, the kind's own preparation says.
+            if resource.has_status() && part.is_empty() {
                 copy_field(&mut wanted, current, "status");
             }
             wanted

@@ -9,14 +9,15 @@
 //! Owners come before admission, as in Kubernetes: who writes owns what it said, with its defaults, and nothing that the server adds.
 //! Claims come last, because they write. A deletion has a plan instead of a change (`delete.rs`) and joins at the commit.
 
-use super::object::{Object, metadata_mut, name_of};
+use super::object::{Object, metadata_mut, name_of, now};
 use super::{ATTEMPTS_MAX, Registry, Target, create, update};
 use crate::admission::{self, Attributes, Operation};
 use crate::author;
 use crate::request::{Request, Run};
+use crate::reviews::user_info;
 use crate::status::Status;
 use serde_json::Value;
-use skiff_schema::{Decoded, Resource, apply_defaults, settle, validate_create, validate_update};
+use skiff_schema::{Decoded, Resource, Stamp, apply_defaults, settle, validate_create, validate_update};
 
 /// How it becomes known who owns the fields of an object that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +120,9 @@ impl Registry {
         let seen = Attributes { request, operation: Operation::of(request, old), name: &name, old, stored: self };
         admission::mutate(&seen, &mut next).await?;
         resource.complete(&mut next, old);
+        if resource.is_stamped() {
+            resource.stamp(&mut next, old, &Stamp { who: &user_info(&request.who), now: &now() });
+        }
         self.services().carry_over(resource, old, &mut next);
         update::count_generation(request, old, &mut next);
         refuse_if_wrong(request, &target, old, &next)?;

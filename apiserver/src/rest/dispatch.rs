@@ -82,7 +82,7 @@ async fn object_request(
     request: HttpRequest,
 ) -> Result<Response, Status> {
     let style = Style::of(request.headers(), parameters)?;
-    let columns = path.resource.is_stored() && !matches!(&*path.subresource, "binding" | "eviction");
+    let columns = path.resource.verbs.contains(&"get") && !matches!(&*path.subresource, "binding" | "eviction");
     let style = if columns { style } else { style.without_tables()? };
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;

@@ -97,10 +97,12 @@ fn every_kind_is_the_same_in_protobuf() {
     }
 }
 
-/// Protobuf does not tell an empty list or map from none.
+/// Protobuf does not tell an empty list or map from none, which is null where Go writes it.
 fn nothing_empty(value: Value) -> Value {
     let empty = |value: &Value| {
-        matches!(value, Value::Array(list) if list.is_empty()) || matches!(value, Value::Object(map) if map.is_empty())
+        value.is_null()
+            || matches!(value, Value::Array(list) if list.is_empty())
+            || matches!(value, Value::Object(map) if map.is_empty())
     };
     match value {
         Value::Object(map) => {

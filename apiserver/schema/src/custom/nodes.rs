@@ -127,7 +127,7 @@ impl Arena {
 }
 
 fn field(name: &str, required: bool, node: Node) -> Field {
-    Field { name: name.into(), required, omit_zero: false, wrapped: false, node }
+    Field { name: name.into(), required, omit_zero: false, writes_null: false, wrapped: false, node }
 }
 
 /// The fields of every object, in place of what the schema says about them.

@@ -119,7 +119,7 @@ impl<'s> Walk<'s> {
         Ok((!field.omit_zero || !is_zero(&value)).then_some(value))
     }
 
-    /// Gives absent fields the values that the schema names.
+    /// Gives absent fields the values that the schema names, or the null that Go writes.
     fn defaults(&mut self, known: &'s Struct, object: &mut Map<String, Value>, path: &Path<'_>) -> Result<(), Wrong> {
         for field in &known.fields {
             // What would be left out if it were said is no default.
@@ -129,6 +129,8 @@ impl<'s> Walk<'s> {
             {
                 let value = self.value(&field.node, Value::clone(default), &path.field(&field.name))?;
                 object.insert(field.name.to_string(), value);
+            } else if field.writes_null && !object.contains_key(&*field.name) {
+                object.insert(field.name.to_string(), Value::Null);
             }
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! The core group.
 
+mod component_status;
 mod config_map;
 mod endpoints;
-mod event;
+pub(super) mod event;
 mod limit_range;
 mod namespace;
 mod node;
@@ -20,6 +21,7 @@ use super::Row;
 
 /// Its kinds.
 pub(super) static ROWS: &[&Row] = &[
+    &component_status::ROW,
     &config_map::ROW,
     &endpoints::ROW,
     &event::ROW,

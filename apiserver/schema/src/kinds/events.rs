@@ -1,6 +1,8 @@
 //! The group `events.k8s.io`.
 
+mod event;
+
 use super::Row;
 
 /// Its kinds.
-pub(super) static ROWS: &[&Row] = &[];
+pub(super) static ROWS: &[&Row] = &[&event::ROW];

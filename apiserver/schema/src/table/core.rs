@@ -57,7 +57,10 @@ fn event(it: &Value, now: Timestamp) -> Vec<Value> {
     let object = &it["involvedObject"];
     let subject = format!("{}/{}", text(object, "kind").to_lowercase(), text(object, "name"));
     let source = match (text(&it["source"], "component"), text(&it["source"], "host")) {
-        ("", _) => text(it, "reportingComponent").to_owned(),
+        ("", _) => match (text(it, "reportingComponent"), text(it, "reportingInstance")) {
+            (component, "") => component.to_owned(),
+            (component, instance) => format!("{component}, {instance}"),
+        },
         (component, "") => component.to_owned(),
         (component, host) => format!("{component}, {host}"),
     };

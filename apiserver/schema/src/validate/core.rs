@@ -94,17 +94,6 @@ pub(crate) fn node(object: &Value, errors: &mut Errors) {
     }
 }
 
-pub(crate) fn event(object: &Value, errors: &mut Errors) {
-    let involved = Path::Root.field("involvedObject");
-    let (of_event, of_object) = (text(&object["metadata"], "namespace"), text(&object["involvedObject"], "namespace"));
-    // Events about objects without a namespace live in `default`.
-    let expected = if of_object.is_empty() { "default" } else { of_object };
-    let system = of_object.is_empty() && of_event == "kube-system";
-    if !of_event.is_empty() && of_event != expected && !system {
-        errors.invalid(&involved.field("namespace"), of_object, "does not match event.namespace");
-    }
-}
-
 pub(crate) fn lease(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     if let Some(seconds) = spec["leaseDurationSeconds"].as_i64().filter(|seconds| *seconds <= 0) {
         errors.invalid(&path.field("leaseDurationSeconds"), seconds, "must be greater than 0");

@@ -42,6 +42,17 @@ pub(crate) fn amount_of(name: &str, amount: &Value, path: &Path<'_>, errors: &mu
     check_amount(amount, if standard { Fractions::Allowed } else { Fractions::Refused }, path, errors);
 }
 
+/// The name of a resource that containers ask for.
+pub(crate) fn container_resource_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
+    let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+    if let Some(detail) = Format::QualifiedName.check(name) {
+        errors.invalid(path, name, detail);
+    }
+    if !standard && !name.contains('/') {
+        errors.invalid(path, name, "must be a standard resource for containers");
+    }
+}
+
 /// One amount of a node's capacity, which also counts pods.
 pub(crate) fn node_amount_of(name: &str, amount: &Value, path: &Path<'_>, errors: &mut Errors) {
     match name {

@@ -6,7 +6,8 @@ use super::errors::Errors;
 use crate::path::Path;
 use crate::view::{given, is_unset, list, list_mut, text};
 
-const IMMUTABLE: &str = "field is immutable";
+/// What is said of a field that may not change.
+pub(crate) const IMMUTABLE: &str = "field is immutable";
 
 /// Name, namespace and uid; a `new` without them keeps those of `old`.
 pub(crate) fn metadata(new: &Value, old: &Value, errors: &mut Errors) {

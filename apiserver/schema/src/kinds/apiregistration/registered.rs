@@ -1,0 +1,180 @@
+//! The APIServices that a server registers by itself: one for each version of a group that it answers for, those of custom resources
+//! too. A plan without I/O: what is wanted, what is there, what is to be done.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::Catalog;
+use crate::custom::naming;
+use crate::view::{list, text};
+
+/// The label of those that a server keeps by itself (kube-aggregator).
+const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+/// Its value for those that are looked after once, when the server starts.
+const ON_START: &str = "onstart";
+/// Its value for those that are looked after always.
+const ALWAYS: &str = "true";
+
+/// Built-in groups with their priority in discovery, highest first.
+const GROUPS: [(&str, i64); 22] = [
+    ("", 18_000),
+    ("apps", 17_800),
+    ("events.k8s.io", 17_750),
+    ("authentication.k8s.io", 17_700),
+    ("authorization.k8s.io", 17_600),
+    ("autoscaling", 17_500),
+    ("batch", 17_400),
+    ("certificates.k8s.io", 17_300),
+    ("networking.k8s.io", 17_200),
+    ("policy", 17_100),
+    ("rbac.authorization.k8s.io", 17_000),
+    ("storage.k8s.io", 16_800),
+    ("apiextensions.k8s.io", 16_700),
+    ("admissionregistration.k8s.io", 16_700),
+    ("scheduling.k8s.io", 16_600),
+    ("coordination.k8s.io", 16_500),
+    ("node.k8s.io", 16_300),
+    ("discovery.k8s.io", 16_200),
+    ("resource.k8s.io", 16_200),
+    ("flowcontrol.apiserver.k8s.io", 16_100),
+    ("internal.apiserver.k8s.io", 16_000),
+    ("storagemigration.k8s.io", 15_800),
+];
+
+/// The priority of a version within its group.
+fn version_priority(group: &str, version: &str) -> i64 {
+    match (group, version) {
+        ("", _) => 1,
+        ("autoscaling", "v2") => 30,
+        ("flowcontrol.apiserver.k8s.io" | "resource.k8s.io", "v1") => 21,
+        _ => 15,
+    }
+}
+
+/// What is to be done about one of them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Registration {
+    /// It is missing.
+    Create(Value),
+    /// It says something else; this is its `spec`.
+    Update {
+        /// Its name.
+        name: String,
+        /// What it is to say.
+        spec: Value,
+    },
+    /// It is kept by a server and answers for nothing any longer.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What is to be done so that there is one for each version of a group: of `definitions` always, of what is built in only
+/// `at_start`. `present` are all that are there. Those that nobody labelled are left alone.
+#[must_use]
+pub fn registrations(definitions: &[Value], present: &[Value], at_start: bool) -> Vec<Registration> {
+    let mut wanted = wanted(definitions);
+    let mut plan = Vec::new();
+    for service in present {
+        let name = text(&service["metadata"], "name").to_owned();
+        let managed = text(&service["metadata"]["labels"], MANAGED);
+        let is_ours = managed == ALWAYS || managed == ON_START && at_start;
+        match wanted.remove(&name) {
+            Some(new) if is_ours && new["spec"] != service["spec"] => {
+                plan.push(Registration::Update { name, spec: new["spec"].clone() });
+            }
+            None if is_ours => plan.push(Registration::Delete { name }),
+            _ => {}
+        }
+    }
+    let missing = wanted.into_values().filter(|it| at_start || text(&it["metadata"]["labels"], MANAGED) == ALWAYS);
+    plan.extend(missing.map(Registration::Create));
+    plan
+}
+
+fn wanted(definitions: &[Value]) -> BTreeMap<String, Value> {
+    let builtin = Catalog::builtin();
+    let mut wanted = BTreeMap::new();
+    let mut add = |group: &str, version: &str, priorities: (i64, i64), managed: &str| {
+        let name = format!("{version}.{group}");
+        let mut spec = json!({"version": version, "groupPriorityMinimum": priorities.0, "versionPriority": priorities.1});
+        if !group.is_empty() {
+            spec["group"] = group.into();
+        }
+        let metadata = json!({"name": name, "labels": {MANAGED: managed}});
+        let service = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": metadata,
+            "spec": spec});
+        wanted.entry(name).or_insert(service);
+    };
+    for (group, priority) in GROUPS {
+        for version in builtin.versions(group) {
+            add(group, version, (priority, version_priority(group, version)), ON_START);
+        }
+    }
+    for definition in definitions {
+        let spec = &definition["spec"];
+        for version in list(spec, "versions").iter().filter(|version| version["served"] == true) {
+            add(text(spec, "group"), text(version, "name"), (1000, 100), ALWAYS);
+        }
+    }
+    wanted
+}
+
+/// The status of one that another server is to answer for, if it does not have it yet: nobody is asked on its behalf.
+#[must_use]
+pub fn unanswered(service: &Value, now: &str) -> Option<Value> {
+    const MESSAGE: &str = "this API server does not pass requests on to other API servers (aggregation is not implemented yet)";
+    if service["spec"]["service"].is_null() {
+        return None;
+    }
+    let mut status = if service["status"].is_object() { service["status"].clone() } else { json!({}) };
+    naming::set(&mut status, ["Available", "False", "AggregationNotImplemented", MESSAGE], now);
+    (status != service["status"]).then_some(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn created(plan: &[Registration]) -> Vec<&str> {
+        let name = |it| match it {
+            &Registration::Create(ref service) => Some(text(&service["metadata"], "name")),
+            _ => None,
+        };
+        plan.iter().filter_map(name).collect()
+    }
+
+    #[test]
+    fn every_served_version_is_registered_once() {
+        let definition = json!({"spec": {"group": "a.example", "versions": [{"name": "v1", "served": true},
+            {"name": "v2", "served": false}]}});
+        let plan = registrations(&[definition.clone(), definition.clone()], &[], true);
+        let names = created(&plan);
+        assert!(names.contains(&"v1.") && names.contains(&"v2.autoscaling") && names.contains(&"v1.a.example"));
+        let versions: usize = Catalog::builtin().groups().iter().map(|it| Catalog::builtin().versions(it).len()).sum();
+        assert_eq!(names.len(), versions + 1, "a group has no priority: {names:?}");
+        assert_eq!(created(&registrations(&[definition], &[], false)), ["v1.a.example"]);
+    }
+
+    #[test]
+    fn what_answers_for_nothing_goes_and_what_others_made_stays() {
+        let service = |name: &str, managed: &str| {
+            json!({"metadata": {"name": name, "labels": {MANAGED: managed}}, "spec": {"version": "v1"}})
+        };
+        let present = [service("v1.gone", "true"), service("v1.apps", "onstart"), service("v1.other", "")];
+        assert_eq!(registrations(&[], &present, false), [Registration::Delete { name: "v1.gone".to_owned() }]);
+        let plan = registrations(&[], &present, true);
+        assert!(plan.iter().any(|it| matches!(it, Registration::Update { name, .. } if name == "v1.apps")), "{plan:?}");
+    }
+
+    #[test]
+    fn another_server_is_said_not_to_be_asked() {
+        let mut service = json!({"spec": {"service": {"name": "s"}}, "status": {}});
+        service["status"] = unanswered(&service, "then").expect("it has no status yet");
+        assert_eq!(service["status"]["conditions"][0]["reason"], "AggregationNotImplemented");
+        assert_eq!(unanswered(&service, "later"), None);
+        assert_eq!(unanswered(&json!({"spec": {}}), "now"), None);
+    }
+}

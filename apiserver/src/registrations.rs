@@ -1,0 +1,132 @@
+//! APIServices: one task registers what this server answers for, and says of those that others are to answer for that they are not
+//! asked. It lists, does what the plan says, and looks again when a service or a definition of a custom resource has changed.
+
+use crate::app::App;
+use crate::registry::object::{name_of, now};
+use crate::registry::{Change, ListOptions, Registry, Target, WatchOptions, Watcher};
+use crate::request::Request;
+use crate::status::Status;
+use serde_json::Value;
+use skiff_schema::{Decoded, Registration, Resource, find, registrations, unanswered};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The group that they belong to.
+const GROUP: &str = "apiregistration.k8s.io";
+/// Their name in paths.
+const SERVICES: &str = "apiservices";
+/// How long the task waits after the store failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+fn services() -> Result<&'static Arc<Resource>, Status> {
+    find(GROUP, "v1", SERVICES).ok_or_else(|| Status::internal("the table of resources lacks APIServices"))
+}
+
+fn definitions() -> Result<&'static Arc<Resource>, Status> {
+    find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+        .ok_or_else(|| Status::internal("the table of resources lacks definitions of custom resources"))
+}
+
+/// Registers until the server stops, or is dropped.
+pub(crate) fn follow(app: &Arc<App>, until: CancellationToken) {
+    let app = app.clone();
+    tokio::spawn(until.run_until_cancelled_owned(async move {
+        let mut at_start = true;
+        loop {
+            if let Err(status) = follow_once(&app.registry, &mut at_start).await {
+                tracing::warn!(message = status.message, "registering what is served failed; again in a second");
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }));
+}
+
+/// Lists and acts, then waits for a change; ends when a watch does.
+async fn follow_once(registry: &Registry, at_start: &mut bool) -> Result<(), Status> {
+    let mut watchers = None;
+    loop {
+        let (found, revision) = values(registry, definitions()?).await?;
+        let (present, of_services) = values(registry, services()?).await?;
+        for step in registrations(&found, &present, *at_start) {
+            act(registry, step).await?;
+        }
+        for service in present.iter().filter(|service| unanswered(service, &now()).is_some()) {
+            write(registry, name_of(service), "status", |current| {
+                let mut next = current.clone();
+                if let Some(status) = unanswered(current, &now()) {
+                    next["status"] = status;
+                }
+                next
+            })
+            .await?;
+        }
+        *at_start = false;
+        let (of_definitions, of_services) = match &mut watchers {
+            Some(watchers) => watchers,
+            none => none.insert((
+                watch(registry, definitions()?, revision).await?,
+                watch(registry, services()?, of_services).await?,
+            )),
+        };
+        let more = tokio::select! {
+            events = of_definitions.next() => events,
+            events = of_services.next() => events,
+        };
+        if more.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn watch(registry: &Registry, resource: &Arc<Resource>, after: i64) -> Result<Watcher, Status> {
+    registry.watch(resource, "", WatchOptions { after, ..WatchOptions::default() }).await
+}
+
+async fn values(registry: &Registry, resource: &Arc<Resource>) -> Result<(Vec<Value>, i64), Status> {
+    let list = registry.list(resource, "", &ListOptions::default()).await?;
+    let values = list.items.iter().map(|object| object.value()).collect::<Result<_, _>>()?;
+    Ok((values, list.revision))
+}
+
+/// Does one step; that somebody else has done it is as good.
+async fn act(registry: &Registry, step: Registration) -> Result<(), Status> {
+    let resource = services()?;
+    let done = match step {
+        Registration::Create(object) => {
+            let name = name_of(&object).to_owned();
+            let request = Request::own("create", &Target { resource, namespace: "", name: &name });
+            registry.create(&request, Decoded { object, warnings: Vec::new() }).await.map(drop)
+        }
+        Registration::Delete { name } => {
+            let request = Request::own("delete", &Target { resource, namespace: "", name: &name });
+            registry.delete(&request).await.map(drop)
+        }
+        Registration::Update { name, spec } => {
+            write(registry, &name, "", |current| {
+                let mut next = current.clone();
+                next["spec"] = spec.clone();
+                next
+            })
+            .await
+        }
+    };
+    match done {
+        Err(status) if !matches!(&*status.reason, "AlreadyExists" | "NotFound") => Err(status),
+        _ => Ok(()),
+    }
+}
+
+async fn write(
+    registry: &Registry,
+    name: &str,
+    part: &str,
+    change: impl Fn(&Value) -> Value + Send + Sync,
+) -> Result<(), Status> {
+    let target = Target { resource: services()?, namespace: "", name };
+    let change = Change::of_present(|current| Ok(Decoded { object: change(current), warnings: Vec::new() }));
+    match registry.write(&Request::own("update", &target).of_part(part), &change).await {
+        Err(status) if status.reason != "NotFound" => Err(status),
+        _ => Ok(()),
+    }
+}

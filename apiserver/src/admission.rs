@@ -11,6 +11,7 @@ mod default_toleration_seconds; // how long a pod stays on a node that stopped a
 mod limit_ranger; // how much pods and claims may ask for
 mod namespace_lifecycle; // is this place open
 mod network; // addresses of a network
+mod pod_resize_validator; // no pod becomes larger than its node
 mod pod_security; // labels that have no effect yet
 mod priority; // who goes first
 mod service_account; // as whom a pod runs
@@ -90,7 +91,7 @@ struct Plugin {
 }
 
 /// All of them, in the order of Kubernetes' `AllOrderedPlugins`.
-const PLUGINS: [Plugin; 7] = [
+const PLUGINS: [Plugin; 8] = [
     namespace_lifecycle::PLUGIN,
     limit_ranger::PLUGIN,
     service_account::PLUGIN,
@@ -98,6 +99,7 @@ const PLUGINS: [Plugin; 7] = [
     priority::PLUGIN,
     default_toleration_seconds::PLUGIN,
     certificate_subject_restriction::PLUGIN,
+    pod_resize_validator::PLUGIN,
 ];
 
 fn asked(operation: Operation) -> impl Iterator<Item = &'static Plugin> {
@@ -153,6 +155,7 @@ mod tests {
                 "Priority",
                 "DefaultTolerationSeconds",
                 "CertificateSubjectRestriction",
+                "PodResizeValidator",
             ]
         );
         assert!(PLUGINS.iter().all(|plugin| plugin.mutate.is_some() || plugin.validate.is_some()));

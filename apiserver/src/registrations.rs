@@ -112,7 +112,7 @@ async fn act(registry: &Registry, step: Registration) -> Result<(), Status> {
         }
     };
     match done {
-        Err(status) if !matches!(&*status.reason, "AlreadyExists" | "NotFound") => Err(status),
+        Err(status) if !matches!(status.reason, "AlreadyExists" | "NotFound") => Err(status),
         _ => Ok(()),
     }
 }

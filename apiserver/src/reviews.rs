@@ -18,7 +18,9 @@ pub(crate) fn answer(request: &Request, object: Value) -> Result<Object, Status>
         return Err(Status::invalid_review(resource, &errors));
     }
     let answer = match resource.review() {
-        Review::WhoAsks => json!({"metadata": {"creationTimestamp": now()}, "status": {"userInfo": user_info(identity)}}),
+        Review::WhoAsks => {
+            json!({"metadata": {"creationTimestamp": now()}, "status": {"userInfo": user_info(identity)}})
+        }
         Review::OwnAccess => decided(object, identity),
         Review::Access => {
             let named = named(&object["spec"]);
@@ -29,7 +31,7 @@ pub(crate) fn answer(request: &Request, object: Value) -> Result<Object, Status>
             let why = format!("{} are not implemented: this server neither issues nor reads tokens", resource.plural);
             return Err(Status::not_implemented(why));
         }
-        Review::No => return Err(Status::method_not_allowed()),
+        Review::No | Review::Parts => return Err(Status::method_not_allowed()),
     };
     let mut answer = answer;
     answer["apiVersion"] = resource.api_version().into();

@@ -92,9 +92,16 @@ fn all(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.init_containers.iter().flatten().chain(&spec.containers)
 }
 
-/// The class of a pod (Kubernetes, "Pod Quality of Service Classes").
+/// The class of a pod (Kubernetes, "Pod Quality of Service Classes"): who asks for none of something asks for nothing.
 pub(crate) fn qos_class(spec: &PodSpec) -> Qos {
-    let needs: Vec<_> = all(spec).map(|container| Needs::of(container.resources.as_ref())).collect();
+    let some = |amount: Option<i64>| amount.filter(|amount| *amount > 0);
+    let counted = |needs: Needs| Needs {
+        cpu_request: some(needs.cpu_request),
+        cpu_limit: some(needs.cpu_limit),
+        memory_request: some(needs.memory_request),
+        memory_limit: some(needs.memory_limit),
+    };
+    let needs: Vec<_> = all(spec).map(|container| counted(Needs::of(container.resources.as_ref()))).collect();
     if needs.iter().all(|needs| *needs == Needs::default()) {
         return Qos::BestEffort;
     }
@@ -196,6 +203,7 @@ mod tests {
         };
         use serde_json::json;
         assert_eq!(qos_class(&spec(json!({}))), Qos::BestEffort);
+        assert_eq!(qos_class(&spec(json!({"requests": {"cpu": "0"}}))), Qos::BestEffort);
         assert_eq!(qos_class(&spec(json!({"requests": {"cpu": "1"}}))), Qos::Burstable);
         assert_eq!(qos_class(&spec(json!({"limits": {"cpu": "1", "memory": "1Gi"}}))), Qos::Guaranteed);
         assert_eq!(qos_class(&spec(json!({"limits": {"cpu": "1"}}))), Qos::Burstable);

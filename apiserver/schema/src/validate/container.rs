@@ -20,6 +20,8 @@ pub(crate) enum Role {
     App,
     /// `initContainers`
     Init,
+    /// `ephemeralContainers`
+    Ephemeral,
 }
 
 /// What the container's pod says about it.
@@ -42,7 +44,9 @@ pub(crate) fn container(container: &Value, role: Role, pod: &PodContext<'_>, pat
     environment(container, path, errors);
     volume::mounts(container, &pod.volumes, path, errors);
     resources::requirements(&container["resources"], &path.field("resources"), errors);
-    if role == Role::Init && restarts != "Always" {
+    if role == Role::Ephemeral {
+        ephemeral(container, path, errors);
+    } else if role == Role::Init && restarts != "Always" {
         for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
             if given(container, field) {
                 errors.forbidden(&path.field(field), "may not be set for init containers without restartPolicy=Always");
@@ -54,6 +58,36 @@ pub(crate) fn container(container: &Value, role: Role, pod: &PodContext<'_>, pat
     }
     security(&container["securityContext"], &path.field("securityContext"), errors);
     unimplemented::container(container, path, errors);
+}
+
+/// What looks into a pod is no part of it that others may count on.
+fn ephemeral(container: &Value, path: &Path<'_>, errors: &mut Errors) {
+    const DETAIL: &str = "cannot be set for an Ephemeral Container";
+    const FIELDS: [&str; 9] = [
+        "ports",
+        "resources",
+        "resizePolicy",
+        "restartPolicy",
+        "restartPolicyRules",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+    ];
+    let says_nothing = |value: &Value| match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        value => value.is_null(),
+    };
+    for field in FIELDS.iter().filter(|field| !says_nothing(&container[**field])) {
+        errors.forbidden(&path.field(field), DETAIL);
+    }
+    let mounts = path.field("volumeMounts");
+    for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
+        for field in ["subPath", "subPathExpr"].iter().filter(|field| given(mount, field)) {
+            errors.forbidden(&mounts.index(index).field(field), DETAIL);
+        }
+    }
 }
 
 fn image(container: &Value, path: &Path<'_>, errors: &mut Errors) {

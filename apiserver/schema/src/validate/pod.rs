@@ -51,6 +51,18 @@ fn containers(spec: &Value, context: &PodContext<'_>, path: &Path<'_>, errors: &
             }
         }
     }
+    let (targets, path) = (names.clone(), path.field("ephemeralContainers"));
+    for (index, one) in list(spec, "ephemeralContainers").iter().enumerate() {
+        let path = path.index(index);
+        container::container(one, Role::Ephemeral, context, &path, errors);
+        let (name, target) = (text(one, "name"), text(one, "targetContainerName"));
+        if !name.is_empty() && !names.insert(name) {
+            errors.duplicate(&path.field("name"), name);
+        }
+        if !target.is_empty() && !targets.contains(target) {
+            errors.not_found(&path.field("targetContainerName"), target);
+        }
+    }
 }
 
 /// No two containers may take the same port of the host.

@@ -31,11 +31,7 @@ pub(super) static ROW: Row = Row {
         status_keeps: &["labels", "annotations", "finalizers", "ownerReferences"],
         ..Rules::PLAIN
     },
-    ..Row::cluster(
-        GVK,
-        ["apiservices", "apiservice"],
-        "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
-    )
+    ..Row::cluster(GVK, ["apiservices", "apiservice"], "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService")
 };
 
 static PRINTER: Printer = Printer {

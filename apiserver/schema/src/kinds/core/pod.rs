@@ -1,11 +1,13 @@
 //! Pod.
 
+mod ephemeral; // containers for looking into it
 mod quality;
+mod resize; // other resources while it runs
 
 use serde_json::{Value, json};
 
 use self::quality::quality;
-use crate::kinds::{Change, Part, Row, Rules, Selectable, proxy, status};
+use crate::kinds::{Change, Part, READ_WRITE, Row, Rules, Selectable, proxy, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::{pod, update};
@@ -19,11 +21,14 @@ pub(super) static ROW: Row = Row {
     subresources: PARTS,
     rules: Rules {
         defaults: defaults::pod::pod,
-        prepare: |new, old, part| {
+        prepare: |new, old, part| match (old, part) {
+            (Some(old), "resize") => resize::prepare(new, old),
+            (Some(old), "ephemeralcontainers") => ephemeral::prepare(new, old),
             // Who writes the status need not repeat what the server has made of the pod's resources.
-            if let Some(old) = old.filter(|_| part == "status" && new["status"]["qosClass"].is_null()) {
+            (Some(old), "status") if new["status"]["qosClass"].is_null() => {
                 new["status"]["qosClass"] = old["status"]["qosClass"].clone();
             }
+            _ => {}
         },
         complete: |new, old| {
             if old.is_none() {
@@ -52,11 +57,13 @@ const STREAM: &[&str] = &["create", "get"];
 const PARTS: &[Part] = &[
     Part { name: "attach", body: ["", "v1", "PodAttachOptions"], verbs: STREAM },
     Part { name: "binding", body: ["", "v1", "Binding"], verbs: &["create"] },
+    Part { name: "ephemeralcontainers", body: ["", "v1", "Pod"], verbs: READ_WRITE },
     Part { name: "eviction", body: ["policy", "v1", "Eviction"], verbs: &["create"] },
     Part { name: "exec", body: ["", "v1", "PodExecOptions"], verbs: STREAM },
     Part { name: "log", body: ["", "v1", "Pod"], verbs: &["get"] },
     Part { name: "portforward", body: ["", "v1", "PodPortForwardOptions"], verbs: STREAM },
     proxy("PodProxyOptions"),
+    Part { name: "resize", body: ["", "v1", "Pod"], verbs: READ_WRITE },
     status(["", "v1", "Pod"]),
 ];
 
@@ -86,14 +93,22 @@ fn grace_seconds(pod: &Value, asked: Option<i64>) -> i64 {
     }
 }
 
+/// Whether it only shows a pod that a node has from a file.
+fn is_mirror(pod: &Value) -> bool {
+    !pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null()
+}
+
 fn validate(change: &Change<'_>, errors: &mut Errors) {
-    if !change.is_whole() {
+    // A binding has been looked at by itself.
+    if matches!(change.part, "status" | "binding") {
         return;
     }
     let spec = Path::Root.field("spec");
     pod::spec(&change.new["spec"], &spec, errors);
-    match change.old {
-        None => pod::only_on_create(change.new, errors),
-        Some(old) => update::pod(&change.new["spec"], &old["spec"], &spec, errors),
+    match (change.old, change.part) {
+        (None, _) => pod::only_on_create(change.new, errors),
+        (Some(old), "resize") => resize::validate(change.new, old, errors),
+        (Some(old), "ephemeralcontainers") => ephemeral::validate(change.new, old, errors),
+        (Some(old), _) => update::pod(&change.new["spec"], &old["spec"], &spec, errors),
     }
 }

@@ -44,7 +44,8 @@ fn bound(target: &Target<'_>, pod: &Value, binding: &Value, node: &str) -> Resul
     next["spec"]["nodeName"] = node.into();
     let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
     conditions.retain(|condition| condition["type"] != "PodScheduled");
-    conditions.push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now()}));
+    conditions
+        .push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now()}));
     next["status"]["conditions"] = conditions.into();
     hand_over(binding, &mut next);
     Ok(Decoded { object: next, warnings: Vec::new() })

@@ -21,6 +21,7 @@ mod client; // get, describe, apply, delete
 mod client_streams; // watches, logs, exec
 mod lifecycle; // crashes, probes, init containers, grace
 mod limits; // what a container may use
+mod looks; // who only looks writes nothing
 mod on_host; // a node without a box
 mod services; // addresses and ports, names
 mod terms; // a shorter end for the sick, limits of folders, groups, devices

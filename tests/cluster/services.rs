@@ -5,7 +5,7 @@ use crate::support::{
     until, web, with,
 };
 use serde_json::{Value, json};
-use skiff_harness::{TestNode, eventually};
+use skiff_harness::{TestNode, eventually, peer, skip};
 use std::collections::BTreeSet;
 
 /// Node ports of a box are at this address.
@@ -32,12 +32,30 @@ fn a_service_spreads_connections_over_its_pods() {
     let one = first_process(&pods[0]);
     let own: BTreeSet<String> = (0..40).map(|_| fetch_from(one, &url).unwrap()).collect();
     assert_eq!(own, answered);
+    through_the_api(&node);
     drop(node.skiff(["delete", "deployment", "web"]).ok());
     eventually("the service refuses", || match fetch(&node, &url) {
         Err(said) if said.contains("refused") => Ok(()),
         other => Err(other),
     });
     node.down();
+}
+
+/// The same pods by the paths of a proxy.
+fn through_the_api(node: &TestNode) {
+    let Some(kubectl) = peer("kubectl-1.32") else { return skip("there is no kubectl-1.32") };
+    let read = |path: &str| node.peer(&kubectl, ["get", "--raw", path]);
+    for name in ["services/web/proxy/", "services/web:80/proxy/", "services/http:web:/proxy//"] {
+        let said = read(&format!("/api/v1/namespaces/default/{name}")).ok();
+        assert!(said.starts_with("hello from web-"), "{name}: {said}");
+    }
+    let pod = node.json(&["pods", "-l", "app=web"])["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let said = read(&format!("/api/v1/namespaces/default/pods/{pod}:8080/proxy/")).ok();
+    assert!(said.starts_with(&format!("hello from {pod}")), "{said}");
+    let name = node.json(&["nodes"])["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    assert_eq!(read(&format!("/api/v1/nodes/{name}/proxy/healthz")).ok(), "ok");
+    let refused = read("/api/v1/namespaces/default/services/web:81/proxy/").refused();
+    assert!(refused.contains("no service port 81 found"), "{refused}");
 }
 
 #[test]

@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 fn tree(path: &Path) -> BTreeMap<PathBuf, [i64; 4]> {
     let about = fs::symlink_metadata(path).unwrap();
     let size = if about.is_dir() { 0 } else { about.size().cast_signed() };
-    let mut all =
-        BTreeMap::from([(path.to_owned(), [about.mode().into(), size, about.mtime(), about.mtime_nsec()])]);
+    let mut all = BTreeMap::from([(path.to_owned(), [about.mode().into(), size, about.mtime(), about.mtime_nsec()])]);
     if about.is_dir() {
         for entry in fs::read_dir(path).unwrap() {
             all.extend(tree(&entry.unwrap().path()));
@@ -39,10 +38,9 @@ fn who_only_looks_writes_nothing() {
     fs::create_dir(folder.join("home")).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async { Store::open(&folder.join("data/store"), Options::default()).unwrap().close().await });
-    for words in [
-        "image --data-dir data --run-dir run pull skiff.local/demo",
-        "store snapshot save saved --data-dir data/store",
-    ] {
+    for words in
+        ["image --data-dir data --run-dir run pull skiff.local/demo", "store snapshot save saved --data-dir data/store"]
+    {
         assert_eq!(run(folder, words), 0, "{words}");
     }
     let before = tree(folder);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use skiff_schema::track;
 
 /// Writes into `new` who owns what, after a change of `old` (`None`: there was nothing); `said` is what the client sent as such.
-pub(crate) fn own(request: &Request, old: Option<&Value>, new: &mut Value, said: Option<&Value>) {
+pub(crate) fn own(request: &Request, old: Option<&Value>, new: &mut Value, said: Option<Value>) {
     let fields = track(&request.resource, old, new, said, &request.author(&now()));
     put(new, fields);
 }

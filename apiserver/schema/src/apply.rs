@@ -9,10 +9,13 @@ pub(crate) mod fields;
 mod managers;
 mod merge;
 mod scale;
+mod touch;
 mod types;
 
 #[cfg(test)]
 mod tests;
+
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
@@ -52,6 +55,13 @@ pub struct Author<'a> {
     pub part: &'a str,
     /// Now, RFC 3339 in whole seconds.
     pub time: &'a str,
+}
+
+impl Author<'_> {
+    /// As managed fields have it.
+    fn name(&self) -> &str {
+        if self.manager.is_empty() { "unknown" } else { self.manager }
+    }
 }
 
 /// Why a configuration cannot be applied.
@@ -109,17 +119,17 @@ pub fn track(
     resource: &Resource,
     old: Option<&Value>,
     new: &Value,
-    said: Option<&Value>,
+    said: Option<Value>,
     author: &Author<'_>,
 ) -> Option<Value> {
     let stored = old.map(|old| &old["metadata"]["managedFields"]).filter(|stored| !stored.is_null());
+    // What comes back as it went out says nothing new.
+    let (same, said) = if said.as_ref() == stored { (said, None) } else { (None, said) };
     let said = said.filter(|said| !said.is_null() && author.part.is_empty());
-    if let (Some(said), true) = (said, old.is_some())
-        && managers::is_reset(said)
-    {
+    if said.as_ref().is_some_and(managers::is_reset) && old.is_some() {
         return None;
     }
-    let of_client = said.and_then(|said| Managers::parse(said).ok()).filter(|managers| !managers.0.is_empty());
+    let of_client = said.and_then(|said| Managers::parse(&said).ok()).filter(|managers| !managers.0.is_empty());
     if old.is_some() && of_client.is_none() && stored.is_none() {
         // Nobody was tracked, and nobody is until somebody applies.
         return None;
@@ -133,12 +143,17 @@ pub fn track(
     };
     let mut changes = changes(&resource.schema, before, new);
     if changes == Changes::default() && of_client.is_none() {
-        return stored.cloned();
+        return same.or_else(|| stored.cloned());
     }
     filter(resource, author.part, &mut changes);
+    if let (Some(stored), None) = (stored, &of_client)
+        && let Some(place) = touch::owner(stored, &changes, &resource.api_version(), author)
+    {
+        return Some(touch::touch(same.unwrap_or_else(|| stored.clone()), place, author.time));
+    }
     let managers = of_client.or_else(|| stored.and_then(|stored| Managers::parse(stored).ok()));
     let mut managers = managers.unwrap_or_default();
-    update(&mut managers, &changes, resource, author);
+    update(&mut managers, changes, resource, author);
     managers.cap();
     managers.into_json()
 }
@@ -181,7 +196,7 @@ pub fn apply(
 /// Puts `old`'s managed fields into `new` if nothing but their times differs.
 pub fn settle(old: &Value, new: &mut Value) {
     let (before, after) = (&old["metadata"]["managedFields"], &new["metadata"]["managedFields"]);
-    if before == after || !managers::same_but_for_times(before, after) || !same_but_for_managers(old, new) {
+    if before == after || !same_but_for_managers(old, new) || !managers::same_but_for_times(before, after) {
         return;
     }
     let before = before.clone();
@@ -231,20 +246,23 @@ fn before(resource: &Resource, live: &Value, author: &Author<'_>) -> Managers {
     let mut changes = changes(&resource.schema, &blank(resource), live);
     filter(resource, author.part, &mut changes);
     let mut managers = Managers::default();
-    update(&mut managers, &changes, resource, &Author { manager: BEFORE, ..*author });
+    update(&mut managers, changes, resource, &Author { manager: BEFORE, ..*author });
     managers
 }
 
 /// The managers after changes that `author` made by other means than apply.
-fn update(managers: &mut Managers, changes: &Changes, resource: &Resource, author: &Author<'_>) {
-    managers.take(None, changes);
-    let own = changes.modified.union(&changes.added).difference(&changes.removed).difference(&unowned());
+fn update(managers: &mut Managers, changes: Changes, resource: &Resource, author: &Author<'_>) {
+    managers.take(None, &changes);
+    let Changes { added: mut own, modified, removed } = changes;
+    own.join(modified);
+    own.subtract(&removed);
+    own.subtract(&UNOWNED_FIELDS);
     if !own.is_empty() {
         let mut manager = manager_of(resource, author, false);
         manager.fields = own;
         match managers.position(&manager) {
             Some(at) => {
-                managers.0[at].fields = managers.0[at].fields.union(&manager.fields);
+                managers.0[at].fields.join(manager.fields);
                 managers.0[at].time = manager.time;
             }
             None => managers.0.push(manager),
@@ -255,7 +273,7 @@ fn update(managers: &mut Managers, changes: &Changes, resource: &Resource, autho
 
 fn manager_of(resource: &Resource, author: &Author<'_>, applied: bool) -> Manager {
     Manager {
-        name: if author.manager.is_empty() { "unknown" } else { author.manager }.to_owned(),
+        name: author.name().to_owned(),
         applied,
         api_version: resource.api_version(),
         part: author.part.to_owned(),
@@ -299,7 +317,7 @@ fn run(
     if object == *live {
         managers.0[place].time = last_time.or(managers.0[place].time.take());
     }
-    managers.0[place].fields = managers.0[place].fields.difference(&unowned());
+    managers.0[place].fields.subtract(&UNOWNED_FIELDS);
     managers.drop_empty();
     Ok((object, std::mem::take(managers)))
 }
@@ -382,6 +400,8 @@ fn path(names: &[&str]) -> Set {
 }
 
 /// Fields that nobody owns.
+static UNOWNED_FIELDS: LazyLock<Set> = LazyLock::new(unowned);
+
 fn unowned() -> Set {
     let of_metadata = UNOWNED.iter().map(|name| path(&["metadata", name]));
     let of_object = ["apiVersion", "kind", "metadata"].iter().map(|name| path(&[name]));
@@ -403,8 +423,8 @@ fn reset(resource: &Resource, part: &str) -> Set {
 fn filter(resource: &Resource, part: &str, changes: &mut Changes) {
     let reset = reset(resource, part);
     if !reset.is_empty() {
-        changes.added = changes.added.without(&reset);
-        changes.modified = changes.modified.without(&reset);
-        changes.removed = changes.removed.without(&reset);
+        changes.added.prune(&reset);
+        changes.modified.prune(&reset);
+        changes.removed.prune(&reset);
     }
 }

@@ -189,7 +189,7 @@ impl Owners {
         match self {
             Self::Keep => return,
             Self::Said => author::put(next, said),
-            Self::Track => author::own(request, old, next, said.as_ref()),
+            Self::Track => author::own(request, old, next, said),
         }
         if let Some(old) = old {
             settle(old, next);

@@ -16,9 +16,12 @@ pub(super) struct Changes {
     pub(super) removed: Set,
 }
 
+/// Nobody owns it, and it is large.
+const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
+
 /// What leads from `old` to `new`.
 pub(super) fn changes(schema: &Schema, old: &Value, new: &Value) -> Changes {
-    let Found { added, modified, removed } = compare(schema, Type::root(schema), Some(old), Some(new));
+    let Found { added, modified, removed } = compare(schema, Type::root(schema), Some(old), Some(new), MANAGED_FIELDS);
     Changes { added: added.below, modified: modified.below, removed: removed.below }
 }
 
@@ -47,7 +50,8 @@ impl Found {
     }
 }
 
-fn compare(schema: &Schema, kind: Type<'_>, old: Option<&Value>, new: Option<&Value>) -> Found {
+/// Compares all but what is at the path `skip`, seen from here; if that is empty, everything.
+fn compare(schema: &Schema, kind: Type<'_>, old: Option<&Value>, new: Option<&Value>, skip: &[&str]) -> Found {
     let mut found = Found::default();
     if old == new {
         return found;
@@ -63,12 +67,16 @@ fn compare(schema: &Schema, kind: Type<'_>, old: Option<&Value>, new: Option<&Va
     match form {
         Form::Struct(known) => {
             each_name(old, new, |name, old, new| {
+                let skip = skip.split_first().filter(|(first, _)| **first == name).map(|(_, rest)| rest);
+                if skip.is_some_and(<[&str]>::is_empty) {
+                    return;
+                }
                 let kind = field(known, name).unwrap_or(Type::Any);
-                found.put(&Element::Field(name.into()), compare(schema, kind, old, new));
+                found.put(&Element::Field(name.into()), compare(schema, kind, old, new, skip.unwrap_or_default()));
             });
         }
         Form::Map(kind) => each_name(old, new, |name, old, new| {
-            found.put(&Element::Field(name.into()), compare(schema, kind, old, new));
+            found.put(&Element::Field(name.into()), compare(schema, kind, old, new, &[]));
         }),
         form => compare_lists(schema, form, old, new, &mut found),
     }
@@ -116,18 +124,18 @@ fn compare_lists(schema: &Schema, form: Form<'_>, old: Option<&Value>, new: Opti
     for (element, (old, new)) in items {
         let mut at = Found::default();
         match (&old[..], &new[..]) {
-            ([] | [_], [] | [_]) => at = compare(schema, kind, old.first().copied(), new.first().copied()),
+            ([] | [_], [] | [_]) => at = compare(schema, kind, old.first().copied(), new.first().copied(), &[]),
             // What is there twice is one thing.
             ([_, _, ..], [_, _, ..]) => at.modified.member = old != new,
             ([_, _, ..], _) => {
                 if let Some(new) = new.first() {
-                    at = compare(schema, kind, None, Some(new));
+                    at = compare(schema, kind, None, Some(new), &[]);
                 }
                 at.removed.member = true;
             }
             (_, _) => {
                 if let Some(old) = old.first() {
-                    at = compare(schema, kind, Some(old), None);
+                    at = compare(schema, kind, Some(old), None, &[]);
                 }
                 at.added.member = true;
             }

@@ -90,7 +90,8 @@ impl Element {
         }
     }
 
-    fn text(&self) -> String {
+    /// As a key of `fieldsV1`.
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Field(name) => format!("f:{name}"),
             Self::Key(keys) => {
@@ -177,9 +178,49 @@ impl Set {
             Ok(at) => {
                 let present = &mut self.0[at].1;
                 present.member |= entry.member;
-                present.below = present.below.union(&entry.below);
+                present.below.join(entry.below);
             }
             Err(at) => self.0.insert(at, (element, entry)),
+        }
+    }
+
+    /// Adds what is in the other one.
+    pub(crate) fn join(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        for (element, entry) in other.0 {
+            self.add(element, entry);
+        }
+    }
+
+    /// Takes out what is in the other one too: what [`Self::difference`] leaves.
+    pub(crate) fn subtract(&mut self, other: &Self) {
+        self.cut(other, |mine, theirs| {
+            mine.member &= !theirs.member;
+            mine.below.subtract(&theirs.below);
+        });
+    }
+
+    /// Takes out what is in the other one, or below one of its members: what [`Self::without`] leaves.
+    pub(crate) fn prune(&mut self, other: &Self) {
+        self.cut(other, |mine, theirs| {
+            if theirs.member {
+                *mine = Entry::default();
+            } else {
+                mine.below.prune(&theirs.below);
+            }
+        });
+    }
+
+    fn cut(&mut self, other: &Self, cut: impl Fn(&mut Entry, &Entry)) {
+        for (element, theirs) in &other.0 {
+            let Ok(at) = self.0.binary_search_by(|(it, _)| it.cmp(element)) else { continue };
+            cut(&mut self.0[at].1, theirs);
+            if self.0[at].1.is_empty() {
+                self.0.remove(at);
+            }
         }
     }
 
@@ -331,5 +372,16 @@ mod tests {
         assert_eq!(a.difference(&b).to_json(), json!({"f:a": {}, "f:c": {}}));
         assert_eq!(a.difference(&Set::of(&json!({"f:a": {}}))).to_json(), json!({"f:a": {"f:b": {}}, "f:c": {}}));
         assert_eq!(a.without(&Set::of(&json!({"f:a": {}}))).to_json(), json!({"f:c": {}}));
+        let sets = [json!({"f:a": {}}), json!({"f:a": {"f:b": {}}, "f:d": {}}), json!({}), a.to_json()].map(|set| Set::of(&set));
+        for other in &sets {
+            let changed = |change: fn(&mut Set, &Set)| {
+                let mut set = a.clone();
+                change(&mut set, other);
+                set
+            };
+            assert_eq!(changed(|set, other| set.join(other.clone())), a.union(other));
+            assert_eq!(changed(Set::subtract), a.difference(other));
+            assert_eq!(changed(Set::prune), a.without(other));
+        }
     }
 }

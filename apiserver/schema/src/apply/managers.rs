@@ -1,13 +1,13 @@
 //! Who owns which fields: `metadata.managedFields`, read, changed and written.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::compare::Changes;
 use super::fields::Set;
 use crate::view::text;
 
 /// More managers that updated an object than this are not kept; the oldest become one.
-const UPDATERS_MAX: usize = 10;
+pub(super) const UPDATERS_MAX: usize = 10;
 /// The name of what the oldest become.
 const ANCIENT: &str = "ancient-changes";
 
@@ -116,6 +116,9 @@ impl Managers {
 
     /// What of the changes belongs to others than the manager at `place`.
     pub(super) fn conflicts(&self, place: Option<usize>, changes: &Changes) -> Vec<(usize, Set)> {
+        if self.0.iter().enumerate().all(|(at, _)| Some(at) == place) {
+            return Vec::new();
+        }
         let changed = changes.modified.union(&changes.added);
         let others = self.0.iter().enumerate().filter(|(at, _)| Some(*at) != place);
         let owned = others.map(|(at, manager)| (at, manager.fields.intersection(&changed)));
@@ -125,11 +128,11 @@ impl Managers {
     /// Takes from all but the manager at `place` what was changed or removed.
     pub(super) fn take(&mut self, place: Option<usize>, changes: &Changes) {
         for (at, fields) in self.conflicts(place, changes) {
-            self.0[at].fields = self.0[at].fields.difference(&fields);
+            self.0[at].fields.subtract(&fields);
         }
         for (_, manager) in self.0.iter_mut().enumerate().filter(|(at, _)| Some(*at) != place) {
             if !changes.removed.is_empty() {
-                manager.fields = manager.fields.difference(&changes.removed);
+                manager.fields.subtract(&changes.removed);
             }
         }
     }
@@ -140,10 +143,10 @@ impl Managers {
 
     /// Makes one of the oldest, by version, as long as there are too many who updated.
     pub(super) fn cap(&mut self) {
-        let mut updaters: Vec<Manager> = self.0.iter().filter(|manager| !manager.applied).cloned().collect();
-        if updaters.len() <= UPDATERS_MAX {
+        if self.0.iter().filter(|manager| !manager.applied).count() <= UPDATERS_MAX {
             return;
         }
+        let mut updaters: Vec<Manager> = self.0.iter().filter(|manager| !manager.applied).cloned().collect();
         updaters.sort_by(|a, b| (&a.time, &a.name, &a.part).cmp(&(&b.time, &b.name, &b.part)));
         let mut count = updaters.len();
         let mut firsts: Vec<Manager> = Vec::new();
@@ -187,15 +190,13 @@ fn is_nothing(value: &Value) -> bool {
 
 /// Whether two lists say the same, their times aside.
 pub(super) fn same_but_for_times(a: &Value, b: &Value) -> bool {
-    let bare = |list: &Value| -> Vec<Value> {
-        let mut list = list.as_array().cloned().unwrap_or_default();
-        for entry in &mut list {
-            if let Some(entry) = entry.as_object_mut() {
-                entry.remove("time");
-            }
-        }
-        list
-    };
-    let (a, b) = (bare(a), bare(b));
-    a.len() == b.len() && a.iter().all(|entry| b.contains(entry))
+    let entries = |list| Value::as_array(list).map_or(&[][..], Vec::as_slice);
+    let (a, b) = (entries(a), entries(b));
+    a.len() == b.len() && a.iter().all(|entry| b.iter().any(|other| same_but_for_time(entry, other)))
+}
+
+fn same_but_for_time(a: &Value, b: &Value) -> bool {
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return a == b };
+    let bare = |entry: &Map<String, Value>| entry.len() - usize::from(entry.contains_key("time"));
+    bare(a) == bare(b) && a.iter().all(|(name, value)| name == "time" || b.get(name) == Some(value))
 }

@@ -114,7 +114,7 @@ fn updates_are_tracked_by_what_they_change() {
         track(deployments(), Some(&new), &new, None, &author("x", "")),
         new["metadata"].get("managedFields").cloned()
     );
-    assert_eq!(track(deployments(), Some(&new), &scaled, Some(&json!([{}])), &author("x", "")), None, "reset");
+    assert_eq!(track(deployments(), Some(&new), &scaled, Some(json!([{}])), &author("x", "")), None, "reset");
 }
 
 #[test]

@@ -85,26 +85,28 @@ impl<'s> Walk<'s> {
     }
 
     fn structure(&mut self, id: StructId, value: Value, path: &Path<'_>) -> Result<Value, Wrong> {
-        let Value::Object(map) = value else { return self.wrong("an object", value, path) };
+        let Value::Object(mut object) = value else { return self.wrong("an object", value, path) };
         let known = self.schema.get(id);
-        let mut object = Map::new();
-        for (name, value) in map {
-            let at = path.field(&name);
-            match known.field(&name) {
-                None if known.embedded && name == "metadata" => {
-                    let value = self.metadata(value, &at)?;
-                    object.insert(name, value);
+        // In place: most of what clients send stays as it is.
+        let mut dropped = Vec::new();
+        for (name, slot) in &mut object {
+            let (at, value) = (path.field(name), slot.take());
+            let kept = match known.field(name) {
+                None if known.embedded && name == "metadata" => Some(self.metadata(value, &at)?),
+                None if known.unknown == Unknown::Keep || known.embedded && is_type_meta(name) => Some(value),
+                None => {
+                    self.unknown.push(at.to_string());
+                    None
                 }
-                None if known.unknown == Unknown::Keep || known.embedded && is_type_meta(&name) => {
-                    object.insert(name, value);
-                }
-                None => self.unknown.push(at.to_string()),
-                Some(field) => {
-                    if let Some(value) = self.field(field, value, &at)? {
-                        object.insert(name, value);
-                    }
-                }
+                Some(field) => self.field(field, value, &at)?,
+            };
+            match kept {
+                Some(value) => *slot = value,
+                None => dropped.push(name.clone()),
             }
+        }
+        for name in dropped {
+            object.remove(&name);
         }
         self.defaults(known, &mut object, path)?;
         Ok(Value::Object(object))
@@ -145,13 +147,11 @@ impl<'s> Walk<'s> {
         metadata
     }
 
-    fn map(&mut self, inner: &'s Node, map: Map<String, Value>, path: &Path<'_>) -> Result<Value, Wrong> {
-        let mut entries = Map::new();
-        for (key, value) in map {
-            let value = self.element(inner, value, &path.field(&key))?;
-            entries.insert(key, value);
+    fn map(&mut self, inner: &'s Node, mut map: Map<String, Value>, path: &Path<'_>) -> Result<Value, Wrong> {
+        for (key, slot) in &mut map {
+            *slot = self.element(inner, slot.take(), &path.field(key))?;
         }
-        Ok(Value::Object(entries))
+        Ok(Value::Object(map))
     }
 
     fn list(&mut self, inner: &'s Node, list: Vec<Value>, path: &Path<'_>) -> Result<Value, Wrong> {

@@ -30,14 +30,17 @@ pub(crate) fn equal(new: &Value, old: &Value) -> bool {
     match (new, old) {
         (Value::Object(new), Value::Object(old)) => {
             let keys = new.keys().chain(old.keys());
-            let field = |map: &Map<String, Value>, key: &String| map.get(key).cloned().unwrap_or_default();
-            keys.into_iter().all(|key| equal(&field(new, key), &field(old, key)))
+            keys.into_iter().all(|key| equal(field(new, key), field(old, key)))
         }
         (Value::Array(new), Value::Array(old)) if new.len() == old.len() => {
             new.iter().zip(old).all(|(new, old)| equal(new, old))
         }
         _ => new == old || is_empty(new) && is_empty(old),
     }
+}
+
+fn field<'a>(map: &'a Map<String, Value>, key: &str) -> &'a Value {
+    map.get(key).unwrap_or(&Value::Null)
 }
 
 pub(crate) fn same(field: &str, new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
@@ -65,6 +68,9 @@ const POD_DETAIL: &str = "pod updates may not change fields other than `spec.con
      `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 pub(crate) fn pod(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if new == old {
+        return;
+    }
     for field in ["containers", "initContainers"] {
         if list(new, field).len() != list(old, field).len() {
             return errors.forbidden(&path.field(field), "pod updates may not add or remove containers");

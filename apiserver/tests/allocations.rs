@@ -67,7 +67,8 @@ async fn a_request_allocates_a_few_times_its_object() {
         move |n: usize| ["PATCH".to_owned(), format!("{PODS}/p"), format!("application/{kind}"), body(n).to_string()]
     };
     let merge = |n: usize| json!({"metadata": {"annotations": {"example.com/n": n.to_string()}}});
-    let pointer = |n: usize| json!([{"op": "replace", "path": "/metadata/annotations/example.com~1n", "value": n.to_string()}]);
+    let pointer =
+        |n: usize| json!([{"op": "replace", "path": "/metadata/annotations/example.com~1n", "value": n.to_string()}]);
     let get = |_: usize| ["GET".to_owned(), format!("{PODS}/p"), String::new(), String::new()];
     let create = |n: usize| {
         let body = pod(&format!("new-{n}")).to_string();
@@ -80,7 +81,8 @@ async fn a_request_allocates_a_few_times_its_object() {
         ("JSON patch", cost(&world, size, patch("json-patch+json", pointer)).await, 3_500),
         ("create", cost(&world, size, create).await, 4_000),
     ];
-    let table = rows.map(|(what, cost, most)| format!("{what}: {}.{:02} (at most {})", cost / 100, cost % 100, most / 100));
+    let table =
+        rows.map(|(what, cost, most)| format!("{what}: {}.{:02} (at most {})", cost / 100, cost % 100, most / 100));
     let table = format!("times the object of {size} bytes:\n{}", table.join("\n"));
     assert!(rows.iter().all(|(_, cost, most)| cost <= most), "{table}");
     println!("{table}");

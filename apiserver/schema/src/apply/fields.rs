@@ -372,7 +372,8 @@ mod tests {
         assert_eq!(a.difference(&b).to_json(), json!({"f:a": {}, "f:c": {}}));
         assert_eq!(a.difference(&Set::of(&json!({"f:a": {}}))).to_json(), json!({"f:a": {"f:b": {}}, "f:c": {}}));
         assert_eq!(a.without(&Set::of(&json!({"f:a": {}}))).to_json(), json!({"f:c": {}}));
-        let sets = [json!({"f:a": {}}), json!({"f:a": {"f:b": {}}, "f:d": {}}), json!({}), a.to_json()].map(|set| Set::of(&set));
+        let sets = [json!({"f:a": {}}), json!({"f:a": {"f:b": {}}, "f:d": {}}), json!({}), a.to_json()]
+            .map(|set| Set::of(&set));
         for other in &sets {
             let changed = |change: fn(&mut Set, &Set)| {
                 let mut set = a.clone();

@@ -30,7 +30,8 @@ pub(super) fn touch(mut entries: Value, place: usize, time: &str) -> Value {
     if let Some(list) = entries.as_array_mut() {
         list[place]["time"] = time.into();
         let key = |entry: &Value| text(entry, "operation") != "Apply";
-        let rest = |entry: &Value| ["time", "manager", "apiVersion", "subresource"].map(|name| text(entry, name).to_owned());
+        let rest =
+            |entry: &Value| ["time", "manager", "apiVersion", "subresource"].map(|name| text(entry, name).to_owned());
         list.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| rest(a).cmp(&rest(b))));
     }
     entries

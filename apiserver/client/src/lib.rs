@@ -2,24 +2,30 @@
 //!
 //! The controllers, the scheduler, the kubelet and the proxy take a `kube::Client` and cannot tell where it leads: to a
 //! real kube-apiserver by kubeconfig ([`from_kubeconfig`]), or to our own server in the same process ([`in_process`]),
-//! which spares TLS and sockets but speaks the same HTTP.
+//! which spares TLS and sockets but speaks the same HTTP. What they follow they follow through [`Caches`], and what they have to
+//! look at stands in a [`Queue`].
 //!
-//! What it leaves to others: watching, caching and retrying are `kube::runtime`'s.
+//! What it leaves to others: deciding, and what is done about an error.
 
 mod anyone;
+mod caches;
 mod connect;
 mod election;
 mod events;
+pub mod expect;
 mod identity;
+mod queue;
 mod sentence;
 mod upgrade;
 mod uses;
 
 pub use anyone::trusting_tls;
+pub use caches::{Cache, Caches, Change, Kept, MetadataCache, Subscription};
 pub use connect::{ConnectError, authority_of_kubeconfig, from_kubeconfig, in_process};
 pub use election::{Election, lead_if};
 pub use events::{EventKind, event_about, record};
 pub use identity::Identity;
+pub use queue::{Key, Queue};
 pub use sentence::sentence;
 pub use upgrade::{is_upgrade, splice_upgrade};
 pub use uses::{USES, Use};

@@ -27,6 +27,8 @@ struct Cluster {
     world: World,
     /// Verb, group and resource of every request that the controllers made.
     asked: Arc<Mutex<BTreeSet<(String, String, String)>>>,
+    /// Every list that they asked for: where, in which form.
+    lists: Arc<Mutex<Vec<String>>>,
     shutdown: CancellationToken,
     running: tokio::task::JoinHandle<()>,
 }
@@ -35,18 +37,26 @@ impl Cluster {
     async fn new() -> Self {
         let world = World::new().await;
         let asked: Arc<Mutex<BTreeSet<(String, String, String)>>> = Arc::default();
+        let lists: Arc<Mutex<Vec<String>>> = Arc::default();
         let (log, mut router) = (asked.clone(), world.server.router().into_service::<kube::client::Body>());
+        let listed = lists.clone();
         let recorded = tower::service_fn(move |request: Request<kube::client::Body>| {
-            log.lock().expect("not poisoned").extend(meaning(request.method(), &request.uri().to_string()));
+            let (uri, accept) = (request.uri().to_string(), request.headers().get("accept").cloned());
+            let meant = meaning(request.method(), &uri);
+            if meant.as_ref().is_some_and(|(verb, ..)| verb == "list") {
+                listed.lock().expect("not poisoned").push(format!("{uri} {accept:?}"));
+            }
+            log.lock().expect("not poisoned").extend(meant);
             router.call(request)
         });
         let client = skiff_client::in_process(recorded, Identity::controller_manager());
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();
         let running = tokio::spawn(async move {
-            skiff_controllers::run(client, Some(AUTHORITY.to_owned()), until).await.expect("controllers run")
+            let caches = skiff_client::Caches::new(client.clone());
+            skiff_controllers::run(client, caches, Some(AUTHORITY.to_owned()), until).await.expect("controllers run")
         });
-        Self { world, asked, shutdown, running }
+        Self { world, asked, lists, shutdown, running }
     }
 
     /// Asks until `wanted` is content with the answer.
@@ -91,6 +101,14 @@ impl Cluster {
                 same && one.verbs.contains(&verb)
             })
         };
+        let mut lists = self.lists.lock().expect("not poisoned").clone();
+        // What is left in a namespace that goes has to be asked of the server; all else is asked once and followed.
+        lists.retain(|uri| !uri.contains("/namespaces/late/"));
+        assert!(!lists.iter().any(|uri| uri.contains("/namespaces/")), "nobody lists in a reconciliation: {lists:#?}");
+        let all = lists.len();
+        lists.sort();
+        lists.dedup();
+        assert_eq!(lists.len(), all, "nothing is listed twice: {lists:#?}");
         for (verb, group, resource) in &*self.asked.lock().expect("not poisoned") {
             assert!(listed(verb, group, resource), "{verb} {group}/{resource} is not in the list of uses");
         }
@@ -270,6 +288,85 @@ async fn a_replica_set_adopts_and_releases() {
         .await;
     let one = |list: &Value| list["items"].as_array().is_some_and(|all| all.len() == 1);
     cluster.until(&format!("{PODS}?labelSelector=app=web"), "be replaced", one).await;
+    cluster.end().await;
+}
+
+/// A replication controller makes, adopts, releases and deletes pods as a replica set does, and says so.
+#[tokio::test]
+async fn a_replication_controller_keeps_its_pods() {
+    const CONTROLLERS: &str = "/api/v1/namespaces/default/replicationcontrollers";
+    let cluster = Cluster::new().await;
+    cluster.world.must("POST", PODS, &pod("orphan", json!({"app": "web"}))).await;
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let controller = json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "web"},
+        "spec": {"replicas": 2, "template": template}});
+    cluster.world.must("POST", CONTROLLERS, &controller).await;
+    let path = format!("{CONTROLLERS}/web");
+    let counts = |all: i64| move |it: &Value| it["status"]["replicas"] == all && it["status"]["fullyLabeledReplicas"] == all;
+    let made = cluster.until(&path, "have two pods", counts(2)).await;
+    assert!(made["status"].get("terminatingReplicas").is_none(), "{made}");
+    let orphan = format!("{PODS}/orphan");
+    let owner = |pod: &Value| pod["metadata"]["ownerReferences"][0]["kind"] == "ReplicationController";
+    cluster.until(&orphan, "be adopted", owner).await;
+    cluster.patch(&orphan, json!({"metadata": {"labels": {"app": "other"}}})).await;
+    cluster.until(&orphan, "be released", |pod| !owner(pod)).await;
+    let pods = format!("{PODS}?labelSelector=app=web");
+    let number = |all: usize| move |list: &Value| list["items"].as_array().is_some_and(|items| items.len() == all);
+    cluster.until(&pods, "be two", number(2)).await;
+    for (replicas, all) in [(5, 5), (1, 1)] {
+        cluster.patch(&format!("{path}/scale"), json!({"spec": {"replicas": replicas}})).await;
+        cluster.until(&path, "be scaled", counts(replicas)).await;
+        cluster.until(&pods, "be as many", number(all)).await;
+    }
+    cluster.end().await;
+}
+
+/// However often a set is scaled, it never makes a pod too many: a cache that has not heard of the last ones is not believed.
+#[tokio::test]
+async fn no_pod_too_many() {
+    let cluster = Cluster::new().await;
+    cluster.world.must("POST", SETS, &workload("ReplicaSet", "web", "i", json!({}))).await;
+    let path = format!("{SETS}/web");
+    for replicas in [20, 40, 60] {
+        cluster.patch(&path, json!({"spec": {"replicas": replicas}})).await;
+        cluster.until(&path, "be scaled", |set| set["status"]["replicas"] == replicas).await;
+        let label = json!({"metadata": {"labels": {"turn": replicas.to_string()}}});
+        cluster.patch(&path, label).await;
+    }
+    let events = "/api/v1/namespaces/default/events";
+    let of = |kind: &str, list: &Value| {
+        list["items"].as_array().map_or(0, |items| items.iter().filter(|one| one["reason"] == kind).count())
+    };
+    let told = cluster.until(events, "be told", |list| of("SuccessfulCreate", list) >= 60).await;
+    assert_eq!((of("SuccessfulCreate", &told), of("SuccessfulDelete", &told)), (60, 0));
+    cluster.end().await;
+}
+
+/// A deployment that is scaled in the middle of a rollout keeps its proportions.
+#[tokio::test]
+async fn a_scale_in_the_middle_of_a_rollout_is_proportional() {
+    let cluster = Cluster::new().await;
+    let mut web = workload("Deployment", "web", "i:1", json!({}));
+    web["spec"]["replicas"] = json!(4);
+    let limits = json!({"maxSurge": 2, "maxUnavailable": 0});
+    web["spec"]["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": limits});
+    cluster.world.must("POST", DEPLOYMENTS, &web).await;
+    let path = format!("{DEPLOYMENTS}/web");
+    cluster.until(&path, "have its pods", |it| it["status"]["replicas"] == 4).await;
+    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i:2"}]}}}});
+    cluster.patch(&path, image).await;
+    // Nothing is ever ready here, so the old ones give way and the new ones stop at what maxSurge allows.
+    let sizes = |list: &Value| {
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let mut sizes: Vec<_> = items.iter().filter_map(|set| set["spec"]["replicas"].as_i64()).collect();
+        sizes.sort_unstable();
+        sizes
+    };
+    let list = cluster.until(SETS, "stop half way", |list| sizes(list).iter().sum::<i64>() == 6 && sizes(list).len() == 2);
+    let before = sizes(&list.await);
+    cluster.patch(&path, json!({"spec": {"paused": true, "replicas": 10}})).await;
+    let after = cluster.until(SETS, "grow", |list| sizes(list).iter().sum::<i64>() == 12).await;
+    assert_eq!(sizes(&after), before.iter().map(|size| size * 2).collect::<Vec<_>>());
     cluster.end().await;
 }
 

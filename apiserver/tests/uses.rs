@@ -61,7 +61,8 @@ fn the_list_is_complete() {
         for file in sources(&folder) {
             let text = std::fs::read_to_string(&file).expect("a source file");
             let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for kind in words_after(text, "Api<").chain(words_after(text, "Api::<")) {
+            let doors = ["Api<", "Api::<", ".all::<", ".within::<", ".chosen::<", ".one::<", ".over::<"];
+            for kind in doors.into_iter().flat_map(|door| words_after(text, door)) {
                 assert!(
                     kind.is_empty() || kinds.contains(kind),
                     "{}: {kind} is not in the list of uses",

@@ -14,7 +14,7 @@ use crate::pod::sysctls::Allowed;
 use crate::pressure::Gauge;
 use crate::volume::PodDir;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::runtime::reflector::Store;
+use skiff_client::{Cache, Caches};
 use skiff_step::Engine;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +25,9 @@ pub(crate) struct Agent {
     pub(crate) client: kube::Client,
     pub(crate) cri: Cri,
     pub(crate) recorder: Recorder,
-    pub(crate) services: Store<Service>,
+    /// What the node's own identity may see.
+    pub(crate) caches: Caches,
+    pub(crate) services: Cache<Service>,
     pub(crate) facts: NodeFacts,
     pub(crate) machine: Machine,
     pub(crate) cluster: ClusterNames,
@@ -47,16 +49,17 @@ impl Agent {
         cri: Cri,
         runtime_name: String,
         recorder: Recorder,
-        services: Store<Service>,
         (machine, gauge): (Machine, Arc<Gauge>),
         sysctls: Allowed,
     ) -> Self {
+        let caches = Caches::new(config.client.clone());
         Self {
             node_name: config.node_name.clone(),
             client: config.client.clone(),
             cri,
             recorder,
-            services,
+            services: caches.all(),
+            caches,
             facts: NodeFacts { host_ip: config.node_ip.to_string(), runtime_name },
             machine,
             cluster: ClusterNames { servers: config.cluster_dns.clone(), domain: config.cluster_domain.clone() },

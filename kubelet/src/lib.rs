@@ -29,10 +29,6 @@ pub use rotation::LogLimits;
 use agent::Agent;
 use cri::Cri;
 use events::{Recorder, Severity};
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::Service;
-use kube::Api;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
 use node::{Keeper, Machine, NodeInputs, PodRange};
 use pod::sysctls::Allowed;
 use pressure::Gauge;
@@ -82,14 +78,13 @@ impl Kubelet {
         let pods = PodRange::new(&config, &cri, keeper.node());
         pods.announce().await.map_err(|status| KubeletError::runtime("UpdateRuntimeConfig", &status))?;
         let mut helpers = JoinSet::new();
-        if config.pod_cidr.ours().is_none() {
-            helpers.spawn(pods.follow());
-        }
         let (recorder, write_events) = Recorder::new(config.client.clone(), &config.node_name);
         helpers.spawn(write_events);
         recorder.node(keeper.node(), Severity::Normal, "Starting", "Starting kubelet.");
-        let services = follow_services(&config.client, &mut helpers);
-        let agent = Arc::new(Agent::new(&config, cri, runtime.name, recorder, services, (machine, gauge), sysctls));
+        let agent = Arc::new(Agent::new(&config, cri, runtime.name, recorder, (machine, gauge), sysctls));
+        if config.pod_cidr.ours().is_none() {
+            helpers.spawn(pods.follow(agent.caches.clone()));
+        }
         Ok(Self { agent, keeper, server, logs: config.logs, helpers })
     }
 
@@ -118,17 +113,4 @@ impl Kubelet {
 fn make_folder(path: &Path) -> Result<(), KubeletError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| KubeletError::Folder { operation: "create", path: path.to_owned(), source })
-}
-
-/// Services by watch, for their environment variables.
-fn follow_services(client: &kube::Client, helpers: &mut JoinSet<()>) -> reflector::Store<Service> {
-    let (store, writer) = reflector::store();
-    let stream = watcher(Api::all(client.clone()), watcher::Config::default()).default_backoff().reflect(writer);
-    helpers.spawn(stream.for_each(|seen| {
-        if let Err(error) = seen {
-            tracing::warn!(error = skiff_client::sentence(&error), "service watch");
-        }
-        std::future::ready(())
-    }));
-    store
 }

@@ -4,7 +4,7 @@ use super::stop;
 use crate::cli::{LoopArgs, ProxyArgs};
 use crate::node::{PROXY_TABLE, engine, host_name};
 use crate::out::tell;
-use skiff_client::{authority_of_kubeconfig, from_kubeconfig, lead_if};
+use skiff_client::{Caches, authority_of_kubeconfig, from_kubeconfig, lead_if};
 use skiff_proxy::ProxyConfig;
 
 pub(crate) async fn scheduler(args: LoopArgs) -> anyhow::Result<()> {
@@ -12,7 +12,8 @@ pub(crate) async fn scheduler(args: LoopArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
     let (client, steps) = (from_kubeconfig(&args.client.kubeconfig).await?, engine("scheduler")?);
     tell!("scheduling for {}", args.client.kubeconfig.display());
-    let work = |token| skiff_scheduler::run(client.clone(), steps.clone(), token);
+    let caches = Caches::new(client.clone());
+    let work = |token| skiff_scheduler::run(client.clone(), caches.clone(), steps.clone(), token);
     lead_if(election.as_ref(), &client, &shutdown, work).await;
     Ok(())
 }
@@ -23,15 +24,18 @@ pub(crate) async fn controllers(args: LoopArgs) -> anyhow::Result<()> {
     let client = from_kubeconfig(&args.client.kubeconfig).await?;
     let authority = authority_of_kubeconfig(&args.client.kubeconfig)?;
     tell!("reconciling for {}", args.client.kubeconfig.display());
-    let work = |token| skiff_controllers::run(client.clone(), authority.clone(), token);
+    let caches = Caches::new(client.clone());
+    let work = |token| skiff_controllers::run(client.clone(), caches.clone(), authority.clone(), token);
     Ok(lead_if(election.as_ref(), &client, &shutdown, work).await.unwrap_or(Ok(()))?)
 }
 
 pub(crate) async fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
+    let client = from_kubeconfig(&args.client.kubeconfig).await?;
     let config = ProxyConfig {
         node_name: args.hostname_override.unwrap_or_else(host_name),
-        client: from_kubeconfig(&args.client.kubeconfig).await?,
+        caches: Caches::new(client.clone()),
+        client,
         table: PROXY_TABLE.to_owned(),
         pod_cidr: args.cluster_cidr,
         engine: engine("proxy")?,

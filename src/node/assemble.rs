@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use skiff_apiserver::{ApiServer, Pki};
-use skiff_client::{Identity, lead_if};
+use skiff_client::{Caches, Identity, lead_if};
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, PodCidr, PressureLimits};
 use skiff_proxy::ProxyConfig;
@@ -237,23 +237,28 @@ fn start_control_loops(
     clients: &Clients,
 ) -> anyhow::Result<()> {
     let stand = |name: &str| config.leader_elect.then(|| standing(name)).transpose();
-    let (client, steps) = (clients.of(Identity::scheduler()), engine("scheduler")?);
+    // What the scheduler and the proxy read the controllers read too, and Kubernetes' roles allow it to all three: they share
+    // one identity's caches. Each writes as itself. The kubelet may see its own node's pods only, and has caches of its own.
+    let shared = Caches::new(clients.of(Identity::controller_manager()));
+    let (client, caches, steps) = (clients.of(Identity::scheduler()), shared.clone(), engine("scheduler")?);
     let election = stand("kube-scheduler")?;
     components.spawn("scheduler", |token| async move {
-        let work = |token| skiff_scheduler::run(client.clone(), steps.clone(), token);
+        let work = |token| skiff_scheduler::run(client.clone(), caches.clone(), steps.clone(), token);
         lead_if(election.as_ref(), &client, &token, work).await;
         Ok(())
     });
     let client = clients.of(Identity::controller_manager());
+    let caches = shared.clone();
     let authority = Some(pki.authority_certificate().to_owned());
     let election = stand("kube-controller-manager")?;
     components.spawn("controllers", |token| async move {
-        let work = |token| skiff_controllers::run(client.clone(), authority.clone(), token);
+        let work = |token| skiff_controllers::run(client.clone(), caches.clone(), authority.clone(), token);
         Ok(lead_if(election.as_ref(), &client, &token, work).await.unwrap_or(Ok(()))?)
     });
     let proxy = ProxyConfig {
         node_name: config.node_name.clone(),
         client: clients.of(Identity::proxy()),
+        caches: shared,
         table: PROXY_TABLE.to_owned(),
         pod_cidr: config.site.ranges.pod_cidr.clone(),
         engine: engine("proxy")?,

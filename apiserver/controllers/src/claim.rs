@@ -1,163 +1,179 @@
 //! Whose an object is: a controller adopts what its selector selects and nobody has, and releases what it selects no more.
 //!
-//! Kubernetes' `ControllerRefManager`. What no longer matches a selector is in no list by that selector; so the watch notes
-//! it on its way, and the reconciliation that it triggers releases it.
+//! Kubernetes' `ControllerRefManager`.
 
 use crate::context::{ControllerError, On, absent_is_none};
+use crate::looking::Own;
 use crate::owned::{controller, owner_reference};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ReplicationController;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::api::{Api, Patch, PatchParams};
 use kube::core::{Selector, SelectorExt};
-use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use skiff_client::{Cache, Change, Kept, Key};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// An object that owns those which it selects.
-pub(crate) trait Selecting: Resource<DynamicType = ()> + Clone + 'static {
+pub(crate) trait Selecting: Kept + Clone + Resource<Scope = NamespaceResourceScope> {
     /// Its selector.
-    fn selector(&self) -> Option<&LabelSelector>;
+    fn selector(&self) -> Option<Cow<'_, LabelSelector>>;
 }
 
 impl Selecting for Deployment {
-    fn selector(&self) -> Option<&LabelSelector> {
-        self.spec.as_ref().map(|spec| &spec.selector)
+    fn selector(&self) -> Option<Cow<'_, LabelSelector>> {
+        self.spec.as_ref().map(|spec| Cow::Borrowed(&spec.selector))
     }
 }
 
 impl Selecting for ReplicaSet {
-    fn selector(&self) -> Option<&LabelSelector> {
-        self.spec.as_ref().map(|spec| &spec.selector)
+    fn selector(&self) -> Option<Cow<'_, LabelSelector>> {
+        self.spec.as_ref().map(|spec| Cow::Borrowed(&spec.selector))
+    }
+}
+
+impl Selecting for ReplicationController {
+    fn selector(&self) -> Option<Cow<'_, LabelSelector>> {
+        let match_labels = self.spec.as_ref()?.selector.clone();
+        Some(Cow::Owned(LabelSelector { match_labels, match_expressions: None }))
     }
 }
 
 impl Selecting for Job {
-    fn selector(&self) -> Option<&LabelSelector> {
-        self.spec.as_ref()?.selector.as_ref()
+    fn selector(&self) -> Option<Cow<'_, LabelSelector>> {
+        self.spec.as_ref()?.selector.as_ref().map(Cow::Borrowed)
     }
 }
 
-/// Whether `owner` selects an object with this metadata. An empty selector selects nothing here.
+/// The selector of `owner`, if it can be used: an empty one selects nothing here.
+fn usable<K: Selecting>(owner: &K) -> Option<(Cow<'_, LabelSelector>, Selector)> {
+    let written = owner.selector()?;
+    let empty = written.match_labels.iter().flatten().next().is_none()
+        && written.match_expressions.as_deref().unwrap_or_default().is_empty();
+    let selector = Selector::try_from(written.clone().into_owned()).ok()?;
+    (!empty).then_some((written, selector))
+}
+
+/// Whether `owner` selects an object with this metadata.
 fn selects<K: Selecting>(owner: &K, child: &ObjectMeta) -> bool {
-    let selector = owner.selector().filter(|selector| **selector != LabelSelector::default());
-    let selector = selector.and_then(|selector| Selector::try_from(selector.clone()).ok());
     owner.namespace() == child.namespace
-        && selector.is_some_and(|selector| selector.matches(child.labels.as_ref().unwrap_or(&BTreeMap::new())))
+        && usable(owner).is_some_and(|(_, selector)| selector.matches(child.labels.as_ref().unwrap_or(&BTreeMap::new())))
 }
 
-/// The claims of all owners of one kind.
-#[derive(Clone)]
-pub(crate) struct Claims<K: Selecting> {
-    owners: Store<K>,
-    /// By the owner's uid: names of objects that it owns and no longer selects.
-    strays: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>,
-}
-
-impl<K> Claims<K>
-where
-    K: Selecting + Debug + Send + Sync,
-{
-    pub(crate) fn new(owners: Store<K>) -> Self {
-        Self { owners, strays: Arc::default() }
+/// Who must look at a child after it changed: its owner, the one it had before, and everybody who may adopt it.
+pub(crate) fn concerned<K: Selecting, C: Kept>(owners: &Cache<K>, change: &Change<'_, C>) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for side in [change.before, change.now].into_iter().flatten() {
+        keys.extend(controller(side.meta()).and_then(|owner| key_of_owner::<K>(side.meta(), owner)));
     }
+    let orphan = change.now.map(|now| now.meta());
+    if let Some(meta) = orphan.filter(|meta| controller(meta).is_none() && meta.deletion_timestamp.is_none()) {
+        let all = owners.within(meta.namespace.as_deref().unwrap_or_default());
+        keys.extend(all.iter().filter(|owner| selects(&***owner, meta)).map(|owner| Key::of(owner.meta())));
+    }
+    keys.dedup();
+    keys
+}
 
-    /// Who must look at `child` after it changed: its owner, or everybody who may adopt it.
-    pub(crate) fn concerned<C: Resource>(&self, child: &C) -> Vec<ObjectRef<K>> {
-        let metadata = child.meta();
-        let Some(owner) = controller(metadata) else {
-            let all = self.owners.state().into_iter();
-            let adopters = all.filter(|owner| metadata.deletion_timestamp.is_none() && selects(&**owner, metadata));
-            return adopters.map(|owner| ObjectRef::from_obj(&*owner)).collect();
+fn key_of_owner<K: Selecting>(child: &ObjectMeta, owner: &OwnerReference) -> Option<Key> {
+    let is_ours = owner.kind == K::kind(&()) && owner.api_version == K::api_version(&());
+    is_ours.then(|| Key::new(child.namespace.as_deref().unwrap_or_default(), &owner.name))
+}
+
+/// Where the children of an owner are, and who notes what is written about them.
+pub(crate) struct Claim<'a, C: Kept> {
+    pub(crate) children: &'a Cache<C>,
+    pub(crate) own: &'a Own,
+    pub(crate) client: &'a kube::Client,
+}
+
+impl<C: Kept + Clone + Resource<Scope = NamespaceResourceScope>> Claim<'_, C> {
+    /// The children of `owner`, the newly adopted ones among them; lets the others go that it no longer selects.
+    pub(crate) async fn settle<K: Selecting>(&self, owner: &K) -> Result<Vec<Arc<C>>, ControllerError> {
+        let (key, namespace) = (Key::of(owner.meta()), owner.namespace().unwrap_or_default());
+        let Some((written, selector)) = usable(owner) else {
+            return Err(ControllerError::Malformed(format!("{} {key}: no usable selector", K::kind(&()))));
         };
-        if owner.kind != K::kind(&()) || owner.api_version != K::api_version(&()) {
-            return Vec::new();
-        }
-        let reference = ObjectRef::new(&owner.name).within(metadata.namespace.as_deref().unwrap_or_default());
-        let known = self.owners.get(&reference).filter(|known| known.uid().as_ref() == Some(&owner.uid));
-        if known.is_some_and(|known| !selects(&*known, metadata)) {
-            let mut strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
-            strays.entry(owner.uid.clone()).or_default().extend(metadata.name.clone());
-        }
-        vec![reference]
-    }
-
-    /// Of `selected`, which `owner` selects, those that are its own, the newly adopted ones among them; and lets the others
-    /// go that it no longer selects.
-    pub(crate) async fn settle<C>(&self, api: &Api<C>, owner: &K, selected: Vec<C>) -> Result<Vec<C>, ControllerError>
-    where
-        C: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        let (uid, staying) = (owner.uid().unwrap_or_default(), owner.meta().deletion_timestamp.is_none());
+        let staying = owner.meta().deletion_timestamp.is_none();
+        let uid = owner.uid().unwrap_or_default();
         let mut own = Vec::new();
-        for child in selected {
-            match controller(child.meta()) {
-                Some(of) if of.uid == uid => own.push(child),
-                None if staying && child.meta().deletion_timestamp.is_none() => {
-                    own.extend(adopt(api, owner, &child).await?)
-                }
-                _ => {}
+        for child in self.children.owned_by(&uid) {
+            let meta = child.meta();
+            if controller(meta).is_none_or(|of| of.uid != uid) || meta.namespace.as_ref() != Some(&namespace) {
+                continue;
+            }
+            if selector.matches(meta.labels.as_ref().unwrap_or(&BTreeMap::new())) {
+                own.push(child);
+            } else if staying && meta.deletion_timestamp.is_none() {
+                self.release(&key, &uid, &child).await?;
             }
         }
-        let strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid).unwrap_or_default();
-        for name in strays {
-            let child = api.get_opt(&name).await.on(|| format!("get {name}"))?;
-            if let Some(child) = child.filter(|child| is_stray(owner, child.meta())) {
-                release(api, &uid, &child).await?;
+        let orphans = self.children.selected(&namespace, &written).into_iter().filter(|child| {
+            staying && controller(child.meta()).is_none() && child.meta().deletion_timestamp.is_none()
+        });
+        let mut may = None;
+        for child in orphans {
+            if may.is_none() {
+                may = Some(self.may_adopt(owner, &namespace).await?);
+            }
+            if may == Some(true) {
+                own.extend(self.adopt(&key, owner, &child).await?.map(Arc::new));
             }
         }
         Ok(own)
     }
-}
 
-fn is_stray<K: Selecting>(owner: &K, child: &ObjectMeta) -> bool {
-    let ours = controller(child).is_some_and(|of| Some(&of.uid) == owner.meta().uid.as_ref());
-    ours && child.deletion_timestamp.is_none() && !selects(owner, child)
-}
+    /// Whether the server, too, says that the owner is there and stays: an owner that is gone would get children that
+    /// nobody deletes with it.
+    async fn may_adopt<K: Selecting>(&self, owner: &K, namespace: &str) -> Result<bool, ControllerError> {
+        let (api, name): (Api<K>, _) = (Api::namespaced(self.client.clone(), namespace), owner.name_any());
+        let live = absent_is_none(api.get(&name).await).on(|| format!("get {} {namespace}/{name}", K::kind(&())))?;
+        Ok(live.is_some_and(|live| live.uid() == owner.uid() && live.meta().deletion_timestamp.is_none()))
+    }
 
-/// `None`: it has gone meanwhile.
-async fn adopt<K, C>(api: &Api<C>, owner: &K, child: &C) -> Result<Option<C>, ControllerError>
-where
-    K: Selecting,
-    C: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    let mut owners = child.owner_references().to_vec();
-    owners.push(owner_reference(owner));
-    let name = child.name_any();
-    absent_is_none(write_owners(api, child, &owners).await).on(|| format!("adopt {} {name}", C::kind(&())))
-}
+    /// `None`: it has gone meanwhile.
+    async fn adopt<K: Selecting>(&self, key: &Key, owner: &K, child: &C) -> Result<Option<C>, ControllerError> {
+        let mut owners = child.owner_references().to_vec();
+        owners.push(owner_reference(owner));
+        self.write_owners("adopt", key, child, &owners).await
+    }
 
-async fn release<C>(api: &Api<C>, owner_uid: &str, child: &C) -> Result<(), ControllerError>
-where
-    C: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    let owners: Vec<_> = child.owner_references().iter().filter(|owner| owner.uid != owner_uid).cloned().collect();
-    let name = child.name_any();
-    let written = absent_is_none(write_owners(api, child, &owners).await);
-    written.map(drop).on(|| format!("release {} {name}", C::kind(&())))
-}
+    async fn release(&self, key: &Key, owner_uid: &str, child: &C) -> Result<(), ControllerError> {
+        let owners: Vec<_> = child.owner_references().iter().filter(|owner| owner.uid != owner_uid).cloned().collect();
+        self.write_owners("release", key, child, &owners).await.map(drop)
+    }
 
-async fn write_owners<C>(api: &Api<C>, child: &C, owners: &[OwnerReference]) -> Result<C, kube::Error>
-where
-    C: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    // The uid is a precondition, for an object of the same name may have been made in between; so is the version, for
-    // somebody else may have adopted it.
-    let (uid, version) = (child.uid(), child.resource_version());
-    let patch = json!({"metadata": {"uid": uid, "resourceVersion": version, "ownerReferences": owners}});
-    api.patch(&child.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await
+    async fn write_owners(
+        &self,
+        what: &str,
+        key: &Key,
+        child: &C,
+        owners: &[OwnerReference],
+    ) -> Result<Option<C>, ControllerError> {
+        let api: Api<C> = Api::namespaced(self.client.clone(), &key.namespace);
+        // The uid is a precondition, for an object of the same name may have been made in between; so is the version, for
+        // somebody else may have adopted it.
+        let (uid, version, name) = (child.uid(), child.resource_version(), child.name_any());
+        let patch = json!({"metadata": {"uid": uid, "resourceVersion": version, "ownerReferences": owners}});
+        let written = absent_is_none(api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await);
+        let written = written.on(|| format!("{what} {} {name}", C::kind(&())))?;
+        if let Some(written) = &written {
+            self.own.wrote(key, self.children, written);
+        }
+        Ok(written)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::Pod;
-    use kube::runtime::{reflector, watcher};
+    use std::convert::Infallible;
 
     fn set(name: &str) -> ReplicaSet {
         serde_json::from_value(json!({"metadata": {"name": name, "namespace": "a", "uid": format!("uid-{name}")},
@@ -165,33 +181,49 @@ mod tests {
         .unwrap()
     }
 
-    fn pod(label: &str, owner: Option<&str>) -> Pod {
+    fn pod(label: &str, owner: Option<&str>) -> Arc<Pod> {
         let owners: Vec<_> = owner.map(|name| owner_reference(&set(name))).into_iter().collect();
-        serde_json::from_value(
-            json!({"metadata": {"name": "p", "namespace": "a", "labels": {"app": label}, "ownerReferences": owners}}),
-        )
-        .unwrap()
+        let meta = json!({"name": "p", "namespace": "a", "labels": {"app": label}, "ownerReferences": owners});
+        Arc::new(serde_json::from_value(json!({ "metadata": meta })).unwrap())
+    }
+
+    /// Replica sets as a cache holds them.
+    async fn sets() -> Cache<ReplicaSet> {
+        let server = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
+            if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+                std::future::pending::<()>().await;
+            }
+            let list = json!({"metadata": {"resourceVersion": "1"}, "items": [set("web"), set("db")]});
+            Ok::<_, Infallible>(http::Response::new(kube::client::Body::from(list.to_string().into_bytes())))
+        });
+        let sets = skiff_client::Caches::new(kube::Client::new(server, "default")).all();
+        sets.synced().await;
+        sets
     }
 
     /// Fault N29, siblings: orphans concern whoever selects them, and a relabelled pod its owner, who lets it go.
-    #[test]
-    fn orphans_and_strays_concern_the_right_owner() {
-        let (store, mut writer) = reflector::store();
-        for one in [set("web"), set("db")] {
-            writer.apply_watcher_event(&watcher::Event::Apply(one));
-        }
-        let claims = Claims::new(store);
-        let names = |pod: Pod| claims.concerned(&pod).into_iter().map(|owner| owner.name).collect::<Vec<_>>();
-        assert_eq!(names(pod("web", None)), ["web"]);
-        assert!(names(pod("other", None)).is_empty());
-        assert_eq!(names(pod("web", Some("web"))), ["web"]);
-        assert!(claims.strays.lock().unwrap().is_empty());
-        assert_eq!(names(pod("other", Some("web"))), ["web"]);
-        assert_eq!(claims.strays.lock().unwrap()["uid-web"], BTreeSet::from(["p".to_owned()]));
-        assert!(is_stray(&set("web"), &pod("other", Some("web")).metadata));
-        assert!(!is_stray(&set("web"), &pod("other", Some("db")).metadata));
-        let mut foreign = pod("web", Some("web"));
+    #[tokio::test]
+    async fn orphans_and_strays_concern_the_right_owner() {
+        let sets = sets().await;
+        let names = |before: Option<Arc<Pod>>, now: Option<Arc<Pod>>| {
+            let change = Change { before: before.as_ref(), now: now.as_ref() };
+            concerned::<ReplicaSet, Pod>(&sets, &change).into_iter().map(|key| key.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None, Some(pod("web", None))), ["web"]);
+        assert!(names(None, Some(pod("other", None))).is_empty());
+        assert_eq!(names(None, Some(pod("web", Some("web")))), ["web"]);
+        assert_eq!(names(None, Some(pod("other", Some("web")))), ["web"]);
+        assert_eq!(names(Some(pod("web", Some("web"))), None), ["web"]);
+        assert_eq!(names(Some(pod("db", Some("web"))), Some(pod("db", None))), ["web", "db"]);
+        let mut foreign = Pod::clone(&pod("web", Some("web")));
         foreign.metadata.owner_references.as_mut().unwrap()[0].kind = "Job".to_owned();
-        assert!(names(foreign).is_empty());
+        assert!(names(None, Some(Arc::new(foreign))).is_empty());
+    }
+
+    #[test]
+    fn an_empty_selector_selects_nothing() {
+        let controller: ReplicationController = serde_json::from_value(json!({"metadata": {"namespace": "a"}, "spec": {}})).unwrap();
+        assert!(!selects(&controller, &pod("web", None).metadata));
+        assert!(selects(&set("web"), &pod("web", None).metadata));
     }
 }

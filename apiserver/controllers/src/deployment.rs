@@ -1,102 +1,111 @@
 //! Rollouts: a replica set for each version of the template, scaled against each other.
 
 mod plan;
+mod proportion; // how a scale is spread over several sets
 mod status;
 
-use crate::claim::Claims;
-use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, drive, is_status};
-use crate::owned::{owner_reference, selector_text};
+use crate::claim::{Claim, concerned};
+use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, is_status};
+use crate::looking::{Again, Loop, Outcome, Own};
+use crate::owned::{controller, owner_reference};
+use futures::FutureExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::runtime::controller::{Action, Controller};
-use kube::runtime::watcher;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use plan::{HASH_LABEL, REVISION, Scaling};
 use serde_json::json;
+use skiff_client::{Cache, Key};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+struct Keeper {
+    context: Context,
+    own: Own,
+    deployments: Cache<Deployment>,
+    sets: Cache<ReplicaSet>,
+}
+
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
-    let deployments: Api<Deployment> = Api::all(context.client.clone());
-    let sets: Api<ReplicaSet> = Api::all(context.client.clone());
-    let controller = Controller::new(deployments, watcher::Config::default());
-    let claims = Claims::new(controller.store());
-    let concerned = claims.clone();
-    let controller = controller.watches(sets, watcher::Config::default(), move |set| concerned.concerned(&set));
-    drive(controller, context, shutdown, move |seen, context| reconcile(seen, context, claims.clone())).await;
+    let mut looking = Loop::new(context);
+    let (deployments, sets) = (looking.over::<Deployment>(), looking.context.caches.all::<ReplicaSet>());
+    let all = deployments.clone();
+    looking.when(&sets, move |change| concerned(&all, &change));
+    let keeper = Keeper { context: looking.context.clone(), own: looking.own.clone(), deployments, sets };
+    let keeper = Arc::new(keeper);
+    looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
+}
+
+impl Keeper {
+    async fn reconcile(self: Arc<Self>, key: Key) -> Outcome {
+        let Some(deployment) = self.deployments.get(&key.namespace, &key.name) else { return Ok(Again::OnChange) };
+        let claim = Claim { children: &self.sets, own: &self.own, client: &self.context.client };
+        let owned = claim.settle(&*deployment).await?;
+        let (deployments, sets) = (self.context.api(&key.namespace), self.context.api(&key.namespace));
+        let rollout = Rollout { keeper: &self, key, deployments, sets, deployment };
+        if rollout.deployment.metadata.deletion_timestamp.is_some() {
+            return rollout.write_status(&owned).await;
+        }
+        let owned = rollout.proceed(owned).await?;
+        rollout.write_status(&owned).await
+    }
 }
 
 /// A deployment with the API doors that its reconciliation needs.
-struct Rollout {
-    context: Arc<Context>,
+struct Rollout<'a> {
+    keeper: &'a Keeper,
+    key: Key,
     deployments: Api<Deployment>,
     sets: Api<ReplicaSet>,
-    claims: Claims<Deployment>,
-    deployment: Deployment,
+    deployment: Arc<Deployment>,
 }
 
-async fn reconcile(
-    seen: Arc<Deployment>,
-    context: Arc<Context>,
-    claims: Claims<Deployment>,
-) -> Result<Action, ControllerError> {
-    let (name, namespace) = (seen.name_any(), seen.namespace().unwrap_or_default());
-    let deployments: Api<Deployment> = context.api(&namespace);
-    let present = absent_is_none(deployments.get(&name).await).on(|| format!("get deployment {namespace}/{name}"))?;
-    let Some(deployment) = present else { return Ok(Action::await_change()) };
-    let sets = context.api(&namespace);
-    let rollout = Rollout { context, deployments, sets, claims, deployment };
-    let owned = rollout.owned_sets().await?;
-    if rollout.deployment.metadata.deletion_timestamp.is_some() {
-        return rollout.write_status(&owned).await;
-    }
-    let owned = rollout.proceed(owned).await?;
-    rollout.write_status(&owned).await
-}
-
-impl Rollout {
-    /// The sets that match the selector and are ours; matching sets that were there before are adopted.
-    async fn owned_sets(&self) -> Result<Vec<ReplicaSet>, ControllerError> {
-        let name = self.deployment.name_any();
-        let selector = self.deployment.spec.as_ref().and_then(|spec| selector_text(&spec.selector));
-        let selector = selector.filter(|text| !text.is_empty());
-        let selector =
-            selector.ok_or_else(|| ControllerError::Malformed(format!("deployment {name}: no usable selector")))?;
-        let list = self
-            .sets
-            .list(&ListParams::default().labels(&selector))
-            .await
-            .on(|| format!("list replicasets {selector}"))?;
-        self.claims.settle(&self.sets, &self.deployment, list.items).await
-    }
-
+impl Rollout<'_> {
     /// One step of the rollout; returns the sets as they are afterwards.
-    async fn proceed(&self, mut sets: Vec<ReplicaSet>) -> Result<Vec<ReplicaSet>, ControllerError> {
+    async fn proceed(&self, sets: Vec<Arc<ReplicaSet>>) -> Result<Vec<Arc<ReplicaSet>>, ControllerError> {
         let Some(spec) = &self.deployment.spec else { return Ok(sets) };
-        let paused = spec.paused == Some(true);
         let newest = plan::newest(&self.deployment, &sets).cloned();
-        let revision = plan::next_revision(newest.as_ref(), &sets);
+        let revision = plan::next_revision(newest.as_deref(), &sets);
+        // A paused deployment scales, but starts no new version; and a scale comes before a rollout goes on.
+        let proportion = proportion::Sets::of(&self.deployment, newest.as_deref(), &sets);
+        let sizes = proportion.as_ref().map(proportion::Sets::sizes).unwrap_or_default();
+        let scaled = proportion.is_some_and(|sets| sets.are_of_another_size()) && !sizes.is_empty();
         let new = match newest {
-            Some(set) => self.set_revision(set, revision).await?,
-            // A paused deployment scales, but starts no new version.
-            None if paused => return Ok(sets),
-            None => self.create_set(revision).await?,
+            Some(set) => Some(self.renew(set, revision).await?),
+            None if scaled || spec.paused == Some(true) => None,
+            None => Some(Arc::new(self.create_set(revision).await?)),
         };
-        self.note_revision(revision).await?;
-        let olds: Vec<&ReplicaSet> = sets.iter().filter(|set| set.uid() != new.uid()).collect();
+        if new.is_some() {
+            self.note_revision(revision).await?;
+        }
+        let mut sets: Vec<_> = sets.into_iter().filter(|set| new.as_ref().is_none_or(|new| set.uid() != new.uid())).collect();
+        if scaled || spec.paused == Some(true) {
+            sets.extend(new);
+            return self.resize(sets, sizes).await;
+        }
+        let Some(new) = new else { return Ok(sets) };
+        let olds: Vec<&ReplicaSet> = sets.iter().map(AsRef::as_ref).collect();
         let steps = plan::scale(spec, &new, &olds);
-        let surplus: Vec<String> = plan::surplus_history(spec, &olds).iter().map(|set| set.name_any()).collect();
-        sets.retain(|set| set.uid() != new.uid());
+        let surplus: Vec<_> = plan::surplus_history(spec, &olds).into_iter().cloned().collect();
         sets.push(new);
+        let sets = self.resize(sets, steps).await?;
+        for set in surplus {
+            let deleted = self.sets.delete(&set.name_any(), &DeleteParams::background()).await;
+            absent_is_none(deleted.map(drop)).on(|| format!("delete old replicaset {}", set.name_any()))?;
+            self.keeper.own.deleted(&self.key, &self.keeper.sets, &set);
+        }
+        Ok(sets)
+    }
+
+    async fn resize(
+        &self,
+        mut sets: Vec<Arc<ReplicaSet>>,
+        steps: Vec<Scaling>,
+    ) -> Result<Vec<Arc<ReplicaSet>>, ControllerError> {
         for step in steps {
             let scaled = self.scale(&step).await?;
             sets.retain(|set| set.uid() != scaled.uid());
-            sets.push(scaled);
-        }
-        for name in surplus {
-            let deleted = self.sets.delete(&name, &DeleteParams::background()).await;
-            absent_is_none(deleted.map(drop)).on(|| format!("delete old replicaset {name}"))?;
+            sets.push(Arc::new(scaled));
         }
         Ok(sets)
     }
@@ -105,29 +114,46 @@ impl Rollout {
         let collisions = self.deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
         let set = new_set(&self.deployment, revision, collisions)?;
         let name = set.name_any();
-        match self.sets.create(&PostParams::default(), &set).await {
-            // The name is taken by another template's set: a hash collision. Count it and hash differently next time.
+        let made = match self.sets.create(&PostParams::default(), &set).await {
             Err(error) if is_status(&error, 409) => {
-                let patch = Patch::Merge(json!({"status": {"collisionCount": collisions + 1}}));
-                let name = self.deployment.name_any();
-                let counted = self.deployments.patch_status(&name, &PatchParams::default(), &patch).await;
-                counted.on(|| format!("count hash collision of deployment {name}"))?;
-                Err(error).on(|| format!("create replicaset {name}"))
+                let live = self.sets.get_opt(&name).await.on(|| format!("get replicaset {name}"))?;
+                match live.filter(|live| self.is_own(live)) {
+                    // Ours, and not in the cache yet.
+                    Some(live) => live,
+                    None => {
+                        self.count_collision(collisions).await?;
+                        return Err(error).on(|| format!("create replicaset {name}"));
+                    }
+                }
             }
-            created => created.on(|| format!("create replicaset {name}")),
-        }
+            created => created.on(|| format!("create replicaset {name}"))?,
+        };
+        self.keeper.own.wrote(&self.key, &self.keeper.sets, &made);
+        Ok(made)
     }
 
-    async fn set_revision(&self, set: ReplicaSet, revision: i64) -> Result<ReplicaSet, ControllerError> {
-        if plan::revision(&set) == revision {
-            return Ok(set);
-        }
+    fn is_own(&self, set: &ReplicaSet) -> bool {
+        let ours = controller(&set.metadata).is_some_and(|owner| Some(&owner.uid) == self.deployment.metadata.uid.as_ref());
+        ours && plan::newest(&self.deployment, &[Arc::new(set.clone())]).is_some()
+    }
+
+    /// The name is taken by another template's set: a hash collision. Counted, so that the hash is another one next time.
+    async fn count_collision(&self, collisions: i32) -> Result<(), ControllerError> {
+        let patch = Patch::Merge(json!({"status": {"collisionCount": collisions + 1}}));
+        let counted = self.deployments.patch_status(&self.key.name, &PatchParams::default(), &patch).await;
+        let counted = counted.on(|| format!("count hash collision of deployment {}", self.key))?;
+        self.keeper.own.wrote(&self.key, &self.keeper.deployments, &counted);
+        Ok(())
+    }
+
+    /// Gives the newest set what it takes over from its deployment: revision, annotations, minReadySeconds.
+    async fn renew(&self, set: Arc<ReplicaSet>, revision: i64) -> Result<Arc<ReplicaSet>, ControllerError> {
+        let Some(patch) = plan::renewal(&self.deployment, &set, revision) else { return Ok(set) };
         let name = set.name_any();
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {REVISION: revision.to_string()}}}));
-        self.sets
-            .patch(&name, &PatchParams::default(), &patch)
-            .await
-            .on(|| format!("set revision of replicaset {name}"))
+        let renewed = self.sets.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        let renewed = renewed.on(|| format!("set revision of replicaset {name}"))?;
+        self.keeper.own.wrote(&self.key, &self.keeper.sets, &renewed);
+        Ok(Arc::new(renewed))
     }
 
     async fn note_revision(&self, revision: i64) -> Result<(), ControllerError> {
@@ -135,32 +161,39 @@ impl Rollout {
         if self.deployment.annotations().get(REVISION) == Some(&text) {
             return Ok(());
         }
-        let name = self.deployment.name_any();
         let patch = Patch::Merge(json!({"metadata": {"annotations": {REVISION: text}}}));
-        let noted = self.deployments.patch(&name, &PatchParams::default(), &patch).await;
-        noted.map(drop).on(|| format!("set revision of deployment {name}"))
+        let noted = self.deployments.patch(&self.key.name, &PatchParams::default(), &patch).await;
+        let noted = noted.on(|| format!("set revision of deployment {}", self.key))?;
+        self.keeper.own.wrote(&self.key, &self.keeper.deployments, &noted);
+        Ok(())
     }
 
     async fn scale(&self, step: &Scaling) -> Result<ReplicaSet, ControllerError> {
-        let patch = Patch::Merge(json!({"spec": {"replicas": step.to}}));
-        let scaled = self.sets.patch(&step.name, &PatchParams::default(), &patch).await;
+        let annotations = self.deployment.spec.as_ref().map(proportion::annotations);
+        let patch = json!({"metadata": {"annotations": annotations}, "spec": {"replicas": step.to}});
+        let scaled = self.sets.patch(&step.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         let scaled = scaled.on(|| format!("scale replicaset {} to {}", step.name, step.to))?;
-        let direction = if step.to > step.from { "up" } else { "down" };
-        let message = format!("Scaled {direction} replica set {} from {} to {}", step.name, step.from, step.to);
-        self.context.tell(&self.deployment, EventKind::Normal, "ScalingReplicaSet", message);
+        self.keeper.own.wrote(&self.key, &self.keeper.sets, &scaled);
+        if step.to != step.from {
+            let direction = if step.to > step.from { "up" } else { "down" };
+            let message = format!("Scaled {direction} replica set {} from {} to {}", step.name, step.from, step.to);
+            self.keeper.context.tell(&*self.deployment, EventKind::Normal, "ScalingReplicaSet", message);
+        }
         Ok(scaled)
     }
 
-    async fn write_status(&self, sets: &[ReplicaSet]) -> Result<Action, ControllerError> {
+    async fn write_status(&self, sets: &[Arc<ReplicaSet>]) -> Outcome {
         let new = plan::newest(&self.deployment, sets);
-        let (status, again) = status::status(&self.deployment, new, sets, jiff::Timestamp::now());
+        let (status, again) = status::status(&self.deployment, new.map(AsRef::as_ref), sets, jiff::Timestamp::now());
         if self.deployment.status.as_ref() != Some(&status) {
-            let name = self.deployment.name_any();
             let patch = Patch::Merge(json!({"status": status}));
-            let written = self.deployments.patch_status(&name, &PatchParams::default(), &patch).await;
-            absent_is_none(written).on(|| format!("write status of deployment {name}"))?;
+            let written = self.deployments.patch_status(&self.key.name, &PatchParams::default(), &patch).await;
+            let written = absent_is_none(written).on(|| format!("write status of deployment {}", self.key))?;
+            if let Some(written) = written {
+                self.keeper.own.wrote(&self.key, &self.keeper.deployments, &written);
+            }
         }
-        Ok(again.and_then(|wait| wait.try_into().ok()).map_or_else(Action::await_change, Action::requeue))
+        Ok(Again::within(again))
     }
 }
 
@@ -175,9 +208,9 @@ fn new_set(deployment: &Deployment, revision: i64, collisions: i32) -> Result<Re
     template.metadata.get_or_insert_default().labels.get_or_insert_default().extend([label()]);
     let mut selector = spec.selector.clone();
     selector.match_labels.get_or_insert_default().extend([label()]);
-    let mut annotations = deployment.annotations().clone();
-    annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    let mut annotations = plan::inherited(deployment);
     annotations.insert(REVISION.to_owned(), revision.to_string());
+    annotations.extend(proportion::annotations(spec));
     Ok(ReplicaSet {
         metadata: ObjectMeta {
             name: Some(format!("{name}-{hash}")),

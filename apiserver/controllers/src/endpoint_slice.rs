@@ -5,36 +5,51 @@
 mod endpoints; // the one object that holds all
 mod plan; // the slices
 
-use crate::context::{Context, ControllerError, On, absent_is_none, drive};
+use crate::context::{Context, ControllerError, On, absent_is_none};
+use crate::looking::{Again, Loop, Outcome, Own};
+use crate::owned::key_of_controller;
 pub(crate) use endpoints::{CONTROLLER, MANAGED_BY};
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
-use kube::runtime::controller::{Action, Controller};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
+use kube::api::{Api, DeleteParams, PostParams};
 use plan::MANAGER;
 pub(crate) use plan::{MANAGER_LABEL, SERVICE_LABEL};
+use skiff_client::{Cache, Key};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+struct Keeper {
+    context: Context,
+    services: Cache<Service>,
+    pods: Cache<Pod>,
+    endpoints: Cache<Endpoints>,
+    slices: Slices,
+}
+
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
-    let services: Api<Service> = Api::all(context.client.clone());
-    let slices: Api<EndpointSlice> = Api::all(context.client.clone());
-    let pods: Api<Pod> = Api::all(context.client.clone());
-    let all_endpoints: Api<Endpoints> = Api::all(context.client.clone());
-    let controller = Controller::new(services, watcher::Config::default()).owns(slices, watcher::Config::default());
-    let known = controller.store();
-    let controller = controller.watches(all_endpoints, watcher::Config::default(), |endpoints| {
-        // Whoever changes or deletes the object of a service finds it mended.
-        Some(ObjectRef::new(&endpoints.name_any()).within(&endpoints.namespace().unwrap_or_default()))
+    let mut looking = Loop::new(context);
+    let services = looking.over::<Service>();
+    let caches = looking.context.caches.clone();
+    let (slices, pods, endpoints) = (caches.all::<EndpointSlice>(), caches.all::<Pod>(), caches.all::<Endpoints>());
+    looking.when(&slices, |change| key_of_controller(change.meta(), "Service").into_iter().collect());
+    // Whoever changes or deletes the object of a service finds it mended.
+    looking.when(&endpoints, |change| vec![Key::of(change.meta())]);
+    let known = services.clone();
+    looking.when(&pods, move |change| {
+        let sides = [change.before, change.now].into_iter().flatten();
+        sides.flat_map(|pod| selecting(&known, pod)).collect()
     });
-    let controller = controller.watches(pods, watcher::Config::default(), move |pod| {
-        let selecting = known.state().into_iter().filter(|service| selects(service, &pod));
-        selecting.map(|service| ObjectRef::from_obj(&*service)).collect::<Vec<_>>()
-    });
-    drive(controller, context, shutdown, reconcile).await;
+    let slices = Slices { context: looking.context.clone(), own: looking.own.clone(), cache: slices };
+    let keeper = Arc::new(Keeper { context: looking.context.clone(), services, pods, endpoints, slices });
+    looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
+}
+
+/// The services that select a pod.
+fn selecting(services: &Cache<Service>, pod: &Pod) -> Vec<Key> {
+    let all = services.within(&pod.namespace().unwrap_or_default());
+    all.iter().filter(|service| selects(service, pod)).map(|service| Key::of(&service.metadata)).collect()
 }
 
 /// Whether the service's selector (never empty) matches the pod's labels.
@@ -45,74 +60,93 @@ fn selects(service: &Service, pod: &Pod) -> bool {
         && selector.is_some_and(|selector| selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value)))
 }
 
-async fn reconcile(service: Arc<Service>, context: Arc<Context>) -> Result<Action, ControllerError> {
-    let spec = service.spec.as_ref();
-    let selector = spec.and_then(|spec| spec.selector.as_ref()).filter(|selector| !selector.is_empty());
-    let external = spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName");
-    // Without a selector the endpoints are the user's own affair.
-    let (Some(selector), false) = (selector, external) else { return Ok(Action::await_change()) };
-    if service.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
-    let namespace = service.namespace().unwrap_or_default();
-    let labels = selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
-    let pods: Api<Pod> = context.api(&namespace);
-    let pods = pods.list(&ListParams::default().labels(&labels)).await.on(|| format!("list pods {labels}"))?;
-    let api: Api<EndpointSlice> = context.api(&namespace);
-    let name = service.name_any();
-    let ours = ListParams::default().labels(&format!("{SERVICE_LABEL}={name},{MANAGER_LABEL}={MANAGER}"));
-    let present = api.list(&ours).await.on(|| format!("list endpoint slices of {namespace}/{name}"))?;
-    write(&api, plan::slices(&service, &pods.items), &present.items).await?;
-    write_endpoints(&context, &service, &pods.items).await?;
-    Ok(Action::await_change())
-}
-
-async fn write_endpoints(context: &Context, service: &Service, pods: &[Pod]) -> Result<(), ControllerError> {
-    let name = service.name_any();
-    let api: Api<Endpoints> = context.api(&service.namespace().unwrap_or_default());
-    let present = api.get_opt(&name).await.on(|| format!("get endpoints {name}"))?;
-    let mut wanted = endpoints::endpoints(service, pods, present.as_ref());
-    match present {
-        None => api.create(&PostParams::default(), &wanted).await.map(drop).on(|| format!("create endpoints {name}")),
-        Some(present) if endpoints::same(&present, &wanted) => Ok(()),
-        Some(present) => {
-            wanted.metadata.resource_version = present.resource_version();
-            let replaced = api.replace(&name, &PostParams::default(), &wanted).await;
-            replaced.map(drop).on(|| format!("update endpoints {name}"))
+impl Keeper {
+    async fn reconcile(self: Arc<Self>, key: Key) -> Outcome {
+        let Some(service) = self.services.get(&key.namespace, &key.name) else { return Ok(Again::OnChange) };
+        let spec = service.spec.as_ref();
+        let selector = spec.and_then(|spec| spec.selector.as_ref()).filter(|selector| !selector.is_empty());
+        let external = spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName");
+        // Without a selector the endpoints are the user's own affair.
+        let (Some(selector), false) = (selector, external) else { return Ok(Again::OnChange) };
+        if service.metadata.deletion_timestamp.is_some() {
+            return Ok(Again::OnChange);
         }
+        let pods = self.pods.labelled(&key.namespace, selector);
+        self.slices.write(&key, MANAGER, plan::slices(&service, &pods)).await?;
+        self.write_endpoints(&key, &service, &pods).await?;
+        Ok(Again::OnChange)
     }
-}
 
-/// Makes `present` what is `wanted`, by name; answers whether there was anything to do.
-pub(crate) async fn write(
-    api: &Api<EndpointSlice>,
-    wanted: Vec<EndpointSlice>,
-    present: &[EndpointSlice],
-) -> Result<bool, ControllerError> {
-    let mut changed = false;
-    for slice in present.iter().filter(|slice| wanted.iter().all(|wanted| wanted.name_any() != slice.name_any())) {
-        let name = slice.name_any();
-        let gone = api.delete(&name, &DeleteParams::default()).await.map(drop);
-        absent_is_none(gone).on(|| format!("delete endpoint slice {name}"))?;
-        changed = true;
-    }
-    for mut slice in wanted {
-        let name = slice.name_any();
-        match present.iter().find(|present| present.name_any() == name) {
+    async fn write_endpoints(&self, key: &Key, service: &Service, pods: &[Arc<Pod>]) -> Result<(), ControllerError> {
+        let api: Api<Endpoints> = self.context.api(&key.namespace);
+        let present = self.endpoints.get(&key.namespace, &key.name);
+        let mut wanted = endpoints::endpoints(service, pods, present.as_deref());
+        let written = match present {
             None => {
-                api.create(&PostParams::default(), &slice).await.on(|| format!("create endpoint slice {name}"))?;
+                let made = api.create(&PostParams::default(), &wanted).await;
+                made.on(|| format!("create endpoints {key}"))?
             }
-            Some(old) if same(old, &slice) => continue,
-            Some(old) => {
-                slice.metadata.resource_version = old.resource_version();
-                api.replace(&name, &PostParams::default(), &slice)
-                    .await
-                    .on(|| format!("update endpoint slice {name}"))?;
+            Some(present) if endpoints::same(&present, &wanted) => return Ok(()),
+            Some(present) => {
+                wanted.metadata.resource_version = present.resource_version();
+                let replaced = api.replace(&key.name, &PostParams::default(), &wanted).await;
+                replaced.on(|| format!("update endpoints {key}"))?
             }
-        }
-        changed = true;
+        };
+        self.slices.own.wrote(key, &self.endpoints, &written);
+        Ok(())
     }
-    Ok(changed)
+}
+
+/// The slices of services, whoever manages them.
+pub(crate) struct Slices {
+    pub(crate) context: Context,
+    pub(crate) own: Own,
+    pub(crate) cache: Cache<EndpointSlice>,
+}
+
+impl Slices {
+    /// Those of the service `key` that `manager` keeps.
+    pub(crate) fn of(&self, key: &Key, manager: &str) -> Vec<Arc<EndpointSlice>> {
+        let labels = [(SERVICE_LABEL, key.name.as_str()), (MANAGER_LABEL, manager)];
+        self.cache.labelled(&key.namespace, &labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into())
+    }
+
+    /// Makes those of `key` and `manager` what is `wanted`, by name; answers whether there was anything to do.
+    pub(crate) async fn write(
+        &self,
+        key: &Key,
+        manager: &str,
+        wanted: Vec<EndpointSlice>,
+    ) -> Result<bool, ControllerError> {
+        let (present, api): (_, Api<EndpointSlice>) = (self.of(key, manager), self.context.api(&key.namespace));
+        let mut changed = false;
+        for slice in present.iter().filter(|slice| wanted.iter().all(|wanted| wanted.name_any() != slice.name_any())) {
+            let name = slice.name_any();
+            let gone = api.delete(&name, &DeleteParams::default()).await.map(drop);
+            absent_is_none(gone).on(|| format!("delete endpoint slice {name}"))?;
+            self.own.deleted(key, &self.cache, &**slice);
+            changed = true;
+        }
+        for mut slice in wanted {
+            let name = slice.name_any();
+            let written = match present.iter().find(|present| present.name_any() == name) {
+                None => {
+                    let made = api.create(&PostParams::default(), &slice).await;
+                    made.on(|| format!("create endpoint slice {name}"))?
+                }
+                Some(old) if same(old, &slice) => continue,
+                Some(old) => {
+                    slice.metadata.resource_version = old.resource_version();
+                    let replaced = api.replace(&name, &PostParams::default(), &slice).await;
+                    replaced.on(|| format!("update endpoint slice {name}"))?
+                }
+            };
+            self.own.wrote(key, &self.cache, &written);
+            changed = true;
+        }
+        Ok(changed)
+    }
 }
 
 fn same(old: &EndpointSlice, new: &EndpointSlice) -> bool {

@@ -1,22 +1,20 @@
 //! Deletes what nobody owns any more, and carries out foreground and orphaning deletions.
 //!
-//! One watch for each resource that can be listed and deleted (metadata only) feeds a graph of owners; the verdicts are
-//! the graph's, this file asks the server once more before it deletes.
+//! The caches of all resources that can be listed and deleted (metadata only, where nobody holds the objects) feed a graph of
+//! owners; the verdicts are the graph's, this file asks the server once more before it deletes.
 
 mod graph;
 
 use crate::context::{Context, ControllerError, On, absent_is_none};
-use futures::stream::{BoxStream, SelectAll};
-use futures::{StreamExt, TryStreamExt};
 use graph::{Graph, Tracked, Uid, Verdict};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use kube::core::{ApiResource, PartialObjectMeta};
+use kube::core::ApiResource;
 use kube::discovery::{Discovery, Scope, verbs};
-use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use skiff_client::MetadataCache;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Kinds that are never owned and change often: not worth a place in the graph.
@@ -25,7 +23,11 @@ const IGNORED: &[&str] = &["events"];
 /// How often discovery is asked whether kinds came or went (kube-controller-manager's period).
 const REDISCOVER_EVERY: Duration = Duration::from_secs(30);
 
-type Change = Result<(usize, watcher::Event<PartialObjectMeta<DynamicObject>>), watcher::Error>;
+/// The number of a resource, and the metadata of one of its objects: as they are, or as they last were.
+enum Change {
+    Put(usize, Box<ObjectMeta>),
+    Gone(Uid),
+}
 
 #[derive(Clone, PartialEq)]
 struct Resource {
@@ -37,8 +39,6 @@ struct Collector {
     context: Context,
     resources: Vec<Resource>,
     graph: Graph,
-    /// While a watch lists anew: the uids it has named so far, by resource.
-    listing: HashMap<usize, BTreeSet<Uid>>,
 }
 
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) -> Result<(), ControllerError> {
@@ -46,22 +46,15 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) -> Result
         () = shutdown.cancelled() => return Ok(()),
         discovered = discover(&context) => discovered?,
     };
+    let mut _held = Vec::new();
     loop {
-        let mut changes: SelectAll<BoxStream<'static, Change>> = SelectAll::new();
-        for (number, resource) in resources.iter().enumerate() {
-            let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.client.clone(), &resource.api);
-            let watch = watcher(api, watcher::Config::default()).default_backoff();
-            changes.push(watch.map_ok(move |event| (number, event)).boxed());
-        }
-        let mut collector = Collector {
-            context: context.clone(),
-            resources: resources.clone(),
-            graph: Graph::default(),
-            listing: HashMap::new(),
-        };
+        // Those that were followed before are not listed again.
+        _held = resources.iter().map(|one| context.caches.metadata(&one.api)).collect();
         // The graph names resources by number, so it is made anew when there are others.
+        let mut collector =
+            Collector { context: context.clone(), resources: resources.clone(), graph: Graph::default() };
         resources = tokio::select! {
-            () = collector.follow(changes, shutdown.clone()) => return Ok(()),
+            () = collector.follow(shutdown.clone()) => return Ok(()),
             others = others(&context, &resources, REDISCOVER_EVERY) => others,
         };
     }
@@ -96,61 +89,69 @@ async fn discover(context: &Context) -> Result<Vec<Resource>, ControllerError> {
     Ok(resources)
 }
 
+/// What the graph has to know of a change.
+fn changes_of(number: usize, before: Option<&ObjectMeta>, now: Option<&ObjectMeta>) -> Vec<Change> {
+    let facts = |meta: &ObjectMeta| ObjectMeta {
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        owner_references: meta.owner_references.clone(),
+        finalizers: meta.finalizers.clone(),
+        deletion_timestamp: meta.deletion_timestamp.clone(),
+        ..ObjectMeta::default()
+    };
+    match (before, now) {
+        (Some(before), Some(now)) if facts(before) == facts(now) => Vec::new(),
+        (_, Some(now)) => vec![Change::Put(number, Box::new(facts(now)))],
+        (Some(before), None) => before.uid.clone().map(Change::Gone).into_iter().collect(),
+        (None, None) => Vec::new(),
+    }
+}
+
 impl Collector {
-    async fn follow(&mut self, mut changes: SelectAll<BoxStream<'static, Change>>, shutdown: CancellationToken) {
-        // Until every watch has listed once, an owner may only seem to be missing.
-        let mut unlisted: BTreeSet<usize> = (0..self.resources.len()).collect();
-        let mut waiting: Vec<Uid> = Vec::new();
+    async fn follow(&mut self, shutdown: CancellationToken) {
+        let (tell, mut changes) = mpsc::unbounded_channel();
+        let caches: Vec<_> = self.resources.iter().map(|one| self.context.caches.metadata(&one.api)).collect();
+        // Until every resource was listed once, an owner may only seem to be missing.
+        let synced = futures::future::join_all(caches.iter().map(MetadataCache::synced));
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _all = synced => {}
+        }
+        let subscribe = |(number, cache): (usize, &MetadataCache)| {
+            let tell = tell.clone();
+            cache.subscribe(move |before, now| {
+                for change in changes_of(number, before, now) {
+                    // The receiver lives as long as the subscription.
+                    let _over = tell.send(change);
+                }
+            })
+        };
+        let _subscriptions: Vec<_> = caches.iter().enumerate().map(subscribe).collect();
         loop {
             let change = tokio::select! {
                 () = shutdown.cancelled() => return,
-                change = changes.next() => change,
+                change = changes.recv() => change,
             };
-            match change {
-                None => return,
-                Some(Ok((number, event))) => {
-                    if matches!(event, watcher::Event::InitDone) {
-                        unlisted.remove(&number);
-                    }
-                    waiting.extend(self.note(number, event));
-                }
-                Some(Err(error)) => {
-                    tracing::debug!(error = skiff_client::sentence(&error), "garbage collector's watch")
-                }
+            let Some(change) = change else { return };
+            let mut waiting = self.note(change);
+            // What is known already is taken in first: a verdict on half of a list would ask the server in vain.
+            while let Ok(change) = changes.try_recv() {
+                waiting.extend(self.note(change));
             }
-            if unlisted.is_empty() {
-                for uid in std::mem::take(&mut waiting) {
-                    self.look_at(&uid).await;
-                }
+            for uid in waiting {
+                self.look_at(&uid).await;
             }
         }
     }
 
-    fn note(&mut self, number: usize, event: watcher::Event<PartialObjectMeta<DynamicObject>>) -> Vec<Uid> {
-        match event {
-            watcher::Event::Apply(object) => self.put(number, &object),
-            watcher::Event::InitApply(object) => {
-                self.listing.entry(number).or_default().extend(object.metadata.uid.clone());
-                self.put(number, &object)
+    fn note(&mut self, change: Change) -> Vec<Uid> {
+        match change {
+            Change::Put(number, meta) => {
+                Tracked::new(number, &meta).map(|(uid, node)| self.graph.put(uid, node)).unwrap_or_default()
             }
-            watcher::Event::Delete(object) => {
-                object.metadata.uid.map(|uid| self.graph.remove(&uid)).unwrap_or_default()
-            }
-            watcher::Event::Init => {
-                self.listing.insert(number, BTreeSet::new());
-                Vec::new()
-            }
-            // What a new list no longer names was deleted while the watch was down.
-            watcher::Event::InitDone => {
-                let named = self.listing.remove(&number).unwrap_or_default();
-                let lost = self.graph.of_resource(number).into_iter().filter(|uid| !named.contains(uid));
-                lost.collect::<Vec<_>>().iter().flat_map(|uid| self.graph.remove(uid)).collect()
-            }
+            Change::Gone(uid) => self.graph.remove(&uid),
         }
-    }
-
-    fn put(&mut self, number: usize, object: &PartialObjectMeta<DynamicObject>) -> Vec<Uid> {
-        Tracked::new(number, &object.metadata).map(|(uid, node)| self.graph.put(uid, node)).unwrap_or_default()
     }
 
     async fn look_at(&self, uid: &str) {
@@ -285,7 +286,8 @@ mod tests {
                 http::Response::builder().status(code).body(kube::client::Body::from(list.to_string().into_bytes()));
             async move { Ok::<_, Infallible>(response.expect("a response")) }
         });
-        let context = Context::new(kube::Client::new(server, "default"), "test");
+        let client = kube::Client::new(server, "default");
+        let context = Context::new(client.clone(), skiff_client::Caches::new(client), "test");
         let known = discover(&context).await.expect("discovery");
         assert_eq!(known.iter().map(|one| one.api.plural.as_str()).collect::<Vec<_>>(), ["as", "bs"]);
         let found = others(&context, &known, Duration::from_millis(1)).await;

@@ -3,80 +3,94 @@
 mod plan; // what it needs next
 mod pod; // what its pods look like
 
-use crate::claim::Claims;
-use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, drive};
-use crate::owned::selector_text;
+use crate::claim::{Claim, concerned};
+use crate::context::{Context, ControllerError, EventKind, On, absent_is_none};
+use crate::looking::{Again, Loop, Outcome, Own};
+use futures::FutureExt;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::runtime::controller::{Action, Controller};
-use kube::runtime::watcher;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use plan::Decision;
 use pod::pod_of;
 use serde_json::json;
+use skiff_client::{Cache, Key};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+struct Keeper {
+    context: Context,
+    own: Own,
+    jobs: Cache<Job>,
+    pods: Cache<Pod>,
+}
+
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
-    let jobs: Api<Job> = Api::all(context.client.clone());
-    let pods: Api<Pod> = Api::all(context.client.clone());
-    let controller = Controller::new(jobs, watcher::Config::default());
-    let claims = Claims::new(controller.store());
-    let concerned = claims.clone();
-    let controller = controller.watches(pods, watcher::Config::default(), move |pod| concerned.concerned(&pod));
-    drive(controller, context, shutdown, move |seen, context| reconcile(seen, context, claims.clone())).await;
+    let mut looking = Loop::new(context);
+    let (jobs, pods) = (looking.over::<Job>(), looking.context.caches.all::<Pod>());
+    let all = jobs.clone();
+    looking.when(&pods, move |change| concerned(&all, &change));
+    let keeper = Arc::new(Keeper { context: looking.context.clone(), own: looking.own.clone(), jobs, pods });
+    looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
 }
 
-async fn reconcile(seen: Arc<Job>, context: Arc<Context>, claims: Claims<Job>) -> Result<Action, ControllerError> {
-    let (name, namespace) = (seen.name_any(), seen.namespace().unwrap_or_default());
-    let jobs: Api<Job> = context.api(&namespace);
-    let pods: Api<Pod> = context.api(&namespace);
-    let present = absent_is_none(jobs.get(&name).await).on(|| format!("get job {namespace}/{name}"))?;
-    let Some(job) = present.filter(|job| job.metadata.deletion_timestamp.is_none()) else {
-        return Ok(Action::await_change());
-    };
-    let selector = job.spec.as_ref().and_then(|spec| selector_text(spec.selector.as_ref()?));
-    let selector = selector.filter(|text| !text.is_empty());
-    let selector =
-        selector.ok_or_else(|| ControllerError::Malformed(format!("job {namespace}/{name}: no usable selector")))?;
-    let selected = pods.list(&ListParams::default().labels(&selector)).await;
-    let selected = selected.on(|| format!("list pods of job {namespace}/{name}"))?;
-    let owned = claims.settle(&pods, &job, selected.items).await?;
-    let decision = plan::decide(&job, &owned, jiff::Timestamp::now());
-    act(&context, &jobs, &pods, &job, decision).await
-}
+impl Keeper {
+    async fn reconcile(self: Arc<Self>, key: Key) -> Outcome {
+        let job = self.jobs.get(&key.namespace, &key.name);
+        let Some(job) = job.filter(|job| job.metadata.deletion_timestamp.is_none()) else {
+            return Ok(Again::OnChange);
+        };
+        let claim = Claim { children: &self.pods, own: &self.own, client: &self.context.client };
+        let owned = claim.settle(&*job).await?;
+        let decision = plan::decide(&job, &owned, jiff::Timestamp::now());
+        if decision.remove_job {
+            return self.remove(&key, &job).await;
+        }
+        self.act(&key, &job, &owned, &decision).await?;
+        self.write_status(&key, &job, &decision).await?;
+        Ok(Again::within(decision.again))
+    }
 
-async fn act(
-    context: &Context,
-    jobs: &Api<Job>,
-    pods: &Api<Pod>,
-    job: &Job,
-    decision: Decision,
-) -> Result<Action, ControllerError> {
-    let name = job.name_any();
-    if decision.remove_job {
-        let gone = jobs.delete(&name, &DeleteParams::background()).await.map(drop);
-        absent_is_none(gone).on(|| format!("delete finished job {name}"))?;
-        return Ok(Action::await_change());
+    async fn remove(&self, key: &Key, job: &Job) -> Outcome {
+        let api: Api<Job> = self.context.api(&key.namespace);
+        let gone = api.delete(&key.name, &DeleteParams::background()).await.map(drop);
+        absent_is_none(gone).on(|| format!("delete finished job {key}"))?;
+        self.own.deleted(key, &self.jobs, job);
+        Ok(Again::OnChange)
     }
-    for pod in &decision.delete {
-        let gone = pods.delete(pod, &DeleteParams::default()).await.map(drop);
-        absent_is_none(gone).on(|| format!("delete pod {pod}"))?;
-        context.tell(job, EventKind::Normal, "SuccessfulDelete", format!("Deleted pod: {pod}"));
+
+    async fn act(&self, key: &Key, job: &Job, owned: &[Arc<Pod>], decision: &Decision) -> Result<(), ControllerError> {
+        let api: Api<Pod> = self.context.api(&key.namespace);
+        for pod in owned.iter().filter(|pod| decision.delete.contains(&pod.name_any())) {
+            let name = pod.name_any();
+            let gone = api.delete(&name, &DeleteParams::default()).await.map(drop);
+            absent_is_none(gone).on(|| format!("delete pod {name}"))?;
+            self.own.deleted(key, &self.pods, &**pod);
+            self.context.tell(job, EventKind::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
+        }
+        for index in &decision.create {
+            let made = api.create(&PostParams::default(), &pod_of(job, *index)?).await;
+            let made = made.on(|| format!("create pod of job {key}"))?;
+            self.own.wrote(key, &self.pods, &made);
+            let message = format!("Created pod: {}", made.name_any());
+            self.context.tell(job, EventKind::Normal, "SuccessfulCreate", message);
+        }
+        Ok(())
     }
-    for index in &decision.create {
-        let pod = pod_of(job, *index)?;
-        pods.create(&PostParams::default(), &pod).await.on(|| format!("create pod of job {name}"))?;
-        context.tell(job, EventKind::Normal, "SuccessfulCreate", format!("Created pod: {}", pod.name_any()));
-    }
-    if job.status.as_ref() != Some(&decision.status) {
-        tell_end(context, job, &decision);
+
+    async fn write_status(&self, key: &Key, job: &Job, decision: &Decision) -> Result<(), ControllerError> {
+        if job.status.as_ref() == Some(&decision.status) {
+            return Ok(());
+        }
+        tell_end(&self.context, job, decision);
         let patch = Patch::Merge(json!({"status": decision.status}));
-        let written = jobs.patch_status(&name, &PatchParams::default(), &patch).await;
-        absent_is_none(written).on(|| format!("write status of job {name}"))?;
+        let api: Api<Job> = self.context.api(&key.namespace);
+        let written = absent_is_none(api.patch_status(&key.name, &PatchParams::default(), &patch).await);
+        if let Some(written) = written.on(|| format!("write status of job {key}"))? {
+            self.own.wrote(key, &self.jobs, &written);
+        }
+        Ok(())
     }
-    Ok(decision.again.and_then(|wait| wait.try_into().ok()).map_or_else(Action::await_change, Action::requeue))
 }
 
 fn tell_end(context: &Context, job: &Job, decision: &Decision) {

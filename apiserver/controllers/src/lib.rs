@@ -1,15 +1,16 @@
 //! One reconciling loop per file: deployments, replica sets, jobs, endpoint slices, namespaces, garbage.
 //!
-//! Each loop takes the *name* of an object, reads the present from the API server, plans, and writes the difference. None
-//! acts on the payload of an event, so a lost or repeated event costs a look, never a mistake. The decisions are pure
+//! Each loop takes the *name* of an object, reads what there is from caches that show its own last writes, plans, and writes
+//! the difference. None acts on the payload of an event, so a lost or repeated event costs a look, never a mistake. The decisions are pure
 //! functions in `*/plan.rs`; the files beside them only read and write.
 //!
 //! Left to others: binding pods to nodes (the scheduler), everything on a node (the kubelet). Never here: the store, a
 //! node's kernel, or a private word with another controller; they meet in the API only.
 
 mod claim; // whose an object is
-mod context; // what every loop holds: client, events, how long to wait after an error
-mod owned; // owner references, pod readiness, label selectors
+mod context; // what every loop holds: client, caches, events; its errors
+mod looking; // one loop: a queue of names, and no look before the last write shows
+mod owned; // owner references, pod readiness
 
 mod deployment; // rollouts: a replica set for each version of a template
 mod endpoint_mirror; // endpoints that a user wrote, as slices
@@ -18,7 +19,7 @@ mod garbage; // objects whose owners are gone
 mod job; // pods that must succeed a number of times
 mod namespace; // emptying a namespace that is being deleted
 mod node_lifecycle; // what follows from a node's conditions, or its silence
-mod replica_set; // so many pods of one template
+mod replica_set; // so many pods of one template: ReplicaSet and ReplicationController
 mod root_ca; // what pods trust, in every namespace
 mod service_account; // the default account of every namespace
 
@@ -27,7 +28,10 @@ pub use context::ControllerError;
 use context::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
+use skiff_client::Caches;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +42,8 @@ type Start = fn(Context, CancellationToken) -> BoxFuture<'static, Result<(), Con
 /// The loops that need nothing but an API server.
 const LOOPS: &[Start] = &[
     |context, shutdown| deployment::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| replica_set::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| replica_set::run::<ReplicaSet>(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| replica_set::run::<ReplicationController>(context, shutdown).map(Ok).boxed(),
     |context, shutdown| job::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_slice::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_mirror::run(context, shutdown).map(Ok).boxed(),
@@ -48,7 +53,7 @@ const LOOPS: &[Start] = &[
     |context, shutdown| garbage::run(context, shutdown).boxed(),
 ];
 
-/// Runs every controller against the API server behind `client` until `shutdown`.
+/// Runs every controller against the API server behind `client` until `shutdown`; `caches` show what that server has.
 ///
 /// `authority` is the certificate authority of that server as PEM, which is published in every namespace; without one
 /// nothing is published.
@@ -60,10 +65,11 @@ const LOOPS: &[Start] = &[
 /// A loop panics.
 pub async fn run(
     client: Client,
+    caches: Caches,
     authority: Option<String>,
     shutdown: CancellationToken,
 ) -> Result<(), ControllerError> {
-    let context = Context::new(client, "skiff-controllers");
+    let context = Context::new(client, caches, "skiff-controllers");
     let mut loops = JoinSet::new();
     for start in LOOPS {
         loops.spawn(start(context.clone(), shutdown.clone()));
@@ -95,7 +101,9 @@ mod tests {
             std::future::pending::<Result<http::Response<Body>, Infallible>>()
         });
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(run(Client::new(silent, "default"), Some("pem".to_owned()), shutdown.clone()));
+        let client = Client::new(silent, "default");
+        let caches = Caches::new(client.clone());
+        let running = tokio::spawn(run(client, caches, Some("pem".to_owned()), shutdown.clone()));
         tokio::task::yield_now().await;
         shutdown.cancel();
         running.await.unwrap().unwrap();

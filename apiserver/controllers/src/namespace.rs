@@ -3,14 +3,14 @@
 //! A namespace carries the finalizer `kubernetes` in its spec (not in its metadata, as other objects do); when everything
 //! inside is gone the controller removes it through the `finalize` subresource and the API server removes the namespace.
 
-use crate::context::{Context, ControllerError, On, absent_is_none, drive};
+use crate::context::{Context, ControllerError, On, absent_is_none};
+use crate::looking::{Again, Loop, Outcome};
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::discovery::{Discovery, Scope, verbs};
-use kube::runtime::controller::{Action, Controller};
-use kube::runtime::watcher;
-use std::sync::Arc;
+use skiff_client::{Cache, Key};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -18,20 +18,21 @@ use tokio_util::sync::CancellationToken;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
-    let namespaces: Api<Namespace> = Api::all(context.client.clone());
-    drive(Controller::new(namespaces, watcher::Config::default()), context, shutdown, reconcile).await;
+    let mut looking = Loop::new(context);
+    let (namespaces, context) = (looking.over::<Namespace>(), looking.context.clone());
+    looking.run(shutdown, move |key| reconcile(key, namespaces.clone(), context.clone()).boxed()).await;
 }
 
-async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<Action, ControllerError> {
-    if namespace.metadata.deletion_timestamp.is_none() {
-        return Ok(Action::await_change());
+async fn reconcile(key: Key, namespaces: Cache<Namespace>, context: Context) -> Outcome {
+    let namespace = namespaces.get("", &key.name);
+    if namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_none()) {
+        return Ok(Again::OnChange);
     }
-    let name = namespace.name_any();
-    if delete_content(&context, &name).await? > 0 {
-        return Ok(Action::requeue(LOOK_AGAIN));
+    if delete_content(&context, &key.name).await? > 0 {
+        return Ok(Again::After(LOOK_AGAIN));
     }
-    finalize(&context, &name).await?;
-    Ok(Action::await_change())
+    finalize(&context, &key.name).await?;
+    Ok(Again::OnChange)
 }
 
 /// Deletes what is in the namespace; returns how many objects were still there.

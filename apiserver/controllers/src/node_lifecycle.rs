@@ -10,16 +10,17 @@
 mod plan;
 
 use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, is_status};
-use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
+use skiff_client::Cache;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,32 +29,31 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LEASES: &str = "kube-node-lease";
 
 enum Change {
-    Node(Box<watcher::Event<Node>>),
-    Lease(Box<watcher::Event<Lease>>),
+    Node(String),
+    Lease(String),
 }
 
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
-    let nodes: Api<Node> = Api::all(context.client.clone());
-    let leases: Api<Lease> = context.api(LEASES);
-    let nodes = watcher(nodes, watcher::Config::default()).default_backoff();
-    let leases = watcher(leases, watcher::Config::default()).default_backoff();
-    let nodes = nodes.map_ok(|event| Change::Node(Box::new(event)));
-    let leases = leases.map_ok(|event| Change::Lease(Box::new(event)));
-    let mut changes = futures::stream::select(nodes, leases).boxed();
-    let mut keeper = Keeper { context, nodes: HashMap::new(), renewed: HashMap::new() };
+    let (nodes, leases) = (context.caches.all::<Node>(), context.caches.all::<Lease>());
+    let (tell, mut changes) = mpsc::unbounded_channel();
+    let told = tell.clone();
+    let of_nodes = nodes.subscribe(move |change| {
+        // The receiver lives as long as the subscription.
+        let _over = told.send(Change::Node(change.meta().name.clone().unwrap_or_default()));
+    });
+    let of_leases = leases.subscribe(move |change| {
+        let meta = change.meta();
+        if meta.namespace.as_deref() == Some(LEASES) {
+            let _over = tell.send(Change::Lease(meta.name.clone().unwrap_or_default()));
+        }
+    });
+    let mut keeper = Keeper { context, nodes, leases, known: HashMap::new() };
     let mut tick = tokio::time::interval(LOOK_AGAIN);
     loop {
         let names = tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = tick.tick() => keeper.nodes.keys().cloned().collect(),
-            change = changes.next() => match change {
-                None => return,
-                Some(Ok(change)) => keeper.note(change),
-                Some(Err(error)) => {
-                    tracing::debug!(error = skiff_client::sentence(&error), "watch over nodes");
-                    Vec::new()
-                }
-            },
+            () = shutdown.cancelled() => break,
+            _ = tick.tick() => keeper.known.keys().cloned().collect(),
+            Some(change) = changes.recv() => keeper.note(change).into_iter().collect::<Vec<_>>(),
         };
         for name in names {
             if let Err(error) = keeper.look_at(&name).await {
@@ -61,11 +61,12 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
             }
         }
     }
+    drop((of_nodes, of_leases));
 }
 
 /// A node, and when it last spoke.
 struct Known {
-    node: Node,
+    node: Arc<Node>,
     said: (Option<Timestamp>, Option<Timestamp>),
     at: Instant,
     ready: bool,
@@ -73,44 +74,42 @@ struct Known {
 
 struct Keeper {
     context: Context,
-    nodes: HashMap<String, Known>,
-    /// When each node last renewed its lease, by its own clock.
-    renewed: HashMap<String, Timestamp>,
+    nodes: Cache<Node>,
+    leases: Cache<Lease>,
+    known: HashMap<String, Known>,
 }
 
 impl Keeper {
-    /// Takes a change in; answers which nodes to look at.
-    fn note(&mut self, change: Change) -> Vec<String> {
+    /// Takes a change in; answers which node to look at.
+    fn note(&mut self, change: Change) -> Option<String> {
         match change {
-            Change::Lease(event) => {
-                if let watcher::Event::Apply(lease) | watcher::Event::InitApply(lease) = *event {
-                    let time = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
-                    self.renewed.extend(time.map(|time| (lease.name_any(), time.0)));
-                    self.hear(&lease.name_any());
-                }
-                Vec::new()
+            Change::Lease(name) => {
+                self.hear(&name);
+                None
             }
-            Change::Node(event) => match *event {
-                watcher::Event::Apply(node) | watcher::Event::InitApply(node) => {
-                    let name = node.name_any();
-                    let new = || Known { node: node.clone(), said: (None, None), at: Instant::now(), ready: false };
-                    self.nodes.entry(name.clone()).or_insert_with(new).node = node.clone();
-                    self.hear(&name);
-                    vec![name]
+            Change::Node(name) => {
+                let Some(node) = self.nodes.get("", &name) else {
+                    self.known.remove(&name);
+                    return None;
+                };
+                let new = || Known { node: node.clone(), said: (None, None), at: Instant::now(), ready: false };
+                let known = self.known.entry(name.clone()).or_insert_with(new);
+                // What we wrote last is newer than the events before it.
+                if version(&node) >= version(&known.node) || node.uid() != known.node.uid() {
+                    known.node = node;
                 }
-                watcher::Event::Delete(node) => {
-                    self.nodes.remove(&node.name_any());
-                    Vec::new()
-                }
-                watcher::Event::Init | watcher::Event::InitDone => Vec::new(),
-            },
+                self.hear(&name);
+                Some(name)
+            }
         }
     }
 
     /// Remembers that a node spoke, if it did.
     fn hear(&mut self, name: &str) {
-        let Some(known) = self.nodes.get_mut(name) else { return };
-        let said = (plan::heartbeat(&known.node), self.renewed.get(name).copied());
+        let Some(known) = self.known.get_mut(name) else { return };
+        let lease = self.leases.get(LEASES, name);
+        let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0));
+        let said = (plan::heartbeat(&known.node), renewed);
         if said != known.said {
             known.said = said;
             known.at = Instant::now();
@@ -118,7 +117,7 @@ impl Keeper {
     }
 
     async fn look_at(&mut self, name: &str) -> Result<(), ControllerError> {
-        let Some(known) = self.nodes.get_mut(name) else { return Ok(()) };
+        let Some(known) = self.known.get_mut(name) else { return Ok(()) };
         let api: Api<Node> = Api::all(self.context.client.clone());
         if known.at.elapsed() >= plan::GRACE
             && let Some(conditions) = plan::unknown(&known.node, Timestamp::now())
@@ -128,14 +127,14 @@ impl Keeper {
             let Some(node) = absent_is_none(said).on(|| format!("write that node {name} is silent"))? else {
                 return Ok(());
             };
-            known.node = node;
+            known.node = Arc::new(node);
         }
         let (was, is) = (known.ready, plan::is_ready(&known.node));
         if let Some(taints) = plan::taints(&known.node, Timestamp::now()) {
             let version = known.node.resource_version();
             let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}}));
             match api.patch(name, &PatchParams::default(), &patch).await {
-                Ok(node) => known.node = node,
+                Ok(node) => known.node = Arc::new(node),
                 // It changed or went under us: its own event brings us back.
                 Err(error) if is_status(&error, 409) || is_status(&error, 404) => return Ok(()),
                 Err(error) => return Err(error).on(|| format!("write taints of node {name}")),
@@ -144,8 +143,13 @@ impl Keeper {
         known.ready = is;
         if was && !is {
             let message = format!("Node {name} status is now: NodeNotReady");
-            self.context.tell(&known.node, EventKind::Normal, "NodeNotReady", message);
+            self.context.tell(&*known.node, EventKind::Normal, "NodeNotReady", message);
         }
         Ok(())
     }
+}
+
+/// Versions of one resource compare as numbers (KEP-5504).
+fn version(node: &Node) -> u64 {
+    node.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }

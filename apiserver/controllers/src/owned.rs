@@ -1,9 +1,10 @@
-//! Owner references, pod readiness, label selectors: the words that several controllers share.
+//! Owner references, pod readiness: the words that several controllers share.
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 use rand::Rng;
+use skiff_client::Key;
 
 /// Letters that Kubernetes uses in generated names: no vowels, so no words; no look-alikes.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -36,20 +37,10 @@ pub(crate) fn owner_reference<K: Resource<DynamicType = ()>>(owner: &K) -> Owner
     }
 }
 
-/// The selector in the text form of a list request; `None` if it uses an operator that there is not.
-pub(crate) fn selector_text(selector: &LabelSelector) -> Option<String> {
-    let equals = selector.match_labels.iter().flatten().map(|(key, value)| Some(format!("{key}={value}")));
-    let expressions = selector.match_expressions.iter().flatten().map(|requirement| {
-        let (key, values) = (&requirement.key, requirement.values.clone().unwrap_or_default().join(","));
-        match requirement.operator.as_str() {
-            "In" => Some(format!("{key} in ({values})")),
-            "NotIn" => Some(format!("{key} notin ({values})")),
-            "Exists" => Some(key.clone()),
-            "DoesNotExist" => Some(format!("!{key}")),
-            _ => None,
-        }
-    });
-    equals.chain(expressions).collect::<Option<Vec<_>>>().map(|parts| parts.join(","))
+/// The name of the managing owner, if it is of this kind.
+pub(crate) fn key_of_controller(metadata: &ObjectMeta, kind: &str) -> Option<Key> {
+    let owner = controller(metadata).filter(|owner| owner.kind == kind)?;
+    Some(Key::new(metadata.namespace.as_deref().unwrap_or_default(), &owner.name))
 }
 
 /// Whether the pod's condition `kind` is True.
@@ -83,27 +74,6 @@ pub(crate) fn is_active(pod: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
-
-    #[test]
-    fn selectors_have_a_text_form() {
-        let requirement = |key: &str, operator: &str, values: &[&str]| LabelSelectorRequirement {
-            key: key.into(),
-            operator: operator.into(),
-            values: Some(values.iter().map(|value| (*value).to_owned()).collect()),
-        };
-        let selector = LabelSelector {
-            match_labels: Some([("app".to_owned(), "web".to_owned())].into()),
-            match_expressions: Some(vec![
-                requirement("tier", "In", &["a", "b"]),
-                requirement("old", "DoesNotExist", &[]),
-            ]),
-        };
-        assert_eq!(selector_text(&selector).unwrap(), "app=web,tier in (a,b),!old");
-        let unknown =
-            LabelSelector { match_expressions: Some(vec![requirement("x", "Near", &[])]), match_labels: None };
-        assert_eq!(selector_text(&unknown), None);
-    }
 
     #[test]
     fn generated_names_stay_labels() {

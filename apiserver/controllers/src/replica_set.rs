@@ -1,106 +1,170 @@
-//! Keeps so many pods of one template alive.
+//! Keeps so many pods of one template alive, for replica sets and for replication controllers, which are the same thing with
+//! an older selector.
 
 mod plan;
 
-use crate::claim::Claims;
-use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, drive};
-use crate::owned::{generated_name, owner_reference, selector_text};
-use futures::{StreamExt, stream};
-use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use crate::claim::{Claim, Selecting, concerned};
+use crate::context::{Context, ControllerError, EventKind, On, absent_is_none};
+use crate::looking::{Again, Loop, Outcome, Own};
+use crate::owned::{generated_name, owner_reference};
+use futures::{FutureExt, StreamExt, stream};
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::runtime::controller::{Action, Controller};
-use kube::runtime::watcher;
-use plan::Difference;
-use serde_json::json;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use plan::{Difference, Failure};
+use serde_json::{Value, json};
+use skiff_client::{Cache, Key};
+use std::borrow::Cow;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Writes under way at once; the server commits concurrent writes together, so some parallelism pays.
 const WRITES_AT_ONCE: usize = 32;
 
-pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
-    let sets: Api<ReplicaSet> = Api::all(context.client.clone());
-    let pods: Api<Pod> = Api::all(context.client.clone());
-    let controller = Controller::new(sets, watcher::Config::default());
-    let claims = Claims::new(controller.store());
-    let concerned = claims.clone();
-    let controller = controller.watches(pods, watcher::Config::default(), move |pod| concerned.concerned(&pod));
-    drive(controller, context, shutdown, move |seen, context| reconcile(seen, context, claims.clone())).await;
+/// A kind that keeps so many pods of one template.
+pub(crate) trait Replicated: Selecting {
+    /// Whether its status counts pods that are on their way out.
+    const COUNTS_TERMINATING: bool;
+
+    /// The same as a replica set.
+    fn as_set(&self) -> Cow<'_, ReplicaSet>;
 }
 
-async fn reconcile(
-    seen: Arc<ReplicaSet>,
-    context: Arc<Context>,
-    claims: Claims<ReplicaSet>,
-) -> Result<Action, ControllerError> {
-    let (name, namespace) = (seen.name_any(), seen.namespace().unwrap_or_default());
-    let sets: Api<ReplicaSet> = context.api(&namespace);
-    // The cache may lag behind a scale or a deletion, so the decision is made on the present.
-    let Some(set) = absent_is_none(sets.get(&name).await).on(|| format!("get replicaset {namespace}/{name}"))? else {
-        return Ok(Action::await_change());
-    };
-    let pods = owned_pods(&context, &set, &claims).await?;
-    if set.metadata.deletion_timestamp.is_none() {
-        act(&context, &set, plan::difference(&set, &pods)).await?;
+impl Replicated for ReplicaSet {
+    const COUNTS_TERMINATING: bool = true;
+
+    fn as_set(&self) -> Cow<'_, ReplicaSet> {
+        Cow::Borrowed(self)
     }
-    write_status(&sets, &set, &pods).await
 }
 
-/// The pods that match the selector and are ours; matching pods without an owner are adopted.
-async fn owned_pods(
-    context: &Context,
-    set: &ReplicaSet,
-    claims: &Claims<ReplicaSet>,
-) -> Result<Vec<Pod>, ControllerError> {
-    let namespace = set.namespace().unwrap_or_default();
-    let selector = set.spec.as_ref().and_then(|spec| selector_text(&spec.selector)).filter(|text| !text.is_empty());
-    let Some(selector) = selector else {
-        return Err(ControllerError::Malformed(format!(
-            "replicaset {namespace}/{}: no usable selector",
-            set.name_any()
-        )));
-    };
-    let api: Api<Pod> = context.api(&namespace);
-    let list = api.list(&ListParams::default().labels(&selector)).await.on(|| format!("list pods {selector}"))?;
-    claims.settle(&api, set, list.items).await
+impl Replicated for ReplicationController {
+    const COUNTS_TERMINATING: bool = false;
+
+    fn as_set(&self) -> Cow<'_, ReplicaSet> {
+        let spec = self.spec.as_ref().map(|spec| ReplicaSetSpec {
+            min_ready_seconds: spec.min_ready_seconds,
+            replicas: spec.replicas,
+            selector: self.selector().unwrap_or_default().into_owned(),
+            template: spec.template.clone(),
+        });
+        // Their statuses have the same fields, but for one that is not counted here.
+        let status = self.status.as_ref().and_then(|status| serde_json::from_value(json!(status)).ok());
+        Cow::Owned(ReplicaSet { metadata: self.metadata.clone(), spec, status })
+    }
 }
 
-async fn act(context: &Context, set: &ReplicaSet, difference: Difference) -> Result<(), ControllerError> {
-    let api: Api<Pod> = context.api(&set.namespace().unwrap_or_default());
-    let results: Vec<_> = match difference {
-        Difference::Nothing => return Ok(()),
-        Difference::Create(number) => {
-            let pods = (0..number).map(|_| create(context, set, &api));
-            stream::iter(pods).buffer_unordered(WRITES_AT_ONCE).collect().await
-        }
-        Difference::Delete(names) => {
-            let deletions = names.into_iter().map(|name| delete(context, set, &api, name));
-            stream::iter(deletions).buffer_unordered(WRITES_AT_ONCE).collect().await
-        }
-    };
-    results.into_iter().collect()
+/// The objects of one kind, and their pods.
+struct Keeper<K: Replicated> {
+    context: Context,
+    own: Own,
+    owners: Cache<K>,
+    pods: Cache<Pod>,
 }
 
-async fn create(context: &Context, set: &ReplicaSet, api: &Api<Pod>) -> Result<(), ControllerError> {
-    let name = generated_name(&set.name_any());
-    let pod = pod_of(set, &name);
-    match api.create(&PostParams::default(), &pod).await {
-        Ok(_) => {
-            context.tell(set, EventKind::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
-            Ok(())
+pub(crate) async fn run<K: Replicated>(context: Context, shutdown: CancellationToken) {
+    let mut looking = Loop::new(context);
+    let (owners, pods) = (looking.over::<K>(), looking.context.caches.all::<Pod>());
+    let all = owners.clone();
+    looking.when(&pods, move |change| concerned(&all, &change));
+    let keeper = Keeper { context: looking.context.clone(), own: looking.own.clone(), owners, pods };
+    let keeper = Arc::new(keeper);
+    looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
+}
+
+impl<K: Replicated> Keeper<K> {
+    async fn reconcile(self: Arc<Self>, key: Key) -> Outcome {
+        let Some(owner) = self.owners.get(&key.namespace, &key.name) else { return Ok(Again::OnChange) };
+        let claim = Claim { children: &self.pods, own: &self.own, client: &self.context.client };
+        let pods = claim.settle(&*owner).await?;
+        let set = owner.as_set();
+        let (mut acted, mut failure) = (Ok(()), None);
+        if set.metadata.deletion_timestamp.is_none() {
+            let difference = plan::difference(&set, &pods);
+            acted = self.act(&key, &owner, &set, &pods, &difference).await;
+            failure = acted.as_ref().err().and_then(|error| Failure::of(&difference, error));
         }
-        Err(error) => {
-            context.tell(
-                set,
-                EventKind::Warning,
-                "FailedCreate",
-                format!("Error creating: {}", skiff_client::sentence(&error)),
-            );
-            Err(error).on(|| format!("create pod {name}"))
+        let again = self.write_status(&key, &set, &pods, failure).await?;
+        acted.map(|()| again)
+    }
+
+    async fn act(
+        &self,
+        key: &Key,
+        owner: &K,
+        set: &ReplicaSet,
+        pods: &[Arc<Pod>],
+        difference: &Difference,
+    ) -> Result<(), ControllerError> {
+        let results: Vec<_> = match difference {
+            Difference::Nothing => return Ok(()),
+            Difference::Create(number) => {
+                let pods = (0..*number).map(|_| self.create(key, owner, set));
+                stream::iter(pods).buffer_unordered(WRITES_AT_ONCE).collect().await
+            }
+            Difference::Delete(names) => {
+                let going = pods.iter().filter(|pod| names.contains(&pod.name_any()));
+                let deletions = going.map(|pod| self.delete(key, owner, pod));
+                stream::iter(deletions.collect::<Vec<_>>()).buffer_unordered(WRITES_AT_ONCE).collect().await
+            }
+        };
+        results.into_iter().collect()
+    }
+
+    async fn create(&self, key: &Key, owner: &K, set: &ReplicaSet) -> Result<(), ControllerError> {
+        let name = generated_name(&key.name);
+        let mut pod = pod_of(set, &name);
+        pod.metadata.owner_references = Some(vec![owner_reference(owner)]);
+        let api: Api<Pod> = self.context.api(&key.namespace);
+        match api.create(&PostParams::default(), &pod).await {
+            Ok(made) => {
+                self.own.wrote(key, &self.pods, &made);
+                self.context.tell(owner, EventKind::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
+                Ok(())
+            }
+            Err(error) => {
+                let message = format!("Error creating: {}", skiff_client::sentence(&error));
+                self.context.tell(owner, EventKind::Warning, "FailedCreate", message);
+                Err(error).on(|| format!("create pod {name}"))
+            }
         }
     }
+
+    async fn delete(&self, key: &Key, owner: &K, pod: &Pod) -> Result<(), ControllerError> {
+        let (name, api): (_, Api<Pod>) = (pod.name_any(), self.context.api(&key.namespace));
+        let gone = absent_is_none(api.delete(&name, &DeleteParams::default()).await.map(drop));
+        if gone.on(|| format!("delete pod {name}"))?.is_some() {
+            self.own.deleted(key, &self.pods, pod);
+            self.context.tell(owner, EventKind::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
+        }
+        Ok(())
+    }
+
+    async fn write_status(&self, key: &Key, set: &ReplicaSet, pods: &[Arc<Pod>], failure: Option<Failure>) -> Outcome {
+        let (mut status, again) = plan::status(set, pods, failure, jiff::Timestamp::now());
+        if !K::COUNTS_TERMINATING {
+            status.terminating_replicas = None;
+        }
+        if set.status.as_ref() != Some(&status) {
+            let api: Api<K> = self.context.api(&key.namespace);
+            let patch = Patch::Merge(json!({"status": written(&status)}));
+            let written = absent_is_none(api.patch_status(&key.name, &PatchParams::default(), &patch).await);
+            if let Some(written) = written.on(|| format!("write status of {} {key}", K::kind(&())))? {
+                self.own.wrote(key, &self.owners, &written);
+            }
+        }
+        Ok(Again::within(again))
+    }
+}
+
+/// A status as a merge patch: what it does not have has to go.
+fn written(status: &ReplicaSetStatus) -> Value {
+    let mut patch = json!(status);
+    if status.conditions.is_none() {
+        patch["conditions"] = Value::Null;
+    }
+    patch
 }
 
 fn pod_of(set: &ReplicaSet, name: &str) -> Pod {
@@ -109,25 +173,31 @@ fn pod_of(set: &ReplicaSet, name: &str) -> Pod {
     metadata.name = Some(name.to_owned());
     metadata.generate_name = Some(format!("{}-", set.name_any()));
     metadata.namespace = set.namespace();
-    metadata.owner_references = Some(vec![owner_reference(set)]);
     Pod { metadata, spec: template.spec, status: None }
 }
 
-async fn delete(context: &Context, set: &ReplicaSet, api: &Api<Pod>, name: String) -> Result<(), ControllerError> {
-    let gone = absent_is_none(api.delete(&name, &DeleteParams::default()).await).on(|| format!("delete pod {name}"))?;
-    if gone.is_some() {
-        context.tell(set, EventKind::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn write_status(sets: &Api<ReplicaSet>, set: &ReplicaSet, pods: &[Pod]) -> Result<Action, ControllerError> {
-    let (status, again) = plan::status(set, pods, jiff::Timestamp::now());
-    if set.status.as_ref() != Some(&status) {
-        let name = set.name_any();
-        let patch = Patch::Merge(json!({"status": status}));
-        absent_is_none(sets.patch_status(&name, &PatchParams::default(), &patch).await)
-            .on(|| format!("write status of replicaset {name}"))?;
+    #[test]
+    fn a_replication_controller_is_a_replica_set() {
+        let controller: ReplicationController = serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "a", "generation": 3},
+            "spec": {"replicas": 2, "minReadySeconds": 5, "selector": {"app": "web"}, "template": {}},
+            "status": {"replicas": 1, "readyReplicas": 1, "conditions": [{"type": "ReplicaFailure", "status": "True"}]}
+        }))
+        .unwrap();
+        let set = controller.as_set();
+        assert_eq!(set.spec.as_ref().unwrap().selector.match_labels, Some([("app".into(), "web".into())].into()));
+        assert_eq!((set.spec.as_ref().unwrap().replicas, set.metadata.generation), (Some(2), Some(3)));
+        let status = set.status.as_ref().unwrap();
+        assert_eq!((status.replicas, status.ready_replicas), (1, Some(1)));
+        assert_eq!(status.conditions.as_ref().unwrap()[0].type_, "ReplicaFailure");
     }
-    Ok(again.and_then(|wait| wait.try_into().ok()).map_or_else(Action::await_change, Action::requeue))
+
+    #[test]
+    fn conditions_that_went_are_taken_off() {
+        assert_eq!(written(&ReplicaSetStatus::default())["conditions"], Value::Null);
+    }
 }

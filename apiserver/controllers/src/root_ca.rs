@@ -2,13 +2,13 @@
 //!
 //! It is made with the namespace and repaired when somebody changes or deletes it.
 
-use crate::context::{Context, ControllerError, On, absent_is_none, drive, is_status};
+use crate::context::{Context, On, absent_is_none, is_status};
+use crate::looking::{Again, Loop, Outcome, Own};
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::ResourceExt;
 use kube::api::{Api, ObjectMeta, PostParams};
-use kube::runtime::controller::{Action, Controller};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
+use skiff_client::{Cache, Key};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -29,39 +29,48 @@ pub(crate) async fn run(context: Context, authority: Option<Arc<str>>, shutdown:
         tracing::warn!("the kubeconfig names no certificate authority, so no config map {NAME} is published");
         return shutdown.cancelled().await;
     };
-    let namespaces: Api<Namespace> = Api::all(context.client.clone());
-    let maps: Api<ConfigMap> = Api::all(context.client.clone());
-    let ours = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-    let controller = Controller::new(namespaces, watcher::Config::default())
-        .watches(maps, ours, |map| map.namespace().map(|namespace| ObjectRef::new(&namespace)));
-    drive(controller, context, shutdown, move |namespace, context| reconcile(namespace, context, authority.clone()))
-        .await;
+    let mut looking = Loop::new(context);
+    let maps = looking.context.caches.chosen::<ConfigMap>(&format!("metadata.name={NAME}"));
+    let namespaces = looking.over::<Namespace>();
+    looking.when(&maps, |change| change.meta().namespace.iter().map(|namespace| Key::new("", namespace)).collect());
+    let keeper = Keeper { context: looking.context.clone(), own: looking.own.clone(), authority, namespaces, maps };
+    let keeper = Arc::new(keeper);
+    looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
 }
 
-async fn reconcile(
-    namespace: Arc<Namespace>,
-    context: Arc<Context>,
+struct Keeper {
+    context: Context,
+    own: Own,
     authority: Arc<str>,
-) -> Result<Action, ControllerError> {
-    if namespace.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
+    namespaces: Cache<Namespace>,
+    maps: Cache<ConfigMap>,
+}
+
+impl Keeper {
+    async fn reconcile(self: Arc<Self>, key: Key) -> Outcome {
+        let namespace = self.namespaces.get("", &key.name);
+        if namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
+            return Ok(Again::OnChange);
+        }
+        let present = self.maps.get(&key.name, NAME).map(|map| ConfigMap::clone(&map));
+        let exists = present.is_some();
+        let Some(map) = mended(present, &self.authority) else { return Ok(Again::OnChange) };
+        let api: Api<ConfigMap> = self.context.api(&key.name);
+        let written = if exists {
+            // Deleted in between: its own event brings us back.
+            let replaced = absent_is_none(api.replace(NAME, &PostParams::default(), &map).await);
+            replaced.on(|| format!("update configmap {key}/{NAME}"))?
+        } else {
+            match api.create(&PostParams::default(), &map).await {
+                Err(error) if is_status(&error, 409) => None,
+                created => Some(created.on(|| format!("create configmap {key}/{NAME}"))?),
+            }
+        };
+        if let Some(written) = written {
+            self.own.wrote(&key, &self.maps, &written);
+        }
+        Ok(Again::OnChange)
     }
-    let name = namespace.name_any();
-    let maps: Api<ConfigMap> = context.api(&name);
-    let present = maps.get_opt(NAME).await.on(|| format!("get configmap {name}/{NAME}"))?;
-    let exists = present.is_some();
-    let Some(map) = mended(present, &authority) else { return Ok(Action::await_change()) };
-    if exists {
-        let written = maps.replace(NAME, &PostParams::default(), &map).await;
-        // Deleted in between: its own event brings us back.
-        absent_is_none(written).map(drop).on(|| format!("update configmap {name}/{NAME}"))?;
-        return Ok(Action::await_change());
-    }
-    match maps.create(&PostParams::default(), &map).await {
-        Err(error) if is_status(&error, 409) => {}
-        created => created.map(drop).on(|| format!("create configmap {name}/{NAME}"))?,
-    }
-    Ok(Action::await_change())
 }
 
 /// What has to be written so that the config map says what it should; `None`: it does.

@@ -1,6 +1,6 @@
 //! Writes the decision: a Binding, or the reason why there is none.
 
-use crate::SCHEDULER_NAME;
+use crate::{Change, SCHEDULER_NAME};
 use crate::plan::Unschedulable;
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status, Time};
@@ -9,23 +9,31 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use skiff_client::{EventKind, event_about, record};
 use skiff_step::{CORRELATION_ANNOTATION, Engine, Step};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
 
 const BIND: Step = Step::new("schedule.bind", "Kubernetes scheduling framework: Bind");
+
+/// How long a pod waits whose binding was not taken.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Writes decisions in the background, so that a slow write does not hold up the next decision.
 #[derive(Clone)]
 pub(crate) struct Binder {
     client: Client,
     engine: Engine,
+    /// Hears of bindings that were not taken.
+    failures: mpsc::UnboundedSender<Change>,
 }
 
 impl Binder {
-    pub(crate) fn new(client: Client, engine: Engine) -> Self {
-        Self { client, engine }
+    pub(crate) fn new(client: Client, engine: Engine, failures: mpsc::UnboundedSender<Change>) -> Self {
+        Self { client, engine, failures }
     }
 
-    /// Binds `pod` to `node`. If the write fails because the pod changed or went, its own event brings it back.
-    pub(crate) fn bind(&self, pod: Pod, node: String) {
+    /// Binds `pod` to `node`. If the server does not take it, the pod is looked at again after a while.
+    pub(crate) fn bind(&self, pod: Arc<Pod>, node: String) {
         let this = self.clone();
         tokio::spawn(async move {
             let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
@@ -35,7 +43,11 @@ impl Binder {
                     this.tell(&pod, EventKind::Normal, "Scheduled", message);
                 }
                 Err(error) => {
-                    tracing::warn!(error = skiff_client::sentence(&error), pod = %format!("{namespace}/{name}"), %node, "bind")
+                    let error = skiff_client::sentence(&error);
+                    tracing::warn!(error, pod = %format!("{namespace}/{name}"), %node, "bind");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                    // Nobody hears it once the scheduler has ended.
+                    let _over = this.failures.send(Change::NotBound(pod));
                 }
             }
         });
@@ -59,8 +71,8 @@ impl Binder {
     }
 
     /// Records why `pod` has no node: in its condition PodScheduled and as an event.
-    pub(crate) fn refuse(&self, pod: &Pod, why: &Unschedulable) {
-        let (this, pod, message) = (self.clone(), pod.clone(), why.to_string());
+    pub(crate) fn refuse(&self, pod: &Arc<Pod>, why: &Unschedulable) {
+        let (this, pod, message) = (self.clone(), Arc::clone(pod), why.to_string());
         tokio::spawn(async move {
             if says_already(&pod, &message) {
                 return;

@@ -22,8 +22,10 @@ use tokio_util::sync::CancellationToken;
 pub struct ProxyConfig {
     /// Name of the node, for events and for endpoints that are on this node.
     pub node_name: String,
-    /// Where services and endpoint slices are watched.
+    /// Where events are written.
     pub client: kube::Client,
+    /// Where services and endpoint slices are followed.
+    pub caches: skiff_client::Caches,
     /// The nftables table (family ip) that the proxy owns.
     pub table: String,
     /// Pod range of this node: packets to endpoints outside of it are masqueraded.

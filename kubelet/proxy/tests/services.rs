@@ -55,9 +55,11 @@ impl Cluster {
         let (api, token) = (self.api.clone(), shutdown.clone());
         let thread = std::thread::spawn(move || {
             inside.block_on(async move {
+                let client = api.client();
                 let config = ProxyConfig {
                     node_name: "node".to_owned(),
-                    client: api.client(),
+                    caches: skiff_client::Caches::new(client.clone()),
+                    client,
                     table: TABLE.to_owned(),
                     pod_cidr: "10.99.0.0/24".to_owned(),
                     engine: skiff_step::Engine::off(),

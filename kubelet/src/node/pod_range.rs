@@ -4,18 +4,17 @@
 
 use crate::config::KubeletConfig;
 use crate::cri::{Cri, said};
-use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Node;
-use kube::Api;
-use kube::runtime::watcher;
+use skiff_client::Caches;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// How long after the runtime refused a range it is told again: sandboxes of another range have to go first.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// What the runtime has to be told.
 pub(crate) struct PodRange {
-    nodes: Api<Node>,
     name: String,
     cri: Cri,
     known: Option<String>,
@@ -25,8 +24,7 @@ impl PodRange {
     /// For `node` as it was registered.
     pub(crate) fn new(config: &KubeletConfig, cri: &Cri, node: &Node) -> Self {
         let known = of(node).or_else(|| config.pod_cidr.fallback().map(str::to_owned));
-        let nodes = Api::all(config.client.clone());
-        Self { nodes, name: config.node_name.clone(), cri: cri.clone(), known: known.filter(|range| !range.is_empty()) }
+        Self { name: config.node_name.clone(), cri: cri.clone(), known: known.filter(|range| !range.is_empty()) }
     }
 
     /// Tells the runtime the range, if there is one; a runtime that has its own configuration need not take it.
@@ -45,20 +43,14 @@ impl PodRange {
     }
 
     /// Tells the runtime whenever the node object names another range. Runs for ever.
-    pub(crate) async fn follow(mut self) {
+    pub(crate) async fn follow(mut self, caches: Caches) {
+        let node = caches.one::<Node>(None, &self.name);
+        let changed = Arc::new(Notify::new());
+        let told = changed.clone();
+        let _subscription = node.subscribe(move |_| told.notify_one());
         loop {
-            let mut changes = watcher::watch_object(self.nodes.clone(), &self.name).boxed();
-            loop {
-                match changes.try_next().await {
-                    Ok(Some(node)) => self.take(node.as_ref().and_then(of)).await,
-                    Ok(None) => break,
-                    Err(error) => {
-                        tracing::warn!(error = skiff_client::sentence(&error), "watch of the node");
-                        break;
-                    }
-                }
-            }
-            tokio::time::sleep(RETRY).await;
+            changed.notified().await;
+            self.take(node.get("", &self.name).as_deref().and_then(of)).await;
         }
     }
 

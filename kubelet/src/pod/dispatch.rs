@@ -1,7 +1,7 @@
 //! From the API's watch and the runtime's reports to the pods' workers.
 //!
-//! One worker per pod uid. A pod of which the API sends a deletion, or which a new list no longer has, is told so by its
-//! worker; what the runtime has of pods that no list names is cleaned up, after the first complete list only.
+//! One worker per pod uid, which is told when the API no longer has its pod; what the runtime has of pods that no list names is
+//! cleaned up, after the first complete list only.
 
 use super::admission::{self, Refusal};
 use super::backoff::{Backoff, RETRIES};
@@ -11,11 +11,8 @@ use super::runtime_events::{self, Inventory, News, Report};
 use super::worker::{self, Event, Inbox, Sighting};
 use crate::agent::Agent;
 use crate::events::Severity;
-use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::runtime::{WatchStreamExt, watcher};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +35,8 @@ struct Dispatch {
     rejections: HashMap<String, Backoff>,
     /// Pods that their workers are done with, until the API forgets them.
     done: HashSet<String>,
-    /// Uids of the list that is coming in.
-    listing: HashSet<String>,
+    /// Pods that the API has forgotten before their workers were done.
+    forgotten: HashSet<String>,
     /// Whether a complete list has come.
     listed: bool,
 }
@@ -51,23 +48,47 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) -> Resul
     let (news, mut reports) = mpsc::unbounded_channel::<News>();
     let mut helpers = JoinSet::new();
     helpers.spawn(runtime_events::follow(Arc::clone(&agent), inventory, news));
-    let pods: Api<Pod> = Api::all(agent.client.clone());
-    let ours = watcher::Config::default().fields(&format!("spec.nodeName={}", agent.node_name));
-    let mut stream = watcher(pods, ours).default_backoff().into_stream().boxed();
+    let (tell, mut changes) = mpsc::unbounded_channel();
+    let mut following = JoinSet::new();
+    following.spawn(follow(Arc::clone(&agent), tell));
     let mut dispatch = Dispatch::new(agent, unclaimed);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            change = stream.try_next() => match change {
-                Ok(Some(change)) => dispatch.change(change),
-                Ok(None) => return Ok(()),
-                Err(error) => tracing::warn!(error = skiff_client::sentence(&error), "pod watch"),
-            },
+            Some(change) = changes.recv() => dispatch.change(change),
             Some((uid, report)) = reports.recv() => dispatch.report(uid, report),
             Some(ended) = dispatch.running.join_next() => dispatch.ended(ended),
             Some(_cleaned) = dispatch.cleanups.join_next() => {}
         }
     }
+}
+
+/// What the API says of the node's pods.
+enum Change {
+    Pod(Arc<Pod>),
+    /// The pod with this uid is no longer there.
+    Gone(String),
+    /// All pods that there were have been told.
+    Listed,
+}
+
+/// Tells of the node's pods, first those that there are; runs until it is dropped.
+async fn follow(agent: Arc<Agent>, tell: mpsc::UnboundedSender<Change>) {
+    let pods = agent.caches.chosen::<Pod>(&format!("spec.nodeName={}", agent.node_name));
+    // A pod gets variables of the services that there are when it starts.
+    futures::future::join(pods.synced(), agent.services.synced()).await;
+    let told = tell.clone();
+    // The receiver lives as long as this task.
+    let _subscription = pods.subscribe(move |change| {
+        let gone = change.before.filter(|_| change.now.is_none()).and_then(|pod| pod.metadata.uid.clone());
+        let _over = match (change.now, gone) {
+            (Some(pod), _) => told.send(Change::Pod(Arc::clone(pod))),
+            (None, Some(uid)) => told.send(Change::Gone(uid)),
+            (None, None) => Ok(()),
+        };
+    });
+    let _over = tell.send(Change::Listed);
+    std::future::pending::<()>().await;
 }
 
 impl Dispatch {
@@ -81,30 +102,24 @@ impl Dispatch {
             unclaimed,
             rejections: HashMap::new(),
             done: HashSet::new(),
-            listing: HashSet::new(),
+            forgotten: HashSet::new(),
             listed: false,
         }
     }
 
-    fn change(&mut self, change: watcher::Event<Pod>) {
+    fn change(&mut self, change: Change) {
         match change {
-            watcher::Event::Init => self.listing.clear(),
-            watcher::Event::InitApply(pod) => {
-                self.listing.extend(pod.metadata.uid.clone());
-                self.assign(pod);
-            }
-            watcher::Event::InitDone => self.list_done(),
-            watcher::Event::Apply(pod) => self.assign(pod),
-            watcher::Event::Delete(pod) => self.remove(&pod.metadata.uid.unwrap_or_default()),
+            Change::Pod(pod) => self.assign(pod),
+            Change::Gone(uid) => self.remove(&uid),
+            Change::Listed => self.listed(),
         }
     }
 
-    fn assign(&mut self, pod: Pod) {
+    fn assign(&mut self, pod: Arc<Pod>) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         if self.done.contains(&uid) {
             return;
         }
-        let pod = Arc::new(pod);
         if let Some(inbox) = self.workers.get(&uid) {
             // A worker that has just ended is found out by `ended`.
             let _ended = inbox.send(Event::Pod(pod));
@@ -163,19 +178,12 @@ impl Dispatch {
         self.done.remove(uid);
         if let Some(inbox) = self.workers.get(uid) {
             let _ended = inbox.send(Event::Removed);
+            self.forgotten.insert(uid.to_owned());
         }
     }
 
-    fn list_done(&mut self) {
-        let listing = std::mem::take(&mut self.listing);
-        let missing: Vec<_> = self.workers.keys().filter(|uid| !listing.contains(*uid)).cloned().collect();
-        for uid in missing {
-            self.remove(&uid);
-        }
-        self.done.retain(|uid| listing.contains(uid));
-        if self.listed {
-            return;
-        }
+    /// The first list came: what it does not name is of pods that are gone.
+    fn listed(&mut self) {
         self.listed = true;
         for uid in orphans::folders(&self.agent) {
             if !self.workers.contains_key(&uid) && !self.done.contains(&uid) {
@@ -226,7 +234,9 @@ impl Dispatch {
         match ended {
             Ok(uid) => {
                 self.workers.remove(&uid);
-                self.done.insert(uid);
+                if !self.forgotten.remove(&uid) {
+                    self.done.insert(uid);
+                }
             }
             // A bug of ours in one pod's task must not look like a pod that is done: the process ends with its message.
             Err(error) => std::panic::resume_unwind(error.into_panic()),

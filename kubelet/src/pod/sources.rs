@@ -4,11 +4,12 @@
 //! fact (`None`), not an error; a server that does not answer is an error.
 
 use super::memory::Failure;
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service, Volume};
 use kube::Api;
-use kube::runtime::watcher;
+use skiff_client::{Cache, Caches, Kept, Subscription};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The objects by name; a name that was asked for and is not there maps to `None`.
 #[derive(Debug, Clone, Default)]
@@ -85,42 +86,45 @@ fn refused(kind: &str, namespace: &str, name: &str, error: &kube::Error) -> Fail
 }
 
 /// The services whose variables `pod` gets: those of its namespace, and always `default/kubernetes`.
-pub(crate) fn linked(pod: &Pod, all: &[std::sync::Arc<Service>]) -> Vec<Service> {
+pub(crate) fn linked(pod: &Pod, all: &Cache<Service>) -> Vec<Service> {
     let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
-    let namespace = pod.metadata.namespace.as_deref();
-    let wanted = |service: &&std::sync::Arc<Service>| {
-        let place = (service.metadata.namespace.as_deref(), service.metadata.name.as_deref());
-        place == (Some("default"), Some("kubernetes")) || links && place.0 == namespace
-    };
-    let mut found: Vec<_> = all.iter().filter(wanted).map(|service| Service::clone(service)).collect();
-    // The pod's own namespace last, so that a service of the name `kubernetes` there wins.
-    found.sort_by_key(|service| (service.metadata.namespace.as_deref() == namespace, service.metadata.name.clone()));
-    found
-}
-
-/// Tells `inbox` whenever one of the referenced objects changes; the first sight of each is no change.
-pub(super) async fn follow(
-    client: kube::Client,
-    namespace: String,
-    references: References,
-    inbox: super::worker::Inbox,
-) {
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
-    let secrets: Api<Secret> = Api::namespaced(client, &namespace);
-    let maps = references.config_maps.into_iter().map(|name| follow_one(maps.clone(), name, inbox.clone()).boxed());
-    let secrets = references.secrets.into_iter().map(|name| follow_one(secrets.clone(), name, inbox.clone()).boxed());
-    futures::future::join_all(maps.chain(secrets)).await;
-}
-
-async fn follow_one<K>(api: Api<K>, name: String, inbox: super::worker::Inbox)
-where
-    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
-{
-    let versions = watcher::watch_object(api, &name).filter_map(|seen| std::future::ready(seen.ok()));
-    let mut versions = std::pin::pin!(versions.skip(1));
-    while versions.next().await.is_some() {
-        if inbox.send(super::worker::Event::SourceChanged).is_err() {
-            return;
-        }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let mut found: Vec<_> = all.get("default", "kubernetes").into_iter().collect();
+    if links {
+        let mut own = all.within(namespace);
+        own.retain(|service| !found.iter().any(|known| Arc::ptr_eq(known, service)));
+        own.sort_by_key(|service| service.metadata.name.clone());
+        // The pod's own namespace last, so that a service of the name `kubernetes` there wins.
+        found.extend(own);
     }
+    found.iter().map(|service| Service::clone(service)).collect()
+}
+
+/// Tells `inbox` whenever one of the referenced objects changes; the first sight of each is no change. Runs until it is
+/// dropped; pods that refer to the same object share one watch.
+pub(super) async fn follow(caches: Caches, namespace: String, references: References, inbox: super::worker::Inbox) {
+    let maps = references.config_maps.iter().map(|name| follow_one::<ConfigMap>(&caches, &namespace, name, &inbox).boxed());
+    let secrets = references.secrets.iter().map(|name| follow_one::<Secret>(&caches, &namespace, name, &inbox).boxed());
+    let _subscriptions = futures::future::join_all(maps.chain(secrets)).await;
+    std::future::pending::<()>().await;
+}
+
+async fn follow_one<K: Kept>(
+    caches: &Caches,
+    namespace: &str,
+    name: &str,
+    inbox: &super::worker::Inbox,
+) -> Subscription {
+    let object = caches.one::<K>(Some(namespace), name);
+    object.synced().await;
+    let known = object.get(namespace, name).and_then(|object| object.meta().resource_version.clone());
+    let inbox = inbox.clone();
+    object.subscribe(move |change| {
+        // Who subscribes is told of what there is.
+        let same = change.before.is_none() && change.now.is_some_and(|now| now.meta().resource_version == known);
+        if !same {
+            // A worker that has ended is told nothing.
+            let _ended = inbox.send(super::worker::Event::SourceChanged);
+        }
+    })
 }

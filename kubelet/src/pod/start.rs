@@ -87,7 +87,7 @@ async fn env_of(scene: &Scene, container: &Container, ips: &[String]) -> Result<
     let namespace = scene.pod.metadata.namespace.clone().unwrap_or_default();
     let references = References::of_env(container);
     let mut sources = sources::fetch(&scene.agent.client, &namespace, &references).await?;
-    sources.services = sources::linked(&scene.pod, &scene.agent.services.state());
+    sources.services = sources::linked(&scene.pod, &scene.agent.services);
     environment(container, &sources, &scene.downward(ips))
 }
 

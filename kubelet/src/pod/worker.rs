@@ -187,7 +187,7 @@ impl Worker {
         let references = References::of_volumes(&volumes);
         if !references.is_empty() && self.wanted.ending == Ending::Staying {
             let namespace = self.pod.metadata.namespace.clone().unwrap_or_default();
-            let follow = super::sources::follow(self.agent.client.clone(), namespace, references, self.inbox.clone());
+            let follow = super::sources::follow(self.agent.caches.clone(), namespace, references, self.inbox.clone());
             self.tasks.spawn(follow);
         }
     }

@@ -39,13 +39,15 @@ pub(super) struct Pace {
 /// That of client-go's reflector.
 pub(super) const PACE: Pace = Pace { min: Duration::from_millis(800), max: Duration::from_secs(30) };
 
+type Listed = (ListMeta, Vec<Shown>);
+
 /// How objects of one kind are read: all that is compiled for each kind.
 #[derive(Clone, Copy)]
 pub(super) struct Read {
     /// A list: its metadata and its objects.
-    list: fn(&str) -> Result<(ListMeta, Vec<Shown>), serde_json::Error>,
+    list: fn(&str) -> serde_json::Result<Listed>,
     /// The object in a line of a watch.
-    line: fn(&str) -> Result<Shown, serde_json::Error>,
+    line: fn(&str) -> serde_json::Result<Shown>,
 }
 
 impl Read {

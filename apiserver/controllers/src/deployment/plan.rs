@@ -7,16 +7,33 @@
 //!                                   old sets shrink by what maxUnavailable allows
 //! ```
 
+use super::proportion::{DESIRED_REPLICAS, MAX_REPLICAS};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The label that keeps the pods of two versions apart.
 pub(crate) const HASH_LABEL: &str = "pod-template-hash";
 /// Which version of the deployment a replica set is.
 pub(crate) const REVISION: &str = "deployment.kubernetes.io/revision";
+/// Which versions a replica set was before, separated by commas.
+const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+/// Annotations that a replica set does not take over from its deployment: they are about one object, or kept otherwise.
+const OWN_ANNOTATIONS: [&str; 6] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    REVISION,
+    REVISION_HISTORY,
+    DESIRED_REPLICAS,
+    MAX_REPLICAS,
+    "deprecated.deployment.rollback.to",
+];
+/// How much longer a revision history may be (Kubernetes' limit, in characters).
+const HISTORY_MAX: usize = 2000;
 
 /// Scale `name` to `replicas`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +44,7 @@ pub(crate) struct Scaling {
 }
 
 /// The replica set that runs the present template, if there is one: the oldest, should there be several.
-pub(crate) fn newest<'a>(deployment: &Deployment, sets: &'a [ReplicaSet]) -> Option<&'a ReplicaSet> {
+pub(crate) fn newest<'a>(deployment: &Deployment, sets: &'a [Arc<ReplicaSet>]) -> Option<&'a Arc<ReplicaSet>> {
     let wanted = &deployment.spec.as_ref()?.template;
     let mut same: Vec<_> = sets.iter().filter(|set| is_template(set, wanted)).collect();
     same.sort_by_key(|set| (set.metadata.creation_timestamp.clone(), set.name_any()));
@@ -60,9 +77,9 @@ pub(crate) fn template_hash(template: &PodTemplateSpec, collisions: i32) -> Stri
 }
 
 /// The revision to give to the newest set.
-pub(crate) fn next_revision(newest: Option<&ReplicaSet>, sets: &[ReplicaSet]) -> i64 {
+pub(crate) fn next_revision(newest: Option<&ReplicaSet>, sets: &[Arc<ReplicaSet>]) -> i64 {
     let others = sets.iter().filter(|set| newest.is_none_or(|newest| newest.uid() != set.uid()));
-    let highest = others.map(revision).max().unwrap_or(0);
+    let highest = others.map(|set| revision(set)).max().unwrap_or(0);
     newest.map_or(0, revision).max(highest + 1)
 }
 
@@ -71,12 +88,51 @@ pub(crate) fn revision(set: &ReplicaSet) -> i64 {
     set.annotations().get(REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// The annotations that a set takes over from its deployment.
+pub(crate) fn inherited(deployment: &Deployment) -> BTreeMap<String, String> {
+    let mut annotations = deployment.annotations().clone();
+    annotations.retain(|key, _| !OWN_ANNOTATIONS.contains(&key.as_str()));
+    annotations
+}
+
+/// What has to be patched so that the newest set is of `revision` and has what it takes over; `None`: nothing.
+pub(crate) fn renewal(deployment: &Deployment, set: &ReplicaSet, to: i64) -> Option<Value> {
+    let before = set.annotations();
+    let mut annotations = inherited(deployment);
+    if revision(set) < to {
+        annotations.insert(REVISION.to_owned(), to.to_string());
+        annotations.extend(before.get(REVISION).map(|old| {
+            (REVISION_HISTORY.to_owned(), history(before.get(REVISION_HISTORY).map_or("", String::as_str), old))
+        }));
+    }
+    annotations.retain(|key, value| before.get(key) != Some(value));
+    let mut patch = Map::new();
+    if !annotations.is_empty() {
+        patch.insert("metadata".to_owned(), json!({ "annotations": annotations }));
+    }
+    let wait = |seconds: Option<i32>| seconds.unwrap_or(0);
+    let minimum = wait(deployment.spec.as_ref()?.min_ready_seconds);
+    if wait(set.spec.as_ref()?.min_ready_seconds) != minimum {
+        patch.insert("spec".to_owned(), json!({ "minReadySeconds": minimum }));
+    }
+    Some(Value::Object(patch)).filter(|patch| *patch != json!({}))
+}
+
+/// `past` and `old` behind it, without the oldest ones if that would be too long.
+fn history(past: &str, old: &str) -> String {
+    let mut all: Vec<&str> = past.split(',').filter(|one| !one.is_empty()).chain([old]).collect();
+    while all.len() > 1 && all.iter().map(|one| one.len() + 1).sum::<usize>() > HISTORY_MAX {
+        all.remove(0);
+    }
+    all.join(",")
+}
+
 /// The replicas a set is asked for.
 pub(crate) fn wanted(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
-fn available(set: &ReplicaSet) -> i32 {
+pub(super) fn available(set: &ReplicaSet) -> i32 {
     set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
 }
 
@@ -175,12 +231,12 @@ pub(crate) fn surplus_history<'a>(spec: &DeploymentSpec, olds: &[&'a ReplicaSet]
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn set(name: &str, revision: i32, wanted: i32, available: i32) -> ReplicaSet {
+    pub(crate) fn set(name: &str, revision: i32, wanted: i32, available: i32) -> ReplicaSet {
         serde_json::from_value(json!({
             "metadata": {"name": name, "annotations": {REVISION: revision.to_string()}},
             "spec": {"replicas": wanted, "selector": {}},
@@ -189,7 +245,7 @@ mod tests {
         .unwrap()
     }
 
-    fn spec(replicas: i32, surge: &str, unavailable: &str) -> DeploymentSpec {
+    pub(crate) fn spec(replicas: i32, surge: &str, unavailable: &str) -> DeploymentSpec {
         serde_json::from_value(json!({
             "replicas": replicas, "selector": {}, "template": {},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
@@ -211,6 +267,22 @@ mod tests {
         template.metadata.as_mut().unwrap().labels.as_mut().unwrap().insert(HASH_LABEL.into(), before.clone());
         assert_eq!(template_hash(&template, 0), before);
         assert_ne!(template_hash(&template, 1), before);
+    }
+
+    /// A set takes over what its deployment says, and remembers what it was when it comes back.
+    #[test]
+    fn a_set_is_renewed_when_something_differs_only() {
+        let deployment: Deployment = serde_json::from_value(json!({"metadata": {"annotations":
+            {"kubernetes.io/change-cause": "b", REVISION: "3"}}, "spec": {"selector": {}, "template": {}, "minReadySeconds": 4}}))
+        .unwrap();
+        let mut old = set("web", 1, 2, 2);
+        old.annotations_mut().insert(REVISION_HISTORY.to_owned(), "0".to_owned());
+        let annotations = json!({"kubernetes.io/change-cause": "b", REVISION: "4", REVISION_HISTORY: "0,1"});
+        let wanted = json!({"metadata": {"annotations": annotations}, "spec": {"minReadySeconds": 4}});
+        assert_eq!(renewal(&deployment, &old, 4), Some(wanted));
+        old.annotations_mut().insert("kubernetes.io/change-cause".to_owned(), "b".to_owned());
+        old.spec.as_mut().unwrap().min_ready_seconds = Some(4);
+        assert_eq!(renewal(&deployment, &old, 1), None);
     }
 
     #[test]

@@ -5,16 +5,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use std::sync::Arc;
 
 /// The status to write for `deployment`, whose newest set is `new`, and when it has to be looked at again (progress
 /// deadline).
 pub(crate) fn status(
     deployment: &Deployment,
     new: Option<&ReplicaSet>,
-    all: &[ReplicaSet],
+    all: &[Arc<ReplicaSet>],
     now: Timestamp,
 ) -> (DeploymentStatus, Option<SignedDuration>) {
-    let sum = |field: fn(&ReplicaSet) -> i32| all.iter().map(field).sum::<i32>();
+    let sum = |field: fn(&ReplicaSet) -> i32| all.iter().map(|set| field(set)).sum::<i32>();
     let available = sum(|set| set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0));
     let total = sum(|set| set.status.as_ref().map_or(0, |status| status.replicas));
     let updated = new.and_then(|set| set.status.as_ref()).map_or(0, |status| status.replicas);
@@ -163,12 +164,13 @@ mod tests {
         .unwrap()
     }
 
-    fn set(available: i32) -> ReplicaSet {
-        serde_json::from_value(json!({
+    fn set(available: i32) -> Arc<ReplicaSet> {
+        let set: ReplicaSet = serde_json::from_value(json!({
             "metadata": {"name": "web-1"}, "spec": {"replicas": 2, "selector": {}},
             "status": {"replicas": 2, "readyReplicas": available, "availableReplicas": available}
         }))
-        .unwrap()
+        .unwrap();
+        Arc::new(set)
     }
 
     fn reason(status: &DeploymentStatus, kind: &str) -> String {
@@ -181,21 +183,21 @@ mod tests {
         let mut web = deployment();
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let sets = [set(0)];
-        let (first, again) = status(&web, sets.first(), &sets, start);
+        let (first, again) = status(&web, sets.first().map(AsRef::as_ref), &sets, start);
         assert_eq!(
             (reason(&first, "Progressing").as_str(), again),
             ("ReplicaSetUpdated", Some(SignedDuration::from_secs(60)))
         );
         web.status = Some(first);
-        let (late, _) = status(&web, sets.first(), &sets, start + SignedDuration::from_secs(61));
+        let (late, _) = status(&web, sets.first().map(AsRef::as_ref), &sets, start + SignedDuration::from_secs(61));
         assert_eq!(reason(&late, "Progressing"), "ProgressDeadlineExceeded");
         web.status = Some(late);
         let sets = [set(2)];
-        let (done, again) = status(&web, sets.first(), &sets, start + SignedDuration::from_secs(62));
+        let (done, again) = status(&web, sets.first().map(AsRef::as_ref), &sets, start + SignedDuration::from_secs(62));
         assert_eq!((reason(&done, "Progressing").as_str(), again), ("NewReplicaSetAvailable", None));
         assert_eq!(reason(&done, "Available"), "MinimumReplicasAvailable");
         web.status = Some(done.clone());
-        let (same, _) = status(&web, sets.first(), &sets, start + SignedDuration::from_secs(99));
+        let (same, _) = status(&web, sets.first().map(AsRef::as_ref), &sets, start + SignedDuration::from_secs(99));
         assert_eq!(same, done, "a settled deployment must not be written again");
     }
 }

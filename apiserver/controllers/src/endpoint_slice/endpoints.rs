@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Who keeps an Endpoints object (since Kubernetes 1.33).
 pub(crate) const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -17,7 +18,7 @@ const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// The Endpoints that `service`, selecting `pods`, should have; `present` is what there is, whose annotations stay.
-pub(super) fn endpoints(service: &Service, pods: &[Pod], present: Option<&Endpoints>) -> Endpoints {
+pub(super) fn endpoints(service: &Service, pods: &[Arc<Pod>], present: Option<&Endpoints>) -> Endpoints {
     let mut subsets = subsets(service, pods);
     let mut annotations = present.map(|present| present.annotations().clone()).unwrap_or_default();
     if truncate(&mut subsets) {
@@ -55,7 +56,7 @@ fn is_headless(service: &Service) -> bool {
 }
 
 /// Pods whose ports resolve alike share a subset.
-fn subsets(service: &Service, pods: &[Pod]) -> Vec<EndpointSubset> {
+fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
     let spec = service.spec.as_ref();
     let publish_unready = spec.and_then(|spec| spec.publish_not_ready_addresses) == Some(true);
     let portless = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default().is_empty();
@@ -143,13 +144,13 @@ mod tests {
         serde_json::from_value(whole).unwrap()
     }
 
-    fn pod(name: &str, ip: &str, ready: &str, port: i32) -> Pod {
-        serde_json::from_value(json!({
+    fn pod(name: &str, ip: &str, ready: &str, port: i32) -> Arc<Pod> {
+        Arc::new(serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": "a", "uid": format!("uid-{name}")},
             "spec": {"nodeName": "n", "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": port}]}]},
             "status": {"phase": "Running", "podIP": ip, "conditions": [{"type": "Ready", "status": ready}]}
         }))
-        .unwrap()
+        .unwrap())
     }
 
     fn shown(endpoints: &Endpoints) -> Value {
@@ -184,9 +185,9 @@ mod tests {
     #[test]
     fn only_pods_that_may_serve_are_listed() {
         let mut going = pod("a", "10.0.0.1", "True", 80);
-        going.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+        Arc::make_mut(&mut going).metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
         let mut done = pod("b", "10.0.0.2", "False", 80);
-        done.status.as_mut().unwrap().phase = Some("Succeeded".into());
+        Arc::make_mut(&mut done).status.as_mut().unwrap().phase = Some("Succeeded".into());
         let pods = [going, done, pod("c", "", "True", 80)];
         assert!(endpoints(&service(json!({})), &pods, None).subsets.is_none());
         let unready = json!({"publishNotReadyAddresses": true, "clusterIP": "None", "ports": []});

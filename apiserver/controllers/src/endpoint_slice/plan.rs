@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Endpoints a slice holds at most (Kubernetes' default): a change then rewrites at most this many.
 const ENDPOINTS_MAX: usize = 100;
@@ -18,9 +19,9 @@ pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 
 /// The slices that `service`, selecting `pods`, should have: named `<service>-<n>`, so that the same input gives the same
 /// objects and a second reconciliation changes nothing.
-pub(crate) fn slices(service: &Service, pods: &[Pod]) -> Vec<EndpointSlice> {
+pub(crate) fn slices(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSlice> {
     let mut groups: BTreeMap<PortsKey, Vec<Endpoint>> = BTreeMap::new();
-    let mut pods: Vec<&Pod> = pods.iter().filter(|pod| has_address(pod)).collect();
+    let mut pods: Vec<&Pod> = pods.iter().map(AsRef::as_ref).filter(|pod| has_address(pod)).collect();
     pods.sort_by_key(|pod| pod.name_any());
     for pod in pods {
         // A named target port may be another number in another pod, so pods are grouped by what their ports resolve to.
@@ -145,13 +146,13 @@ mod tests {
         .unwrap()
     }
 
-    fn pod(name: &str, ready: &str, port: i32) -> Pod {
-        serde_json::from_value(json!({
+    fn pod(name: &str, ready: &str, port: i32) -> Arc<Pod> {
+        Arc::new(serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": "default"},
             "spec": {"nodeName": "n", "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": port}]}]},
             "status": {"phase": "Running", "podIP": "10.244.0.9", "conditions": [{"type": "Ready", "status": ready}]}
         }))
-        .unwrap()
+        .unwrap())
     }
 
     #[test]

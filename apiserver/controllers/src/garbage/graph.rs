@@ -54,11 +54,6 @@ impl Graph {
         self.nodes.get(uid)
     }
 
-    /// Uids of all objects of one resource.
-    pub(crate) fn of_resource(&self, resource: usize) -> Vec<Uid> {
-        self.nodes.iter().filter(|(_, node)| node.resource == resource).map(|(uid, _)| uid.clone()).collect()
-    }
-
     /// Uids owned by `owner`, whether or not the owner exists.
     pub(crate) fn dependents(&self, owner: &str) -> Vec<Uid> {
         self.dependents.get(owner).into_iter().flatten().cloned().collect()

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The annotation and label that say which index a pod of an Indexed job works on.
 pub(crate) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -34,7 +35,7 @@ pub(crate) struct Decision {
 }
 
 /// Decides for `job`, which owns `pods`.
-pub(crate) fn decide(job: &Job, pods: &[Pod], now: Timestamp) -> Decision {
+pub(crate) fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Decision {
     let Some(spec) = &job.spec else { return Decision::default() };
     let tally = Tally::of(pods);
     let mut status = job.status.clone().unwrap_or_default();
@@ -65,9 +66,10 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn of(pods: &'a [Pod]) -> Self {
-        let with = |wanted: &str| pods.iter().filter(|pod| phase(pod) == wanted).collect::<Vec<_>>();
-        let active: Vec<_> = pods.iter().filter(|pod| is_active(pod)).collect();
+    fn of(pods: &'a [Arc<Pod>]) -> Self {
+        let pods: Vec<&'a Pod> = pods.iter().map(AsRef::as_ref).collect();
+        let with = |wanted: &str| pods.iter().copied().filter(|pod| phase(pod) == wanted).collect::<Vec<_>>();
+        let active: Vec<_> = pods.iter().copied().filter(|pod| is_active(pod)).collect();
         let restarts = active
             .iter()
             .flat_map(|pod| pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten()))
@@ -269,15 +271,15 @@ mod tests {
         serde_json::from_value(whole).unwrap()
     }
 
-    fn pod(name: &str, phase: &str, index: Option<i32>) -> Pod {
+    fn pod(name: &str, phase: &str, index: Option<i32>) -> Arc<Pod> {
         let annotations = index.map(|index| json!({INDEX: index.to_string()})).unwrap_or(json!({}));
-        serde_json::from_value(json!({
+        Arc::new(serde_json::from_value(json!({
             "metadata": {"name": name, "annotations": annotations},
             "status": {"phase": phase, "containerStatuses": [{
                 "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
                 "state": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}}}]}
         }))
-        .unwrap()
+        .unwrap())
     }
 
     fn at(second: i64) -> Timestamp {

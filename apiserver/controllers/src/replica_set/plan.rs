@@ -1,10 +1,13 @@
 //! Which pods a replica set must make or delete, and what its status says. No I/O.
 
+use crate::context::ControllerError;
 use crate::owned::{is_active, is_ready, phase, ready_since};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use std::sync::Arc;
 
 /// At most this many pods are made in one reconciliation; the next one follows at once.
 /// Kubernetes' burst for replica sets is 500: a runaway template should not flood the server.
@@ -19,10 +22,36 @@ pub(crate) enum Difference {
     Nothing,
 }
 
+/// The condition that says so when pods cannot be made or deleted.
+const REPLICA_FAILURE: &str = "ReplicaFailure";
+
+/// Why the difference is still there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    reason: &'static str,
+    message: String,
+}
+
+impl Failure {
+    /// The failure of making up for `difference`.
+    pub(crate) fn of(difference: &Difference, error: &ControllerError) -> Option<Self> {
+        let reason = match difference {
+            Difference::Create(_) => "FailedCreate",
+            Difference::Delete(_) => "FailedDelete",
+            Difference::Nothing => return None,
+        };
+        let message = match error {
+            ControllerError::Api { source, .. } => skiff_client::sentence(source),
+            error => skiff_client::sentence(error),
+        };
+        Some(Self { reason, message })
+    }
+}
+
 /// Compares `set` with the pods it owns.
-pub(crate) fn difference(set: &ReplicaSet, owned: &[Pod]) -> Difference {
+pub(crate) fn difference(set: &ReplicaSet, owned: &[Arc<Pod>]) -> Difference {
     let wanted = wanted_replicas(set);
-    let mut active: Vec<&Pod> = owned.iter().filter(|pod| is_active(pod)).collect();
+    let mut active: Vec<&Pod> = owned.iter().map(AsRef::as_ref).filter(|pod| is_active(pod)).collect();
     if active.len() < wanted {
         return Difference::Create((wanted - active.len()).min(BURST_PODS_MAX));
     }
@@ -54,12 +83,17 @@ fn worth(pod: &Pod) -> (bool, u8, bool, i32, std::cmp::Reverse<Option<Timestamp>
 }
 
 /// The status to write, and when availability has to be looked at again (minReadySeconds).
-pub(crate) fn status(set: &ReplicaSet, owned: &[Pod], now: Timestamp) -> (ReplicaSetStatus, Option<SignedDuration>) {
+pub(crate) fn status(
+    set: &ReplicaSet,
+    owned: &[Arc<Pod>],
+    failure: Option<Failure>,
+    now: Timestamp,
+) -> (ReplicaSetStatus, Option<SignedDuration>) {
     let spec = set.spec.as_ref();
     let template_labels =
         spec.and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.clone()).unwrap_or_default();
     let min_ready = SignedDuration::from_secs(spec.and_then(|spec| spec.min_ready_seconds).unwrap_or(0).into());
-    let active: Vec<&Pod> = owned.iter().filter(|pod| is_active(pod)).collect();
+    let active: Vec<&Pod> = owned.iter().map(AsRef::as_ref).filter(|pod| is_active(pod)).collect();
     let waits: Vec<SignedDuration> =
         active.iter().filter_map(|pod| ready_since(pod)).map(|since| min_ready - now.duration_since(since)).collect();
     let fully_labeled =
@@ -72,9 +106,27 @@ pub(crate) fn status(set: &ReplicaSet, owned: &[Pod], now: Timestamp) -> (Replic
         available_replicas: Some(count(waits.iter().filter(|wait| !wait.is_positive()).count())),
         terminating_replicas: Some(count(terminating)),
         observed_generation: set.metadata.generation,
-        conditions: set.status.as_ref().and_then(|status| status.conditions.clone()),
+        conditions: conditions(set, failure, now),
     };
     (status, waits.into_iter().filter(SignedDuration::is_positive).min())
+}
+
+/// The conditions with the failure in its place; one that is over goes, one that lasts keeps its first words.
+fn conditions(set: &ReplicaSet, failure: Option<Failure>, now: Timestamp) -> Option<Vec<ReplicaSetCondition>> {
+    let mut list = set.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let known = list.iter().any(|condition| condition.type_ == REPLICA_FAILURE);
+    match failure {
+        None => list.retain(|condition| condition.type_ != REPLICA_FAILURE),
+        Some(Failure { reason, message }) if !known => list.push(ReplicaSetCondition {
+            type_: REPLICA_FAILURE.to_owned(),
+            status: "True".to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            last_transition_time: Some(Time(now)),
+        }),
+        Some(_) => {}
+    }
+    Some(list).filter(|list| !list.is_empty())
 }
 
 fn count(number: usize) -> i32 {
@@ -92,12 +144,12 @@ mod tests {
             .unwrap()
     }
 
-    fn pod(name: &str, phase: &str, ready: &str) -> Pod {
-        serde_json::from_value(json!({
+    fn pod(name: &str, phase: &str, ready: &str) -> Arc<Pod> {
+        Arc::new(serde_json::from_value(json!({
             "metadata": {"name": name}, "spec": {"nodeName": "n", "containers": []},
             "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
         }))
-        .unwrap()
+        .unwrap())
     }
 
     #[test]
@@ -114,18 +166,29 @@ mod tests {
         set.spec.as_mut().unwrap().min_ready_seconds = Some(10);
         let pods = [pod("a", "Running", "True")];
         let at = |second: i64| "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(second);
-        let (early, again) = status(&set, &pods, at(4));
+        let (early, again) = status(&set, &pods, None, at(4));
         assert_eq!((early.ready_replicas, early.available_replicas), (Some(1), Some(0)));
         assert_eq!(again, Some(SignedDuration::from_secs(6)));
-        let (late, again) = status(&set, &pods, at(10));
+        let (late, again) = status(&set, &pods, None, at(10));
         assert_eq!((late.available_replicas, again), (Some(1), None));
+    }
+
+    #[test]
+    fn a_failure_shows_until_it_is_over() {
+        let failure = |message: &str| Some(Failure { reason: "FailedCreate", message: message.to_owned() });
+        let mut set = set(1);
+        set.status = Some(status(&set, &[], failure("first"), Timestamp::UNIX_EPOCH).0);
+        let later = status(&set, &[], failure("second"), Timestamp::now()).0;
+        assert_eq!(Some(&later), set.status.as_ref(), "a failure that lasts is not written again and again");
+        assert_eq!(later.conditions.unwrap()[0].message.as_deref(), Some("first"));
+        assert_eq!(status(&set, &[], None, Timestamp::now()).0.conditions, None);
     }
 
     proptest! {
         #[test]
         fn the_difference_leads_to_what_is_wanted(wanted in 0_usize..20, phases in proptest::collection::vec(0_usize..4, 0..20)) {
             let names = ["Pending", "Running", "Succeeded", "Failed"];
-            let pods: Vec<Pod> = phases.iter().enumerate().map(|(n, &p)| pod(&n.to_string(), names[p], "True")).collect();
+            let pods: Vec<Arc<Pod>> = phases.iter().enumerate().map(|(n, &p)| pod(&n.to_string(), names[p], "True")).collect();
             let active = pods.iter().filter(|pod| is_active(pod)).count();
             let after = match difference(&set(wanted), &pods) {
                 Difference::Create(more) => active + more,

@@ -297,12 +297,14 @@ async fn a_replication_controller_keeps_its_pods() {
     const CONTROLLERS: &str = "/api/v1/namespaces/default/replicationcontrollers";
     let cluster = Cluster::new().await;
     cluster.world.must("POST", PODS, &pod("orphan", json!({"app": "web"}))).await;
-    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let controller = json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "web"},
         "spec": {"replicas": 2, "template": template}});
     cluster.world.must("POST", CONTROLLERS, &controller).await;
     let path = format!("{CONTROLLERS}/web");
-    let counts = |all: i64| move |it: &Value| it["status"]["replicas"] == all && it["status"]["fullyLabeledReplicas"] == all;
+    let counts =
+        |all: i64| move |it: &Value| it["status"]["replicas"] == all && it["status"]["fullyLabeledReplicas"] == all;
     let made = cluster.until(&path, "have two pods", counts(2)).await;
     assert!(made["status"].get("terminatingReplicas").is_none(), "{made}");
     let orphan = format!("{PODS}/orphan");
@@ -362,7 +364,8 @@ async fn a_scale_in_the_middle_of_a_rollout_is_proportional() {
         sizes.sort_unstable();
         sizes
     };
-    let list = cluster.until(SETS, "stop half way", |list| sizes(list).iter().sum::<i64>() == 6 && sizes(list).len() == 2);
+    let list =
+        cluster.until(SETS, "stop half way", |list| sizes(list).iter().sum::<i64>() == 6 && sizes(list).len() == 2);
     let before = sizes(&list.await);
     cluster.patch(&path, json!({"spec": {"paused": true, "replicas": 10}})).await;
     let after = cluster.until(SETS, "grow", |list| sizes(list).iter().sum::<i64>() == 12).await;

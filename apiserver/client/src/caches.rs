@@ -97,7 +97,9 @@ impl Caches {
         let whole = Key { path: path.clone(), fields: None, metadata: false };
         let held = self.lock().get(&whole).and_then(Weak::upgrade);
         let only = Key { metadata: true, ..whole };
-        MetadataCache { shared: held.unwrap_or_else(|| self.shared(only, Read::of::<PartialObjectMeta<DynamicObject>>())) }
+        MetadataCache {
+            shared: held.unwrap_or_else(|| self.shared(only, Read::of::<PartialObjectMeta<DynamicObject>>())),
+        }
     }
 
     fn typed<K: Kept>(&self, path: String, fields: Option<String>) -> Cache<K> {
@@ -191,7 +193,12 @@ impl<K: Kept> Cache<K> {
     }
 
     /// Looks among those with the first of `labels` only.
-    fn fitting(&self, namespace: &str, labels: &BTreeMap<String, String>, fits: &dyn Fn(&Shown) -> bool) -> Vec<Arc<K>> {
+    fn fitting(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+        fits: &dyn Fn(&Shown) -> bool,
+    ) -> Vec<Arc<K>> {
         let term = labels.iter().next();
         let term = term.map_or(Term::Namespace(namespace), |(key, value)| Term::Label(namespace, key, value));
         self.ask(|store| {

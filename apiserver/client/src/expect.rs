@@ -68,8 +68,15 @@ struct Expected {
 
 enum What {
     /// The cache reaches `revision`, or has listed anew after `lists_begun`.
-    Revision { revision: u64, lists_begun: u64 },
-    Leaving { namespace: String, name: String, uid: String },
+    Revision {
+        revision: u64,
+        lists_begun: u64,
+    },
+    Leaving {
+        namespace: String,
+        name: String,
+        uid: String,
+    },
 }
 
 impl Expected {
@@ -108,7 +115,13 @@ impl<K: Hash + Eq> Expectations<K> {
     }
 
     /// Something was deleted, or told to go.
-    pub fn deleted(&mut self, key: K, shown_by: Arc<dyn Seen>, (namespace, name, uid): (&str, &str, &str), now: Instant) {
+    pub fn deleted(
+        &mut self,
+        key: K,
+        shown_by: Arc<dyn Seen>,
+        (namespace, name, uid): (&str, &str, &str),
+        now: Instant,
+    ) {
         let what = What::Leaving { namespace: namespace.to_owned(), name: name.to_owned(), uid: uid.to_owned() };
         self.expect(key, shown_by, what, now);
     }
@@ -188,7 +201,11 @@ mod tests {
             let mut world = self.0.lock().unwrap();
             let seen = world.position.revision;
             let Some((revision, number, came)) = world.log.iter().find(|entry| entry.0 > seen).copied() else { return };
-            if came { world.cached.insert(number) } else { world.cached.remove(&number) };
+            if came {
+                world.cached.insert(number)
+            } else {
+                world.cached.remove(&number)
+            };
             world.position.reach(&revision.to_string());
         }
 

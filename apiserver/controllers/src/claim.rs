@@ -62,7 +62,8 @@ fn usable<K: Selecting>(owner: &K) -> Option<(Cow<'_, LabelSelector>, Selector)>
 /// Whether `owner` selects an object with this metadata.
 fn selects<K: Selecting>(owner: &K, child: &ObjectMeta) -> bool {
     owner.namespace() == child.namespace
-        && usable(owner).is_some_and(|(_, selector)| selector.matches(child.labels.as_ref().unwrap_or(&BTreeMap::new())))
+        && usable(owner)
+            .is_some_and(|(_, selector)| selector.matches(child.labels.as_ref().unwrap_or(&BTreeMap::new())))
 }
 
 /// Who must look at a child after it changed: its owner, the one it had before, and everybody who may adopt it.
@@ -113,9 +114,10 @@ impl<C: Kept + Clone + Resource<Scope = NamespaceResourceScope>> Claim<'_, C> {
                 self.release(&key, &uid, &child).await?;
             }
         }
-        let orphans = self.children.selected(&namespace, &written).into_iter().filter(|child| {
-            staying && controller(child.meta()).is_none() && child.meta().deletion_timestamp.is_none()
-        });
+        let orphans =
+            self.children.selected(&namespace, &written).into_iter().filter(|child| {
+                staying && controller(child.meta()).is_none() && child.meta().deletion_timestamp.is_none()
+            });
         let mut may = None;
         for child in orphans {
             if may.is_none() {
@@ -222,7 +224,8 @@ mod tests {
 
     #[test]
     fn an_empty_selector_selects_nothing() {
-        let controller: ReplicationController = serde_json::from_value(json!({"metadata": {"namespace": "a"}, "spec": {}})).unwrap();
+        let controller: ReplicationController =
+            serde_json::from_value(json!({"metadata": {"namespace": "a"}, "spec": {}})).unwrap();
         assert!(!selects(&controller, &pod("web", None).metadata));
         assert!(selects(&set("web"), &pod("web", None).metadata));
     }

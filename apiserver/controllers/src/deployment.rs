@@ -78,7 +78,8 @@ impl Rollout<'_> {
         if new.is_some() {
             self.note_revision(revision).await?;
         }
-        let mut sets: Vec<_> = sets.into_iter().filter(|set| new.as_ref().is_none_or(|new| set.uid() != new.uid())).collect();
+        let mut sets: Vec<_> =
+            sets.into_iter().filter(|set| new.as_ref().is_none_or(|new| set.uid() != new.uid())).collect();
         if scaled || spec.paused == Some(true) {
             sets.extend(new);
             return self.resize(sets, sizes).await;
@@ -133,7 +134,8 @@ impl Rollout<'_> {
     }
 
     fn is_own(&self, set: &ReplicaSet) -> bool {
-        let ours = controller(&set.metadata).is_some_and(|owner| Some(&owner.uid) == self.deployment.metadata.uid.as_ref());
+        let ours =
+            controller(&set.metadata).is_some_and(|owner| Some(&owner.uid) == self.deployment.metadata.uid.as_ref());
         ours && plan::newest(&self.deployment, &[Arc::new(set.clone())]).is_some()
     }
 

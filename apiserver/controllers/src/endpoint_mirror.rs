@@ -31,7 +31,8 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let (services, slices) = (caches.all::<Service>(), caches.all::<EndpointSlice>());
     looking.when(&services, |change| vec![Key::of(change.meta())]);
     looking.when(&slices, |change| {
-        let ours = change.meta().labels.as_ref().and_then(|labels| labels.get(MANAGER_LABEL)).is_some_and(|by| by == MIRROR);
+        let ours =
+            change.meta().labels.as_ref().and_then(|labels| labels.get(MANAGER_LABEL)).is_some_and(|by| by == MIRROR);
         key_of_controller(change.meta(), "Endpoints").filter(|_| ours).into_iter().collect()
     });
     let slices = Slices { context: looking.context.clone(), own: looking.own.clone(), cache: slices };

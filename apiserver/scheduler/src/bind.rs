@@ -1,7 +1,7 @@
 //! Writes the decision: a Binding, or the reason why there is none.
 
-use crate::{Change, SCHEDULER_NAME};
 use crate::plan::Unschedulable;
+use crate::{Change, SCHEDULER_NAME};
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status, Time};
 use kube::api::{Patch, PatchParams, PostParams};

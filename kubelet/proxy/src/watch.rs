@@ -36,10 +36,8 @@ impl Proxy {
         let (services, slices) = (config.caches.all::<Service>(), config.caches.all::<EndpointSlice>());
         let changed = Arc::new(Notify::new());
         let (of_services, of_slices) = (changed.clone(), changed.clone());
-        let subscriptions = (
-            services.subscribe(move |_| of_services.notify_one()),
-            slices.subscribe(move |_| of_slices.notify_one()),
-        );
+        let subscriptions =
+            (services.subscribe(move |_| of_services.notify_one()), slices.subscribe(move |_| of_slices.notify_one()));
         Self {
             services,
             slices,

@@ -103,7 +103,8 @@ pub(crate) fn linked(pod: &Pod, all: &Cache<Service>) -> Vec<Service> {
 /// Tells `inbox` whenever one of the referenced objects changes; the first sight of each is no change. Runs until it is
 /// dropped; pods that refer to the same object share one watch.
 pub(super) async fn follow(caches: Caches, namespace: String, references: References, inbox: super::worker::Inbox) {
-    let maps = references.config_maps.iter().map(|name| follow_one::<ConfigMap>(&caches, &namespace, name, &inbox).boxed());
+    let maps =
+        references.config_maps.iter().map(|name| follow_one::<ConfigMap>(&caches, &namespace, name, &inbox).boxed());
     let secrets = references.secrets.iter().map(|name| follow_one::<Secret>(&caches, &namespace, name, &inbox).boxed());
     let _subscriptions = futures::future::join_all(maps.chain(secrets)).await;
     std::future::pending::<()>().await;

@@ -195,7 +195,9 @@ async fn list(client: &Client, source: &Source, cache: &Weak<Shared>) -> Step {
         let page = page(client, source, more.take(), &mut objects).await;
         let meta = match page {
             // The pages that were to come went with their revision: from the first one again.
-            Err(Failure::Refused(kube::Error::Api(status))) if status.code == 410 => return Err(lost(Failure::Expired)),
+            Err(Failure::Refused(kube::Error::Api(status))) if status.code == 410 => {
+                return Err(lost(Failure::Expired));
+            }
             page => page.map_err(lost)?,
         };
         more = meta.more.filter(|token| !token.is_empty());
@@ -276,7 +278,11 @@ fn take(line: &str, read: Read, cache: &Arc<Shared>) -> Result<String, Failure> 
         kind => {
             let object = (read.line)(line).map_err(Failure::Unreadable)?;
             let revision = object.meta().resource_version.clone().unwrap_or_default();
-            if kind == "DELETED" { cache.remove(&*object, &revision) } else { cache.put(object, &revision) }
+            if kind == "DELETED" {
+                cache.remove(&*object, &revision)
+            } else {
+                cache.put(object, &revision)
+            }
             Ok(revision)
         }
     }

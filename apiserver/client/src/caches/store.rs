@@ -59,7 +59,8 @@ impl Term<'_> {
             Self::Owner(uid) => meta.owner_references.iter().flatten().any(|owner| owner.uid == uid),
             Self::Node(node) => object.node() == Some(node),
             Self::Label(namespace, key, value) => {
-                within(namespace) && meta.labels.as_ref().and_then(|labels| labels.get(key)).is_some_and(|is| is == value)
+                within(namespace)
+                    && meta.labels.as_ref().and_then(|labels| labels.get(key)).is_some_and(|is| is == value)
             }
         }
     }
@@ -121,7 +122,10 @@ impl Store {
     pub(super) fn remove(&mut self, last: &dyn Object) -> Vec<Turn> {
         let meta = last.meta();
         let slot = self.slot_of(Term::Name(namespace_of(meta), name_of(meta)));
-        slot.and_then(|slot| self.clear(slot)).map(|before| Turn { before: Some(before), now: None }).into_iter().collect()
+        slot.and_then(|slot| self.clear(slot))
+            .map(|before| Turn { before: Some(before), now: None })
+            .into_iter()
+            .collect()
     }
 
     /// Holds exactly `all` from now on; objects of the same version did not change.
@@ -171,7 +175,9 @@ impl Store {
 
     fn slot_of(&self, term: Term<'_>) -> Option<u32> {
         let slots = self.index.get(&self.hashes.hash_one(term))?;
-        let fits = |slot: &&u32| self.slots.get(**slot as usize).is_some_and(|one| one.as_ref().is_some_and(|one| term.fits(&**one)));
+        let fits = |slot: &&u32| {
+            self.slots.get(**slot as usize).is_some_and(|one| one.as_ref().is_some_and(|one| term.fits(&**one)))
+        };
         slots.iter().find(fits).copied()
     }
 
@@ -258,13 +264,19 @@ mod tests {
         let uids = |found: Vec<Shown>| {
             let mut all: Vec<_> = found
                 .iter()
-                .map(|one| (one.meta().namespace.clone().unwrap_or_default(), one.meta().name.clone().unwrap_or_default()))
+                .map(|one| {
+                    (one.meta().namespace.clone().unwrap_or_default(), one.meta().name.clone().unwrap_or_default())
+                })
                 .collect();
             all.sort();
             all
         };
         let wanted = |fits: &dyn Fn(&Facts) -> bool| {
-            model.values().filter(|one| fits(one)).map(|one| (format!("n{}", one.1), format!("p{}", one.0))).collect::<Vec<_>>()
+            model
+                .values()
+                .filter(|one| fits(one))
+                .map(|one| (format!("n{}", one.1), format!("p{}", one.0)))
+                .collect::<Vec<_>>()
         };
         prop_assert_eq!(uids(store.all()), wanted(&|_| true));
         for number in 0..3_u8 {

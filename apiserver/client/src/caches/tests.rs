@@ -207,7 +207,8 @@ async fn nobody_follows_for_nobody() {
     metadata.synced().await;
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = seen.clone();
-    let subscription = metadata.subscribe(move |_, now| log.lock().unwrap().extend(now.and_then(|now| now.name.clone())));
+    let subscription =
+        metadata.subscribe(move |_, now| log.lock().unwrap().extend(now.and_then(|now| now.name.clone())));
     assert_eq!(*seen.lock().unwrap(), ["one"]);
     drop((pods, metadata));
     assert!(!watch.is_closed(), "the subscription holds the cache");
@@ -215,7 +216,8 @@ async fn nobody_follows_for_nobody() {
     watch.closed().await;
     let metadata = script.caches.metadata(&resource);
     let answer = script.expect(200, &["limit=500"]).await;
-    let only = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": pod("two", 6)["metadata"]});
+    let only =
+        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": pod("two", 6)["metadata"]});
     send(&answer, &list(6, &[only], ""));
     drop(answer);
     metadata.synced().await;

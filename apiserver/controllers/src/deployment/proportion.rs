@@ -46,7 +46,11 @@ pub(crate) struct Sets<'a> {
 
 impl<'a> Sets<'a> {
     /// `None` for a deployment without a spec.
-    pub(crate) fn of(deployment: &'a Deployment, new: Option<&'a ReplicaSet>, all: &'a [Arc<ReplicaSet>]) -> Option<Self> {
+    pub(crate) fn of(
+        deployment: &'a Deployment,
+        new: Option<&'a ReplicaSet>,
+        all: &'a [Arc<ReplicaSet>],
+    ) -> Option<Self> {
         let spec = deployment.spec.as_ref()?;
         let reported = deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0);
         let all: Vec<&ReplicaSet> = all.iter().map(AsRef::as_ref).collect();

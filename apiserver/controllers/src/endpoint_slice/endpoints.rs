@@ -185,7 +185,8 @@ mod tests {
     #[test]
     fn only_pods_that_may_serve_are_listed() {
         let mut going = pod("a", "10.0.0.1", "True", 80);
-        Arc::make_mut(&mut going).metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+        Arc::make_mut(&mut going).metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
         let mut done = pod("b", "10.0.0.2", "False", 80);
         Arc::make_mut(&mut done).status.as_mut().unwrap().phase = Some("Succeeded".into());
         let pods = [going, done, pod("c", "", "True", 80)];

@@ -273,13 +273,15 @@ mod tests {
 
     fn pod(name: &str, phase: &str, index: Option<i32>) -> Arc<Pod> {
         let annotations = index.map(|index| json!({INDEX: index.to_string()})).unwrap_or(json!({}));
-        Arc::new(serde_json::from_value(json!({
-            "metadata": {"name": name, "annotations": annotations},
-            "status": {"phase": phase, "containerStatuses": [{
-                "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}}}]}
-        }))
-        .unwrap())
+        Arc::new(
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "annotations": annotations},
+                "status": {"phase": phase, "containerStatuses": [{
+                    "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                    "state": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}}}]}
+            }))
+            .unwrap(),
+        )
     }
 
     fn at(second: i64) -> Timestamp {

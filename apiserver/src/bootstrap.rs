@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 use skiff_schema::{Decoded, Resource, set_condition};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the making of an object is tried that another server may be making too, and how long apart.
+const TRIES: usize = 10;
+const AGAIN: Duration = Duration::from_millis(100);
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -35,17 +40,32 @@ fn resource_of(object: &Value) -> &'static Arc<Resource> {
 /// Stores `object` unless its name is taken.
 async fn ensure(registry: &Registry, object: Value) -> Result<(), (String, Status)> {
     let resource = resource_of(&object);
-    let title = format!("{}/{}", resource.plural, name_of(&object));
     let (name, namespace) = (name_of(&object).to_owned(), meta(&object, "namespace").to_owned());
-    // Asking first: creating the service again would be refused for its address, which the present one has.
     let target = Target { resource, namespace: &namespace, name: &name };
-    match registry.get(&target).await {
+    let title = |status| (format!("{}/{name}", resource.plural), status);
+    for tried in 1..2 * TRIES {
+        match try_ensure(registry, &target, object.clone()).await {
+            // Another server that starts now has claimed the service's address, and will soon store the service.
+            Err(status) if status.reason == "Invalid" => tokio::time::sleep(AGAIN).await,
+            other => return other.map_err(title),
+        }
+        if tried == TRIES {
+            // It did not: a server ended between claim and service.
+            registry.services().free_first(registry.backend(), &target).await.map_err(title)?;
+        }
+    }
+    try_ensure(registry, &target, object).await.map_err(title)
+}
+
+async fn try_ensure(registry: &Registry, target: &Target<'_>, object: Value) -> Result<(), Status> {
+    // Asking first: creating the service again would be refused for its address, which the present one has.
+    match registry.get(target).await {
         Err(status) if status.reason == "NotFound" => {}
-        other => return other.map(drop).map_err(|status| (title, status)),
+        other => return other.map(drop),
     }
     let draft = Decoded { object, warnings: Vec::new() };
-    match registry.create(&Request::own("create", &target), draft).await {
-        Err(status) if status.reason != "AlreadyExists" => Err((title, status)),
+    match registry.create(&Request::own("create", target), draft).await {
+        Err(status) if status.reason != "AlreadyExists" => Err(status),
         _ => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 mod listen; // connections
 
 use crate::admission::Network;
-use crate::admission::services::Allocator;
+use crate::admission::services::{Allocator, repair};
 use crate::app::App;
 use crate::bootstrap::bootstrap;
 use crate::definitions;
@@ -98,14 +98,16 @@ impl ApiServer {
         }
         let allocator = Allocator::new(addresses, config.node_port_range);
         let registry = Registry::new(config.backend, config.engine, allocator);
-        registry.services().repair(&registry).await.map_err(|status| ApiError::Bootstrap {
-            operation: "repair",
-            object: "services".to_owned(),
-            problem: status.to_string(),
-        })?;
         bootstrap(&registry, config.advertise).await.map_err(|(object, status)| ApiError::Bootstrap {
             operation: "create",
             object,
+            problem: status.to_string(),
+        })?;
+        // After the service of our own is there: two servers that start together may both have claimed for it.
+        let orphans = registry.services().repair(&registry, &repair::Orphans::new()).await;
+        let orphans = orphans.map_err(|status| ApiError::Bootstrap {
+            operation: "repair",
+            object: "services".to_owned(),
             problem: status.to_string(),
         })?;
         definitions::load(&registry).await.map_err(|status| ApiError::Bootstrap {
@@ -118,6 +120,7 @@ impl ApiServer {
         let tasks = app.stopping.child_token();
         definitions::follow(&app, tasks.clone());
         registrations::follow(&app, tasks.clone());
+        repair::follow(&app, orphans, tasks.clone());
         let router = rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn(caller::settle));
         let tls = Arc::new(tls::server_config(&config.pki)?);
         Ok(Self { router, app, tls, _tasks: Arc::new(tasks.drop_guard()) })

@@ -111,6 +111,11 @@ impl Status {
         self
     }
 
+    /// Whether a write that was refused so may have happened: the store did not answer, or not in words that we know.
+    pub(crate) fn leaves_outcome_open(&self) -> bool {
+        self.code.is_server_error() && self.code != StatusCode::INSUFFICIENT_STORAGE
+    }
+
     /// How long the client should wait, if that was said.
     pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         self.details.as_ref()?["retryAfterSeconds"].as_u64()

@@ -2,11 +2,11 @@
 //!
 //! A claim is a key of its own, made only if it does not exist; so two API servers on one store cannot give the same address
 //! twice. It names the uid of its service. Claiming comes before storing the service: a crash in between leaves a claim
-//! without a service, which the repair at the next start takes back.
+//! without a service, which the repair takes back.
 
 mod claim; // one key, one owner
 mod plan; // what a service needs
-mod repair; // after a crash
+pub(crate) mod repair; // after a crash
 
 use super::Network;
 use crate::registry::Target;
@@ -107,6 +107,13 @@ impl Allocator {
                 Err(status)
             }
         }
+    }
+
+    /// Frees the API server's own service address, if a service of that name claims it that is not stored.
+    pub(crate) async fn free_first(&self, backend: &dyn Backend, own: &Target<'_>) -> Result<(), Status> {
+        let service = json!({"metadata": {"namespace": own.namespace, "name": own.name}});
+        Claim::address(&Owner::of(&service), self.first_address()).free_namesake(backend).await?;
+        Ok(())
     }
 
     /// Frees everything that a deleted object had, if it is a service.

@@ -157,6 +157,8 @@ impl Registry {
         };
         match &outcome {
             Ok(Some(_)) if request.run() == Run::Real => claims.release_replaced(self.backend()).await,
+            // The service may be stored all the same; if it is not, the repair frees what it was to have.
+            Err(status) if status.leaves_outcome_open() => drop(claims),
             _ => claims.give_back(self.backend()).await,
         }
         outcome

@@ -9,9 +9,11 @@ use http::{Request, StatusCode};
 use serde_json::Value;
 use skiff_apiserver::{ApiServer, Config, Pki};
 use skiff_client::Identity;
-use skiff_store::{Options, Store};
+use skiff_store::{Backend, Options, Store};
 use std::net::{SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +30,7 @@ pub(crate) struct World {
 }
 
 /// A node port range that a test can fill.
-pub(crate) const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=30002;
+pub(crate) const NODE_PORTS: RangeInclusive<u16> = 30000..=30002;
 
 impl World {
     pub(crate) async fn new() -> Self {
@@ -54,17 +56,15 @@ impl World {
         let address = listener.local_addr().expect("bound");
         let pki = Pki::open_or_create(&folder.path().join("pki"), &["127.0.0.1".to_owned()]).expect("keys");
         let store = Store::open(&folder.path().join("store"), Options::default()).expect("store");
-        let config = Config {
-            backend: store.backend(),
-            service_cidr: "10.96.0.0/24".to_owned(),
-            node_port_range: NODE_PORTS,
-            pki: pki.clone(),
-            // Services lead to no loopback, so none is announced: an address for documentation (RFC 5737) instead.
-            advertise: SocketAddr::from(([192, 0, 2, 1], address.port())),
-            engine,
-        };
+        let config = Config { engine, ..config(store.backend(), &pki, address.port()) };
         let server = ApiServer::new(config).await.expect("server");
         Self { server, pki, address, folder, store, listener: Some(listener) }
+    }
+
+    /// Another server on the same store, or on what stands before it.
+    pub(crate) async fn another(&self, backend: Arc<dyn Backend>, node_port_range: RangeInclusive<u16>) -> ApiServer {
+        let config = Config { node_port_range, ..config(backend, &self.pki, self.address.port()) };
+        ApiServer::new(config).await.expect("another server")
     }
 
     /// Serves TLS until the token is cancelled.
@@ -113,6 +113,18 @@ impl World {
         let (code, answer) = self.ask(method, path, "application/json", &body.to_string()).await;
         assert!(code.is_success(), "{method} {path}: {code} {answer}");
         answer
+    }
+}
+
+fn config(backend: Arc<dyn Backend>, pki: &Pki, port: u16) -> Config {
+    Config {
+        backend,
+        service_cidr: "10.96.0.0/24".to_owned(),
+        node_port_range: NODE_PORTS,
+        pki: pki.clone(),
+        // Services lead to no loopback, so none is announced: an address for documentation (RFC 5737) instead.
+        advertise: SocketAddr::from(([192, 0, 2, 1], port)),
+        engine: skiff_step::Engine::off(),
     }
 }
 

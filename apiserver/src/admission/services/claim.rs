@@ -8,7 +8,7 @@ use crate::registry::object::{meta, now};
 use crate::status::Status;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use skiff_store::backend::{Backend, BackendError, Entry, Swapped};
+use skiff_store::backend::{Backend, BackendError, Entry, Revision, Swapped};
 use std::net::Ipv4Addr;
 
 pub(super) const ADDRESSES: &str = "/registry/ipaddresses/";
@@ -63,7 +63,7 @@ pub(super) fn owner_uid(value: &[u8]) -> Option<String> {
 }
 
 /// Whether a claim's value is a whole object, as every version but the earliest wrote it.
-fn is_whole(value: &[u8]) -> bool {
+pub(super) fn is_whole(value: &[u8]) -> bool {
     let value: Value = serde_json::from_slice(value).unwrap_or_default();
     !meta(&value, "uid").is_empty()
 }
@@ -118,18 +118,35 @@ impl Claim {
         Ok(self.whose(backend.get(self.key.clone()).await?.entry.as_ref()))
     }
 
-    /// Makes the claim whoever held it: the service that is stored is right.
-    pub(super) async fn enforce(&self, backend: &dyn Backend) -> Result<(), BackendError> {
-        let entry = backend.get(self.key.clone()).await?.entry;
-        let is_right = |entry: &Entry| self.whose(Some(entry)) == Taken::Ours && is_whole(&entry.value);
-        if entry.as_ref().is_some_and(is_right) {
-            return Ok(());
-        }
-        let expected = entry.map_or(0, |entry| entry.mod_revision);
+    /// Whether it is this service's.
+    pub(super) fn is_of(&self, uid: &str) -> bool {
+        self.uid == uid
+    }
+
+    #[cfg(test)]
+    pub(super) fn value(&self) -> &Bytes {
+        &self.value
+    }
+
+    /// Makes the claim in the place of what stands there at `expected` (0: nothing), if that is still so.
+    pub(super) async fn put(&self, backend: &dyn Backend, expected: Revision) -> Result<(), BackendError> {
         backend.put(self.key.clone(), self.value.clone(), expected, 0).await.map(drop)
     }
 
-    /// Frees it, if it is ours. A failure leaves it claimed until the repair at the next start, which is no reason to fail
+    /// Frees it, if a service of the same name has claimed it.
+    pub(super) async fn free_namesake(&self, backend: &dyn Backend) -> Result<(), BackendError> {
+        let Some(entry) = backend.get(self.key.clone()).await?.entry else { return Ok(()) };
+        let parent = |value: &[u8]| {
+            let value: Value = serde_json::from_slice(value).unwrap_or_default();
+            ["namespace", "name"].map(|field| value["spec"]["parentRef"][field].clone())
+        };
+        if parent(&entry.value) == parent(&self.value) {
+            backend.delete(self.key.clone(), entry.mod_revision).await?;
+        }
+        Ok(())
+    }
+
+    /// Frees it, if it is ours. A failure leaves it claimed until the repair finds it, which is no reason to fail
     /// the write that went before.
     pub(super) async fn release(&self, backend: &dyn Backend) {
         if let Err(error) = self.try_release(backend).await {

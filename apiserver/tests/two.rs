@@ -1,0 +1,226 @@
+//! Two API servers on one store behave as one, also while the second one starts.
+
+mod common;
+
+use bytes::Bytes;
+use common::{World, request, send};
+use futures::future::{BoxFuture, join_all};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use http::StatusCode;
+use kube::api::{Api, DynamicObject, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use serde_json::{Value, json};
+use skiff_apiserver::ApiServer;
+use skiff_client::{Identity, in_process};
+use skiff_store::Backend;
+use skiff_store::backend::{BackendError, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+/// More than the services of a test.
+const PORTS: std::ops::RangeInclusive<u16> = 30000..=30199;
+/// Longer than anything here takes, on however slow a machine.
+const BOUNDED: Duration = Duration::from_secs(60);
+
+/// A store on which a service is only stored when the test lets it: the moment between claim and service, made long.
+struct Held {
+    store: Arc<dyn Backend>,
+    services: Semaphore,
+}
+
+impl Backend for Held {
+    fn get(&self, key: Bytes) -> BoxFuture<'_, Result<Got, BackendError>> {
+        self.store.get(key)
+    }
+    fn list(&self, range: ListRange) -> BoxFuture<'_, Result<Listed, BackendError>> {
+        self.store.list(range)
+    }
+    fn put(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        expected: Revision,
+        ttl_seconds: i64,
+    ) -> BoxFuture<'_, Result<Swapped, BackendError>> {
+        Box::pin(async move {
+            if key.starts_with(b"/registry/services/specs/default/held") {
+                self.services.acquire().await.expect("open").forget();
+            }
+            self.store.put(key, value, expected, ttl_seconds).await
+        })
+    }
+    fn delete(&self, key: Bytes, expected: Revision) -> BoxFuture<'_, Result<Swapped, BackendError>> {
+        self.store.delete(key, expected)
+    }
+    fn watch(&self, prefix: Bytes, after: Revision) -> BoxStream<'static, Result<WatchBatch, BackendError>> {
+        self.store.watch(prefix, after)
+    }
+    fn size_bytes(&self) -> BoxFuture<'_, Result<u64, BackendError>> {
+        self.store.size_bytes()
+    }
+    fn health(&self) -> BoxFuture<'_, Result<(), BackendError>> {
+        self.store.health()
+    }
+}
+
+fn service(metadata: Value, mut spec: Value) -> String {
+    spec["ports"] = json!([{"port": 80}]);
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}).to_string()
+}
+
+async fn create(server: &ApiServer, body: String) -> (StatusCode, Value) {
+    send(server.router(), request("POST", SERVICES, "application/json", &body)).await
+}
+
+async fn entry(backend: &Arc<dyn Backend>, key: &str) -> Option<Entry> {
+    backend.get(key.to_owned().into()).await.expect("read").entry
+}
+
+/// The first server has claimed an address and not yet stored its service when the second one starts and repairs.
+#[tokio::test]
+async fn a_start_frees_no_claim_of_a_service_that_is_being_made() {
+    let world = World::new().await;
+    let held = Arc::new(Held { store: world.store.backend(), services: Semaphore::new(0) });
+    let first = world.another(held.clone(), PORTS).await;
+    let wanted = json!({"clusterIP": "10.96.0.61"});
+    let body = service(json!({"name": "held"}), wanted.clone());
+    let making = tokio::spawn({
+        let first = first.clone();
+        async move { create(&first, body).await }
+    });
+    let store = world.store.backend();
+    while entry(&store, "/registry/ipaddresses/10.96.0.61").await.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let second = world.another(store.clone(), PORTS).await;
+    held.services.add_permits(1);
+    assert_eq!(making.await.expect("made").0, StatusCode::CREATED);
+    let (code, answer) = create(&second, service(json!({"name": "other"}), wanted)).await;
+    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+}
+
+/// So many services by both servers at once, each of which keeps what it was told.
+async fn services(servers: &[ApiServer], each: usize) -> Vec<(StatusCode, Value)> {
+    let makers = servers.iter().cycle().take(servers.len() * each);
+    let made = makers.map(|server| {
+        let body = service(json!({"generateName": "s-"}), json!({"type": "NodePort"}));
+        let server = server.clone();
+        tokio::spawn(async move { create(&server, body).await })
+    });
+    join_all(made.collect::<Vec<_>>()).await.into_iter().map(|made| made.expect("a task")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_addresses_and_ports_are_given_once() {
+    let world = World::new().await;
+    let store = world.store.backend();
+    let servers = [world.another(store.clone(), PORTS).await, world.another(store.clone(), PORTS).await];
+    let starting = async {
+        let mut started = Vec::new();
+        for _ in 0..5 {
+            started.push(world.another(store.clone(), PORTS).await);
+        }
+        started
+    };
+    let (made, started) = tokio::join!(services(&servers, 40), starting);
+    let more = services(&[&servers[..], &started[..]].concat(), 5).await;
+    let (mut names, mut addresses, mut ports) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (code, service) in made.iter().chain(&more) {
+        assert_eq!(*code, StatusCode::CREATED, "{service}");
+        assert!(names.insert(service["metadata"]["name"].to_string()), "{service}");
+        assert!(addresses.insert(service["spec"]["clusterIP"].to_string()), "{service}");
+        assert!(ports.insert(service["spec"]["ports"][0]["nodePort"].to_string()), "{service}");
+    }
+    assert_eq!(names.len(), 115);
+}
+
+/// On an empty store; and again where a server ended between the claim of its own address and its service.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_start_together() {
+    let world = World::new().await;
+    let store = world.store.backend();
+    let own = ["/registry/services/specs/default/kubernetes", "/registry/ipaddresses/10.96.0.1"];
+    for lost in [&own[..], &own[..1]] {
+        for key in lost {
+            let there = entry(&store, key).await.expect("there");
+            store.delete(there.key, there.mod_revision).await.expect("deleted");
+        }
+        let starting = (0..6).map(|_| world.another(store.clone(), PORTS));
+        let servers = join_all(starting).await;
+        let (code, service) =
+            send(servers[5].router(), request("GET", &format!("{SERVICES}/kubernetes"), "", "")).await;
+        assert_eq!((code, &service["spec"]["clusterIP"]), (StatusCode::OK, &json!("10.96.0.1")));
+        let claim = entry(&store, own[1]).await.expect("claimed");
+        let claim: Value = serde_json::from_slice(&claim.value).expect("JSON");
+        assert_eq!(claim["metadata"]["annotations"]["skiff.dev/service-uid"], service["metadata"]["uid"]);
+    }
+}
+
+fn config_maps(server: &ApiServer) -> Api<DynamicObject> {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
+    Api::namespaced_with(in_process(server.router(), Identity::component("test")), "default", &kind)
+}
+
+fn config_map(name: &str) -> DynamicObject {
+    serde_json::from_value(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}))
+        .expect("an object")
+}
+
+/// A watch on one server shows what is written on both, in the order of revisions.
+#[tokio::test]
+async fn a_watch_on_one_shows_what_is_written_on_the_other() {
+    let world = World::new().await;
+    let other = world.another(world.store.backend(), PORTS).await;
+    let (here, there) = (config_maps(&world.server), config_maps(&other));
+    let since = here.list(&ListParams::default()).await.expect("a list").metadata.resource_version.expect("a revision");
+    let events = here.watch(&WatchParams::default(), &since).await.expect("a watch");
+    let mut written = Vec::new();
+    for number in 0..50 {
+        let writer = if number % 3 == 0 { &here } else { &there };
+        let made = writer.create(&PostParams::default(), &config_map(&format!("c{number}"))).await.expect("made");
+        written.push(made.metadata.resource_version.expect("a revision"));
+    }
+    let seen = events.try_filter_map(|event| async move {
+        Ok(match event {
+            WatchEvent::Added(object) => object.metadata.resource_version,
+            WatchEvent::Bookmark(_) => None,
+            other => panic!("{other:?}"),
+        })
+    });
+    let seen: Vec<_> =
+        tokio::time::timeout(BOUNDED, seen.take(50).try_collect::<Vec<_>>()).await.expect("all").expect("sound");
+    assert_eq!(seen, written);
+}
+
+/// What is defined on one server is served by the other, and gone from it as well.
+#[tokio::test]
+async fn definitions_of_one_are_served_by_the_other() {
+    let world = World::new().await;
+    let other = world.another(world.store.backend(), PORTS).await;
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}});
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    world.must("POST", definitions, &definition).await;
+    let asked = |method: &'static str, path: &'static str| send(other.router(), request(method, path, "", ""));
+    let widgets = "/apis/example.com/v1/namespaces/default/widgets";
+    let becomes = |wanted: StatusCode| async move {
+        while asked("GET", widgets).await.0 != wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(BOUNDED, becomes(StatusCode::OK)).await.expect("served");
+    let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "size": 3});
+    let made = send(other.router(), request("POST", widgets, "application/json", &widget.to_string())).await;
+    assert_eq!(made.0, StatusCode::CREATED, "{}", made.1);
+    assert_eq!(world.get(&format!("{widgets}/w")).await.1["size"], 3);
+    world.must("DELETE", &format!("{definitions}/widgets.example.com"), &json!({})).await;
+    tokio::time::timeout(BOUNDED, becomes(StatusCode::NOT_FOUND)).await.expect("gone");
+}

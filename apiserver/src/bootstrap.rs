@@ -16,12 +16,29 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// Priority classes that clients know by name: name, value, description.
+const CLASSES: [(&str, i64, &str); 2] = [
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+];
+
 /// Makes what is missing and corrects the API server's endpoint; the error names the object.
 pub(crate) async fn bootstrap(registry: &Registry, advertise: SocketAddr) -> Result<(), (String, Status)> {
     for name in NAMESPACES {
         ensure(registry, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await?;
     }
     service_cidr(registry).await?;
+    for class in CLASSES {
+        ensure(registry, priority_class(class)).await?;
+    }
     ensure(registry, service(registry, advertise)).await?;
     // Only addresses a packet can be sent to, from every pod: a server that listens on every address or on the host's
     // loopback has none to announce.
@@ -101,6 +118,11 @@ async fn service_cidr(registry: &Registry) -> Result<(), (String, Status)> {
     });
     let request = Request::own("update", &target).of_part("status");
     registry.write(&request, &ready).await.map(drop).map_err(failed)
+}
+
+fn priority_class((name, value, description): (&str, i64, &str)) -> Value {
+    json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
+        "description": description})
 }
 
 fn metadata() -> Value {

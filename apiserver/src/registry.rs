@@ -24,7 +24,7 @@ mod update; // changed objects
 mod watch; // what happens to objects
 
 pub(crate) use apply::Configuration;
-pub(crate) use delete::{Deleted, delete_options};
+pub(crate) use delete::{Deleted, delete_options, warning_of_deletion};
 pub(crate) use patch::{Patch, PatchKind};
 pub(crate) use put::replacement;
 pub(crate) use read::{List, ListOptions, VersionMatch};

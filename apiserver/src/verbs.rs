@@ -4,7 +4,7 @@ use crate::binding;
 use crate::registry::object::{Object, meta, name_of};
 use crate::registry::{
     Change, Configuration, Deleted, List, ListOptions, Patch, PatchKind, Registry, Target, Written, check_names,
-    delete_options, replacement,
+    delete_options, replacement, warning_of_deletion,
 };
 use crate::request::{Request, Run};
 use crate::rest::body::{self, Sent};
@@ -144,8 +144,9 @@ async fn evict(registry: &Registry, request: &Request, sent: Sent<'_>) -> Result
     if request.run() == Run::Dry {
         options.run = Run::Dry;
     }
-    registry.delete(&request.about(&request.target()).with(options)).await?;
-    request.warn(warnings);
+    let deletion = request.about(&request.target()).with(options);
+    registry.delete(&deletion).await?;
+    request.warn(deletion.finish().into_iter().chain(warnings));
     Ok(Answer::Value { value: done(StatusCode::CREATED), made: true })
 }
 
@@ -160,6 +161,7 @@ pub(crate) async fn delete_collection(
     request: &Request,
     chosen: &ListOptions,
 ) -> Result<List, Status> {
+    request.warn(warning_of_deletion(&request.resource, &request.options));
     let chosen = registry.list(&request.resource, &request.namespace, chosen).await?;
     let mut deleted = List { items: Vec::with_capacity(chosen.items.len()), ..chosen };
     for object in chosen.items {

@@ -121,3 +121,32 @@ async fn warnings_come_over_grpc_too() {
     let told = made.metadata().get_bin("warning-bin").expect("a warning").to_bytes().expect("base64");
     assert!(String::from_utf8_lossy(&told).contains("enforce=baseline has no effect yet"), "{told:?}");
 }
+
+/// Both doors do the same verbs: acts on a part, checks of names, and what cannot be asked.
+#[tokio::test]
+async fn grpc_binds_and_refuses_as_rest_does() {
+    let world = World::new().await;
+    world.must("POST", PODS, &pod("p")).await;
+    let server = world.server.router().map_request(|mut request: http::Request<tonic::body::Body>| {
+        request.extensions_mut().insert(Identity::component("test"));
+        request
+    });
+    let mut objects = ObjectsClient::with_origin(server, "https://skiff".parse().expect("an origin"));
+    let write = |name: &str, part: &str, body: Value| {
+        let address = Address { version: "v1".into(), resource: "pods".into(), namespace: "default".into(), ..Address::default() };
+        let address = Some(Address { name: name.into(), subresource: part.into(), ..address });
+        WriteRequest { address, object: Some(Object { json: body.to_string().into() }), ..WriteRequest::default() }
+    };
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    let bound = objects.create(write("p", "binding", binding.clone())).await.expect("bound").into_inner();
+    let bound: Value = serde_json::from_slice(&bound.json).expect("JSON");
+    assert_eq!((&bound["kind"], &bound["status"]), (&"Status".into(), &"Success".into()));
+    let (_, there) = world.get(&format!("{PODS}/p")).await;
+    assert_eq!(there["spec"]["nodeName"], "n");
+    let again = objects.create(write("p", "binding", binding)).await.expect_err("bound already");
+    assert!(again.message().contains("is already assigned to node \"n\""), "{again}");
+    let nameless = json!({"metadata": {}, "spec": there["spec"]});
+    let (_, said) = world.put(&format!("{PODS}/p"), &nameless).await;
+    let refused = objects.update(write("p", "", nameless)).await.expect_err("it has no name");
+    assert_eq!(said["message"].as_str(), Some(refused.message()));
+}

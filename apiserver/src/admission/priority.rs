@@ -8,8 +8,6 @@ use serde_json::{Map, Value};
 pub(super) const PLUGIN: Plugin =
     Plugin { name: "Priority", handles: &[Operation::Create, Operation::Update], mutate: Some(admit), validate: None };
 
-/// Classes that are there without an object.
-const SYSTEM: [(&str, i64); 2] = [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 /// What a pod may do to others that says nothing and has no class.
 const PREEMPTION: &str = "PreemptLowerPriority";
 
@@ -82,9 +80,6 @@ async fn set(seen: &Attributes<'_>, spec: &mut Map<String, Value>) -> Result<(),
 }
 
 async fn class(seen: &Attributes<'_>, name: &str) -> Result<Class, Status> {
-    if let Some((_, value)) = SYSTEM.iter().find(|(system, _)| *system == name) {
-        return Ok(Class { name: name.to_owned(), value: *value, preemption: Some(PREEMPTION.to_owned()) });
-    }
     let target = Target { resource: built_in("scheduling.k8s.io", "priorityclasses")?, namespace: "", name };
     match seen.stored.get(target).await {
         Ok(class) => Ok(Class::of(&class)),
@@ -125,8 +120,6 @@ mod tests {
         let of_high = json!({"priorityClassName": "high", "priority": 9, "preemptionPolicy": "Never"});
         assert_eq!(admitted(&shelf, json!({"priorityClassName": "high"})).await, Ok(of_high.clone()));
         assert_eq!(admitted(&shelf, of_high).await.map(|spec| spec["priority"].clone()), Ok(9.into()));
-        let system = admitted(&shelf, json!({"priorityClassName": "system-node-critical"})).await;
-        assert_eq!(system.map(|spec| spec["priority"].clone()), Ok(2_000_001_000.into()));
         for (spec, why) in [
             (json!({"priorityClassName": "x"}), "no PriorityClass with name x was found"),
             (json!({"priority": 5}), "the integer value of priority (5) must not be provided in pod spec"),

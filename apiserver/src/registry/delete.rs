@@ -92,7 +92,7 @@ impl Registry {
             };
             admission::mutate(&seen, &mut Value::Null).await?;
             admission::validate(&seen, &Value::Null).await?;
-            request.warn(warning(target.resource, options));
+            request.warn(warning_of_deletion(target.resource, options));
             let plan = plan(target.resource, &value, options, Timestamp::now());
             let attempt = match plan {
                 Plan::Wait => Some(Deleted::Pending(current)),
@@ -167,7 +167,7 @@ fn unsaid(resource: &Resource) -> Option<Propagation> {
 }
 
 /// Tells whoever deletes without a word about dependents what becomes of them.
-fn warning(resource: &Resource, options: &Options) -> Option<String> {
+pub(crate) fn warning_of_deletion(resource: &Resource, options: &Options) -> Option<String> {
     let kept = options.propagation.is_none() && unsaid(resource).is_some();
     let text = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
                 propagationPolicy=Orphan to suppress this warning";

@@ -136,6 +136,8 @@ fn move_field(to: &mut Value, from: &mut Value, field: &str) {
 fn copy_field(to: &mut Value, from: &Value, field: &str) {
     let Some(to) = to.as_object_mut() else { return };
     match from.get(field) {
+        // What is as it should be is not copied: a status may be most of an object.
+        Some(value) if !value.is_null() && to.get(field) == Some(value) => return,
         Some(value) if !value.is_null() => to.insert(field.to_owned(), value.clone()),
         _ => to.remove(field),
     };

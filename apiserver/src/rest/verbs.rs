@@ -115,5 +115,6 @@ pub(super) async fn delete_collection(mut call: Call<'_>, headers: &HeaderMap, b
     read_delete_options(&mut call, headers, body).await?;
     let chosen = call.parameters.list(&call.request.resource)?;
     let deleted = verbs::delete_collection(&call.app.registry, &call.request, &chosen).await?;
-    respond::list(call.style, &call.request.resource, &deleted)
+    let response = respond::list(call.style, &call.request.resource, &deleted)?;
+    Ok(respond::with_warnings(response, &call.request.finish()))
 }

@@ -95,9 +95,9 @@ metadata: {name: web}
 spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, nodePort: 30001}]}
 ";
 
-/// Faults N4 and N7: what kubectl says when it acts as somebody else, and when a part of pods isn't served.
+/// Faults N4 and N7: what kubectl says when it acts as somebody else, and that a pod gets a container to look into it.
 #[tokio::test(flavor = "multi_thread")]
-async fn acting_as_others_and_debugging_are_refused_in_words() {
+async fn acting_as_others_is_refused_in_words_and_pods_are_debugged() {
     with_each(|kubectl| {
         kubectl.run("create secret generic s --from-literal=a=b");
         let refused = kubectl.refused("delete secret s --as=nobody");
@@ -107,8 +107,9 @@ async fn acting_as_others_and_debugging_are_refused_in_words() {
         assert_has(&kubectl.refused("get pods --as-group=g"), &["without impersonating a user"]);
         kubectl.run("run web --image=i");
         if kubectl.program.ends_with("kubectl-1.32") {
-            let refused = kubectl.refused("debug web --image=busybox");
-            assert_has(&refused, &["ephemeral containers are disabled for this cluster"]);
+            kubectl.run("debug web --image=busybox");
+            let image = kubectl.run("get pod web -o jsonpath={.spec.ephemeralContainers[*].image}");
+            assert_has(&image, &["busybox"]);
         }
         assert_has(&kubectl.run("get pods --request-timeout=5s -o name"), &["pod/web"]);
     })

@@ -57,7 +57,7 @@ fn refusals_about_requests() -> Vec<Refused> {
         ("GET", "/api/v1/widgets".to_owned(), "", none(), 404, "NotFound", nothing()),
         ("GET", "/apis/example.com/v1/widgets".to_owned(), "", none(), 404, "NotFound", nothing()),
         ("GET", "/color".to_owned(), "", none(), 404, "NotFound", nothing()),
-        ("PATCH", format!("{PODS}/p/ephemeralcontainers"), MERGE, "{}".to_owned(), 404, "NotFound", nothing()),
+        ("PATCH", format!("{PODS}/p/nothing"), MERGE, "{}".to_owned(), 404, "NotFound", nothing()),
         ("POST", token, JSON, "{}".to_owned(), 404, "NotFound", nothing()),
         ("POST", format!("{DEPLOYMENTS}/w"), JSON, "{}".to_owned(), 405, "MethodNotAllowed", nothing()),
         ("GET", format!("{PODS}?resourceVersion=999999"), "", none(), 504, "Timeout", newer),

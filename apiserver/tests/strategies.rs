@@ -133,7 +133,12 @@ async fn grpc_binds_and_refuses_as_rest_does() {
     });
     let mut objects = ObjectsClient::with_origin(server, "https://skiff".parse().expect("an origin"));
     let write = |name: &str, part: &str, body: Value| {
-        let address = Address { version: "v1".into(), resource: "pods".into(), namespace: "default".into(), ..Address::default() };
+        let address = Address {
+            version: "v1".into(),
+            resource: "pods".into(),
+            namespace: "default".into(),
+            ..Address::default()
+        };
         let address = Some(Address { name: name.into(), subresource: part.into(), ..address });
         WriteRequest { address, object: Some(Object { json: body.to_string().into() }), ..WriteRequest::default() }
     };

@@ -2,7 +2,7 @@
 
 use crate::support::{apply, container_id, in_pod, logs, pod, processes, ready_pod, shell, until, web, with};
 use serde_json::{Value, json};
-use skiff_harness::{TestNode, eventually, eventually_within};
+use skiff_harness::{TestNode, eventually, eventually_within, peer, skip};
 use std::time::Duration;
 
 fn status(pod: &Value) -> &Value {
@@ -174,5 +174,35 @@ fn a_pod_gets_its_grace_and_no_more() {
     let read = |name: &str| std::fs::read_to_string(node.scratch().join(name)).unwrap();
     assert_eq!((read("polite").as_str(), read("rude").as_str()), ("bye\n", "no\n"));
     assert!(pids.iter().all(|pid| crate::support::start_ticks(*pid).is_none()), "{pids:?} still run");
+    node.down();
+}
+
+/// Found by conformance: a pod with such a probe was turned away. A real etcd speaks the health protocol, and knows no service but its
+/// whole self.
+#[test]
+fn a_probe_over_grpc_makes_ready_and_restarts() {
+    let Some(etcd) = peer("etcd-3.5") else { return skip("there is no etcd-3.5") };
+    let node = TestNode::up(&[]);
+    let (add, data) = (format!("{}:/etcd", etcd.path().display()), node.data().display().to_string());
+    let build = ["image", "build", "skiff.local/etcd:1", "--add", &add, "--data-dir", &data, "--", "/etcd"];
+    drop(node.skiff(build).ok());
+    let container = |probes: Value| {
+        let urls = ["--listen-client-urls=http://0.0.0.0:2379", "--advertise-client-urls=http://127.0.0.1:2379"];
+        let args = [&urls[..], &["--data-dir=/data"]].concat();
+        with(json!({"name": "etcd", "image": "skiff.local/etcd:1", "args": args}), probes)
+    };
+    let probe = |service: &str| json!({"grpc": {"port": 2379, "service": service}, "periodSeconds": 1, "failureThreshold": 2});
+    apply(
+        &node,
+        &[
+            pod("sound", &[container(json!({"readinessProbe": probe(""), "livenessProbe": probe("")}))]),
+            pod("sick", &[container(json!({"livenessProbe": probe("nobody")}))]),
+        ],
+    );
+    let restarts = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
+    until(&node, &["pod", "sick"], "is restarted", |pod| restarts(pod) >= Some(1));
+    assert_eq!(restarts(&ready_pod(&node, "sound")), Some(0));
+    let told = node.skiff(["describe", "pod", "sick"]).ok();
+    assert!(told.contains("Liveness probe failed: error: health rpc probe failed: "), "{told}");
     node.down();
 }

@@ -191,7 +191,8 @@ fn a_probe_over_grpc_makes_ready_and_restarts() {
         let args = [&urls[..], &["--data-dir=/data"]].concat();
         with(json!({"name": "etcd", "image": "skiff.local/etcd:1", "args": args}), probes)
     };
-    let probe = |service: &str| json!({"grpc": {"port": 2379, "service": service}, "periodSeconds": 1, "failureThreshold": 2});
+    let probe =
+        |service: &str| json!({"grpc": {"port": 2379, "service": service}, "periodSeconds": 1, "failureThreshold": 2});
     apply(
         &node,
         &[

@@ -36,10 +36,11 @@ fn plurals() -> BTreeSet<String> {
         let namespaced = text.split("Row::namespaced(").skip(1);
         namespaced.chain(text.split("Row::cluster(").skip(1))
     });
-    // Behind the group, version and kind: `["pods", "pod"]`.
+    // Plural and singular, `["pods", "pod"]`; before them stand group, version and kind, or a name for the three.
     let names = rows.filter_map(|row| {
-        let (_, names) = row.split_once(']')?;
-        names.split_once("[")?.1.split('"').nth(1)
+        let lists = row.split('[').skip(1).filter_map(|list| list.split_once(']')).map(|(list, _)| list);
+        let words = lists.map(|list| list.split('"').skip(1).step_by(2).collect::<Vec<&str>>());
+        words.filter(|words| words.len() == 2).map(|words| words[0]).next()
     });
     names.map(str::to_owned).collect()
 }

@@ -6,6 +6,7 @@ mod budget; // lengths, unsafe, unwrap, names of files
 mod docs; // what the documents promise about the tree
 mod documented; // how much is explained where it stands
 mod graph; // the table of design section 4 against the real crate graph
+mod imports; // one block of them
 mod kinds; // no kind decided outside of its file
 mod results; // failures that nobody looks at
 mod words; // what users read

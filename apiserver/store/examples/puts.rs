@@ -3,12 +3,11 @@
 //! With the URL of an etcd (or of our own server) it measures that, otherwise our store in a folder (default: a new one below the
 //! current directory, because the system's temporary folder may be memory). Prints clients, puts a second, p50 and p99.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use skiff_store::etcd::Remote;
 use skiff_store::{Backend, Options, Store};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,7 +1,5 @@
 //! What readers and the writer share: the engine, the index in memory, the leases, the hub of watchers.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-
 use crate::engine::{Engine, EngineError, Shelf, Snapshot, missing};
 use crate::hub::Hub;
 use crate::index::{Index, LATEST};
@@ -11,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::record::{Point, Record};
 use crate::request::{Alarm, Alarms, Direction, Raiser, Range, Ranged, Refusal, SortBy, Want};
 use crate::{Options, Revision, seeded};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What a reader must see at one instant.
 #[derive(Debug)]

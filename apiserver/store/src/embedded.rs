@@ -1,12 +1,5 @@
 //! The embedded store as the API server's [`Backend`].
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
-
 use crate::Store;
 use crate::backend::{
     Backend, BackendError, Change, Entry, Got, HEALTH_KEY, ListRange, Listed, Revision, Swapped, WatchBatch,
@@ -17,6 +10,11 @@ use crate::record::Record;
 use crate::request::{Compare, Delete, Done, Op, Put, Range, Refusal, Relation, Target, Txn, TxnDone};
 use crate::ttl::{Buckets, SharesLeases};
 use crate::watch::Watcher;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+use std::sync::Arc;
 
 /// See the module.
 pub(crate) struct Embedded {

@@ -12,14 +12,12 @@ pub(crate) mod redb; // the database
 pub(crate) mod ring; // where in the file of batches
 pub(crate) mod rows; // what the database's tables hold
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-
-use bytes::{Bytes, BytesMut};
-
 use crate::metrics::Durations;
 use crate::record::{Point, Record};
 use crate::request::Alarm;
+use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// The engine failed. The text names the operation.
 #[derive(Debug, Clone, thiserror::Error)]

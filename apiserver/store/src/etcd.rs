@@ -29,20 +29,17 @@ mod together; // a connection and its calls
 mod watch;
 mod words; // etcd's messages and ours
 
+use crate::{Limits, Store, StoreError};
+use skiff_proto::etcd::etcdserverpb::ResponseHeader;
+use skiff_proto::health::v1::health_server::HealthServer;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-
-use skiff_proto::etcd::etcdserverpb::ResponseHeader;
-use skiff_proto::health::v1::health_server::HealthServer;
-
-use crate::{Limits, Store, StoreError};
 
 pub use admit::is_call;
 pub(crate) use counted::Calls;

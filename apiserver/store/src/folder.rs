@@ -1,13 +1,12 @@
 //! The data folder: who holds it, and the two files in it, the database and its log.
 
+use crate::StoreError;
+use crate::engine::disk::{FileDisk, free_bytes};
+use crate::engine::log::Log;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-use crate::StoreError;
-use crate::engine::disk::{FileDisk, free_bytes};
-use crate::engine::log::Log;
 
 const LOCK: &str = "lock";
 const DATABASE: &str = "store.redb";

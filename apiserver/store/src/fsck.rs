@@ -7,16 +7,15 @@
 mod overlay; // a file that only seems to be written to
 mod replay; // what history must look like
 
-use std::fmt;
-use std::fs::File;
-use std::path::Path;
-
 use crate::engine::logged::LoggedEngine;
 use crate::engine::redb::RedbEngine;
 use crate::engine::{Engine, EngineError, Mark, Snapshot};
 use crate::folder::Folder;
 use crate::keys::KeyRange;
 use crate::{Names, Options, Revision, StoreError, open};
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
 
 pub use overlay::Overlay;
 use replay::Replay;

@@ -4,11 +4,10 @@
 //! others wait for that one and then for their own: two waits for the disk instead of one. So it waits for as many as were answered
 //! or queued when the last commit ended, but no longer than half of what a commit takes, and not at all for a single client.
 
+use crate::writer::Work;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-
-use crate::writer::Work;
 
 /// However slow the disk is, nobody waits longer for others.
 const PATIENCE_MAX: Duration = Duration::from_millis(5);

@@ -4,14 +4,12 @@
 //! takes it when it can. Whoever falls behind the few revisions kept here reads history from the disk (see [`crate::watch`]),
 //! so a slow watcher costs nothing.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::sync::Notify;
-
 use crate::keys::KeyRange;
 use crate::record::Record;
 use crate::{Revision, seeded};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
 
 /// Newest revisions that stay in memory for watchers, at most, however small they are.
 const RECENT_MOMENTS_MAX: usize = 8192;

@@ -2,11 +2,10 @@
 //!
 //! The writer adds revisions before they are durable; readers never ask above the durable one, so they cannot see them.
 
-use std::collections::BTreeMap;
-
 use crate::keys::KeyRange;
 use crate::record::Point;
 use crate::{Revision, seeded};
+use std::collections::BTreeMap;
 
 /// Reads what the writer sees, durable or not.
 pub(crate) const LATEST: Revision = Revision::MAX;

@@ -1,8 +1,7 @@
 //! Ranges of keys, in etcd's convention.
 
-use std::ops::Bound;
-
 use bytes::Bytes;
+use std::ops::Bound;
 
 /// Where a [`KeyRange`] ends.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,12 +2,10 @@
 //!
 //! The engine keeps ids and TTLs; after a restart every lease begins anew, because nobody could keep it alive meanwhile.
 
+use crate::seeded;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-
-use crate::seeded;
 
 /// No lease is shorter: etcd's bound, derived from its election timeout, that clients have come to rely on.
 pub(crate) const TTL_SECONDS_MIN: i64 = 2;

@@ -8,7 +8,7 @@ mod core; // what readers and the writer share
 mod embedded; // this store as a backend
 mod engine; // the disk
 mod error;
-pub mod etcd;
+pub mod etcd; // this store as an etcd, and any etcd as a backend
 mod folder; // the folder it is in
 pub mod fsck; // whether its state equals its history
 mod gather; // which requests share a commit
@@ -26,13 +26,7 @@ mod session; // doing it
 pub mod snapshot; // all of it as a file
 mod ttl; // leases shared by many keys
 mod watch; // telling them, history first
-mod writer; // making it durable, then known // this store as an etcd, and any etcd as a backend
-
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
-
-use tokio::sync::oneshot;
+mod writer; // making it durable, then known
 
 use crate::core::Core;
 use crate::embedded::Embedded;
@@ -42,6 +36,10 @@ use crate::engine::redb::{OpenError, RedbEngine};
 use crate::folder::{Folder, Spare};
 use crate::request::{Range, Ranged, Refusal, Txn, TxnDone};
 use crate::writer::{Reply, Work, Writer};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use tokio::sync::oneshot;
 
 pub use backend::{Backend, BackendError, Revision};
 pub use error::StoreError;

@@ -1,9 +1,8 @@
 //! How much was done since the store was opened. Counting costs an addition; who asks puts it into words (see `etcd::probes`).
 
+use crate::record::Record;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-
-use crate::record::Record;
 
 /// A number that grows.
 #[derive(Debug, Default)]

@@ -1,11 +1,5 @@
 //! Reads the engine into memory: the index, the leases, the revision.
 
-use std::collections::HashMap;
-use std::time::Instant;
-
-use bytes::Bytes;
-use rand::Rng;
-
 use crate::core::{Core, View};
 use crate::engine::{Batch, Engine, EngineError, Mark, Snapshot, Written};
 use crate::index::Index;
@@ -13,6 +7,10 @@ use crate::lease::Leases;
 use crate::record::Point;
 use crate::request::{Alarm, Alarms};
 use crate::{Options, Revision, seeded};
+use bytes::Bytes;
+use rand::Rng;
+use std::collections::HashMap;
+use std::time::Instant;
 
 /// As in etcd, so that a first compaction to 0 is accepted and one to -1 is not.
 pub(crate) const NEVER_COMPACTED: Revision = -1;

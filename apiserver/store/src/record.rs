@@ -1,8 +1,7 @@
 //! One write in history, and how its bytes are laid out on disk.
 
-use bytes::{BufMut, Bytes, BytesMut};
-
 use crate::Revision;
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// Where a record stands in history: its revision, and its place among the writes of that revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

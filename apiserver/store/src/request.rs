@@ -1,10 +1,9 @@
 //! What can be asked of the store, and its answers: etcd's model without its wire format.
 
-use bytes::Bytes;
-
 use crate::Revision;
 use crate::keys::KeyRange;
 use crate::record::Record;
+use bytes::Bytes;
 
 /// What a range is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

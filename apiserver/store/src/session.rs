@@ -2,12 +2,6 @@
 //!
 //! What it writes goes into a [`Batch`] and, invisible to readers until it is durable, into the index.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Instant;
-
-use rand::Rng;
-
 use crate::core::{Core, fetch, keys_of, pick, read};
 use crate::engine::{Batch, EngineError, Snapshot};
 use crate::hub::{Change, Moment};
@@ -18,6 +12,10 @@ use crate::plan::{self, Path, Present};
 use crate::record::{Point, Record};
 use crate::request::{Alarm, Alarms, Compare, Delete, Done, Op, Put, Raiser, Refusal, Txn, TxnDone};
 use crate::{Revision, seeded};
+use rand::Rng;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// See the module.
 pub(crate) struct Session<'a> {

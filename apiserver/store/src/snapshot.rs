@@ -10,11 +10,10 @@
 
 mod file;
 
-use std::ops::ControlFlow;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
+use std::ops::ControlFlow;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 

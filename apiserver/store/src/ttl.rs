@@ -1,12 +1,10 @@
 //! Leases shared by keys of about the same life, as kube-apiserver does: a lease per key would cost a write per key.
 
+use crate::backend::{Revision, Swapped};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-
-use crate::backend::{Revision, Swapped};
 
 /// Keys that share a lease, at most: they all die in one transaction.
 const KEYS_MAX: usize = 1000;

@@ -1,8 +1,5 @@
 //! Watching: history first, then what happens, without a gap or a repetition.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
 use crate::core::{Core, read};
 use crate::engine::{EngineError, decode};
 use crate::hub::{Change, Group, Moment, Taken, WatcherId};
@@ -10,6 +7,8 @@ use crate::keys::KeyRange;
 use crate::record::{Point, Record, encoded_key};
 use crate::request::Refusal;
 use crate::{Revision, seeded};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Records that one look into history passes, at most: bounds how long it holds a snapshot.
 const SCANNED_MAX: usize = 10_000;

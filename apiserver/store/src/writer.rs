@@ -7,12 +7,6 @@
 //!
 //! It sleeps until work comes, a lease ends, or something it owes is due; an idle store never wakes.
 
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
-
 use crate::core::Core;
 use crate::engine::{Batch, Mark, Snapshot, Then, Unwritten};
 use crate::folder::Folder;
@@ -21,6 +15,10 @@ use crate::record::Point;
 use crate::request::{Alarm, Alarms, Raiser, Refusal, Txn, TxnDone};
 use crate::session::Session;
 use crate::{History, Revision, seeded};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// Requests that share a commit, at most: bounds how long the first of them waits.
 const BATCH_MAX: usize = 1024;

@@ -4,12 +4,11 @@
 
 mod promises;
 
-use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
-
 use promises::{bytes, create, keeps_backend_promises};
 use skiff_store::backend::ListRange;
 use skiff_store::{BackendError, History, Options, Store, StoreError};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 #[tokio::test]
 async fn keeps_promises() {

@@ -6,11 +6,10 @@
 
 mod peers;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-
 use peers::{Ours, ours, peer, real_etcd};
 use skiff_store::Options;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
 struct Ctl {
     program: PathBuf,

@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-use std::time::Duration;
-
 use bytes::Bytes;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use skiff_store::backend::{ListRange, Swapped};
 use skiff_store::{Backend, BackendError, Options, Store};
+use std::path::Path;
+use std::time::Duration;
 
 /// Bytes of the filesystem.
 const DISK: &str = "size=24m";

@@ -5,16 +5,15 @@
 #[path = "peers/mod.rs"]
 mod peers;
 
-use std::io::{Read, Write};
-use std::net::SocketAddr;
-use std::process::Command;
-use std::time::Duration;
-
 use nix::sched::{CloneFlags, unshare};
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use skiff_store::etcd::{ServeOptions, serve};
 use skiff_store::{Options, Store};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 

@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use bytes::Bytes;
 use redb::{Builder, StorageBackend, TableDefinition};
 use skiff_store::backend::{ListRange, Swapped};
 use skiff_store::{Options, Store};
+use std::io;
+use std::sync::{Arc, Mutex};
 
 /// Memory that can be copied at any time. Two of them share one lock, so that a copy of both is of one moment.
 #[derive(Debug, Clone)]

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures::StreamExt;
 use proptest::prelude::*;
@@ -13,6 +10,8 @@ use skiff_store::backend::{Change, WatchBatch};
 use skiff_store::keys::KeyRange;
 use skiff_store::request::{Compare, Delete, Done, Op, Put, Range, Refusal, Relation, Target, Txn};
 use skiff_store::{Options, Store};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Value {

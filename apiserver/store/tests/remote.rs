@@ -7,8 +7,6 @@ mod keys;
 mod peers;
 mod promises;
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use keys::authority;
 use peers::{ours, ours_over, peer, real_etcd, wait_for};
@@ -16,6 +14,7 @@ use promises::{bytes, create, done, keeps_backend_promises, next_changes};
 use skiff_harness::free_port;
 use skiff_store::etcd::{ClientTls, Remote, ServeOptions, Tls, serve};
 use skiff_store::{BackendError, Options, Store};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]

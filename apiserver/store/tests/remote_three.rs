@@ -9,17 +9,16 @@ mod promises;
 #[path = "peers/three.rs"]
 mod three;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
 use futures::StreamExt;
 use peers::{ours, peer, real_etcd};
 use promises::{bytes, create, done, keeps_backend_promises, next_changes};
 use skiff_store::backend::{Change, ListRange, WatchBatch};
 use skiff_store::etcd::{Remote, RemoteOptions};
 use skiff_store::{Backend, BackendError, Options, Revision};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use three::{Elections, Three};
 use tokio_util::sync::CancellationToken;
 

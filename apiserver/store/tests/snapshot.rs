@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-
 use bytes::Bytes;
 use futures::StreamExt;
 use skiff_store::keys::KeyRange;
 use skiff_store::request::{Delete, Op, Put, Range, Ranged, Txn};
 use skiff_store::{Options, Store, snapshot};
+use std::path::Path;
 
 async fn put(store: &Store, key: &str, value: Vec<u8>, lease: i64) {
     let put = Put { key: key.to_owned().into(), value: Some(value.into()), lease: Some(lease), want_previous: false };

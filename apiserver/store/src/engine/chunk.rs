@@ -1,11 +1,10 @@
 //! Batches that are durable in the log and not yet in the database, kept in memory to be read.
 
-use std::ops::ControlFlow;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-
 use super::redb::{RedbSnapshot, in_order};
 use super::{Batch, EngineError, Mark, Shelf, Snapshot, Visit, Written};
 use crate::record::{Point, Record};
+use std::ops::ControlFlow;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// Some batches, one after the other; the database takes all of a chunk in one commit.
 #[derive(Debug, Default)]

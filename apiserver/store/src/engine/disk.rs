@@ -1,5 +1,7 @@
 //! A file as redb's storage: positioned reads and writes, `fdatasync`, and its length without asking the kernel.
 
+use super::is_no_space;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -7,10 +9,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-
-use super::is_no_space;
 
 /// A database file. The folder's own lock keeps other processes out (see [`crate::folder`]).
 #[derive(Debug)]

@@ -14,11 +14,10 @@
 //! another log, a half-written one and zeros are no frames. Frames begin at multiples of 512, so that writing one touches no sector of
 //! the one before.
 
-use bytes::{Buf, BufMut, Bytes};
-
 use super::{Batch, Mark};
 use crate::record::{Point, Record};
 use crate::seeded;
+use bytes::{Buf, BufMut, Bytes};
 
 /// Frames begin at multiples of this: what a disk writes whole or not at all.
 pub(crate) const SECTOR: u64 = 512;

@@ -1,9 +1,8 @@
 //! Damage to the database's file may make the library that reads it panic: that is an error like any other, and ends nobody.
 
+use super::EngineError;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use super::EngineError;
 
 /// Does `act`; a panic in it is an error of `operation`.
 pub(crate) fn guarded<T>(operation: &str, act: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {

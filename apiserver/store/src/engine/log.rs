@@ -9,18 +9,16 @@
 //! so a crash while reading changes nothing. One frame is written at a time, and the next only after the last is synced: a frame that
 //! is not whole is therefore either the last one, which was never acknowledged, or damage, and then a later one shows it.
 
-use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
-
-use bytes::{BufMut, Bytes};
-use redb::StorageBackend;
-
 use super::frame::{self, HEADER_BYTES, Header, SECTOR};
 use super::ring::{FIRST, Place, Ring};
 use super::{Batch, EngineError, Unwritten, is_no_space};
 use crate::metrics::Durations;
 use crate::seeded;
+use bytes::{BufMut, Bytes};
+use redb::StorageBackend;
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 const MAGIC: &[u8; 8] = b"SKIFFLOG";
 const VERSION: u32 = 1;

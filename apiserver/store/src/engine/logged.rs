@@ -14,15 +14,6 @@
 
 mod checkpoint; // from memory to the database
 
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::thread::JoinHandle;
-use std::time::Duration;
-
-use rand::Rng;
-use redb::StorageBackend;
-
 use super::chunk::{Chunk, LayeredSnapshot, Layers};
 use super::frame;
 use super::log::{Log, LogMark};
@@ -34,6 +25,13 @@ use crate::metrics::Durations;
 use crate::record::{Point, Record};
 use crate::seeded;
 use checkpoint::Full;
+use rand::Rng;
+use redb::StorageBackend;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Records that one commit removes, at most: bounds its memory, and how long the next batches wait for theirs.
 const REMOVED_MAX: usize = 20_000;

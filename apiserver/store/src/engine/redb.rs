@@ -5,12 +5,6 @@
 
 mod reading; // a state of it
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
-
-use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
-
 use super::guard::guarded;
 use super::{
     Batch, Engine, EngineError, Mark, OnFailure, Snapshot, Then, Unwritten, Written, decode, is_no_space, rows,
@@ -18,6 +12,10 @@ use super::{
 use crate::metrics::Durations;
 use crate::record::{Point, Record};
 use crate::seeded;
+use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 pub(crate) use reading::{RedbSnapshot, in_order};
 

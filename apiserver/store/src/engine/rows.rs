@@ -8,11 +8,10 @@
 //! The second table repeats what the index in memory needs, so that opening a store reads no values. The checksums (CRC-32) cover the
 //! row's key too: the database itself looks at its own checksums only when it repairs itself.
 
-use bytes::{Buf, BufMut};
-
 use super::{EngineError, Written, damaged};
 use crate::record::{Point, Record};
 use crate::seeded;
+use bytes::{Buf, BufMut};
 
 const SUM_BYTES: usize = 4;
 

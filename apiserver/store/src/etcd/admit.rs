@@ -5,13 +5,11 @@
 //! `application/grpc` without asking first. So a call must come as gRPC has it; and a page on the loopback device is shown only to who
 //! asked for this machine.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-
+use super::Member;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request, Version};
-
-use super::Member;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// Whether a request is gRPC: over HTTP/2, by POST, of the content type `application/grpc` with or without a suffix.
 pub fn is_call<B>(request: &Request<B>) -> bool {

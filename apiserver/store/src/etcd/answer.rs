@@ -1,9 +1,8 @@
 //! Refusals in etcd's words: clients compare code and text, so both are etcd's own (`api/v3rpc/rpctypes/error.go`).
 
+use crate::request::Refusal;
 use skiff_proto::etcd::etcdserverpb::compare::CompareTarget;
 use tonic::{Code, Status};
-
-use crate::request::Refusal;
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {

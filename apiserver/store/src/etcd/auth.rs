@@ -3,11 +3,10 @@
 //!
 //! So it answers as an etcd without users does: lists are empty, nobody is found, and authentication, which is off, stays off.
 
+use super::Service;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::auth_server::Auth;
 use tonic::{Request, Response, Status};
-
-use super::Service;
 
 fn precondition(text: &str) -> Status {
     Status::failed_precondition(format!("etcdserver: {text}"))

@@ -1,14 +1,13 @@
 //! Whether a request makes sense at all, before the store sees it.
 
+use super::answer;
+use crate::keys::{End, KeyRange};
+use crate::request::Range;
 use bytes::Bytes;
 use prost::Message;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::request_op::Request;
 use tonic::Status;
-
-use super::answer;
-use crate::keys::{End, KeyRange};
-use crate::request::Range;
 
 pub(crate) fn range(request: &pb::RangeRequest) -> Result<(), Status> {
     if request.key.is_empty() {

@@ -1,10 +1,9 @@
 //! etcd's Cluster service: this cluster is one member and stays so.
 
+use super::{Service, answer};
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::cluster_server::Cluster;
 use tonic::{Request, Response, Status};
-
-use super::{Service, answer};
 
 impl Service {
     /// Refuses what names a member that does not exist.

@@ -1,11 +1,10 @@
 //! Counts every call by its outcome, for `/metrics`; and says in gRPC-Go's words that a message is too large, where our library has
 //! other words and another code.
 
-use std::collections::HashMap;
-use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll};
-
+use super::DECODED_BYTES_SLACK;
+use crate::Store;
+use crate::core::Core;
+use crate::metrics::Counter;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -13,12 +12,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 use tonic::Code;
-
-use super::DECODED_BYTES_SLACK;
-use crate::Store;
-use crate::core::Core;
-use crate::metrics::Counter;
 
 /// Services and their calls: those that answer once, those that answer with a stream, those that are streams both ways.
 const SERVICES: &[(&str, &str, &str, &str)] = &[

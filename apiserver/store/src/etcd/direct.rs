@@ -5,11 +5,9 @@
 //!
 //! The rest goes the general way, a call whose message is compressed too.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-
+use super::counted::Call;
+use super::{DECODED_BYTES_SLACK, Service, check, words};
+use crate::keys::End;
 use axum::body::Body;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
@@ -18,11 +16,11 @@ use http_body::Frame;
 use hyper::body::Incoming;
 use prost::Message;
 use skiff_proto::etcd::etcdserverpb as pb;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use tonic::Status;
-
-use super::counted::Call;
-use super::{DECODED_BYTES_SLACK, Service, check, words};
-use crate::keys::End;
 
 /// A byte that says whether the message is compressed, and its length in four.
 const PREFIX_BYTES: usize = 5;

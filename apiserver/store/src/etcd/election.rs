@@ -1,5 +1,10 @@
 //! etcd's Election service: the leader is who waited longest, and says something that others observe (see [`super::line`]).
 
+use super::line::{self, Followed, Place, Waiting};
+use super::{Service, answer, words};
+use crate::keys::KeyRange;
+use crate::record::Record;
+use crate::request::Refusal;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -8,12 +13,6 @@ use skiff_proto::etcd::v3electionpb::election_server::Election;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-
-use super::line::{self, Followed, Place, Waiting};
-use super::{Service, answer, words};
-use crate::keys::KeyRange;
-use crate::record::Record;
-use crate::request::Refusal;
 
 /// Answers that wait for an observer; it is told the newest, not all.
 const UNREAD_MAX: usize = 1;

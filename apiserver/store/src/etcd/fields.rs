@@ -4,9 +4,8 @@
 //! a new version of etcd brings a decision and not a field that is passed over in silence. Numbers of enumerations that are not known are
 //! refused (`check::known`); so are calls that this store leaves out, whatever their fields say.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use skiff_proto::etcd::REQUEST_FIELDS;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Fields that do what they do in etcd.
 const USED: &[(&str, &str)] = &[

@@ -3,14 +3,12 @@
 //! As in etcd a writer waits for a sync of the log, and the database behind it takes many writes in a commit that nobody waits for.
 //! There is no consensus, so nothing is proposed to anyone.
 
-use std::fmt::Write;
-
-use axum::extract::State;
-
 use super::SERVED_VERSION;
 use crate::Store;
 use crate::core::Core;
 use crate::metrics::Durations;
+use axum::extract::State;
+use std::fmt::Write;
 
 /// Prometheus' text format.
 pub(super) async fn metrics(State(store): State<Store>) -> String {

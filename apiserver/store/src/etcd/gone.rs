@@ -3,9 +3,8 @@
 //! Over HTTP/2 a silent client is asked for a sign of life by a ping. The kernel does the same beneath every connection, and gives up one
 //! whose client does not take what was sent. Each waits so long, twice at most, one after the other.
 
-use std::time::Duration;
-
 use nix::sys::socket::{setsockopt, sockopt};
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// Probes of the kernel's that go unanswered.

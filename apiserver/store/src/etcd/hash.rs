@@ -2,12 +2,6 @@
 //!
 //! etcd keeps a key-value bucket: the name of a record is its revision (`t` marks a deletion), its value the message KeyValue.
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
-
-use bytes::{BufMut, BytesMut};
-use prost::Message;
-
 use super::words;
 use crate::Revision;
 use crate::core::Core;
@@ -15,6 +9,10 @@ use crate::engine::decode;
 use crate::keys::KeyRange;
 use crate::record::{Point, Record};
 use crate::request::Refusal;
+use bytes::{BufMut, BytesMut};
+use prost::Message;
+use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 /// What [`history`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,16 +1,15 @@
 //! gRPC's health protocol, which load balancers and probes speak. As in etcd the one service it knows is the whole server: "".
 
+use super::Service;
+use super::line::Followed;
+use crate::Revision;
+use crate::keys::KeyRange;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use skiff_proto::health::v1::health_check_response::ServingStatus;
 use skiff_proto::health::v1::health_server::Health;
 use skiff_proto::health::v1::{HealthCheckRequest, HealthCheckResponse};
 use tonic::{Request, Response, Status};
-
-use super::Service;
-use super::line::Followed;
-use crate::Revision;
-use crate::keys::KeyRange;
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }

@@ -1,12 +1,11 @@
 //! etcd's KV service. Most of its calls come through [`super::direct`].
 
+use super::{Service, check, pieces, words};
+use crate::request::{Done, Op, Refusal, Txn};
 use futures::stream::BoxStream;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::kv_server::Kv;
 use tonic::{Request, Response, Status};
-
-use super::{Service, check, pieces, words};
-use crate::request::{Done, Op, Refusal, Txn};
 
 impl Service {
     pub(super) async fn done_put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Status> {

@@ -1,14 +1,12 @@
 //! etcd's Lease service.
 
-use std::time::Instant;
-
+use super::Service;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::lease_server::Lease;
+use std::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
-
-use super::Service;
 
 #[tonic::async_trait]
 impl Lease for Service {

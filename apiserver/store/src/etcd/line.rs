@@ -4,11 +4,6 @@
 //! it, and the others wait until every key before theirs is gone. Clients that build locks themselves do the same with the same
 //! keys, so both kinds wait in one line.
 
-use std::sync::Arc;
-use std::time::Instant;
-
-use bytes::Bytes;
-
 use super::Service;
 use crate::core::Core;
 use crate::hub::{Group, Moment};
@@ -19,6 +14,9 @@ use crate::request::{
 };
 use crate::watch::Watcher;
 use crate::{Revision, Store};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Seconds that a place lives if the client brings no lease: etcd's.
 const TTL_SECONDS: i64 = 60;

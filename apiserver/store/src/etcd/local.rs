@@ -1,11 +1,10 @@
 //! A store without a server, reached like any other etcd: for tools that work on a data folder at rest.
 
+use super::{Member, ServeOptions, serve};
+use crate::Store;
 use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Uri};
-
-use super::{Member, ServeOptions, serve};
-use crate::Store;
 
 /// Bytes that may be under way in either direction.
 const PIPE_BYTES: usize = 1 << 20;

@@ -1,14 +1,13 @@
 //! etcd's Lock service: a name belongs to who waited longest (see [`super::line`]).
 
-use bytes::Bytes;
-use skiff_proto::etcd::v3lockpb as pb;
-use skiff_proto::etcd::v3lockpb::lock_server::Lock;
-use tonic::{Request, Response, Status};
-
 use super::line::{self, Waiting};
 use super::{Service, answer};
 use crate::keys::KeyRange;
 use crate::request::{Delete, Op, Txn};
+use bytes::Bytes;
+use skiff_proto::etcd::v3lockpb as pb;
+use skiff_proto::etcd::v3lockpb::lock_server::Lock;
+use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
 impl Lock for Service {

@@ -1,15 +1,14 @@
 //! etcd's Maintenance service.
 
+use super::{SERVED_VERSION, Service, answer, check, hash};
+use crate::request::{Alarm, Raiser, Refusal};
+use crate::snapshot;
+use crate::writer::Work;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::maintenance_server::Maintenance;
 use tonic::{Request, Response, Status};
-
-use super::{SERVED_VERSION, Service, answer, check, hash};
-use crate::request::{Alarm, Raiser, Refusal};
-use crate::snapshot;
-use crate::writer::Work;
 
 /// The only release that etcd 3.5 may be downgraded to.
 const DOWNGRADES_TO: (u64, u64) = (3, 4);

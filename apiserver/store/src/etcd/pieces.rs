@@ -2,16 +2,15 @@
 //!
 //! As in etcd the last piece alone has the header, the count, and whether the limit cut some off.
 
+use super::{Service, words};
+use crate::core::{Picked, read};
+use crate::request::{Range, Refusal, Want};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use skiff_proto::etcd::etcdserverpb as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-
-use super::{Service, words};
-use crate::core::{Picked, read};
-use crate::request::{Range, Refusal, Want};
 
 /// Bytes of keys and values after which a piece is sent: far below what a client of gRPC takes by default, 4 MiB.
 const PIECE_BYTES: usize = 1 << 20;

@@ -1,5 +1,9 @@
 //! What etcd answers over plain HTTP on its client port: whether it is well, and its version. Figures are in [`super::figures`].
 
+use super::maintenance::CLUSTER_VERSION;
+use super::{SERVED_VERSION, figures};
+use crate::Store;
+use crate::request::{Alarm, Raiser};
 use axum::Router;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -8,11 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 use tonic::Status;
-
-use super::maintenance::CLUSTER_VERSION;
-use super::{SERVED_VERSION, figures};
-use crate::Store;
-use crate::request::{Alarm, Raiser};
 
 /// What `/livez` and `/readyz` look at, in the order they are told.
 const LIVEZ: &[&str] = &["serializable_read"];

@@ -9,26 +9,23 @@ mod link; // members, and which of them is asked
 mod miss; // why one gave no answer
 mod watch;
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use self::link::Link;
+use super::ClientTls;
+use crate::StoreError;
+use crate::backend::{self, Backend, BackendError, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
+use crate::keys::KeyRange;
+use crate::ttl::{Buckets, SharesLeases};
 use bytes::Bytes;
+pub use channel::channel;
+pub use compact::Compactor;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::{request_op, response_op};
 use skiff_proto::etcd::mvccpb;
-
-use self::link::Link;
-pub use channel::channel;
-pub use compact::Compactor;
-
-use super::ClientTls;
-use crate::StoreError;
-use crate::backend::{self, Backend, BackendError, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
-use crate::keys::KeyRange;
-use crate::ttl::{Buckets, SharesLeases};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How long a request may take unless told otherwise: etcd itself gives up on one after 7 s.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,18 +1,24 @@
 //! Listens, and serves gRPC and HTTP on the same port.
 
-use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::admit::{Names, is_call};
+use super::cork::corked;
+use super::direct::{self, Answer, Method};
+use super::gone::notice_gone;
+use super::together::{Begun, Together};
+use super::{Listen, Member, ServeOptions, Service, Tls, counted, probes, routes_of};
+use crate::{Store, StoreError};
 use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
@@ -23,14 +29,6 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
-
-use super::admit::{Names, is_call};
-use super::cork::corked;
-use super::direct::{self, Answer, Method};
-use super::gone::notice_gone;
-use super::together::{Begun, Together};
-use super::{Listen, Member, ServeOptions, Service, Tls, counted, probes, routes_of};
-use crate::{Store, StoreError};
 
 /// Streams that a connection may open: as etcd 3.5 has it, practically as many as it likes.
 const STREAMS_MAX: u32 = u32::MAX;

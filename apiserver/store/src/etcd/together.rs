@@ -13,20 +13,18 @@
 //!
 //! So calls of one connection do not run in parallel, and must not compute for long: what does (a list) has threads of its own.
 
+use super::cork::Cork;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use futures::task::AtomicWaker;
+use hyper::rt::Executor;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use futures::task::AtomicWaker;
-use hyper::rt::Executor;
 use tokio::io::AsyncWrite;
 use tokio::task::coop;
-
-use super::cork::Cork;
 
 /// Rounds in one turn, at most: then other tasks have theirs.
 const ROUNDS_MAX: usize = 16;

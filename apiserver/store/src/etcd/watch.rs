@@ -9,10 +9,12 @@
 //! watches fall back to history (see [`crate::hub`]). A watch gives one batch at a time and then waits for its turn, so a busy watch
 //! does not starve the others.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::{Service, check, words};
+use crate::hub::{Change, Group, Moment, Ready, WatcherId};
+use crate::keys::KeyRange;
+use crate::request::Refusal;
+use crate::seeded;
+use crate::watch::Watcher;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use skiff_proto::etcd::etcdserverpb as pb;
@@ -20,15 +22,11 @@ use skiff_proto::etcd::etcdserverpb::watch_create_request::FilterType;
 use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use skiff_proto::etcd::etcdserverpb::watch_server::Watch;
 use skiff_proto::etcd::mvccpb;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior};
 use tonic::{Request, Response, Status, Streaming};
-
-use super::{Service, check, words};
-use crate::hub::{Change, Group, Moment, Ready, WatcherId};
-use crate::keys::KeyRange;
-use crate::request::Refusal;
-use crate::seeded;
-use crate::watch::Watcher;
 
 /// Bytes of events after which a watch that asked for fragments gets another one: etcd's request limit.
 const FRAGMENT_BYTES: usize = 3 << 19;

@@ -1,13 +1,12 @@
 //! Between etcd's messages and the store's own requests.
 
-use skiff_proto::etcd::etcdserverpb as pb;
-use skiff_proto::etcd::mvccpb;
-
 use crate::keys::KeyRange;
 use crate::record::Record;
 use crate::request::{
     Compare, Delete, Direction, Done, Op, Put, Range, Ranged, Relation, SortBy, Target, Txn, TxnDone, Want,
 };
+use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_proto::etcd::mvccpb;
 
 /// Makes the header of an answer at a revision.
 pub(crate) type Header<'a> = &'a dyn Fn(i64) -> Option<pb::ResponseHeader>;

@@ -118,11 +118,9 @@ impl redb::StorageBackend for Overlay {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use redb::StorageBackend;
-
     use super::*;
+    use redb::StorageBackend;
+    use std::io::Write;
 
     #[test]
     fn the_file_stays_as_it_was() {

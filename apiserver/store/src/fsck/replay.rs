@@ -3,15 +3,13 @@
 //! Above the mark that history was compacted to nothing is missing: revisions follow one another without a gap, and so do the
 //! writes inside each. Below it only what the mark's revision shows must be there, and a removal may be half done.
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-
-use bytes::Bytes;
-
 use super::Findings;
 use crate::Revision;
 use crate::engine::{EngineError, Snapshot, decode};
 use crate::record::{Point, Record};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// The last write of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,5 @@
 //! Reads a saved snapshot: proves it whole, and makes a store of it.
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::Path;
-
-use bytes::Bytes;
-use sha2::{Digest, Sha256};
-
 use super::{MAGIC, SECTOR_BYTES, SUM_BYTES, VERSION, tag};
 use crate::engine::redb::RedbEngine;
 use crate::engine::{Batch, Engine, EngineError, Mark};
@@ -15,6 +7,12 @@ use crate::folder::Folder;
 use crate::record::{Point, Record};
 use crate::request::{Alarm, Alarms};
 use crate::{Names, Options, Revision, StoreError};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
 
 /// Bytes of records that a restore makes durable at a time.
 const BATCH_BYTES: usize = 8 << 20;

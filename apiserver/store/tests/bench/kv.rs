@@ -1,15 +1,14 @@
 //! Puts, compare-and-swap, gets, ranges, lists and leases.
 
+use crate::Parameters;
+use crate::load::{Client, row};
+use crate::server::Server;
+use crate::table::Table;
 use bytes::Bytes;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::kv_client::KvClient;
 use skiff_proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use tonic::transport::Channel;
-
-use crate::Parameters;
-use crate::load::{Client, row};
-use crate::server::Server;
-use crate::table::Table;
 
 /// Keys that gets, ranges and lists read.
 const LISTED: usize = 10_000;

@@ -1,13 +1,11 @@
 //! Clients in a closed loop: each asks, waits for the answer, and asks again.
 
-use std::future::Future;
-use std::time::{Duration, Instant};
-
-use tonic::transport::Channel;
-
 use crate::Parameters;
 use crate::server::Server;
 use crate::table::{Row, Table};
+use std::future::Future;
+use std::time::{Duration, Instant};
+use tonic::transport::Channel;
 
 /// One client.
 pub(crate) trait Client: Send + 'static {

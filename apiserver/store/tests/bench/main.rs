@@ -16,11 +16,10 @@ mod table; // what is printed
 mod watch; // events to many
 mod whole; // memory, restart, disk
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use server::{Kind, Server};
 use skiff_harness::bench_parameter;
+use std::path::PathBuf;
+use std::time::Duration;
 use table::Table;
 
 /// See the module.

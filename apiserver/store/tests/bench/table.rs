@@ -1,9 +1,8 @@
 //! The table that is printed, in Markdown.
 
+use crate::load::Sample;
 use std::fmt;
 use std::time::Duration;
-
-use crate::load::Sample;
 
 /// Rate, median and tail of one server.
 #[derive(Debug, Clone, Copy)]

@@ -1,20 +1,18 @@
 //! Events to many watchers: one at a time, and in a burst.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use skiff_proto::etcd::etcdserverpb as pb;
-use skiff_proto::etcd::etcdserverpb::watch_client::WatchClient;
-use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
-use skiff_store::keys::KeyRange;
-use tokio::sync::mpsc;
-use tonic::transport::Channel;
-
 use crate::Parameters;
 use crate::kv::kv;
 use crate::load::Sample;
 use crate::server::Server;
 use crate::table::{Row, Table};
+use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_proto::etcd::etcdserverpb::watch_client::WatchClient;
+use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
+use skiff_store::keys::KeyRange;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tonic::transport::Channel;
 
 /// Connections that watchers share.
 const CONNECTIONS: usize = 10;

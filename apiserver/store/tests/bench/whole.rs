@@ -1,16 +1,14 @@
 //! What a server takes as a whole: memory, the time to start again, disk.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use skiff_proto::etcd::etcdserverpb as pb;
-use skiff_proto::etcd::etcdserverpb::maintenance_client::MaintenanceClient;
-use tokio::runtime::Runtime;
-
 use crate::Parameters;
 use crate::kv::{fill, kv};
 use crate::server::Server;
 use crate::table::Table;
+use bytes::Bytes;
+use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_proto::etcd::etcdserverpb::maintenance_client::MaintenanceClient;
+use std::time::Duration;
+use tokio::runtime::Runtime;
 
 /// Bytes of each value while memory is measured.
 const VALUE_BYTES: usize = 1024;

@@ -2,10 +2,11 @@
 //!
 //! All of it is in a mount namespace of its own, the disk in memory.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
-
+use super::driver::{PATIENCE, open};
+use super::plan::Plan;
+use super::{DISK_MIB, STORE};
+use crate::ask::options;
+use crate::check::check;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
@@ -14,13 +15,10 @@ use rand::rngs::StdRng;
 use skiff_store::fsck::fsck;
 use skiff_store::{Store, StoreError};
 use skiff_vm::Image;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-
-use super::driver::{PATIENCE, open};
-use super::plan::Plan;
-use super::{DISK_MIB, STORE};
-use crate::ask::options;
-use crate::check::check;
 
 /// A place for one disk at a time. It belongs to the thread that made it.
 pub(super) struct Bench {

@@ -3,22 +3,20 @@
 //! The notes go behind the end of the filesystem, past the page cache: a note stands in the log after all that the disk did before the
 //! answer, and before all that is asked after it.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::time::{Duration, Instant};
-
+use super::plan::{CLIENTS, Plan};
+use super::{COMMANDS, FOLDER, NOTES_AT, SEED};
+use crate::amount::chance;
+use crate::ask::{options, perform};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use nix::fcntl::OFlag;
 use rand::Rng;
 use rand::rngs::StdRng;
 use skiff_store::{Options, Store, StoreError};
-
-use super::plan::{CLIENTS, Plan};
-use super::{COMMANDS, FOLDER, NOTES_AT, SEED};
-use crate::amount::chance;
-use crate::ask::{options, perform};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// What a note begins with.
 const MAGIC: &[u8; 8] = b"acks:   ";

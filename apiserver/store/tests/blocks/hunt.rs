@@ -1,10 +1,9 @@
 //! Do the states of a disk find what is there? Mistakes about durability are put into the store (see `src/seeded.rs`), in the guest
 //! and where it is judged, and each must be found.
 
+use super::BUG;
 use std::process::Command;
 use std::time::Instant;
-
-use super::BUG;
 
 /// Those that a power failure shows; `tests/crash` finds the others.
 const BUGS: [(&str, &str); 5] = [

@@ -30,15 +30,13 @@ mod model; // what a store should be
 mod plan; // what the store is asked
 mod states; // which disks are judged
 
-use std::path::Path;
-use std::time::Duration;
-
-use skiff_vm::{Command, Guest, Kernel, Limits};
-
 use crate::amount::{Progress, amount, first_seed};
 use bench::Bench;
 use plan::Plan;
+use skiff_vm::{Command, Guest, Kernel, Limits};
 use states::Counts;
+use std::path::Path;
+use std::time::Duration;
 
 /// Tells the driver in the guest who it is.
 const SEED: &str = "SKIFF_TEST_BLOCKS_SEED";

@@ -1,19 +1,17 @@
 //! The states of a disk that are judged: every one at a mark, and between two marks one that a power failure may leave.
 
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-
-use rand::Rng;
-use rand::rngs::StdRng;
-use skiff_vm::{Image, Replay, WriteLog};
-
 use super::bench::Bench;
 use super::driver::noted;
 use super::plan::{CLIENTS, Plan};
 use super::{BUG, NOTES_AT};
 use crate::amount::{Progress, chance};
+use rand::Rng;
+use rand::rngs::StdRng;
+use skiff_vm::{Image, Replay, WriteLog};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 /// How many benches judge at a time.
 const BENCHES: usize = 3;

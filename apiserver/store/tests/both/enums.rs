@@ -1,11 +1,10 @@
 //! Numbers of enumerations that nobody has given a meaning: to take one for another would do what was not asked for.
 
+use crate::server::{Server, below, put_op, said};
 use bytes::Bytes;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::compare::TargetUnion;
 use tonic::Code;
-
-use crate::server::{Server, below, put_op, said};
 
 fn compare(result: i32, target: i32, target_union: Option<TargetUnion>) -> pb::TxnRequest {
     let compare = pb::Compare { result, target, key: Bytes::from("n/a"), target_union, ..Default::default() };

@@ -1,9 +1,8 @@
 //! Leases.
 
+use crate::server::{Server, below, said, shown};
 use skiff_proto::etcd::etcdserverpb as pb;
 use tonic::Code;
-
-use crate::server::{Server, below, said, shown};
 
 async fn keep_alive(server: &Server, id: i64) -> i64 {
     let requests = tokio_stream::iter([pb::LeaseKeepAliveRequest { id }]);

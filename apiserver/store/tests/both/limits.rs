@@ -1,9 +1,8 @@
 //! Limits.
 
+use crate::server::{Server, put_op, said};
 use skiff_proto::etcd::etcdserverpb as pb;
 use tonic::Code;
-
-use crate::server::{Server, put_op, said};
 
 /// Fault S14: who answers is said once, outside.
 pub(crate) async fn inside(server: &Server) {

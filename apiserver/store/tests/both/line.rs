@@ -1,9 +1,8 @@
 //! Locks and elections.
 
+use crate::server::{Server, below, said};
 use skiff_proto::etcd::{v3electionpb as election, v3lockpb as lock};
 use tonic::{Code, Status};
-
-use crate::server::{Server, below, said};
 
 async fn locked(server: Server, name: &'static str, lease: i64) -> Result<lock::LockResponse, Status> {
     Ok(server.locks().lock(lock::LockRequest { name: name.into(), lease }).await?.into_inner())

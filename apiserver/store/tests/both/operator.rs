@@ -1,13 +1,12 @@
 //! What operators' tools ask for.
 
+use crate::server::{Server, said};
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::health::v1::HealthCheckRequest;
 use skiff_store::etcd::{Member, ServeOptions, serve};
 use skiff_store::{Options, Store};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-
-use crate::server::{Server, said};
 
 async fn member(server: &Server) -> u64 {
     server.maintenance().status(pb::StatusRequest {}).await.unwrap().into_inner().leader

@@ -1,12 +1,11 @@
 //! RangeStream, which Debian's etcd does not have yet: asked of ours alone, with the answers that etcd 3.7 gives.
 
+use crate::peers::ours_over;
+use crate::server::{Server, beginning, said};
 use redb::backends::InMemoryBackend;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_store::{Options, Store};
 use tonic::{Code, Status};
-
-use crate::peers::ours_over;
-use crate::server::{Server, beginning, said};
 
 const KEYS: usize = 60;
 /// Sixty of them do not fit into what waits for a client: three pieces of 1 MiB, and the window of its stream.

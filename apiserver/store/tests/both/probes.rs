@@ -1,12 +1,10 @@
 //! What is asked over plain HTTP on the client port: probes, the version, figures.
 
-use std::time::Duration;
-
+use crate::server::Server;
 use skiff_proto::etcd::etcdserverpb as pb;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-use crate::server::Server;
 
 /// What we tell of ourselves, under the names that etcd has for it.
 const FIGURES: &[&str] = &[

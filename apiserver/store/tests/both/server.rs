@@ -1,7 +1,5 @@
 //! One server, and shorthands for what is asked of it.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::request_op::Request;
@@ -10,6 +8,7 @@ use skiff_proto::etcd::mvccpb::Event;
 use skiff_proto::etcd::{v3electionpb, v3lockpb};
 use skiff_proto::health::v1::health_client::HealthClient;
 use skiff_store::keys::KeyRange;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;

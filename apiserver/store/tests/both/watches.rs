@@ -1,12 +1,10 @@
 //! Watches.
 
-use std::time::Duration;
-
-use skiff_proto::etcd::etcdserverpb as pb;
-use skiff_store::Options;
-
 use crate::peers::{ours, peer, real_etcd_with};
 use crate::server::{Server, below, put_op, shown};
+use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_store::Options;
+use std::time::Duration;
 
 fn revision(answer: &pb::WatchResponse) -> i64 {
     answer.header.as_ref().unwrap().revision

@@ -1,13 +1,12 @@
 //! What a web page can send to this port, and what it gets for it.
 
+use crate::server::Server;
 use http::{Method, Request};
 use prost::Message;
 use skiff_proto::etcd::etcdserverpb as pb;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tower::ServiceExt;
-
-use crate::server::Server;
 
 /// A put as gRPC frames it.
 fn framed_put() -> Vec<u8> {

@@ -16,11 +16,10 @@ mod watches; // what both tell of it
 use peers::{ours_over, peer, real_etcd_with};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use redb::backends::InMemoryBackend;
-use skiff_store::{Options, Store};
-
 use random::Random;
+use redb::backends::InMemoryBackend;
 use send::Server;
+use skiff_store::{Options, Store};
 
 /// Requests of one round; then what was watched is compared and the watches are made anew.
 const ROUND: usize = 250;

@@ -1,15 +1,13 @@
 //! Requests at random: few keys, few leases and revisions around the newest, so that they meet.
 
-use std::collections::BTreeSet;
-
+use crate::send::{Answer, Asked};
 use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::compare::{CompareTarget, TargetUnion};
 use skiff_proto::etcd::etcdserverpb::request_op::Request;
-
-use crate::send::{Answer, Asked};
+use std::collections::BTreeSet;
 
 const KEYS: &[&str] = &["a", "a/1", "a/2", "b", "b/1", "c", "\u{0}"];
 const ENDS: &[&str] = &["\u{0}", "a0", "b", "b/2", "d", "a"];

@@ -1,20 +1,18 @@
 //! Watches on both servers: what each delivers must be what the history of the same round says, and equal.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
+use crate::random::Random;
 use bytes::Bytes;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use skiff_proto::etcd::mvccpb::event::EventType;
 use skiff_proto::etcd::mvccpb::{Event, KeyValue};
 use skiff_store::keys::KeyRange;
+use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
-
-use crate::random::Random;
 
 /// A watch stream; answers to one watch at a time are taken from it.
 struct Line {

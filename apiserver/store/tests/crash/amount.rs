@@ -1,9 +1,8 @@
 //! How much is tried: little on every change, much when `SKIFF_LONG` is set, as much as somebody asks for.
 
-use std::time::{Duration, Instant};
-
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::time::{Duration, Instant};
 
 /// The number in `variable`, or what is usual: `ordinary`, `long` under `SKIFF_LONG`.
 pub(crate) fn amount(variable: &str, ordinary: u64, long: u64) -> u64 {

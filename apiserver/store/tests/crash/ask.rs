@@ -1,12 +1,11 @@
 //! One command of the model, asked of a store.
 
+use crate::model::{Command, Step, TTL_SECONDS};
 use rand::Rng;
 use rand::rngs::StdRng;
 use skiff_store::keys::KeyRange;
 use skiff_store::request::{Delete, Op, Put, Txn};
 use skiff_store::{Options, Store};
-
-use crate::model::{Command, Step, TTL_SECONDS};
 
 /// A log so small that it is full now and then, and that some batches do not fit in it.
 pub(crate) fn options(chance: &mut StdRng) -> Options {

@@ -1,8 +1,6 @@
 //! Whether a store is what a model says, from outside: revision, keys now and before, history as a watch tells it, leases.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
+use crate::model::{After, Model};
 use bytes::Bytes;
 use futures::StreamExt;
 use rand::Rng;
@@ -12,8 +10,8 @@ use skiff_store::keys::KeyRange;
 use skiff_store::record::Record;
 use skiff_store::request::{Op, Put, Range, Refusal, Txn};
 use skiff_store::{BackendError, Store};
-
-use crate::model::{After, Model};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A lease that is probed for, beyond those that are ever granted.
 const LEASES: std::ops::RangeInclusive<i64> = 1..=5;

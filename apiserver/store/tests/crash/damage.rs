@@ -3,14 +3,6 @@
 //!
 //! `SKIFF_DAMAGES` is how many; `SKIFF_SEED` where chance begins (one seed a store).
 
-use std::panic::AssertUnwindSafe;
-use std::sync::Once;
-
-use futures::FutureExt;
-use rand::Rng;
-use rand::rngs::StdRng;
-use skiff_store::fsck;
-
 use crate::FORKS;
 use crate::amount::{Progress, amount, chance, first_seed};
 use crate::check::{Trouble, check};
@@ -18,6 +10,12 @@ use crate::machine::{Image, Machine};
 use crate::model::{After, Model};
 use crate::pages::{PAGE, Pages};
 use crate::workload::{Life, Restarts, disks, end, open};
+use futures::FutureExt;
+use rand::Rng;
+use rand::rngs::StdRng;
+use skiff_store::fsck;
+use std::panic::AssertUnwindSafe;
+use std::sync::Once;
 
 const COMMANDS: usize = 80;
 const DAMAGES_A_STORE: u64 = 100;

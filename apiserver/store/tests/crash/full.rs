@@ -1,14 +1,6 @@
 //! The disk is full, and then it is not: what was refused was not done, what was acknowledged stays, reads go on, and writes do by
 //! themselves when there is space (fault N2). `SKIFF_FULL_SEEDS` is how many lives.
 
-use std::time::Duration;
-
-use rand::Rng;
-use rand::rngs::StdRng;
-use skiff_store::Store;
-use skiff_store::keys::KeyRange;
-use skiff_store::request::Range;
-
 use crate::amount::{amount, chance, first_seed};
 use crate::ask::perform;
 use crate::check::check;
@@ -16,6 +8,12 @@ use crate::machine::{Fault, Image, Machine};
 use crate::model::{Command, Model};
 use crate::power::Walk;
 use crate::workload::{end, open};
+use rand::Rng;
+use rand::rngs::StdRng;
+use skiff_store::Store;
+use skiff_store::keys::KeyRange;
+use skiff_store::request::Range;
+use std::time::Duration;
 
 /// What a refusal for want of space says.
 const NO_SPACE: &str = "database space exceeded: ";

@@ -5,20 +5,18 @@
 //!
 //! `SKIFF_IMAGES` is how many; `SKIFF_SEED` where chance begins (one seed a life).
 
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use rand::Rng;
-use rand::rngs::StdRng;
-use skiff_store::fsck::fsck_disks;
-
 use crate::amount::{Progress, amount, chance, first_seed};
 use crate::check::{Trouble, check};
 use crate::machine::{Image, Machine};
 use crate::model::Model;
 use crate::power::Walk;
 use crate::workload::{Life, Restarts, disks, end, open};
+use rand::Rng;
+use rand::rngs::StdRng;
+use skiff_store::fsck::fsck_disks;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const COMMANDS: usize = 60;
 /// Images that one life yields, those of its second lives included.

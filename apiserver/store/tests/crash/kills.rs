@@ -10,10 +10,9 @@ mod clients; // who write
 mod serve; // the process
 mod verify; // what the next one must have
 
-use rand::Rng;
-
 use crate::amount::{Progress, amount, chance, first_seed};
 use clients::Load;
+use rand::Rng;
 use serve::Served;
 use verify::Known;
 

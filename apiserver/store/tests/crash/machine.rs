@@ -3,11 +3,10 @@
 //! A file is what the store takes as its disk (`redb::StorageBackend`). What a power failure would leave is worked out afterwards
 //! from the log (see `power`); what a killed process leaves is the files as they are.
 
+use crate::pages::Pages;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
-
-use crate::pages::Pages;
 
 /// Files by name, in the order they were made.
 pub(crate) type Image = Vec<(String, Pages)>;

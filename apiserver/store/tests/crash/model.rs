@@ -1,11 +1,10 @@
 //! What a store should be after each command: a plain model that keeps everything.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
 use skiff_store::record::{Point, Record};
+use std::collections::BTreeMap;
 
 pub(crate) const KEYS: usize = 24;
 const LEASES: i64 = 4;

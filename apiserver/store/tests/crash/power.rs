@@ -4,11 +4,10 @@
 //! it was in memory then; so operations are lost, torn and reordered. Lengths likewise. A sector that was being written may hold
 //! garbage, except where it would overwrite what was synced: disks keep the old or the new content of a sector that is rewritten.
 
-use rand::Rng;
-use rand::rngs::StdRng;
-
 use crate::machine::{Image, Logged, Op};
 use crate::pages::Pages;
+use rand::Rng;
+use rand::rngs::StdRng;
 
 const SECTOR: usize = 512;
 
@@ -171,11 +170,10 @@ impl Left<'_> {
 
 #[cfg(test)]
 mod tests {
-    use redb::StorageBackend;
-
     use super::*;
     use crate::amount::chance;
     use crate::machine::Machine;
+    use redb::StorageBackend;
 
     #[test]
     fn what_was_synced_is_there_and_the_rest_may_be() {

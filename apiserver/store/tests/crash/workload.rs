@@ -3,19 +3,17 @@
 //! Each command is noted with the position in the machine's log before which it was not yet sent, and that after which it was
 //! answered. Commands that are sent at once share a commit: the first of them is held in its sync until all are queued.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::time::Duration;
-
+use crate::ask::{options, perform};
+use crate::machine::{Image, Logged, Machine, SimFile};
+use crate::model::{After, Command, Model};
 use futures::FutureExt;
 use rand::Rng;
 use rand::rngs::StdRng;
 use skiff_store::keys::KeyRange;
 use skiff_store::{Options, Store, StoreError};
-
-use crate::ask::{options, perform};
-use crate::machine::{Image, Logged, Machine, SimFile};
-use crate::model::{After, Command, Model};
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
 
 /// Opens the store on a machine.
 pub(crate) fn open(machine: &Machine, chance: &mut StdRng) -> Result<Store, StoreError> {

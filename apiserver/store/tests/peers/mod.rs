@@ -3,13 +3,12 @@
 // Each test program uses a part of this; and helpers of tests may unwrap as tests do.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
 use skiff_harness::free_port;
 use skiff_store::etcd::{ServeOptions, serve};
 use skiff_store::{Options, Store, StoreError};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -3,16 +3,14 @@
 // Helpers of tests may unwrap as tests do.
 #![allow(dead_code, clippy::unwrap_used)]
 
+use crate::keys::{Authority, authority};
+use skiff_store::Backend;
+use skiff_store::etcd::{ClientTls, Remote, RemoteOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-
-use skiff_store::Backend;
-use skiff_store::etcd::{ClientTls, Remote, RemoteOptions};
 use tempfile::TempDir;
-
-use crate::keys::{Authority, authority};
 
 /// How soon a member without news of its leader asks for an election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,13 +3,12 @@
 // Each test program uses a part of this; and helpers of tests may unwrap as tests do.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures::StreamExt;
 use skiff_store::backend::{Change, Entry, ListRange, Swapped, WatchBatch};
 use skiff_store::{Backend, BackendError, Revision};
+use std::sync::Arc;
+use std::time::Duration;
 
 type Store = Arc<dyn Backend>;
 

@@ -3,18 +3,16 @@
 // Some mutations shorten the history, so all take it whole.
 #![allow(clippy::ptr_arg)]
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use proptest::prelude::*;
-use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
-
 use crate::history::{Act, Answer, Did, NEVER, Operation, Outcome, Request};
 use crate::linear::{Verdict, check};
 use crate::model::{Moment, State};
 use crate::traffic::{Client, Profile};
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A history of clients on the model itself: each call takes effect at some time between question and answer, or its answer
 /// gets lost. Nothing here but the model decides what is right.

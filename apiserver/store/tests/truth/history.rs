@@ -1,10 +1,9 @@
 //! What was asked, when, and what came of it.
 
-use std::sync::OnceLock;
-use std::time::Instant;
-
 use bytes::Bytes;
 use skiff_proto::etcd::mvccpb::KeyValue;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 /// The store's counter of writes.
 pub(crate) type Revision = i64;

@@ -2,12 +2,11 @@
 //!
 //! The hunter knows nothing of the bug: it makes one run after the other, of every shape there is, until one is wrong.
 
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
 use crate::run::{Plan, run};
 use crate::server::Kind;
 use crate::{Figures, faults, runtime};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 const BUG: &str = "SKIFF_STORE_BUG";
 /// A bug that hides for longer counts as not found.

@@ -7,15 +7,13 @@
 //! What has no answer may take effect at any time after it was sent and before its store was opened again, or never. It is tried only where the history has a hole:
 //! at a revision that no answer claims, and if it writes what answers show of that revision. What only reads is placed as soon as it can be, because that hinders nothing.
 
+use crate::history::{Act, Answer, Did, Event, NEVER, Operation, Outcome, Persisted, Refused, Request, Revision};
+use crate::model::{Effect, Moment, State};
+use bytes::Bytes;
+use skiff_proto::etcd::mvccpb::KeyValue;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-
-use bytes::Bytes;
-use skiff_proto::etcd::mvccpb::KeyValue;
-
-use crate::history::{Act, Answer, Did, Event, NEVER, Operation, Outcome, Persisted, Refused, Request, Revision};
-use crate::model::{Effect, Moment, State};
 
 /// Places tried until the search gives up.
 const STEPS_MAX: usize = 3_000_000;

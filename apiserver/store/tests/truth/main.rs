@@ -38,14 +38,13 @@ mod validate; // what watches promise
 mod watching; // what watches deliver
 mod wire; // in etcd's words
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
 use crate::linear::Verdict;
 use crate::run::{Plan, Run, run};
 use crate::server::Kind;
 use crate::validate::{Truth, validate};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 #[test]
 fn child_that_serves() {

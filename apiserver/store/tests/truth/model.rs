@@ -1,13 +1,11 @@
 //! The store as etcd defines it, in its plainest form: what each request answers, and what it leaves behind.
 
+use crate::history::{Act, Answer, Condition, Did, Event, Keys, Refused, Request, Revision, Seen};
+use bytes::Bytes;
+use skiff_proto::etcd::mvccpb::KeyValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-
-use bytes::Bytes;
-use skiff_proto::etcd::mvccpb::KeyValue;
-
-use crate::history::{Act, Answer, Condition, Did, Event, Keys, Refused, Request, Revision, Seen};
 
 /// What stands at one revision.
 pub(crate) type Keyspace = BTreeMap<Bytes, Arc<KeyValue>>;

@@ -1,12 +1,11 @@
 //! The validators, checked: each takes what a correct watch delivers, and refuses what breaks its promise.
 
-use std::collections::HashMap;
-
 use crate::checked::legal;
 use crate::history::{Event, Keys, NEVER, Operation, Persisted};
 use crate::linear::{Verdict, check};
 use crate::validate::{Truth, validate};
 use crate::watching::{Asked, Reply, Watched, What};
+use std::collections::HashMap;
 
 /// A history and what happened in it. It has all that the mutations below need.
 fn happened() -> (Vec<Operation>, Persisted) {

@@ -1,20 +1,18 @@
 //! One run: clients, watchers, a compactor and somebody who kills the store; and everything that was asked and answered.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use tokio::sync::{RwLock, watch};
-use tokio::task::JoinHandle;
-
 use crate::history::{Act, Answer, Event, Keys, NEVER, Operation, Outcome, Request, Revision, now};
 use crate::server::{Doors, Kind, Server};
 use crate::traffic::{self, Client, Profile};
 use crate::watching::{Habit, Watched, Watching, What};
 use crate::wire;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{RwLock, watch};
+use tokio::task::JoinHandle;
 
 /// What is to be done.
 #[derive(Debug, Clone)]

@@ -3,15 +3,16 @@
 //!
 //! All are spoken to in etcd's protocol; in process without a socket.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
+use crate::machine::{Fault, Image, Machine};
+use crate::power::Walk;
 use hyper_util::rt::TokioIo;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use skiff_store::etcd::{ServeOptions, routes, serve};
 use skiff_store::{Options, Store};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -20,9 +21,6 @@ use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
-
-use crate::machine::{Fault, Image, Machine};
-use crate::power::Walk;
 
 const FOLDER: &str = "SKIFF_TEST_TRUTH_FOLDER";
 const SOCKET: &str = "SKIFF_TEST_TRUTH_SOCKET";

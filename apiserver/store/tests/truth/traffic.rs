@@ -1,14 +1,12 @@
 //! Clients that ask what etcd's robustness tests ask, of about ten keys.
 
-use std::collections::{BTreeMap, VecDeque};
-
+use crate::history::{Act, Answer, Condition, Keys, Outcome, Request, Revision, Seen};
+use crate::wire::shown;
 use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-
-use crate::history::{Act, Answer, Condition, Keys, Outcome, Request, Revision, Seen};
-use crate::wire::shown;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What everybody writes to.
 pub(crate) const KEYS: usize = 10;

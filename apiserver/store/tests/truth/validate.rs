@@ -3,12 +3,10 @@
 //! What should have been sent is known from the history of all operations, as an order of them that explains every answer
 //! wrote it (see [`crate::linear`]), not from another watch.
 
-use std::collections::HashSet;
-
-use skiff_proto::etcd::mvccpb::KeyValue;
-
 use crate::history::{Event, Operation, Persisted, Request, Revision};
 use crate::watching::{Asked, Reply, Watched, What};
+use skiff_proto::etcd::mvccpb::KeyValue;
+use std::collections::HashSet;
 
 /// A promise that was broken, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]

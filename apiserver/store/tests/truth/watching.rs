@@ -1,10 +1,11 @@
 //! Watchers: streams of watches that are opened at all kinds of revisions, read quickly or slowly, and go on after a restart
 //! where they were. Everything that they are sent is kept for the validators.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
+use crate::history::{Event, Keys, Revision, now};
+use crate::run::Shared;
+use crate::server::Doors;
+use crate::traffic::Profile;
+use crate::wire::revision_of;
 use futures::StreamExt;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -12,14 +13,11 @@ use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::watch_client::WatchClient;
 use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use skiff_proto::etcd::mvccpb;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-
-use crate::history::{Event, Keys, Revision, now};
-use crate::run::Shared;
-use crate::server::Doors;
-use crate::traffic::Profile;
-use crate::wire::revision_of;
 
 /// What a watch asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

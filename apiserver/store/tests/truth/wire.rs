@@ -1,5 +1,7 @@
 //! Requests and answers as etcd's messages.
 
+use crate::history::{Act, Answer, Condition, Did, Keys, Outcome, Refused, Request, Revision, Seen};
+use crate::server::Door;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use skiff_proto::etcd::etcdserverpb::kv_client::KvClient;
@@ -8,9 +10,6 @@ use skiff_proto::etcd::etcdserverpb::request_op::Request as Op;
 use skiff_proto::etcd::etcdserverpb::response_op::Response as OpAnswer;
 use skiff_proto::etcd::mvccpb::KeyValue;
 use tonic::Status;
-
-use crate::history::{Act, Answer, Condition, Did, Keys, Outcome, Refused, Request, Revision, Seen};
-use crate::server::Door;
 
 /// Sends a request, once, and says what came of it.
 pub(crate) async fn send(door: Door, request: &Request) -> Outcome {

@@ -1,13 +1,12 @@
 //! From memory to the database: one chunk after the other, each durable in one commit. On a full disk they stay in memory, and in the log.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
-
 use super::{LogMark, Shared, lock, marks};
 use crate::engine::chunk::{Chunk, Layers};
 use crate::engine::{Batch, Unwritten};
 use crate::record::Point;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How often a commit is tried although the disk has no more room than when the last one failed: pages inside the file may be free.
 const RETRY_ANYWAY: Duration = Duration::from_secs(5);

@@ -1,13 +1,11 @@
 //! Reading the database: a state of it that stays as it is. Every row is checked, and every panic of the library is an error.
 
-use std::ops::ControlFlow;
-
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
-
 use super::{LEASES, MARKS, MARKS_ALL, POINTS, name};
 use crate::engine::guard::guarded;
 use crate::engine::{Batch, EngineError, Mark, Shelf, Snapshot, Visit, Written, damaged, decode, rows};
 use crate::record::{Point, Record};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
+use std::ops::ControlFlow;
 
 /// A state of the database.
 pub(crate) struct RedbSnapshot {

@@ -1,11 +1,9 @@
 //! A connection to one endpoint of an etcd, in plain, with TLS, or over a unix socket.
 
-use std::time::Duration;
-
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-
 use crate::StoreError;
 use crate::etcd::ClientTls;
+use std::time::Duration;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 /// How long to wait for a connection: kube-apiserver's dial timeout is 20 s, for data centres.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

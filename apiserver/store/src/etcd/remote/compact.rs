@@ -4,17 +4,15 @@
 //! others see that it ticked and adopt the new version. The one that made it tick compacts to the revision that he saw at the
 //! tick before, so that what is forgotten is at least one interval old.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
-use skiff_proto::etcd::etcdserverpb as pb;
-use skiff_proto::etcd::etcdserverpb::{request_op, response_op};
-use tokio_util::sync::CancellationToken;
-
 use super::link::Link;
 use super::revision;
 use crate::backend::{BackendError, Revision};
+use bytes::Bytes;
+use skiff_proto::etcd::etcdserverpb as pb;
+use skiff_proto::etcd::etcdserverpb::{request_op, response_op};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 const CLOCK: Bytes = Bytes::from_static(b"compact_rev_key");
 

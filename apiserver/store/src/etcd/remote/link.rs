@@ -10,10 +10,11 @@
 //! What surely did nothing is repeated for as long as an election takes. No request takes longer than
 //! [`RemoteOptions::request_timeout`].
 
-use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
+use super::channel::channel;
+use super::miss::Miss;
+use super::{RemoteOptions, watch};
+use crate::StoreError;
+use crate::backend::BackendError;
 use futures::future::select_ok;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -22,16 +23,13 @@ use skiff_proto::etcd::etcdserverpb::kv_client::KvClient;
 use skiff_proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use skiff_proto::etcd::etcdserverpb::maintenance_client::MaintenanceClient;
 use skiff_proto::etcd::etcdserverpb::watch_client::WatchClient;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
-
-use super::channel::channel;
-use super::miss::Miss;
-use super::{RemoteOptions, watch};
-use crate::StoreError;
-use crate::backend::BackendError;
 
 /// How long a member may take before another is asked beside it: far more than a healthy one needs for a page, and little
 /// for a person who waits.

@@ -3,10 +3,9 @@
 //! The one question that matters after a failed write is whether it happened. As in etcd's own client, it surely did not when no
 //! connection was there to send it on, and when the member refused before it asked the cluster; in all other cases nobody knows.
 
-use tonic::{Code, ConnectError, Status};
-
 use super::channel::with_sources;
 use crate::backend::BackendError;
+use tonic::{Code, ConnectError, Status};
 
 /// How etcd says that a lease is gone.
 pub(super) const LEASE_NOT_FOUND: &str = "requested lease not found";

@@ -1,23 +1,21 @@
 //! A watch on an etcd that outlives its connection: it goes on after the last revision it delivered.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::link::{Link, Member};
+use super::miss::Miss;
+use super::{entry, revision};
+use crate::backend::{BackendError, Change, Revision, WatchBatch};
+use crate::keys::KeyRange;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::watch_request::RequestUnion;
 use skiff_proto::etcd::mvccpb;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-
-use super::link::{Link, Member};
-use super::miss::Miss;
-use super::{entry, revision};
-use crate::backend::{BackendError, Change, Revision, WatchBatch};
-use crate::keys::KeyRange;
 
 /// First pause before connecting again; doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(50);

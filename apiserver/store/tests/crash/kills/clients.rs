@@ -1,21 +1,19 @@
 //! Clients that write until the server is gone, and remember what they sent and what was answered.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
-
+use super::serve::Served;
+use super::verify::Known;
 use bytes::Bytes;
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::kv_client::KvClient;
 use skiff_proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use skiff_proto::etcd::etcdserverpb::maintenance_client::MaintenanceClient;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
-
-use super::serve::Served;
-use super::verify::Known;
 
 /// Writers, each one request at a time.
 const WRITERS: usize = 8;

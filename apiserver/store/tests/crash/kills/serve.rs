@@ -1,15 +1,13 @@
 //! The process that serves, and dies.
 
+use crate::FORKS;
+use skiff_store::etcd::{Listen, ServeOptions, serve};
+use skiff_store::{Options, Store};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-use skiff_store::etcd::{Listen, ServeOptions, serve};
-use skiff_store::{Options, Store};
 use tonic::transport::{Channel, Endpoint};
-
-use crate::FORKS;
 
 const FOLDER: &str = "SKIFF_TEST_KILLS_FOLDER";
 /// A process that does not answer by then hangs.

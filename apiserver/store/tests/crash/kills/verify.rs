@@ -1,15 +1,13 @@
 //! What the process after a kill must have.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
-
+use super::clients::{Asked, LeaseState, Sent, TOGETHER};
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::kv_client::KvClient;
 use skiff_proto::etcd::etcdserverpb::lease_client::LeaseClient;
 use skiff_proto::etcd::etcdserverpb::watch_client::WatchClient;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 use tonic::transport::Channel;
-
-use super::clients::{Asked, LeaseState, Sent, TOGETHER};
 
 /// Everything that is known from outside.
 #[derive(Debug, Default)]

@@ -102,7 +102,7 @@ fn status_to_v1(status: &mut Value, carried: &mut Map<String, Value>) {
     let current = fields.remove("currentMetrics").unwrap_or_default();
     let current = current.as_array().map_or(&[][..], Vec::as_slice);
     let percent = current.iter().filter(|it| text(it, "type") == "Resource" && text(&it["resource"], "name") == "cpu");
-    let percent = percent.filter_map(|it| it["resource"]["current"]["averageUtilization"].as_i64()).last();
+    let percent = percent.filter_map(|it| it["resource"]["current"]["averageUtilization"].as_i64()).next_back();
     if let Some(percent) = percent {
         fields.insert("currentCPUUtilizationPercentage".to_owned(), percent.into());
     }

@@ -46,9 +46,12 @@ pub(crate) fn apply(resource: &Resource, object: &Value, scale: &Value) -> Value
     next
 }
 
-/// A LabelSelector as text.
+/// A LabelSelector, or a map of labels, as text.
 fn selector_text(selector: &Value) -> String {
-    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    // A replication controller's selector is the labels themselves: there all values are texts.
+    let is_labels = selector.as_object().is_some_and(|map| map.values().all(Value::is_string));
+    let labels = if is_labels { selector } else { &selector["matchLabels"] };
+    let labels = labels.as_object().into_iter().flatten();
     let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
     let expressions = selector["matchExpressions"].as_array().into_iter().flatten().map(|expression| {
         let key = expression["key"].as_str().unwrap_or_default();
@@ -67,6 +70,13 @@ fn selector_text(selector: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_selector_may_be_the_labels_themselves() {
+        assert_eq!(selector_text(&json!({"a": "b", "c": "d"})), "a=b,c=d");
+        assert_eq!(selector_text(&json!({"matchLabels": {"a": "b"}})), "a=b");
+        assert_eq!(selector_text(&json!({})), "");
+    }
 
     #[test]
     fn a_scale_shows_and_sets_replicas() {

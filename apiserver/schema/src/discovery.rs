@@ -3,6 +3,7 @@
 //! kubectl before 1.26 (and `drain`, `auth can-i`) asks for the legacy documents one by one; later ones ask `/api` and `/apis` once
 //! with an aggregated media type in `Accept`. Both list the same.
 
+use base64::Engine;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -114,6 +115,9 @@ fn group_entry(catalog: &Catalog, group: &str) -> Value {
 fn legacy_entries(resource: &Resource) -> impl Iterator<Item = Value> {
     let mut entry = json!({"name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
         "kind": resource.kind, "verbs": resource.verbs});
+    if let Some(hash) = storage_version_hash(resource) {
+        entry["storageVersionHash"] = hash.into();
+    }
     if !resource.short_names.is_empty() {
         entry["shortNames"] = json!(resource.short_names);
     }
@@ -145,7 +149,7 @@ fn aggregated_group(catalog: &Catalog, group: &str) -> Value {
 }
 
 fn aggregated_entry(resource: &Resource) -> Value {
-    let mut entry = json!({"resource": resource.plural, "responseKind": {"group": "", "version": "", "kind": resource.kind},
+    let mut entry = json!({"resource": resource.plural, "responseKind": response_kind(resource, None),
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular, "verbs": resource.verbs});
     if !resource.short_names.is_empty() {
@@ -155,18 +159,28 @@ fn aggregated_entry(resource: &Resource) -> Value {
         entry["categories"] = json!(resource.categories);
     }
     if !resource.subresources.is_empty() {
-        let of = |it: &Subresource| json!({"subresource": it.name, "responseKind": part_kind(resource, it), "verbs": it.verbs});
+        let of = |it: &Subresource| json!({"subresource": it.name, "responseKind": response_kind(resource, Some(it)), "verbs": it.verbs});
         entry["subresources"] = resource.subresources.iter().map(of).collect();
     }
     entry
 }
 
-/// Kubernetes says a group and a version only where they are not those of the list.
-fn part_kind(resource: &Resource, part: &Subresource) -> Value {
+/// The kind of what a resource or its part answers; group and version are said only where they are others than the resource's.
+fn response_kind(resource: &Resource, part: Option<&Subresource>) -> Value {
+    let Some(part) = part else { return json!({"group": "", "version": "", "kind": resource.kind}) };
     if (&part.group, &part.version) == (&resource.group, &resource.version) {
         return json!({"group": "", "version": "", "kind": part.kind});
     }
     json!({"group": part.group, "version": part.version, "kind": part.kind})
+}
+
+/// Tells a storage migrator that objects are stored in another version than before (KEP-2339): a hash of group, version and
+/// kind of the stored form. Kinds that keep nothing have none.
+fn storage_version_hash(resource: &Resource) -> Option<String> {
+    let api_version = resource.is_stored().then(|| resource.stored_api_version())?;
+    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    let digest = Sha256::digest(format!("{group}/{version}/{}", resource.kind));
+    Some(base64::engine::general_purpose::STANDARD.encode(&digest[..8]))
 }
 
 #[cfg(test)]
@@ -197,6 +211,15 @@ mod tests {
         for resource in catalog().resources() {
             assert!(names.iter().any(|name| *name == resource.plural), "{} is missing", resource.plural);
         }
+    }
+
+    /// The values are those of a real kube-apiserver 1.36.
+    #[test]
+    fn the_stored_version_has_a_hash() {
+        let hash = |group, plural| storage_version_hash(&catalog().find(group, "v1", plural).expect("it is served"));
+        assert_eq!(hash("", "pods").as_deref(), Some("xPOwRZ+Yhw8="));
+        assert_eq!(hash("apps", "deployments").as_deref(), Some("8aSe+NMegvE="));
+        assert_eq!(hash("authorization.k8s.io", "subjectaccessreviews"), None);
     }
 
     #[test]

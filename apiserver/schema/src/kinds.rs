@@ -186,6 +186,8 @@ pub(crate) struct Rules {
     pub(crate) generation_counts: &'static [&'static str],
     /// Whether dependents stay when an object is deleted without a word about them.
     pub(crate) keeps_dependents: bool,
+    /// What is said to whoever deletes without a word about dependents.
+    pub(crate) keeps_dependents_warning: &'static str,
     /// What clients are told in every answer, if there is a successor.
     pub(crate) deprecation: &'static str,
     /// Whether finalizers may be any qualified name; for the others, those without a domain are Kubernetes' own.
@@ -238,6 +240,7 @@ impl Rules {
         generation: false,
         generation_counts: &[],
         keeps_dependents: false,
+        keeps_dependents_warning: "",
         deprecation: "",
         status_on_create: false,
         returns_deleted: false,

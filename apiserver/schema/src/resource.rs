@@ -229,6 +229,12 @@ impl Resource {
         self.rules.keeps_dependents
     }
 
+    /// What is said to whoever deletes without a word about dependents, if they stay.
+    #[must_use]
+    pub fn keeps_dependents_warning(&self) -> Option<&'static str> {
+        Some(self.rules.keeps_dependents_warning).filter(|text| !text.is_empty())
+    }
+
     /// What clients are told in every answer, because there is a successor.
     #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {

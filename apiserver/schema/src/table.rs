@@ -124,7 +124,8 @@ impl Column {
     }
 
     fn definition(&self) -> Value {
-        let format = if self.name == "Name" { "name" } else { "" };
+        // Those that hold names: kubectl prints them with the kind in front.
+        let format = if matches!(self.name, "Name" | "Attacher") { "name" } else { "" };
         json!({"name": self.name, "type": self.json_type, "format": format, "description": self.description,
             "priority": i32::from(self.wide)})
     }

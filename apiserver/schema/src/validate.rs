@@ -2,6 +2,7 @@
 //!
 //! The rules and their texts follow Kubernetes'. All broken rules are reported at once, in the order of the fields.
 
+pub(crate) mod affinity;
 pub(crate) mod conditions;
 pub(crate) mod container;
 pub(crate) mod core;

@@ -93,7 +93,6 @@ pub(super) fn placed(request: &Request, mut object: Value) -> Result<Value, Stat
         metadata.insert("generation".to_owned(), 1.into());
     }
     begin_status(resource, &mut object);
-    resource.prepare(&mut object, None, "");
     Ok(object)
 }
 

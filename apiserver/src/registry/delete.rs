@@ -169,9 +169,8 @@ fn unsaid(resource: &Resource) -> Option<Propagation> {
 /// Tells whoever deletes without a word about dependents what becomes of them.
 pub(crate) fn warning_of_deletion(resource: &Resource, options: &Options) -> Option<String> {
     let kept = options.propagation.is_none() && unsaid(resource).is_some();
-    let text = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
-                propagationPolicy=Orphan to suppress this warning";
-    kept.then(|| text.to_owned())
+    let text = resource.keeps_dependents_warning();
+    text.filter(|_| kept).map(ToOwned::to_owned)
 }
 
 fn set_propagation(object: &mut Value, propagation: Option<Propagation>) {

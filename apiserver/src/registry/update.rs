@@ -93,8 +93,12 @@ fn next_state(resource: &Resource, part: &str, current: &Value, mut wanted: Valu
         }
     };
     keep_metadata(resource, current, &mut next)?;
-    resource.prepare(&mut next, Some(current), part);
     Ok(next)
+}
+
+/// Whether what a kind takes out or restores holds for a write through `part`: not for the server's own paths.
+pub(super) fn has_rules(part: &str) -> bool {
+    !matches!(part, "finalize" | "binding")
 }
 
 /// Counts one more generation if `next` wants something else than `old`. The server's own paths do not count.

@@ -114,6 +114,9 @@ impl Registry {
             None => create::placed(request, wanted)?,
         };
         apply_defaults(resource, &mut next);
+        if update::has_rules(request.written()) {
+            resource.prepare(&mut next, old, request.written());
+        }
         owners.write(request, old, &mut next, said);
         let name = name_of(&next).to_owned();
         let target = Target { name: &name, ..request.target() };

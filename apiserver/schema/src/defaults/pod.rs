@@ -67,8 +67,12 @@ fn container(container: &mut Value) {
 }
 
 /// `Always` for images that move (`:latest`, or neither tag nor digest), else `IfNotPresent`.
+/// A host of 127 bytes, a path of 127 bytes and their slash (the distribution specification's common limit).
+const REFERENCE_BYTES_MAX: usize = 255;
+
 fn pull_policy(image: &str) -> &'static str {
-    if image.contains('@') {
+    // What is no reference has no tag that could move: upstream passes over the error of its parser.
+    if image.contains('@') || !is_reference(image) {
         return "IfNotPresent";
     }
     let name = image.rsplit('/').next().unwrap_or(image);
@@ -76,6 +80,21 @@ fn pull_policy(image: &str) -> &'static str {
         None | Some((_, "latest")) => "Always",
         Some(_) => "IfNotPresent",
     }
+}
+
+/// Whether a text without digest may be a reference: after the host, which may be in capitals, come small letters, then the tag.
+fn is_reference(image: &str) -> bool {
+    let host = |host: &str| host.contains(['.', ':']) || host == "localhost";
+    let (path, implied) = match image.split_once('/') {
+        Some((first, path)) if host(first) => (path, ""),
+        Some(_) => (image, "docker.io/"),
+        None => (image, "docker.io/library/"),
+    };
+    let length = implied.len() + image.len();
+    let (path, tag) = path.split_once(':').unwrap_or((path, ""));
+    let small = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
+    let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    !path.is_empty() && length <= REFERENCE_BYTES_MAX && path.chars().all(small) && tag.chars().all(word)
 }
 
 fn probe(probe: &mut Value) {

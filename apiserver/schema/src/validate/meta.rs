@@ -156,6 +156,13 @@ pub(crate) fn selector(selector: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
+/// Whether a selector is one that can select: its requirements can be understood.
+pub(crate) fn is_selector(it: &Value) -> bool {
+    let mut errors = Errors::default();
+    selector(it, &Path::Root, &mut errors);
+    errors.is_empty()
+}
+
 /// Whether a label selector selects `labels`. An empty selector selects everything.
 pub(crate) fn selects(selector: &Value, labels: &Value) -> bool {
     let label = |key: &str| labels[key].as_str();

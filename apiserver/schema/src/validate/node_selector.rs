@@ -14,12 +14,16 @@ pub(crate) fn check(selector: &Value, path: &Path<'_>, errors: &mut Errors) {
         return errors.required(&path, "must have at least one node selector term");
     }
     for (index, term) in terms.iter().enumerate() {
-        let path = path.index(index);
-        let at = path.field("matchExpressions");
-        list(term, "matchExpressions").iter().enumerate().for_each(|(place, one)| label(one, &at.index(place), errors));
-        let at = path.field("matchFields");
-        list(term, "matchFields").iter().enumerate().for_each(|(place, one)| name(one, &at.index(place), errors));
+        self::term(term, &path.index(index), errors);
     }
+}
+
+/// What is wrong with one term.
+pub(crate) fn term(term: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let at = path.field("matchExpressions");
+    list(term, "matchExpressions").iter().enumerate().for_each(|(place, one)| label(one, &at.index(place), errors));
+    let at = path.field("matchFields");
+    list(term, "matchFields").iter().enumerate().for_each(|(place, one)| name(one, &at.index(place), errors));
 }
 
 const OPERATOR: &str = "not a valid selector operator";

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::container::{self, PodContext, Role};
 use super::errors::Errors;
 use super::names::{self, Format};
-use super::{meta, unimplemented, volume};
+use super::{affinity, meta, unimplemented, volume};
 use crate::path::Path;
 use crate::view::{entries, given, list, text};
 
@@ -122,6 +122,7 @@ fn placement(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         Format::Subdomain.require(text(spec, "nodeName"), &path.field("nodeName"), errors);
     }
     meta::labels(spec, "nodeSelector", path, errors);
+    affinity::placement(spec, path, errors);
     tolerations(list(spec, "tolerations"), &path.field("tolerations"), errors);
     if let Some((index, _)) = list(spec, "schedulingGates").iter().enumerate().find(|(_, gate)| !given(gate, "name")) {
         errors.required(&path.field("schedulingGates").index(index).field("name"), "");
@@ -229,7 +230,8 @@ pub(crate) fn template(template: &Value, selector: &Value, policies: &[&str], pa
     // Kubernetes names labels of a template as if they stood in it, and annotations likewise.
     meta::labels_and_annotations(&template["metadata"], path, errors);
     let labels = &template["metadata"]["labels"];
-    if selector.is_object() && !meta::selects(selector, labels) {
+    // A selector that is wrong itself selects nothing that could be compared.
+    if selector.is_object() && meta::is_selector(selector) && !meta::selects(selector, labels) {
         let shown = if labels.is_null() { Value::Object(serde_json::Map::new()) } else { labels.clone() };
         errors.invalid(&metadata.field("labels"), shown, "`selector` does not match template `labels`");
     }

@@ -13,6 +13,7 @@ pub(crate) fn deployment(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     selector(&spec["selector"], "deployment", &path.field("selector"), errors);
     let at = path.field("template");
     pod::template(&spec["template"], &spec["selector"], &["Always"], &at, errors);
+    unselected(spec, &at, errors);
     no_deadline(&spec["template"], "ReplicaSet", &at, errors);
     strategy(&spec["strategy"], &path.field("strategy"), errors);
     let (ready, deadline) =
@@ -29,6 +30,7 @@ pub(crate) fn replica_set(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     selector(&spec["selector"], "replicaset", &path.field("selector"), errors);
     let at = path.field("template");
     pod::template(&spec["template"], &spec["selector"], &["Always"], &at, errors);
+    unselected(spec, &at, errors);
     no_deadline(&spec["template"], "ReplicaSet", &at, errors);
 }
 
@@ -86,6 +88,16 @@ pub(crate) fn selector(selector: &Value, of: &str, path: &Path<'_>, errors: &mut
         errors.invalid(path, selector.clone(), format!("empty selector is invalid for {of}"));
     }
     meta::selector(selector, path, errors);
+}
+
+/// An absent selector selects nothing; Kubernetes says it of the labels of the template at `path`.
+pub(crate) fn unselected(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if spec["selector"].is_object() {
+        return;
+    }
+    let labels = spec["template"]["metadata"]["labels"].clone();
+    let metadata = path.field("metadata");
+    errors.invalid(&metadata.field("labels"), labels, "`selector` does not match template `labels`");
 }
 
 /// Pods that are replaced have no deadline.

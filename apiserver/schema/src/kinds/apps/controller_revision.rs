@@ -24,7 +24,7 @@ static PRINTER: Printer = Printer {
     columns: &[
         NAME,
         Column::text("Controller", "Whose state it was."),
-        Column::number("Revision", "Its number; the highest is the newest."),
+        Column::text("Revision", "Its number; the highest is the newest."),
         AGE,
     ],
     cells: |it, now| vec![name(it), controller(it).into(), number(&it["revision"]).into(), age(it, now)],

@@ -103,12 +103,7 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
     }
     let template = path.field("template");
     pod::template(&spec["template"], &spec["selector"], &["Always"], &template, errors);
-    if !spec["selector"].is_object() {
-        // An absent selector selects nothing; Kubernetes says it of the labels.
-        let labels = spec["template"]["metadata"]["labels"].clone();
-        let metadata = template.field("metadata");
-        errors.invalid(&metadata.field("labels"), labels, "`selector` does not match template `labels`");
-    }
+    workload::unselected(spec, &template, errors);
     workload::no_deadline(&spec["template"], "DaemonSet", &template, errors);
     workload::counts(spec, &["minReadySeconds", "revisionHistoryLimit"], &path, errors);
     strategy(&spec["updateStrategy"], &path.field("updateStrategy"), errors);

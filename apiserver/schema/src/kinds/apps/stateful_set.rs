@@ -105,6 +105,7 @@ fn spec(spec: &Value, created: bool, path: &Path<'_>, errors: &mut Errors) {
     workload::selector(&spec["selector"], "statefulset", &path.field("selector"), errors);
     let at = path.field("template");
     pod::template(&template(spec), &spec["selector"], &["Always"], &at, errors);
+    workload::unselected(spec, &at, errors);
     workload::no_deadline(&spec["template"], "StatefulSet", &at, errors);
 }
 

@@ -33,7 +33,7 @@ static PRINTER: Printer = Printer {
         NAME,
         Column::text("Schedule", "When it runs."),
         Column::text("Timezone", "The time zone of the schedule."),
-        Column::text("Suspend", "Whether it rests."),
+        Column::boolean("Suspend", "Whether it rests."),
         Column::number("Active", "Its jobs that run."),
         Column::text("Last Schedule", "Time since it last ran."),
         AGE,

@@ -29,6 +29,8 @@ pub(super) static ROW: Row = Row {
         generation: true,
         // As it was when `batch/v1` was new.
         keeps_dependents: true,
+        keeps_dependents_warning: "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to \
+                                   remove them or set propagationPolicy=Orphan to suppress this warning",
         ..Rules::PLAIN
     },
     ..Row::namespaced(["batch", "v1", "Job"], ["jobs", "job"], "io.k8s.api.batch.v1.Job")

@@ -21,7 +21,7 @@ pub(super) static ROW: Row = Row {
 };
 
 static PRINTER: Printer = Printer {
-    columns: &[NAME, Column::text("Created At", "When it was made.")],
+    columns: &[NAME, Column { name: "Created At", json_type: "date", description: "When it was made.", wide: false }],
     cells: |it, _| vec![name(it), it["metadata"]["creationTimestamp"].clone()],
 };
 

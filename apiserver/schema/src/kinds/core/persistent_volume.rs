@@ -9,7 +9,7 @@ use crate::table::text::{age, name};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
-use crate::validate::update;
+use crate::validate::{node_selector, update};
 use crate::view::{default, entries, given, list, object_mut, text};
 
 /// What it is called, and what it adds to its schema.
@@ -169,11 +169,16 @@ fn source(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         "hostPath" | "local" if text(source, "path").split('/').any(|part| part == "..") => {
             errors.invalid(&at.field("path"), text(source, "path"), "must not contain '..'");
         }
+        "hostPath" => {
+            let kinds = ["BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+            errors.one_of(&at.field("type"), text(source, "type"), &kinds);
+        }
         "nfs" if given(source, "path") && !text(source, "path").starts_with('/') => {
             errors.invalid(&at.field("path"), text(source, "path"), "must be an absolute path");
         }
         _ => {}
     }
+    node_affinity(&spec["nodeAffinity"], &path.field("nodeAffinity"), errors);
     if *kind == "local" && !spec["nodeAffinity"]["required"].is_object() {
         errors.required(&path.field("nodeAffinity"), "Local volume requires node affinity");
     }
@@ -182,6 +187,18 @@ fn source(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         let detail = "may not be 'recycle' for a hostPath mount of '/'";
         errors.forbidden(&path.field("persistentVolumeReclaimPolicy"), detail);
     }
+}
+
+/// The nodes from which a volume can be reached.
+fn node_affinity(affinity: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if !affinity.is_object() {
+        return;
+    }
+    let (required, path) = (&affinity["required"], path.field("required"));
+    if !required.is_object() {
+        return errors.required(&path, "must specify required node constraints");
+    }
+    node_selector::check(required, &path, errors);
 }
 
 /// Where a volume lies stays.

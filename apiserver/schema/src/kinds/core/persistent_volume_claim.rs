@@ -26,6 +26,9 @@ pub(super) static ROW: Row = Row {
             if old.is_none() {
                 new["status"] = json!({"phase": "Pending"});
             }
+            if let Some(spec) = object_mut(new, "spec") {
+                one_source(spec);
+            }
         },
         validate,
         printer: &PRINTER,
@@ -101,6 +104,23 @@ pub(crate) fn claim(object: &mut Value) {
     defaults::with_spec(object, |spec| default(spec, "volumeMode", "Filesystem"));
     if let Some(status) = object_mut(object, "status") {
         default(status, "phase", "Pending");
+    }
+}
+
+/// A source that only the old field or only the new one names stands in both (`NormalizeDataSources`). The old one has no
+/// namespace.
+fn one_source(spec: &mut Value) {
+    let (old, new) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
+    match (old.is_object(), new.is_object()) {
+        (true, false) => spec["dataSourceRef"] = old,
+        (false, true) if !given(&new, "namespace") => {
+            let mut old = new;
+            if let Some(fields) = old.as_object_mut() {
+                fields.remove("namespace");
+            }
+            spec["dataSource"] = old;
+        }
+        _ => {}
     }
 }
 

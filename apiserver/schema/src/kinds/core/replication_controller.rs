@@ -23,6 +23,8 @@ pub(super) static ROW: Row = Row {
         validate,
         printer: &PRINTER,
         generation: true,
+        // As it was before there was a garbage collector.
+        keeps_dependents: true,
         fields: &[Selectable {
             path: "status.replicas",
             value: Some(|it| it["status"]["replicas"].as_i64().unwrap_or_default().to_string()),

@@ -37,7 +37,7 @@ static PRINTER: Printer = Printer {
         Column::number("Value", "The priority of its pods."),
         Column::boolean("Global-Default", "Whether pods without a class get this one."),
         AGE,
-        Column::wide("PreemptionPolicy", "Whether its pods push others away."),
+        Column::text("PreemptionPolicy", "Whether its pods push others away."),
     ],
     cells: |it, now| {
         vec![

@@ -132,7 +132,8 @@ fn spread_keys(constraint: &Value, path: &Path<'_>, errors: &mut Errors) {
     label_keys(constraint, path, errors);
     let selector = &constraint["labelSelector"];
     let of_expressions = list(selector, "matchExpressions").iter().map(|one| text(one, "key"));
-    let named: Vec<&str> = entries(selector, "matchLabels").map(|(key, _)| key.as_str()).chain(of_expressions).collect();
+    let named: Vec<&str> =
+        entries(selector, "matchLabels").map(|(key, _)| key.as_str()).chain(of_expressions).collect();
     let keys = path.field("matchLabelKeys");
     for (index, key) in list(constraint, "matchLabelKeys").iter().enumerate() {
         if named.contains(&key.as_str().unwrap_or_default()) {
@@ -156,9 +157,7 @@ mod tests {
     #[test]
     fn terms_and_weights_are_looked_at() {
         let term = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}});
-        let with = |term: &Value, weight: i64| {
-            json!({"affinity": {"podAffinity": {PREFERRED: [{"weight": weight, "podAffinityTerm": term}]}}})
-        };
+        let with = |term: &Value, weight: i64| json!({"affinity": {"podAffinity": {PREFERRED: [{"weight": weight, "podAffinityTerm": term}]}}});
         assert_eq!(errors(&with(&term, 1)), [""; 0]);
         let at = format!("spec.affinity.podAffinity.{PREFERRED}[0]");
         assert_eq!(errors(&with(&term, 101)), [format!("{at}.weight")]);

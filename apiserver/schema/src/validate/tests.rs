@@ -197,10 +197,13 @@ fn services_are_checked() {
 fn workloads_are_checked() {
     let template = |labels: Value| json!({"metadata": {"labels": labels}, "spec": pod(|_| ())["spec"]});
     let deployment = |spec: Value| create("apps/v1", "Deployment", json!({"spec": spec}));
-    assert_eq!(deployment(json!({"template": template(json!({}))})), [
+    assert_eq!(
+        deployment(json!({"template": template(json!({}))})),
+        [
             "spec.selector: Required value",
             "spec.template.metadata.labels: Invalid value: {}: `selector` does not match template `labels`"
-        ]);
+        ]
+    );
     assert_eq!(
         deployment(json!({"selector": {"matchLabels": {"a": "b"}}, "template": template(json!({"a": "c"}))})),
         ["spec.template.metadata.labels: Invalid value: {\"a\":\"c\"}: `selector` does not match template `labels`"]

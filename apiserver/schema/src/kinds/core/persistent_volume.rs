@@ -170,7 +170,8 @@ fn source(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
             errors.invalid(&at.field("path"), text(source, "path"), "must not contain '..'");
         }
         "hostPath" => {
-            let kinds = ["BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+            let kinds =
+                ["BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
             errors.one_of(&at.field("type"), text(source, "type"), &kinds);
         }
         "nfs" if given(source, "path") && !text(source, "path").starts_with('/') => {

@@ -10,6 +10,7 @@ const HOME: &[&str] = &["apiserver/schema/src/kinds/", "apiserver/src/admission/
 /// Lines that name one all the same: file, part of the line, and why.
 const MEANT: &[(&str, &str, &str)] = &[
     ("apiserver/schema/src/table/core.rs", "list(it, \"endpoints\")", "a field of endpoint slices"),
+    ("apiserver/schema/src/validate/affinity.rs", "\"namespaces\"", "a field of affinity terms"),
     ("apiserver/schema/src/validate/core.rs", "field(\"endpoints\")", "a field of endpoint slices"),
     ("apiserver/schema/src/validate/resources.rs", "\"pods\" =>", "a resource that nodes have and quotas count"),
     ("apiserver/schema/src/validate/affinity.rs", "\"namespaces\"", "a field of an affinity's term"),

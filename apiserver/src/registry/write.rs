@@ -1,9 +1,12 @@
 //! Every write, for REST, gRPC and this server itself, whatever its verb:
 //!
 //! ```text
-//!  present ──► change ──► what its path may change ──► defaults ──► owners ──► mutating admission ──► what the server adds
-//!     ▲                                                                                                      │
-//!     └── again, if somebody was faster ◄── commit ◄── claim ◄── validating admission ◄── validate ◄─────────┘
+//!  present ──► change ──► what its path may change ──► defaults ──► what the kind takes out or restores ──► owners ──┐
+//!     ▲                                                                                                              │
+//!     │        validating admission ◄── validate ◄── what the server makes up ◄── mutating admission ◄───────────────┘
+//!     │                 │
+//!     │                 └──► claim ──► commit
+//!     └── again, if somebody was faster ◄─┘
 //! ```
 //!
 //! Owners come before admission, as in Kubernetes: who writes owns what it said, with its defaults, and nothing that the server adds.

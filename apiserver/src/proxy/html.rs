@@ -2,12 +2,16 @@
 
 use super::links::Links;
 use axum::body::{Body, Bytes};
+use flate2::read::MultiGzDecoder;
 use futures::StreamExt;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use std::io::Read;
 
 /// How much of a page is read for its links. What is longer is no page for people, and goes on unread.
 const PAGE_BYTES_MAX: usize = 8 << 20;
+
+const GZIP: &str = "gzip";
 
 /// Tags and those of their attributes that are links (HTML 4.01, index of attributes).
 const LINKS: &[(&str, &[&str])] = &[
@@ -41,11 +45,11 @@ const LINKS: &[(&str, &[&str])] = &[
 /// Tags whose content is text, whatever it looks like.
 const TEXT: [&str; 8] = ["iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp"];
 
-/// Whether an answer is a page that can be read: one that is compressed is passed on as it is.
+/// Whether an answer is a page that can be read: one that is compressed otherwise than with gzip is passed on as it is.
 pub(super) fn is_page(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/html"))
-        && !headers.contains_key(CONTENT_ENCODING)
+        && headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding == GZIP)
 }
 
 /// The page with its links rewritten; its length may change.
@@ -67,7 +71,20 @@ pub(super) async fn with_links(body: Body, headers: &mut HeaderMap, links: &Link
             return Body::from_stream(begun.chain(chunks));
         }
     }
-    Body::from(rewritten(&page, links))
+    if !headers.contains_key(CONTENT_ENCODING) {
+        return Body::from(rewritten(&page, links));
+    }
+    let Some(plain) = unpacked(&page) else { return Body::from(page) };
+    // Who takes gzip takes what is not compressed as well.
+    headers.remove(CONTENT_ENCODING);
+    Body::from(rewritten(&plain, links))
+}
+
+/// What gzip holds; `None`: it is damaged, or more than a page.
+fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    MultiGzDecoder::new(packed).take(PAGE_BYTES_MAX as u64 + 1).read_to_end(&mut plain).ok()?;
+    (plain.len() <= PAGE_BYTES_MAX).then_some(plain)
 }
 
 fn rewritten(page: &[u8], links: &Links) -> Vec<u8> {

@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use place::How;
 use serde_json::{Value, json};
 use skiff_store::{Options, Store};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -63,12 +64,20 @@ async fn serve() -> String {
     let there = address.clone();
     let router = Router::new()
         .route("/page", get(|| async { Html(r#"<a href="/rewriteme">test</a>"#) }))
+        .route("/packed", get(|| async { ([("content-encoding", "gzip")], Html(packed(r#"<a href="/rewriteme">"#))) }))
+        .route("/broken", get(|| async { ([("content-encoding", "gzip")], Html("no gzip")) }))
         .route("/moved", get(|| async move { (StatusCode::FOUND, [("location", format!("http://{there}/new?a"))]) }))
         .route("/cors", get(|| async { [("access-control-allow-origin", "*"), ("x-kept", "1")] }))
         .route("/socket", any(socket))
         .fallback(tell);
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
+}
+
+fn packed(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
 }
 
 async fn tell(request: Request) -> String {
@@ -121,6 +130,12 @@ async fn links_and_redirects_lead_through_the_proxy() {
     let scene = Scene::new().await;
     let page = scene.ask("GET", "/page", "").await;
     assert_eq!(text(page).await, r#"<a href="/api/v1/namespaces/a/pods/p:80/proxy/rewriteme">test</a>"#);
+    let packed = scene.ask("GET", "/packed", "").await;
+    assert!(!packed.headers().contains_key("content-encoding"));
+    assert_eq!(text(packed).await, r#"<a href="/api/v1/namespaces/a/pods/p:80/proxy/rewriteme">"#);
+    let broken = scene.ask("GET", "/broken", "").await;
+    assert_eq!(broken.headers()["content-encoding"], "gzip");
+    assert_eq!(text(broken).await, "no gzip");
     let moved = scene.ask("GET", "/moved", "").await;
     assert_eq!(location(&moved), (302, "/api/v1/namespaces/a/pods/p:80/proxy/new?a"));
     for method in ["GET", "HEAD"] {

@@ -18,7 +18,9 @@ pub(crate) struct Status {
     pub(crate) message: String,
     details: Option<Value>,
     /// With which a list that cannot go on as it was goes on all the same.
-    continue_token: Option<String>,
+    continue_token: Option<Box<str>>,
+    /// What is told beside the refusal, in headers `Warning`.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl fmt::Display for Status {
@@ -31,7 +33,7 @@ impl std::error::Error for Status {}
 
 impl Status {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: None, warnings: Vec::new() }
     }
 
     fn about(mut self, resource: &Resource, name: &str) -> Self {
@@ -56,9 +58,15 @@ impl Status {
         self
     }
 
+    /// Tells more beside the refusal.
+    pub(crate) fn warned(mut self, warnings: Vec<String>) -> Self {
+        self.warnings.extend(warnings);
+        self
+    }
+
     /// Gives a list that cannot go on as it was a token for the rest.
     pub(crate) fn continued_at(mut self, token: String) -> Self {
-        self.continue_token = Some(token);
+        self.continue_token = Some(token.into());
         self
     }
 
@@ -75,7 +83,7 @@ impl Status {
             status["details"] = details.clone();
         }
         if let Some(token) = &self.continue_token {
-            status["metadata"]["continue"] = token.as_str().into();
+            status["metadata"]["continue"] = (**token).into();
         }
         status
     }

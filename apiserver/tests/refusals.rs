@@ -7,6 +7,7 @@ use common::World;
 use http::{HeaderName, Request, StatusCode, header};
 use serde_json::{Value, json};
 use skiff_client::Identity;
+use tower::ServiceExt;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -200,4 +201,18 @@ async fn who_acts_as_nobody_may_do_nothing() {
     let (code, status) = ask(&masters, Identity::node("n")).await;
     assert_eq!((code, &status["details"]), (403, &json!({"name": "somebody", "kind": "users"})));
     assert_eq!(ask(&[("impersonate-group", "system:masters")], administrator()).await.0, 400);
+}
+
+/// Clients print warnings whatever becomes of the request.
+#[tokio::test]
+async fn refusals_are_warned_of_too() {
+    let world = World::new().await;
+    let body = json!({"metadata": {"name": "a"}, "bogus": 1, "subsets": [{"addresses": [{"ip": "x"}]}]}).to_string();
+    let mut request = common::request("POST", "/api/v1/namespaces/default/endpoints", "application/json", &body);
+    request.extensions_mut().insert(Identity::component("test"));
+    let answer = world.server.router().oneshot(request).await.expect("infallible");
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let told: Vec<&str> = answer.headers().get_all("warning").iter().map(|it| it.to_str().expect("text")).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("unknown field") && told[1].contains("Endpoints is deprecated"), "{told:?}");
 }

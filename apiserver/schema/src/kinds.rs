@@ -23,9 +23,11 @@ mod node;
 mod policy;
 mod rbac;
 mod resource;
-pub(crate) mod scale;
+pub(crate) mod scale; // the body of all scales
 mod scheduling;
-mod storage; // the body of all scales
+mod storage;
+
+pub(crate) use self::storage::driver_name;
 
 use serde_json::Value;
 

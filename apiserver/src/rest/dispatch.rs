@@ -53,9 +53,11 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
         }
         _ if verb == "watch" => watch(app, &path, &parameters, request.headers()).await,
         _ => {
-            let answer = within(&parameters, object_request(app, &path, verb, &parameters, request)).await?;
             let told: Vec<String> = resource.deprecation().map(str::to_owned).into_iter().collect();
-            Ok(with_warnings(answer, &told))
+            match within(&parameters, object_request(app, &path, verb, &parameters, request)).await {
+                Ok(answer) => Ok(with_warnings(answer, &told)),
+                Err(status) => Err(status.warned(told)),
+            }
         }
     }
 }

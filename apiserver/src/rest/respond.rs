@@ -80,7 +80,8 @@ fn text(value: &Value) -> String {
 pub(super) fn failure(style: Style, status: &Status) -> Response {
     let value = status.value();
     let response = plain(status.code, style, &value);
-    let mut response = response.unwrap_or_else(|_| json_value(status.code, &value));
+    let response = response.unwrap_or_else(|_| json_value(status.code, &value));
+    let mut response = with_warnings(response, &status.warnings);
     if let Some(seconds) = status.retry_after_seconds() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

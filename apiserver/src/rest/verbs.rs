@@ -25,8 +25,7 @@ pub(super) struct Call<'a> {
 }
 
 pub(super) async fn get(call: &Call<'_>) -> Result<Response, Status> {
-    let answer = verbs::get(&call.app.registry, &call.request, call.parameters.revision()?).await?;
-    respond(call, answer)
+    respond(call, verbs::get(&call.app.registry, &call.request, call.parameters.revision()?).await)
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
@@ -39,15 +38,13 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
 pub(super) async fn create(mut call: Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     call.parameters.write("CreateOptions", &mut call.request.options)?;
     let sent = body::sent(headers, body).await?;
-    let answer = verbs::create(&call.app.registry, &call.request, sent).await?;
-    respond(&call, answer)
+    respond(&call, verbs::create(&call.app.registry, &call.request, sent).await)
 }
 
 pub(super) async fn update(mut call: Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     call.parameters.write("UpdateOptions", &mut call.request.options)?;
     let sent = body::sent(headers, body).await?;
-    let answer = verbs::update(&call.app.registry, &call.request, sent).await?;
-    respond(&call, answer)
+    respond(&call, verbs::update(&call.app.registry, &call.request, sent).await)
 }
 
 pub(super) async fn patch(mut call: Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
@@ -60,13 +57,13 @@ pub(super) async fn patch(mut call: Call<'_>, headers: &HeaderMap, body: Body) -
         call.parameters.write("PatchOptions", options)?;
     }
     let body = body::read(headers, body).await?;
-    let answer = verbs::patch(&call.app.registry, &call.request, media_type, &body).await?;
-    respond(&call, answer)
+    respond(&call, verbs::patch(&call.app.registry, &call.request, media_type, &body).await)
 }
 
-fn respond(call: &Call<'_>, answer: Answer) -> Result<Response, Status> {
+/// The answer, or the refusal, with what the request is told beside it.
+fn respond(call: &Call<'_>, answer: Result<Answer, Status>) -> Result<Response, Status> {
     let code = |made| if made { StatusCode::CREATED } else { StatusCode::OK };
-    let response = match answer {
+    let response = match answer.map_err(|status| status.warned(call.request.finish()))? {
         Answer::Object { object, made } => respond::object(code(made), call.style, &object),
         Answer::Value { value, made } => respond::plain(code(made), call.style, &value),
     };

@@ -8,7 +8,7 @@ mod storage_class;
 mod volume_attachment;
 mod volume_attributes_class;
 
-pub(super) use self::shared::driver_name;
+pub(crate) use self::shared::driver_name;
 use super::Row;
 
 /// Its kinds.

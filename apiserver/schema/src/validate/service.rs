@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::errors::Errors;
 use super::names::{self, Format, PORTS};
-use super::{meta, unimplemented};
+use super::meta;
 use crate::path::Path;
 use crate::view::{given, list, text};
 
@@ -25,7 +25,17 @@ pub(crate) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     affinity(spec, path, errors);
     addresses(spec, kind, path, errors);
     policies(spec, path, errors);
-    unimplemented::service(spec, path, errors);
+    load_balancer_class(spec, kind, &path.field("loadBalancerClass"), errors);
+}
+
+/// Whose load balancer it is to be: one with a class is left to who answers to that.
+fn load_balancer_class(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut Errors) {
+    let Some(class) = spec["loadBalancerClass"].as_str() else { return };
+    if kind == "LoadBalancer" {
+        Format::QualifiedName.require(class, path, errors);
+    } else {
+        errors.forbidden(path, "may only be used when `type` is 'LoadBalancer'");
+    }
 }
 
 fn ports(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut Errors) {

@@ -130,6 +130,10 @@ fn pods_are_checked() {
             "spec.volumes[0].persistentVolumeClaim: Forbidden: volumes of type persistentVolumeClaim are not implemented by Skiff",
         ),
         (
+            with("volumes", json!([{"name": "a", "csi": {"nodePublishSecretRef": {}}}])),
+            "spec.volumes[0].csi.driver: Required value",
+        ),
+        (
             with("volumes", json!([{"name": "a", "emptyDir": {}, "hostPath": {"path": "/"}}])),
             "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
         ),
@@ -191,6 +195,17 @@ fn services_are_checked() {
     );
     assert_eq!(service(json!({"clusterIP": "None"})), Vec::<String>::new());
     assert_eq!(service(json!({"type": "ExternalName"})), ["spec.externalName: Required value"]);
+    let classed = |kind: &str, class: &str| json!({"type": kind, "loadBalancerClass": class, "ports": [{"port": 1}]});
+    assert_eq!(service(classed("LoadBalancer", "example.com/a")), Vec::<String>::new());
+    assert_eq!(
+        service(classed("ClusterIP", "example.com/a")),
+        ["spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"]
+    );
+    let spec = |class: &str| json!({ "spec": classed("LoadBalancer", class) });
+    assert_eq!(
+        update("v1", "Service", &spec("b"), &spec("a")),
+        ["spec.loadBalancerClass: Invalid value: \"b\": may not change once set"]
+    );
 }
 
 #[test]

@@ -18,9 +18,6 @@ const CONTAINER: &[&str] = &["restartPolicyRules", "volumeDevices"];
 /// Fields of a job's spec.
 const JOB: &[&str] = &["backoffLimitPerIndex", "managedBy", "maxFailedIndexes", "podFailurePolicy", "successPolicy"];
 
-/// Fields of a service's spec.
-const SERVICE: &[&str] = &["loadBalancerClass"];
-
 /// The fields that are given although nothing reads them.
 fn refuse(fields: &[&str], holder: &Value, path: &Path<'_>, errors: &mut Errors) {
     let is_empty = |value: &Value| match value {
@@ -54,10 +51,6 @@ pub(super) fn container(container: &Value, path: &Path<'_>, errors: &mut Errors)
 
 pub(super) fn job(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     refuse(JOB, spec, path, errors);
-}
-
-pub(super) fn service(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
-    refuse(SERVICE, spec, path, errors);
 }
 
 /// A volume source that no part of Skiff can provide.

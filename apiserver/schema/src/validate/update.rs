@@ -158,6 +158,10 @@ pub(crate) fn service(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Er
     if has_address(old) && has_address(new) && new["clusterIP"] != old["clusterIP"] {
         errors.invalid(&path.field("clusterIP"), new["clusterIP"].clone(), "may not change once set");
     }
+    let balanced = |spec: &Value| text(spec, "type") == "LoadBalancer";
+    if balanced(old) && balanced(new) && new["loadBalancerClass"] != old["loadBalancerClass"] {
+        errors.invalid(&path.field("loadBalancerClass"), new["loadBalancerClass"].clone(), "may not change once set");
+    }
 }
 
 pub(crate) fn job(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::errors::Errors;
 use super::names::Format;
 use super::{probe, unimplemented};
+use crate::kinds::driver_name;
 use crate::path::Path;
 use crate::view::{given, list, text};
 
@@ -55,7 +56,17 @@ fn source(volume: &Value, path: &Path<'_>, errors: &mut Errors) {
         "image" => {
             errors.one_of(&path.field("pullPolicy"), text(source, "pullPolicy"), super::container::PULL_POLICIES)
         }
+        // The kubelet looks for the driver, and says so if its node has none.
+        "csi" => csi(source, &path, errors),
         _ => unimplemented::volume(kind, &path, errors),
+    }
+}
+
+fn csi(source: &Value, path: &Path<'_>, errors: &mut Errors) {
+    driver_name(text(source, "driver"), &path.field("driver"), errors);
+    let secret = &source["nodePublishSecretRef"];
+    if secret.is_object() && text(secret, "name").is_empty() {
+        errors.required(&path.field("nodePublishSecretRef").field("name"), "");
     }
 }
 

@@ -141,10 +141,12 @@ mod tests {
     use super::*;
 
     fn created(plan: &[Registration]) -> Vec<&str> {
-        let name = |it| match it {
-            &Registration::Create(ref service) => Some(text(&service["metadata"], "name")),
-            _ => None,
-        };
+        fn name(it: &Registration) -> Option<&str> {
+            match it {
+                Registration::Create(service) => Some(text(&service["metadata"], "name")),
+                _ => None,
+            }
+        }
         plan.iter().filter_map(name).collect()
     }
 

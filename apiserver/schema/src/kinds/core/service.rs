@@ -1,12 +1,13 @@
 //! Service.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::kinds::{Change, Row, Rules, Selectable, Storage, proxy, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::{service, update};
+use crate::view::{given, list, text};
 use crate::{defaults, table};
 
 /// What it is called, and what it adds to its schema.
@@ -24,6 +25,7 @@ pub(super) static ROW: Row = Row {
             }
         },
         validate,
+        warnings,
         printer: &table::core::SERVICE,
         fields: &[Selectable::at("spec.clusterIP"), Selectable::at("spec.type")],
         returns_deleted: true,
@@ -41,5 +43,61 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
     service::spec(&change.new["spec"], &spec, errors);
     if let Some(old) = change.old {
         update::service(&change.new["spec"], &old["spec"], &spec, errors);
+    }
+}
+
+/// Fields that other fields make void, and fields of old.
+fn warnings(change: &Change<'_>) -> Vec<String> {
+    if !change.is_whole() {
+        return Vec::new();
+    }
+    let spec = &change.new["spec"];
+    let external = !list(spec, "externalIPs").is_empty();
+    let headless = list(spec, "clusterIPs").first().is_some_and(|address| address == "None");
+    let named = text(spec, "type") == "ExternalName";
+    let remembers = text(spec, "sessionAffinity") != "None";
+    let old_annotation = "service.kubernetes.io/topology-aware-hints";
+    let annotated = change.new["metadata"]["annotations"][old_annotation] != Value::Null;
+    let deprecated = format!("annotation {old_annotation} is deprecated, please use service.kubernetes.io/topology-mode instead");
+    [
+        (annotated, &*deprecated),
+        (headless && given(spec, "loadBalancerIP"), "spec.loadBalancerIP is ignored for headless services"),
+        (headless && external, "spec.externalIPs is ignored for headless services"),
+        (headless && remembers, "spec.SessionAffinity is ignored for headless services"),
+        (
+            external && !headless && !named,
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+        ),
+        (named && external, "spec.externalIPs is ignored when spec.type is \"ExternalName\""),
+        (!named && given(spec, "externalName"), "spec.externalName is ignored when spec.type is not \"ExternalName\""),
+        (
+            text(spec, "trafficDistribution") == "PreferClose",
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
+        ),
+    ]
+    .into_iter()
+    .filter(|(given, _)| *given)
+    .map(|(_, text)| text.to_owned())
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::warnings;
+    use crate::kinds::Change;
+
+    #[test]
+    fn what_has_no_effect_is_told() {
+        let said = |spec| warnings(&Change { new: &json!({ "spec": spec }), old: None, part: "" });
+        assert_eq!(said(json!({"type": "ClusterIP", "sessionAffinity": "None"})), [""; 0]);
+        let spec = json!({"clusterIPs": ["None"], "sessionAffinity": "ClientIP", "externalIPs": ["192.0.2.1"]});
+        assert_eq!(
+            said(spec),
+            ["spec.externalIPs is ignored for headless services", "spec.SessionAffinity is ignored for headless services"]
+        );
+        let spec = json!({"type": "ClusterIP", "sessionAffinity": "None", "externalName": "a.example"});
+        assert_eq!(said(spec), ["spec.externalName is ignored when spec.type is not \"ExternalName\""]);
     }
 }

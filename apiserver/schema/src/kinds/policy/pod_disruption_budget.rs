@@ -7,6 +7,7 @@ use crate::path::Path;
 use crate::table::text::{age, name, number};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
+use crate::validate::names::Format;
 use crate::validate::{meta, workload};
 use crate::view::text;
 
@@ -14,7 +15,16 @@ use crate::view::text;
 pub(super) static ROW: Row = Row {
     short_names: &["pdb"],
     subresources: &[status(["policy", "v1", "PodDisruptionBudget"])],
-    rules: Rules { validate, printer: &PRINTER, generation: true, unconditional_update: false, ..Rules::PLAIN },
+    rules: Rules {
+        // Kubernetes has no rule for its metadata but those of all objects.
+        name: Format::PathSegment,
+        free_finalizers: true,
+        validate,
+        printer: &PRINTER,
+        generation: true,
+        unconditional_update: false,
+        ..Rules::PLAIN
+    },
     ..Row::namespaced(
         ["policy", "v1", "PodDisruptionBudget"],
         ["poddisruptionbudgets", "poddisruptionbudget"],

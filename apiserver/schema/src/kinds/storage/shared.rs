@@ -8,7 +8,7 @@ use crate::validate::names::Format;
 use crate::view::entries;
 
 /// The name of a CSI driver.
-pub(in crate::kinds) fn driver_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn driver_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
     if name.is_empty() {
         return errors.required(path, "");
     }

@@ -216,7 +216,7 @@ mod tests {
     /// The values are those of a real kube-apiserver 1.36.
     #[test]
     fn the_stored_version_has_a_hash() {
-        let hash = |group, plural| storage_version_hash(&catalog().find(group, "v1", plural).expect("it is served"));
+        let hash = |group, plural| storage_version_hash(catalog().find(group, "v1", plural).expect("it is served"));
         assert_eq!(hash("", "pods").as_deref(), Some("xPOwRZ+Yhw8="));
         assert_eq!(hash("apps", "deployments").as_deref(), Some("8aSe+NMegvE="));
         assert_eq!(hash("authorization.k8s.io", "subjectaccessreviews"), None);

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::errors::Errors;
-use super::names::{self, Format, PORTS};
 use super::meta;
+use super::names::{self, Format, PORTS};
 use crate::path::Path;
 use crate::view::{given, list, text};
 

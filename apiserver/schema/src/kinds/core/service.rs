@@ -58,7 +58,8 @@ fn warnings(change: &Change<'_>) -> Vec<String> {
     let remembers = text(spec, "sessionAffinity") != "None";
     let old_annotation = "service.kubernetes.io/topology-aware-hints";
     let annotated = change.new["metadata"]["annotations"][old_annotation] != Value::Null;
-    let deprecated = format!("annotation {old_annotation} is deprecated, please use service.kubernetes.io/topology-mode instead");
+    let deprecated =
+        format!("annotation {old_annotation} is deprecated, please use service.kubernetes.io/topology-mode instead");
     [
         (annotated, &*deprecated),
         (headless && given(spec, "loadBalancerIP"), "spec.loadBalancerIP is ignored for headless services"),
@@ -95,7 +96,10 @@ mod tests {
         let spec = json!({"clusterIPs": ["None"], "sessionAffinity": "ClientIP", "externalIPs": ["192.0.2.1"]});
         assert_eq!(
             said(spec),
-            ["spec.externalIPs is ignored for headless services", "spec.SessionAffinity is ignored for headless services"]
+            [
+                "spec.externalIPs is ignored for headless services",
+                "spec.SessionAffinity is ignored for headless services"
+            ]
         );
         let spec = json!({"type": "ClusterIP", "sessionAffinity": "None", "externalName": "a.example"});
         assert_eq!(said(spec), ["spec.externalName is ignored when spec.type is not \"ExternalName\""]);

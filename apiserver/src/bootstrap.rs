@@ -1,5 +1,6 @@
 //! What every cluster has: four namespaces, the range of service addresses, and the service through which pods reach the API server.
 
+use crate::app::App;
 use crate::registry::object::{meta, name_of, now};
 use crate::registry::{Change, Registry, Target};
 use crate::request::Request;
@@ -9,6 +10,7 @@ use skiff_schema::{Decoded, Resource, set_condition};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How often the making of an object is tried that another server may be making too, and how long apart.
 const TRIES: usize = 10;
@@ -30,16 +32,13 @@ const CLASSES: [(&str, i64, &str); 2] = [
     ),
 ];
 
+/// How often it is looked whether somebody has deleted what every cluster has (kube-apiserver: as often).
+const EVERY: Duration = Duration::from_secs(10);
+
 /// Makes what is missing and corrects the API server's endpoint; the error names the object.
 pub(crate) async fn bootstrap(registry: &Registry, advertise: SocketAddr) -> Result<(), (String, Status)> {
-    for name in NAMESPACES {
-        ensure(registry, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await?;
-    }
     service_cidr(registry).await?;
-    for class in CLASSES {
-        ensure(registry, priority_class(class)).await?;
-    }
-    ensure(registry, service(registry, advertise)).await?;
+    make_missing(registry, advertise).await?;
     // Only addresses a packet can be sent to, from every pod: a server that listens on every address or on the host's
     // loopback has none to announce.
     if !advertise.ip().is_unspecified() && !advertise.ip().is_loopback() {
@@ -47,6 +46,29 @@ pub(crate) async fn bootstrap(registry: &Registry, advertise: SocketAddr) -> Res
         replace(registry, endpoint_slice(advertise)).await?;
     }
     Ok(())
+}
+
+/// Makes anew what was deleted, until the server stops: `kubectl delete services --all` means the cluster's own service too.
+pub(crate) fn keep(app: &Arc<App>, until: CancellationToken) {
+    let app = app.clone();
+    tokio::spawn(until.run_until_cancelled_owned(async move {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            if let Err((object, status)) = make_missing(&app.registry, app.advertise).await {
+                tracing::warn!(object, message = status.message, "what every cluster has is missing");
+            }
+        }
+    }));
+}
+
+async fn make_missing(registry: &Registry, advertise: SocketAddr) -> Result<(), (String, Status)> {
+    for name in NAMESPACES {
+        ensure(registry, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await?;
+    }
+    for class in CLASSES {
+        ensure(registry, priority_class(class)).await?;
+    }
+    ensure(registry, service(registry, advertise)).await
 }
 
 fn resource_of(object: &Value) -> &'static Arc<Resource> {

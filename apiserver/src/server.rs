@@ -5,7 +5,7 @@ mod listen; // connections
 use crate::admission::Network;
 use crate::admission::services::{Allocator, repair};
 use crate::app::App;
-use crate::bootstrap::bootstrap;
+use crate::bootstrap::{self, bootstrap};
 use crate::definitions;
 use crate::kubelet::Kubelets;
 use crate::pki::Pki;
@@ -121,6 +121,7 @@ impl ApiServer {
         definitions::follow(&app, tasks.clone());
         registrations::follow(&app, tasks.clone());
         repair::follow(&app, orphans, tasks.clone());
+        bootstrap::keep(&app, tasks.clone());
         let router = rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn(caller::settle));
         let tls = Arc::new(tls::server_config(&config.pki)?);
         Ok(Self { router, app, tls, _tasks: Arc::new(tasks.drop_guard()) })

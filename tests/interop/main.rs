@@ -13,6 +13,7 @@ mod engines_cri; // containerd's CRI service over our runtime
 mod etcd; // etcdctl at our store, our API server on an etcd
 mod images; // what skopeo, buildah and umoci make
 mod kubectl; // the clients of both releases
+mod kubectl_rows; // every command, one after the other
 mod kubectl_streams; // the same where they go on
 mod runtimes; // our CRI service over somebody else's OCI runtime
 mod store; // saved, restored, checked, moved

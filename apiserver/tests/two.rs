@@ -1,9 +1,13 @@
 //! Two API servers on one store behave as one, also while the second one starts.
 
 mod common;
+#[path = "../store/tests/peers/keys.rs"]
+mod keys; // of a cluster with certificates
+#[path = "../store/tests/peers/three.rs"]
+mod three; // an etcd of three members
 
 use bytes::Bytes;
-use common::{World, request, send};
+use common::{World, peer, request, send};
 use futures::future::{BoxFuture, join_all};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -16,9 +20,11 @@ use skiff_apiserver::ApiServer;
 use skiff_client::{Identity, in_process};
 use skiff_store::Backend;
 use skiff_store::backend::{BackendError, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
+use skiff_store::etcd::Remote;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use three::{Elections, Three};
 use tokio::sync::Semaphore;
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
@@ -129,14 +135,21 @@ async fn names_addresses_and_ports_are_given_once() {
     };
     let (made, started) = tokio::join!(services(&servers, 40), starting);
     let more = services(&[&servers[..], &started[..]].concat(), 5).await;
+    assert!(made.iter().chain(&more).all(|(code, _)| *code == StatusCode::CREATED), "{made:?} {more:?}");
+    let services: Vec<&Value> = made.iter().chain(&more).map(|(_, service)| service).collect();
+    assert_given_once(&services);
+    assert_eq!(services.len(), 115);
+}
+
+/// No name, address or port twice.
+#[track_caller]
+fn assert_given_once(services: &[&Value]) {
     let (mut names, mut addresses, mut ports) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for (code, service) in made.iter().chain(&more) {
-        assert_eq!(*code, StatusCode::CREATED, "{service}");
+    for service in services {
         assert!(names.insert(service["metadata"]["name"].to_string()), "{service}");
         assert!(addresses.insert(service["spec"]["clusterIP"].to_string()), "{service}");
         assert!(ports.insert(service["spec"]["ports"][0]["nodePort"].to_string()), "{service}");
     }
-    assert_eq!(names.len(), 115);
 }
 
 /// On an empty store; and again where a server ended between the claim of its own address and its service.
@@ -176,7 +189,11 @@ fn config_map(name: &str) -> DynamicObject {
 async fn a_watch_on_one_shows_what_is_written_on_the_other() {
     let world = World::new().await;
     let other = world.another(world.store.backend(), PORTS).await;
-    let (here, there) = (config_maps(&world.server), config_maps(&other));
+    assert_watched(&world.server, &other).await;
+}
+
+async fn assert_watched(one: &ApiServer, other: &ApiServer) {
+    let (here, there) = (config_maps(one), config_maps(other));
     let since = here.list(&ListParams::default()).await.expect("a list").metadata.resource_version.expect("a revision");
     let events = here.watch(&WatchParams::default(), &since).await.expect("a watch");
     let mut written = Vec::new();
@@ -202,25 +219,63 @@ async fn a_watch_on_one_shows_what_is_written_on_the_other() {
 async fn definitions_of_one_are_served_by_the_other() {
     let world = World::new().await;
     let other = world.another(world.store.backend(), PORTS).await;
+    assert_defined(&world.server, &other).await;
+}
+
+async fn assert_defined(one: &ApiServer, other: &ApiServer) {
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
     let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
             "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}});
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    world.must("POST", definitions, &definition).await;
-    let asked = |method: &'static str, path: &'static str| send(other.router(), request(method, path, "", ""));
+    let ask = async |server: &ApiServer, method: &str, path: &str, body: &Value| {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        send(server.router(), request(method, path, "application/json", &body)).await
+    };
     let widgets = "/apis/example.com/v1/namespaces/default/widgets";
-    let becomes = |wanted: StatusCode| async move {
-        while asked("GET", widgets).await.0 != wanted {
+    let becomes = async |wanted: StatusCode| {
+        while ask(other, "GET", widgets, &Value::Null).await.0 != wanted {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
+    assert_eq!(ask(one, "POST", definitions, &definition).await.0, StatusCode::CREATED);
     tokio::time::timeout(BOUNDED, becomes(StatusCode::OK)).await.expect("served");
     let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "size": 3});
-    let made = send(other.router(), request("POST", widgets, "application/json", &widget.to_string())).await;
+    let made = ask(other, "POST", widgets, &widget).await;
     assert_eq!(made.0, StatusCode::CREATED, "{}", made.1);
-    assert_eq!(world.get(&format!("{widgets}/w")).await.1["size"], 3);
-    world.must("DELETE", &format!("{definitions}/widgets.example.com"), &json!({})).await;
+    assert_eq!(ask(one, "GET", &format!("{widgets}/w"), &Value::Null).await.1["size"], 3);
+    let gone = ask(one, "DELETE", &format!("{definitions}/widgets.example.com"), &json!({})).await;
+    assert_eq!(gone.0, StatusCode::OK, "{}", gone.1);
     tokio::time::timeout(BOUNDED, becomes(StatusCode::NOT_FOUND)).await.expect("gone");
+}
+
+/// The same on an external etcd of three members, one of which is killed while both servers make services and a third one starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_on_an_etcd_of_three_are_one() {
+    let Some(program) = peer("etcd-3.5") else { return };
+    let mut three = Three::start(&program, Elections::Usual).await;
+    let world = World::new().await;
+    let options = three.options();
+    let open = async || Arc::new(Remote::open(&options).await.expect("a cluster")) as Arc<dyn Backend>;
+    let servers = [world.another(open().await, PORTS).await, world.another(open().await, PORTS).await];
+    let starting = async {
+        three.kill(0);
+        three.until_healthy(1).await;
+        world.another(open().await, PORTS).await
+    };
+    let (made, third) = tokio::join!(services(&servers, 40), starting);
+    // Nobody knows what became of those whose member died; the list does.
+    let known = made.iter().filter(|(code, _)| *code == StatusCode::CREATED).count();
+    assert!(made.iter().all(|(code, _)| *code == StatusCode::CREATED || code.is_server_error()), "{made:?}");
+    let mut listed = send(third.router(), request("GET", SERVICES, "", "")).await.1;
+    let listed = listed["items"].as_array_mut().expect("a list");
+    listed.retain(|service| service["spec"]["type"] == "NodePort");
+    assert_given_once(&listed.iter().collect::<Vec<_>>());
+    assert!(listed.len() >= known, "{} of {known}", listed.len());
+    let more = services(&[&servers[..], std::slice::from_ref(&third)].concat(), 10).await;
+    assert!(more.iter().all(|(code, _)| *code == StatusCode::CREATED), "{more:?}");
+    assert_given_once(&listed.iter().chain(more.iter().map(|(_, service)| service)).collect::<Vec<_>>());
+    assert_watched(&servers[0], &servers[1]).await;
+    assert_defined(&servers[1], &third).await;
 }

@@ -16,6 +16,7 @@ mod components; // how the control plane's parts are
 mod create; // new objects
 mod delete; // marking and removing
 mod feed; // one watch of the store for all who watch a resource
+mod partial; // a few fields of an object
 mod patch; // what a patch makes of an object
 mod put; // a new state of what is there, or is not there yet
 mod read; // get and list

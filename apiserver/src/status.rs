@@ -5,6 +5,7 @@ pub(crate) mod order; // in which order are its fields written?
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use skiff_schema::protobuf::ProtobufError;
 use skiff_schema::{FieldError, FieldErrorKind, Resource};
 use skiff_step::Injected;
 use skiff_store::backend::{BackendError, Revision};
@@ -363,6 +364,12 @@ pub(crate) fn success(resource: &Resource, name: &str, uid: Option<&str>) -> Val
         details["uid"] = uid.into();
     }
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}
+
+impl From<ProtobufError> for Status {
+    fn from(error: ProtobufError) -> Self {
+        Self::internal(error.to_string())
+    }
 }
 
 impl From<BackendError> for Status {

@@ -83,6 +83,23 @@ pub fn from_json(object: &Value) -> Result<Vec<u8>, ProtobufError> {
     write(&schema, [api_version, kind], object)
 }
 
+/// A list as a body: `head` is the list without its items, which are asked for one at a time, the last one first, so that never more than
+/// one of them is there as a value.
+///
+/// # Errors
+/// As of [`from_json`], and those of the items.
+pub fn list_from_json<E: From<ProtobufError>>(
+    head: &Value,
+    items: impl DoubleEndedIterator<Item = Result<Value, E>>,
+) -> Result<Vec<u8>, E> {
+    let text = |key: &str| head.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let unknown = || ProtobufError::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() };
+    let schema = schema_of(api_version, kind).ok_or_else(unknown)?;
+    let Value::Object(fields) = head else { return Err(unknown().into()) };
+    unknown_of([api_version, kind], |out| write::list(out, &schema, fields, items))
+}
+
 /// `runtime.Unknown`: type (1: apiVersion 1, kind 2) and raw message (2).
 fn envelope(body: &[u8]) -> Result<(String, String, &[u8]), ProtobufError> {
     let unknown = body.strip_prefix(MAGIC).ok_or(ProtobufError::Magic)?;
@@ -112,12 +129,20 @@ fn either_numbers(other: &Node) -> (u32, u32) {
 
 fn write(schema: &Schema, [api_version, kind]: [&str; 2], object: &Value) -> Result<Vec<u8>, ProtobufError> {
     let Value::Object(fields) = object else { return Err(ProtobufError::Unfit { field: String::new() }) };
+    unknown_of([api_version, kind], |out| write::message(out, schema, schema.root(), fields))
+}
+
+/// A `runtime.Unknown` around what `message` writes.
+fn unknown_of<E: From<ProtobufError>>(
+    [api_version, kind]: [&str; 2],
+    message: impl FnOnce(&mut Backwards) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
     let mut out = Backwards::default();
     // An encoding and a content type that say nothing; kube-apiserver writes them, too.
     out.bytes(4, b"");
     out.bytes(3, b"");
-    out.nested(2, |out| write::message(out, schema, schema.root(), fields))?;
-    out.nested(1, |out| {
+    out.nested(2, message)?;
+    out.nested::<ProtobufError>(1, |out| {
         out.bytes(2, kind.as_bytes());
         out.bytes(1, api_version.as_bytes());
         Ok(())

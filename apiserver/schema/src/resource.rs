@@ -387,6 +387,12 @@ impl Resource {
         }
     }
 
+    /// Whether the value of a selectable field may be another than what stands at its path.
+    #[must_use]
+    pub fn computes_field(&self, path: &str) -> bool {
+        self.custom.is_some() || self.rules.fields.iter().any(|field| field.path == path && field.value.is_some())
+    }
+
     /// The value of a selectable field in an object, as text.
     #[must_use]
     pub fn field_value(&self, object: &Value, path: &str) -> String {

@@ -2,6 +2,7 @@
 //! ("Labels and Selectors", "Field Selectors").
 
 use super::object::Object;
+use super::partial;
 use crate::status::Status;
 use serde_json::Value;
 use skiff_schema::Resource;
@@ -81,7 +82,22 @@ impl Selection {
 
     /// Whether `object` is selected; it is parsed only if something is to be tested.
     pub(crate) fn selects(&self, object: &Object) -> Result<bool, Status> {
-        Ok(self.is_everything() || self.selects_value(&object.resource, &object.value()?))
+        if self.is_everything() {
+            return Ok(true);
+        }
+        let read = self.paths(&object.resource).and_then(|paths| partial::read(&object.stored, &paths));
+        let value = read.map_or_else(|| object.value(), Ok)?;
+        Ok(self.selects_value(&object.resource, &value))
+    }
+
+    /// Where all that is tested stands; `None`: some of it is computed from the whole object.
+    fn paths(&self, resource: &Resource) -> Option<Vec<Vec<&str>>> {
+        let labels = (!self.labels.is_empty()).then(|| vec!["metadata", "labels"]);
+        let fields = self.fields.iter().map(|test| {
+            let is_plain = !resource.computes_field(&test.path);
+            is_plain.then(|| test.path.split('.').collect())
+        });
+        labels.into_iter().map(Some).chain(fields).collect()
     }
 
     /// The same for a parsed object.

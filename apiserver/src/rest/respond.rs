@@ -162,18 +162,65 @@ pub(super) fn list(style: Style, resource: &Resource, list: &List) -> Result<Res
         return Ok(bytes(StatusCode::OK, "application/json", list_json(resource, list)?));
     }
     let style = style.of_resource(resource)?;
-    let items = list.items.iter().map(Object::value).collect::<Result<Vec<Value>, Status>>()?;
-    let value = match style.form.shape {
-        Shape::Table(version) => table(resource, &items, &list.metadata(), &table_options(style, version)),
-        Shape::Metadata(api_version) => json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": api_version, "metadata": list.metadata(),
-            "items": items.iter().map(|item| partial(api_version, item)).collect::<Vec<Value>>(),
-        }),
-        Shape::Whole => json!({
-            "kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": list.metadata(), "items": items,
-        }),
+    let head =
+        |kind: &str, api_version: &str| json!({"kind": kind, "apiVersion": api_version, "metadata": list.metadata()});
+    let (head, api_version) = match style.form.shape {
+        Shape::Table(version) => return table_list(style, resource, list, version),
+        Shape::Metadata(api_version) => (head("PartialObjectMetadataList", api_version), Some(api_version)),
+        Shape::Whole => (head(&resource.list_kind, &resource.api_version()), None),
     };
-    shaped(StatusCode::OK, style, &value)
+    let item = |object: &Object| {
+        let value = object.value()?;
+        Ok(match api_version {
+            Some(api_version) => partial(api_version, &value),
+            None => value,
+        })
+    };
+    if style.form.encoding == Encoding::Protobuf {
+        let body = protobuf::list_from_json::<Status>(&head, list.items.iter().map(item))?;
+        return Ok(bytes(StatusCode::OK, protobuf::CONTENT_TYPE, body));
+    }
+    whole_list(style, head, "items", list.items.iter().map(item))
+}
+
+fn table_list(style: Style, resource: &Resource, list: &List, version: TableVersion) -> Result<Response, Status> {
+    let mut options = table_options(style, version);
+    let head = table(resource, &[], &list.metadata(), &options);
+    options.no_headers = true;
+    let row = |object: &Object| {
+        let mut table = table(resource, &[object.value()?], &Value::Null, &options);
+        Ok(table["rows"][0].take())
+    };
+    whole_list(style, head, "rows", list.items.iter().map(row))
+}
+
+/// A list of `elements`. As plain JSON they are written one at a time: as values, ten thousand of them take eight times their JSON.
+fn whole_list(
+    style: Style,
+    mut head: Value,
+    field: &str,
+    elements: impl Iterator<Item = Result<Value, Status>>,
+) -> Result<Response, Status> {
+    if style.form.encoding != Encoding::Json || style.pretty {
+        head[field] = elements.collect::<Result<Vec<Value>, Status>>()?.into();
+        return shaped(StatusCode::OK, style, &head);
+    }
+    if let Some(fields) = head.as_object_mut() {
+        fields.remove(field);
+    }
+    let failed = |error: serde_json::Error| Status::internal(error.to_string());
+    let mut out = serde_json::to_vec(&head).map_err(failed)?;
+    // The end of the head waits for the elements.
+    out.pop();
+    out.extend_from_slice(format!(r#","{field}":["#).as_bytes());
+    for (index, element) in elements.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        serde_json::to_writer(&mut out, &element?).map_err(failed)?;
+    }
+    out.extend_from_slice(b"]}");
+    Ok(bytes(StatusCode::OK, "application/json", out))
 }
 
 /// A list as JSON, its items copied as they are stored.

@@ -72,14 +72,16 @@ impl Ask {
         Self { method: "GET", path: path.into(), accept, ..Self::default() }
     }
 
-    /// A write of JSON.
+    /// A write.
     pub(crate) fn send(
         method: &'static str,
         path: impl Into<String>,
         content_type: &'static str,
         body: impl Into<Bytes>,
     ) -> Self {
-        Self { method, path: path.into(), accept: JSON, content_type, body: body.into() }
+        // Clients ask for what they send.
+        let accept = if content_type == PROTOBUF { PROTOBUF } else { JSON };
+        Self { method, path: path.into(), accept, content_type, body: body.into() }
     }
 }
 

@@ -45,22 +45,33 @@ async fn in_pages(client: &mut Client) {
     }
 }
 
-/// The ways to ask: name, query, form; an empty query stands for all, `pages` for pages.
-const WAYS: &[(&str, &str, &str)] = &[
-    ("whole, JSON", "", JSON),
-    ("whole, Protobuf", "", PROTOBUF),
-    ("whole, Table", "", TABLE),
-    ("in pages of 500, JSON", "pages", JSON),
-    ("by label (1 %), JSON", "?labelSelector=shard%3Ds7", JSON),
-    ("by field (1 %), JSON", "?fieldSelector=spec.nodeName%3Dn7", JSON),
+/// The ways to ask: name, query, form, how many at once; an empty query stands for all, `pages` for pages.
+const WAYS: &[(&str, &str, &str, usize)] = &[
+    ("whole, JSON", "", JSON, 1),
+    ("whole, Protobuf", "", PROTOBUF, 1),
+    ("whole, Table", "", TABLE, 1),
+    ("in pages of 500, JSON", "pages", JSON, 1),
+    ("in pages of 500, JSON, 16 connections", "pages", JSON, 16),
+    ("by label (1 %), JSON", "?labelSelector=shard%3Ds7", JSON, 1),
+    ("by label (1 %), JSON, 16 connections", "?labelSelector=shard%3Ds7", JSON, 16),
+    ("by label (1 %), Protobuf", "?labelSelector=shard%3Ds7", PROTOBUF, 1),
+    ("by field (1 %), JSON", "?fieldSelector=spec.nodeName%3Dn7", JSON, 1),
 ];
 
-async fn once(client: &mut Client, query: &str, accept: &'static str) -> Duration {
+/// How long it takes until every client has its answer.
+async fn once(clients: &[Client], query: &'static str, accept: &'static str) -> Duration {
     let begun = Instant::now();
-    if query == "pages" {
-        in_pages(client).await;
-    } else {
-        whole(client, query, accept).await;
+    let asking = clients.iter().cloned().map(|mut client| {
+        tokio::spawn(async move {
+            if query == "pages" {
+                in_pages(&mut client).await;
+            } else {
+                whole(&mut client, query, accept).await;
+            }
+        })
+    });
+    for asking in asking.collect::<Vec<_>>() {
+        asking.await.unwrap();
     }
     begun.elapsed()
 }
@@ -72,12 +83,17 @@ pub(crate) async fn measure(parameters: &Parameters, servers: &[Server; 2], tabl
     for server in servers {
         fill(server, parameters.objects).await;
     }
-    let mut clients = [servers[0].connect().await, servers[1].connect().await];
-    for (what, query, accept) in WAYS.iter().filter(|(what, ..)| parameters.wants(&format!("list {what}"))) {
+    let mut clients = [Vec::new(), Vec::new()];
+    for (server, clients) in servers.iter().zip(&mut clients) {
+        for _ in 0..MAKERS {
+            clients.push(server.connect().await);
+        }
+    }
+    for (what, query, accept, at_once) in WAYS.iter().filter(|(what, ..)| parameters.wants(&format!("list {what}"))) {
         let mut took = [Vec::new(), Vec::new()];
         for turn in 0..=parameters.turns {
-            for (client, took) in clients.iter_mut().zip(&mut took) {
-                let time = once(client, query, accept).await;
+            for (clients, took) in clients.iter().zip(&mut took) {
+                let time = once(&clients[..*at_once], query, accept).await;
                 // The first one warms up.
                 if turn > 0 {
                     took.push(time);

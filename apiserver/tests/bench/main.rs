@@ -6,10 +6,12 @@
 //! Kubernetes' public source. Rows are measured by turns, so that what else the machine does falls on both; only the ratios mean
 //! something. Parameters, by environment: `SKIFF_BENCH_SECONDS` of a turn (1), `SKIFF_BENCH_TURNS` of each server in a row (3),
 //! `SKIFF_BENCH_ROWS` (only the rows whose name contains this), `SKIFF_BENCH_OBJECTS` (10000), `SKIFF_BENCH_WATCHERS` (1000),
-//! `SKIFF_BENCH_FOLDER` (on a real disk).
+//! `SKIFF_BENCH_FOLDER` (on a real disk). The test `costs_where_there_is_much` makes a table of costs with up to `SKIFF_BENCH_OBJECTS`
+//! (100000) objects and `SKIFF_BENCH_DEFINITIONS` (1000) definitions of custom resources: name it, or both measure at once.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 
+mod costs; // where there is much
 mod http; // one client
 mod lists; // many objects at once
 mod load; // clients in a closed loop
@@ -51,29 +53,50 @@ impl Parameters {
     }
 }
 
-#[test]
-fn beside_kube_apiserver() {
+/// Both servers, and what is to be measured; `None`, with the reason on stderr, if it was not asked for or something is missing.
+fn measuring() -> Option<(Parameters, Kind)> {
     if std::env::var_os("SKIFF_BENCH").is_none() {
-        return skiff_harness::skip("a measurement: SKIFF_BENCH=1 runs it");
+        skiff_harness::skip("a measurement: SKIFF_BENCH=1 runs it");
+        return None;
     }
     let Some(program) = std::env::var_os("SKIFF_KUBE_APISERVER").map(PathBuf::from) else {
-        return skiff_harness::skip("SKIFF_KUBE_APISERVER names no kube-apiserver");
+        skiff_harness::skip("SKIFF_KUBE_APISERVER names no kube-apiserver");
+        return None;
     };
     let Some(etcd) = skiff_harness::peer("etcd-3.5") else {
-        return skiff_harness::skip("etcd-3.5 is not installed; tests/peers FOLDER installs it");
+        skiff_harness::skip("etcd-3.5 is not installed; tests/peers FOLDER installs it");
+        return None;
     };
     let parameters = Parameters::read();
     assert!(!skiff_harness::is_in_memory(&parameters.folder), "set SKIFF_BENCH_FOLDER to a folder on a disk");
+    Some((parameters, Kind::Kube { program, etcd: etcd.path().to_owned() }))
+}
+
+#[test]
+fn beside_kube_apiserver() {
+    let Some((parameters, kube)) = measuring() else { return };
     let folder = tempfile::tempdir_in(&parameters.folder).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let mut table = Table::default();
     runtime.block_on(async {
-        let kube = Kind::Kube { program, etcd: etcd.path().to_owned() };
         let servers = [Server::start(Kind::Ours, folder.path()).await, Server::start(kube, folder.path()).await];
         table.bytes("memory, no objects", servers.each_ref().map(Server::resident_bytes), 0.125);
         objects::measure(&parameters, &servers, &mut table).await;
         lists::measure(&parameters, &servers, &mut table).await;
         watchers::measure(&parameters, &servers, &mut table).await;
+    });
+    print!("{table}");
+}
+
+#[test]
+fn costs_where_there_is_much() {
+    let Some((parameters, kube)) = measuring() else { return };
+    let folder = tempfile::tempdir_in(&parameters.folder).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (objects, definitions) = (bench_parameter("OBJECTS", 100_000), bench_parameter("DEFINITIONS", 1000));
+    let table = runtime.block_on(async {
+        let servers = [Server::start(Kind::Ours, folder.path()).await, Server::start(kube, folder.path()).await];
+        costs::measure(&servers, objects, definitions).await
     });
     print!("{table}");
 }

@@ -6,6 +6,7 @@ use crate::load::{Row, row};
 use crate::server::Server;
 use crate::table::Table;
 use serde_json::{Value, json};
+use skiff_schema::protobuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) const NAMESPACE: &str = "/api/v1/namespaces/bench";
@@ -18,6 +19,8 @@ pub(crate) fn pod(name: &str, index: usize) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "labels": {"app": "bench", "shard": format!("s{}", index % 100)}},
         "spec": {"nodeSelector": {"bench": "nowhere"}, "automountServiceAccountToken": false,
+            // As the server says it on creation: it is not said again on an update, and must not change.
+            "serviceAccountName": "default", "serviceAccount": "default",
             "nodeName": format!("n{}", index % 100),
             "containers": [{"name": "c", "image": "example.com/image:1", "command": ["sleep", "1000"], "env": env,
                 "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}}}]}})
@@ -46,6 +49,13 @@ fn fresh() -> usize {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// A client's pod with another label.
+fn counted(client: usize, count: usize) -> Value {
+    let mut pod = pod(&format!("own-{client}"), client);
+    pod["metadata"]["labels"]["count"] = count.to_string().into();
+    pod
+}
+
 fn patch(client: usize, content_type: &'static str, body: String) -> Ask {
     Ask::send("PATCH", path(client), content_type, body)
 }
@@ -57,10 +67,14 @@ const ROWS: &[(&str, crate::load::Asks)] = &[
         let body = json!({"metadata": {"name": format!("made-{}", fresh())}, "data": {"key": "x".repeat(256)}});
         Ask::send("POST", format!("{NAMESPACE}/configmaps"), JSON, body.to_string())
     }),
-    ("update a pod's label", |client, count| {
-        let mut pod = pod(&format!("own-{client}"), client);
-        pod["metadata"]["labels"]["count"] = count.to_string().into();
-        Ask::send("PUT", path(client), JSON, pod.to_string())
+    ("create a config map, Protobuf", |_, _| {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("made-{}", fresh())},
+            "data": {"key": "x".repeat(256)}});
+        Ask::send("POST", format!("{NAMESPACE}/configmaps"), PROTOBUF, protobuf::from_json(&map).unwrap())
+    }),
+    ("update a pod's label", |client, count| Ask::send("PUT", path(client), JSON, counted(client, count).to_string())),
+    ("update a pod's label, Protobuf", |client, count| {
+        Ask::send("PUT", path(client), PROTOBUF, protobuf::from_json(&counted(client, count)).unwrap())
     }),
     ("merge patch", |client, count| {
         let body = json!({"metadata": {"labels": {"count": count.to_string()}}}).to_string();

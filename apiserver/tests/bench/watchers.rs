@@ -1,7 +1,7 @@
 //! Events to many: how long until the last of many watchers has seen a change.
 
 use crate::Parameters;
-use crate::http::{Ask, Client, JSON};
+use crate::http::{Ask, Client, JSON, PROTOBUF};
 use crate::objects::NAMESPACE;
 use crate::server::Server;
 use crate::table::Table;
@@ -25,11 +25,27 @@ struct Seen {
     more: Notify,
 }
 
-async fn follow(mut body: Incoming, seen: Arc<Seen>) {
+/// How many events end in what has come: in JSON each is a line, in Protobuf each stands behind its length in four bytes.
+fn ended(waiting: &mut Vec<u8>, data: &[u8], accept: &str) -> usize {
+    if accept == JSON {
+        return data.iter().filter(|byte| **byte == b'\n').count();
+    }
+    waiting.extend_from_slice(data);
+    let mut events = 0;
+    while let Some(length) = waiting.first_chunk().map(|length| u32::from_be_bytes(*length) as usize + 4)
+        && waiting.len() >= length
+    {
+        waiting.drain(..length);
+        events += 1;
+    }
+    events
+}
+
+async fn follow(mut body: Incoming, accept: &'static str, seen: Arc<Seen>) {
+    let mut waiting = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         let Some(data) = frame.data_ref() else { continue };
-        // An event a line.
-        let events = data.iter().filter(|byte| **byte == b'\n').count();
+        let events = ended(&mut waiting, data, accept);
         seen.count.fetch_add(events, Ordering::Relaxed);
         seen.more.notify_one();
     }
@@ -42,7 +58,7 @@ async fn change(client: &mut Client, number: usize) {
 }
 
 /// The median time from a write's request until the last watcher has its event.
-async fn fan_out(server: &Server, watchers: usize, query: &str) -> Duration {
+async fn fan_out(server: &Server, watchers: usize, query: &str, accept: &'static str) -> Duration {
     let seen = Arc::new(Seen::default());
     let mut writer = server.connect().await;
     let list = writer.must(&Ask::get(format!("{NAMESPACE}/pods?limit=1"), JSON)).await;
@@ -55,8 +71,8 @@ async fn fan_out(server: &Server, watchers: usize, query: &str) -> Duration {
             client = server.connect().await;
         }
         let path = format!("{NAMESPACE}/pods?watch=true&resourceVersion={revision}{query}");
-        let body = client.begin(&Ask::get(path, JSON)).await.into_body();
-        tasks.push(tokio::spawn(follow(body, Arc::clone(&seen))));
+        let body = client.begin(&Ask::get(path, accept)).await.into_body();
+        tasks.push(tokio::spawn(follow(body, accept, Arc::clone(&seen))));
     }
     let mut took = Vec::new();
     for number in 0..CHANGES {
@@ -75,12 +91,18 @@ async fn fan_out(server: &Server, watchers: usize, query: &str) -> Duration {
 }
 
 pub(crate) async fn measure(parameters: &Parameters, servers: &[Server; 2], table: &mut Table) {
-    let one = ("of one pod", "&fieldSelector=metadata.name%3Down-0");
-    for (what, query) in [one, ("of all pods", "")] {
+    let rows = [
+        ("of one pod, JSON", "&fieldSelector=metadata.name%3Down-0", JSON),
+        ("of one pod, Protobuf", "&fieldSelector=metadata.name%3Down-0", PROTOBUF),
+        ("of all pods, JSON", "", JSON),
+        ("of all pods, Protobuf", "", PROTOBUF),
+        ("of all pods by label, JSON", "&labelSelector=app%3Dbench", JSON),
+    ];
+    for (what, query, accept) in rows {
         let what = format!("the last of {} watchers {what}", parameters.watchers);
         if parameters.wants(&what) {
-            let ours = fan_out(&servers[0], parameters.watchers, query).await;
-            let theirs = fan_out(&servers[1], parameters.watchers, query).await;
+            let ours = fan_out(&servers[0], parameters.watchers, query, accept).await;
+            let theirs = fan_out(&servers[1], parameters.watchers, query, accept).await;
             table.times(&what, [ours, theirs], 0.25);
         }
     }

@@ -45,6 +45,7 @@ mod table; // what `kubectl get` prints
 pub mod discovery;
 pub mod openapi;
 
+pub mod cbor;
 pub mod protobuf;
 
 pub use apply::{Applied, ApplyError, Author, apply, apply_scale, settle, track};

@@ -1,4 +1,4 @@
-//! OpenAPI documents: version 2 as JSON and Protobuf, version 3 as JSON per group and version, in the structure that Kubernetes gives them.
+//! OpenAPI documents: version 2, and version 3 per group and version, as JSON and Protobuf, in the structure that Kubernetes gives them.
 //!
 //! kubectl explains kinds from them, checks fields before it sends them (1.20) or sees that the server checks (1.32), and computes
 //! strategic merge patches with the merge keys they carry. Facts come from the nodes of the schemas, sentences from the descriptions,
@@ -22,6 +22,9 @@ use crate::builtin::META;
 
 /// Content type of [`Documents::v2_protobuf`]. (A dot, not the `@` that clients ask with: that is no legal media type.)
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// Content type of [`Documents::v3_protobuf`].
+pub const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
 
 /// A document.
 #[derive(Debug, Clone)]
@@ -64,7 +67,7 @@ impl Documents {
     /// `GET /openapi/v2` as a gnostic `openapi.v2.Document`.
     #[must_use]
     pub fn v2_protobuf(&self) -> Document {
-        self.v2.get_or_init(|| Document::of(gnostic::encode(&self.v2_value()))).clone()
+        self.v2.get_or_init(|| Document::of(gnostic::v2::DOCUMENT.encode(&self.v2_value()))).clone()
     }
 
     /// `GET /openapi/v2` as JSON. Made anew at each call: kubectl does not ask for it.
@@ -116,6 +119,14 @@ impl Documents {
             versions.into_iter().find(|(group, version)| path(group, version) == group_version_path)?;
         let make = || self.document(group, version, &self.definitions(Flavor::V3));
         Some(self.kept(group_version_path, make))
+    }
+
+    /// The same as a gnostic `openapi.v3.Document`, under the hash of the JSON: one document, in two forms. Made anew at each call.
+    #[must_use]
+    pub fn v3_protobuf(&self, group_version_path: &str) -> Option<Document> {
+        let json = self.v3(group_version_path)?;
+        let value: Value = serde_json::from_slice(&json.body).unwrap_or_default();
+        Some(Document { body: gnostic::v3::DOCUMENT.encode(&value).into(), hash: json.hash })
     }
 
     fn kept(&self, path: &str, make: impl FnOnce() -> Document) -> Document {

@@ -8,10 +8,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
-use skiff_schema::openapi::{Document, Documents, V2_PROTOBUF};
+use skiff_schema::openapi::{Document, Documents, V2_PROTOBUF, V3_PROTOBUF};
 
-/// How clients ask for version 2 in Protobuf; with a dot or with the `@` of old.
+/// How clients ask for Protobuf; with a dot behind it, or with the `@` of old.
 const V2: &str = "application/com.github.proto-openapi.spec.v2";
+const V3: &str = "application/com.github.proto-openapi.spec.v3";
 
 /// A document never changes under its hash.
 const KEPT: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -32,32 +33,41 @@ pub(super) fn answer(
 }
 
 fn v2(documents: &Documents, headers: &HeaderMap) -> Response {
-    let known = accepted(headers).iter().find_map(|range| match range.name {
-        name if name.starts_with(V2) => Some(V2_PROTOBUF),
-        "application/json" | "application/*" | "*/*" => Some("application/json"),
-        _ => None,
-    });
-    match known {
+    match form(headers, (V2, V2_PROTOBUF)) {
         Some(V2_PROTOBUF) => tagged(headers, V2_PROTOBUF, documents.v2_protobuf()),
         _ => match documents.v2_json_hash() {
-            Some(hash) if has(headers, &hash) => unmodified("application/json", &hash),
-            _ => tagged(headers, "application/json", documents.v2_json()),
+            Some(hash) if has(headers, &hash) => unmodified(JSON, &hash),
+            _ => tagged(headers, JSON, documents.v2_json()),
         },
     }
 }
 
+const JSON: &str = "application/json";
+
+/// The content type that is wanted most of those that there are; `asked` begins what clients ask Protobuf with.
+fn form(headers: &HeaderMap, (asked, protobuf): (&str, &'static str)) -> Option<&'static str> {
+    accepted(headers).iter().find_map(|range| match range.name {
+        name if name.starts_with(asked) && name.ends_with("+protobuf") => Some(protobuf),
+        JSON | "application/*" | "*/*" => Some(JSON),
+        _ => None,
+    })
+}
+
 fn v3(documents: &Documents, headers: &HeaderMap, parameters: &Parameters, path: &str) -> Result<Response, Status> {
     let document = documents.v3(path).ok_or_else(Status::no_such_path)?;
-    let ranges = accepted(headers);
-    let readable = |name: &str| matches!(name, "application/json" | "application/*" | "*/*");
-    if !ranges.is_empty() && !ranges.iter().any(|range| readable(range.name)) {
+    let form = form(headers, (V3, V3_PROTOBUF));
+    if form.is_none() && !accepted(headers).is_empty() {
         return Err(Status::not_acceptable());
     }
     let asked = parameters.text("hash");
     if !asked.is_empty() && asked != &*document.hash {
         return Ok(moved(path, &document));
     }
-    let mut response = tagged(headers, "application/json", document);
+    let protobuf = form.filter(|form| *form == V3_PROTOBUF).and_then(|_| documents.v3_protobuf(path));
+    let mut response = match protobuf {
+        Some(protobuf) => tagged(headers, V3_PROTOBUF, protobuf),
+        None => tagged(headers, JSON, document),
+    };
     if !asked.is_empty() {
         let until = Timestamp::now().saturating_add(KEPT).unwrap_or(Timestamp::MAX);
         let until = until.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();

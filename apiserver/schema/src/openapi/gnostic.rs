@@ -1,267 +1,156 @@
-//! An OpenAPI 2 document as protobuf, the form that kubectl reads: gnostic's `openapi.v2.Document`.
+//! OpenAPI documents as Protobuf, in the messages of gnostic (`openapi.v2.Document`, `openapi.v3.Document`), which clients ask for.
 //!
-//! Only the fields that our document has, with gnostic's numbers. A message with a `oneof` is written as a message with optional
-//! fields, which is the same on the wire. Extensions travel as YAML text, and JSON is YAML.
+//! What a message is made of stands in tables ([`v2`], [`v3`]) with gnostic's numbers; one walk over a document writes it by them.
+//! Only fields that our documents have are there. Extensions and other free values travel as YAML text, and JSON is YAML.
 
-use prost::Message;
+pub(super) mod v2;
+pub(super) mod v3;
+
+use prost::encoding::{WireType, encode_key, encode_varint};
 use serde_json::Value;
 
-use crate::view::{entries, list, text};
-
-/// Encodes `document`, as [`super::v2_json`] makes it.
-pub(super) fn encode(document: &Value) -> Vec<u8> {
-    let info = Info { title: owned(&document["info"], "title"), version: owned(&document["info"], "version") };
-    let paths =
-        entries(document, "paths").map(|(name, item)| NamedPathItem { name: name.clone(), value: Some(path(item)) });
-    let definitions = entries(document, "definitions").map(named);
-    let document = Document {
-        swagger: owned(document, "swagger"),
-        info: Some(info),
-        paths: Some(Paths { path: paths.collect() }),
-        definitions: Some(Schemas { additional_properties: definitions.collect() }),
-    };
-    document.encode_to_vec()
+/// A message: its fields, and the number of the field for extensions (`x-…`).
+pub(super) struct Message {
+    fields: &'static [(&'static str, u32, Form)],
+    extensions: u32,
 }
 
-fn owned(value: &Value, key: &str) -> String {
-    text(value, key).to_owned()
+/// How a value travels.
+pub(super) enum Form {
+    /// A text; a document without it has an empty one.
+    Text,
+    /// True or false; false is left out.
+    Flag,
+    /// A whole number.
+    Whole,
+    /// Any number.
+    Number,
+    /// Any value, as text.
+    Any,
+    /// A default of version 3: a number, a truth value, a text, or a message without any of them.
+    Default,
+    /// A message.
+    Of(&'static Message),
+    /// What stands alone in a message, in the field of that number.
+    In(u32, &'static Form),
+    /// The elements of a list, one after the other; a value that is no list is one of them.
+    Each(&'static Form),
+    /// A message in whose field of that number stands each entry of a map, as a message of name (1) and value (2).
+    Named(u32, &'static Form),
+    /// A message with either what it is (1) or a reference to it (2).
+    Referred(&'static Form),
+    /// A message with either a schema (1) or a truth value (2).
+    OrFlag(&'static Form),
 }
 
-fn strings(value: &Value, key: &str) -> Vec<String> {
-    list(value, key).iter().filter_map(Value::as_str).map(str::to_owned).collect()
-}
+/// The name of a reference's field, in documents of both versions.
+const REFERENCE: &str = "$ref";
 
-fn extensions(value: &Value) -> Vec<NamedAny> {
-    let fields = value.as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("x-"));
-    fields.map(|(name, value)| NamedAny { name: name.clone(), value: Some(Any { yaml: value.to_string() }) }).collect()
-}
-
-fn named((name, value): (&String, &Value)) -> NamedSchema {
-    NamedSchema { name: name.clone(), value: Some(schema(value)) }
-}
-
-fn schema(value: &Value) -> Schema {
-    let kind = text(value, "type");
-    let properties: Vec<_> = entries(value, "properties").map(named).collect();
-    let nested = |key: &str| value.get(key).map(|inner| Box::new(schema(inner)));
-    Schema {
-        reference: owned(value, "$ref"),
-        format: owned(value, "format"),
-        description: owned(value, "description"),
-        required: strings(value, "required"),
-        additional_properties: nested("additionalProperties")
-            .map(|schema| AdditionalProperties { schema: Some(schema) }),
-        kind: (!kind.is_empty()).then(|| Type { value: vec![kind.to_owned()] }),
-        items: value.get("items").map(|items| Items { schema: vec![schema(items)] }),
-        properties: (!properties.is_empty()).then_some(Schemas { additional_properties: properties }),
-        vendor_extension: extensions(value),
+impl Message {
+    /// The bytes of `value` as such a message.
+    pub(super) fn encode(&self, value: &Value) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, number, form) in self.fields {
+            if let Some(value) = value.get(name) {
+                form.write(*number, value, &mut out);
+            }
+        }
+        for (name, value) in value.as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("x-")) {
+            let mut named = Vec::new();
+            bytes(1, name.as_bytes(), &mut named);
+            Form::Any.write(2, value, &mut named);
+            bytes(self.extensions, &named, &mut out);
+        }
+        out
     }
 }
 
-fn path(item: &Value) -> PathItem {
-    let operation = &item["patch"];
-    let parameters = list(operation, "parameters").iter().map(parameter).collect();
-    let response = |(code, response): (&String, &Value)| NamedResponse {
-        name: code.clone(),
-        value: Some(ResponseValue { response: Some(Response { description: owned(response, "description") }) }),
-    };
-    let responses = Responses { response_code: entries(operation, "responses").map(response).collect() };
-    PathItem {
-        patch: Some(Operation {
-            operation_id: owned(operation, "operationId"),
-            consumes: strings(operation, "consumes"),
-            parameters,
-            responses: Some(responses),
-            vendor_extension: extensions(operation),
-        }),
+impl Form {
+    /// Writes a value as the field `number`.
+    fn write(&self, number: u32, value: &Value, out: &mut Vec<u8>) {
+        match self {
+            Self::Each(form) => match value {
+                Value::Array(list) => list.iter().for_each(|one| form.write(number, one, out)),
+                one => form.write(number, one, out),
+            },
+            Self::Text => text(number, value, out),
+            Self::Flag if value == true => varint(number, 1, out),
+            Self::Whole => {
+                if let Some(whole) = value.as_i64().filter(|whole| *whole != 0) {
+                    varint(number, whole.cast_unsigned(), out);
+                }
+            }
+            Self::Number => {
+                if let Some(double) = value.as_f64().filter(|double| *double != 0.0) {
+                    fixed(number, double, out);
+                }
+            }
+            Self::Flag => {}
+            message => bytes(number, &message.message(value), out),
+        }
+    }
+
+    /// The bytes of a value that travels as a message.
+    fn message(&self, value: &Value) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Of(message) => return message.encode(value),
+            Self::Any => bytes(2, value.to_string().as_bytes(), &mut out),
+            Self::Default => match value {
+                Value::Number(number) => fixed(1, number.as_f64().unwrap_or_default(), &mut out),
+                Value::Bool(flag) => varint(2, u64::from(*flag), &mut out),
+                Value::String(text) => bytes(3, text.as_bytes(), &mut out),
+                _ => {}
+            },
+            Self::In(number, form) => form.write(*number, value, &mut out),
+            Self::Named(number, form) => {
+                for (name, value) in value.as_object().into_iter().flatten() {
+                    let mut named = Vec::new();
+                    bytes(1, name.as_bytes(), &mut named);
+                    form.write(2, value, &mut named);
+                    bytes(*number, &named, &mut out);
+                }
+            }
+            Self::Referred(form) => match value.get(REFERENCE) {
+                Some(reference) => {
+                    let mut target = Vec::new();
+                    text(1, reference, &mut target);
+                    bytes(2, &target, &mut out);
+                }
+                None => form.write(1, value, &mut out),
+            },
+            Self::OrFlag(form) => match value {
+                Value::Bool(flag) => varint(2, u64::from(*flag), &mut out),
+                schema => form.write(1, schema, &mut out),
+            },
+            Self::Text | Self::Flag | Self::Whole | Self::Number | Self::Each(_) => {}
+        }
+        out
     }
 }
 
-fn parameter(value: &Value) -> ParametersItem {
-    let query = QueryParameter {
-        place: owned(value, "in"),
-        description: owned(value, "description"),
-        name: owned(value, "name"),
-        kind: owned(value, "type"),
-    };
-    ParametersItem { parameter: Some(Parameter { non_body: Some(NonBodyParameter { query: Some(query) }) }) }
+fn text(number: u32, value: &Value, out: &mut Vec<u8>) {
+    let text = value.as_str().unwrap_or_default();
+    if !text.is_empty() {
+        bytes(number, text.as_bytes(), out);
+    }
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct Document {
-    #[prost(string, tag = "1")]
-    swagger: String,
-    #[prost(message, optional, tag = "2")]
-    info: Option<Info>,
-    #[prost(message, optional, tag = "8")]
-    paths: Option<Paths>,
-    #[prost(message, optional, tag = "9")]
-    definitions: Option<Schemas>,
+fn bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    encode_key(number, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct Info {
-    #[prost(string, tag = "1")]
-    title: String,
-    #[prost(string, tag = "2")]
-    version: String,
+fn varint(number: u32, value: u64, out: &mut Vec<u8>) {
+    encode_key(number, WireType::Varint, out);
+    encode_varint(value, out);
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct Paths {
-    #[prost(message, repeated, tag = "2")]
-    path: Vec<NamedPathItem>,
+fn fixed(number: u32, value: f64, out: &mut Vec<u8>) {
+    encode_key(number, WireType::SixtyFourBit, out);
+    out.extend_from_slice(&value.to_le_bytes());
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct NamedPathItem {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<PathItem>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PathItem {
-    #[prost(message, optional, tag = "8")]
-    patch: Option<Operation>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Operation {
-    #[prost(string, tag = "5")]
-    operation_id: String,
-    #[prost(string, repeated, tag = "7")]
-    consumes: Vec<String>,
-    #[prost(message, repeated, tag = "8")]
-    parameters: Vec<ParametersItem>,
-    #[prost(message, optional, tag = "9")]
-    responses: Option<Responses>,
-    #[prost(message, repeated, tag = "13")]
-    vendor_extension: Vec<NamedAny>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ParametersItem {
-    #[prost(message, optional, tag = "1")]
-    parameter: Option<Parameter>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Parameter {
-    #[prost(message, optional, tag = "2")]
-    non_body: Option<NonBodyParameter>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct NonBodyParameter {
-    #[prost(message, optional, tag = "3")]
-    query: Option<QueryParameter>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct QueryParameter {
-    #[prost(string, tag = "2")]
-    place: String,
-    #[prost(string, tag = "3")]
-    description: String,
-    #[prost(string, tag = "4")]
-    name: String,
-    #[prost(string, tag = "6")]
-    kind: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Responses {
-    #[prost(message, repeated, tag = "1")]
-    response_code: Vec<NamedResponse>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct NamedResponse {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<ResponseValue>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ResponseValue {
-    #[prost(message, optional, tag = "1")]
-    response: Option<Response>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Response {
-    #[prost(string, tag = "1")]
-    description: String,
-}
-
-/// Definitions, and the properties of a schema: named schemas.
-#[derive(Clone, PartialEq, Message)]
-struct Schemas {
-    #[prost(message, repeated, tag = "1")]
-    additional_properties: Vec<NamedSchema>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct NamedSchema {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<Schema>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Schema {
-    #[prost(string, tag = "1")]
-    reference: String,
-    #[prost(string, tag = "2")]
-    format: String,
-    #[prost(string, tag = "4")]
-    description: String,
-    #[prost(string, repeated, tag = "19")]
-    required: Vec<String>,
-    #[prost(message, optional, tag = "21")]
-    additional_properties: Option<AdditionalProperties>,
-    #[prost(message, optional, tag = "22")]
-    kind: Option<Type>,
-    #[prost(message, optional, tag = "23")]
-    items: Option<Items>,
-    #[prost(message, optional, tag = "25")]
-    properties: Option<Schemas>,
-    #[prost(message, repeated, tag = "31")]
-    vendor_extension: Vec<NamedAny>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AdditionalProperties {
-    #[prost(message, optional, boxed, tag = "1")]
-    schema: Option<Box<Schema>>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Type {
-    #[prost(string, repeated, tag = "1")]
-    value: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Items {
-    #[prost(message, repeated, tag = "1")]
-    schema: Vec<Schema>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct NamedAny {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<Any>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "2")]
-    yaml: String,
-}
+#[cfg(test)]
+mod tests;

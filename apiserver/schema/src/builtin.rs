@@ -325,6 +325,9 @@ fn place(name: &str, package: &Package<'_>) -> Result<StructId, Wrong> {
 }
 
 #[cfg(test)]
+mod as_custom;
+
+#[cfg(test)]
 mod random;
 
 #[cfg(test)]

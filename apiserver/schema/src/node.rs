@@ -165,7 +165,7 @@ pub(crate) struct Merge {
     pub(crate) list: ListType,
     /// `x-kubernetes-map-type: atomic`, of a map or of a struct in this field.
     pub(crate) atomic_map: bool,
-    /// `x-kubernetes-map-type: granular`: says what would hold anyway.
+    /// `x-kubernetes-map-type: granular`: owned key by key, even where the struct in this field is atomic elsewhere.
     pub(crate) granular_map: bool,
     /// `x-kubernetes-patch-strategy: replace`: says what would hold anyway.
     pub(crate) replace: bool,

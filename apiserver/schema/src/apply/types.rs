@@ -44,9 +44,12 @@ impl<'s> Type<'s> {
         };
         let merge = node.merge.as_deref();
         let atomic_map = merge.is_some_and(|merge| merge.atomic_map);
+        // What a field says of its map is stronger than what the struct says.
+        let granular = merge.is_some_and(|merge| merge.granular_map);
         match &node.shape {
             Shape::Any => Self::Any.form(schema, value),
             Shape::Struct(_) | Shape::Map(_) | Shape::Either(..) if atomic_map => Form::Leaf,
+            Shape::Struct(id) if granular && is_struct(value) => Form::Struct(schema.get(*id)),
             Shape::Struct(id) => of_struct(schema.get(*id), value),
             Shape::Either(id, _) if value.is_object() => of_struct(schema.get(*id), value),
             Shape::Either(_, other) => Self::Node(other).form(schema, value),
@@ -62,7 +65,11 @@ impl<'s> Type<'s> {
 }
 
 fn of_struct<'s>(known: &'s Struct, value: &Value) -> Form<'s> {
-    if known.atomic || !(value.is_object() || value.is_null()) { Form::Leaf } else { Form::Struct(known) }
+    if known.atomic || !is_struct(value) { Form::Leaf } else { Form::Struct(known) }
+}
+
+fn is_struct(value: &Value) -> bool {
+    value.is_object() || value.is_null()
 }
 
 /// The type of a struct's field. `None`: there is no such field.

@@ -5,26 +5,31 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::{Map, Value};
 
 use crate::node::{Node, Schema, Shape, StructId};
-use crate::{protobuf, resources};
+use crate::{cbor, protobuf, resources};
 
 /// How deep schemas that hold themselves are followed.
 const DEPTH_MAX: u32 = 6;
 
 /// Chooses by consuming random bytes: schemas are too large for strategies of their own.
-struct Dice<'a> {
+pub(super) struct Dice<'a> {
     bytes: std::iter::Cycle<std::slice::Iter<'a, u8>>,
     thrown: u64,
 }
 
+/// Dice that fall as `bytes` say.
+pub(super) fn dice(bytes: &[u8]) -> Dice<'_> {
+    Dice { bytes: bytes.iter().cycle(), thrown: bytes.len() as u64 }
+}
+
 impl Dice<'_> {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         let byte = u64::from(*self.bytes.next().expect("there are always bytes"));
         // The bytes come round again; what was thrown before makes the next throw another.
         self.thrown = (self.thrown.wrapping_mul(0x5851_f42d_4c95_7f2d)).wrapping_add(byte ^ 0x1405_7b7e);
         (self.thrown >> 33) % end
     }
 
-    fn structure(&mut self, schema: &Schema, id: StructId, depth: u32) -> Value {
+    pub(super) fn structure(&mut self, schema: &Schema, id: StructId, depth: u32) -> Value {
         let mut object = Map::new();
         for field in &schema.get(id).fields {
             if self.below(4 + u64::from(depth)) == 0 && depth < DEPTH_MAX {
@@ -61,16 +66,30 @@ impl Dice<'_> {
     }
 }
 
-/// JSON is Protobuf is JSON again, for what decoding makes of a random object.
+/// What is written as JSON, YAML or CBOR is read as it was.
+fn in_text(object: &Value) -> Result<(), TestCaseError> {
+    let failed = |error: &dyn std::fmt::Display| TestCaseError::fail(error.to_string());
+    let json: Value = serde_json::from_str(&object.to_string()).map_err(|error| failed(&error))?;
+    prop_assert_eq!(&json, object);
+    let yaml = serde_norway::to_string(object).map_err(|error| failed(&error))?;
+    let yaml: Value = serde_norway::from_str(&yaml).map_err(|error| failed(&error))?;
+    prop_assert_eq!(&yaml, object);
+    let cbor = cbor::from_json(object).map_err(|error| failed(&error))?;
+    let cbor = cbor::to_json(&cbor).map_err(|error| failed(&error))?;
+    prop_assert_eq!(&cbor, object);
+    Ok(())
+}
+
+/// JSON, YAML, CBOR and Protobuf say the same of what decoding makes of a random object.
 #[test]
-fn every_kind_is_the_same_in_protobuf() {
+fn every_kind_is_the_same_in_every_form() {
     let config = Config { cases: 40, failure_persistence: None, rng_seed: RngSeed::Random, ..Config::default() };
     for resource in resources() {
         let schema = &resource.schema;
         let mut runner = TestRunner::new(config.clone());
         let bytes = proptest::collection::vec(any::<u8>(), 1..200);
         let law = runner.run(&bytes, |bytes| {
-            let mut dice = Dice { bytes: bytes.iter().cycle(), thrown: bytes.len() as u64 };
+            let mut dice = dice(&bytes);
             let mut object = dice.structure(schema, schema.root_id(), 0);
             object["apiVersion"] = resource.api_version().into();
             object["kind"] = (*resource.kind).into();
@@ -88,6 +107,7 @@ fn every_kind_is_the_same_in_protobuf() {
             let body = protobuf::from_json(&decoded).map_err(|error| TestCaseError::fail(error.to_string()))?;
             let read = protobuf::to_json(&body).map_err(|error| TestCaseError::fail(error.to_string()))?;
             let read = decode(read).map_err(|error| TestCaseError::fail(error.to_string()))?.object;
+            in_text(&decoded)?;
             prop_assert_eq!(nothing_empty(read), nothing_empty(decoded));
             Ok(())
         });

@@ -18,6 +18,14 @@ use skiff_client::{Cache, Key};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+/// Who looks after jobs that name nobody else (`managedBy`, KEP-4368).
+const OURSELVES: &str = "kubernetes.io/job-controller";
+
+fn is_ours(job: &Job) -> bool {
+    let manager = job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
+    manager.is_none_or(|manager| manager == OURSELVES)
+}
+
 struct Keeper {
     context: Context,
     own: Own,
@@ -37,7 +45,7 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
 impl Keeper {
     async fn reconcile(self: Arc<Self>, key: Key) -> Outcome {
         let job = self.jobs.get(&key.namespace, &key.name);
-        let Some(job) = job.filter(|job| job.metadata.deletion_timestamp.is_none()) else {
+        let Some(job) = job.filter(|job| is_ours(job) && job.metadata.deletion_timestamp.is_none()) else {
             return Ok(Again::OnChange);
         };
         let claim = Claim { children: &self.pods, own: &self.own, client: &self.context.client };

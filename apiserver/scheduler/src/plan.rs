@@ -145,8 +145,25 @@ pub(crate) fn choose(pod: &Pod, nodes: &[NodeState<'_>]) -> Result<String, Unsch
     best.map(|(_, name)| name).ok_or(Unschedulable { nodes: nodes.len(), reasons })
 }
 
+/// What a pod requires of the pods beside it, which this scheduler does not look at: it places none that would have to.
+fn requires_neighbours(pod: &Pod) -> bool {
+    let Some(affinity) = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref()) else { return false };
+    let near =
+        affinity.pod_affinity.as_ref().and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
+    let far = affinity
+        .pod_anti_affinity
+        .as_ref()
+        .and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
+    [near, far].into_iter().flatten().any(|terms| !terms.is_empty())
+}
+
 fn obstacle(pod: &Pod, state: &NodeState<'_>) -> Option<String> {
     let spec = pod.spec.as_ref()?;
+    if requires_neighbours(pod) {
+        return Some(
+            "node(s) were not chosen: required podAffinity and podAntiAffinity are not implemented".to_owned(),
+        );
+    }
     let node = state.node;
     let tolerations = spec.tolerations.as_deref().unwrap_or_default();
     let unschedulable =

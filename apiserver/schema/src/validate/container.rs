@@ -6,12 +6,16 @@ use serde_json::Value;
 
 use super::errors::Errors;
 use super::names::{Format, PORTS};
-use super::{probe, resources, unimplemented, volume};
+use super::{probe, resources, volume};
 use crate::path::Path;
 use crate::view::{given, list, text};
 
 /// Values of `imagePullPolicy`.
 pub(crate) const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
+
+/// Most rules of when a container is started again, and most exit codes of one.
+const RESTART_RULES_MOST: usize = 20;
+const EXIT_CODES_MOST: usize = 255;
 
 /// Which list a container stands in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,7 +61,64 @@ pub(crate) fn container(container: &Value, role: Role, pod: &PodContext<'_>, pat
         probe::probes(container, path, errors);
     }
     security(&container["securityContext"], &path.field("securityContext"), errors);
-    unimplemented::container(container, path, errors);
+    restart_rules(container, path, errors);
+    devices(container, pod, path, errors);
+}
+
+/// Exit codes after which a container is started again, whatever its policy (KEP-5307).
+fn restart_rules(container: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let (rules, at) = (list(container, "restartPolicyRules"), path.field("restartPolicyRules"));
+    if !rules.is_empty() && !given(container, "restartPolicy") {
+        let detail = "must specify restartPolicy when restart rules are used";
+        errors.required(&path.field("restartPolicy"), detail);
+    }
+    if rules.len() > RESTART_RULES_MOST {
+        errors.too_many(&at, rules.len(), RESTART_RULES_MOST);
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let (codes, at) = (&rule["exitCodes"], at.index(index));
+        errors.exactly_one_of(&at.field("action"), text(rule, "action"), &["Restart", "RestartAllContainers"]);
+        let at = at.field("exitCodes");
+        if !codes.is_object() {
+            errors.required(&at, "must be specified");
+            continue;
+        }
+        errors.exactly_one_of(&at.field("operator"), text(codes, "operator"), &["In", "NotIn"]);
+        let many = list(codes, "values").len();
+        if many > EXIT_CODES_MOST {
+            errors.too_many(&at.field("values"), many, EXIT_CODES_MOST);
+        }
+    }
+}
+
+/// Volumes that a container has as devices.
+fn devices(container: &Value, pod: &PodContext<'_>, path: &Path<'_>, errors: &mut Errors) {
+    let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
+    let all = path.field("volumeDevices");
+    let mounts = list(container, "volumeMounts");
+    for (index, device) in list(container, "volumeDevices").iter().enumerate() {
+        let at = all.index(index);
+        for (field, seen, mounted) in [("name", &mut names, "name"), ("devicePath", &mut places, "mountPath")] {
+            let (value, at) = (text(device, field), at.field(field));
+            if value.is_empty() {
+                errors.required(&at, "");
+            }
+            if !seen.insert(value) {
+                errors.invalid(&at, value, "must be unique");
+            }
+            if !value.is_empty() && mounts.iter().any(|mount| text(mount, mounted) == value) {
+                let place = if field == "name" { "in volumeMounts" } else { "as a path in volumeMounts" };
+                errors.invalid(&at, value, format!("must not already exist {place}"));
+            }
+        }
+        if !pod.volumes.contains(text(device, "name")) {
+            errors.not_found(&at.field("name"), text(device, "name"));
+        }
+        if text(device, "devicePath").split('/').any(|part| part == "..") {
+            let detail = "can not contain backsteps ('..')";
+            errors.invalid(&at.field("devicePath"), text(device, "devicePath"), detail);
+        }
+    }
 }
 
 /// What looks into a pod is no part of it that others may count on.

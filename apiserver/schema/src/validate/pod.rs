@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::container::{self, PodContext, Role};
 use super::errors::Errors;
 use super::names::{self, Format};
-use super::{affinity, meta, unimplemented, volume};
+use super::{affinity, meta, resources, volume};
 use crate::path::Path;
 use crate::view::{entries, given, list, text};
 
@@ -32,7 +32,55 @@ pub(crate) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     placement(spec, path, errors);
     references(spec, path, errors);
     security(spec, path, errors);
-    unimplemented::pod(spec, path, errors);
+    claims(list(spec, "resourceClaims"), &path.field("resourceClaims"), errors);
+    whole_resources(spec, &path.field("resources"), errors);
+    if !spec["schedulingGroup"].is_null() {
+        // Of a feature that is off by default.
+        errors.forbidden(&path.field("schedulingGroup"), "not implemented by Skiff");
+    }
+}
+
+/// Devices that a pod asks for.
+fn claims(claims: &[Value], path: &Path<'_>, errors: &mut Errors) {
+    let mut names = BTreeSet::new();
+    for (index, claim) in claims.iter().enumerate() {
+        let (at, name) = (path.index(index), text(claim, "name"));
+        if name.is_empty() {
+            errors.required(&at.field("name"), "");
+        } else if !names.insert(name) {
+            errors.duplicate(&at.field("name"), name);
+        } else {
+            Format::Label.require(name, &at.field("name"), errors);
+        }
+        let sources = ["resourceClaimName", "resourceClaimTemplateName"];
+        match sources.iter().filter(|source| !claim[**source].is_null()).count() {
+            0 => {
+                let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                errors.invalid(&at, claim.clone(), detail);
+            }
+            1 => {}
+            _ => {
+                let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                errors.invalid(&at, claim.clone(), detail);
+            }
+        }
+        for source in sources {
+            if let Some(name) = claim[source].as_str() {
+                Format::Subdomain.require(name, &at.field(source), errors);
+            }
+        }
+    }
+}
+
+/// What a pod asks for as a whole.
+fn whole_resources(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if spec["resources"].is_null() {
+        return;
+    }
+    if !spec["resources"]["claims"].is_null() {
+        errors.forbidden(&path.field("claims"), "claims may not be set for Resources at pod-level");
+    }
+    resources::requirements(&spec["resources"], path, errors);
 }
 
 fn containers(spec: &Value, context: &PodContext<'_>, path: &Path<'_>, errors: &mut Errors) {

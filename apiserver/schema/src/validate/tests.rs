@@ -15,6 +15,7 @@ fn create(api_version: &str, kind: &str, mut object: Value) -> Vec<String> {
         object["metadata"] = json!({"name": "x"});
     }
     apply_defaults(resource, &mut object);
+    resource.complete(&mut object, None);
     texts(validate_create(resource, &object))
 }
 
@@ -26,6 +27,7 @@ fn update(api_version: &str, kind: &str, new: &Value, old: &Value) -> Vec<String
             object["metadata"] = json!({"name": "x"});
         }
         apply_defaults(resource, &mut object);
+        resource.complete(&mut object, None);
         object
     };
     texts(validate_update(resource, &ready(new), &ready(old), None))
@@ -126,8 +128,8 @@ fn pods_are_checked() {
         ),
         (with("volumes", json!([{"name": "a"}, {"name": "a"}])), "spec.volumes[1].name: Duplicate value: \"a\""),
         (
-            with("volumes", json!([{"name": "a", "persistentVolumeClaim": {"claimName": "c"}}])),
-            "spec.volumes[0].persistentVolumeClaim: Forbidden: volumes of type persistentVolumeClaim are not implemented by Skiff",
+            with("volumes", json!([{"name": "a", "persistentVolumeClaim": {}}])),
+            "spec.volumes[0].persistentVolumeClaim.claimName: Required value",
         ),
         (
             with("volumes", json!([{"name": "a", "csi": {"nodePublishSecretRef": {}}}])),
@@ -145,7 +147,11 @@ fn pods_are_checked() {
             with("dnsPolicy", json!("None")),
             "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
         ),
-        (with("resourceClaims", json!([{"name": "gpu"}])), "spec.resourceClaims: Forbidden: not implemented by Skiff"),
+        (
+            with("resourceClaims", json!([{"name": "gpu"}])),
+            "spec.resourceClaims[0]: Invalid value: {\"name\":\"gpu\"}: must specify one of: `resourceClaimName`, \
+             `resourceClaimTemplateName`",
+        ),
         (
             with("ephemeralContainers", json!([{"name": "d"}])),
             "spec.ephemeralContainers: Forbidden: cannot be set on create",

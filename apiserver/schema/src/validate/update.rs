@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::errors::Errors;
 use crate::path::Path;
-use crate::view::{given, is_unset, list, list_mut, text};
+use crate::view::{given, is_unset, list, list_mut, object_mut, text};
 
 /// What is said of a field that may not change.
 pub(crate) const IMMUTABLE: &str = "field is immutable";
@@ -165,7 +165,9 @@ pub(crate) fn service(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Er
 }
 
 pub(crate) fn job(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
-    for field in ["selector", "completionMode"] {
+    const STAYS: [&str; 6] =
+        ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
+    for field in STAYS {
         same(field, new, old, path, errors);
     }
     // An indexed job may grow or shrink, if its parallelism goes with it.
@@ -173,8 +175,37 @@ pub(crate) fn job(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors
     if !elastic {
         same("completions", new, old, path, errors);
     }
-    if !equal(&new["template"], &old["template"]) {
-        errors.invalid(&path.field("template"), new["template"].clone(), IMMUTABLE);
+}
+
+/// The template of a job's pods stays; while the job rests, what its pods ask for may change, and where they go if none was ever there.
+pub(crate) fn job_template(new: &Value, job: &Value, path: &Path<'_>, errors: &mut Errors) {
+    const DIRECTIVES: [&str; 3] = ["nodeSelector", "tolerations", "schedulingGates"];
+    let (new, mut old) = (&new["template"], job["spec"]["template"].clone());
+    let rests = job["spec"]["suspend"] == true && job["status"]["startTime"].is_null();
+    if !rests {
+        if !equal(new, &old) {
+            errors.invalid(&path.field("template"), new.clone(), IMMUTABLE);
+        }
+        return;
+    }
+    if let Some(before) = old.get_mut("spec").filter(|spec| spec.is_object()) {
+        let wanted = &new["spec"];
+        DIRECTIVES.iter().for_each(|field| take(field, before, wanted));
+        let affinity = wanted["affinity"]["nodeAffinity"].clone();
+        if let Some(rest) = object_mut(before, "affinity").and_then(Value::as_object_mut) {
+            rest.insert("nodeAffinity".to_owned(), affinity);
+            rest.retain(|_, part| !part.is_null());
+        }
+        for field in ["containers", "initContainers"] {
+            for (before, after) in list_mut(before, field).iter_mut().zip(list(wanted, field)) {
+                if text(before, "name") == text(after, "name") {
+                    take("resources", before, after);
+                }
+            }
+        }
+    }
+    if !equal(&new["spec"], &old["spec"]) {
+        errors.invalid(&path.field("template.spec"), new["spec"].clone(), IMMUTABLE);
     }
 }
 

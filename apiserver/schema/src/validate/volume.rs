@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::errors::Errors;
 use super::names::Format;
-use super::{probe, unimplemented};
+use super::probe;
 use crate::kinds::driver_name;
 use crate::path::Path;
 use crate::view::{given, list, text};
@@ -58,7 +58,41 @@ fn source(volume: &Value, path: &Path<'_>, errors: &mut Errors) {
         }
         // The kubelet looks for the driver, and says so if its node has none.
         "csi" => csi(source, &path, errors),
-        _ => unimplemented::volume(kind, &path, errors),
+        _ => elsewhere(kind, source, &path, errors),
+    }
+}
+
+/// Sources that a node has from elsewhere, by what each must say. Which of them it can mount, its kubelet says.
+const ELSEWHERE: &[(&str, &[&str])] = &[
+    ("awsElasticBlockStore", &["volumeID"]),
+    ("azureDisk", &["diskName", "diskURI"]),
+    ("azureFile", &["secretName", "shareName"]),
+    ("cephfs", &["monitors"]),
+    ("cinder", &["volumeID"]),
+    ("ephemeral", &["volumeClaimTemplate"]),
+    ("flexVolume", &["driver"]),
+    ("gcePersistentDisk", &["pdName"]),
+    ("gitRepo", &["repository"]),
+    ("glusterfs", &["endpoints", "path"]),
+    ("iscsi", &["targetPortal", "iqn"]),
+    ("nfs", &["server", "path"]),
+    ("persistentVolumeClaim", &["claimName"]),
+    ("photonPersistentDisk", &["pdID"]),
+    ("portworxVolume", &["volumeID"]),
+    ("quobyte", &["registry", "volume"]),
+    ("rbd", &["monitors", "image"]),
+    ("scaleIO", &["gateway", "system", "volumeName"]),
+    ("vsphereVolume", &["volumePath"]),
+];
+
+fn elsewhere(kind: &str, source: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let needs = ELSEWHERE.iter().find(|(name, _)| *name == kind).map_or(&[][..], |(_, needs)| *needs);
+    let is_missing = |field: &str| !given(source, field) || source[field].as_array().is_some_and(Vec::is_empty);
+    for need in needs.iter().filter(|need| is_missing(need)) {
+        errors.required(&path.field(need), "");
+    }
+    if kind == "nfs" && given(source, "path") && !text(source, "path").starts_with('/') {
+        errors.invalid(&path.field("path"), text(source, "path"), "must be an absolute path");
     }
 }
 
@@ -134,7 +168,8 @@ fn projected(source: &Value, path: &Path<'_>, errors: &mut Errors) {
             ["serviceAccountToken"] => {
                 token(&projection["serviceAccountToken"], &path.field("serviceAccountToken"), errors)
             }
-            [kind] => unimplemented::volume(kind, &path.field(kind), errors),
+            // What the kubelet gets from the API server or from who signs for it.
+            [_] => {}
             [_, more, ..] => errors.forbidden(&path.field(more), "may not specify more than 1 projection source"),
         }
     }

@@ -1,10 +1,9 @@
-//! Deployments, replica sets, jobs and scales.
+//! Deployments, replica sets and scales.
 
 use serde_json::Value;
 
 use super::errors::Errors;
-use super::names::Format;
-use super::{meta, pod, unimplemented};
+use super::{meta, pod};
 use crate::path::Path;
 use crate::view::text;
 
@@ -36,40 +35,6 @@ pub(crate) fn replica_set(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
 
 pub(crate) fn scale(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     counts(spec, &["replicas"], path, errors);
-}
-
-pub(crate) fn job(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let numbers = ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"];
-    counts(spec, &numbers, path, errors);
-    let mode = text(spec, "completionMode");
-    errors.required_one_of(&path.field("completionMode"), mode, &["Indexed", "NonIndexed"]);
-    if mode == "Indexed" && spec["completions"].is_null() {
-        errors.required(&path.field("completions"), "when completion mode is Indexed");
-    }
-    let policy = text(spec, "podReplacementPolicy");
-    errors.one_of(&path.field("podReplacementPolicy"), policy, &["Failed", "TerminatingOrFailed"]);
-    // Unless `manualSelector` is set, the API server makes the selector.
-    if spec["manualSelector"] == true && !spec["selector"].is_object() {
-        errors.required(&path.field("selector"), "");
-    }
-    meta::selector(&spec["selector"], &path.field("selector"), errors);
-    pod::template(&spec["template"], &spec["selector"], &["Never", "OnFailure"], &path.field("template"), errors);
-    unimplemented::job(spec, path, errors);
-}
-
-/// The pods of an indexed job are named as hosts by job and index, so the job's name must leave room for the highest one.
-pub(crate) fn indexed_hostnames(job: &Value, errors: &mut Errors) {
-    let (spec, name) = (&job["spec"], text(&job["metadata"], "name"));
-    let completions = spec["completions"].as_i64().unwrap_or(0);
-    if text(spec, "completionMode") != "Indexed" || completions < 1 || name.is_empty() {
-        return;
-    }
-    let hostname = format!("{name}-{}", completions - 1);
-    if let Some(detail) = Format::Label.check(&hostname) {
-        let metadata = Path::Root.field("metadata");
-        let detail = format!("will not able to create pod with invalid DNS label {hostname:?}: {detail}");
-        errors.invalid(&metadata.field("name"), name, detail);
-    }
 }
 
 /// Numbers that are 0 or more.

@@ -10,7 +10,7 @@ use crate::table::text::{age, name, selector, since};
 use crate::table::workload::{CONTAINERS, IMAGES, SELECTOR, names_and_images};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
-use crate::validate::workload;
+use crate::validate::{job as rules, workload};
 use crate::view::{default, given, list, object_mut, text};
 
 /// What it is called, and what it adds to its schema.
@@ -108,7 +108,7 @@ fn job_template(job: &Value, path: &Path<'_>, errors: &mut Errors) {
         whole.extend(job.iter().filter(|(key, _)| *key != "selector").map(|(key, it)| (key.clone(), it.clone())));
         whole.insert("manualSelector".to_owned(), false.into());
     }
-    workload::job(&whole, &at, errors);
+    rules::spec(&whole, &at, errors);
     if job["selector"].is_object() {
         errors.invalid(&at.field("selector"), job["selector"].clone(), "`selector` will be auto-generated");
     }

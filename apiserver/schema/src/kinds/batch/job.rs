@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::kinds::{Change, Row, Rules, Selectable, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
-use crate::validate::{update, workload};
+use crate::validate::{job, update, workload};
 use crate::view::{object_mut, present_mut, text};
 use crate::{defaults, table};
 
@@ -61,9 +61,17 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
         return;
     }
     let spec = Path::Root.field("spec");
-    workload::job(&change.new["spec"], &spec, errors);
+    job::spec(&change.new["spec"], &spec, errors);
+    // Unless `manualSelector` is set, the server has made one.
+    if !change.new["spec"]["selector"].is_object() {
+        errors.required(&spec.field("selector"), "");
+        workload::unselected(&change.new["spec"], &spec.field("template"), errors);
+    }
     match change.old {
-        None => workload::indexed_hostnames(change.new, errors),
-        Some(old) => update::job(&change.new["spec"], &old["spec"], &spec, errors),
+        None => job::indexed_hostnames(change.new, errors),
+        Some(old) => {
+            update::job(&change.new["spec"], &old["spec"], &spec, errors);
+            update::job_template(&change.new["spec"], old, &spec, errors);
+        }
     }
 }

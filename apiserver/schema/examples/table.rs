@@ -11,14 +11,12 @@ mod go;
 #[path = "table/row.rs"]
 mod row;
 
+use crate::go::Package;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-
-use serde_json::{Map, Value};
-
-use crate::go::Package;
 
 type Done<T> = Result<T, Box<dyn Error>>;
 

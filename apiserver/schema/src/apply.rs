@@ -15,10 +15,6 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-use std::sync::LazyLock;
-
-use serde_json::{Map, Value};
-
 use crate::node::{Schema, Shape, Struct};
 use crate::view::text;
 use crate::{FieldValidation, Resource, decode_value};
@@ -26,6 +22,8 @@ use compare::{Changes, changes};
 use fields::{Element, Entry, Set};
 use managers::{Manager, Managers};
 pub use scale::apply_scale;
+use serde_json::{Map, Value};
+use std::sync::LazyLock;
 
 /// What `kubectl apply` leaves on an object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

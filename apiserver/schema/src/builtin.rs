@@ -13,12 +13,10 @@
 //! zero, `+` its default is zero or empty, `default=`JSON, `wrapped`; list types `atomic`, `set`, `map=`KEYS; `map-atomic`,
 //! `map-granular`; `patch=`STRATEGY and `key=`MERGE KEY of strategic merges.
 
-use std::sync::{Arc, OnceLock};
-
-use serde_json::Value;
-
 use crate::Resource;
 use crate::node::{Field, ListType, Merge, Node, Schema, Shape, Struct, StructId, Wire};
+use serde_json::Value;
+use std::sync::{Arc, OnceLock};
 
 /// The text of the table.
 pub(crate) const TABLE: &str = include_str!("builtin/table.txt");

@@ -3,12 +3,11 @@
 //! A request takes the catalogue once and keeps it, so that nothing changes under it. What is derived from a catalogue (discovery,
 //! OpenAPI) is good for one generation.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
-
 use crate::Resource;
 use crate::openapi::Documents;
 use crate::{kinds, resource};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 /// The resources of a server at one time.
 #[derive(Debug)]

@@ -10,9 +10,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use serde_json::Value;
-
 use crate::{builtin, find_auxiliary};
+use serde_json::Value;
 
 /// The media type of one object.
 pub const CONTENT_TYPE: &str = "application/cbor";

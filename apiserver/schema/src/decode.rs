@@ -155,10 +155,9 @@ fn set_kind(resource: &Resource, object: &mut Value) -> Result<(), DecodeError> 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::find;
+    use serde_json::json;
 
     fn pod(body: &Value, validation: FieldValidation) -> Result<Decoded, DecodeError> {
         decode(find("", "v1", "pods").expect("pods exist"), body.to_string().as_bytes(), validation)

@@ -7,10 +7,9 @@ pub(crate) mod core;
 pub(crate) mod pod;
 pub(crate) mod workload;
 
-use serde_json::Value;
-
 use crate::Resource;
 use crate::view::object_mut;
+use serde_json::Value;
 
 /// Fills in the defaults of `resource` in `object`; doing it twice changes nothing more.
 pub fn apply_defaults(resource: &Resource, object: &mut Value) {
@@ -26,10 +25,9 @@ pub(crate) fn with_spec(object: &mut Value, fill: fn(&mut Value)) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::find_kind;
+    use serde_json::json;
 
     fn defaulted(api_version: &str, kind: &str, mut object: Value) -> Value {
         let resource = find_kind(api_version, kind).expect("the kind exists");

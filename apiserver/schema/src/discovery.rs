@@ -3,11 +3,10 @@
 //! kubectl before 1.26 (and `drain`, `auth can-i`) asks for the legacy documents one by one; later ones ask `/api` and `/apis` once
 //! with an aggregated media type in `Accept`. Both list the same.
 
+use crate::{Catalog, Resource, Subresource};
 use base64::Engine;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-use crate::{Catalog, Resource, Subresource};
 
 /// Media type of an aggregated answer in version `v2`.
 pub const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";

@@ -1,8 +1,7 @@
 //! How a refusal reads: a field, a reason, a value and a sentence, worded as Kubernetes' `field.Error`.
 
-use std::fmt;
-
 use serde_json::Value;
+use std::fmt;
 
 /// Why a field is refused; [`FieldErrorKind::reason`] is the `reason` of a Status cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,13 +3,11 @@
 //! A value does not remember the order of its keys. Complaints come in that order, so a text that has something to complain
 //! about is read once more, for its keys alone.
 
-use std::cell::RefCell;
-use std::fmt;
-
+use crate::path::Path;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-
-use crate::path::Path;
+use std::cell::RefCell;
+use std::fmt;
 
 /// A key of an object in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,11 +29,10 @@ mod storage;
 
 pub(crate) use self::storage::driver_name;
 
-use serde_json::Value;
-
 use crate::table::{DEFAULT, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
+use serde_json::Value;
 
 /// What a built-in kind is called in one version, where it is stored, and what it adds to its schema.
 pub(crate) struct Row {

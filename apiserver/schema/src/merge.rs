@@ -7,12 +7,11 @@
 mod directive;
 mod list;
 
-use serde_json::{Map, Value};
-
 use self::directive::{Patch, strip};
 use crate::node::{Merge, Node, Schema, Shape, Struct};
 use crate::path::Path;
 use crate::{Resource, builtin};
+use serde_json::{Map, Value};
 
 /// Why a patch cannot be applied; the answer is 400 BadRequest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

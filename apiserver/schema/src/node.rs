@@ -5,9 +5,8 @@
 
 #![allow(dead_code, reason = "the kinds move here one by one")]
 
-use std::sync::Arc;
-
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Place of a struct in its schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

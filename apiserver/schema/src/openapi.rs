@@ -10,15 +10,13 @@ mod definitions;
 mod gnostic;
 mod paths;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha512};
-
 use self::definitions::Flavor;
 use crate::Resource;
 use crate::builtin::META;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Content type of [`Documents::v2_protobuf`]. (A dot, not the `@` that clients ask with: that is no legal media type.)
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";

@@ -8,12 +8,11 @@ mod read;
 mod wire;
 mod write;
 
-use serde_json::{Map, Value};
-
 use self::wire::{Field, Reader, utf8};
 use self::write::Backwards;
 use crate::node::{Node, Schema, Shape};
 use crate::{builtin, find_auxiliary};
+use serde_json::{Map, Value};
 
 /// The media type of such bodies.
 pub const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";

@@ -5,16 +5,14 @@
 //! [`crate::kinds`]; kinds that are only ever bodies of subresources or of options (Scale, Binding, Eviction, DeleteOptions) have a
 //! schema but no path of their own.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::sync::OnceLock;
-
-use serde_json::{Value, json};
-
 use crate::custom::{self, Custom};
 use crate::kinds::{Conversion, Part, Review, Row, Rules};
 use crate::node::Schema;
 use crate::{FieldValidation, builtin, decode_value, kinds};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::OnceLock;
 
 /// A name that is built in, or that came with a custom resource.
 pub type Name = Cow<'static, str>;

@@ -7,11 +7,10 @@ pub(crate) mod pod;
 pub(crate) mod text;
 pub(crate) mod workload;
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
-
 use crate::Resource;
 use crate::view::default;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 /// `?includeObject=`: what each row carries of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -19,11 +19,10 @@ pub(crate) mod update;
 pub(crate) mod volume;
 pub(crate) mod workload;
 
-use serde_json::Value;
-
 use self::errors::Errors;
 use crate::kinds::Change;
 use crate::{FieldError, Resource};
+use serde_json::Value;
 
 /// What is wrong with a new `object` (after [`crate::apply_defaults`]); empty when it may be stored.
 ///

@@ -6,10 +6,9 @@
 #[path = "kubectl/server.rs"]
 mod server;
 
+use server::Server;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-
-use server::Server;
 
 const VERSIONS: [&str; 2] = ["kubectl-1.20", "kubectl-1.32"];
 

@@ -1,10 +1,9 @@
 //! What Go's struct tags say: how fields are called, their numbers on the wire, and which are left out when zero.
 
+use crate::Done;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-
-use crate::Done;
 
 /// The structs of a package, by name.
 pub(crate) struct Package {

@@ -1,9 +1,8 @@
 //! One definition as lines of the table.
 
-use serde_json::Value;
-
 use crate::go::{self, Package};
 use crate::{Done, properties};
+use serde_json::Value;
 
 /// Short name of a package: its last two segments, `core/v1`.
 pub(crate) fn alias(package: &str) -> String {

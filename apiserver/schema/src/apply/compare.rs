@@ -1,12 +1,10 @@
 //! What one object says that another does not, and the other way round.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use serde_json::Value;
-
 use super::fields::{Element, Entry, Set};
 use super::types::{Form, Type, elements, field, inner};
 use crate::node::Schema;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Fields by what became of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,10 +1,9 @@
 //! All fields that an object says.
 
-use serde_json::Value;
-
 use super::fields::{Element, Entry, Set};
 use super::types::{Form, Type, elements, field, inner};
 use crate::node::Schema;
+use serde_json::Value;
 
 /// The fields of `object`. What cannot be told apart has no field.
 pub(super) fn set(schema: &Schema, object: &Value) -> Set {

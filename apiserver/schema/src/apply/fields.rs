@@ -3,10 +3,9 @@
 //! A set is a tree. Each step is the name of a field (`f:`), the keys of a list's element (`k:`), the value of a set's element
 //! (`v:`) or a place in a list (`i:`); the step is a member itself, or only leads to members, or both (`.`).
 
+use serde_json::{Map, Value};
 use std::cmp::Ordering;
 use std::fmt;
-
-use serde_json::{Map, Value};
 
 /// A step from a value to one in it. In the order that `fieldsV1` has.
 #[derive(Debug, Clone, PartialEq)]

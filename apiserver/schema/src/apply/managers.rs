@@ -1,10 +1,9 @@
 //! Who owns which fields: `metadata.managedFields`, read, changed and written.
 
-use serde_json::{Map, Value, json};
-
 use super::compare::Changes;
 use super::fields::Set;
 use crate::view::text;
+use serde_json::{Map, Value, json};
 
 /// More managers that updated an object than this are not kept; the oldest become one.
 pub(super) const UPDATERS_MAX: usize = 10;

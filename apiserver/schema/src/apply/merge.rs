@@ -1,10 +1,9 @@
 //! What an applied configuration makes of an object, and an object without some of its fields.
 
-use serde_json::{Map, Value};
-
 use super::fields::{Element, Entry, Set};
 use super::types::{Form, Type, elements, field, inner};
 use crate::node::Schema;
+use serde_json::{Map, Value};
 
 /// `live` with everything that `config` says.
 pub(super) fn merge(schema: &Schema, live: &Value, config: &Value) -> Value {

@@ -1,11 +1,10 @@
 //! Application to `scale`, a part with a form of its own. Who owns the replicas there owns a field of the object, and the other way round.
 
-use serde_json::Value;
-
 use super::fields::Set;
 use super::managers::Managers;
 use super::{Applied, ApplyError, Author, apply, manager_of, path};
 use crate::{Resource, find_auxiliary};
+use serde_json::Value;
 
 /// The kind of the part.
 const SCALE: (&str, &str) = ("autoscaling/v1", "Scale");
@@ -88,9 +87,8 @@ fn merged(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     fn author<'a>(manager: &'a str, part: &'a str) -> Author<'a> {
         Author { manager, part, time: "2026-01-01T00:00:00Z" }

@@ -1,9 +1,8 @@
 //! Scenes of several managers, with what a real server answers.
 
-use serde_json::{Value, json};
-
 use super::{Applied, ApplyError, Author, apply, settle, track};
 use crate::{Resource, apply_defaults, find};
+use serde_json::{Value, json};
 
 fn deployments() -> &'static Resource {
     find("apps", "v1", "deployments").expect("served")

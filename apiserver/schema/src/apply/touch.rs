@@ -1,13 +1,12 @@
 //! The common change: whoever makes it owns all that it changes already, and nobody else does. Then only a time changes in the managed
 //! fields, and no set is read from them or written anew.
 
-use serde_json::Value;
-
 use super::Author;
 use super::compare::Changes;
 use super::fields::Set;
 use super::managers::UPDATERS_MAX;
 use crate::view::text;
+use serde_json::Value;
 
 /// Where in `entries` the one is who owns all of the changes alone, as somebody who updates; `None`: it is not as simple as that.
 pub(super) fn owner(entries: &Value, changes: &Changes, api_version: &str, author: &Author<'_>) -> Option<usize> {

@@ -1,9 +1,8 @@
 //! What a value is to server-side apply: one thing, or one with parts that have owners of their own.
 
-use serde_json::Value;
-
 use super::fields::Element;
 use crate::node::{ListType, Node, Schema, Shape, Struct, StructId, Unknown};
+use serde_json::Value;
 
 /// The type of a value: of a place in a schema, or taken from the value itself.
 #[derive(Debug, Clone, Copy)]

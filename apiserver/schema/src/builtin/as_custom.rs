@@ -10,14 +10,13 @@
 //! - Merge keys and strategies of strategic merges, which custom resources do not have; the descriptions of `metadata`.
 //! - What kinds add by rules of their own: defaults that depend on other fields, validation, what a write through a part may say.
 
+use super::random::{Dice, dice};
+use crate::node::{Field, ListType, Merge, Node, Schema, Shape, StructId};
+use crate::{Author, Catalog, FieldValidation, Resource, apply, custom_resources, decode_value, resources};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-
-use super::random::{Dice, dice};
-use crate::node::{Field, ListType, Merge, Node, Schema, Shape, StructId};
-use crate::{Author, Catalog, FieldValidation, Resource, apply, custom_resources, decode_value, resources};
 
 /// Kinds that no structural schema describes.
 const UNSAYABLE: [(&str, &str); 1] = [("CustomResourceDefinition", "its schemas stand in themselves")];

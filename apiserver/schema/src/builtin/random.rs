@@ -1,11 +1,10 @@
 //! Random objects of every built-in kind, made from its schema, and the law that every form of them says the same.
 
+use crate::node::{Node, Schema, Shape, StructId};
+use crate::{cbor, protobuf, resources};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::{Map, Value};
-
-use crate::node::{Node, Schema, Shape, StructId};
-use crate::{cbor, protobuf, resources};
 
 /// How deep schemas that hold themselves are followed.
 const DEPTH_MAX: u32 = 6;

@@ -1,13 +1,12 @@
 //! From CBOR to JSON values.
 
+use super::CborError::{self, Duplicate, Foreign};
+use super::{BIG_NUMBERS, LATER_BASE16, LATER_BASE64, LATER_BASE64URL, TIME_NUMBER, TIME_TEXT};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use minicbor::data::Type;
 use minicbor::decode::{Decoder, Error};
 use serde_json::{Map, Number, Value};
-
-use super::CborError::{self, Duplicate, Foreign};
-use super::{BIG_NUMBERS, LATER_BASE16, LATER_BASE64, LATER_BASE64URL, TIME_NUMBER, TIME_TEXT};
 
 /// How deep values may stand in each other: as deep as in JSON.
 const DEPTH_MOST: usize = 128;

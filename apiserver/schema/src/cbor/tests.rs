@@ -1,8 +1,7 @@
 //! What Kubernetes' serializer writes is read, and the other way round; bodies in hexadecimal, as RFC 8949 has them.
 
-use serde_json::{Value, json};
-
 use super::*;
+use serde_json::{Value, json};
 
 fn read(hexadecimal: &str) -> Result<Value, CborError> {
     to_json(&hex::decode(hexadecimal).expect("hexadecimal"))

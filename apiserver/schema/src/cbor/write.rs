@@ -1,15 +1,13 @@
 //! From JSON values to CBOR, along the schema if there is one.
 
-use std::convert::Infallible;
-
+use super::{CborError, LATER_BASE64, SELF_DESCRIBED};
+use crate::node::{Node, Schema, Shape, StructId};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minicbor::data::Tag;
 use minicbor::encode::{Encoder, Error};
 use serde_json::{Map, Value};
-
-use super::{CborError, LATER_BASE64, SELF_DESCRIBED};
-use crate::node::{Node, Schema, Shape, StructId};
+use std::convert::Infallible;
 
 type Out<'a> = Encoder<&'a mut Vec<u8>>;
 type Done = Result<(), Error<Infallible>>;

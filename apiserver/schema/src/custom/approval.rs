@@ -1,8 +1,7 @@
 //! Groups that are Kubernetes' own: whether its community has approved a definition.
 
-use serde_json::Value;
-
 use crate::view::text;
+use serde_json::Value;
 
 /// The annotation that says so.
 pub(crate) const ANNOTATION: &str = "api-approved.kubernetes.io";

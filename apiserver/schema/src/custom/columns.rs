@@ -1,12 +1,11 @@
 //! What `kubectl get` prints of custom objects: `additionalPrinterColumns`, or the age.
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
-
 use super::jsonpath::JsonPath;
 use crate::table::text::since;
 use crate::table::{AGE, NAME};
 use crate::view::{given, list, text};
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 /// The columns of one version, after the name.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! Values of absent fields, from the schema; and nulls, which are values only where the schema says so.
 
-use serde_json::Value;
-
 use super::structural::{Additional, Structural};
+use serde_json::Value;
 
 /// Fills in what an author left out. A null that is no value of its own counts as left out.
 pub(super) fn fill(value: &mut Value, schema: &Structural) {

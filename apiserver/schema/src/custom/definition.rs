@@ -1,13 +1,12 @@
 //! What is wrong with a schema in a CustomResourceDefinition, and what it may not say here.
 
-use serde_json::{Value, json};
-
 use super::formats::Form;
 use super::structural::Structural;
 use super::{limits, metadata, prune, structure};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::view::{entries, given, list, text};
+use serde_json::{Value, json};
 
 /// Reports what is wrong with an `openAPIV3Schema` at `path`.
 pub(crate) fn check(schema: &Value, has_status: bool, path: &Path<'_>, errors: &mut Errors) {

@@ -1,13 +1,11 @@
 //! Forms that a schema may ask of texts and numbers (`format`). Those that are not known here ask nothing.
 
-use std::net::IpAddr;
-use std::sync::LazyLock;
-
-use jiff::civil::Date;
-use regex::Regex;
-
 use super::structural::{Type, Types};
 use crate::validate::names::Format;
+use jiff::civil::Date;
+use regex::Regex;
+use std::net::IpAddr;
+use std::sync::LazyLock;
 
 /// A form that is known.
 #[derive(Debug)]

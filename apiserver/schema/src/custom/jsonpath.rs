@@ -272,9 +272,8 @@ fn holds(element: &Value, left: &Term, comparison: Option<&(Relation, Term)>) ->
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn paths_find_values() {

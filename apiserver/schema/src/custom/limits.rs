@@ -3,11 +3,10 @@
 //! The messages, and the choice of which alternative of `anyOf` and `oneOf` is complained about, follow the validator of
 //! Kubernetes' OpenAPI library: it counts what fitted, and tells the faults of the alternative that fitted best.
 
-use serde_json::{Number, Value};
-
 use super::lists::key_of;
 use super::structural::{Additional, Bound, Elements, Limits, Structural, Type, Types};
 use crate::{FieldError, FieldErrorKind};
+use serde_json::{Number, Value};
 
 /// What is wrong with `value`, which stands at `path` (empty: it is the whole object).
 ///

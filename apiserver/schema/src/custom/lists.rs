@@ -1,12 +1,10 @@
 //! Lists whose elements must differ: sets, and maps by the fields that tell them apart.
 
-use std::collections::HashMap;
-
-use serde_json::{Map, Value, json};
-
 use super::structural::{Additional, Elements, Structural};
 use crate::path::Path;
 use crate::validate::errors::Errors;
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// Reports elements that are there twice, in the fields of an object.
 pub(super) fn object(value: &Value, schema: &Structural, path: &Path<'_>, errors: &mut Errors) {

@@ -1,7 +1,5 @@
 //! Objects in objects (`x-kubernetes-embedded-resource`), and the metadata that every object has.
 
-use serde_json::{Map, Value};
-
 use super::prune::META;
 use super::structural::{Additional, Structural};
 use crate::decode::walk::{self, Wrong};
@@ -9,6 +7,7 @@ use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::meta;
 use crate::validate::names::Format;
+use serde_json::{Map, Value};
 
 /// What becomes of metadata that is not of its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

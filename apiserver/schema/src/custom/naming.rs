@@ -2,11 +2,10 @@
 //!
 //! Pure: given all definitions, the status of one. The API server writes it.
 
-use serde_json::{Value, json};
-
 use super::approval;
 use super::approval::State;
 use crate::view::{list, text};
+use serde_json::{Value, json};
 
 /// The status that `definition` should have beside the `others`, at `now` (RFC 3339); `None`: the one it has.
 pub fn settle(definition: &Value, others: &[&Value], now: &str) -> Option<Value> {

@@ -1,10 +1,9 @@
 //! The schema that merging, server-side apply and OpenAPI's consumers walk, from a structural one.
 
-use std::collections::HashMap;
-
 use super::structural::{Additional, Elements, Structural, Type, Types};
 use crate::builtin;
 use crate::node::{Field, ListType, Merge, Node, Schema, Shape, Struct, StructId, Unknown};
+use std::collections::HashMap;
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 

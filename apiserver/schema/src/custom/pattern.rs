@@ -3,9 +3,8 @@
 //! Both engines take linear time. Go's classes `\d`, `\w`, `\s` and the edge `\b` are ASCII, a `[` or `&&` in a class is only
 //! itself, and so is a brace that counts nothing; the expression is rewritten to say the same here.
 
-use std::sync::OnceLock;
-
 use regex::Regex;
+use std::sync::OnceLock;
 
 /// An expression, compiled when it is asked for the first time.
 #[derive(Debug)]

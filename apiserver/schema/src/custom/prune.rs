@@ -1,8 +1,7 @@
 //! Fields that nobody knows go, unless the schema keeps them.
 
-use serde_json::Value;
-
 use super::structural::{Additional, Structural};
+use serde_json::Value;
 
 /// What every object has, whatever its schema says.
 pub(super) const META: [&str; 3] = ["apiVersion", "kind", "metadata"];

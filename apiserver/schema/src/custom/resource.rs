@@ -1,15 +1,13 @@
 //! The resources that a definition brings: one for each served version.
 
-use std::cmp::Reverse;
-use std::sync::{Arc, OnceLock};
-
-use serde_json::Value;
-
 use super::version::Version;
 use crate::kinds::{ALL, READ_WRITE, Rules};
 use crate::resource::{Name, Subresource};
 use crate::view::{list, text};
 use crate::{Resource, custom::naming};
+use serde_json::Value;
+use std::cmp::Reverse;
+use std::sync::{Arc, OnceLock};
 
 /// What is left of the verbs while a definition is being deleted.
 const LEAVING: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
@@ -114,10 +112,9 @@ fn rank(version: &str) -> (u8, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::Catalog;
+    use serde_json::json;
 
     #[test]
     fn versions_come_in_order_of_preference() {

@@ -1,10 +1,9 @@
 //! `subresources.scale`: where a custom object has its replicas.
 
-use serde_json::{Map, Value, json};
-
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::view::text;
+use serde_json::{Map, Value, json};
 
 /// Paths of the fields that `scale` reads and writes, dots between names.
 #[derive(Debug)]

@@ -1,12 +1,10 @@
 //! A schema of a custom resource, read: one tree of what is known about each value.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Map, Value};
-
 use super::formats::Form;
 use super::pattern::Pattern;
 use crate::view::{list, text};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// What a schema says about a value.
 #[derive(Debug, Default)]

@@ -3,12 +3,11 @@
 //!
 //! Source: KEP 1693, "structural schema".
 
-use serde_json::{Map, Value, json};
-
 use super::pattern::Pattern;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::view::{entries, given, list, text};
+use serde_json::{Map, Value, json};
 
 /// Where a schema stands.
 #[derive(Clone, Copy, PartialEq, Eq)]

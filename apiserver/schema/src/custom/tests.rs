@@ -1,12 +1,11 @@
 //! What a real kube-apiserver answered, beside what we answer.
 
-use serde_json::{Value, json};
-
 use super::Version;
 use super::definition;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::view::{list, text};
+use serde_json::{Value, json};
 
 /// A version of a definition, and what a real server said to objects of it: 422 with causes, 400, or the object and warnings.
 const WIDGET: &str = include_str!("tests/widget.json");

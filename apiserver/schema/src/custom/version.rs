@@ -1,7 +1,5 @@
 //! One version of a custom resource, as its definition says it: everything that is asked about its objects.
 
-use serde_json::{Value, json};
-
 use super::columns::Columns;
 use super::jsonpath::JsonPath;
 use super::metadata::Bad;
@@ -13,6 +11,7 @@ use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::{list, text};
+use serde_json::{Value, json};
 
 /// A version of a custom resource.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! Fields that are unknown or there twice, in the order in which Kubernetes complains about them: that of the text.
 
-use std::collections::BTreeSet;
-
 use crate::json;
+use std::collections::BTreeSet;
 
 /// How many are told (sigs.k8s.io/json stops there).
 const TOLD_MAX: usize = 100;

@@ -4,15 +4,14 @@
 //! A built-in kind takes the form that Go gives it: what is zero and of no pointer is left out, what is always written is there.
 //! A custom resource keeps values of wrong types: its own validation names them all, where a built-in kind is refused at once.
 
+use crate::builtin;
+use crate::node::{Field, Node, Schema, Shape, Struct, StructId, Unknown};
+use crate::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use skiff_proto::quantity::Quantity;
-
-use crate::builtin;
-use crate::node::{Field, Node, Schema, Shape, Struct, StructId, Unknown};
-use crate::path::Path;
 
 /// A value of the wrong type.
 pub(crate) struct Wrong {

@@ -1,10 +1,9 @@
 //! Defaults of the core and discovery kinds other than pods.
 
+use crate::view::{default, entries, given, is_unset, list, list_mut, object_mut, present_mut, text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-
-use crate::view::{default, entries, given, is_unset, list, list_mut, object_mut, present_mut, text};
 
 /// Three hours: how long `sessionAffinity: ClientIP` remembers a client.
 const AFFINITY_SECONDS: i64 = 10_800;

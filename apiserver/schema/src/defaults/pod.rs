@@ -1,8 +1,7 @@
 //! Defaults of pods and pod templates.
 
-use serde_json::{Value, json};
-
 use crate::view::{default, default_number, entries, list_mut, object_mut, present_mut, text};
+use serde_json::{Value, json};
 
 /// Mode of files in volumes: 0644.
 const FILE_MODE: i64 = 0o644;

@@ -1,9 +1,8 @@
 //! Defaults of deployments, replica sets and jobs.
 
-use serde_json::Value;
-
 use super::pod::pod_spec;
 use crate::view::{default, given, list_mut, object_mut, present_mut, text};
+use serde_json::Value;
 
 pub(crate) fn deployment(spec: &mut Value) {
     default(spec, "replicas", 1);

@@ -13,13 +13,12 @@ mod validating_admission_policy_binding;
 mod validating_webhook_configuration;
 mod webhooks; // what both configurations of webhooks have
 
-use serde_json::Value;
-
 use super::{Change, Row};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::update::equal;
 use crate::view::text;
+use serde_json::Value;
 
 /// Its kinds.
 pub(super) static ROWS: &[&Row] = &[

@@ -3,12 +3,11 @@
 mod flow_schema;
 mod priority_level_configuration;
 
-use serde_json::Value;
-
 use super::{Change, Row};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::view::{list, text};
+use serde_json::Value;
 
 /// Its kinds.
 pub(super) static ROWS: &[&Row] = &[&flow_schema::ROW, &priority_level_configuration::ROW];

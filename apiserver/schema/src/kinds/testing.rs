@@ -1,9 +1,8 @@
 //! What rules say to an object, for tests: `field: Type` for each error.
 
-use serde_json::Value;
-
 use super::Row;
 use crate::Resource;
+use serde_json::Value;
 
 /// What is wrong with a new object, after defaults.
 pub(crate) fn errors(row: &Row, object: &Value) -> Vec<String> {

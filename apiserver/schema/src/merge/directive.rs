@@ -1,12 +1,10 @@
 //! The directives of a patch: keys that start with `$`.
 
-use std::collections::BTreeSet;
-
-use serde_json::{Map, Value};
-
 use super::PatchError;
 use crate::node::Merge;
 use crate::path::Path;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";

@@ -1,11 +1,10 @@
 //! Lists whose elements merge: by a key, or as a set of scalars.
 
-use serde_json::{Map, Value};
-
 use super::directive::{self, Patch, strip};
 use super::{Known, PatchError};
 use crate::node::{Merge, Node, Shape};
 use crate::path::Path;
+use serde_json::{Map, Value};
 
 /// The elements of a list.
 pub(super) fn element(list: Option<&Node>) -> Option<&Node> {

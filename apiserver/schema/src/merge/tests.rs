@@ -1,10 +1,9 @@
 //! Patches as kubectl sends them, and the law that a two-way diff leads to its target.
 
-use proptest::prelude::*;
-use serde_json::json;
-
 use super::*;
 use crate::find_kind;
+use proptest::prelude::*;
+use serde_json::json;
 
 fn apply(kind: (&str, &str), original: &Value, patch: &Value) -> Result<Value, PatchError> {
     strategic_merge(find_kind(kind.0, kind.1).expect("the kind exists"), original, patch)

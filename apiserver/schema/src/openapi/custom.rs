@@ -2,11 +2,10 @@
 //!
 //! Version 2 cannot say all of it. What it cannot say is left out, so that clients do not refuse what the server takes.
 
-use serde_json::{Map, Value, json};
-
 use super::definitions::Flavor;
 use crate::Resource;
 use crate::builtin::META;
+use serde_json::{Map, Value, json};
 
 /// Adds the schemas of a resource that a definition brought, and of its lists.
 pub(super) fn add(all: &mut Map<String, Value>, resource: &Resource, flavor: Flavor) {

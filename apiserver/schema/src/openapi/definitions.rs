@@ -1,12 +1,10 @@
 //! The schemas of both OpenAPI versions: facts from the nodes of the built-in kinds, sentences from [`crate::descriptions`].
 
-use std::collections::BTreeSet;
-
-use serde_json::{Map, Value, json};
-
 use crate::builtin::{self, META};
 use crate::descriptions;
 use crate::node::{Field, ListType, Merge, Node, Shape, Struct, StructId};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Which OpenAPI the schemas are for; they spell references and unions differently, and version 2 has no defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,12 +5,10 @@
 mod operation;
 mod parameters;
 
-use std::sync::Arc;
-
-use serde_json::{Map, Value, json};
-
 use self::operation::{Operation, operation};
 use crate::{Resource, Subresource, builtin};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// The paths of one group-version, for version 3.
 pub(super) fn v3(resources: &[Arc<Resource>], group: &str, version: &str) -> Value {

@@ -1,11 +1,10 @@
 //! Messages to JSON, along the nodes of a schema.
 
-use serde_json::{Map, Value};
-
 use super::ProtobufError;
 use super::wire::{self, Field, Reader, utf8};
 use crate::builtin;
 use crate::node::{self, Node, Schema, Shape, Struct, Wire};
+use serde_json::{Map, Value};
 
 /// Reads a message of `known` into `object`.
 pub(super) fn message(

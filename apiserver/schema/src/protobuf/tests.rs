@@ -1,9 +1,8 @@
 //! Messages written by hand, and bytes that are none. Real ones come from kubectl, in `tests/kubectl.rs`.
 
+use super::*;
 use proptest::prelude::*;
 use serde_json::json;
-
-use super::*;
 
 /// A length-delimited field.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {

@@ -1,11 +1,10 @@
 //! The wire format: tags, varints, length-delimited bytes; and the messages that are scalars in JSON.
 
+use super::ProtobufError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::Value;
-
-use super::ProtobufError;
 
 /// The value of a field, as the wire has it.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,13 +3,12 @@
 //! A message stands behind its length, so everything is written backwards into one buffer, last field first, and turned round at
 //! the end: no message is measured twice, and none has a buffer of its own.
 
+use super::ProtobufError;
+use crate::node::{Field, Node, Schema, Shape, Struct, Wire};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-
-use super::ProtobufError;
-use crate::node::{Field, Node, Schema, Shape, Struct, Wire};
 
 /// Bytes of a message, the last one first.
 #[derive(Default)]

@@ -1,11 +1,10 @@
 //! Rows of the core kinds other than pods, of leases and endpoint slices.
 
-use jiff::Timestamp;
-use serde_json::Value;
-
 use super::text::{age, condition, labels, name, number, or, since};
 use super::{AGE, Column, NAME, Printer};
 use crate::view::{entries, given, list, text};
+use jiff::Timestamp;
+use serde_json::Value;
 
 pub(crate) static CONFIG_MAP: Printer = Printer {
     columns: &[NAME, Column::text("Data", "Number of entries."), AGE],

@@ -1,12 +1,11 @@
 //! The row of a pod: what its containers are doing, in one word.
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
-
 use super::text::{age, is_true, name, number, or, seconds};
 use super::{AGE, Column, NAME, Printer};
 use crate::Resource;
 use crate::view::{given, list, text};
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 pub(crate) static POD: Printer = Printer {
     columns: &[

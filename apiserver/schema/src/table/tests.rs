@@ -1,9 +1,8 @@
 //! Tables of typical objects, and the words for what pods do.
 
-use serde_json::{Value, json};
-
 use super::*;
 use crate::find_kind;
+use serde_json::{Value, json};
 
 const NOW: &str = "2026-01-02T00:00:00Z";
 

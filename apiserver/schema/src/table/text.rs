@@ -1,9 +1,8 @@
 //! How values read in a cell: names, ages, durations, lists, selectors.
 
+use crate::view::{entries, list, text};
 use jiff::Timestamp;
 use serde_json::Value;
-
-use crate::view::{entries, list, text};
 pub(crate) use skiff_proto::age::duration;
 
 pub(crate) fn name(object: &Value) -> Value {

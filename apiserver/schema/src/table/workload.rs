@@ -1,11 +1,10 @@
 //! Rows of deployments, replica sets, jobs and scales.
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
-
 use super::text::{age, duration, each, is_true, name, number, seconds, selector};
 use super::{AGE, Column, NAME, Printer};
 use crate::view::{given, list};
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 /// Names of containers.
 pub(crate) const CONTAINERS: Column = Column::wide("Containers", "Names of the containers in the pods.");

@@ -1,13 +1,12 @@
 //! Where a pod wants to be: affinity, anti-affinity, and how pods are spread.
 
-use serde_json::Value;
-
 use super::errors::Errors;
 use super::meta;
 use super::names::Format;
 use super::node_selector;
 use crate::path::Path;
 use crate::view::{entries, given, list, text};
+use serde_json::Value;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -144,9 +143,8 @@ fn spread_keys(constraint: &Value, path: &Path<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     fn errors(spec: &Value) -> Vec<String> {
         let mut errors = Errors::default();

@@ -1,13 +1,11 @@
 //! Conditions of a status, as `meta/v1` has them.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::errors::Errors;
 use super::names::Format;
 use crate::path::Path;
 use crate::view::text;
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Longest reason and message, in bytes.
 const REASON_BYTES_MOST: usize = 1 << 10;

@@ -1,14 +1,12 @@
 //! One container: image, ports, environment, security context.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::errors::Errors;
 use super::names::{Format, PORTS};
 use super::{probe, resources, volume};
 use crate::path::Path;
 use crate::view::{given, list, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Values of `imagePullPolicy`.
 pub(crate) const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];

@@ -1,15 +1,13 @@
 //! Config maps, secrets, nodes, events, leases, bindings, endpoints and endpoint slices.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-
-use serde_json::Value;
-
 use super::errors::Errors;
 use super::names::{self, Format, PORTS};
 use super::resources;
 use crate::path::Path;
 use crate::view::{entries, given, list, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// What a config map or a secret may hold: 1 MiB.
 const DATA_SIZE: usize = 1 << 20;

@@ -1,9 +1,8 @@
 //! Collects what is wrong.
 
-use serde_json::Value;
-
 use crate::path::Path;
 use crate::{FieldError, FieldErrorKind};
+use serde_json::Value;
 
 /// The errors found so far.
 #[derive(Debug, Default)]

@@ -1,15 +1,13 @@
 //! Jobs: how many pods, which failures count, and when a job has succeeded.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::errors::Errors;
 use super::names::Format;
 use super::workload::counts;
 use super::{meta, pod};
 use crate::path::Path;
 use crate::view::{given, list, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Most pods at once, and most indexes that may fail, of an indexed job.
 const INDEXES_MOST: i64 = 100_000;
@@ -305,9 +303,8 @@ pub(crate) fn indexed_hostnames(job: &Value, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     fn errors(change: &[(&str, Value)]) -> Vec<String> {
         let mut job = json!({"completionMode": "Indexed", "completions": 5, "template": {"spec": {"restartPolicy": "Never",
@@ -332,7 +329,7 @@ mod tests {
         assert_eq!(errors(&[rule(json!({"action": "Count"}))]), ["podFailurePolicy.rules[0]: Invalid"]);
         let conditions = json!([{"type": "T", "status": "True"}]);
         let of_index = rule(json!({"action": "FailIndex", "onPodConditions": conditions}));
-        assert_eq!(errors(&[of_index.clone()]), ["podFailurePolicy.rules[0].action: Invalid"]);
+        assert_eq!(errors(std::slice::from_ref(&of_index)), ["podFailurePolicy.rules[0].action: Invalid"]);
         assert_eq!(errors(&[of_index, ("backoffLimitPerIndex", json!(1))]), [""; 0]);
         let success = |rule: Value| ("successPolicy", json!({"rules": [rule]}));
         assert_eq!(errors(&[success(json!({"succeededIndexes": "0,2-4", "succeededCount": 4}))]), [""; 0]);

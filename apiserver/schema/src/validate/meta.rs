@@ -1,12 +1,11 @@
 //! Metadata: names, labels, annotations, owners, finalizers; and label selectors.
 
-use serde_json::Value;
-
 use super::errors::Errors;
 use super::names::Format;
 use crate::Resource;
 use crate::path::Path;
 use crate::view::{entries, given, list, text};
+use serde_json::Value;
 
 /// All annotations of an object together: 256 KiB.
 const ANNOTATIONS_SIZE: usize = 256 << 10;

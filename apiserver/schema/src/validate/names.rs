@@ -2,10 +2,9 @@
 //!
 //! Sources: RFC 1123 and 1035 as Kubernetes restricts them, and the label syntax of its API conventions.
 
-use serde_json::Value;
-
 use super::errors::Errors;
 use crate::path::Path;
+use serde_json::Value;
 
 /// A format; [`Format::check`] says what is wrong with a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

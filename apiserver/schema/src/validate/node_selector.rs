@@ -1,11 +1,10 @@
 //! NodeSelector: terms over labels and names of nodes.
 
-use serde_json::Value;
-
 use super::errors::Errors;
 use super::names::Format;
 use crate::path::Path;
 use crate::view::{list, text};
+use serde_json::Value;
 
 /// What is wrong with a selector that is there.
 pub(crate) fn check(selector: &Value, path: &Path<'_>, errors: &mut Errors) {

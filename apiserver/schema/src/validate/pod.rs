@@ -1,15 +1,13 @@
 //! The spec of a pod or of a pod template.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::container::{self, PodContext, Role};
 use super::errors::Errors;
 use super::names::{self, Format};
 use super::{affinity, meta, resources, volume};
 use crate::path::Path;
 use crate::view::{entries, given, list, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The rules that only a new pod must keep.
 pub(crate) fn only_on_create(pod: &Value, errors: &mut Errors) {

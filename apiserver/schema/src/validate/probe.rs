@@ -1,11 +1,10 @@
 //! Probes and lifecycle handlers.
 
-use serde_json::Value;
-
 use super::errors::Errors;
 use super::names::{self, Format};
 use crate::path::Path;
 use crate::view::{list, text};
+use serde_json::Value;
 
 /// What a handler may be used for.
 #[derive(Clone, Copy, PartialEq, Eq)]

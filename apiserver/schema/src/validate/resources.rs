@@ -1,12 +1,11 @@
 //! Resource requests and limits.
 
-use serde_json::Value;
-use skiff_proto::quantity::Quantity;
-
 use super::errors::Errors;
 use super::names::Format;
 use crate::path::Path;
 use crate::view::entries;
+use serde_json::Value;
+use skiff_proto::quantity::Quantity;
 
 /// `resources` of a container.
 pub(crate) fn requirements(resources: &Value, path: &Path<'_>, errors: &mut Errors) {

@@ -1,14 +1,12 @@
 //! The spec of a service.
 
-use std::collections::BTreeSet;
-
-use serde_json::{Value, json};
-
 use super::errors::Errors;
 use super::meta;
 use super::names::{self, Format, PORTS};
 use crate::path::Path;
 use crate::view::{given, list, text};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// A day: the longest a client is remembered.
 const AFFINITY: (i64, i64) = (1, 86_400);

@@ -1,9 +1,8 @@
 //! Each rule, with the text a user reads.
 
-use serde_json::{Value, json};
-
 use super::*;
 use crate::{apply_defaults, find_kind};
+use serde_json::{Value, json};
 
 fn texts(errors: Vec<FieldError>) -> Vec<String> {
     errors.iter().map(FieldError::to_string).collect()

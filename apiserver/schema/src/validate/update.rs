@@ -1,10 +1,9 @@
 //! What may not change: identity, and the fields that a kind fixes when it is made.
 
-use serde_json::{Map, Value};
-
 use super::errors::Errors;
 use crate::path::Path;
 use crate::view::{given, is_unset, list, list_mut, object_mut, text};
+use serde_json::{Map, Value};
 
 /// What is said of a field that may not change.
 pub(crate) const IMMUTABLE: &str = "field is immutable";

@@ -1,15 +1,13 @@
 //! Volumes of a pod, and where its containers mount them.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::errors::Errors;
 use super::names::Format;
 use super::probe;
 use crate::kinds::driver_name;
 use crate::path::Path;
 use crate::view::{given, list, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Octal 0777, the most a file mode may be.
 const MODES: (i64, i64) = (0, 0o777);

@@ -1,11 +1,10 @@
 //! Deployments, replica sets and scales.
 
-use serde_json::Value;
-
 use super::errors::Errors;
 use super::{meta, pod};
 use crate::path::Path;
 use crate::view::text;
+use serde_json::Value;
 
 pub(crate) fn deployment(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     counts(spec, &["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"], path, errors);

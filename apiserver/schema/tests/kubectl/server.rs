@@ -1,13 +1,12 @@
 //! A small HTTP/1.1 server on loopback: discovery, OpenAPI, and one pod in memory.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
 use skiff_schema::Catalog;
 use skiff_schema::discovery::{self, AggregatedVersion, Root};
 use skiff_schema::{FieldValidation, IncludeObject, TableOptions, TableVersion, find, openapi, protobuf};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 
 /// What the server was asked, and the pod that was applied.
 #[derive(Default)]

@@ -1,15 +1,13 @@
 //! Expressions of webhooks and policies, as far as they can be checked without compiling them, and the parameters of policies.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::choice;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::meta;
 use crate::validate::names::Format;
 use crate::view::{list, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Most conditions of one webhook or policy.
 const CONDITIONS_MOST: usize = 64;

@@ -1,15 +1,13 @@
 //! Which requests a webhook or a policy is about: operations, groups, versions, resources, names, and selectors.
 
-use std::collections::BTreeSet;
-
-use serde_json::{Value, json};
-
 use super::choice;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::meta;
 use crate::validate::names::Format;
 use crate::view::{default_absent, list, list_mut, present_mut, text};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Whether a request in another version of the same resource counts.
 pub(super) const MATCH_POLICIES: [&str; 2] = ["Equivalent", "Exact"];

@@ -1,7 +1,5 @@
 //! MutatingAdmissionPolicyBinding: where a policy holds, and with which parameters.
 
-use serde_json::Value;
-
 use super::{conditions, matching};
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
@@ -9,6 +7,7 @@ use crate::table::text::{age, name};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::view::{object_mut, text};
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -59,9 +58,8 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::errors;
+    use serde_json::{Value, json};
 
     #[test]
     fn what_is_refused() {

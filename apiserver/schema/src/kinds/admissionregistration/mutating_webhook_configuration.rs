@@ -1,9 +1,8 @@
 //! MutatingWebhookConfiguration: who may change requests.
 
-use serde_json::Value;
-
 use crate::kinds::{Row, Rules};
 use crate::view::{default_absent, list_mut};
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

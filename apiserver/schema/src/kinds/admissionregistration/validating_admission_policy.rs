@@ -1,9 +1,5 @@
 //! ValidatingAdmissionPolicy: expressions that requests must satisfy.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::{choice, conditions, matching};
 use crate::custom::is_json_path;
 use crate::kinds::{Change, METADATA, Row, Rules, status};
@@ -14,6 +10,8 @@ use crate::validate::conditions as status_conditions;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::{default_absent, list, object_mut, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 const GVK: [&str; 3] = ["admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy"];
 
@@ -148,9 +146,8 @@ fn of_status(status: &Value, path: &Path<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::{errors, part_errors, set};
+    use serde_json::{Value, json};
 
     fn policy() -> Value {
         let rule = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]});

@@ -1,15 +1,13 @@
 //! ValidatingAdmissionPolicyBinding: where a policy holds, and with which parameters.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::conditions;
 use super::mutating_admission_policy_binding::{PRINTER, defaults};
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::view::list;
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -58,9 +56,8 @@ fn actions(actions: &[Value], path: &Path<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::errors;
+    use serde_json::{Value, json};
 
     #[test]
     fn actions_are_told_apart() {

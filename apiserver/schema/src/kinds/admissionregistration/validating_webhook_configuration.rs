@@ -24,9 +24,8 @@ pub(super) static ROW: Row = Row {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::{errors, set, update_errors};
+    use serde_json::{Value, json};
 
     fn configuration() -> Value {
         let rule = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]});

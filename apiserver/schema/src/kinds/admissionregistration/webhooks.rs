@@ -1,9 +1,5 @@
 //! What validating and mutating webhooks have in common.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::{FAILURE_POLICIES, choice, conditions, matching};
 use crate::kinds::Change;
 use crate::path::Path;
@@ -14,6 +10,8 @@ use crate::validate::meta;
 use crate::validate::names::{self, Format};
 use crate::validate::update::equal;
 use crate::view::{default_absent, list, list_mut, present_mut, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Seconds after which a webhook has failed.
 const TIMEOUT_SECONDS: i64 = 10;

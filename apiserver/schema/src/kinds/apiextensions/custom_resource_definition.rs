@@ -2,14 +2,13 @@
 
 mod validate;
 
-use serde_json::{Value, json};
-
 use self::validate::validate;
 use crate::custom::definition;
 use crate::custom::naming::{self, CLEANUP_FINALIZER};
 use crate::kinds::{Change, Row, Rules, Storage, status};
 use crate::table::{Column, NAME, Printer, text};
 use crate::view::{default, given, list, object_mut, text as text_of};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

@@ -1,7 +1,5 @@
 //! APIService: which server answers for a version of a group. What this server answers itself is available from the beginning.
 
-use serde_json::{Value, json};
-
 use crate::kinds::{Change, Row, Rules, Stamp, Storage, status};
 use crate::path::Path;
 use crate::table::text::{age, condition, name};
@@ -9,6 +7,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::names::{Format, PORTS};
 use crate::view::{default, given, list, text};
+use serde_json::{Value, json};
 
 const GVK: [&str; 3] = ["apiregistration.k8s.io", "v1", "APIService"];
 

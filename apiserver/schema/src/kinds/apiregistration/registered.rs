@@ -1,13 +1,11 @@
 //! The APIServices that a server registers by itself: one for each version of a group that it answers for, those of custom resources
 //! too. A plan without I/O: what is wanted, what is there, what is to be done.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Value, json};
-
 use crate::Catalog;
 use crate::custom::naming;
 use crate::view::{list, text};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The label of those that a server keeps by itself (kube-aggregator).
 const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";

@@ -1,7 +1,5 @@
 //! ControllerRevision: a state that a DaemonSet or StatefulSet once had.
 
-use serde_json::Value;
-
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
 use crate::table::text::{age, name, number};
@@ -9,6 +7,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::update;
 use crate::view::{list, text};
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -56,9 +55,8 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use crate::kinds::testing::{errors, update_errors};
+    use serde_json::json;
 
     #[test]
     fn the_state_is_an_object_and_stays() {

@@ -1,7 +1,5 @@
 //! DaemonSet.
 
-use serde_json::{Value, json};
-
 use crate::defaults::workload as fill;
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
@@ -11,6 +9,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::{meta, pod, update, workload};
 use crate::view::{default, object_mut, text};
+use serde_json::{Value, json};
 
 /// Counts changes of the template; Kubernetes keeps it from its first versions of the kind.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -156,9 +155,8 @@ fn status_counts(status: &Value, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::{errors, set, update_errors};
+    use serde_json::{Value, json};
 
     fn daemon_set() -> Value {
         json!({"metadata": {"name": "a"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "updateStrategy": {},

@@ -1,7 +1,5 @@
 //! StatefulSet.
 
-use serde_json::{Value, json};
-
 use crate::defaults::workload as fill;
 use crate::kinds::core::persistent_volume_claim as claim;
 use crate::kinds::{Change, Row, Rules, SCALE, status};
@@ -13,6 +11,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::{pod, update, workload};
 use crate::view::{default, given, list, list_mut, object_mut, text};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -186,9 +185,8 @@ fn status_counts(status: &Value, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::{errors, set, update_errors};
+    use serde_json::{Value, json};
 
     fn with(pointer: &str, value: Value) -> Value {
         let mut it = json!({"metadata": {"name": "a"}, "spec": {"selector": {"matchLabels": {"a": "b"}},

@@ -1,11 +1,10 @@
 //! What may be asked about access: one act, of who asks or of somebody who is named.
 
-use serde_json::Value;
-
 use crate::kinds::Change;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::view::{given, list, text};
+use serde_json::Value;
 
 /// Of who asks.
 pub(super) fn own(change: &Change<'_>, errors: &mut Errors) {

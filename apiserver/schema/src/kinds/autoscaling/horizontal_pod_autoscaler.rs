@@ -3,12 +3,11 @@
 pub(super) mod metrics; // what it measures, as text
 pub(super) mod validate; // what it may say
 
-use serde_json::{Value, json};
-
 use crate::kinds::{Row, Rules, status};
 use crate::table::text::{age, name, number};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::view::{default, list, object_mut, present_mut, text};
+use serde_json::{Value, json};
 
 const GVK: [&str; 3] = ["autoscaling", "v2", "HorizontalPodAutoscaler"];
 const FOLDER: &str = "horizontalpodautoscalers";

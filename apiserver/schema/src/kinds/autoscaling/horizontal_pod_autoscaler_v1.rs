@@ -4,13 +4,12 @@
 mod annotations; // the texts of those annotations
 mod convert; // from one version to the other
 
-use serde_json::Value;
-
 use super::horizontal_pod_autoscaler::{CARRIED, PRINTER, validate};
 use crate::kinds::{Change, Conversion, Row, Rules, Storage, status};
 use crate::table::Printer;
 use crate::validate::errors::Errors;
 use crate::view::{default, object_mut};
+use serde_json::Value;
 
 const GVK: [&str; 3] = ["autoscaling", "v1", "HorizontalPodAutoscaler"];
 
@@ -79,11 +78,10 @@ fn check(change: &Change<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::super::horizontal_pod_autoscaler;
     use super::*;
     use crate::kinds::testing::errors;
+    use serde_json::{Value, json};
 
     fn v2() -> Value {
         let mut it = json!({"metadata": {"name": "a", "annotations": {"k": "v"}}, "spec": {"maxReplicas": 5, "minReplicas": 2,

@@ -1,7 +1,5 @@
 //! CronJob.
 
-use serde_json::{Value, json};
-
 use super::schedule;
 use crate::defaults::workload as fill;
 use crate::kinds::{Change, Row, Rules, status};
@@ -12,6 +10,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::{job as rules, workload};
 use crate::view::{default, given, list, object_mut, text};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -155,9 +154,8 @@ fn time_zone(zone: &str, path: &Path<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::{errors, set, update_errors};
+    use serde_json::{Value, json};
 
     fn with(pointer: &str, value: Value) -> Value {
         let mut it = json!({"metadata": {"name": "a"}, "spec": {"schedule": "* * * * *", "jobTemplate": {"spec":

@@ -1,13 +1,12 @@
 //! Job.
 
-use serde_json::{Value, json};
-
 use crate::kinds::{Change, Row, Rules, Selectable, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::{job, update, workload};
 use crate::view::{object_mut, present_mut, text};
 use crate::{defaults, table};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

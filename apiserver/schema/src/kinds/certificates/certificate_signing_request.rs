@@ -3,13 +3,12 @@
 mod pem; // what the texts in it hold
 mod validate;
 
-use serde_json::Value;
-
 use crate::kinds::{Part, READ_WRITE, Row, Rules, Selectable, Stamp, status};
 use crate::table::text::{age, duration, name, or};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::names::Format;
 use crate::view::{list, list_mut, object_mut, text};
+use serde_json::Value;
 
 const GVK: [&str; 3] = ["certificates.k8s.io", "v1", "CertificateSigningRequest"];
 
@@ -146,9 +145,8 @@ fn date(new: &mut Value, old: &Value, now: &str) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn who_asks_and_since_when_is_written() {

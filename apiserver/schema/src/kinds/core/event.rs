@@ -1,13 +1,12 @@
 //! Event.
 
-use serde_json::{Value, json};
-
 use crate::kinds::{Row, Rules, Selectable};
 use crate::path::Path;
 use crate::table;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::text;
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -95,9 +94,8 @@ fn said(event: &Value, reporter: &str, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use crate::kinds::testing::errors;
+    use serde_json::json;
 
     #[test]
     fn what_is_refused() {

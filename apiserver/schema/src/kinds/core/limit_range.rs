@@ -1,10 +1,5 @@
 //! LimitRange.
 
-use std::collections::BTreeSet;
-
-use serde_json::{Value, json};
-use skiff_proto::quantity::Quantity;
-
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
 use crate::table::text::name;
@@ -12,6 +7,9 @@ use crate::table::{Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::{entries, list, list_mut, object_mut, text};
+use serde_json::{Value, json};
+use skiff_proto::quantity::Quantity;
+use std::collections::BTreeSet;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -154,9 +152,8 @@ fn amounts(limit: &Value, of_pods: bool, path: &Path<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::errors;
+    use serde_json::{Value, json};
 
     fn range(limits: &Value) -> Value {
         json!({"metadata": {"name": "a"}, "spec": {"limits": limits}})

@@ -1,11 +1,10 @@
 //! Namespace.
 
-use serde_json::{Value, json};
-
 use crate::kinds::{Part, Row, Rules, Selectable, status};
 use crate::validate::names::Format;
 use crate::view::{list, object_mut};
 use crate::{defaults, table};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

@@ -1,7 +1,5 @@
 //! PersistentVolume.
 
-use serde_json::{Value, json};
-
 use super::persistent_volume_claim::{access, access_modes, amount, or_unset, phase, positive};
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
@@ -11,6 +9,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::{node_selector, update};
 use crate::view::{default, entries, given, list, object_mut, text};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -231,9 +230,8 @@ fn unchanged(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::{errors, set, update_errors};
+    use serde_json::{Value, json};
 
     fn with(pointer: &str, value: Value) -> Value {
         let mut it = json!({"metadata": {"name": "a"}, "spec": {"accessModes": ["ReadWriteOnce"],

@@ -1,8 +1,5 @@
 //! PersistentVolumeClaim, and the rules of claims in templates.
 
-use serde_json::{Value, json};
-use skiff_proto::quantity::Quantity;
-
 use crate::defaults;
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
@@ -12,6 +9,8 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::{meta, update};
 use crate::view::{default, given, list, object_mut, text};
+use serde_json::{Value, json};
+use skiff_proto::quantity::Quantity;
 
 const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const VOLUME_MODES: &[&str] = &["Block", "Filesystem"];
@@ -255,9 +254,8 @@ fn unchanged(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::{errors, set, update_errors};
+    use serde_json::{Value, json};
 
     fn with(pointer: &str, value: Value) -> Value {
         let mut it = json!({"metadata": {"name": "a"}, "spec": {"accessModes": ["ReadWriteOnce"],

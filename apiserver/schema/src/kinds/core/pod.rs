@@ -4,8 +4,6 @@ mod ephemeral; // containers for looking into it
 mod quality;
 mod resize; // other resources while it runs
 
-use serde_json::{Value, json};
-
 use self::quality::quality;
 use crate::kinds::{Change, Part, READ_WRITE, Row, Rules, Selectable, proxy, status};
 use crate::path::Path;
@@ -13,6 +11,7 @@ use crate::validate::errors::Errors;
 use crate::validate::{pod, update};
 use crate::view::{given, text};
 use crate::{defaults, table};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

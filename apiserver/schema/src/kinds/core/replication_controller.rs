@@ -1,7 +1,5 @@
 //! ReplicationController.
 
-use serde_json::{Value, json};
-
 use crate::defaults::workload as fill;
 use crate::kinds::{Change, Row, Rules, SCALE, Selectable, Storage, status};
 use crate::path::Path;
@@ -11,6 +9,7 @@ use crate::table::workload::{REPLICAS, names_and_images, replicas};
 use crate::validate::errors::Errors;
 use crate::validate::{pod, workload};
 use crate::view::{default, given, object_mut};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -98,9 +97,8 @@ fn status_counts(status: &Value, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::{errors, part_errors};
+    use serde_json::{Value, json};
 
     fn controller() -> Value {
         json!({"metadata": {"name": "a"}, "spec": {"template": {"metadata": {"labels": {"a": "b"}},

@@ -1,10 +1,5 @@
 //! ResourceQuota.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-use skiff_proto::quantity::Quantity;
-
 use super::persistent_volume_claim::amount;
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
@@ -13,6 +8,9 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::{entries, list, text};
+use serde_json::Value;
+use skiff_proto::quantity::Quantity;
+use std::collections::BTreeSet;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -195,9 +193,8 @@ fn selector(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use crate::kinds::testing::errors;
+    use serde_json::json;
 
     #[test]
     fn what_is_refused() {

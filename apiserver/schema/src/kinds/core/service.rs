@@ -1,7 +1,5 @@
 //! Service.
 
-use serde_json::{Value, json};
-
 use crate::kinds::{Change, Row, Rules, Selectable, Storage, proxy, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
@@ -9,6 +7,7 @@ use crate::validate::names::Format;
 use crate::validate::{service, update};
 use crate::view::{given, list, text};
 use crate::{defaults, table};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -84,10 +83,9 @@ fn warnings(change: &Change<'_>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::warnings;
     use crate::kinds::Change;
+    use serde_json::json;
 
     #[test]
     fn what_has_no_effect_is_told() {

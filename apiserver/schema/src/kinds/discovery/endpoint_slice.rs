@@ -1,12 +1,11 @@
 //! EndpointSlice.
 
-use serde_json::json;
-
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::{core, update};
 use crate::{defaults, table};
+use serde_json::json;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

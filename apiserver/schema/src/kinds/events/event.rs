@@ -1,7 +1,5 @@
 //! Event of `events.k8s.io`: the core group's events under other names, and with stricter rules.
 
-use serde_json::{Value, json};
-
 use crate::kinds::core::event::{TTL_SECONDS, validate as validate_core};
 use crate::kinds::{Change, Conversion, Row, Rules, Selectable, Storage};
 use crate::path::Path;
@@ -10,6 +8,7 @@ use crate::table::Printer;
 use crate::validate::errors::Errors;
 use crate::validate::update;
 use crate::view::text;
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -184,10 +183,9 @@ fn unchanged(event: &Value, old: &Value, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
     use crate::kinds::testing::{errors, set, update_errors};
+    use serde_json::{Value, json};
 
     fn event() -> Value {
         json!({"metadata": {"name": "a"}, "regarding": {"namespace": "default"}, "note": "n", "reason": "R",

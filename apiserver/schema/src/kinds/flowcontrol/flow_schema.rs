@@ -2,8 +2,6 @@
 //!
 //! It is kept and checked; the API server shapes no requests yet.
 
-use serde_json::Value;
-
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
 use crate::table::text::{age, condition, name, number};
@@ -11,6 +9,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::{default_number, list, object_mut, text};
+use serde_json::Value;
 
 const GVK: [&str; 3] = ["flowcontrol.apiserver.k8s.io", "v1", "FlowSchema"];
 

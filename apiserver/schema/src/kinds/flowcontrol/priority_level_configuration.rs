@@ -2,14 +2,13 @@
 //!
 //! It is kept and checked; the API server shapes no requests yet.
 
-use serde_json::Value;
-
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
 use crate::table::text::{age, name, number};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::view::{default, default_number, present_mut, text};
+use serde_json::Value;
 
 const GVK: [&str; 3] = ["flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration"];
 

@@ -1,9 +1,8 @@
 //! Blocks of addresses such as `10.0.0.0/8`.
 
-use std::net::IpAddr;
-
 use crate::path::Path;
 use crate::validate::errors::Errors;
+use std::net::IpAddr;
 
 /// A block: its first address and the length of its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,5 @@
 //! Ingress: which requests from outside go to which services.
 
-use std::net::IpAddr;
-
-use serde_json::Value;
-
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
 use crate::table::text::{age, name, or};
@@ -11,6 +7,8 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::names::{self, Format};
 use crate::view::{list, text};
+use serde_json::Value;
+use std::net::IpAddr;
 
 const GVK: [&str; 3] = ["networking.k8s.io", "v1", "Ingress"];
 

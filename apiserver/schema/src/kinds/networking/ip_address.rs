@@ -1,7 +1,5 @@
 //! IPAddress: an address that a service has.
 
-use serde_json::Value;
-
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
 use crate::table::text::{age, name};
@@ -10,6 +8,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::update;
 use crate::view::text;
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

@@ -1,7 +1,5 @@
 //! NetworkPolicy: who may talk to whom.
 
-use serde_json::{Value, json};
-
 use super::cidr::{self, Cidr};
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
@@ -10,6 +8,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::{meta, names};
 use crate::view::{default, list, list_mut, object_mut, text};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

@@ -1,7 +1,5 @@
 //! ServiceCIDR: addresses for services.
 
-use serde_json::Value;
-
 use super::cidr::{self, Cidr};
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
@@ -9,6 +7,7 @@ use crate::table::text::{age, name};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::view::list;
+use serde_json::Value;
 
 const GVK: [&str; 3] = ["networking.k8s.io", "v1", "ServiceCIDR"];
 

@@ -1,7 +1,5 @@
 //! RuntimeClass: which handler of the container runtime runs a pod.
 
-use serde_json::Value;
-
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
 use crate::table::text::{age, name};
@@ -10,6 +8,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::{meta, pod, resources, update};
 use crate::view::{list, text};
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

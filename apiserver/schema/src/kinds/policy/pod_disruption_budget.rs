@@ -1,7 +1,5 @@
 //! PodDisruptionBudget.
 
-use serde_json::Value;
-
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
 use crate::table::text::{age, name, number};
@@ -10,6 +8,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::{meta, workload};
 use crate::view::text;
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -74,9 +73,8 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use crate::kinds::testing::errors;
+    use serde_json::json;
 
     #[test]
     fn what_is_refused() {

@@ -1,7 +1,5 @@
 //! Rules and bindings, of one namespace or of all.
 
-use serde_json::Value;
-
 use crate::kinds::Change;
 use crate::path::Path;
 use crate::table::text::{age, name, or};
@@ -10,6 +8,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::update;
 use crate::view::{default, list, list_mut, object_mut, text};
+use serde_json::Value;
 
 /// The group of roles, users and groups.
 const GROUP: &str = "rbac.authorization.k8s.io";

@@ -1,7 +1,5 @@
 //! What came of a claim: which devices it has, who uses them, and what their drivers say.
 
-use serde_json::Value;
-
 use super::claim::{CONFIGURATIONS_MOST, Names};
 use super::shared::{
     REQUESTS_MOST, binding_conditions, configuration, driver_name, each, each_once, itself, object, pool_name,
@@ -11,6 +9,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::{conditions, node_selector, update};
 use crate::view::{list, text};
+use serde_json::Value;
 
 /// Most users of a claim.
 const USERS_MOST: usize = 256;

@@ -1,16 +1,14 @@
 //! How much a device has of something, and how it may be shared.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-use skiff_proto::quantity::Quantity;
-
 use super::device::shown;
 use super::shared::qualified;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::resources::quantity;
 use crate::view::{entries, list};
+use serde_json::Value;
+use skiff_proto::quantity::Quantity;
+use std::collections::BTreeSet;
 
 /// Most amounts that may be asked for.
 const CHOICES_MOST: usize = 10;
@@ -112,9 +110,8 @@ fn range(range: &Value, default: Quantity, whole: Quantity, path: &Path<'_>, err
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::{errors, set};
+    use serde_json::{Value, json};
 
     fn slice() -> Value {
         let capacity =

@@ -1,9 +1,5 @@
 //! What a claim asks for: requests of devices, constraints among them, and configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use serde_json::Value;
-
 use super::shared::{
     EFFECTS, REQUESTS_MOST, configuration, each, each_once, fully_qualified, itself, name_of, selectors,
 };
@@ -11,6 +7,8 @@ use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::{default, list, list_mut, object_mut, present_mut, text};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most constraints, configurations and alternatives of a request.
 const CONSTRAINTS_MOST: usize = 32;

@@ -1,7 +1,5 @@
 //! One device of a slice: attributes, capacity, taints, counters and nodes.
 
-use serde_json::{Value, json};
-
 use super::shared::{EFFECTS, binding_conditions, each, each_once, qualified};
 use super::{capacity, resource_slice};
 use crate::path::Path;
@@ -10,6 +8,7 @@ use crate::validate::names::Format;
 use crate::validate::node_selector;
 use crate::validate::update::equal;
 use crate::view::{default_absent, entries, list, list_mut, text};
+use serde_json::{Value, json};
 
 /// Attributes and capacities of one device, values of attributes, bytes of one value, taints, sets of counters.
 const ATTRIBUTES_MOST: usize = 32;

@@ -40,9 +40,8 @@ fn is_extended(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::errors;
+    use serde_json::{Value, json};
 
     #[test]
     fn what_is_refused() {

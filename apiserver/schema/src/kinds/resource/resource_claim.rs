@@ -2,8 +2,6 @@
 //!
 //! Nothing allocates devices, so that claims stay pending until a scheduler of another make does.
 
-use serde_json::Value;
-
 use super::{allocation, claim};
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
@@ -12,6 +10,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::update;
 use crate::view::{list, list_mut, object_mut, present_mut};
+use serde_json::Value;
 
 const GVK: [&str; 3] = ["resource.k8s.io", "v1", "ResourceClaim"];
 
@@ -82,9 +81,8 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use crate::kinds::testing::{errors, part_errors, set, update_errors};
+    use serde_json::{Value, json};
 
     fn claim() -> Value {
         json!({"metadata": {"name": "a", "namespace": "default"},

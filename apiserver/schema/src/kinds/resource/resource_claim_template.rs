@@ -1,13 +1,12 @@
 //! ResourceClaimTemplate: what claims of pods are made from.
 
-use serde_json::Value;
-
 use super::claim;
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::{meta, update};
 use crate::view::object_mut;
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

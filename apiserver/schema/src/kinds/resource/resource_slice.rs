@@ -1,7 +1,5 @@
 //! ResourceSlice: devices that a driver has on a node, or for several.
 
-use serde_json::Value;
-
 use super::device;
 use super::shared::{driver_name, each_once, name_of, pool_name};
 use crate::kinds::{Change, Row, Rules, Selectable};
@@ -12,6 +10,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::{node_selector, update};
 use crate::view::{entries, list, list_mut, present_mut, text};
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

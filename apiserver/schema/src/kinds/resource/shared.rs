@@ -1,8 +1,7 @@
 //! Names and lists of the group, and the opaque configuration of drivers.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 pub(super) use crate::kinds::storage::driver_name;
 use crate::path::Path;

@@ -1,7 +1,5 @@
 //! PriorityClass: a name for a pod's priority.
 
-use serde_json::Value;
-
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
 use crate::table::text::{age, name, number};
@@ -9,6 +7,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::update;
 use crate::view::{default, text};
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

@@ -1,7 +1,5 @@
 //! CSIDriver: what a CSI driver can do and wants.
 
-use serde_json::{Value, json};
-
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
 use crate::table::text::{age, each, name, or};
@@ -9,6 +7,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::update;
 use crate::view::{default, list, object_mut, text};
+use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

@@ -1,7 +1,5 @@
 //! CSINode: the CSI drivers of a node.
 
-use serde_json::Value;
-
 use super::shared::driver_name;
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
@@ -11,6 +9,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::update;
 use crate::view::{list, text};
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

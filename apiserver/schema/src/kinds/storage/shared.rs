@@ -1,11 +1,10 @@
 //! What kinds of storage have in common.
 
-use serde_json::Value;
-
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::entries;
+use serde_json::Value;
 
 /// The name of a CSI driver.
 pub(crate) fn driver_name(name: &str, path: &Path<'_>, errors: &mut Errors) {

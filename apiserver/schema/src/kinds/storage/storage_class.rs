@@ -1,9 +1,5 @@
 //! StorageClass: how volumes of a kind are made.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::shared;
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
@@ -13,6 +9,8 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::update;
 use crate::view::{default, list, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

@@ -1,7 +1,5 @@
 //! VolumeAttachment: a volume that is to be at a node.
 
-use serde_json::Value;
-
 use super::shared::{self, MAP_BYTES_MOST};
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
@@ -11,6 +9,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::update;
 use crate::view::text;
+use serde_json::Value;
 
 const GVK: [&str; 3] = ["storage.k8s.io", "v1", "VolumeAttachment"];
 

@@ -1,7 +1,5 @@
 //! VolumeAttributesClass: attributes of a volume that may change while it lives.
 
-use serde_json::Value;
-
 use super::shared;
 use crate::kinds::{Change, Row, Rules};
 use crate::path::Path;
@@ -10,6 +8,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::update;
 use crate::view::{entries, text};
+use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {

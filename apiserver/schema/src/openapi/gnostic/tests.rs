@@ -1,11 +1,9 @@
 //! Documents are read back with messages that have gnostic's numbers, and nothing of them is missing.
 
-use std::collections::BTreeSet;
-
+use super::*;
 use prost::Message as _;
 use serde_json::json;
-
-use super::*;
+use std::collections::BTreeSet;
 
 /// A message in general: its fields, by number.
 fn fields(bytes: &[u8]) -> Vec<(u32, Vec<u8>)> {

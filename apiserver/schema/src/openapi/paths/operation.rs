@@ -1,9 +1,8 @@
 //! One operation of a path.
 
-use serde_json::{Map, Value, json};
-
 use super::{group_name, kind_of, parameters};
 use crate::{Resource, protobuf};
+use serde_json::{Map, Value, json};
 
 /// Definition of what says that something succeeded or failed.
 pub(super) const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";

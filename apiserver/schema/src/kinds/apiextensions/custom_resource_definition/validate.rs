@@ -3,14 +3,13 @@
 //! Kubernetes checks what all versions have in common as if it stood above them, so a schema that is the same in all of them (in a single
 //! one, say) is complained about as `spec.validation`.
 
-use serde_json::Value;
-
 use crate::custom::{approval, definition};
 use crate::kinds::Change;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::{given, list, text};
+use serde_json::Value;
 
 /// How many fields may be selectable.
 const SELECTABLE_MAX: usize = 8;

@@ -1,8 +1,7 @@
 //! What an autoscaler measures, as one cell: `cpu: 30%/80%, 7/10 + 1 more...`.
 
-use serde_json::Value;
-
 use crate::view::text;
+use serde_json::Value;
 
 /// How many are shown.
 const SHOWN: usize = 2;
@@ -55,9 +54,8 @@ fn one(metric: &Value, current: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn two_are_shown_and_the_others_counted() {

@@ -1,14 +1,13 @@
 //! What an autoscaler may say, in the form of `autoscaling/v2`; older versions are looked at in this form too.
 
-use serde_json::Value;
-use skiff_proto::quantity::Quantity;
-
 use crate::kinds::Change;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::validate::{resources, workload};
 use crate::view::{list, text};
+use serde_json::Value;
+use skiff_proto::quantity::Quantity;
 
 /// Longest time that one policy counts.
 const PERIOD_SECONDS_MOST: i64 = 1800;
@@ -265,10 +264,9 @@ fn policy(policy: &Value, path: &Path<'_>, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::super::ROW;
     use crate::kinds::testing::{errors, set, update_errors};
+    use serde_json::{Value, json};
 
     fn with(pointer: &str, value: Value) -> Value {
         let mut it = json!({"metadata": {"name": "a"}, "spec": {"maxReplicas": 5,

@@ -1,13 +1,12 @@
 //! From `autoscaling/v1` to `autoscaling/v2` and back. An annotation that cannot be read counts as absent, as in Kubernetes.
 
-use serde_json::{Map, Value, json};
-use skiff_proto::quantity::Quantity;
-
 use super::annotations::{field, write};
 use crate::kinds::autoscaling::horizontal_pod_autoscaler::{
     CARRIED, cpu_utilization, default_metric, defaults, drop_carried,
 };
 use crate::view::{object_mut, text};
+use serde_json::{Map, Value, json};
+use skiff_proto::quantity::Quantity;
 
 const METRICS: &str = CARRIED[0];
 const BEHAVIOR: &str = CARRIED[1];

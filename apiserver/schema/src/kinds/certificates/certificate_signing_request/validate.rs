@@ -1,13 +1,12 @@
 //! What a request may say, and what each of its parts may change.
 
-use serde_json::Value;
-
 use super::pem;
 use crate::kinds::Change;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::{list, text};
+use serde_json::Value;
 
 /// Certificates do not last shorter.
 const SECONDS_LEAST: i64 = 600;
@@ -205,10 +204,9 @@ fn changed(change: &Change<'_>, old: &Value, errors: &mut Errors) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::super::ROW;
     use crate::kinds::testing::{errors, part_errors, set};
+    use serde_json::{Value, json};
 
     /// CN=u, O=users, over a P-256 key.
     const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIWE1INENBUUF3SERFT01Bd0dBMVVFQ2d3RmRYTmxjbk14Q2pBSUJnTlZCQU1NQVhVd1dUQVRCZ2NxaGtqTwpQUUlCQmdncWhrak9QUU1CQndOQ0FBUkhqQlNhWmIwdDk2UUJIcFh5SlpyWUZ6VGdDYVNwTmdYOEJHL0M4RWRNCm5RUGxvOElFSnpzaFdZTFZ6dG5zVW9paUhDbm5lK3RyKytoWnJwMDRIVGNvb0FBd0NnWUlLb1pJemowRUF3SUQKU1FBd1JnSWhBUFhTUzBWTHVvV20zYkI4S1ZqRnRMaUp1MER0b1VBY041VHdUUmJsQVJ5akFpRUE2SXZRYndYWQpsMzIzSldyajVGZ3NPSVR1NEJHcWNFSzJzUks0NXl6QWRnZz0KLS0tLS1FTkQgQ0VSVElGSUNBVEUgUkVRVUVTVC0tLS0tCg==";

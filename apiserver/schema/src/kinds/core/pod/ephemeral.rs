@@ -1,11 +1,10 @@
 //! The part `ephemeralcontainers`: containers for looking into a pod that runs. They come and stay as they are.
 
-use serde_json::Value;
-
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::update;
 use crate::view::{list, text};
+use serde_json::Value;
 
 /// Everything but the ephemeral containers stays as it was.
 pub(super) fn prepare(new: &mut Value, old: &Value) {

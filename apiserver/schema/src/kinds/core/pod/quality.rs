@@ -1,11 +1,9 @@
 //! Quality of service: who is ended first when a node runs out of memory ("Pod Quality of Service Classes").
 
-use std::collections::BTreeMap;
-
+use crate::view::list;
 use serde_json::Value;
 use skiff_proto::quantity::Quantity;
-
-use crate::view::list;
+use std::collections::BTreeMap;
 
 /// The resources that count.
 const COUNTED: [&str; 2] = ["cpu", "memory"];

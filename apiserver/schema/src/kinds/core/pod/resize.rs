@@ -1,13 +1,12 @@
 //! The part `resize`: how much of cpu and memory the containers of a pod get, while it runs (KEP-1287). The API server keeps what is
 //! wanted; its kubelet does it, or says why not.
 
-use serde_json::Value;
-
 use super::quality::quality;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::update;
 use crate::view::{entries, list, list_mut, text};
+use serde_json::Value;
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 /// What may change of a container.
@@ -144,11 +143,10 @@ fn without(after: &Value, before: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::super::ROW;
     use super::*;
     use crate::kinds::testing::part_errors;
+    use serde_json::json;
 
     fn pod(resources: Value) -> Value {
         json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i:1", "resources": resources}]}})

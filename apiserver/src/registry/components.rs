@@ -38,7 +38,7 @@ impl Registry {
         for (name, lease) in LEADERS {
             parts.push((name, self.leader(lease).await?));
         }
-        parts.push(("etcd-0", [Value::from("True"), "message".into(), "ok".into()]));
+        parts.push(("etcd-0", self.store_state().await));
         parts.sort_by_key(|(name, _)| *name);
         let mut items = Vec::new();
         for (name, [status, field, said]) in parts {
@@ -53,6 +53,14 @@ impl Registry {
         }
         let revision: Revision = 0;
         Ok(List { items, revision, continue_token: String::new(), remaining: None })
+    }
+
+    /// Status, field and text of what the store answers.
+    async fn store_state(&self) -> [Value; 3] {
+        match self.backend().health().await {
+            Ok(()) => ["True".into(), "message".into(), "ok".into()],
+            Err(error) => ["False".into(), "error".into(), error.to_string().into()],
+        }
     }
 
     /// Status, field and text of what a lease says about its holder.

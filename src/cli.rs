@@ -341,6 +341,9 @@ pub(crate) struct ApiserverArgs {
     /// Addresses of services
     #[arg(long, default_value = "10.96.0.0/16", value_name = "CIDR")]
     pub(crate) service_cluster_ip_range: String,
+    /// Features that Kubernetes has off by default; there is one: CBORServingAndStorage=true
+    #[arg(long, value_name = "NAME=BOOL", value_delimiter = ',')]
+    pub(crate) feature_gates: Vec<String>,
 }
 
 /// How large container logs may become; names of the kubelet's flags.

@@ -12,6 +12,7 @@ mod respond; // the answer
 mod stream; // watches
 mod verbs; // get, list, create, update, patch, delete
 
+pub(crate) use negotiate::Cbor;
 pub(crate) use path::{percent_bytes, percent_decode};
 
 use crate::app::App;
@@ -29,11 +30,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 /// A refusal of a request that no handler has seen.
 pub(crate) fn refusal(request: &Request, status: &Status) -> Response {
-    respond::failure(Style::of_refusal(request.headers(), request.uri()), status)
+    respond::failure(Style::of_refusal(request.headers(), request.uri(), request.extensions()), status)
 }
 
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let style = Style::of_refusal(request.headers(), request.uri());
+    let style = Style::of_refusal(request.headers(), request.uri(), request.extensions());
     let failed = dispatch::answer(&app, request).await;
     failed.unwrap_or_else(|status| {
         if status.code.is_server_error() {

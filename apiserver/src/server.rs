@@ -12,8 +12,8 @@ use crate::pki::Pki;
 use crate::registrations;
 use crate::registry::Registry;
 use crate::{caller, grpc, rest, tls};
-use axum::Router;
 use axum::middleware::from_fn;
+use axum::{Extension, Router};
 use skiff_store::backend::Backend;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
@@ -125,6 +125,13 @@ impl ApiServer {
         let router = rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn(caller::settle));
         let tls = Arc::new(tls::server_config(&config.pki)?);
         Ok(Self { router, app, tls, _tasks: Arc::new(tasks.drop_guard()) })
+    }
+
+    /// The same, speaking CBOR too (KEP-4222): `CBORServingAndStorage` is alpha in Kubernetes 1.36 and off there, so it is off here unless
+    /// asked for. Objects are stored as JSON all the same.
+    #[must_use]
+    pub fn with_cbor(self) -> Self {
+        Self { router: self.router.layer(Extension(rest::Cbor::On)), ..self }
     }
 
     /// REST and gRPC as a tower service, for `skiff_client::in_process`: requests carry their `Identity` as an extension.

@@ -97,10 +97,7 @@ pub(crate) async fn patch(
 ) -> Result<Answer, Status> {
     let scaled = request.part == "scale";
     if media_type == APPLY {
-        let configuration = Configuration::parse(body)?;
-        check_names(&request.target(), &configuration.object)?;
-        let written = registry.write(request, &configuration.change(request)).await?;
-        return if scaled { scale_of(request, &written) } else { Ok(written.into()) };
+        return apply(registry, request, &Configuration::parse(body)?).await;
     }
     let patch = Patch::parse(PatchKind::of(media_type)?, body)?;
     if !scaled {
@@ -109,6 +106,17 @@ pub(crate) async fn patch(
     let kind = find_auxiliary("autoscaling/v1", "Scale")
         .ok_or_else(|| Status::internal("the table of resources lacks Scale"))?;
     rescale(registry, request, |scale| patch.patched(kind, scale, request.options.validation)).await
+}
+
+/// PATCH that applies a configuration.
+pub(crate) async fn apply(
+    registry: &Registry,
+    request: &Request,
+    configuration: &Configuration,
+) -> Result<Answer, Status> {
+    check_names(&request.target(), &configuration.object)?;
+    let written = registry.write(request, &configuration.change(request)).await?;
+    if request.part == "scale" { scale_of(request, &written) } else { Ok(written.into()) }
 }
 
 /// The Scale of an object, which `next` changes.

@@ -7,7 +7,7 @@ use common::World;
 use futures::StreamExt;
 use http::{Response, StatusCode, header};
 use serde_json::{Value, json};
-use skiff_schema::protobuf;
+use skiff_schema::{cbor, protobuf};
 use tower::ServiceExt;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -69,6 +69,74 @@ async fn a_watch_in_protobuf_is_made_of_frames() {
     let (_, stored) = world.get(&format!("{PODS}/p")).await;
     let body = protobuf::from_json(&stored).expect("a body");
     assert_eq!(chunk, protobuf::event("ADDED", &body));
+}
+
+const CBOR: &str = cbor::CONTENT_TYPE;
+
+async fn read_cbor(response: Response<Body>) -> (StatusCode, Value) {
+    assert_eq!(response.headers()[header::CONTENT_TYPE], CBOR);
+    let code = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+    (code, cbor::to_json(&body).expect("CBOR"))
+}
+
+#[tokio::test]
+async fn cbor_is_spoken_where_it_is_asked_for() {
+    let mut world = World::new().await;
+    let sent = || cbor::from_json(&pod("p")).expect("a body");
+    let refused = ask(&world, "POST", PODS, "*/*", Some((CBOR, sent()))).await;
+    assert_eq!(refused.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(ask(&world, "GET", PODS, CBOR, None).await.status(), StatusCode::NOT_ACCEPTABLE);
+    let both = "application/cbor, application/json;q=0.9";
+    let json = ask(&world, "GET", PODS, both, None).await;
+    assert_eq!(json.headers()[header::CONTENT_TYPE], "application/json");
+    world.server = world.server.clone().with_cbor();
+    let (code, created) = read_cbor(ask(&world, "POST", PODS, both, Some((CBOR, sent()))).await).await;
+    assert_eq!((code, &created), (StatusCode::CREATED, &world.get(&format!("{PODS}/p")).await.1));
+    let (_, list) = read_cbor(ask(&world, "GET", PODS, CBOR, None).await).await;
+    assert_eq!((&list["kind"], &list["items"][0]["spec"]), (&"PodList".into(), &created["spec"]));
+    let (code, refusal) = read_cbor(ask(&world, "GET", &format!("{PODS}/x"), CBOR, None).await).await;
+    assert_eq!((code, &refusal["reason"]), (StatusCode::NOT_FOUND, &"NotFound".into()));
+    let tables = "application/cbor;as=Table;v=v1;g=meta.k8s.io";
+    let (_, table) = read_cbor(ask(&world, "GET", PODS, tables, None).await).await;
+    assert_eq!(table["rows"][0]["cells"][0], "p");
+    let labels = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"a": "b"}}});
+    let patch = Some(("application/apply-patch+cbor", cbor::from_json(&labels).expect("a body")));
+    let path = format!("{PODS}/p?fieldManager=m");
+    let (code, applied) = read_cbor(ask(&world, "PATCH", &path, CBOR, patch).await).await;
+    assert_eq!((code, &applied["metadata"]["labels"]), (StatusCode::OK, &json!({"a": "b"})));
+    let broken = ask(&world, "POST", PODS, CBOR, Some((CBOR, vec![0xa1]))).await;
+    assert_eq!(broken.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_watch_in_cbor_is_a_sequence() {
+    let mut world = World::new().await;
+    world.server = world.server.clone().with_cbor();
+    world.must("POST", PODS, &pod("p")).await;
+    let path = format!("{PODS}?watch=true&resourceVersion=0");
+    let response = ask(&world, "GET", &path, CBOR, None).await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], cbor::SEQUENCE);
+    let chunk = response.into_body().into_data_stream().next().await.expect("an event").expect("bytes");
+    let (_, stored) = world.get(&format!("{PODS}/p")).await;
+    assert_eq!(cbor::to_json(&chunk), Ok(json!({"type": "ADDED", "object": stored})));
+}
+
+#[tokio::test]
+async fn openapi_is_answered_in_protobuf() {
+    let world = World::new().await;
+    let path = "/openapi/v3/apis/apps/v1";
+    let json = ask(&world, "GET", path, "application/json", None).await;
+    let accept = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+    let protobuf = ask(&world, "GET", path, accept, None).await;
+    assert_eq!(protobuf.headers()[header::CONTENT_TYPE], skiff_schema::openapi::V3_PROTOBUF);
+    assert_eq!(protobuf.headers()[header::ETAG], json.headers()[header::ETAG]);
+    let body = to_bytes(protobuf.into_body(), usize::MAX).await.expect("a body");
+    assert!(body.starts_with(b"\x0a\x053.0.0"), "the version is field 1");
+    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let old = ask(&world, "GET", "/openapi/v2", accept, None).await;
+    assert_eq!(old.headers()[header::CONTENT_TYPE], skiff_schema::openapi::V2_PROTOBUF);
+    assert_eq!(ask(&world, "GET", path, "text/html", None).await.status(), StatusCode::NOT_ACCEPTABLE);
 }
 
 #[tokio::test]

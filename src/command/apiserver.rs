@@ -5,11 +5,12 @@ use crate::cli::ApiserverArgs;
 use crate::folders::Folders;
 use crate::node::{NODE_PORTS, OpenStore, Ranges, engine, host_name, open_backend};
 use crate::out::tell;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use skiff_apiserver::{ApiServer, Config, Pki};
 use std::net::{SocketAddr, TcpListener};
 
 pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
+    let cbor = speaks_cbor(&args.feature_gates)?;
     let shutdown = stop::token()?;
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     folders.create()?;
@@ -32,6 +33,7 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         engine: engine("apiserver")?,
     };
     let server = ApiServer::new(config).await.context("start the API server")?;
+    let server = if cbor { server.with_cbor() } else { server };
     tell!("serving the Kubernetes API on https://{address}; KUBECONFIG={}", folders.kubeconfig().display());
     if let Some((compactor, every)) = compaction {
         tokio::spawn(compactor.run(every, shutdown.clone()));
@@ -41,4 +43,32 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         store.close().await;
     }
     served.context("serve")
+}
+
+/// Whether the one feature gate that there is opens.
+fn speaks_cbor(gates: &[String]) -> anyhow::Result<bool> {
+    let mut open = false;
+    for gate in gates {
+        open = match gate.split_once('=') {
+            Some(("CBORServingAndStorage", "true")) => true,
+            Some(("CBORServingAndStorage", "false")) => false,
+            _ => bail!("--feature-gates {gate}: only CBORServingAndStorage=true and =false are known here"),
+        };
+    }
+    Ok(open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::speaks_cbor;
+
+    #[test]
+    fn gates_are_known_or_refused() {
+        let of = |gates: &[&str]| speaks_cbor(&gates.iter().map(|gate| (*gate).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&[]).ok(), Some(false));
+        assert_eq!(of(&["CBORServingAndStorage=true"]).ok(), Some(true));
+        for wrong in ["CBORServingAndStorage", "AllAlpha=true", "CBORServingAndStorage=yes"] {
+            assert!(of(&[wrong]).is_err(), "{wrong}");
+        }
+    }
 }

@@ -28,13 +28,18 @@ impl Configuration {
             serde_norway::from_slice::<Value>(body)
                 .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))
         })?;
-        if !object.is_object() {
-            return Err(Status::bad_request("error decoding YAML: it is not an object"));
-        }
         // Lines cost a pass over the text; JSON that has no such key is sooner told.
         let clean = parse(body).is_ok_and(|(_, twice)| twice.is_empty());
         let repeated = if clean { Vec::new() } else { yaml::repeated(body) };
-        Ok(Self { object, repeated })
+        Ok(Self { repeated, ..Self::of(object)? })
+    }
+
+    /// One that was read already, by a reader that refuses keys that stand twice.
+    pub(crate) fn of(object: Value) -> Result<Self, Status> {
+        if !object.is_object() {
+            return Err(Status::bad_request("error decoding the configuration: it is not an object"));
+        }
+        Ok(Self { object, repeated: Vec::new() })
     }
 
     /// Applies it to the object of the request, or makes that; or to its scale.

@@ -1,12 +1,15 @@
-//! What was sent: JSON, YAML or Kubernetes' protobuf, with a limit. The last two become values at once, with no JSON in between.
+//! What was sent: JSON, YAML, Kubernetes' protobuf or CBOR, with a limit. All but the first become values at once, with no JSON in between.
 
+use super::negotiate::Cbor;
 use crate::status::Status;
 use crate::yaml;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde_json::Value;
-use skiff_schema::{DecodeError, Decoded, FieldValidation, Resource, decode, decode_value, find_auxiliary, protobuf};
+use skiff_schema::{
+    DecodeError, Decoded, FieldValidation, Resource, cbor, decode, decode_value, find_auxiliary, protobuf,
+};
 use std::borrow::Cow;
 
 /// The largest body (kube-apiserver: 3 MiB).
@@ -42,17 +45,17 @@ pub(crate) enum Sent<'a> {
     Json(Cow<'a, [u8]>),
     /// What YAML said, and the text.
     Yaml(Value, Bytes),
-    /// What Protobuf said.
+    /// What Protobuf or CBOR said.
     Value(Value),
 }
 
 /// Reads a body, whatever its form is.
-pub(super) async fn sent(headers: &HeaderMap, body: Body) -> Result<Sent<'static>, Status> {
-    sent_as(headers, read(headers, body).await?)
+pub(super) async fn sent(headers: &HeaderMap, body: Body, spoken: Cbor) -> Result<Sent<'static>, Status> {
+    sent_as(headers, read(headers, body).await?, spoken)
 }
 
 /// A body that was read, by its content type.
-pub(super) fn sent_as(headers: &HeaderMap, body: Bytes) -> Result<Sent<'static>, Status> {
+pub(super) fn sent_as(headers: &HeaderMap, body: Bytes, spoken: Cbor) -> Result<Sent<'static>, Status> {
     match media_type(headers) {
         "application/json" => Ok(Sent::Json(Cow::Owned(body.into()))),
         "application/yaml" | "application/x-yaml" | "text/yaml" => match serde_norway::from_slice(&body) {
@@ -62,11 +65,20 @@ pub(super) fn sent_as(headers: &HeaderMap, body: Bytes) -> Result<Sent<'static>,
         protobuf::CONTENT_TYPE => {
             protobuf::to_json(&body).map(Sent::Value).map_err(|error| Status::bad_request(error.to_string()))
         }
-        other => Err(Status::unsupported_media_type(format!(
-            "the body of the request was in an unknown format ({other}) - accepted media types include: \
-             application/json, application/yaml, application/vnd.kubernetes.protobuf"
-        ))),
+        cbor::CONTENT_TYPE if spoken == Cbor::On => from_cbor(&body).map(Sent::Value),
+        other => {
+            let more = if spoken == Cbor::On { ", application/cbor" } else { "" };
+            Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format ({other}) - accepted media types include: \
+                 application/json, application/yaml, application/vnd.kubernetes.protobuf{more}"
+            )))
+        }
     }
+}
+
+/// What a body in CBOR says.
+pub(super) fn from_cbor(body: &[u8]) -> Result<Value, Status> {
+    cbor::to_json(body).map_err(|error| Status::bad_request(error.to_string()))
 }
 
 /// Reads a body as an object of `resource`.

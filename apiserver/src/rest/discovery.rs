@@ -28,7 +28,7 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
     let segments: Vec<&str> = request.uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
     let found = |value: Option<Value>| {
         let value = value.ok_or_else(Status::no_such_path)?;
-        respond::plain(StatusCode::OK, Style::of(headers, parameters)?, &value)
+        respond::plain(StatusCode::OK, Style::of(headers, parameters, &request.extensions)?, &value)
     };
     let catalog = app.registry.catalog();
     match &segments[..] {

@@ -14,7 +14,7 @@ use crate::request::{Request, agent, manager};
 use crate::status::Status;
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
-use http::{HeaderMap, Method, header};
+use http::{Extensions, HeaderMap, Method, header};
 use std::sync::Arc;
 
 pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Response, Status> {
@@ -51,7 +51,7 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
             let (namespace, name, subresource) = (path.namespace.clone(), path.name.clone(), path.subresource.clone());
             kubelet::upgrade(app, &namespace, &name, &subresource, request).await
         }
-        _ if verb == "watch" => watch(app, &path, &parameters, request.headers()).await,
+        _ if verb == "watch" => watch(app, &path, &parameters, request.headers(), request.extensions()).await,
         _ => {
             let told: Vec<String> = resource.deprecation().map(str::to_owned).into_iter().collect();
             match within(&parameters, object_request(app, &path, verb, &parameters, request)).await {
@@ -67,12 +67,13 @@ async fn watch(
     path: &ResourcePath,
     parameters: &Parameters,
     headers: &HeaderMap,
+    door: &Extensions,
 ) -> Result<Response, Status> {
     let upgrade = headers.get(header::UPGRADE).is_some_and(|word| word.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if upgrade {
         return Err(Status::bad_request("watches are not served over WebSocket; ask without Upgrade"));
     }
-    let style = Style::of(headers, parameters)?;
+    let style = Style::of(headers, parameters, door)?;
     stream::watch(app, &path.resource, &path.namespace, parameters, style).await
 }
 
@@ -83,7 +84,7 @@ async fn object_request(
     parameters: &Parameters,
     request: HttpRequest,
 ) -> Result<Response, Status> {
-    let style = Style::of(request.headers(), parameters)?;
+    let style = Style::of(request.headers(), parameters, request.extensions())?;
     let columns = path.resource.verbs.contains(&"get") && !matches!(&*path.subresource, "binding" | "eviction");
     let style = if columns { style } else { style.without_tables()? };
     let (parts, body) = request.into_parts();

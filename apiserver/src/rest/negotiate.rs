@@ -2,7 +2,7 @@
 
 use crate::status::Status;
 use http::{HeaderMap, header};
-use skiff_schema::{TableVersion, protobuf};
+use skiff_schema::{TableVersion, cbor, protobuf};
 
 /// What an answer is, and how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub(super) enum Encoding {
     Json,
     Yaml,
     Protobuf,
+    Cbor,
 }
 
 impl Form {
@@ -78,30 +79,39 @@ pub(super) fn accepted(headers: &HeaderMap) -> Vec<MediaRange<'_>> {
     ranges
 }
 
+/// Whether CBOR is one of the forms (`CBORServingAndStorage`, alpha in Kubernetes 1.36 and off there).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Cbor {
+    #[default]
+    Off,
+    On,
+}
+
 /// Whether the form that was chosen was asked for indented: `application/json;pretty=1`.
-pub(super) fn pretty(headers: &HeaderMap) -> bool {
+pub(super) fn pretty(headers: &HeaderMap, cbor: Cbor) -> bool {
     accepted(headers)
         .iter()
-        .find(|range| form_of(range).is_some())
+        .find(|range| form_of(range, cbor).is_some())
         .is_some_and(|range| range.parameter("pretty") == "1")
 }
 
 /// The forms that we can write, the best first; an answer that cannot be written in one of them takes the next.
-pub(super) fn forms(headers: &HeaderMap) -> Result<(Form, Option<Form>), Status> {
+pub(super) fn forms(headers: &HeaderMap, cbor: Cbor) -> Result<(Form, Option<Form>), Status> {
     let ranges = accepted(headers);
     if ranges.is_empty() {
         return Ok((Form::JSON, None));
     }
-    let mut forms = ranges.iter().filter_map(form_of);
+    let mut forms = ranges.iter().filter_map(|range| form_of(range, cbor));
     let first = forms.next().ok_or_else(Status::not_acceptable)?;
     Ok((first, forms.find(|form| form.encoding != Encoding::Protobuf)))
 }
 
-fn form_of(range: &MediaRange<'_>) -> Option<Form> {
+fn form_of(range: &MediaRange<'_>, spoken: Cbor) -> Option<Form> {
     let encoding = match range.name {
         "application/json" | "application/*" | "*/*" => Encoding::Json,
         "application/yaml" => Encoding::Yaml,
         protobuf::CONTENT_TYPE => Encoding::Protobuf,
+        cbor::CONTENT_TYPE if spoken == Cbor::On => Encoding::Cbor,
         _ => return None,
     };
     let version = range.parameter("v");
@@ -126,7 +136,17 @@ mod tests {
     fn check(accept: &str) -> Option<Form> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().expect("a header"));
-        forms(&headers).ok().map(|(first, _)| first)
+        forms(&headers, Cbor::Off).ok().map(|(first, _)| first)
+    }
+
+    #[test]
+    fn cbor_is_a_form_where_it_is_on() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, "application/cbor;as=Table;v=v1, application/json".parse().expect("a header"));
+        let first = |cbor| forms(&headers, cbor).ok().map(|(first, _)| first);
+        assert_eq!(first(Cbor::Off), Some(Form::JSON));
+        let table = Form { shape: Shape::Table(TableVersion::V1), encoding: Encoding::Cbor };
+        assert_eq!(first(Cbor::On), Some(table));
     }
 
     #[test]

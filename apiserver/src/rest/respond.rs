@@ -1,15 +1,16 @@
 //! The answer: an object or a list in the form that was asked for.
 
-use super::negotiate::{self, Encoding, Form, Shape};
+use super::negotiate::{self, Cbor, Encoding, Form, Shape};
 use super::options::Parameters;
 use crate::registry::List;
 use crate::registry::object::Object;
 use crate::status::{Status, order};
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use skiff_schema::cbor;
 use skiff_schema::protobuf::{self, ProtobufError};
 use skiff_schema::{IncludeObject, Resource, TableOptions, TableVersion, table};
 
@@ -22,24 +23,29 @@ pub(super) struct Style {
     pub(super) include_object: IncludeObject,
     /// JSON is indented, for people.
     pretty: bool,
+    /// Whether CBOR may be sent, and asked for.
+    pub(super) cbor: Cbor,
 }
 
 impl Style {
-    pub(super) fn of(headers: &HeaderMap, parameters: &Parameters) -> Result<Self, Status> {
-        let (form, otherwise) = negotiate::forms(headers)?;
+    pub(super) fn of(headers: &HeaderMap, parameters: &Parameters, door: &Extensions) -> Result<Self, Status> {
+        let cbor = spoken(door);
+        let (form, otherwise) = negotiate::forms(headers, cbor)?;
         let include_object = match form.shape {
             Shape::Table(_) => parameters.include_object()?,
             _ => IncludeObject::default(),
         };
-        Ok(Self { form, otherwise, include_object, pretty: negotiate::pretty(headers) || parameters.pretty(headers) })
+        let pretty = negotiate::pretty(headers, cbor) || parameters.pretty(headers);
+        Ok(Self { form, otherwise, include_object, pretty, cbor })
     }
 
     /// For a refusal, which is said in any case: as it was asked for if we can, in JSON if not.
-    pub(super) fn of_refusal(headers: &HeaderMap, uri: &Uri) -> Self {
-        let (form, otherwise) = negotiate::forms(headers).unwrap_or((Form::JSON, None));
+    pub(super) fn of_refusal(headers: &HeaderMap, uri: &Uri, door: &Extensions) -> Self {
+        let cbor = spoken(door);
+        let (form, otherwise) = negotiate::forms(headers, cbor).unwrap_or((Form::JSON, None));
         let parameters = Parameters::of(uri).unwrap_or_default();
-        let pretty = negotiate::pretty(headers) || parameters.pretty(headers);
-        Self { form, otherwise, include_object: IncludeObject::default(), pretty }
+        let pretty = negotiate::pretty(headers, cbor) || parameters.pretty(headers);
+        Self { form, otherwise, include_object: IncludeObject::default(), pretty, cbor }
     }
 
     /// The same for objects of a resource: another form where the first is none of theirs.
@@ -56,6 +62,11 @@ impl Style {
     fn next(self) -> Result<Self, Status> {
         Ok(Self { form: self.otherwise.ok_or_else(Status::not_acceptable)?, otherwise: None, ..self })
     }
+}
+
+/// What the server was told to speak stands in every request.
+fn spoken(door: &Extensions) -> Cbor {
+    door.get().copied().unwrap_or_default()
 }
 
 pub(super) fn bytes(code: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
@@ -148,6 +159,10 @@ fn shaped(code: StatusCode, style: Style, value: &Value) -> Result<Response, Sta
             Err(ProtobufError::Kind { .. }) => shaped(code, style.next()?, value),
             Err(error) => Err(Status::internal(error.to_string())),
         },
+        Encoding::Cbor => {
+            let body = cbor::from_json(value).map_err(|error| Status::internal(error.to_string()))?;
+            Ok(bytes(code, cbor::CONTENT_TYPE, body))
+        }
         Encoding::Json => {
             // Alternate formatting indents by two spaces.
             let text = if style.pretty { format!("{value:#}") } else { text(value) };

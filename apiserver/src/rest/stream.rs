@@ -1,4 +1,4 @@
-//! Watches: one line of JSON or one frame of Protobuf per event, until the client goes, the time is up or the server stops.
+//! Watches: one line of JSON, one frame of Protobuf or one item of CBOR per event, until the client goes, the time is up or the server stops.
 
 use super::negotiate::{Encoding, Shape};
 use super::options::Parameters;
@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures::stream;
 use http::StatusCode;
 use serde_json::{Value, json};
-use skiff_schema::{Resource, TableOptions, protobuf, table};
+use skiff_schema::protobuf::ProtobufError;
+use skiff_schema::{Resource, TableOptions, cbor, protobuf, table};
 use std::convert::Infallible;
 use std::slice;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub(super) async fn watch(
     });
     let content_type = match style.form.encoding {
         Encoding::Protobuf => PROTOBUF_STREAM,
+        Encoding::Cbor => cbor::SEQUENCE,
         _ => "application/json",
     };
     Ok(respond::bytes(StatusCode::OK, content_type, Body::from_stream(chunks)))
@@ -116,17 +118,26 @@ impl Lines {
     }
 
     fn event(&self, kind: &str, object: &Value) -> Bytes {
-        if self.style.form.encoding != Encoding::Protobuf {
-            let mut line = json!({"type": kind, "object": object}).to_string();
-            line.push('\n');
-            return line.into();
-        }
-        // What does not fit its schema is an error that is told in its place, and a Status always fits.
-        let body = protobuf::from_json(object).map(|body| (kind, body)).or_else(|error| {
-            protobuf::from_json(&Status::internal(error.to_string()).value()).map(|body| ("ERROR", body))
-        });
-        match body {
-            Ok((kind, body)) => protobuf::event(kind, &body).into(),
+        let framed: Result<Vec<u8>, String> = match self.style.form.encoding {
+            Encoding::Json | Encoding::Yaml => {
+                let mut line = json!({"type": kind, "object": object}).to_string();
+                line.push('\n');
+                Ok(line.into_bytes())
+            }
+            Encoding::Cbor => {
+                cbor::from_json(object).and_then(|body| cbor::event(kind, &body)).map_err(|error| error.to_string())
+            }
+            // What does not fit its schema is an error that is told in its place, and a Status always fits.
+            Encoding::Protobuf => protobuf::from_json(object)
+                .map(|body| protobuf::event(kind, &body))
+                .or_else(|error| {
+                    let body = protobuf::from_json(&Status::internal(error.to_string()).value())?;
+                    Ok(protobuf::event("ERROR", &body))
+                })
+                .map_err(|error: ProtobufError| error.to_string()),
+        };
+        match framed {
+            Ok(event) => event.into(),
             Err(error) => {
                 tracing::error!("write an event of a watch: {error}");
                 Bytes::new()

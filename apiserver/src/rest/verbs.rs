@@ -1,11 +1,12 @@
 //! The verbs of objects over HTTP: what is said beside the object is read, the verb is done, the answer is written.
 
 use super::body;
+use super::negotiate::Cbor;
 use super::options::Parameters;
 use super::respond::{self, Style};
 use crate::app::App;
-use crate::registry::Deleted;
 use crate::registry::object::{meta, name_of};
+use crate::registry::{Configuration, Deleted};
 use crate::request::Request;
 use crate::status::{Status, success};
 use crate::verbs::{self, Answer};
@@ -24,6 +25,9 @@ pub(super) struct Call<'a> {
     pub(super) style: Style,
 }
 
+/// The media type of a configuration in CBOR that is applied.
+const APPLY_CBOR: &str = "application/apply-patch+cbor";
+
 pub(super) async fn get(call: &Call<'_>) -> Result<Response, Status> {
     respond(call, verbs::get(&call.app.registry, &call.request, call.parameters.revision()?).await)
 }
@@ -37,18 +41,23 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
 
 pub(super) async fn create(mut call: Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     call.parameters.write("CreateOptions", &mut call.request.options)?;
-    let sent = body::sent(headers, body).await?;
+    let sent = body::sent(headers, body, call.style.cbor).await?;
     respond(&call, verbs::create(&call.app.registry, &call.request, sent).await)
 }
 
 pub(super) async fn update(mut call: Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     call.parameters.write("UpdateOptions", &mut call.request.options)?;
-    let sent = body::sent(headers, body).await?;
+    let sent = body::sent(headers, body, call.style.cbor).await?;
     respond(&call, verbs::update(&call.app.registry, &call.request, sent).await)
 }
 
 pub(super) async fn patch(mut call: Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     let media_type = body::media_type(headers);
+    if media_type == APPLY_CBOR && call.style.cbor == Cbor::On {
+        call.parameters.apply(&mut call.request.options)?;
+        let object = body::from_cbor(&body::read(headers, body).await?)?;
+        return respond(&call, verbs::apply(&call.app.registry, &call.request, &Configuration::of(object)?).await);
+    }
     verbs::check_patch(media_type)?;
     let options = &mut call.request.options;
     if media_type == verbs::APPLY {
@@ -76,7 +85,7 @@ async fn read_delete_options(call: &mut Call<'_>, headers: &HeaderMap, body: Bod
     let said = if raw.is_empty() {
         Value::Object(serde_json::Map::new())
     } else {
-        let sent = body::sent_as(headers, raw)?;
+        let sent = body::sent_as(headers, raw, call.style.cbor)?;
         body::auxiliary("meta.k8s.io/v1", "DeleteOptions", sent, FieldValidation::Ignore)?.object
     };
     let manager = std::mem::take(&mut call.request.options.manager);

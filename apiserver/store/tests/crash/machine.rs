@@ -57,8 +57,17 @@ struct State {
     seen: usize,
     /// Files that a store holds.
     open: usize,
-    plugged: bool,
+    plug: Option<Plug>,
     stuck: bool,
+}
+
+/// Whose syncs wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plug {
+    /// Those of every file.
+    All,
+    /// Those of one, by the order in which files were opened. Threads in the background may sync the others.
+    Only(usize),
 }
 
 #[derive(Debug, Default)]
@@ -152,9 +161,9 @@ impl Machine {
     }
 
     /// Lets syncs wait until [`Machine::unplug`].
-    pub(crate) fn plug(&self) {
+    pub(crate) fn plug(&self, plug: Plug) {
         let state = &mut *self.lock();
-        (state.plugged, state.stuck) = (true, false);
+        (state.plug, state.stuck) = (Some(plug), false);
     }
 
     /// Whether a sync waits.
@@ -164,13 +173,13 @@ impl Machine {
     }
 
     pub(crate) fn unplug(&self) {
-        self.lock().plugged = false;
+        self.lock().plug = None;
         self.0.changed.notify_all();
     }
 
     fn change(&self, file: usize, op: Op) -> io::Result<()> {
         if matches!(op, Op::Sync) {
-            self.wait_for_plug();
+            self.wait_for_plug(file);
             // Whoever answers before this is over is given the time to do so.
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -204,9 +213,9 @@ impl Machine {
         if state.dead { Err(io::Error::other("the process is gone")) } else { Ok(()) }
     }
 
-    fn wait_for_plug(&self) {
+    fn wait_for_plug(&self, file: usize) {
         let mut state = self.lock();
-        while state.plugged {
+        while state.plug.is_some_and(|plug| plug == Plug::All || plug == Plug::Only(file)) {
             state.stuck = true;
             self.0.changed.notify_all();
             state = self.0.changed.wait(state).unwrap();

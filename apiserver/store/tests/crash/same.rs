@@ -10,14 +10,12 @@
 use crate::amount::{Progress, amount, chance, first_seed};
 use crate::machine::{Logged, Machine, Op};
 use crate::model::Model;
-use crate::workload::{Life, Restarts};
+use crate::workload::{LOG, Life, Restarts};
 
 const COMMANDS: usize = 60;
 /// See docs/store-format.md: magic, checksum, sequence, length.
 const MAGIC: &[u8] = b"SKFB";
 const HEAD: usize = 20;
-/// `store.log`, the second file that is opened.
-const LOG: usize = 1;
 
 #[test]
 fn a_seed_leaves_the_same_bytes_again() {

@@ -4,7 +4,7 @@
 //! answered. Commands that are sent at once share a commit: the first of them is held in its sync until all are queued.
 
 use crate::ask::{options, perform};
-use crate::machine::{Image, Logged, Machine, SimFile};
+use crate::machine::{Image, Logged, Machine, Plug, SimFile};
 use crate::model::{After, Command, Model};
 use futures::FutureExt;
 use rand::Rng;
@@ -14,6 +14,9 @@ use skiff_store::{Options, Store, StoreError};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
+
+/// `store.log`, the second file that is opened.
+pub(crate) const LOG: usize = 1;
 
 /// Opens the store on a machine.
 pub(crate) fn open(machine: &Machine, chance: &mut StdRng) -> Result<Store, StoreError> {
@@ -158,7 +161,9 @@ impl Life {
         let last = self.model.draw_put(chance);
         self.send(last);
         let machine = self.machine.clone();
-        machine.plug();
+        // Where the log is long the first command is certainly synced there; the database may be synced by whoever removes history,
+        // and that must not be taken for it.
+        machine.plug(if self.log_bytes.is_some() { Plug::Only(LOG) } else { Plug::All });
         let mut waiting: Vec<Waiting<'_>> = Vec::new();
         for index in first..self.sent.len() {
             let sent = &self.sent[index];

@@ -13,7 +13,7 @@ mod validating_admission_policy_binding;
 mod validating_webhook_configuration;
 mod webhooks; // what both configurations of webhooks have
 
-use super::{Change, Row};
+use super::{Change, Row, Rules};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::update::equal;
@@ -29,6 +29,9 @@ pub(super) static ROWS: &[&Row] = &[
     &validating_admission_policy_binding::ROW,
     &validating_webhook_configuration::ROW,
 ];
+
+/// What all of them add to their schemas. It is Kubernetes' answer for the whole group, so no kind says it for itself.
+const RULES: Rules = Rules { free_finalizers: true, generation: true, unconditional_update: false, ..Rules::PLAIN };
 
 /// The end of names that belong to files which kube-apiserver reads at its start (an alpha feature).
 const RESERVED: &str = ".static.k8s.io";

@@ -276,8 +276,8 @@ pub(crate) fn template(template: &Value, selector: &Value, policies: &[&str], pa
     // Kubernetes names labels of a template as if they stood in it, and annotations likewise.
     meta::labels_and_annotations(&template["metadata"], path, errors);
     let labels = &template["metadata"]["labels"];
-    // A selector that is wrong itself selects nothing that could be compared.
-    if selector.is_object() && meta::is_selector(selector) && !meta::selects(selector, labels) {
+    // A selector that is wrong itself selects nothing that could be compared; that is looked at last, because the caller has said it.
+    if selector.is_object() && !meta::selects(selector, labels) && meta::is_selector(selector) {
         let shown = if labels.is_null() { Value::Object(serde_json::Map::new()) } else { labels.clone() };
         errors.invalid(&metadata.field("labels"), shown, "`selector` does not match template `labels`");
     }

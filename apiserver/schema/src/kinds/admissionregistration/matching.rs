@@ -5,7 +5,7 @@ use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::meta;
 use crate::validate::names::Format;
-use crate::view::{default_absent, list, list_mut, present_mut, text};
+use crate::view::{default_absent, list, list_mut, object_mut, present_mut, text};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -30,6 +30,13 @@ pub(super) fn resources_defaults(spec: &mut Value, field: &str) {
     selector_defaults(matching);
     rule_defaults(list_mut(matching, "resourceRules"));
     rule_defaults(list_mut(matching, "excludeResourceRules"));
+}
+
+/// What policies of both kinds leave out.
+pub(super) fn policy_defaults(it: &mut Value) {
+    let Some(spec) = object_mut(it, "spec") else { return };
+    default_absent(spec, "failurePolicy", "Fail");
+    resources_defaults(spec, "matchConstraints");
 }
 
 /// MatchResources; absent is fine.

@@ -6,21 +6,18 @@ use crate::path::Path;
 use crate::table::text::{age, name};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
-use crate::view::{default_absent, list, object_mut, text};
+use crate::view::{list, text};
 use serde_json::Value;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
     categories: &["api-extensions"],
     rules: Rules {
-        defaults,
+        defaults: matching::policy_defaults,
         validate,
         warnings: super::policies_unenforced,
         printer: &PRINTER,
-        free_finalizers: true,
-        generation: true,
-        unconditional_update: false,
-        ..Rules::PLAIN
+        ..super::RULES
     },
     ..Row::cluster(
         ["admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicy"],
@@ -41,12 +38,6 @@ static PRINTER: Printer = Printer {
         vec![name(it), list(spec, "mutations").len().into(), matching::param_kind(spec), age(it, now)]
     },
 };
-
-fn defaults(it: &mut Value) {
-    let Some(spec) = object_mut(it, "spec") else { return };
-    default_absent(spec, "failurePolicy", "Fail");
-    matching::resources_defaults(spec, "matchConstraints");
-}
 
 fn validate(change: &Change<'_>, errors: &mut Errors) {
     let (spec, path) = (&change.new["spec"], Path::Root.field("spec"));

@@ -12,10 +12,7 @@ pub(super) static ROW: Row = Row {
         validate: super::webhooks::validate,
         warnings: super::webhooks_unenforced,
         printer: &super::webhooks::PRINTER,
-        free_finalizers: true,
-        generation: true,
-        unconditional_update: false,
-        ..Rules::PLAIN
+        ..super::RULES
     },
     ..Row::cluster(
         ["admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration"],

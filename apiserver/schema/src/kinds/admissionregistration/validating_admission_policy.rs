@@ -9,7 +9,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::conditions as status_conditions;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
-use crate::view::{default_absent, list, object_mut, text};
+use crate::view::{list, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -20,15 +20,12 @@ pub(super) static ROW: Row = Row {
     categories: &["api-extensions"],
     subresources: &[status(GVK)],
     rules: Rules {
-        defaults,
+        defaults: matching::policy_defaults,
         validate,
         warnings: super::policies_unenforced,
         printer: &PRINTER,
-        free_finalizers: true,
-        generation: true,
         status_keeps: METADATA,
-        unconditional_update: false,
-        ..Rules::PLAIN
+        ..super::RULES
     },
     ..Row::cluster(
         GVK,
@@ -49,12 +46,6 @@ static PRINTER: Printer = Printer {
         vec![name(it), list(spec, "validations").len().into(), matching::param_kind(spec), age(it, now)]
     },
 };
-
-fn defaults(it: &mut Value) {
-    let Some(spec) = object_mut(it, "spec") else { return };
-    default_absent(spec, "failurePolicy", "Fail");
-    matching::resources_defaults(spec, "matchConstraints");
-}
 
 fn validate(change: &Change<'_>, errors: &mut Errors) {
     let (new, root) = (change.new, Path::Root);

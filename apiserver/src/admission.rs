@@ -18,7 +18,7 @@ mod service_account; // as whom a pod runs
 
 pub(crate) use network::Network;
 
-use crate::registry::Target;
+use crate::registry::{Target, built_in};
 use crate::request::Request;
 use crate::status::Status;
 use futures::future::BoxFuture;
@@ -126,12 +126,6 @@ pub(crate) async fn validate(seen: &Attributes<'_>, object: &Value) -> Result<()
         }
     }
     Ok(())
-}
-
-/// A built-in resource that a plugin looks at.
-fn built_in(group: &str, plural: &str) -> Result<&'static Arc<Resource>, Status> {
-    let missing = || Status::internal(format!("the table of resources lacks {plural}"));
-    skiff_schema::find(group, "v1", plural).ok_or_else(missing)
 }
 
 #[cfg(test)]

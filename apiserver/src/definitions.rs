@@ -11,12 +11,12 @@
 
 use crate::app::App;
 use crate::registry::object::{finalizers, metadata_mut, name_of, now};
-use crate::registry::{Change, Deleted, Event, EventKind, ListOptions, Registry, Target, WatchOptions};
+use crate::registry::{Change, Deleted, Event, EventKind, ListOptions, Registry, Target, WatchOptions, built_in};
 use crate::request::Request;
 use crate::status::Status;
 use serde_json::Value;
 use skiff_schema::{
-    CLEANUP_FINALIZER, Decoded, Resource, custom_resources, definition_is, find, set_condition, settle_definition,
+    CLEANUP_FINALIZER, Decoded, Resource, custom_resources, definition_is, set_condition, settle_definition,
     stored_resource,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,8 +30,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const HELD: Duration = Duration::from_millis(200);
 
 fn resource() -> Result<&'static Arc<Resource>, Status> {
-    find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-        .ok_or_else(|| Status::internal("the table of resources lacks definitions of custom resources"))
+    built_in("apiextensions.k8s.io", "customresourcedefinitions")
 }
 
 /// All definitions by name.

@@ -3,11 +3,11 @@
 
 use crate::app::App;
 use crate::registry::object::{name_of, now};
-use crate::registry::{Change, ListOptions, Registry, Target, WatchOptions, Watcher};
+use crate::registry::{Change, ListOptions, Registry, Target, WatchOptions, Watcher, built_in};
 use crate::request::Request;
 use crate::status::Status;
 use serde_json::Value;
-use skiff_schema::{Decoded, Registration, Resource, find, registrations, unanswered};
+use skiff_schema::{Decoded, Registration, Resource, registrations, unanswered};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -20,12 +20,11 @@ const SERVICES: &str = "apiservices";
 const RETRY: Duration = Duration::from_secs(1);
 
 fn services() -> Result<&'static Arc<Resource>, Status> {
-    find(GROUP, "v1", SERVICES).ok_or_else(|| Status::internal("the table of resources lacks APIServices"))
+    built_in(GROUP, SERVICES)
 }
 
 fn definitions() -> Result<&'static Arc<Resource>, Status> {
-    find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-        .ok_or_else(|| Status::internal("the table of resources lacks definitions of custom resources"))
+    built_in("apiextensions.k8s.io", "customresourcedefinitions")
 }
 
 /// Registers until the server stops, or is dropped.

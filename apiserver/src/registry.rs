@@ -164,6 +164,12 @@ impl Stored for Registry {
     }
 }
 
+/// A built-in resource that this server itself looks at or writes, in version `v1`.
+pub(crate) fn built_in(group: &str, plural: &str) -> Result<&'static Arc<Resource>, Status> {
+    let missing = || Status::internal(format!("the table of resources lacks {plural}"));
+    skiff_schema::find(group, "v1", plural).ok_or_else(missing)
+}
+
 fn key(resource: &Resource, namespace: &str, name: &str) -> Bytes {
     let mut text = prefix_text(resource, namespace);
     text.push_str(name);

@@ -19,7 +19,7 @@ const MEANT: &[(&str, &str, &str)] = &[
     ("apiserver/src/caller/impersonate.rs", "\"serviceaccounts\"", "what a user's name makes it: what is asked for"),
     ("apiserver/src/definitions.rs", "\"customresourcedefinitions\"", "the task of this one kind looks it up"),
     ("apiserver/src/grpc/pods.rs", "resource: \"pods\"", "the service of this one kind says what is asked for"),
-    ("apiserver/src/kubelet/place.rs", "resource(\"", "a pod and its node lead to a kubelet"),
+    ("apiserver/src/kubelet/place.rs", "built_in(\"", "a pod and its node lead to a kubelet"),
     ("apiserver/src/proxy/path.rs", "[\"namespaces\", asked.namespace", "a word of paths"),
     ("apiserver/src/proxy/place.rs", "\"", "a name leads to a pod, to a kubelet, or to one of a service's pods"),
     ("apiserver/src/registrations.rs", "\"apiservices\"", "the task of this one kind looks it up"),

@@ -1,14 +1,13 @@
 //! Which kubelet, and which of its paths (kubelet `/containerLogs`, `/exec`, `/attach`, `/portForward`).
 
 use crate::options;
-use crate::registry::{Registry, Target};
+use crate::registry::{Registry, Target, built_in};
 use crate::status::Status;
 use axum::extract::Query;
 use http::Uri;
 use serde_json::Value;
-use skiff_schema::{FieldError, Resource};
+use skiff_schema::FieldError;
 use std::fmt::Write;
-use std::sync::Arc;
 
 /// The port of kubelets that do not say theirs.
 const KUBELET_PORT: u64 = 10250;
@@ -21,19 +20,15 @@ pub(crate) struct Place {
     pub(super) authority: String,
 }
 
-fn resource(plural: &str) -> &'static Arc<Resource> {
-    skiff_schema::find("", "v1", plural).expect("the table of resources has pods and nodes")
-}
-
 impl Place {
     /// Finds the kubelet of a pod.
     pub(super) async fn of(registry: &Registry, namespace: &str, name: &str) -> Result<Self, Status> {
-        let pod = registry.get(&Target { resource: resource("pods"), namespace, name }).await?.value()?;
+        let pod = registry.get(&Target { resource: built_in("", "pods")?, namespace, name }).await?.value()?;
         let node_name = pod["spec"]["nodeName"].as_str().unwrap_or_default();
         if node_name.is_empty() {
             return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
         }
-        let node = Target { resource: resource("nodes"), namespace: "", name: node_name };
+        let node = Target { resource: built_in("", "nodes")?, namespace: "", name: node_name };
         let node = registry.get(&node).await?.value()?;
         let authority = authority_of(&node).ok_or_else(|| {
             Status::internal(format!("no preferred addresses found; known addresses of {node_name}: none"))

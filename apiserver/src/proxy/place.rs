@@ -3,11 +3,10 @@
 use super::Asked;
 use crate::app::App;
 use crate::kubelet;
-use crate::registry::{Registry, Target};
+use crate::registry::{Registry, Target, built_in};
 use crate::status::Status;
 use rand::seq::SliceRandom;
 use serde_json::Value;
-use skiff_schema::Resource;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -55,13 +54,8 @@ fn split(id: &str) -> Option<Name<'_>> {
     (!name.is_empty()).then_some(Name { how, name, port })
 }
 
-fn core(plural: &str) -> Result<&'static Arc<Resource>, Status> {
-    skiff_schema::find("", "v1", plural)
-        .ok_or_else(|| Status::internal(format!("the table of resources lacks {plural}")))
-}
-
 async fn read(registry: &Registry, plural: &str, namespace: &str, name: &str) -> Result<Value, Status> {
-    registry.get(&Target { resource: core(plural)?, namespace, name }).await?.value()
+    registry.get(&Target { resource: built_in("", plural)?, namespace, name }).await?.value()
 }
 
 impl Place {

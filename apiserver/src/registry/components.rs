@@ -2,11 +2,11 @@
 //! answers or not; scheduler and controllers hold a lease that they renew, and who holds none says nothing.
 
 use super::object::{Object, name_of};
-use super::{List, ListOptions, Registry, Target};
+use super::{List, ListOptions, Registry, Target, built_in};
 use crate::status::Status;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use skiff_schema::{Resource, Review, find};
+use skiff_schema::{Resource, Review};
 use skiff_store::backend::Revision;
 use std::sync::Arc;
 
@@ -65,8 +65,7 @@ impl Registry {
 
     /// Status, field and text of what a lease says about its holder.
     async fn leader(&self, name: &str) -> Result<[Value; 3], Status> {
-        let leases = find("coordination.k8s.io", "v1", "leases");
-        let resource = leases.ok_or_else(|| Status::internal("the table of resources lacks Leases"))?;
+        let resource = built_in("coordination.k8s.io", "leases")?;
         match self.get(&Target { resource, namespace: "kube-system", name }).await {
             Ok(lease) => Ok(said_by(&lease.value()?["spec"], name, Timestamp::now())),
             Err(status) if status.reason == "NotFound" => {

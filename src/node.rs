@@ -19,7 +19,7 @@ pub(crate) use publish::Published;
 pub(crate) use ranges::{Ranges, host_networks};
 pub(crate) use reach::Reach;
 pub(crate) use site::{Place, Site, check_ranges};
-pub(crate) use store::{OpenStore, client_tls, open_backend, open_store, read};
+pub(crate) use store::{OpenStore, client_tls, look_at_store, open_backend, open_store, read};
 pub(crate) use teardown::{Undone, remove_folder};
 pub(crate) use trace::engine;
 

@@ -5,7 +5,7 @@ use crate::folders::Folders;
 use anyhow::Context;
 use skiff_store::backend::Backend;
 use skiff_store::etcd::{ClientTls, Compactor, Remote, RemoteOptions};
-use skiff_store::{History, Options, Store};
+use skiff_store::{History, Options, Store, StoreError};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +72,22 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// The folder cannot be opened, or somebody else has it.
 pub(crate) async fn open_store(folder: &Path, options: Options) -> anyhow::Result<Store> {
+    opened(folder, move |folder| Store::open(folder, options)).await
+}
+
+/// The embedded store in `folder`, to be looked at: nothing in the folder changes.
+///
+/// # Errors
+/// There is none, or somebody else has it.
+pub(crate) async fn look_at_store(folder: &Path, options: Options) -> anyhow::Result<Store> {
+    opened(folder, move |folder| Store::look(folder, options)).await
+}
+
+async fn opened(
+    folder: &Path,
+    open: impl FnOnce(&Path) -> Result<Store, StoreError> + Send + 'static,
+) -> anyhow::Result<Store> {
     let folder = folder.to_owned();
-    let opened = tokio::task::spawn_blocking(move || Store::open(&folder, options)).await;
+    let opened = tokio::task::spawn_blocking(move || open(&folder)).await;
     opened.context("open the store")?.context("open the store")
 }

@@ -33,6 +33,8 @@ pub(crate) struct Core {
     pub options: Options,
     pub cluster: u64,
     pub member: u64,
+    /// It was opened to be looked at: nothing is written, and no lease ends.
+    pub only_looks: bool,
 
     // Written by the writer only, except that anyone may keep a lease alive, and count what was removed.
     view: RwLock<View>,
@@ -53,7 +55,19 @@ impl Core {
         let metrics = Metrics::of(view.index.range(&KeyRange::everything(), view.durable).count());
         let (view, leases) = (RwLock::new(view), Mutex::new(leases));
         let (full, failed) = (Mutex::default(), OnceLock::new());
-        Core { engine, options, cluster: ids.0, member: ids.1, view, leases, full, failed, hub, metrics }
+        Core {
+            engine,
+            options,
+            cluster: ids.0,
+            member: ids.1,
+            only_looks: false,
+            view,
+            leases,
+            full,
+            failed,
+            hub,
+            metrics,
+        }
     }
 
     /// To read the index.
@@ -100,6 +114,18 @@ impl Core {
             None => Ok(()),
             Some(why) => Err(Refusal::Failed(why.clone())),
         }
+    }
+
+    /// Whether the store works and was opened to be written to.
+    pub(crate) fn check_owned(&self) -> Result<(), Refusal> {
+        self.check()?;
+        if self.only_looks { Err(Refusal::OnlyLooks) } else { Ok(()) }
+    }
+
+    /// Whether data may be written: not while damaged data must not be touched.
+    pub(crate) fn check_writable(&self) -> Result<(), Refusal> {
+        self.check_owned()?;
+        if self.view().alarms.has(Alarm::Corrupt) { Err(Refusal::Corrupt) } else { Ok(()) }
     }
 
     /// Counts what the engine has removed since the last time. It removes when it has time, so whoever wants to know asks first.

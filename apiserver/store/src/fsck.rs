@@ -14,7 +14,6 @@ use crate::folder::Folder;
 use crate::keys::KeyRange;
 use crate::{Names, Options, Revision, StoreError, open};
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 
 pub use overlay::Overlay;
@@ -71,13 +70,8 @@ impl fmt::Display for Report {
 /// Checks the store in `folder`, which nobody may be serving meanwhile. An error: there is nothing that can be read as a store.
 pub fn fsck(folder: &Path) -> Result<Report, StoreError> {
     let folder = Folder::look(folder)?;
-    let overlay = |path: &Path| {
-        let failed = |operation, source| StoreError::File { operation, path: path.to_owned(), source };
-        let file = File::open(path).map_err(|source| failed("open", source))?;
-        Overlay::over_file(file).map_err(|source| failed("look at", source))
-    };
-    let names = Names { database: folder.database_path(), log: folder.log_path() };
-    let (database, log) = (overlay(&names.database)?, overlay(&names.log)?);
+    let names = Names::of(&folder);
+    let (database, log) = names.overlaid()?;
     examine_disks(database, log, &names)
 }
 

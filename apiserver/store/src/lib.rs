@@ -34,8 +34,10 @@ use crate::engine::Engine;
 use crate::engine::logged::LoggedEngine;
 use crate::engine::redb::{OpenError, RedbEngine};
 use crate::folder::{Folder, Spare};
+use crate::fsck::Overlay;
 use crate::request::{Range, Ranged, Refusal, Txn, TxnDone};
 use crate::writer::{Reply, Work, Writer};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -126,13 +128,24 @@ impl Store {
     /// Opens or makes the store in `folder` and takes the folder's lock. Blocks while it reads the index.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
         let folder = Folder::take(folder)?;
-        let names = Names { database: folder.database_path(), log: folder.log_path() };
+        let names = Names::of(&folder);
         let (database, log) = folder.files(|database, log| {
             // Making the engine makes it durable; closing it leaves files that need no repair.
             make_engine(database, log, None, &names, &options).map(|engine| engine.close())
         })?;
         let engine = make_engine(database, log, Some(folder.spare()), &names, &options)?;
-        Self::over(Box::new(engine), &names, Some(folder), options)
+        Self::over(Box::new(engine), &names, Hold::Writes(Some(folder)), options)
+    }
+
+    /// Opens the store in `folder` to look at it: no byte in the folder changes, and no lease ends. What opening repairs, it repairs in
+    /// memory; what would write is refused. The folder may be on a filesystem that cannot be written to.
+    pub fn look(folder: &Path, options: Options) -> Result<Self, StoreError> {
+        let folder = Folder::look(folder)?;
+        let names = Names::of(&folder);
+        let (database, log) = names.overlaid()?;
+        let engine = make_engine(database, log, None, &names, &options)?;
+        let options = Options { history: History::All, quota_bytes: u64::MAX, ..options };
+        Self::over(Box::new(engine), &names, Hold::Looks(folder), options)
     }
 
     /// Opens or makes a store on any two disks: ones that fail on purpose, or memory (`redb::backends::InMemoryBackend`).
@@ -149,7 +162,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let names = Names::given();
         let engine = make_engine(database, log, None, &names, &options)?;
-        Self::over(Box::new(engine), &names, None, options)
+        Self::over(Box::new(engine), &names, Hold::Writes(None), options)
     }
 
     /// The same on one disk, without a log: every batch is a commit of the database, which is slower. Refuses a database that was ever
@@ -158,20 +171,23 @@ impl Store {
         let names = Names { database: "the given disk".into(), log: "no log".into() };
         let engine = RedbEngine::open(disk, options.cache_bytes).map_err(|error| names.blame(error))?;
         match engine::logged::has_log(&engine) {
-            Ok(false) => Self::over(Box::new(engine), &names, None, options),
+            Ok(false) => Self::over(Box::new(engine), &names, Hold::Writes(None), options),
             Ok(true) => Err(names.blame(OpenError::Foreign("has writes in a log, which was not given".to_owned()))),
             Err(error) => Err(names.blame(OpenError::Io(error.0))),
         }
     }
 
-    fn over(
-        engine: Box<dyn Engine>,
-        names: &Names,
-        folder: Option<Folder>,
-        options: Options,
-    ) -> Result<Self, StoreError> {
-        let (core, forgotten) =
+    fn over(engine: Box<dyn Engine>, names: &Names, hold: Hold, options: Options) -> Result<Self, StoreError> {
+        let (mut core, mut forgotten) =
             open::open(engine, options).map_err(|error| names.blame(OpenError::Foreign(error.0)))?;
+        let folder = match hold {
+            Hold::Writes(folder) => folder,
+            Hold::Looks(folder) => {
+                core.only_looks = true;
+                forgotten.clear();
+                Some(folder)
+            }
+        };
         let core = Arc::new(core);
         let told = Arc::downgrade(&core);
         core.engine.on_failure(Box::new(move |why| {
@@ -254,6 +270,14 @@ impl Store {
     }
 }
 
+/// What a store may do with what it was opened on; the folder's lock is kept as long.
+enum Hold {
+    /// Everything.
+    Writes(Option<Folder>),
+    /// Read.
+    Looks(Folder),
+}
+
 /// What the two files are called in errors.
 struct Names {
     database: PathBuf,
@@ -261,6 +285,21 @@ struct Names {
 }
 
 impl Names {
+    /// Those of a folder.
+    fn of(folder: &Folder) -> Self {
+        Names { database: folder.database_path(), log: folder.log_path() }
+    }
+
+    /// Both files, as disks that only seem to be written to.
+    fn overlaid(&self) -> Result<(Overlay, Overlay), StoreError> {
+        let overlay = |path: &PathBuf| {
+            let failed = |operation, source| StoreError::File { operation, path: path.clone(), source };
+            let file = File::open(path).map_err(|source| failed("open", source))?;
+            Overlay::over_file(file).map_err(|source| failed("look at", source))
+        };
+        Ok((overlay(&self.database)?, overlay(&self.log)?))
+    }
+
     /// Of disks without a name.
     fn given() -> Self {
         Names { database: "the given disk".into(), log: "the given disk of the log".into() }

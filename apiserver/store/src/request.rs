@@ -342,6 +342,9 @@ pub enum Refusal {
     /// The alarm of damaged data is raised.
     #[error("corrupt cluster")]
     Corrupt,
+    /// It was opened to be looked at.
+    #[error("the store was opened to be looked at, and is not written to")]
+    OnlyLooks,
     /// The engine failed, or the store is closed.
     #[error("{0}")]
     Failed(String),

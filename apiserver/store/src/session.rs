@@ -129,17 +129,19 @@ impl<'a> Session<'a> {
     }
 
     /// Lowers or raises an alarm.
-    pub(crate) fn set_alarm(&mut self, alarm: Alarm, raiser: Raiser, raised: bool) {
+    pub(crate) fn set_alarm(&mut self, alarm: Alarm, raiser: Raiser, raised: bool) -> Result<(), Refusal> {
+        self.core.check_owned()?;
         let alarms = &mut self.core.view_mut().alarms;
         self.done_in_memory.push(Undo::Alarms(*alarms));
         alarms.set(alarm, raiser, raised);
         self.batch.marks.insert(alarm.into(), i64::from(alarms.bits(alarm)));
+        Ok(())
     }
 
     fn check_alarms(&self, takes: Takes) -> Result<(), Refusal> {
+        self.core.check_writable()?;
         let alarms = self.core.view().alarms;
         match takes {
-            _ if alarms.has(Alarm::Corrupt) => Err(Refusal::Corrupt),
             Takes::Space if alarms.has(Alarm::NoSpace) => Err(Refusal::NoSpace),
             Takes::Space => self.core.full().map_or(Ok(()), |why| Err(Refusal::DiskFull(why))),
             Takes::Nothing => Ok(()),
@@ -175,7 +177,7 @@ impl<'a> Session<'a> {
         self.check_alarms(Takes::Space)?;
         let used = self.core.view().history_bytes;
         if used + plan::put_bytes(txn) > self.core.options.quota_bytes {
-            self.set_alarm(Alarm::NoSpace, Raiser::Us, true);
+            self.set_alarm(Alarm::NoSpace, Raiser::Us, true)?;
             return Err(Refusal::NoSpace);
         }
         Ok(())

@@ -135,9 +135,9 @@ impl Writer {
 
     /// The next piece of work; `None`: something else is due.
     fn wait(&mut self) -> Result<Option<Work>, RecvTimeoutError> {
-        // While damaged data must not be touched, no lease ends.
-        let untouchable = self.core.view().alarms.has(Alarm::Corrupt);
-        let lease = self.core.leases().next_deadline().filter(|_| !untouchable);
+        // While nothing may be written, no lease ends.
+        let writable = self.core.check_writable().is_ok();
+        let lease = self.core.leases().next_deadline().filter(|_| writable);
         let due = [lease, self.compaction.map(|(when, _)| when), self.progress];
         let healthy = self.core.check().is_ok();
         let due = if self.forgotten.is_empty() { due.into_iter().flatten().min() } else { Some(Instant::now()) };
@@ -301,7 +301,7 @@ impl Writer {
                 Ok(()) if until_removed => self.core.engine.settle(later(reply)),
                 done => answer(reply, Ok(()))(&done),
             },
-            Work::Defragment(reply) => match self.core.check() {
+            Work::Defragment(reply) => match self.core.check_owned() {
                 Ok(()) => self.core.engine.defragment(later(reply)),
                 refused => answer(reply, Ok(()))(&refused),
             },
@@ -322,12 +322,9 @@ impl Writer {
     }
 
     fn compact(&mut self, revision: Revision) -> Result<(), Refusal> {
-        self.core.check()?;
+        self.core.check_writable()?;
         let (newest, compacted) = {
             let view = self.core.view();
-            if view.alarms.has(Alarm::Corrupt) {
-                return Err(Refusal::Corrupt);
-            }
             (view.durable, view.compacted)
         };
         if revision <= compacted {
@@ -374,10 +371,7 @@ fn apply(session: &mut Session<'_>, work: Work, failed: &mut Option<String>) -> 
         Work::Txn(txn, reply) => answer(reply, note(session.apply(&txn), failed)),
         Work::Grant(id, ttl_seconds, reply) => answer(reply, note(session.grant(id, ttl_seconds), failed)),
         Work::Revoke(id, reply) => answer(reply, note(session.revoke(id), failed)),
-        Work::Alarm(alarm, raiser, raised, reply) => {
-            session.set_alarm(alarm, raiser, raised);
-            answer(reply, Ok(()))
-        }
+        Work::Alarm(alarm, raiser, raised, reply) => answer(reply, session.set_alarm(alarm, raiser, raised)),
         Work::Compact(_, _, reply) | Work::Defragment(reply) | Work::Close(reply) => answer(reply, Err(done_alone())),
         Work::Still(reply) => answer(reply, Err(done_alone())),
     }

@@ -39,7 +39,7 @@ struct Copied {
 }
 
 pub(super) async fn run(args: &CopyArgs) -> anyhow::Result<()> {
-    let from = open(&args.from, &args.tls, Folder::Existing, args).await?;
+    let from = open(&args.from, &args.tls, Folder::Read, args).await?;
     let to = match open(&args.to, &dest_tls(args), Folder::New, args).await {
         Ok(to) => to,
         Err(error) => {

@@ -1,7 +1,7 @@
 //! The store that a command works on: one that is served, or a data folder at rest.
 
 use crate::cli::{ClientTlsArgs, WhichArgs};
-use crate::node::{client_tls, open_store};
+use crate::node::{client_tls, look_at_store, open_store};
 use anyhow::{Context, anyhow, bail};
 use skiff_proto::etcd::etcdserverpb as pb;
 use skiff_proto::etcd::etcdserverpb::kv_client::KvClient;
@@ -21,7 +21,9 @@ const LOCK: &str = "lock";
 /// Whether a data folder may be a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Folder {
-    /// There must be a store in it.
+    /// There must be a store in it, which is only read.
+    Read,
+    /// There must be a store in it, which may be written to.
     Existing,
     /// A store is made in it if there is none.
     New,
@@ -49,11 +51,14 @@ impl Opened {
     /// Opens a folder that nobody else has open.
     pub(super) async fn folder(path: &Path, folder: Folder, timeout: Duration) -> anyhow::Result<Self> {
         refuse_foreign(path)?;
-        if folder == Folder::Existing && !Store::is_in(path) {
+        if folder != Folder::New && !Store::is_in(path) {
             bail!("there is no store in {}", path.display());
         }
         let options = Options { quota_bytes: u64::MAX, ..Options::default() };
-        let store = open_store(path, options).await?;
+        let store = match folder {
+            Folder::Read => look_at_store(path, options).await?,
+            Folder::Existing | Folder::New => open_store(path, options).await?,
+        };
         let channel = channel_to(store.clone());
         Ok(Self { name: path.display().to_string(), channel, at_rest: Some(store), timeout })
     }
@@ -149,10 +154,10 @@ pub(super) fn keys(tls: &ClientTlsArgs) -> anyhow::Result<Option<ClientTls>> {
     client_tls(tls.cacert.as_deref(), tls.cert.as_deref(), tls.key.as_deref())
 }
 
-/// The one that `which` names: of several servers, the first that answers.
+/// The one that `which` names, to be read: of several servers, the first that answers.
 pub(super) async fn first(which: &WhichArgs) -> anyhow::Result<Opened> {
     if let Some(folder) = &which.data_dir {
-        return Opened::folder(folder, Folder::Existing, which.command_timeout).await;
+        return Opened::folder(folder, Folder::Read, which.command_timeout).await;
     }
     first_of(&which.endpoints, keys(&which.tls)?.as_ref(), which.command_timeout).await
 }
@@ -169,10 +174,10 @@ pub(super) async fn first_of(urls: &[String], tls: Option<&ClientTls>, timeout: 
     Err(last)
 }
 
-/// All that `which` names: every server by itself.
+/// All that `which` names, to be worked on: every server by itself.
 pub(super) async fn each(which: &WhichArgs) -> anyhow::Result<Vec<Opened>> {
-    if which.data_dir.is_some() {
-        return Ok(vec![first(which).await?]);
+    if let Some(folder) = &which.data_dir {
+        return Ok(vec![Opened::folder(folder, Folder::Existing, which.command_timeout).await?]);
     }
     let tls = keys(&which.tls)?;
     let mut all = Vec::new();

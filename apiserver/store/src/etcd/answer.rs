@@ -19,6 +19,7 @@ impl From<Refusal> for Status {
                 return Status::resource_exhausted(format!("etcdserver: mvcc: database space exceeded: {why}"));
             }
             Refusal::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
+            Refusal::OnlyLooks => return Status::failed_precondition(format!("etcdserver: {refusal}")),
             Refusal::Failed(why) => return Status::unavailable(format!("etcdserver: {why}")),
         };
         Status::new(code, text)

@@ -1,13 +1,21 @@
 //! What every cluster has: four namespaces, the range of service addresses, and the service through which pods reach the API server.
+//!
+//! What needs nothing of each other is made at the same time: the store makes all writes durable at once that wait for it.
+
+mod servers; // which API servers there are, and the endpoints of the service
+
+pub(crate) use servers::leave;
 
 use crate::app::App;
 use crate::registry::object::{meta, name_of, now};
 use crate::registry::{Change, Registry, Target};
 use crate::request::Request;
 use crate::status::Status;
+use futures::future::{try_join, try_join_all};
 use serde_json::{Value, json};
+use servers::Ports;
 use skiff_schema::{Decoded, Resource, set_condition};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -35,17 +43,12 @@ const CLASSES: [(&str, i64, &str); 2] = [
 /// How often it is looked whether somebody has deleted what every cluster has (kube-apiserver: as often).
 const EVERY: Duration = Duration::from_secs(10);
 
+/// An object that could not be made or corrected, and why.
+type Failed = (String, Status);
+
 /// Makes what is missing and corrects the API server's endpoint; the error names the object.
-pub(crate) async fn bootstrap(registry: &Registry, advertise: SocketAddr) -> Result<(), (String, Status)> {
-    service_cidr(registry).await?;
-    make_missing(registry, advertise).await?;
-    // Only addresses a packet can be sent to, from every pod: a server that listens on every address or on the host's
-    // loopback has none to announce.
-    if !advertise.ip().is_unspecified() && !advertise.ip().is_loopback() {
-        replace(registry, endpoints(advertise)).await?;
-        replace(registry, endpoint_slice(advertise)).await?;
-    }
-    Ok(())
+pub(crate) async fn bootstrap(registry: &Registry, advertise: SocketAddr) -> Result<(), Failed> {
+    try_join(service_cidr(registry), make_missing(registry, advertise, Ports::Ours)).await.map(drop)
 }
 
 /// Makes anew what was deleted, until the server stops: `kubectl delete services --all` means the cluster's own service too.
@@ -54,21 +57,21 @@ pub(crate) fn keep(app: &Arc<App>, until: CancellationToken) {
     tokio::spawn(until.run_until_cancelled_owned(async move {
         loop {
             tokio::time::sleep(EVERY).await;
-            if let Err((object, status)) = make_missing(&app.registry, app.advertise).await {
+            if let Err((object, status)) = make_missing(&app.registry, app.advertise, Ports::Present).await {
                 tracing::warn!(object, message = status.message, "what every cluster has is missing");
             }
         }
     }));
 }
 
-async fn make_missing(registry: &Registry, advertise: SocketAddr) -> Result<(), (String, Status)> {
-    for name in NAMESPACES {
-        ensure(registry, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await?;
-    }
-    for class in CLASSES {
-        ensure(registry, priority_class(class)).await?;
-    }
-    ensure(registry, service(registry, advertise)).await
+async fn make_missing(registry: &Registry, advertise: SocketAddr, ports: Ports) -> Result<(), Failed> {
+    let namespace = |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let first = NAMESPACES.map(namespace).into_iter().chain(CLASSES.map(priority_class));
+    try_join_all(first.map(|object| ensure(registry, object))).await?;
+    // The next two live in one of the namespaces.
+    try_join(ensure(registry, service(registry, advertise)), servers::announce(registry, advertise, ports))
+        .await
+        .map(drop)
 }
 
 fn resource_of(object: &Value) -> &'static Arc<Resource> {
@@ -77,7 +80,7 @@ fn resource_of(object: &Value) -> &'static Arc<Resource> {
 }
 
 /// Stores `object` unless its name is taken.
-async fn ensure(registry: &Registry, object: Value) -> Result<(), (String, Status)> {
+async fn ensure(registry: &Registry, object: Value) -> Result<(), Failed> {
     let resource = resource_of(&object);
     let (name, namespace) = (name_of(&object).to_owned(), meta(&object, "namespace").to_owned());
     let target = Target { resource, namespace: &namespace, name: &name };
@@ -109,19 +112,9 @@ async fn try_ensure(registry: &Registry, target: &Target<'_>, object: Value) -> 
     }
 }
 
-/// Stores `object`, or gives the one that is stored its content.
-async fn replace(registry: &Registry, object: Value) -> Result<(), (String, Status)> {
-    ensure(registry, object.clone()).await?;
-    let resource = resource_of(&object);
-    let target = Target { resource, namespace: meta(&object, "namespace"), name: name_of(&object) };
-    let change = Change::of_present(|_| Ok(Decoded { object: object.clone(), warnings: Vec::new() }));
-    let updated = registry.write(&Request::own("update", &target), &change).await;
-    updated.map(drop).map_err(|status| (format!("{}/{}", resource.plural, target.name), status))
-}
-
 /// The default ServiceCIDR (KEP-1880) says which range this server gives addresses from; one of an earlier start with another
 /// range cannot change, so it is made anew.
-async fn service_cidr(registry: &Registry) -> Result<(), (String, Status)> {
+async fn service_cidr(registry: &Registry) -> Result<(), Failed> {
     let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
         "spec": {"cidrs": [registry.services().range()]}});
     let target = Target { resource: resource_of(&object), namespace: "", name: "kubernetes" };
@@ -147,39 +140,12 @@ fn priority_class((name, value, description): (&str, i64, &str)) -> Value {
         "description": description})
 }
 
-fn metadata() -> Value {
-    json!({"name": "kubernetes", "namespace": "default"})
-}
-
 fn service(registry: &Registry, advertise: SocketAddr) -> Value {
     let address = registry.services().first_address().to_string();
-    let mut metadata = metadata();
-    metadata["labels"] = json!({"component": "apiserver", "provider": "kubernetes"});
+    let metadata = json!({"name": "kubernetes", "namespace": "default",
+        "labels": {"component": "apiserver", "provider": "kubernetes"}});
     json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {
         "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None",
         "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": advertise.port()}],
     }})
-}
-
-fn endpoints(advertise: SocketAddr) -> Value {
-    let mut metadata = metadata();
-    // The slice is ours as well: the mirroring controller must not make a second one.
-    metadata["labels"] = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
-    json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": [{
-        "addresses": [{"ip": advertise.ip().to_string()}],
-        "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
-    }]})
-}
-
-fn endpoint_slice(advertise: SocketAddr) -> Value {
-    let mut metadata = metadata();
-    metadata["labels"] = json!({"kubernetes.io/service-name": "kubernetes"});
-    let family = match advertise.ip() {
-        IpAddr::V4(_) => "IPv4",
-        IpAddr::V6(_) => "IPv6",
-    };
-    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, "addressType": family,
-        "endpoints": [{"addresses": [advertise.ip().to_string()], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
-    })
 }

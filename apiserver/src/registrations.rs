@@ -1,13 +1,14 @@
 //! APIServices: one task registers what this server answers for, and says of those that others are to answer for that they are not
-//! asked. It lists, does what the plan says, and looks again when a service or a definition of a custom resource has changed.
+//! asked. It knows both, does what the plan says, and looks again when a service or a definition of a custom resource has changed.
 
 use crate::app::App;
 use crate::registry::object::{name_of, now};
-use crate::registry::{Change, ListOptions, Registry, Target, WatchOptions, Watcher, built_in};
+use crate::registry::{Change, Known, Registry, Target, built_in};
 use crate::request::Request;
 use crate::status::Status;
+use futures::future::try_join_all;
 use serde_json::Value;
-use skiff_schema::{Decoded, Registration, Resource, registrations, unanswered};
+use skiff_schema::{Decoded, Registration, Resource, registrations, served_versions, unanswered};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -41,17 +42,16 @@ pub(crate) fn follow(app: &Arc<App>, until: CancellationToken) {
     }));
 }
 
-/// Lists and acts, then waits for a change; ends when a watch does.
+/// Acts, then waits for a change; ends when a watch does.
 async fn follow_once(registry: &Registry, at_start: &mut bool) -> Result<(), Status> {
-    let mut watchers = None;
+    let mut served = Known::follow(registry, definitions()?, served_versions).await?;
+    let mut present = Known::follow(registry, services()?, Value::clone).await?;
     loop {
-        let (found, revision) = values(registry, definitions()?).await?;
-        let (present, of_services) = values(registry, services()?).await?;
-        for step in registrations(&found, &present, *at_start) {
-            act(registry, step).await?;
-        }
-        for service in present.iter().filter(|service| unanswered(service, &now()).is_some()) {
-            write(registry, name_of(service), "status", |current| {
+        let plan = registrations(served.all.values().flatten(), present.all.values(), *at_start);
+        // At once: the store makes all of them durable together.
+        try_join_all(plan.into_iter().map(|step| act(registry, step))).await?;
+        for (name, _) in present.all.iter().filter(|(_, service)| unanswered(service, &now()).is_some()) {
+            write(registry, name, "status", |current| {
                 let mut next = current.clone();
                 if let Some(status) = unanswered(current, &now()) {
                     next["status"] = status;
@@ -61,31 +61,14 @@ async fn follow_once(registry: &Registry, at_start: &mut bool) -> Result<(), Sta
             .await?;
         }
         *at_start = false;
-        let (of_definitions, of_services) = match &mut watchers {
-            Some(watchers) => watchers,
-            none => none.insert((
-                watch(registry, definitions()?, revision).await?,
-                watch(registry, services()?, of_services).await?,
-            )),
+        let goes_on = tokio::select! {
+            changed = served.changed() => changed?.is_some(),
+            changed = present.changed() => changed?.is_some(),
         };
-        let more = tokio::select! {
-            events = of_definitions.next() => events,
-            events = of_services.next() => events,
-        };
-        if more.is_none() {
+        if !goes_on {
             return Ok(());
         }
     }
-}
-
-async fn watch(registry: &Registry, resource: &Arc<Resource>, after: i64) -> Result<Watcher, Status> {
-    registry.watch(resource, "", WatchOptions { after, ..WatchOptions::default() }).await
-}
-
-async fn values(registry: &Registry, resource: &Arc<Resource>) -> Result<(Vec<Value>, i64), Status> {
-    let list = registry.list(resource, "", &ListOptions::default()).await?;
-    let values = list.items.iter().map(|object| object.value()).collect::<Result<_, _>>()?;
-    Ok((values, list.revision))
 }
 
 /// Does one step; that somebody else has done it is as good.

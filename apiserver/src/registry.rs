@@ -16,6 +16,7 @@ mod components; // how the control plane's parts are
 mod create; // new objects
 mod delete; // marking and removing
 mod feed; // one watch of the store for all who watch a resource
+mod known; // what this server's own tasks know
 mod partial; // a few fields of an object
 mod patch; // what a patch makes of an object
 mod put; // a new state of what is there, or is not there yet
@@ -26,6 +27,7 @@ mod watch; // what happens to objects
 
 pub(crate) use apply::Configuration;
 pub(crate) use delete::{Deleted, delete_options, warning_of_deletion};
+pub(crate) use known::Known;
 pub(crate) use patch::{Patch, PatchKind};
 pub(crate) use put::replacement;
 pub(crate) use read::{List, ListOptions, VersionMatch};

@@ -104,13 +104,15 @@ impl ApiServer {
             problem: status.to_string(),
         })?;
         // After the service of our own is there: two servers that start together may both have claimed for it.
-        let orphans = registry.services().repair(&registry, &repair::Orphans::new()).await;
+        let none = repair::Orphans::new();
+        let (orphans, loaded) =
+            tokio::join!(registry.services().repair(&registry, &none), definitions::load(&registry));
         let orphans = orphans.map_err(|status| ApiError::Bootstrap {
             operation: "repair",
             object: "services".to_owned(),
             problem: status.to_string(),
         })?;
-        definitions::load(&registry).await.map_err(|status| ApiError::Bootstrap {
+        loaded.map_err(|status| ApiError::Bootstrap {
             operation: "list",
             object: "customresourcedefinitions".to_owned(),
             problem: status.to_string(),
@@ -144,8 +146,16 @@ impl ApiServer {
     /// # Errors
     /// The listener or the TLS keys are not usable.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ApiError> {
-        let served = listen::serve(listener, self.tls.clone(), self.router(), shutdown, &self.app.stopping).await;
-        self.app.stopping.cancel();
-        served
+        let stopping = &self.app.stopping;
+        let served = async {
+            let served = listen::serve(listener, self.tls.clone(), self.router(), shutdown, stopping).await;
+            stopping.cancel();
+            served
+        };
+        let left = async {
+            stopping.cancelled().await;
+            bootstrap::leave(&self.app).await;
+        };
+        tokio::join!(served, left).0
     }
 }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use three::{Elections, Three};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 /// More than the services of a test.
@@ -172,6 +173,35 @@ async fn servers_start_together() {
         let claim: Value = serde_json::from_slice(&claim.value).expect("JSON");
         assert_eq!(claim["metadata"]["annotations"]["skiff.dev/service-uid"], service["metadata"]["uid"]);
     }
+}
+
+/// The addresses of the service `kubernetes`, as both kinds of endpoints have them.
+async fn endpoints(server: &ApiServer) -> [Vec<String>; 2] {
+    let get = async |path: &str| send(server.router(), request("GET", path, "", "")).await.1;
+    let old = get("/api/v1/namespaces/default/endpoints/kubernetes").await;
+    let new = get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await;
+    let each = |list: &Value, one: fn(&Value) -> &Value| {
+        list.as_array().into_iter().flatten().filter_map(|it| one(it).as_str().map(str::to_owned)).collect()
+    };
+    [each(&old["subsets"][0]["addresses"], |it| &it["ip"]), each(&new["endpoints"], |it| &it["addresses"][0])]
+}
+
+/// Each server has its place among the endpoints of the service, and gives it up when it ends.
+#[tokio::test]
+async fn every_server_is_an_endpoint_while_it_serves() {
+    let world = World::new().await;
+    let other = world.beside([192, 0, 2, 2]).await;
+    let both = || vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()];
+    assert_eq!(endpoints(&other).await, [both(), both()]);
+    let key = "/registry/masterleases/192.0.2.2";
+    assert!(entry(&world.store.backend(), key).await.is_some());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let ended = CancellationToken::new();
+    ended.cancel();
+    other.serve(listener, ended).await.expect("served");
+    let one = || vec!["192.0.2.1".to_owned()];
+    assert_eq!(endpoints(&world.server).await, [one(), one()]);
+    assert!(entry(&world.store.backend(), key).await.is_none());
 }
 
 fn config_maps(server: &ApiServer) -> Api<DynamicObject> {

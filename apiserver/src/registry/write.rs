@@ -52,6 +52,11 @@ impl<'a> Change<'a> {
         Self { makes: false, owners: Owners::Track, next }
     }
 
+    /// Of an object that is there, or of none yet, which is then made.
+    pub(crate) fn of_any(next: impl Fn(Option<&Value>) -> Result<Decoded, Status> + Send + Sync + 'a) -> Self {
+        Self { makes: true, owners: Owners::Track, next: Box::new(next) }
+    }
+
     /// The same, with other owners.
     pub(crate) fn owned(self, owners: Owners) -> Self {
         Self { owners, ..self }

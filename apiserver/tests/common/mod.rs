@@ -67,6 +67,13 @@ impl World {
         ApiServer::new(config).await.expect("another server")
     }
 
+    /// Another server on the same store, with an address of its own.
+    pub(crate) async fn beside(&self, advertise: [u8; 4]) -> ApiServer {
+        let same = config(self.store.backend(), &self.pki, self.address.port());
+        let config = Config { advertise: SocketAddr::from((advertise, self.address.port())), ..same };
+        ApiServer::new(config).await.expect("another server")
+    }
+
     /// Serves TLS until the token is cancelled.
     pub(crate) fn serve(&mut self) -> (CancellationToken, JoinHandle<()>) {
         let (listener, server) = (self.listener.take().expect("served once"), self.server.clone());

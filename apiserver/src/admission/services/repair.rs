@@ -8,7 +8,7 @@
 use super::claim::{ADDRESSES, Claim, PORTS, is_whole, owner_uid};
 use super::{Allocator, plan};
 use crate::app::App;
-use crate::registry::{ListOptions, Registry};
+use crate::registry::{ListOptions, Registry, built_in};
 use crate::status::Status;
 use bytes::Bytes;
 use skiff_store::backend::{Backend, BackendError, Entry, ListRange, Revision};
@@ -72,8 +72,7 @@ impl Allocator {
 
 /// What stored services have.
 async fn held(registry: &Registry) -> Result<Right, Status> {
-    let resource = skiff_schema::find("", "v1", "services").expect("the table of resources has services");
-    let services = registry.list(resource, "", &ListOptions::default()).await?;
+    let services = registry.list(built_in("", "services")?, "", &ListOptions::default()).await?;
     let mut right = Right::new();
     for service in services.items {
         let value = service.value()?;

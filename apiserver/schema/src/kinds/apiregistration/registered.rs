@@ -69,54 +69,80 @@ pub enum Registration {
     },
 }
 
-/// What is to be done so that there is one for each version of a group: of `definitions` always, of what is built in only
+/// The versions that a definition of a custom resource has served, with their group.
+#[must_use]
+pub fn served_versions(definition: &Value) -> Vec<(String, String)> {
+    let spec = &definition["spec"];
+    let served = list(spec, "versions").iter().filter(|version| version["served"] == true);
+    served.map(|version| (text(spec, "group").to_owned(), text(version, "name").to_owned())).collect()
+}
+
+/// What is to be done so that there is one for each version of a group: of `custom` ones always, of what is built in only
 /// `at_start`. `present` are all that are there. Those that nobody labelled are left alone.
 #[must_use]
-pub fn registrations(definitions: &[Value], present: &[Value], at_start: bool) -> Vec<Registration> {
-    let mut wanted = wanted(definitions);
+pub fn registrations<'a>(
+    custom: impl IntoIterator<Item = &'a (String, String)>,
+    present: impl IntoIterator<Item = &'a Value>,
+    at_start: bool,
+) -> Vec<Registration> {
+    let mut wanted = wanted(custom);
     let mut plan = Vec::new();
     for service in present {
-        let name = text(&service["metadata"], "name").to_owned();
+        let name = text(&service["metadata"], "name");
         let managed = text(&service["metadata"]["labels"], MANAGED);
         let is_ours = managed == ALWAYS || managed == ON_START && at_start;
-        match wanted.remove(&name) {
-            Some(new) if is_ours && new["spec"] != service["spec"] => {
-                plan.push(Registration::Update { name, spec: new["spec"].clone() });
+        match wanted.remove(name).map(Wanted::spec) {
+            Some(spec) if is_ours && spec != service["spec"] => {
+                plan.push(Registration::Update { name: name.to_owned(), spec });
             }
-            None if is_ours => plan.push(Registration::Delete { name }),
+            None if is_ours => plan.push(Registration::Delete { name: name.to_owned() }),
             _ => {}
         }
     }
-    let missing = wanted.into_values().filter(|it| at_start || text(&it["metadata"]["labels"], MANAGED) == ALWAYS);
-    plan.extend(missing.map(Registration::Create));
+    let missing = wanted.into_iter().filter(|(_, wanted)| at_start || wanted.managed == ALWAYS);
+    plan.extend(missing.map(|(name, wanted)| {
+        let metadata = json!({"name": name, "labels": {MANAGED: wanted.managed}});
+        Registration::Create(json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": metadata, "spec": wanted.spec()}))
+    }));
     plan
 }
 
-fn wanted(definitions: &[Value]) -> BTreeMap<String, Value> {
+/// One that there is to be.
+struct Wanted<'a> {
+    group: &'a str,
+    version: &'a str,
+    /// Of the group, and of the version in it.
+    priorities: (i64, i64),
+    managed: &'static str,
+}
+
+impl Wanted<'_> {
+    fn spec(self) -> Value {
+        let (group, version) = self.priorities;
+        let mut spec = json!({"version": self.version, "groupPriorityMinimum": group, "versionPriority": version});
+        if !self.group.is_empty() {
+            spec["group"] = self.group.into();
+        }
+        spec
+    }
+}
+
+/// All that there are to be, by name.
+fn wanted<'a>(custom: impl IntoIterator<Item = &'a (String, String)>) -> BTreeMap<String, Wanted<'a>> {
     let builtin = Catalog::builtin();
     let mut wanted = BTreeMap::new();
-    let mut add = |group: &str, version: &str, priorities: (i64, i64), managed: &str| {
+    let mut add = |group: &'a str, version: &'a str, priorities: (i64, i64), managed: &'static str| {
         let name = format!("{version}.{group}");
-        let mut spec =
-            json!({"version": version, "groupPriorityMinimum": priorities.0, "versionPriority": priorities.1});
-        if !group.is_empty() {
-            spec["group"] = group.into();
-        }
-        let metadata = json!({"name": name, "labels": {MANAGED: managed}});
-        let service = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": metadata,
-            "spec": spec});
-        wanted.entry(name).or_insert(service);
+        wanted.entry(name).or_insert(Wanted { group, version, priorities, managed });
     };
     for (group, priority) in GROUPS {
         for version in builtin.versions(group) {
             add(group, version, (priority, version_priority(group, version)), ON_START);
         }
     }
-    for definition in definitions {
-        let spec = &definition["spec"];
-        for version in list(spec, "versions").iter().filter(|version| version["served"] == true) {
-            add(text(spec, "group"), text(version, "name"), (1000, 100), ALWAYS);
-        }
+    for (group, version) in custom {
+        add(group, version, (1000, 100), ALWAYS);
     }
     wanted
 }
@@ -152,13 +178,15 @@ mod tests {
     fn every_served_version_is_registered_once() {
         let definition = json!({"spec": {"group": "a.example", "versions": [{"name": "v1", "served": true},
             {"name": "v2", "served": false}]}});
-        let plan = registrations(&[definition.clone(), definition.clone()], &[], true);
+        let served = served_versions(&definition);
+        assert_eq!(served, [("a.example".to_owned(), "v1".to_owned())]);
+        let plan = registrations(served.iter().chain(&served), &[], true);
         let names = created(&plan);
         assert!(names.contains(&"v1.") && names.contains(&"v2.autoscaling") && names.contains(&"v1.a.example"));
         let versions: usize = Catalog::builtin().groups().iter().map(|it| Catalog::builtin().versions(it).len()).sum();
         // The group of APIServices is not registered itself; the custom resource is one more.
         assert_eq!(names.len(), versions, "a group has no priority: {names:?}");
-        assert_eq!(created(&registrations(&[definition], &[], false)), ["v1.a.example"]);
+        assert_eq!(created(&registrations(&served, &[], false)), ["v1.a.example"]);
     }
 
     #[test]

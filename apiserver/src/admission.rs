@@ -12,7 +12,7 @@ mod limit_ranger; // how much pods and claims may ask for
 mod namespace_lifecycle; // is this place open
 mod network; // addresses of a network
 mod pod_resize_validator; // no pod becomes larger than its node
-mod pod_security; // labels that have no effect yet
+mod pod_security; // what pods may have of the host
 mod priority; // who goes first
 mod service_account; // as whom a pod runs
 

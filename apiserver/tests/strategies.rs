@@ -82,25 +82,27 @@ async fn a_service_changes_its_type() {
     assert_eq!(code, StatusCode::OK, "{patched}");
 }
 
-/// Fault N9: a label that asks for a check which is not made is no secret, neither when it is set nor when a pod comes.
+/// Fault N9: a label that asks for a standard has an effect, and what it says is told to whoever writes.
 #[tokio::test]
-async fn pod_security_labels_warn_that_nothing_checks() {
+async fn pod_security_labels_are_enforced() {
     let world = World::new().await;
     let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     let namespace = |name: &str, labels: &Value| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
     let json = "application/json";
-    let made = warnings(&world, "POST", "/api/v1/namespaces", json, &namespace("a", &labels)).await;
-    assert!(made.len() == 1 && made[0].contains("enforce=restricted has no effect yet"), "{made:?}");
-    assert!(warnings(&world, "POST", "/api/v1/namespaces", json, &namespace("b", &json!({}))).await.is_empty());
-    let change = json!({"metadata": {"labels": {"pod-security.kubernetes.io/warn": "baseline"}}});
-    assert_eq!(warnings(&world, "PATCH", "/api/v1/namespaces/b", MERGE, &change).await.len(), 1);
-    assert!(warnings(&world, "PATCH", "/api/v1/namespaces/b", MERGE, &change).await.is_empty(), "nothing new is asked");
-    let told = warnings(&world, "POST", "/api/v1/namespaces/a/pods", json, &pod("p")).await;
+    world.must("POST", "/api/v1/namespaces", &namespace("a", &labels)).await;
+    world.must("POST", "/api/v1/namespaces", &namespace("b", &json!({}))).await;
+    let (code, refused) = world.ask("POST", "/api/v1/namespaces/a/pods", json, &pod("p").to_string()).await;
+    let message = refused["message"].as_str().unwrap_or_default();
     assert!(
-        told.len() == 1 && told[0].contains("was not checked against the Pod Security Standard \"restricted\""),
-        "{told:?}"
+        code == 403 && message.starts_with("pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": "),
+        "{code} {message}"
     );
-    assert!(warnings(&world, "POST", PODS, json, &pod("p")).await.is_empty());
+    let change = json!({"metadata": {"labels": {"pod-security.kubernetes.io/warn": "restricted"}}});
+    assert!(warnings(&world, "PATCH", "/api/v1/namespaces/b", MERGE, &change).await.is_empty());
+    let told = warnings(&world, "POST", "/api/v1/namespaces/b/pods", json, &pod("p")).await;
+    assert!(told.len() == 1 && told[0].contains("would violate PodSecurity \"restricted:latest\": "), "{told:?}");
+    let change = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    assert_eq!(warnings(&world, "PATCH", "/api/v1/namespaces/b", MERGE, &change).await.len(), 2);
 }
 
 /// Fault N9, at the other door: an answer over gRPC carries the same sentences.
@@ -113,13 +115,15 @@ async fn warnings_come_over_grpc_too() {
     });
     let mut objects = ObjectsClient::with_origin(server, "https://skiff".parse().expect("an origin"));
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
-        "metadata": {"name": "a", "labels": {"pod-security.kubernetes.io/enforce": "baseline"}}});
-    let address = Address { version: "v1".into(), resource: "namespaces".into(), ..Address::default() };
-    let object = Some(Object { json: namespace.to_string().into() });
+        "metadata": {"name": "a", "labels": {"pod-security.kubernetes.io/warn": "restricted"}}});
+    world.must("POST", "/api/v1/namespaces", &namespace).await;
+    let address =
+        Address { version: "v1".into(), resource: "pods".into(), namespace: "a".into(), ..Address::default() };
+    let object = Some(Object { json: pod("p").to_string().into() });
     let request = WriteRequest { address: Some(address), object, ..WriteRequest::default() };
     let made = objects.create(request).await.expect("created");
     let told = made.metadata().get_bin("warning-bin").expect("a warning").to_bytes().expect("base64");
-    assert!(String::from_utf8_lossy(&told).contains("enforce=baseline has no effect yet"), "{told:?}");
+    assert!(String::from_utf8_lossy(&told).contains("would violate PodSecurity"), "{told:?}");
 }
 
 /// Both doors do the same verbs: acts on a part, checks of names, and what cannot be asked.

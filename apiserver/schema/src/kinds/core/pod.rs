@@ -1,5 +1,6 @@
 //! Pod.
 
+mod app_armor; // profiles that annotations name
 mod ephemeral; // containers for looking into it
 mod quality;
 mod resize; // other resources while it runs
@@ -32,6 +33,7 @@ pub(super) static ROW: Row = Row {
         complete: |new, old| {
             if old.is_none() {
                 new["status"] = json!({"phase": "Pending", "qosClass": quality(&new["spec"])});
+                app_armor::fill_in(new);
             }
         },
         grace_seconds: Some(grace_seconds),

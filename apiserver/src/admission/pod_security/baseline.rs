@@ -122,11 +122,8 @@ fn capabilities(pod: Pod<'_>) -> Option<Violation> {
         others.extend(&bad);
         !bad.is_empty()
     });
-    let detail = format!(
-        "{} must not include {} in securityContext.capabilities.add",
-        containers(&names),
-        quoted(&others)
-    );
+    let detail =
+        format!("{} must not include {} in securityContext.capabilities.add", containers(&names), quoted(&others));
     (!names.is_empty()).then(|| Violation::new("non-default capabilities", detail))
 }
 
@@ -161,17 +158,18 @@ fn host_ports(pod: Pod<'_>) -> Option<Violation> {
 
 fn hosts_of_probes(pod: Pod<'_>) -> Option<Violation> {
     let mut hosts: BTreeSet<&str> = BTreeSet::new();
-    let names: BTreeSet<&str> = pod.names(|container| {
-        let probes = ["livenessProbe", "readinessProbe", "startupProbe"].map(|field| &container[field]);
-        let hooks = ["postStart", "preStop"].map(|field| &container["lifecycle"][field]);
-        let actions = probes.into_iter().chain(hooks);
-        let named = actions.flat_map(|action| ["httpGet", "tcpSocket"].map(|way| text(&action[way]["host"])));
-        let named: Vec<&str> = named.filter(|host| !host.is_empty()).collect();
-        hosts.extend(&named);
-        !named.is_empty()
-    })
-    .into_iter()
-    .collect();
+    let names: BTreeSet<&str> = pod
+        .names(|container| {
+            let probes = ["livenessProbe", "readinessProbe", "startupProbe"].map(|field| &container[field]);
+            let hooks = ["postStart", "preStop"].map(|field| &container["lifecycle"][field]);
+            let actions = probes.into_iter().chain(hooks);
+            let named = actions.flat_map(|action| ["httpGet", "tcpSocket"].map(|way| text(&action[way]["host"])));
+            let named: Vec<&str> = named.filter(|host| !host.is_empty()).collect();
+            hosts.extend(&named);
+            !named.is_empty()
+        })
+        .into_iter()
+        .collect();
     let names: Vec<&str> = names.into_iter().collect();
     let uses = plural("uses", "use", names.len());
     let what = plural("probe or lifecycle host", "probe or lifecycle hosts", hosts.len());
@@ -222,7 +220,8 @@ fn selinux(pod: Pod<'_>, allowed: &[&str]) -> Option<Violation> {
 
 /// Before 1.19 profiles were named in annotations only.
 fn seccomp_annotations(pod: Pod<'_>) -> Option<Violation> {
-    let confined = |value: &str| matches!(value, "runtime/default" | "docker/default") || value.starts_with("localhost/");
+    let confined =
+        |value: &str| matches!(value, "runtime/default" | "docker/default") || value.starts_with("localhost/");
     let keys = pod.containers().map(|container| format!("{SECCOMP_CONTAINER}{}", text(&container["name"])));
     let keys: BTreeSet<String> = keys.chain([SECCOMP_POD.to_owned()]).collect();
     let bad = annotations(pod).filter(|(key, value)| keys.contains(*key) && !confined(value));

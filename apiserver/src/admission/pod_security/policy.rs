@@ -169,13 +169,21 @@ mod tests {
                 "restricted:v1.20 privileged:latest restricted:v1.9",
                 0,
             ),
-            (&[("enforce", "restricted"), ("warn", "privileged")], "restricted:latest privileged:latest privileged:latest", 0),
+            (
+                &[("enforce", "restricted"), ("warn", "privileged")],
+                "restricted:latest privileged:latest privileged:latest",
+                0,
+            ),
             // What cannot be read is enforced strictly, and told to nobody.
             (&[("enforce", "strict")], "restricted:latest privileged:latest privileged:latest", 1),
             (&[("audit", "strict"), ("warn", "x")], "privileged:latest privileged:latest privileged:latest", 2),
             (&[("enforce-version", "v1.01")], "privileged:latest privileged:latest privileged:latest", 1),
             (&[("enforce-version", "v2.1")], "privileged:latest privileged:latest privileged:latest", 1),
-            (&[("audit", "baseline"), ("audit-version", "v1.")], "privileged:latest baseline:latest privileged:latest", 1),
+            (
+                &[("audit", "baseline"), ("audit-version", "v1.")],
+                "privileged:latest baseline:latest privileged:latest",
+                1,
+            ),
         ];
         for (labels, policy, errors) in rows {
             assert_eq!(read(labels), (policy.to_owned(), errors), "{labels:?}");

@@ -101,14 +101,11 @@ fn capabilities(pod: Pod<'_>) -> Option<Violation> {
 }
 
 fn volumes(pod: Pod<'_>) -> Option<Violation> {
-    let is_of = |volume: &Value, kinds: &[&'static str]| {
-        kinds.iter().copied().find(|kind| volume[kind].is_object())
-    };
+    let is_of = |volume: &Value, kinds: &[&'static str]| kinds.iter().copied().find(|kind| volume[kind].is_object());
     let bad = items(&pod.spec["volumes"]).filter(|volume| is_of(volume, &VOLUMES).is_none());
     let bad: Vec<&Value> = bad.collect();
     let names: Vec<&str> = bad.iter().map(|volume| text(&volume["name"])).collect();
-    let kinds: BTreeSet<&str> =
-        bad.iter().map(|volume| is_of(volume, &OTHER_VOLUMES).unwrap_or("unknown")).collect();
+    let kinds: BTreeSet<&str> = bad.iter().map(|volume| is_of(volume, &OTHER_VOLUMES).unwrap_or("unknown")).collect();
     let detail = format!(
         "{} {} {} {} {}",
         plural("volume", "volumes", names.len()),

@@ -32,7 +32,11 @@ fn pods_are_judged_as_kubernetes_judges_them() {
             let said = sentence(&broken);
             cases += 1;
             if said != expected.trim_start() {
-                wrong.push(format!("{} {level}:{version}\n  expected {}\n  said     {said}", pod["pod"], expected.trim_start()));
+                wrong.push(format!(
+                    "{} {level}:{version}\n  expected {}\n  said     {said}",
+                    pod["pod"],
+                    expected.trim_start()
+                ));
             }
         }
     }
@@ -41,7 +45,11 @@ fn pods_are_judged_as_kubernetes_judges_them() {
 }
 
 fn namespace(labels: &[(&str, &str)]) -> Value {
-    let labels: Value = labels.iter().map(|(key, word)| (format!("{PREFIX}{key}"), json!(word))).collect::<serde_json::Map<_, _>>().into();
+    let labels: Value = labels
+        .iter()
+        .map(|(key, word)| (format!("{PREFIX}{key}"), json!(word)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     json!({"metadata": {"name": "a", "labels": labels}})
 }
 

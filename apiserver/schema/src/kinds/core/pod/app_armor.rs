@@ -60,10 +60,7 @@ mod tests {
         let unconfined = || json!({"type": "Unconfined"});
         assert_eq!(pod("unconfined", Value::Null, Value::Null), unconfined());
         assert_eq!(pod("runtime/default", unconfined(), Value::Null), json!({"type": "RuntimeDefault"}));
-        assert_eq!(
-            pod("localhost/x", Value::Null, json!({})),
-            json!({"type": "Localhost", "localhostProfile": "x"})
-        );
+        assert_eq!(pod("localhost/x", Value::Null, json!({})), json!({"type": "Localhost", "localhostProfile": "x"}));
         // What is said already stays, what the pod says is not said twice, and what is no profile is none.
         assert_eq!(pod("runtime/default", Value::Null, json!({"appArmorProfile": unconfined()})), unconfined());
         assert_eq!(pod("unconfined", unconfined(), Value::Null), Value::Null);

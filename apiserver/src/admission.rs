@@ -4,7 +4,11 @@
 //! First all that change the object run, then, when its kind has nothing against it any more, all that only look. Addresses and ports of
 //! services are claimed last, because claiming writes (`services`).
 
+pub(crate) mod configured; // what administrators have configured
+pub(crate) mod matching; // which requests that is about
+mod rounds; // who looks again
 pub(crate) mod services; // addresses and ports that belong to one service at a time
+pub(crate) mod webhooks; // servers of others that are asked
 
 mod certificate_subject_restriction; // nobody asks to be able to do everything
 mod default_toleration_seconds; // how long a pod stays on a node that stopped answering
@@ -16,14 +20,16 @@ mod pod_security; // what pods may have of the host
 mod priority; // who goes first
 mod service_account; // as whom a pod runs
 
+pub(crate) use configured::Configured;
 pub(crate) use network::Network;
 
 use crate::registry::{Target, built_in};
 use crate::request::Request;
 use crate::status::Status;
 use futures::future::BoxFuture;
+use rounds::Rounds;
 use serde_json::Value;
-use skiff_schema::Resource;
+use skiff_schema::{Catalog, Resource};
 use std::sync::Arc;
 
 /// What a write does to its object. An object that PUT or apply makes is created.
@@ -32,6 +38,8 @@ pub(crate) enum Operation {
     Create,
     Update,
     Delete,
+    /// Something else is done with it: a command in a pod, a request through a service.
+    Connect,
 }
 
 impl Operation {
@@ -49,6 +57,14 @@ pub(crate) trait Stored: Send + Sync {
     /// All of a resource in `namespace`; empty: everywhere.
     fn list<'a>(&'a self, resource: &'a Arc<Resource>, namespace: &'a str)
     -> BoxFuture<'a, Result<Vec<Value>, Status>>;
+
+    /// An object of a custom resource that a webhook converts, in the version `wanted`.
+    fn convert<'a>(
+        &'a self,
+        resource: &'a Resource,
+        wanted: &'a str,
+        object: Value,
+    ) -> BoxFuture<'a, Result<Value, Status>>;
 }
 
 /// What a plugin sees of a write, beside the new object.
@@ -60,9 +76,37 @@ pub(crate) struct Attributes<'a> {
     pub(crate) name: &'a str,
     pub(crate) old: Option<&'a Value>,
     pub(crate) stored: &'a dyn Stored,
+    pub(crate) setting: &'a Setting,
+}
+
+/// What a write takes once, so that nothing changes under it.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// What is served.
+    pub(crate) catalog: Arc<Catalog>,
+    /// What administrators have configured.
+    pub(crate) configured: Arc<Configured>,
+    /// How often its object has been looked at.
+    pub(crate) rounds: Rounds,
+}
+
+impl Setting {
+    pub(crate) fn new(catalog: Arc<Catalog>, configured: Arc<Configured>) -> Self {
+        Self { catalog, configured, rounds: Rounds::default() }
+    }
 }
 
 impl Attributes<'_> {
+    /// The object before, as hooks and policies see it: what is created through a part (a binding) was not there before.
+    pub(crate) fn before(&self) -> Option<&Value> {
+        self.old.filter(|_| self.operation != Operation::Create)
+    }
+
+    /// The namespace that it is about: of a namespace, itself.
+    pub(crate) fn namespace(&self) -> &str {
+        if self.request.resource.is("", "namespaces") { self.name } else { &self.request.namespace }
+    }
+
     /// Whether the object itself of this resource is written.
     fn is_about(&self, group: &str, plural: &str) -> bool {
         self.request.part.is_empty() && self.request.resource.is(group, plural)
@@ -91,7 +135,7 @@ struct Plugin {
 }
 
 /// All of them, in the order of Kubernetes' `AllOrderedPlugins`.
-const PLUGINS: [Plugin; 8] = [
+const PLUGINS: [Plugin; 10] = [
     namespace_lifecycle::PLUGIN,
     limit_ranger::PLUGIN,
     service_account::PLUGIN,
@@ -100,14 +144,24 @@ const PLUGINS: [Plugin; 8] = [
     default_toleration_seconds::PLUGIN,
     certificate_subject_restriction::PLUGIN,
     pod_resize_validator::PLUGIN,
+    webhooks::MUTATING,
+    webhooks::VALIDATING,
 ];
 
 fn asked(operation: Operation) -> impl Iterator<Item = &'static Plugin> {
     PLUGINS.iter().filter(move |plugin| plugin.handles.contains(&operation))
 }
 
-/// Lets every plugin change `object` that has something to add, or refuse it.
+/// Lets every plugin change `object` that has something to add, or refuse it; once more, if one that was configured changes it.
 pub(crate) async fn mutate(seen: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    mutate_once(seen, object).await?;
+    if seen.setting.rounds.next() {
+        mutate_once(seen, object).await?;
+    }
+    Ok(())
+}
+
+async fn mutate_once(seen: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     for plugin in asked(seen.operation) {
         if let Some(mutate) = plugin.mutate {
             tracing::trace!(plugin = plugin.name, verb = seen.request.verb, "mutating admission");
@@ -150,6 +204,8 @@ mod tests {
                 "DefaultTolerationSeconds",
                 "CertificateSubjectRestriction",
                 "PodResizeValidator",
+                "MutatingAdmissionWebhook",
+                "ValidatingAdmissionWebhook",
             ]
         );
         assert!(PLUGINS.iter().all(|plugin| plugin.mutate.is_some() || plugin.validate.is_some()));

@@ -19,6 +19,21 @@ pub(crate) async fn bind(registry: &Registry, request: &Request, binding: &Value
     registry.write(request, &change).await.map(drop)
 }
 
+/// The binding that `pod`, which is bound, has been given.
+pub(crate) fn of(pod: &Value) -> Value {
+    let named = |field: &str| meta(pod, field).to_owned();
+    json!({"kind": "Binding", "apiVersion": "v1", "metadata": {"name": named("name"), "namespace": named("namespace")},
+        "target": {"kind": "Node", "name": pod["spec"]["nodeName"]}})
+}
+
+/// `pod`, as another binding would have it.
+pub(crate) fn rebound(pod: &Value, binding: &Value) -> Value {
+    let mut next = pod.clone();
+    next["spec"]["nodeName"] = binding["target"]["name"].clone();
+    hand_over(binding, &mut next);
+    next
+}
+
 fn bound(target: &Target<'_>, pod: &Value, binding: &Value, node: &str) -> Result<Decoded, Status> {
     let conflict = |why: String| Err(Status::conflict(target.resource, target.name, &why).of_part("binding"));
     for (word, field) in [("UID", "uid"), ("ResourceVersion", "resourceVersion")] {

@@ -27,6 +27,7 @@ mod definitions; // custom resources come and go
 mod options; // the same, checked
 mod registrations; // what is served is registered
 mod registry; // typed objects over keys
+mod remote; // servers of others that are asked
 mod request; // who asks for what
 mod reviews; // questions that are answered and not kept
 mod scale; // replicas, seen alone

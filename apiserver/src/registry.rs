@@ -13,6 +13,7 @@ mod write; // every write, stage by stage
 
 mod apply; // what an applied configuration makes of an object
 mod components; // how the control plane's parts are
+mod convert; // custom resources that a webhook converts
 mod create; // new objects
 mod delete; // marking and removing
 mod feed; // one watch of the store for all who watch a resource
@@ -36,17 +37,19 @@ pub(crate) use update::check_names;
 pub(crate) use watch::{Event, EventKind, WatchOptions, Watcher};
 pub(crate) use write::{Change, Owners, Written};
 
-use crate::admission::Stored;
+use crate::admission::configured::Current;
 use crate::admission::services::Allocator;
+use crate::admission::{Setting, Stored};
 use crate::status::Status;
 use bytes::Bytes;
+use convert::Converters;
 use feed::Feeds;
 use futures::future::BoxFuture;
 use object::{Object, meta};
 use serde_json::Value;
 use skiff_schema::{Catalog, Resource};
 use skiff_step::{Engine, Step};
-use skiff_store::backend::{Backend, Revision, Swapped};
+use skiff_store::backend::{Backend, Entry, Revision, Swapped};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// How often a write is computed again after losing a race. Each loss means that somebody else won, so this many losses in
@@ -81,12 +84,23 @@ pub(crate) struct Registry {
     engine: Engine,
     services: Allocator,
     catalog: RwLock<Arc<Catalog>>,
+    configured: Current,
+    converters: Arc<Converters>,
 }
 
 impl Registry {
     pub(crate) fn new(backend: Arc<dyn Backend>, engine: Engine, services: Allocator) -> Self {
-        let feeds = Feeds::new(Arc::clone(&backend));
-        Self { backend, feeds, engine, services, catalog: RwLock::new(Arc::clone(Catalog::builtin())) }
+        let converters = Arc::new(Converters::new(Arc::clone(&backend)));
+        let feeds = Feeds::new(Arc::clone(&backend), Arc::clone(&converters));
+        Self {
+            backend,
+            feeds,
+            engine,
+            services,
+            catalog: RwLock::new(Arc::clone(Catalog::builtin())),
+            configured: Current::default(),
+            converters,
+        }
     }
 
     pub(crate) fn services(&self) -> &Allocator {
@@ -104,6 +118,16 @@ impl Registry {
         *catalog = Arc::new(next(&catalog));
     }
 
+    /// What administrators have configured admission to ask.
+    pub(crate) fn configured(&self) -> &Current {
+        &self.configured
+    }
+
+    /// What a write takes once.
+    pub(crate) fn setting(&self) -> Setting {
+        Setting::new(self.catalog(), self.configured.get())
+    }
+
     pub(crate) fn backend(&self) -> &dyn Backend {
         self.backend.as_ref()
     }
@@ -112,7 +136,7 @@ impl Registry {
     async fn commit(&self, target: &Target<'_>, value: &Value, expected: Revision) -> Result<Option<Object>, Status> {
         let mut object = Object::encode(target.resource, value, 0)?;
         let ttl_seconds = target.resource.ttl_seconds();
-        let put = self.backend.put(target.key(), object.to_store(value)?, expected, ttl_seconds);
+        let put = self.backend.put(target.key(), self.to_store(&object, value).await?, expected, ttl_seconds);
         match self.traced(target, value, async { Ok(put.await?) }).await? {
             Swapped::Done(revision) => {
                 object.revision = revision;
@@ -120,6 +144,27 @@ impl Registry {
             }
             Swapped::Conflict(_) => Ok(None),
         }
+    }
+
+    /// The bytes under which `object`, which is `value`, is kept.
+    async fn to_store(&self, object: &Object, value: &Value) -> Result<Bytes, Status> {
+        let resource = &object.resource;
+        if resource.conversion_webhook().is_none() {
+            return object.to_store(value);
+        }
+        let wanted = resource.stored_api_version();
+        let converted = self.converters.convert(resource, &wanted, vec![value.clone()]).await?.pop();
+        Ok(Object::encode(resource, &converted.unwrap_or_default(), 0)?.stored)
+    }
+
+    /// Objects of `resource` as it serves them.
+    async fn objects(&self, resource: &Arc<Resource>, entries: Vec<Entry>) -> Result<Vec<Object>, Status> {
+        self.converters.objects(resource, entries).await
+    }
+
+    async fn object(&self, target: &Target<'_>, entry: Option<Entry>) -> Result<Object, Status> {
+        let entry = entry.ok_or_else(|| target.not_found())?;
+        self.objects(target.resource, vec![entry]).await?.pop().ok_or_else(|| target.not_found())
     }
 
     /// Removes the object if its revision is still `expected`; answers the revision of the deletion.
@@ -162,6 +207,18 @@ impl Stored for Registry {
         Box::pin(async move {
             let list = Self::list(self, resource, namespace, &ListOptions::default()).await?;
             list.items.iter().map(Object::value).collect()
+        })
+    }
+
+    fn convert<'a>(
+        &'a self,
+        resource: &'a Resource,
+        wanted: &'a str,
+        object: Value,
+    ) -> BoxFuture<'a, Result<Value, Status>> {
+        Box::pin(async move {
+            let converted = self.converters.convert(resource, wanted, vec![object]).await?.pop();
+            Ok(converted.unwrap_or_default())
         })
     }
 }

@@ -3,6 +3,7 @@
 mod listen; // connections
 
 use crate::admission::Network;
+use crate::admission::configured;
 use crate::admission::services::{Allocator, repair};
 use crate::app::App;
 use crate::bootstrap::{self, bootstrap};
@@ -117,10 +118,16 @@ impl ApiServer {
             object: "customresourcedefinitions".to_owned(),
             problem: status.to_string(),
         })?;
+        configured::load(&registry).await.map_err(|status| ApiError::Bootstrap {
+            operation: "list",
+            object: "what configures admission".to_owned(),
+            problem: status.to_string(),
+        })?;
         let kubelets = Kubelets::new(&config.pki)?;
         let app = Arc::new(App { registry, kubelets, advertise: config.advertise, stopping: CancellationToken::new() });
         let tasks = app.stopping.child_token();
         definitions::follow(&app, tasks.clone());
+        configured::follow(&app, &tasks);
         registrations::follow(&app, tasks.clone());
         repair::follow(&app, orphans, tasks.clone());
         bootstrap::keep(&app, tasks.clone());

@@ -18,11 +18,34 @@ pub(crate) struct Status {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     details: Option<Value>,
-    /// With which a list that cannot go on as it was goes on all the same.
-    continue_token: Option<Box<str>>,
+    /// What else the object says, or says instead: it may be another server's.
+    said: Option<Box<Value>>,
     /// What is told beside the refusal, in headers `Warning`.
     pub(crate) warnings: Vec<String>,
 }
+
+/// The reasons that clients know (`meta/v1` StatusReason).
+const REASONS: [&str; 19] = [
+    "Unauthorized",
+    "Forbidden",
+    "NotFound",
+    "AlreadyExists",
+    "Conflict",
+    "Gone",
+    "Invalid",
+    "ServerTimeout",
+    "StoreReadError",
+    "Timeout",
+    "TooManyRequests",
+    "BadRequest",
+    "MethodNotAllowed",
+    "NotAcceptable",
+    "RequestEntityTooLarge",
+    "UnsupportedMediaType",
+    "InternalError",
+    "Expired",
+    "ServiceUnavailable",
+];
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +57,16 @@ impl std::error::Error for Status {}
 
 impl Status {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None, warnings: Vec::new() }
+        Self { code, reason, message: message.into(), details: None, said: None, warnings: Vec::new() }
+    }
+
+    /// What another server said, a Status with a code; its words are passed on, all of them.
+    pub(crate) fn said(status: Value) -> Self {
+        let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+        let code = code.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let reason = REASONS.into_iter().find(|known| status["reason"] == **known).unwrap_or_default();
+        let message = status["message"].as_str().unwrap_or_default().to_owned();
+        Self { said: Some(Box::new(status)), ..Self::new(code, reason, message) }
     }
 
     fn about(mut self, resource: &Resource, name: &str) -> Self {
@@ -67,7 +99,7 @@ impl Status {
 
     /// Gives a list that cannot go on as it was a token for the rest.
     pub(crate) fn continued_at(mut self, token: String) -> Self {
-        self.continue_token = Some(token.into());
+        self.said = Some(Box::new(json!({"metadata": {"continue": token}})));
         self
     }
 
@@ -83,8 +115,10 @@ impl Status {
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }
-        if let Some(token) = &self.continue_token {
-            status["metadata"]["continue"] = (**token).into();
+        for (field, said) in self.said.iter().filter_map(|said| said.as_object()).flatten() {
+            if !matches!(&**field, "kind" | "apiVersion") && !said.is_null() {
+                status[field] = said.clone();
+            }
         }
         status
     }

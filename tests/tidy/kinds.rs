@@ -25,6 +25,7 @@ const MEANT: &[(&str, &str, &str)] = &[
     ("apiserver/src/registrations.rs", "\"apiservices\"", "the task of this one kind looks it up"),
     ("apiserver/src/registrations.rs", "\"customresourcedefinitions\"", "definitions bring versions to be registered"),
     ("apiserver/src/registry/components.rs", "\"leases\"", "a lease says whether its holder runs"),
+    ("apiserver/src/remote/place.rs", "\"", "a service leads to one of its endpoints"),
     ("apiserver/src/rest/path.rs", "[\"namespaces\", namespace", "a word of paths"),
     ("apiserver/src/rest/path.rs", "\"namespaces\", _", "a word of paths"),
     ("apiserver/src/server.rs", "object: \"", "a word of an error"),

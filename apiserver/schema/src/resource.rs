@@ -12,7 +12,7 @@ use crate::{FieldValidation, builtin, decode_value, kinds};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// A name that is built in, or that came with a custom resource.
 pub type Name = Cow<'static, str>;
@@ -201,6 +201,12 @@ impl Resource {
     #[must_use]
     pub fn is_converted(&self) -> bool {
         self.conversion.is_some() || self.custom.is_some()
+    }
+
+    /// How a webhook converts its versions, if one does (`spec.conversion.webhook` of its definition).
+    #[must_use]
+    pub fn conversion_webhook(&self) -> Option<&Arc<Value>> {
+        self.custom.as_ref()?.conversion.as_ref()
     }
 
     /// Whether a definition brought it.

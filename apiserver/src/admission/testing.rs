@@ -1,21 +1,21 @@
 //! Plugins without a server: objects at keys, and one write at a time.
 
-use super::{Attributes, Operation, Plugin, Stored, built_in};
+use super::{Attributes, Operation, Plugin, Setting, Stored, built_in};
 use crate::registry::Target;
 use crate::request::Request;
 use crate::status::Status;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use skiff_schema::Resource;
+use skiff_schema::{Catalog, Resource};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Objects by plural, namespace and name.
 #[derive(Debug, Default)]
-pub(super) struct Shelf(BTreeMap<[String; 3], Value>);
+pub(crate) struct Shelf(BTreeMap<[String; 3], Value>);
 
 impl Shelf {
-    pub(super) fn with(mut self, plural: &str, namespace: &str, object: Value) -> Self {
+    pub(crate) fn with(mut self, plural: &str, namespace: &str, object: Value) -> Self {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         self.0.insert([plural, namespace, name].map(str::to_owned), object);
         self
@@ -38,6 +38,19 @@ impl Stored for Shelf {
         let found = self.0.iter().filter(|(key, _)| is_of(key)).map(|(_, object)| object.clone()).collect();
         Box::pin(async { Ok(found) })
     }
+
+    fn convert<'a>(&'a self, _: &'a Resource, _: &'a str, object: Value) -> BoxFuture<'a, Result<Value, Status>> {
+        Box::pin(async { Ok(object) })
+    }
+}
+
+impl<'a> Attributes<'a> {
+    /// Of an object without a name, where only what is built in is served and nothing is configured.
+    pub(crate) fn new(request: &'a Request, operation: Operation, stored: &'a dyn Stored) -> Self {
+        static NOTHING: LazyLock<Setting> =
+            LazyLock::new(|| Setting::new(Arc::clone(Catalog::builtin()), Arc::default()));
+        Self { request, operation, name: "", old: None, stored, setting: &NOTHING }
+    }
 }
 
 /// What `plugin` makes of an object of the core group, with what the request is told.
@@ -54,7 +67,7 @@ pub(super) async fn play(
     let namespace = if resource.namespaced { "a" } else { "" };
     let request = Request::own("create", &Target { resource, namespace, name: &name });
     assert!(plugin.handles.contains(&operation), "{} is not asked", plugin.name);
-    let seen = Attributes { request: &request, operation, name: &name, old, stored: shelf };
+    let seen = Attributes { name: &name, old, ..Attributes::new(&request, operation, shelf) };
     if let Some(mutate) = plugin.mutate {
         mutate(&seen, &mut object).await?;
     }

@@ -96,6 +96,16 @@ pub(super) fn placed(request: &Request, mut object: Value) -> Result<Value, Stat
     Ok(object)
 }
 
+/// The name of an object that admission has let pass: webhooks may give another one to what is new, but not another place.
+pub(super) fn admitted_name(request: &Request, old: Option<&Value>, object: &Value) -> Result<String, Status> {
+    if old.is_none() && meta(object, "namespace") != request.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(name_of(old.unwrap_or(object)).to_owned())
+}
+
 /// The status is written through a path of its own.
 fn begin_status(resource: &Resource, object: &mut Value) {
     if !resource.has_status() || resource.keeps_status_on_create() {

@@ -89,6 +89,7 @@ impl Registry {
                 name: target.name,
                 old: Some(&value),
                 stored: self,
+                setting: &self.setting(),
             };
             admission::mutate(&seen, &mut Value::Null).await?;
             admission::validate(&seen, &Value::Null).await?;

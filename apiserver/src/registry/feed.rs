@@ -21,14 +21,17 @@ pub(crate) use interest::Interest;
 pub(crate) use mailbox::Taken;
 pub(crate) use update::Update;
 
+use super::convert::Converters;
 use super::prefix;
 use crate::status::Status;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use index::{Id, Index};
 use mailbox::Mailbox;
 use skiff_schema::Resource;
 use skiff_store::backend::{Backend, BackendError, Change, Revision, WatchBatch};
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -50,7 +53,8 @@ const UNUSED_LOOKS_MAX: u32 = 4;
 /// The feeds of all resources that somebody watches.
 pub(crate) struct Feeds {
     backend: Arc<dyn Backend>,
-    /// By the folder of the resource: all versions of it share one.
+    converters: Arc<Converters>,
+    /// By the folder of the resource: all versions of it share one, unless a webhook converts them.
     open: Mutex<HashMap<String, Open>>,
     looking: OnceLock<Task>,
 }
@@ -72,23 +76,28 @@ impl Drop for Task {
 }
 
 impl Feeds {
-    pub(crate) fn new(backend: Arc<dyn Backend>) -> Arc<Self> {
-        Arc::new(Self { backend, open: Mutex::default(), looking: OnceLock::new() })
+    pub(crate) fn new(backend: Arc<dyn Backend>, converters: Arc<Converters>) -> Arc<Self> {
+        Arc::new(Self { backend, converters, open: Mutex::default(), looking: OnceLock::new() })
     }
 
     /// Follows the resource from now on if nobody does yet; from `after` on if that was a short while ago.
-    pub(crate) async fn open(self: &Arc<Self>, resource: &Resource, after: Option<Revision>) -> Result<(), Status> {
-        if lock(&self.open).contains_key(&resource.storage_folder[..]) {
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        resource: &Arc<Resource>,
+        after: Option<Revision>,
+    ) -> Result<(), Status> {
+        let id = id(resource);
+        if lock(&self.open).contains_key(&*id) {
             return Ok(());
         }
         // No object has this key: only the revision is asked for.
         let newest = self.backend.get(prefix(resource, "")).await?.revision;
         let near = (newest - REPLAYED_REVISIONS_MAX)..=newest;
         let floor = after.filter(|after| near.contains(after)).unwrap_or(newest);
-        let folder = resource.storage_folder.to_string();
+        let folder = id.into_owned();
         lock(&self.open).entry(folder.clone()).or_insert_with(|| {
             let feed = Arc::new(Feed::new(floor, prefix(resource, "").len()));
-            let changes = self.backend.watch(prefix(resource, ""), floor);
+            let changes = self.changes(resource, prefix(resource, ""), floor);
             let following = Following { feeds: Arc::downgrade(self), feed: Arc::clone(&feed), folder, changes };
             Open { feed, unused_looks: 0, _following: Task(tokio::spawn(following.run()).abort_handle()) }
         });
@@ -98,7 +107,7 @@ impl Feeds {
 
     /// A cursor behind `after`; `None`: no feed has all that comes next.
     pub(crate) fn join(&self, interest: &Interest, after: Revision) -> Option<Cursor> {
-        let feed = lock(&self.open).get(&interest.resource.storage_folder[..]).map(|open| Arc::clone(&open.feed))?;
+        let feed = lock(&self.open).get(&*id(&interest.resource)).map(|open| Arc::clone(&open.feed))?;
         feed.join(interest, after)
     }
 
@@ -108,7 +117,29 @@ impl Feeds {
         interest: &Interest,
         after: Revision,
     ) -> BoxStream<'static, Result<WatchBatch, BackendError>> {
-        self.backend.watch(interest.keys(), after)
+        self.changes(&interest.resource, interest.keys(), after)
+    }
+
+    /// What happens at these keys, with objects as the store has them, or as a webhook converts them.
+    fn changes(
+        &self,
+        resource: &Arc<Resource>,
+        keys: Bytes,
+        after: Revision,
+    ) -> BoxStream<'static, Result<WatchBatch, BackendError>> {
+        let changes = self.backend.watch(keys, after);
+        if resource.conversion_webhook().is_none() {
+            return changes;
+        }
+        let (converters, resource) = (Arc::clone(&self.converters), Arc::clone(resource));
+        Box::pin(changes.then(move |batch| {
+            let (converters, resource) = (Arc::clone(&converters), Arc::clone(&resource));
+            async move {
+                let Ok(WatchBatch::Changes(changes)) = batch else { return batch };
+                let changes = converters.changes(&resource, changes).await;
+                changes.map(WatchBatch::Changes).map_err(|status| BackendError::Internal(status.message))
+            }
+        }))
     }
 
     /// Forgets what watchers have had time to take, and ends feeds that nobody has used for a while.
@@ -117,6 +148,15 @@ impl Feeds {
             open.unused_looks = if open.feed.look() { 0 } else { open.unused_looks + 1 };
             open.unused_looks < UNUSED_LOOKS_MAX || !open.feed.end_if_unused()
         });
+    }
+}
+
+/// What shares a feed.
+fn id(resource: &Resource) -> Cow<'_, str> {
+    match resource.conversion_webhook() {
+        // Another converter, or another version, makes other objects of what is stored.
+        Some(webhook) => format!("{} {} {webhook}", resource.storage_folder, resource.version).into(),
+        None => (&*resource.storage_folder).into(),
     }
 }
 

@@ -70,7 +70,7 @@ impl Registry {
     /// Reads one object.
     pub(crate) async fn get(&self, target: &Target<'_>) -> Result<Object, Status> {
         let got = self.backend.get(target.key()).await?;
-        got.entry.map(|entry| Object::of(target.resource, entry)).ok_or_else(|| target.not_found())
+        self.object(target, got.entry).await
     }
 
     /// Reads one object from a state that is not older than `revision`; 0: any.
@@ -82,7 +82,7 @@ impl Registry {
         if got.revision < revision {
             return Err(Status::future(revision, got.revision));
         }
-        got.entry.map(|entry| Object::of(target.resource, entry)).ok_or_else(|| target.not_found())
+        self.object(target, got.entry).await
     }
 
     /// Lists the objects of `namespace` (empty: all namespaces).
@@ -110,8 +110,7 @@ impl Registry {
             list.revision = listed.revision;
             let next = listed.entries.last().map(|entry| after(&entry.key));
             let read = i64::try_from(listed.entries.len()).unwrap_or(i64::MAX);
-            for entry in listed.entries {
-                let object = Object::of(resource, entry);
+            for object in self.objects(resource, listed.entries).await? {
                 if options.selection.selects(&object)? {
                     list.items.push(object);
                 }
@@ -141,7 +140,7 @@ impl Registry {
         let got = self.backend.get(key(resource, namespace, name)).await?;
         let mut list =
             List { items: Vec::new(), revision: got.revision, continue_token: String::new(), remaining: None };
-        if let Some(object) = got.entry.map(|entry| Object::of(resource, entry))
+        if let Some(object) = self.objects(resource, got.entry.into_iter().collect()).await?.pop()
             && options.selection.selects(&object)?
         {
             list.items.push(object);

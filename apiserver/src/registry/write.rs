@@ -127,9 +127,11 @@ impl Registry {
         }
         owners.write(request, old, &mut next, said);
         let name = name_of(&next).to_owned();
-        let target = Target { name: &name, ..request.target() };
-        let seen = Attributes { request, operation: Operation::of(request, old), name: &name, old, stored: self };
+        let (operation, setting) = (Operation::of(request, old), &self.setting());
+        let seen = Attributes { request, operation, name: &name, old, stored: self, setting };
         admission::mutate(&seen, &mut next).await?;
+        let name = create::admitted_name(request, old, &next)?;
+        let (target, seen) = (Target { name: &name, ..request.target() }, Attributes { name: &name, ..seen });
         resource.complete(&mut next, old);
         if resource.is_stamped() {
             resource.stamp(&mut next, old, &Stamp { who: &user_info(&request.who), now: &now() });

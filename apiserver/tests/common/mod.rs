@@ -1,6 +1,7 @@
 //! A whole API server over a store in a scratch folder, for tests.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
+pub(crate) mod hook;
 pub(crate) mod kubelet;
 
 use axum::Router;

@@ -19,6 +19,8 @@ pub(crate) struct Custom {
     pub(crate) version: Arc<Version>,
     /// `apiVersion` of stored objects.
     pub(crate) stored: Name,
+    /// `spec.conversion.webhook`, if that is the strategy.
+    pub(crate) conversion: Option<Arc<Value>>,
     /// What its definition says of objects, as it was written; OpenAPI shows it.
     pub(crate) written: Arc<Value>,
 }
@@ -83,6 +85,8 @@ fn one(definition: &Value, written: &Value) -> Option<Resource> {
         bare_status: OnceLock::new(),
         custom: Some(Custom {
             version: read,
+            conversion: (spec["conversion"]["strategy"] == "Webhook")
+                .then(|| Arc::new(spec["conversion"]["webhook"].clone())),
             stored: Name::Owned(format!("{group}/{}", text(storage, "name"))),
             written: Arc::new(written.clone()),
         }),

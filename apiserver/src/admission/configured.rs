@@ -1,0 +1,146 @@
+//! What administrators have configured admission to ask: compiled from objects of `admissionregistration.k8s.io`, shared, and replaced as a
+//! whole when one of them changes.
+//!
+//! A write takes it once and keeps it, so that nothing changes under it. What is stored is found before the server is ready, so that no
+//! write passes by what guards it.
+
+use super::webhooks::{self, Hooks};
+use crate::app::App;
+use crate::registry::object::name_of;
+use crate::registry::{Event, EventKind, ListOptions, Registry, WatchOptions, built_in};
+use crate::remote::trust::Credentials;
+use crate::status::Status;
+use serde_json::Value;
+use skiff_schema::Resource;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long a task waits after the store failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// The group of all that is followed here.
+const GROUP: &str = "admissionregistration.k8s.io";
+
+/// Objects of one kind by name.
+pub(crate) type Named = BTreeMap<String, Value>;
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Configured {
+    /// `MutatingWebhookConfiguration`
+    pub(crate) mutating: Arc<Hooks>,
+    /// `ValidatingWebhookConfiguration`
+    pub(crate) validating: Arc<Hooks>,
+    /// As whom hooks are asked.
+    pub(crate) credentials: Arc<Credentials>,
+}
+
+/// The present one.
+#[derive(Debug, Default)]
+pub(crate) struct Current(RwLock<Arc<Configured>>);
+
+impl Current {
+    pub(crate) fn get(&self) -> Arc<Configured> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Configured)) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Configured::clone(&current);
+        change(&mut next);
+        *current = Arc::new(next);
+    }
+}
+
+/// A kind whose objects configure admission.
+#[derive(Clone, Copy)]
+struct Followed {
+    plural: &'static str,
+    /// Compiles all of them. What cannot be compiled stands for itself: it fails as its failure policy says when it is asked.
+    compile: fn(&mut Configured, &Named),
+}
+
+const FOLLOWED: [Followed; 2] = [
+    Followed {
+        plural: "mutatingwebhookconfigurations",
+        compile: |configured, found| {
+            configured.mutating = Arc::new(webhooks::compile(found, &configured.mutating, &configured.credentials));
+        },
+    },
+    Followed {
+        plural: "validatingwebhookconfigurations",
+        compile: |configured, found| {
+            configured.validating = Arc::new(webhooks::compile(found, &configured.validating, &configured.credentials));
+        },
+    },
+];
+
+impl Followed {
+    fn resource(self) -> Result<&'static Arc<Resource>, Status> {
+        built_in(GROUP, self.plural)
+    }
+
+    fn publish(self, registry: &Registry, found: &Named) {
+        registry.configured().change(|configured| (self.compile)(configured, found));
+    }
+
+    async fn list(self, registry: &Registry) -> Result<(Named, i64), Status> {
+        let list = registry.list(self.resource()?, "", &ListOptions::default()).await?;
+        let values = list.items.iter().map(|object| object.value()).collect::<Result<Vec<_>, _>>()?;
+        Ok((values.into_iter().map(|value| (name_of(&value).to_owned(), value)).collect(), list.revision))
+    }
+
+    /// Lists, then watches; ends when the watch does.
+    async fn follow_once(self, registry: &Registry) -> Result<(), Status> {
+        let (mut found, revision) = self.list(registry).await?;
+        self.publish(registry, &found);
+        let options = WatchOptions { after: revision, ..WatchOptions::default() };
+        let mut watcher = registry.watch(self.resource()?, "", options).await?;
+        while let Some(events) = watcher.next().await {
+            for event in events {
+                match event {
+                    Event::Object(kind, object) => {
+                        let value = object.value()?;
+                        let name = name_of(value).to_owned();
+                        match kind {
+                            EventKind::Deleted => drop(found.remove(&name)),
+                            _ => drop(found.insert(name, value.clone())),
+                        }
+                    }
+                    Event::Bookmark { .. } => {}
+                    Event::Error(status) => return Err(status),
+                }
+            }
+            self.publish(registry, &found);
+        }
+        Ok(())
+    }
+}
+
+/// Compiles what the store has, before the server is ready.
+pub(crate) async fn load(registry: &Registry) -> Result<(), Status> {
+    for kind in FOLLOWED {
+        kind.publish(registry, &kind.list(registry).await?.0);
+    }
+    Ok(())
+}
+
+/// Follows all of it until the server stops, or is dropped.
+pub(crate) fn follow(app: &Arc<App>, until: &CancellationToken) {
+    for kind in FOLLOWED {
+        let app = Arc::clone(app);
+        tokio::spawn(until.clone().run_until_cancelled_owned(async move {
+            loop {
+                if let Err(status) = kind.follow_once(&app.registry).await {
+                    tracing::warn!(
+                        kind = kind.plural,
+                        message = status.message,
+                        "following what configures admission failed; again in a second"
+                    );
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }));
+    }
+}

@@ -1,0 +1,94 @@
+//! One webhook, read.
+
+use super::super::configured::Named;
+use super::super::matching::Matching;
+use crate::remote::Asked;
+use crate::remote::trust::Credentials;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// If nothing is said (v1).
+const TIMEOUT_SECONDS: u64 = 10;
+
+/// Hooks of one kind, in the order in which they are asked.
+pub(crate) type Hooks = Vec<Arc<Hook>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Hook {
+    /// Its own name.
+    pub(crate) name: String,
+    /// Of the object that it stands in.
+    pub(crate) configuration: String,
+    pub(crate) matching: Matching,
+    pub(crate) failure_policy: FailurePolicy,
+    /// How long it may take to answer.
+    pub(crate) timeout: Duration,
+    /// Whether it is asked again if what it saw has changed since.
+    pub(crate) reinvoked: bool,
+    /// The version of AdmissionReview in which it is asked, if it knows one that we do.
+    pub(super) review: Option<&'static str>,
+    pub(super) dry_runs: DryRuns,
+    /// Whether it has conditions in CEL.
+    pub(super) has_conditions: bool,
+    /// Who is asked, or why nobody can be.
+    pub(super) client: Result<Asked, String>,
+    written: Value,
+}
+
+/// What becomes of a write whose hook gives no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailurePolicy {
+    Fail,
+    Ignore,
+}
+
+/// What a hook says of dry runs (`sideEffects`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DryRuns {
+    /// It may be asked.
+    Fine,
+    /// It would do something that a dry run must not.
+    Refused,
+    /// It does not say.
+    Unsaid,
+}
+
+/// All hooks of `found`, by name of their configurations; those of `before` that are the same are kept, with their connections.
+pub(crate) fn compile(found: &Named, before: &Hooks, credentials: &Credentials) -> Hooks {
+    let mut hooks = Hooks::new();
+    for (configuration, object) in found {
+        for written in object["webhooks"].as_array().into_iter().flatten() {
+            let same = before.iter().find(|hook| hook.configuration == *configuration && hook.written == *written);
+            let read = || Arc::new(Hook::read(configuration, written, credentials));
+            hooks.push(same.map_or_else(read, Arc::clone));
+        }
+    }
+    hooks
+}
+
+impl Hook {
+    pub(super) fn read(configuration: &str, written: &Value, credentials: &Credentials) -> Self {
+        let versions = written["admissionReviewVersions"].as_array().into_iter().flatten();
+        let known = |version: &str| ["v1", "v1beta1"].into_iter().find(|known| *known == version);
+        let fails = written["failurePolicy"] != "Ignore";
+        Self {
+            name: written["name"].as_str().unwrap_or_default().to_owned(),
+            configuration: configuration.to_owned(),
+            matching: Matching::of_webhook(written),
+            failure_policy: if fails { FailurePolicy::Fail } else { FailurePolicy::Ignore },
+            timeout: Duration::from_secs(written["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT_SECONDS)),
+            reinvoked: written["reinvocationPolicy"] == "IfNeeded",
+            review: versions.filter_map(Value::as_str).find_map(known),
+            dry_runs: match written["sideEffects"].as_str() {
+                None => DryRuns::Unsaid,
+                Some("None" | "NoneOnDryRun") => DryRuns::Fine,
+                Some(_) => DryRuns::Refused,
+            },
+            has_conditions: written["matchConditions"].as_array().is_some_and(|list| !list.is_empty()),
+            client: Asked::read(&written["clientConfig"], credentials),
+            written: written.clone(),
+        }
+    }
+}

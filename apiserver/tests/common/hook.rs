@@ -1,0 +1,168 @@
+//! A webhook that does what its path says, behind TLS, and remembers what it was asked.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// A hook at an address of its own; it ends with the test's runtime.
+pub(crate) struct Hook {
+    pub(crate) address: SocketAddr,
+    /// The authority of its certificate, PEM.
+    pub(crate) authority: String,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Hook {
+    /// One whose certificate is made out to `name`.
+    pub(crate) async fn new(name: &str) -> Self {
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("an authority");
+        let key = KeyPair::generate().expect("a key");
+        let own = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let own = own.signed_by(&key, &ca).expect("a certificate");
+        let chain = vec![CertificateDer::from(own.der().to_vec())];
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a certificate");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (asked, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let (log, count) = (Arc::clone(&asked), Arc::clone(&connections));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, log, count) = (acceptor.clone(), Arc::clone(&log), Arc::clone(&count));
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        talk(stream, &log).await;
+                    }
+                });
+            }
+        });
+        Self { address, authority: ca.pem(), asked, connections }
+    }
+
+    /// How it is called at `path`.
+    pub(crate) fn client(&self, path: &str) -> Value {
+        json!({"url": format!("https://{}{path}", self.address), "caBundle": BASE64.encode(&self.authority)})
+    }
+
+    /// What it was asked at `path`, without the query.
+    pub(crate) fn asked(&self, path: &str) -> Vec<Value> {
+        let asked = self.asked.lock().expect("unpoisoned");
+        let at = |(at, review): &(String, Value)| (at.split('?').next() == Some(path)).then(|| review.clone());
+        asked.iter().filter_map(at).collect()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+type Asked = Mutex<Vec<(String, Value)>>;
+
+/// Requests of one connection, one after the other.
+async fn talk(mut stream: TlsStream<TcpStream>, asked: &Asked) {
+    while let Some((path, review)) = read(&mut stream).await {
+        asked.lock().expect("unpoisoned").push((path.clone(), review.clone()));
+        if answer(&mut stream, path.split('?').next().unwrap_or_default(), &review).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn read(stream: &mut TlsStream<TcpStream>) -> Option<(String, Value)> {
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; 16 << 10]);
+    let head = loop {
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        let count = stream.read(&mut piece).await.ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(piece.get(..count)?);
+    };
+    let text = String::from_utf8_lossy(bytes.get(..head)?).to_ascii_lowercase();
+    let length: usize = text.split("content-length:").nth(1)?.lines().next()?.trim().parse().ok()?;
+    while bytes.len() < head + length {
+        let count = stream.read(&mut piece).await.ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(piece.get(..count)?);
+    }
+    let path = String::from_utf8_lossy(&bytes).split(' ').nth(1)?.to_owned();
+    Some((path, serde_json::from_slice(bytes.get(head..)?).ok()?))
+}
+
+async fn send(stream: &mut TlsStream<TcpStream>, code: &str, body: &[u8]) -> Option<()> {
+    let head = format!("HTTP/1.1 {code}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.ok()?;
+    stream.write_all(body).await.ok()?;
+    stream.flush().await.ok()
+}
+
+/// Does what the path says; nothing: the connection ends.
+async fn answer(stream: &mut TlsStream<TcpStream>, path: &str, review: &Value) -> Option<()> {
+    let reply = |mut response: Value| {
+        response["uid"] = review["request"]["uid"].clone();
+        json!({"kind": review["kind"], "apiVersion": review["apiVersion"], "response": response}).to_string()
+    };
+    match path.split('/').nth(1)? {
+        "allow" => send(stream, "200 OK", reply(json!({"allowed": true, "warnings": ["seen"]})).as_bytes()).await,
+        "deny" => {
+            let status = json!({"message": "not here", "reason": "Forbidden", "code": 403});
+            send(stream, "200 OK", reply(json!({"allowed": false, "status": status})).as_bytes()).await
+        }
+        // The patch is the rest of the path, in hexadecimal digits.
+        "patch" => {
+            let patch = hex(path.split('/').nth(2)?);
+            let response = json!({"allowed": true, "patchType": "JSONPatch", "patch": BASE64.encode(patch)});
+            send(stream, "200 OK", reply(response).as_bytes()).await
+        }
+        "garbage" => send(stream, "200 OK", b"\x00\xff not a review").await,
+        "broken" => send(stream, "500 Internal Server Error", b"it broke").await,
+        "huge" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.ok()?;
+            let piece = [b"10000\r\n".as_slice(), &vec![b'x'; 0x10000], b"\r\n"].concat();
+            loop {
+                stream.write_all(&piece).await.ok()?;
+            }
+        }
+        "trickle" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n").await.ok()?;
+            loop {
+                stream.write_all(b" ").await.ok()?;
+                stream.flush().await.ok()?;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        "hang" => std::future::pending().await,
+        _ => None,
+    }
+}
+
+fn hex(digits: &str) -> Vec<u8> {
+    let byte = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    (0..digits.len()).step_by(2).filter_map(byte).collect()
+}
+
+/// The path at which a hook answers with this patch.
+pub(crate) fn patching(patch: &Value) -> String {
+    let digits: String = patch.to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("/patch/{digits}")
+}

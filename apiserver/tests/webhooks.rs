@@ -67,7 +67,7 @@ async fn a_hook_sees_what_is_written() {
         assert_eq!((&request["resource"], &request["requestResource"]), (&of_maps, &of_maps));
         assert_eq!(request["kind"], json!({"group": "", "version": "v1", "kind": "ConfigMap"}));
         assert_eq!((&request["name"], &request["namespace"]), (&json!("x"), &json!("default")));
-        assert_eq!(request["userInfo"]["username"], "test");
+        assert_eq!(request["userInfo"]["username"], "system:test");
         assert_eq!(request["dryRun"], operation == "DELETE");
     }
     assert_eq!((&created["object"]["data"]["a"], &created["oldObject"]), (&json!("1"), &Value::Null));

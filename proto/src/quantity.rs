@@ -58,6 +58,18 @@ impl Quantity {
         Some(Self { nanos: if negative { -magnitude } else { magnitude }, format })
     }
 
+    /// A whole number.
+    #[must_use]
+    pub fn of_units(units: i64) -> Self {
+        Self { nanos: i128::from(units) * NANO, format: Format::DecimalSi }
+    }
+
+    /// The same amount below zero, or above it.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        Self { nanos: -self.nanos, ..self }
+    }
+
     /// The sum, written as this one is.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

@@ -70,10 +70,11 @@ impl Quantity {
         Self { nanos: -self.nanos, ..self }
     }
 
-    /// The sum, written as this one is.
+    /// The sum, written as this one is unless this one is zero.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        Self { nanos: self.nanos.saturating_add(other.nanos), ..self }
+        let format = if self.nanos == 0 { other.format } else { self.format };
+        Self { nanos: self.nanos.saturating_add(other.nanos), format }
     }
 
     /// In units of 10⁻⁹, for comparing.
@@ -109,7 +110,8 @@ impl Quantity {
         }
         let small = self.nanos.abs() < 1024 * NANO;
         match self.format {
-            Format::BinarySi if !small => binary_text(self.nanos),
+            // Kubernetes turns to powers of ten rather than lose a fraction.
+            Format::BinarySi if !small && self.is_whole() => binary_text(self.nanos),
             Format::Exponent => {
                 decimal_text(self.nanos, |power| if power == 0 { String::new() } else { format!("e{power}") })
             }

@@ -2,6 +2,7 @@
 
 mod calls; // estimates of Kubernetes' functions
 pub(crate) mod estimate; // of a whole expression
+pub(crate) mod price; // of a call that runs
 pub(crate) mod runtime; // as it runs
 
 /// Part of a unit that looking at one character costs.

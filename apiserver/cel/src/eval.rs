@@ -4,11 +4,13 @@ mod attribute; // variables and what is selected of them
 mod fold; // comprehensions
 
 use crate::activation::Activation;
-use crate::cost::runtime::{Meter, call_cost};
+use crate::cost::price::Price;
+use crate::cost::runtime::Meter;
 use crate::fault::Fault;
 use crate::library::Implementation;
 use crate::plan::{Call, Node, Step, Which};
 use crate::value::{Key, List, Made, Map, Value, equal, truly_equal};
+pub(crate) use attribute::go_type;
 use fold::Frame;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,8 +110,8 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             },
             (Err(fault), _) | (_, Err(fault)) => Err(fault.clone()),
         };
-        let (function, overload) = if negated { ("_!=_", "not_equals") } else { ("_==_", "equals") };
-        self.charge(args, function, overload, &[left, right], &result)?;
+        let price = if negated { Price::Smaller } else { Price::Equality };
+        self.charge(args, price, &[left, right], &result);
         self.done(node, result)
     }
 
@@ -121,19 +123,11 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         }
     }
 
-    fn charge(
-        &mut self,
-        nodes: &[Node],
-        function: &str,
-        overload: &str,
-        args: &[Outcome<'a>],
-        result: &Outcome<'a>,
-    ) -> Result<(), Fault> {
+    fn charge(&mut self, nodes: &[Node], price: Price, args: &[Outcome<'a>], result: &Outcome<'a>) {
         // In upstream a call whose arguments are not all on the stack costs nothing.
-        if self.meter.drop_all(nodes, args.len()) {
-            self.meter.cost = self.meter.cost.saturating_add(call_cost(function, overload, args, result));
+        if self.meter.drop_all(nodes) {
+            self.meter.cost = self.meter.cost.saturating_add(price.of(args, result));
         }
-        Ok(())
     }
 
     fn call(&mut self, node: &'a Node, call: &'a Call) -> Outcome<'a> {
@@ -150,38 +144,42 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             }
         }
         let result = invoke(call, &args);
-        self.charge(&call.args, call.function, call.overload, &args, &result)?;
+        self.charge(&call.args, call.price, &args, &result);
         self.done(node, result)
     }
 
-    /// `accumulator + [element]` takes the accumulator instead of copying it.
+    /// `accumulator + [element]`, and one more entry of a map, take the accumulator instead of copying it.
     fn append(&mut self, node: &'a Node, call: &'a Call) -> Option<Outcome<'a>> {
-        if call.function != "_+_" {
+        if !matches!(call.function, "_+_" | "cel.@mapInsert") {
             return None;
         }
         let Step::Attribute { attribute, test: false } = &call.args[0].step else { return None };
         let depth = attribute.accumulator()?;
         let frame = self.frames.get(depth)?;
-        if !frame.gathers || !matches!(frame.accumulator, Some(Ok(Value::List(List::Made(_, None))))) {
-            return None;
-        }
-        Some(self.append_to(node, call, depth, attribute.id))
+        let whole = matches!(frame.accumulator, Some(Ok(Value::List(List::Made(_, None)) | Value::Map(Map::Made(_)))));
+        (frame.gathers && whole).then(|| self.append_to(node, call, depth, attribute.id))
     }
 
     fn append_to(&mut self, node: &'a Node, call: &'a Call, depth: usize, id: u32) -> Outcome<'a> {
         self.meter.drop(id);
         self.meter.cost += 1;
         self.meter.push(id)?;
-        let right = self.value(&call.args[1])?;
-        let result = match (right, self.frames[depth].accumulator.take()) {
-            (Ok(Value::List(right)), Some(Ok(Value::List(left)))) => left.plus(&right).map(Value::List),
-            (Ok(_), _) => Err(Fault::no_overload()),
-            (Err(fault), left) => {
-                self.frames[depth].accumulator = left;
-                Err(fault)
+        let mut args = Vec::with_capacity(call.args.len());
+        args.push(Ok(Value::Null));
+        for arg in &call.args[1..] {
+            let value = self.value(arg)?;
+            let failed = value.is_err();
+            args.push(value);
+            if failed && !call.eager {
+                break;
             }
-        };
-        if self.meter.drop_all(&call.args, 2) {
+        }
+        if let Some(accumulator) = self.frames[depth].accumulator.take() {
+            args[0] = accumulator;
+        }
+        let result = invoke_owned(call, args);
+        if self.meter.drop_all(&call.args) {
+            // Longer by one, whichever it is.
             self.meter.cost = self.meter.cost.saturating_add(1);
         }
         self.done(node, result)
@@ -212,8 +210,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
     }
 
     fn made(&mut self, node: &'a Node, parts: &[&'a [Node]], cost: u64, result: Outcome<'a>) -> Outcome<'a> {
-        let all: usize = parts.iter().map(|part| part.len()).sum();
-        self.meter.drop_interleaved(parts, all);
+        self.meter.drop_interleaved(parts);
         self.meter.cost = self.meter.cost.saturating_add(cost);
         self.done(node, result)
     }
@@ -317,6 +314,12 @@ fn invoke<'a>(call: &Call, args: &[Outcome<'a>]) -> Outcome<'a> {
         Some(pattern) => call.implementation.with_pattern(pattern, &values),
         None => call.implementation.call(&values),
     }
+}
+
+/// Calls with arguments that nobody else holds.
+fn invoke_owned<'a>(call: &Call, args: Vec<Outcome<'a>>) -> Outcome<'a> {
+    let args: Vec<Value<'a>> = args.into_iter().collect::<Result<_, _>>()?;
+    call.implementation.call_owned(args)
 }
 
 /// A conversion of a constant, done once.

@@ -77,5 +77,8 @@ pub(crate) fn show(number: f64, exponent_from: i32) -> String {
     format!("{number}")
 }
 
-/// Digits before Go's `%g` turns to an exponent: 21 for shortest.
+/// From which exponent on Go's `%v` writes one.
 pub(crate) const SHORTEST: i32 = 21;
+
+/// From which exponent on `%g` does.
+pub(crate) const GENERAL: i32 = 6;

@@ -4,6 +4,7 @@
 //! *attribute* with qualifiers, a constant list costs nothing, membership in one is a look-up.
 
 use crate::check::{Checked, Reference};
+use crate::cost::price::{Price, price};
 use crate::eval::fold_constant;
 use crate::fault::Fault;
 use crate::library::{self, Implementation, Overload};
@@ -65,8 +66,7 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) function: &'static str,
-    /// Empty if arguments decide at run time.
-    pub(crate) overload: &'static str,
+    pub(crate) price: Price,
     pub(crate) args: Vec<Node>,
     pub(crate) implementation: Implementation,
     /// Whether later arguments are evaluated after an error in an earlier one.
@@ -284,7 +284,8 @@ impl Planner<'_> {
             "bool" | "bytes" | "double" | "duration" | "dyn" | "int" | "string" | "timestamp" | "type" | "uint"
         );
         let constant = args.first().filter(|_| folds && args.len() == 1).and_then(Node::constant).cloned();
-        let call = Call { function: function.name, overload, args, implementation, eager, pattern };
+        let price = price(function.name, overload);
+        let call = Call { function: function.name, price, args, implementation, eager, pattern };
         match constant {
             Some(value) => fold_constant(&call, value).map(Step::Constant),
             None => Ok(Step::Call(call)),
@@ -364,7 +365,14 @@ fn index(id: Id, args: Vec<Node>, optional: bool) -> Planned {
     let (Some(operand), Some(index)) = (args.next(), args.next()) else { return Err(Fault::no_overload()) };
     let mut attribute = operand.into_attribute();
     let key = match index.step {
-        Step::Constant(value) => QualifierKey::Constant(value),
+        Step::Constant(value) => {
+            let of = crate::eval::go_type(&value);
+            let valid = matches!(of, "types.String" | "types.Int" | "types.Uint" | "types.Bool" | "types.Double");
+            if !valid {
+                return Err(Fault::new(format!("invalid qualifier type: {of}")));
+            }
+            QualifierKey::Constant(value)
+        }
         Step::Attribute { attribute, .. } => QualifierKey::Attribute(Arc::new(attribute), true),
         step => {
             let base = Base::Value(Box::new(Node { id: index.id, step }));
@@ -392,7 +400,7 @@ fn membership(args: Vec<Node>, function: &'static library::Function, single: Opt
             let implementation = library::implementation(function, single);
             Step::Call(Call {
                 function: function.name,
-                overload: "in_list",
+                price: Price::Second,
                 args,
                 implementation,
                 eager: true,

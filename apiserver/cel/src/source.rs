@@ -32,7 +32,9 @@ impl Source {
     pub(crate) fn issue(&self, offset: usize, message: String) -> Issue {
         let before = &self.chars[..offset.min(self.chars.len())];
         let line = before.iter().filter(|c| **c == '\n').count() + 1;
-        let column = before.iter().rev().take_while(|c| **c != '\n').count() + 1;
+        // An empty text has no first column.
+        let first = usize::from(!self.chars.is_empty());
+        let column = before.iter().rev().take_while(|c| **c != '\n').count() + first;
         Issue { line: number(line), column: number(column), message }
     }
 
@@ -43,7 +45,8 @@ impl Source {
 
     fn show(&self, issue: &Issue) -> String {
         let head = format!("ERROR: <input>:{}:{}: {}", issue.line, issue.column, issue.message);
-        let Some(line) = self.line(issue.line).filter(|line| line.len() <= SNIPPET_CHARS_MAX) else {
+        let shown = self.line(issue.line).filter(|line| issue.column > 0 && line.len() <= SNIPPET_CHARS_MAX);
+        let Some(line) = shown else {
             return head;
         };
         let line = line.replace('\t', " ");

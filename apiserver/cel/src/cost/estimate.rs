@@ -429,7 +429,7 @@ fn standard(overload: &str, target: Option<Range>, count: usize, of: &dyn Fn(usi
     }
 }
 
-fn is_text_comparison(overload: &str) -> bool {
+pub(super) fn is_text_comparison(overload: &str) -> bool {
     ["less", "less_equals", "greater", "greater_equals"]
         .iter()
         .any(|name| overload.strip_prefix(name).is_some_and(|rest| matches!(rest, "_string" | "_bytes")))

@@ -169,7 +169,7 @@ fn element<'a>(list: &List<'a>, key: &Value<'a>, asks: bool) -> Found<'a> {
 }
 
 /// How upstream names the type of a value in messages.
-pub(super) fn go_type(value: &Value<'_>) -> &'static str {
+pub(crate) fn go_type(value: &Value<'_>) -> &'static str {
     match value {
         Value::Null => "types.Null",
         Value::Bool(_) => "types.Bool",
@@ -180,10 +180,21 @@ pub(super) fn go_type(value: &Value<'_>) -> &'static str {
         Value::Bytes(_) => "types.Bytes",
         Value::Timestamp(_) => "types.Timestamp",
         Value::Duration(_) => "types.Duration",
+        Value::List(List::Json(_, None)) => "[]interface {}",
+        Value::List(list) if list.shape().is_some() => "*common.unstructuredList",
         Value::List(_) => "*types.baseList",
+        Value::Map(Map::Json(_, None)) => "map[string]interface {}",
+        Value::Map(Map::Json(_, Some(_))) => "*common.unstructuredMap",
         Value::Map(_) => "*types.baseMap",
         Value::Optional(_) => "*types.Optional",
         Value::Type(_) => "*types.Type",
+        Value::Ip(_) => "cel.IP",
+        Value::Cidr(..) => "cel.CIDR",
+        Value::Quantity(amount) if amount.summed => "*cel.Quantity",
+        Value::Quantity(_) => "cel.Quantity",
+        Value::Url(_) => "cel.URL",
+        Value::Semver(_) => "cel.Semver",
+        Value::Format(_) => "cel.Format",
         _ => "ref.Val",
     }
 }

@@ -77,15 +77,70 @@ fn parse(text: &str) -> Result<IpAddr, Fault> {
 }
 
 /// What Go says of a text that is no address.
-fn why_not(text: &str) -> String {
+pub(super) fn why_not(text: &str) -> String {
     let mark = text.find(['.', ':', '%']).and_then(|at| text[at..].chars().next());
     let reason = match mark {
         Some('.') => v4_reason(text),
-        Some(':') => return format!("ParseAddr({text:?}): unexpected character (at {text:?})"),
+        Some(':') => {
+            let (why, at) = v6_reason(text);
+            let at = if at.is_empty() { String::new() } else { format!(" (at {at:?})") };
+            return format!("ParseAddr({text:?}): {why}{at}");
+        }
         Some('%') => "missing IPv6 address".to_owned(),
         _ => "unable to parse IP".to_owned(),
     };
     format!("ParseAddr({text:?}): {reason}")
+}
+
+/// What is wrong with an IPv6 address, and where.
+fn v6_reason(text: &str) -> (&'static str, &str) {
+    let (mut rest, zone) = match text.split_once('%') {
+        Some((rest, zone)) => (rest, Some(zone)),
+        None => (text, None),
+    };
+    if zone == Some("") {
+        return ("zone must be a non-empty string", "");
+    }
+    let mut ellipsis = rest.starts_with("::");
+    rest = rest.strip_prefix("::").unwrap_or(rest);
+    let mut bytes = 0;
+    while bytes < 16 {
+        let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+        if digits > 4 {
+            return ("each group must have 4 or less digits", rest);
+        }
+        if digits == 0 {
+            return ("each colon-separated field must have at least one digit", rest);
+        }
+        if rest[digits..].starts_with('.') {
+            return if !ellipsis && bytes != 12 {
+                ("embedded IPv4 address must replace the final 2 fields of the address", rest)
+            } else {
+                ("too many hex fields to fit an embedded IPv4 at the end of the address", rest)
+            };
+        }
+        bytes += 2;
+        rest = &rest[digits..];
+        if rest.is_empty() {
+            break;
+        }
+        let Some(after) = rest.strip_prefix(':') else { return ("unexpected character, want colon", rest) };
+        if after.is_empty() {
+            return ("colon must be followed by more characters", rest);
+        }
+        rest = after;
+        if let Some(after) = rest.strip_prefix(':') {
+            if ellipsis {
+                return ("multiple :: in address", rest);
+            }
+            ellipsis = true;
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    if rest.is_empty() { ("address string too short", "") } else { ("trailing garbage after address", rest) }
 }
 
 fn v4_reason(text: &str) -> String {

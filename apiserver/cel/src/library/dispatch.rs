@@ -77,6 +77,26 @@ impl Implementation {
         }
     }
 
+    /// Calls one that may take its first argument apart.
+    pub(crate) fn call_owned<'a>(&self, mut args: Vec<Value<'a>>) -> Outcome<'a> {
+        match (self, &mut args[..]) {
+            (Self::Whole(_), [list @ Value::List(_), Value::List(more)]) => {
+                let more = more.clone();
+                match std::mem::replace(list, Value::Null) {
+                    Value::List(list) => list.plus(&more).map(Value::List),
+                    _ => Err(Fault::no_overload()),
+                }
+            }
+            (Self::Overloads { .. }, [map @ Value::Map(_), more @ Value::Map(_)]) => {
+                lists::insert_all(std::mem::replace(map, Value::Null), more)
+            }
+            (Self::Overloads { .. }, [map @ Value::Map(_), key, value]) => {
+                lists::insert(std::mem::replace(map, Value::Null), key, value)
+            }
+            _ => self.call(&args),
+        }
+    }
+
     /// Calls one whose pattern is a constant.
     pub(crate) fn with_pattern<'a>(&self, pattern: &Regex, args: &[Value<'a>]) -> Outcome<'a> {
         let name = match self {

@@ -87,6 +87,7 @@ fn values<'a>(value: &Value<'a>) -> Result<Vec<Value<'a>>, Fault> {
 
 fn is_sorted<'a>(value: &Value<'a>) -> Outcome<'a> {
     let values = values(value)?;
+    values.iter().try_for_each(comparable)?;
     for pair in values.windows(2) {
         if compare(&pair[0], &pair[1]) == Ok(Ordering::Greater) {
             return Ok(Value::Bool(false));
@@ -103,12 +104,28 @@ fn sum<'a>(value: &Value<'a>, zero: Value<'a>) -> Outcome<'a> {
 fn extreme<'a>(value: &Value<'a>, name: &str, than: Ordering) -> Outcome<'a> {
     let mut best: Option<Value<'a>> = None;
     for value in values(value)? {
+        comparable(&value)?;
         let replace = best.as_ref().is_none_or(|best| compare(best, &value) == Ok(than));
         if replace {
             best = Some(value);
         }
     }
     best.ok_or_else(|| Fault::new(format!("{name} called on empty list")))
+}
+
+/// Refuses what has no order among its own kind.
+fn comparable(value: &Value<'_>) -> Result<(), Fault> {
+    match value {
+        Value::Bool(_)
+        | Value::Int(_)
+        | Value::Uint(_)
+        | Value::Double(_)
+        | Value::String(_)
+        | Value::Bytes(_)
+        | Value::Timestamp(_)
+        | Value::Duration(_) => Ok(()),
+        _ => Err(Fault::no_overload()),
+    }
 }
 
 fn index_of<'a>(args: &[Value<'a>], last: bool) -> Outcome<'a> {
@@ -205,24 +222,23 @@ pub(super) fn sort<'a>(name: &str, list: &Value<'a>, keys: &Value<'a>) -> Outcom
 }
 
 /// A map with one more entry.
-pub(super) fn insert<'a>(map: &Value<'a>, key: &Value<'a>, value: &Value<'a>) -> Outcome<'a> {
-    let Value::Map(Map::Made(entries)) = map else { return Err(Fault::no_overload()) };
-    if Map::Made(entries.clone()).find(key)?.is_some() {
+pub(super) fn insert<'a>(map: Value<'a>, key: &Value<'a>, value: &Value<'a>) -> Outcome<'a> {
+    let Value::Map(map) = map else { return Err(Fault::no_overload()) };
+    if map.find(key)?.is_some() {
         return Err(Fault::new(format!("insert failed: key {} already exists", show(key))));
     }
     let place = Key::of(key).ok_or_else(|| Fault::new(format!("unsupported key type: {}", key.type_name())))?;
-    let mut entries = Arc::clone(entries);
+    let Map::Made(mut entries) = map else { return Err(Fault::no_overload()) };
     Arc::make_mut(&mut entries).insert(place, value.clone());
     Ok(Value::Map(Map::Made(entries)))
 }
 
 /// A map with the entries of another.
-pub(super) fn insert_all<'a>(map: &Value<'a>, more: &Value<'a>) -> Outcome<'a> {
+pub(super) fn insert_all<'a>(mut map: Value<'a>, more: &Value<'a>) -> Outcome<'a> {
     let Value::Map(added) = more else { return Err(Fault::no_overload()) };
-    let mut map = map.clone();
     for key in added.keys() {
         let value = added.find(&key)?.unwrap_or(Value::Null);
-        map = insert(&map, &key, &value)?;
+        map = insert(map, &key, &value)?;
     }
     Ok(map)
 }

@@ -250,8 +250,8 @@ pub(super) fn body(id: &'static str) -> Option<Body> {
             let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
             from_text(&args[0], "uint", |text| Some(text).filter(|text| digits(text))?.parse().ok().map(Value::Uint))
         },
-        "@mapInsert_map_key_value" => |args| super::lists::insert(&args[0], &args[1], &args[2]),
-        "@mapInsert_map_map" => |args| super::lists::insert_all(&args[0], &args[1]),
+        "@mapInsert_map_key_value" => |args| super::lists::insert(args[0].clone(), &args[1], &args[2]),
+        "@mapInsert_map_map" => |args| super::lists::insert_all(args[0].clone(), &args[1]),
         _ => return None,
     })
 }
@@ -284,7 +284,7 @@ fn go_float(text: &str) -> Option<f64> {
 pub(super) fn to_text<'a>(value: &Value<'a>) -> Outcome<'a> {
     Ok(match value {
         Value::String(text) => Value::String(text.clone()),
-        Value::Double(number) => Value::text(show(*number, crate::number::SHORTEST)),
+        Value::Double(number) => Value::text(show(*number, crate::number::GENERAL)),
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => Value::String(Text::from(text.to_owned())),
             Err(_) => return Err(Fault::new("invalid UTF-8 in bytes, cannot convert to string")),

@@ -41,16 +41,18 @@ pub(super) fn body(id: &'static str) -> Option<Body> {
     })
 }
 
+/// Whether what follows the number could be a suffix decides what is said.
 fn unparsable(text: &str) -> &'static str {
-    let number = text.trim_start_matches(['+', '-']);
-    let digits = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
-    let bad_number = digits == 0
-        || !number[..digits].bytes().any(|b| b.is_ascii_digit())
-        || number[..digits].matches('.').count() > 1;
-    if bad_number {
-        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-    } else {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let rest = &rest[digits(rest)..];
+    let rest = rest.strip_prefix('.').map_or(rest, |fraction| &fraction[digits(fraction)..]);
+    let rest = rest.trim_start_matches(|c: char| "eEinumkKMGTP".contains(c));
+    let rest = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+    if rest.bytes().all(|byte| byte.is_ascii_digit()) {
         "unable to parse quantity's suffix"
+    } else {
+        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
     }
 }
 

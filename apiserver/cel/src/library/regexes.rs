@@ -82,6 +82,7 @@ fn translate(pattern: &str) -> String {
                 class = false;
                 out.push(']');
             }
+            '{' if !class && !repeats(rest.clone()) => out.push_str("\\{"),
             '&' | '~' if class => {
                 out.push('\\');
                 out.push(c);
@@ -90,6 +91,14 @@ fn translate(pattern: &str) -> String {
         }
     }
     out
+}
+
+/// Whether what follows a brace says how often: `2}`, `2,}`, `2,5}`.
+fn repeats(rest: impl Iterator<Item = char>) -> bool {
+    let inner: String = rest.take_while(|c| c.is_ascii_digit() || matches!(c, ',' | '}')).collect();
+    let Some((counts, _)) = inner.split_once('}') else { return false };
+    let (low, high) = counts.split_once(',').unwrap_or((counts, ""));
+    !low.is_empty() && !high.contains(',')
 }
 
 /// `matches`.

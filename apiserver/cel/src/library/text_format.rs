@@ -204,7 +204,7 @@ fn text_of(value: &Value<'_>) -> Result<String, String> {
     match value {
         Value::List(list) => list_of(list),
         Value::Map(map) => map_of(map),
-        Value::Double(number) => Ok(crate::number::show(*number, crate::number::SHORTEST)),
+        Value::Double(number) => Ok(crate::number::show(*number, crate::number::GENERAL)),
         Value::Bytes(bytes) => {
             String::from_utf8(bytes.to_vec()).map_err(|_| "could not convert argument to string".to_owned())
         }

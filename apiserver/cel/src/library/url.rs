@@ -198,6 +198,10 @@ fn authority(text: &str, url: &mut Url) -> Result<(), String> {
 fn host_is_valid(host: &str) -> Result<(), String> {
     let after = if host.starts_with('[') {
         let end = host.rfind(']').ok_or("missing ']' in host")?;
+        let inner = host[1..end].split_once("%25").map_or(&host[1..end], |(ip, _)| ip);
+        if inner.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err(format!("invalid host: {}", super::address::why_not(&host[1..end])));
+        }
         &host[end + 1..]
     } else {
         host.rfind(':').map_or("", |at| &host[at..])

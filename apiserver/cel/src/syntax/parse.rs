@@ -43,6 +43,10 @@ pub(super) struct Parser<'s> {
     pub(super) offsets: Vec<u32>,
     issues: Vec<Issue>,
     depth: [usize; 4],
+    /// What closes the brackets that are open.
+    open: Vec<&'static str>,
+    /// What else can stand at a token.
+    hint: Option<(usize, &'static str)>,
 }
 
 /// Parses an expression and expands its macros.
@@ -53,7 +57,8 @@ pub(crate) fn parse(source: &Source) -> Tree {
         return Tree { root: Expr { id: 0, kind: Kind::Unknown }, offsets: vec![0], issues: vec![nowhere(message)] };
     }
     let (tokens, issues) = tokens(source);
-    let mut parser = Parser { source, tokens, at: 0, offsets: vec![0], issues, depth: [0; 4] };
+    let mut parser =
+        Parser { source, tokens, at: 0, offsets: vec![0], issues, depth: [0; 4], open: Vec::new(), hint: None };
     let root = parser.whole().unwrap_or(Expr { id: 0, kind: Kind::Unknown });
     Tree { root, offsets: parser.offsets, issues: parser.issues }
 }
@@ -130,12 +135,43 @@ impl Parser<'_> {
         let found = self.text(self.peek());
         let message = if self.after().kind == kind && self.peek().kind != TokenKind::End {
             format!("extraneous input '{found}' expecting {shown}")
-        } else if self.peek().kind == TokenKind::End && matches!(shown, "')'" | "']'" | "'}'") {
+        } else if self.may_follow(shown) {
             format!("missing {shown} at '{found}'")
         } else {
             format!("mismatched input '{found}' expecting {shown}")
         };
         Err(self.stop(&message))
+    }
+
+    /// Whether the token could stand after one that is missing here.
+    fn may_follow(&self, missing: &str) -> bool {
+        let open = match self.open.last() {
+            // The bracket that is missing is still open; what is around it counts.
+            Some(_) if matches!(missing, "')'" | "']'" | "'}'") => self.open.iter().rev().nth(1),
+            other => other,
+        };
+        match self.peek().kind {
+            TokenKind::End => open.is_none() && missing != "':'",
+            TokenKind::Mark(mark) => open == Some(&mark) || (open.is_some() && mark == ","),
+            _ => false,
+        }
+    }
+
+    /// Notes what can stand at the next token, for messages.
+    fn hint(&mut self, expected: &'static str) {
+        self.hint = Some((self.at, expected));
+    }
+
+    fn hinted(&self) -> Option<&'static str> {
+        self.hint.filter(|(at, _)| *at == self.at).map(|(_, expected)| expected)
+    }
+
+    /// Remembers a bracket that is open, by what closes it.
+    fn within<T>(&mut self, close: &'static str, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        self.open.push(close);
+        let parsed = parse(self)?;
+        self.open.pop();
+        Ok(parsed)
     }
 
     fn expect_mark(&mut self, mark: &'static str) -> Parsed<Token> {
@@ -287,8 +323,11 @@ impl Parser<'_> {
     fn index(&mut self, operand: Expr, open: usize) -> Parsed<Expr> {
         let id = self.id(open);
         let function = if self.take("?").is_some() { "_[?_]" } else { "_[_]" };
-        let index = self.expr()?;
-        self.expect_mark("]")?;
+        let index = self.within("]", |parser| {
+            let index = parser.expr()?;
+            parser.expect_mark("]")?;
+            Ok(index)
+        })?;
         Ok(call(id, function, vec![operand, index]))
     }
 
@@ -298,13 +337,16 @@ impl Parser<'_> {
         if self.take(")").is_some() {
             return Ok(args);
         }
-        loop {
-            args.push(self.expr()?);
-            if self.take(",").is_none() {
-                break;
+        self.hint(primary::IN_ARGS);
+        self.within(")", |parser| {
+            loop {
+                args.push(parser.expr()?);
+                if parser.take(",").is_none() {
+                    break;
+                }
             }
-        }
-        self.expect_mark(")")?;
+            parser.expect_mark(")")
+        })?;
         Ok(args)
     }
 }

@@ -1,5 +1,7 @@
 //! Objects and schemas that recorded answers are about, and how answers are written.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use serde_json::{Value as Json, json};
 use skiff_cel::{Activation, CALL_COST_MAX, CompileError, Declarations, List, Map, Shape, Type, Value, compile};
 use std::sync::Arc;

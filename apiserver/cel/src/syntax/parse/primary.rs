@@ -29,14 +29,22 @@ const RESERVED: [&str; 17] = [
 const STARTS: &str =
     "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 
+/// What can stand after the bracket that opens a list, a map, and arguments.
+const IN_LIST: &str = "{'[', ']', '{', '(', '.', ',', '-', '!', '?', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+const IN_MAP: &str = "{'[', '{', '}', '(', '.', ',', '-', '!', '?', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+pub(super) const IN_ARGS: &str = "{'[', '{', '(', ')', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+
 impl Parser<'_> {
     pub(super) fn primary(&mut self) -> Parsed<Expr> {
         let token = self.peek();
         match token.kind {
             TokenKind::Mark("(") => {
                 self.next();
-                let inner = self.expr()?;
-                self.expect_mark(")")?;
+                let inner = self.within(")", |parser| {
+                    let inner = parser.expr()?;
+                    parser.expect_mark(")")?;
+                    Ok(inner)
+                })?;
                 Ok(inner)
             }
             TokenKind::Mark("[") => self.list(),
@@ -105,39 +113,57 @@ impl Parser<'_> {
         let open = self.next();
         let id = self.id(open.start);
         let (mut elements, mut optional) = (Vec::new(), Vec::new());
-        while !self.is("]") {
-            if elements.is_empty() && self.take(",").is_some() {
-                break;
+        self.within("]", |parser| {
+            parser.hint(IN_LIST);
+            while !parser.is("]") {
+                if elements.is_empty() && parser.take(",").is_some() {
+                    break;
+                }
+                optional.push(parser.take("?").is_some());
+                elements.push(parser.expr()?);
+                if parser.ends_entries("]")? {
+                    break;
+                }
             }
-            optional.push(self.take("?").is_some());
-            elements.push(self.expr()?);
-            if self.take(",").is_none() {
-                break;
-            }
-        }
-        self.expect_mark("]")?;
+            parser.expect_mark("]")
+        })?;
         Ok(Expr { id, kind: Kind::List { elements, optional } })
+    }
+
+    /// Whether no further entry follows: a comma may stand before what closes them.
+    fn ends_entries(&mut self, close: &str) -> Parsed<bool> {
+        if self.take(",").is_some() {
+            return Ok(!self.begins() && !self.is("?"));
+        }
+        if self.is(close) {
+            return Ok(true);
+        }
+        let found = self.text(self.peek());
+        Err(self.stop(&format!("mismatched input '{found}' expecting {{'{close}', ','}}")))
     }
 
     fn map(&mut self) -> Parsed<Expr> {
         let open = self.next();
         let id = self.id(open.start);
         let mut entries = Vec::new();
-        while !self.is("}") {
-            if entries.is_empty() && self.take(",").is_some() {
-                break;
+        self.within("}", |parser| {
+            parser.hint(IN_MAP);
+            while !parser.is("}") {
+                if entries.is_empty() && parser.take(",").is_some() {
+                    break;
+                }
+                let optional = parser.take("?").is_some();
+                let key = parser.expr()?;
+                let colon = parser.expect_mark(":")?;
+                parser.id(colon.start);
+                let value = parser.expr()?;
+                entries.push(Entry { key, value, optional });
+                if parser.ends_entries("}")? {
+                    break;
+                }
             }
-            let optional = self.take("?").is_some();
-            let key = self.expr()?;
-            let colon = self.expect_mark(":")?;
-            self.id(colon.start);
-            let value = self.expr()?;
-            entries.push(Entry { key, value, optional });
-            if self.take(",").is_none() {
-                break;
-            }
-        }
-        self.expect_mark("}")?;
+            parser.expect_mark("}")
+        })?;
         Ok(Expr { id, kind: Kind::Map(entries) })
     }
 
@@ -172,14 +198,23 @@ impl Parser<'_> {
 
     /// Nothing that an expression can begin with; if the token after this one can, this one is too much.
     fn no_start(&mut self, found: &str) -> Stopped {
-        let starts = match self.after().kind {
-            TokenKind::Mark(mark) => matches!(mark, "[" | "{" | "(" | "." | "-" | "!"),
-            TokenKind::Word(word) => word != "in",
-            TokenKind::End | TokenKind::Quoted => false,
-            _ => true,
-        };
         let ended = self.peek().kind == TokenKind::End;
-        let what = if starts && !ended { "extraneous" } else { "mismatched" };
-        self.stop(&format!("{what} input '{found}' expecting {STARTS}"))
+        let what = if begins(self.after().kind) && !ended { "extraneous" } else { "mismatched" };
+        let expected = self.hinted().unwrap_or(STARTS);
+        self.stop(&format!("{what} input '{found}' expecting {expected}"))
+    }
+
+    /// Whether an expression can begin here.
+    fn begins(&self) -> bool {
+        begins(self.peek().kind)
+    }
+}
+
+fn begins(kind: TokenKind) -> bool {
+    match kind {
+        TokenKind::Mark(mark) => matches!(mark, "[" | "{" | "(" | "." | "-" | "!"),
+        TokenKind::Word(word) => word != "in",
+        TokenKind::End | TokenKind::Quoted => false,
+        _ => true,
     }
 }

@@ -145,13 +145,16 @@ impl Parser<'_> {
 
     /// Whether the token could stand after one that is missing here.
     fn may_follow(&self, missing: &str) -> bool {
+        if missing == "':'" {
+            return primary::begins(self.peek().kind);
+        }
         let open = match self.open.last() {
             // The bracket that is missing is still open; what is around it counts.
             Some(_) if matches!(missing, "')'" | "']'" | "'}'") => self.open.iter().rev().nth(1),
             other => other,
         };
         match self.peek().kind {
-            TokenKind::End => open.is_none() && missing != "':'",
+            TokenKind::End => open.is_none(),
             TokenKind::Mark(mark) => open == Some(&mark) || (open.is_some() && mark == ","),
             _ => false,
         }

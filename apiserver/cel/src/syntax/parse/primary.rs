@@ -139,7 +139,10 @@ impl Parser<'_> {
             return Ok(true);
         }
         let found = self.text(self.peek());
-        Err(self.stop(&format!("mismatched input '{found}' expecting {{'{close}', ','}}")))
+        let after = self.after().kind;
+        let goes_on = matches!(after, TokenKind::Mark(mark) if mark == close || mark == ",");
+        let what = if goes_on { "extraneous" } else { "mismatched" };
+        Err(self.stop(&format!("{what} input '{found}' expecting {{'{close}', ','}}")))
     }
 
     fn map(&mut self) -> Parsed<Expr> {
@@ -187,6 +190,7 @@ impl Parser<'_> {
             TokenKind::Word("true") => Ok(Literal::Bool(true)),
             TokenKind::Word("false") => Ok(Literal::Bool(false)),
             TokenKind::Word("null") => Ok(Literal::Null),
+            _ if negative => return Err(self.stop(&format!("no viable alternative at input '-{text}'"))),
             _ => return Err(self.no_start(&text)),
         };
         self.next();
@@ -210,7 +214,8 @@ impl Parser<'_> {
     }
 }
 
-fn begins(kind: TokenKind) -> bool {
+/// Whether an expression can begin with a token of that kind.
+pub(super) fn begins(kind: TokenKind) -> bool {
     match kind {
         TokenKind::Mark(mark) => matches!(mark, "[" | "{" | "(" | "." | "-" | "!"),
         TokenKind::Word(word) => word != "in",

@@ -15,6 +15,7 @@ mod default_toleration_seconds; // how long a pod stays on a node that stopped a
 mod limit_ranger; // how much pods and claims may ask for
 mod namespace_lifecycle; // is this place open
 mod network; // addresses of a network
+mod node_restriction; // kubelets write what is theirs
 mod pod_resize_validator; // no pod becomes larger than its node
 mod pod_security; // what pods may have of the host
 mod priority; // who goes first
@@ -135,10 +136,11 @@ struct Plugin {
 }
 
 /// All of them, in the order of Kubernetes' `AllOrderedPlugins`.
-const PLUGINS: [Plugin; 10] = [
+const PLUGINS: [Plugin; 11] = [
     namespace_lifecycle::PLUGIN,
     limit_ranger::PLUGIN,
     service_account::PLUGIN,
+    node_restriction::PLUGIN,
     pod_security::PLUGIN,
     priority::PLUGIN,
     default_toleration_seconds::PLUGIN,
@@ -199,6 +201,7 @@ mod tests {
                 "NamespaceLifecycle",
                 "LimitRanger",
                 "ServiceAccount",
+                "NodeRestriction",
                 "PodSecurity",
                 "Priority",
                 "DefaultTolerationSeconds",

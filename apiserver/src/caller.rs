@@ -36,7 +36,7 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 pub(crate) async fn settle(mut request: Request, next: Next) -> Response {
     let audit_id = audit_id(request.headers());
     let is_grpc = is_grpc(request.headers());
-    let mut response = match admit(&mut request) {
+    let mut response = match admit(&mut request).await {
         Ok(()) => next.run(request).await,
         Err(status) if is_grpc => grpc::refusal(&status),
         Err(status) => rest::refusal(&request, &status),
@@ -55,7 +55,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-fn admit(request: &mut Request) -> Result<(), Status> {
+async fn admit(request: &mut Request) -> Result<(), Status> {
     if request.extensions().get::<Identity>().is_none() && has_token(request.headers()) {
         return Err(Status::unauthorized());
     }
@@ -64,7 +64,7 @@ fn admit(request: &mut Request) -> Result<(), Status> {
     }
     forget_credentials(request.headers_mut());
     if let Some(wanted) = impersonate::wanted(request.headers())? {
-        let identity = wanted.granted_to(request.extensions())?;
+        let identity = wanted.granted_to(request.extensions()).await?;
         impersonate::forget(request.headers_mut());
         request.extensions_mut().insert(identity);
     }
@@ -125,8 +125,8 @@ mod tests {
     }
 
     /// Fault N4: a token that nobody can check is no anonymous request.
-    #[test]
-    fn tokens_are_refused_where_there_is_no_certificate() {
+    #[tokio::test]
+    async fn tokens_are_refused_where_there_is_no_certificate() {
         let token = format!("{TOKEN_PROTOCOL}eA, v4.channel.k8s.io");
         for (name, value, refused) in [
             ("authorization", "Bearer x", true),
@@ -136,22 +136,22 @@ mod tests {
             ("sec-websocket-protocol", &token, true),
             ("sec-websocket-protocol", "v4.channel.k8s.io", false),
         ] {
-            let outcome = admit(&mut request(&[(name, value)], None));
+            let outcome = admit(&mut request(&[(name, value)], None)).await;
             assert_eq!(outcome.is_err_and(|status| status.code.as_u16() == 401), refused, "{name}: {value}");
             assert_eq!(
-                admit(&mut request(&[(name, value)], Some(Identity::component("x")))),
+                admit(&mut request(&[(name, value)], Some(Identity::component("x")))).await,
                 Ok(()),
                 "{name}: {value}"
             );
         }
     }
 
-    #[test]
-    fn credentials_go_no_further() {
+    #[tokio::test]
+    async fn credentials_go_no_further() {
         let token = format!("a, {TOKEN_PROTOCOL}eA, b");
         let headers = [("authorization", "Bearer x"), ("x-remote-user", "root"), ("sec-websocket-protocol", &token)];
         let mut request = request(&headers, Some(Identity::node("n")));
-        admit(&mut request).expect("the certificate counts");
+        admit(&mut request).await.expect("the certificate counts");
         let left: Vec<_> = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         assert_eq!(left, [("sec-websocket-protocol", &b"a, b"[..])]);
         let identity = request.extensions().get::<Identity>().expect("known");

@@ -74,7 +74,7 @@ pub(crate) fn refusal(status: &Status) -> axum::response::Response {
 }
 
 /// What is asked of the resource that an address names, if the sender may do this to it.
-fn admit<T>(
+async fn admit<T: Sync>(
     catalog: &Catalog,
     request: &tonic::Request<T>,
     address: Option<&Address>,
@@ -93,7 +93,7 @@ fn admit<T>(
         namespace: &address.namespace,
         name: &address.name,
     };
-    authorize(request.extensions(), act).map_err(|status| refuse(&status))?;
+    authorize(request.extensions(), act).await.map_err(|status| refuse(&status))?;
     refuse_part(&resource, &address.subresource, verb)?;
     if matches!(verb, "list" | "watch" | "create") && !address.name.is_empty() && address.subresource.is_empty() {
         let why = format!("address.name must be empty to {verb}; select by metadata.name, or name the object itself");

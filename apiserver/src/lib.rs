@@ -5,7 +5,7 @@
 //! store (`skiff_store::backend::Backend`). Both doors open on the same registry.
 //!
 //! What it leaves to others: everything that acts on objects. It never talks to a kubelet, except to pass logs, exec,
-//! attach, port-forward and proxied requests on. Not there yet: RBAC.
+//! attach, port-forward and proxied requests on.
 
 pub mod pki; // whose keys are these
 mod server; // the doors, and how they close
@@ -16,6 +16,7 @@ mod rest; // the Kubernetes API
 mod app; // what every handler can reach
 mod auth; // who may do what
 mod author; // who owns what is written
+mod authority; // who decides that
 mod caller; // who asks, and as whom
 mod tls; // who is at the other end
 

@@ -40,6 +40,7 @@ pub(crate) use write::{Change, Owners, Written};
 use crate::admission::configured::Current;
 use crate::admission::services::Allocator;
 use crate::admission::{Setting, Stored};
+use crate::authority::Authority;
 use crate::status::Status;
 use bytes::Bytes;
 use convert::Converters;
@@ -83,6 +84,7 @@ pub(crate) struct Registry {
     feeds: Arc<Feeds>,
     engine: Engine,
     services: Allocator,
+    authority: Arc<Authority>,
     catalog: RwLock<Arc<Catalog>>,
     configured: Current,
     converters: Arc<Converters>,
@@ -97,10 +99,16 @@ impl Registry {
             feeds,
             engine,
             services,
+            authority: Arc::default(),
             catalog: RwLock::new(Arc::clone(Catalog::builtin())),
             configured: Current::default(),
             converters,
         }
+    }
+
+    /// Who decides what may be done.
+    pub(crate) fn authority(&self) -> &Arc<Authority> {
+        &self.authority
     }
 
     pub(crate) fn services(&self) -> &Allocator {

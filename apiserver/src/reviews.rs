@@ -1,16 +1,18 @@
-//! Kinds that are answered and not kept: who asks, and who may do what, as `auth` has it.
+//! Kinds that are answered and not kept: who asks, and who may do what, as the authority decides.
 
-use crate::auth::{self, Act};
+use crate::auth::{Act, user};
+use crate::authority::Authority;
 use crate::registry::object::{Object, meta, metadata_mut, now};
 use crate::request::Request;
 use crate::status::Status;
 use serde_json::{Value, json};
+use skiff_authz::{Attributes, Requirement, Rule, Selection, Verdict};
 use skiff_client::Identity;
 use skiff_schema::{Resource, Review, validate_review};
 use std::collections::BTreeMap;
 
 /// The answer to `object`, which `request` asks.
-pub(crate) fn answer(request: &Request, object: Value) -> Result<Object, Status> {
+pub(crate) async fn answer(authority: &Authority, request: &Request, object: Value) -> Result<Object, Status> {
     let (resource, identity) = (&request.resource, &request.who);
     let object = placed(resource, &request.namespace, object)?;
     let errors = validate_review(resource, &object);
@@ -21,12 +23,12 @@ pub(crate) fn answer(request: &Request, object: Value) -> Result<Object, Status>
         Review::WhoAsks => {
             json!({"metadata": {"creationTimestamp": now()}, "status": {"userInfo": user_info(identity)}})
         }
-        Review::OwnAccess => decided(object, identity),
+        Review::OwnAccess => decided(authority, object, identity).await,
         Review::Access => {
             let named = named(&object["spec"]);
-            decided(object, &named)
+            decided(authority, object, &named).await
         }
-        Review::OwnRules => own_rules(&object, identity)?,
+        Review::OwnRules => own_rules(authority, &object, identity)?,
         Review::Token => {
             let why = format!("{} are not implemented: this server neither issues nor reads tokens", resource.plural);
             return Err(Status::not_implemented(why));
@@ -55,13 +57,46 @@ fn placed(resource: &Resource, namespace: &str, mut object: Value) -> Result<Val
     Ok(object)
 }
 
-fn decided(mut object: Value, identity: &Identity) -> Value {
-    let allowed = auth::may(Some(identity), act(&object["spec"]));
-    object["status"] = json!({ "allowed": allowed });
+async fn decided(authority: &Authority, mut object: Value, identity: &Identity) -> Value {
+    let spec = &object["spec"];
+    let selection = selection(&spec["resourceAttributes"]);
+    let version = spec["resourceAttributes"]["version"].as_str().unwrap_or_default();
+    let asked = Attributes { user: user(identity), act: act(spec), version, selection: &selection };
+    let decision = authority.decide(&asked).await;
+    let mut status = json!({ "allowed": decision.is_allowed() });
+    if decision.verdict == Verdict::Deny {
+        status["denied"] = true.into();
+    }
+    for (field, text) in [("reason", decision.reason.to_string()), ("evaluationError", decision.error)] {
+        if !text.is_empty() {
+            status[field] = text.into();
+        }
+    }
+    object["status"] = status;
     object
 }
 
-/// What a question of access is about. Selectors make it narrower, which matters to no rule that there is.
+/// What selectors would leave. A part that cannot be read leaves more, so it is left out.
+fn selection(resource: &Value) -> Selection {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+    };
+    let requirements = |selector: &Value| -> Vec<Requirement> {
+        let listed = selector["requirements"].as_array().into_iter().flatten().map(|one| {
+            let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
+            Requirement { key: text("key"), operator: text("operator"), values: texts(&one["values"]) }
+        });
+        let raw = selector["rawSelector"].as_str().unwrap_or_default().split(',');
+        let raw = raw.filter(|part| !part.contains(['!', '\\', '('])).filter_map(|part| {
+            let (key, value) = part.split_once("==").or_else(|| part.split_once('='))?;
+            Some(Requirement::equals(key.trim(), value.trim()))
+        });
+        listed.chain(raw).collect()
+    };
+    Selection { fields: requirements(&resource["fieldSelector"]), labels: requirements(&resource["labelSelector"]) }
+}
+
+/// What a question of access is about.
 fn act(spec: &Value) -> Act<'_> {
     let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     let text = |field: &str| resource[field].as_str().unwrap_or_default();
@@ -105,9 +140,20 @@ pub(crate) fn user_info(identity: &Identity) -> Value {
     info
 }
 
-fn own_rules(object: &Value, identity: &Identity) -> Result<Value, Status> {
-    if object["spec"]["namespace"].as_str().unwrap_or_default().is_empty() {
+fn own_rules(authority: &Authority, object: &Value, identity: &Identity) -> Result<Value, Status> {
+    let namespace = object["spec"]["namespace"].as_str().unwrap_or_default();
+    if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    Ok(json!({"metadata": {}, "spec": {}, "status": auth::rules(identity)}))
+    let listed = authority.rules(&user(identity), namespace);
+    let of_paths = |is: bool| -> Vec<Value> {
+        listed.rules.iter().filter(|rule| rule.paths.is_empty() != is).map(Rule::write).collect()
+    };
+    let mut status = json!({
+        "resourceRules": of_paths(false), "nonResourceRules": of_paths(true), "incomplete": listed.incomplete,
+    });
+    if !listed.error.is_empty() {
+        status["evaluationError"] = listed.error.into();
+    }
+    Ok(json!({"metadata": {}, "spec": {}, "status": status}))
 }

@@ -6,6 +6,7 @@ use crate::admission::Network;
 use crate::admission::configured;
 use crate::admission::services::{Allocator, repair};
 use crate::app::App;
+use crate::authority;
 use crate::bootstrap::{self, bootstrap};
 use crate::definitions;
 use crate::kubelet::Kubelets;
@@ -123,15 +124,22 @@ impl ApiServer {
             object: "what configures admission".to_owned(),
             problem: status.to_string(),
         })?;
+        authority::load(&registry).await.map_err(|status| ApiError::Bootstrap {
+            operation: "list",
+            object: "roles and bindings".to_owned(),
+            problem: status.to_string(),
+        })?;
         let kubelets = Kubelets::new(&config.pki)?;
         let app = Arc::new(App { registry, kubelets, advertise: config.advertise, stopping: CancellationToken::new() });
         let tasks = app.stopping.child_token();
         definitions::follow(&app, tasks.clone());
         configured::follow(&app, &tasks);
+        authority::follow(&app, tasks.clone());
         registrations::follow(&app, tasks.clone());
         repair::follow(&app, orphans, tasks.clone());
         bootstrap::keep(&app, tasks.clone());
         let router = rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn(caller::settle));
+        let router = router.layer(Extension(app.registry.authority().clone()));
         let tls = Arc::new(tls::server_config(&config.pki)?);
         Ok(Self { router, app, tls, _tasks: Arc::new(tasks.drop_guard()) })
     }

@@ -61,7 +61,7 @@ pub(crate) async fn create(registry: &Registry, request: &Request, sent: Sent<'_
         return Ok(Answer::Object { object, made: true });
     }
     request.warn(decoded.warnings);
-    Ok(Answer::Object { object: reviews::answer(request, decoded.object)?, made: true })
+    Ok(Answer::Object { object: reviews::answer(registry.authority(), request, decoded.object).await?, made: true })
 }
 
 /// PUT: a new state.

@@ -196,8 +196,7 @@ async fn who_acts_as_nobody_may_do_nothing() {
     assert_eq!(status["details"], json!({"name": "s", "kind": "secrets"}));
     let masters = [("impersonate-user", "somebody"), ("impersonate-group", "system:masters")];
     assert_eq!(ask(&masters, administrator()).await.0, 200);
-    // A node may delete secrets here, but not become somebody who may more.
-    assert_eq!(ask(&[], Identity::node("n")).await.0, 200);
+    assert_eq!(ask(&[], Identity::node("n")).await.0, 403);
     let (code, status) = ask(&masters, Identity::node("n")).await;
     assert_eq!((code, &status["details"]), (403, &json!({"name": "somebody", "kind": "users"})));
     assert_eq!(ask(&[("impersonate-group", "system:masters")], administrator()).await.0, 400);

@@ -14,7 +14,6 @@ const MEANT: &[(&str, &str, &str)] = &[
     ("apiserver/schema/src/validate/core.rs", "field(\"endpoints\")", "a field of endpoint slices"),
     ("apiserver/schema/src/validate/resources.rs", "\"pods\" =>", "a resource that nodes have and quotas count"),
     ("apiserver/schema/src/validate/volume.rs", "\"endpoints\"", "a field of a Gluster volume"),
-    ("apiserver/src/auth.rs", "(\"", "an authorizer decides by what is asked for, until roles say it"),
     ("apiserver/src/bootstrap.rs", "\"endpoints\": [", "a field of endpoint slices"),
     ("apiserver/src/caller/impersonate.rs", "\"serviceaccounts\"", "what a user's name makes it: what is asked for"),
     ("apiserver/src/definitions.rs", "\"customresourcedefinitions\"", "the task of this one kind looks it up"),

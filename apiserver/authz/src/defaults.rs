@@ -16,10 +16,13 @@ mod reconcile; // what is missing of what is stored
 
 pub use reconcile::{Step, step};
 
-use crate::{GROUP, Kind, Rule};
+use crate::{GROUP, Kind, Rule, aggregated};
 use serde_json::{Value, json};
 
 const POLICY: &str = include_str!("defaults/policy.txt");
+/// Our controllers are one user, as those of a kube-controller-manager without `--use-service-account-credentials`: it is given the role
+/// of each controller that runs.
+const OURS: &str = include_str!("defaults/ours.txt");
 
 /// The annotation by which an object says whether a server that starts may add what it lacks.
 pub const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
@@ -28,14 +31,42 @@ const BOOTSTRAPPING: (&str, &str) = ("kubernetes.io/bootstrapping", "rbac-defaul
 /// All default roles and bindings, as they would be written to a server, roles first.
 #[must_use]
 pub fn objects() -> Vec<(Kind, Value)> {
+    let mut objects = read(POLICY);
+    objects.extend(read(OURS));
+    objects
+}
+
+/// Objects that are written as in the table.
+#[must_use]
+pub fn read(table: &str) -> Vec<(Kind, Value)> {
     let mut objects: Vec<(Kind, Value)> = Vec::new();
-    for line in POLICY.lines() {
+    for line in table.lines() {
         match (line.strip_prefix("  "), objects.last_mut()) {
             (Some(detail), Some((kind, object))) => add(*kind, object, detail),
             _ => objects.extend(begin(line)),
         }
     }
     objects
+}
+
+/// The same, roles that gather the rules of others with these rules.
+#[must_use]
+pub fn gathered() -> Vec<(Kind, Value)> {
+    let mut objects = objects();
+    loop {
+        let roles: Vec<Value> =
+            objects.iter().map(|(_, object)| object).filter(|role| role["kind"] == "ClusterRole").cloned().collect();
+        let mut changed = false;
+        for (_, role) in &mut objects {
+            let Some(rules) = aggregated(role, roles.iter()) else { continue };
+            let rules = Value::from(rules);
+            changed |= role["rules"] != rules;
+            role["rules"] = rules;
+        }
+        if !changed {
+            return objects;
+        }
+    }
 }
 
 /// The rules of a default cluster role.
@@ -127,7 +158,7 @@ mod tests {
     fn the_table_has_what_kubernetes_has() {
         let objects = objects();
         let count = |kind| objects.iter().filter(|(one, _)| *one == kind).count();
-        assert_eq!(Kind::ALL.map(count), [70, 7, 51, 7]);
+        assert_eq!(Kind::ALL.map(count), [70, 7, 51 + OURS.lines().count() / 2, 7]);
         let admin = &objects.iter().find(|(_, object)| object["metadata"]["name"] == "cluster-admin").expect("there").1;
         assert_eq!(
             *admin,

@@ -5,12 +5,17 @@
 //!
 //! What it leaves to others: following what is stored, asking webhooks, refusing.
 
+mod aggregate; // roles that gather rules
+mod chain; // one authorizer after another
+pub mod config; // which ones
 pub mod defaults; // what every cluster grants
 mod node; // what nodes have to do with objects
 mod objects; // roles and bindings as they are stored
 mod rbac; // what roles and bindings allow
 mod rule; // one rule: what it matches, what it covers
 
+pub use aggregate::aggregated;
+pub use chain::{Opinions, node_then_roles};
 pub use node::{Nodes, node_name};
 pub use objects::{Binding, Kind, Role, RoleRef, Subject, SubjectKind};
 pub use rbac::{Roles, RulesFor};

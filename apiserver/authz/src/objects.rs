@@ -9,7 +9,7 @@ use std::sync::Arc;
 const ACCOUNTS: &str = "system:serviceaccount:";
 
 /// Which of RBAC's four kinds an object is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Rules for every namespace and for what has none.
     ClusterRole,

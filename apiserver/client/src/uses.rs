@@ -31,6 +31,7 @@ const fn of(group: &'static str, one: Use) -> Use {
 }
 
 const LEASES: &str = "coordination.k8s.io";
+const ROLES: &str = "rbac.authorization.k8s.io";
 const SLICES: &str = "discovery.k8s.io";
 const WATCH: &[&str] = &["list", "watch"];
 const FOLLOW: &[&str] = &["get", "list", "watch"];
@@ -67,6 +68,7 @@ pub const USES: &[Use] = &[
     on(CONTROLLERS, "ConfigMap", "configmaps", &["create", "list", "update", "watch"]),
     on(CONTROLLERS, "ServiceAccount", "serviceaccounts", &["create", "list", "watch"]),
     on(CONTROLLERS, "Event", "events", &["create"]),
+    of(ROLES, on(CONTROLLERS, "ClusterRole", "clusterroles", &["list", "patch", "watch"])),
     of(LEASES, on(CONTROLLERS, "Lease", "leases", &["create", "get", "list", "update", "watch"])),
     // Garbage and the content of namespaces: whatever discovery says can be listed, watched and deleted.
     of("*", on(CONTROLLERS, "*", "*", &["delete", "get", "list", "patch", "watch"])),

@@ -12,6 +12,7 @@ mod context; // what every loop holds: client, caches, events; its errors
 mod looking; // one loop: a queue of names, and no look before the last write shows
 mod owned; // owner references, pod readiness
 
+mod cluster_role_aggregation; // roles that gather the rules of others
 mod deployment; // rollouts: a replica set for each version of a template
 mod endpoint_mirror; // endpoints that a user wrote, as slices
 mod endpoint_slice; // which addresses stand behind a service
@@ -50,6 +51,7 @@ const LOOPS: &[Start] = &[
     |context, shutdown| namespace::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| node_lifecycle::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| service_account::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| cluster_role_aggregation::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| garbage::run(context, shutdown).boxed(),
 ];
 

@@ -117,10 +117,11 @@ impl Wanted {
     }
 
     /// The effective identity, if the sender of the request with these extensions may have it.
-    pub(super) fn granted_to(self, extensions: &Extensions) -> Result<Identity, Status> {
+    pub(super) async fn granted_to(self, extensions: &Extensions) -> Result<Identity, Status> {
         for thing in self.things() {
             let Thing { group, resource, part, namespace, name, .. } = thing;
-            authorize(extensions, Act::Resource { verb: "impersonate", group, resource, part, namespace, name })?;
+            authorize(extensions, Act::Resource { verb: "impersonate", group, resource, part, namespace, name })
+                .await?;
         }
         let groups = self.effective_groups();
         Ok(Identity { user: self.user, groups, uid: self.uid, extra: self.extra })
@@ -168,14 +169,14 @@ mod tests {
         pairs.collect()
     }
 
-    fn as_administrator(pairs: &[(&str, &str)]) -> Identity {
+    async fn as_administrator(pairs: &[(&str, &str)]) -> Identity {
         let mut extensions = Extensions::new();
         extensions.insert(Identity::component("admin"));
-        wanted(&headers(pairs)).expect("sound").expect("somebody").granted_to(&extensions).expect("allowed")
+        wanted(&headers(pairs)).expect("sound").expect("somebody").granted_to(&extensions).await.expect("allowed")
     }
 
-    #[test]
-    fn groups_follow_from_the_user() {
+    #[tokio::test]
+    async fn groups_follow_from_the_user() {
         for (user, groups, expected) in [
             ("nobody", &[][..], &["system:authenticated"][..]),
             ("nobody", &["a"], &["a", "system:authenticated"]),
@@ -197,7 +198,8 @@ mod tests {
             }
             let mut administrator = Extensions::new();
             administrator.insert(Identity::component("admin"));
-            let identity = wanted(&map).expect("sound").expect("somebody").granted_to(&administrator).expect("allowed");
+            let identity =
+                wanted(&map).expect("sound").expect("somebody").granted_to(&administrator).await.expect("allowed");
             assert_eq!(
                 (identity.user.as_str(), &identity.groups[..]),
                 (user, &expected.iter().map(ToString::to_string).collect::<Vec<_>>()[..])
@@ -205,14 +207,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn uid_and_extra_come_along() {
+    #[tokio::test]
+    async fn uid_and_extra_come_along() {
         let identity = as_administrator(&[
             ("Impersonate-User", "u"),
             ("Impersonate-Uid", "7"),
             ("Impersonate-Extra-Scopes", "view"),
             ("Impersonate-Extra-acme.com%2Fproject", "p"),
-        ]);
+        ])
+        .await;
         assert_eq!(identity.uid, "7");
         let extra = [("scopes", "view"), ("acme.com/project", "p")];
         assert_eq!(identity.extra, extra.map(|(key, value)| (key.to_owned(), vec![value.to_owned()])).into());
@@ -225,23 +228,23 @@ mod tests {
         assert_eq!(wanted(&HeaderMap::new()), Ok(None));
     }
 
-    #[test]
-    fn only_administrators_impersonate() {
-        let asked = |pairs: &[(&str, &str)], identity: Option<Identity>| {
+    #[tokio::test]
+    async fn only_administrators_impersonate() {
+        let asked = async |pairs: &[(&str, &str)], identity: Option<Identity>| {
             let mut extensions = Extensions::new();
             if let Some(identity) = identity {
                 extensions.insert(identity);
             }
-            let outcome = wanted(&headers(pairs)).expect("sound").expect("somebody").granted_to(&extensions);
+            let outcome = wanted(&headers(pairs)).expect("sound").expect("somebody").granted_to(&extensions).await;
             outcome.expect_err("forbidden").message
         };
         assert_eq!(
-            asked(&[("Impersonate-User", "x")], Some(Identity::node("n"))),
+            asked(&[("Impersonate-User", "x")], Some(Identity::node("n"))).await,
             "users \"x\" is forbidden: User \"system:node:n\" cannot impersonate resource \"users\" in API group \"\" at the \
              cluster scope"
         );
         assert_eq!(
-            asked(&[("Impersonate-User", "system:serviceaccount:a:b")], None),
+            asked(&[("Impersonate-User", "system:serviceaccount:a:b")], None).await,
             "serviceaccounts \"b\" is forbidden: User \"system:anonymous\" cannot impersonate resource \"serviceaccounts\" in \
              API group \"\" in the namespace \"a\""
         );

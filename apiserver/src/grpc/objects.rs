@@ -95,13 +95,13 @@ impl Objects for Service {
     type WatchStream = BoxStream<'static, Result<proto::WatchEvent, tonic::Status>>;
 
     async fn get(&self, request: Request<proto::GetRequest>) -> Answer<proto::Object> {
-        let asked = self.admit(&request, request.get_ref().address.as_ref(), "get")?;
+        let asked = self.admit(&request, request.get_ref().address.as_ref(), "get").await?;
         let found = verbs::get(&self.app.registry, &asked, 0).await;
         answer(&asked, found)
     }
 
     async fn list(&self, request: Request<proto::ListRequest>) -> Answer<proto::ListResponse> {
-        let about = self.admit(&request, request.get_ref().address.as_ref(), "list")?;
+        let about = self.admit(&request, request.get_ref().address.as_ref(), "list").await?;
         let asked = request.get_ref();
         let list = self.read_list(&about, asked).await?;
         let mut response = proto::ListResponse {
@@ -121,7 +121,7 @@ impl Objects for Service {
     }
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Answer<Self::WatchStream> {
-        let about = self.admit(&request, request.get_ref().address.as_ref(), "watch")?;
+        let about = self.admit(&request, request.get_ref().address.as_ref(), "watch").await?;
         let asked = request.get_ref();
         let selection = Selection::parse(&about.resource, &asked.label_selector, &asked.field_selector)
             .map_err(|status| refuse(&status))?;
@@ -143,19 +143,19 @@ impl Objects for Service {
     }
 
     async fn create(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
-        let (asked, sent) = self.admit_write(request, "create", "CreateOptions")?;
+        let (asked, sent) = self.admit_write(request, "create", "CreateOptions").await?;
         let created = verbs::create(&self.app.registry, &asked, sent).await;
         answer(&asked, created)
     }
 
     async fn update(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
-        let (asked, sent) = self.admit_write(request, "update", "UpdateOptions")?;
+        let (asked, sent) = self.admit_write(request, "update", "UpdateOptions").await?;
         let updated = verbs::update(&self.app.registry, &asked, sent).await;
         answer(&asked, updated)
     }
 
     async fn patch(&self, request: Request<proto::PatchRequest>) -> Answer<proto::Object> {
-        let mut asked = self.admit(&request, request.get_ref().address.as_ref(), "patch")?;
+        let mut asked = self.admit(&request, request.get_ref().address.as_ref(), "patch").await?;
         let agent = agent(&request);
         let said = request.into_inner();
         let mut errors = Vec::new();
@@ -172,7 +172,7 @@ impl Objects for Service {
     }
 
     async fn delete(&self, request: Request<proto::DeleteRequest>) -> Answer<proto::Object> {
-        let mut asked = self.admit(&request, request.get_ref().address.as_ref(), "delete")?;
+        let mut asked = self.admit(&request, request.get_ref().address.as_ref(), "delete").await?;
         let said = request.get_ref();
         let options = json!({
             "gracePeriodSeconds": said.grace_period_seconds,
@@ -202,22 +202,22 @@ impl Objects for Service {
 }
 
 impl Service {
-    fn admit<T>(
+    async fn admit<T: Sync>(
         &self,
         request: &Request<T>,
         address: Option<&proto::Address>,
         verb: &'static str,
     ) -> Result<request::Request, tonic::Status> {
-        admit(&self.app.registry.catalog(), request, address, verb)
+        admit(&self.app.registry.catalog(), request, address, verb).await
     }
 
-    fn admit_write(
+    async fn admit_write(
         &self,
         request: Request<proto::WriteRequest>,
         verb: &'static str,
         kind: &str,
     ) -> Result<(request::Request, Sent<'static>), tonic::Status> {
-        let mut asked = self.admit(&request, request.get_ref().address.as_ref(), verb)?;
+        let mut asked = self.admit(&request, request.get_ref().address.as_ref(), verb).await?;
         let agent = agent(&request);
         let said = request.into_inner();
         let mut errors = Vec::new();

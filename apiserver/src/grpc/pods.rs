@@ -40,7 +40,8 @@ impl Pods for Service {
 
     async fn logs(&self, request: Request<proto::LogsRequest>) -> Result<Response<Self::LogsStream>, tonic::Status> {
         let asked = request.get_ref();
-        admit(&self.app.registry.catalog(), &request, Some(&pod_address(&asked.namespace, &asked.pod, "log")), "get")?;
+        admit(&self.app.registry.catalog(), &request, Some(&pod_address(&asked.namespace, &asked.pod, "log")), "get")
+            .await?;
         let flags = [("follow", asked.follow), ("previous", asked.previous), ("timestamps", asked.timestamps)];
         let numbers = [("tailLines", asked.tail_lines), ("sinceSeconds", asked.since_seconds)];
         let flags = flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true".to_owned()));
@@ -64,7 +65,8 @@ impl Pods for Service {
             return Err(tonic::Status::invalid_argument("the first message must be the start"));
         };
         let address = pod_address(&start.namespace, &start.pod, "exec");
-        admit(&self.app.registry.catalog(), &Request::from_parts(metadata, extensions, ()), Some(&address), "create")?;
+        admit(&self.app.registry.catalog(), &Request::from_parts(metadata, extensions, ()), Some(&address), "create")
+            .await?;
         let command = ExecCommand {
             namespace: start.namespace,
             pod: start.pod,

@@ -59,6 +59,26 @@ impl Selection {
         Ok(Self { labels: label_tests, fields: field_tests })
     }
 
+    /// The same, as decisions about the request see it. What they do not know leaves more, so it is left out.
+    pub(crate) fn requirements(&self) -> skiff_authz::Selection {
+        let fields = self.fields.iter().map(|test| skiff_authz::Requirement {
+            key: test.path.clone(),
+            operator: if test.equal { "In" } else { "NotIn" }.to_owned(),
+            values: vec![test.value.clone()],
+        });
+        let labels = self.labels.iter().filter_map(|requirement| {
+            let (operator, values) = match &requirement.test {
+                Test::In(values) => ("In", values.clone()),
+                Test::NotIn(values) => ("NotIn", values.clone()),
+                Test::Exists => ("Exists", Vec::new()),
+                Test::Absent => ("DoesNotExist", Vec::new()),
+                Test::Greater(_) | Test::Less(_) => return None,
+            };
+            Some(skiff_authz::Requirement { key: requirement.key.clone(), operator: operator.to_owned(), values })
+        });
+        skiff_authz::Selection { fields: fields.collect(), labels: labels.collect() }
+    }
+
     pub(crate) fn is_everything(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }

@@ -16,6 +16,7 @@ use super::object::{Object, metadata_mut, name_of, now};
 use super::{ATTEMPTS_MAX, Registry, Target, create, update};
 use crate::admission::{self, Attributes, Operation};
 use crate::author;
+use crate::authority;
 use crate::request::{Request, Run};
 use crate::reviews::user_info;
 use crate::status::Status;
@@ -132,6 +133,7 @@ impl Registry {
         admission::mutate(&seen, &mut next).await?;
         let name = create::admitted_name(request, old, &next)?;
         let (target, seen) = (Target { name: &name, ..request.target() }, Attributes { name: &name, ..seen });
+        authority::confirm(self.authority(), request, &name, old, &next).await?;
         resource.complete(&mut next, old);
         if resource.is_stamped() {
             resource.stamp(&mut next, old, &Stamp { who: &user_info(&request.who), now: &now() });

@@ -6,10 +6,11 @@ use super::path::{self, ResourcePath};
 use super::respond::{Style, with_warnings};
 use super::{discovery, stream, verbs};
 use crate::app::App;
-use crate::auth::{Act, authorize, sender};
+use crate::auth::{Act, authorize, authorize_selected, sender};
 use crate::kubelet;
 use crate::proxy;
 use crate::registry::Target;
+use crate::registry::selector::Selection;
 use crate::request::{Request, agent, manager};
 use crate::status::Status;
 use axum::extract::Request as HttpRequest;
@@ -22,7 +23,7 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
     // A stranger learns nothing from a path that does not exist.
     let Ok(Some(path)) = path else {
         let verb = request.method().as_str().to_ascii_lowercase();
-        authorize(request.extensions(), Act::Path { verb: &verb, path: request.uri().path() })?;
+        authorize(request.extensions(), Act::Path { verb: &verb, path: request.uri().path() }).await?;
         path?;
         let (parts, _) = request.into_parts();
         let parameters = Parameters::of(&parts.uri)?;
@@ -33,8 +34,13 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
     let verb = verb(request.method(), &path, streamed)?;
     let resource = &path.resource;
     let (namespace, name, part) = (path.namespace.as_str(), path.name.as_str(), path.subresource.as_str());
-    let act = Act::Resource { verb, group: &resource.group, resource: &resource.plural, part, namespace, name };
-    authorize(request.extensions(), act)?;
+    let narrowed = narrowed(&path, verb, &parameters);
+    // Who may read one object may list and watch it by its name.
+    let single = narrowed.as_ref().and_then(Selection::single_name).filter(|name| !name.contains(['/', '%']));
+    let about = if name.is_empty() { single.unwrap_or_default() } else { name };
+    let act = Act::Resource { verb, group: &resource.group, resource: &resource.plural, part, namespace, name: about };
+    let selection = narrowed.as_ref().map(Selection::requirements).unwrap_or_default();
+    authorize_selected(request.extensions(), act, &resource.version, &selection).await?;
     if !serves(&path, verb) {
         return Err(Status::method_not_allowed());
     }
@@ -124,6 +130,16 @@ fn verb(method: &Method, path: &ResourcePath, watch: bool) -> Result<&'static st
         Method::OPTIONS if path.subresource == "proxy" => Ok(""),
         _ => Err(Status::method_not_allowed()),
     }
+}
+
+/// What selectors leave of a collection; one that cannot be read leaves it as it is, and is refused later.
+fn narrowed(path: &ResourcePath, verb: &str, parameters: &Parameters) -> Option<Selection> {
+    let (labels, fields) = (parameters.text("labelSelector"), parameters.text("fieldSelector"));
+    let is_collection = matches!(verb, "list" | "watch" | "deletecollection");
+    if !is_collection || (labels.is_empty() && fields.is_empty()) {
+        return None;
+    }
+    Selection::parse(&path.resource, labels, fields).ok()
 }
 
 fn serves(path: &ResourcePath, verb: &str) -> bool {

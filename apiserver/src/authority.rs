@@ -7,31 +7,45 @@
 //!
 //! Tasks keep what they know up to date ([`follow`]); at first start the default roles are written (`seed`).
 
+mod chain; // who is asked, and in which order
 mod escalation; // nobody gives what they do not have
 mod follow; // what is stored becomes what is known
 mod seed; // default roles and bindings are written
+mod webhook; // others are asked
 
+pub(crate) use chain::follow_chain;
+pub use chain::{Authorization, ChainError};
 pub(crate) use escalation::confirm;
 pub(crate) use follow::{follow, load};
 
+use chain::Asked;
 use skiff_authz::{
-    Act, Attributes, Authorizer, Deciding, Decision, GROUP, Nodes, Roles, Rule, RulesFor, User, node_name,
+    Act, Attributes, Authorizer, Deciding, Decision, GROUP, Nodes, Roles, Rule, RulesFor, User, Verdict, node_name,
     node_then_roles,
 };
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
 
 /// How long a request about roles waits for the default ones to be there.
 const SEEDED_WITHIN: Duration = Duration::from_secs(5);
 /// The user whose caches follow every resource from the start: it waits for nothing, and is told what comes.
 const FOLLOWER: &str = "system:kube-controller-manager";
 
+/// How long a kubelet's request waits for the pod that it is about: it may have been bound a moment ago, and both hear of it at once.
+const BOUND_WITHIN: Duration = Duration::from_millis(100);
+
 /// All that is known, and how it decides.
 #[derive(Debug)]
 pub(crate) struct Authority {
     roles: RwLock<Roles>,
     nodes: RwLock<Nodes>,
+    /// Who is asked instead of nodes, then roles.
+    chain: RwLock<Option<Arc<[Asked]>>>,
+    /// Something about nodes has changed.
+    heard: Notify,
     /// Somebody asks about roles.
     wanted: Notify,
     /// Whether default roles are stored.
@@ -44,6 +58,8 @@ impl Default for Authority {
         Self {
             roles: RwLock::default(),
             nodes: RwLock::default(),
+            chain: RwLock::default(),
+            heard: Notify::new(),
             wanted: Notify::new(),
             seeded: watch::Sender::new(true),
         }
@@ -92,7 +108,30 @@ impl Authority {
         if matches!(asked.act, Act::Resource { group: GROUP, .. }) && asked.user.name != FOLLOWER {
             self.wait_for_seeds().await;
         }
-        self.decide_now(asked)
+        let chain = self.chain.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let decision = match &chain {
+            Some(chain) => self.in_turn(chain, asked).await,
+            None => self.decide_now(asked),
+        };
+        let of_nodes = chain.is_none_or(|chain| chain.iter().any(|one| matches!(one, Asked::Node)));
+        if decision.verdict != Verdict::NoOpinion || !of_nodes || !awaits_a_pod(asked) {
+            return decision;
+        }
+        self.bound_soon(asked).await.unwrap_or(decision)
+    }
+
+    /// That it may be done, if that soon follows from what is heard of nodes.
+    async fn bound_soon(&self, asked: &Attributes<'_>) -> Option<Decision> {
+        let until = Instant::now() + BOUND_WITHIN;
+        loop {
+            let mut heard = pin!(self.heard.notified());
+            heard.as_mut().enable();
+            let decision = self.nodes().decide(asked);
+            if decision.is_allowed() {
+                return Some(decision);
+            }
+            timeout_at(until, heard).await.ok()?;
+        }
     }
 
     /// The same from what is known now.
@@ -127,6 +166,12 @@ impl Authority {
         };
         Listed { rules, incomplete: is_node, error }
     }
+}
+
+/// Whether a kubelet asks for one thing that a pod brings.
+fn awaits_a_pod(asked: &Attributes<'_>) -> bool {
+    matches!(asked.act, Act::Resource { resource, name, .. } if !name.is_empty() && Nodes::brings(resource))
+        && node_name(&asked.user).is_some()
 }
 
 impl Authorizer for Authority {

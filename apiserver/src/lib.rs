@@ -39,5 +39,6 @@ mod yaml; // keys that stand there twice
 mod kubelet; // logs, exec, attach, port-forward
 mod proxy; // requests to what pods, services and nodes serve
 
+pub use authority::{Authorization, ChainError};
 pub use pki::{Pki, PkiError};
 pub use server::{ApiError, ApiServer, Config};

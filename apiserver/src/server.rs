@@ -6,7 +6,7 @@ use crate::admission::Network;
 use crate::admission::configured;
 use crate::admission::services::{Allocator, repair};
 use crate::app::App;
-use crate::authority;
+use crate::authority::{self, Authorization, ChainError};
 use crate::bootstrap::{self, bootstrap};
 use crate::definitions;
 use crate::kubelet::Kubelets;
@@ -149,6 +149,16 @@ impl ApiServer {
     #[must_use]
     pub fn with_cbor(self) -> Self {
         Self { router: self.router.layer(Extension(rest::Cbor::On)), ..self }
+    }
+
+    /// The same, decided about by whom `authorization` names; a file is read again when it changes.
+    ///
+    /// # Errors
+    /// It names somebody who cannot be asked.
+    pub async fn authorized_by(self, authorization: &Authorization) -> Result<Self, ChainError> {
+        let authority = self.app.registry.authority();
+        authority::follow_chain(authority, authorization, self.app.stopping.child_token()).await?;
+        Ok(self)
     }
 
     /// REST and gRPC as a tower service, for `skiff_client::in_process`: requests carry their `Identity` as an extension.

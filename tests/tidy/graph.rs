@@ -14,15 +14,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-cel", &["skiff-proto"]),
     ("skiff-client", &[]),
     ("skiff-store", &["skiff-proto"]),
-<<<<<<< HEAD
-    ("skiff-apiserver", &["skiff-proto", "skiff-store", "skiff-client", "skiff-schema", "skiff-cel", "skiff-step"]),
-=======
     ("skiff-authz", &[]),
     (
         "skiff-apiserver",
-        &["skiff-authz", "skiff-proto", "skiff-store", "skiff-client", "skiff-schema", "skiff-step"],
+        &["skiff-authz", "skiff-cel", "skiff-client", "skiff-proto", "skiff-schema", "skiff-step", "skiff-store"],
     ),
->>>>>>> 3bea79f (authz: who may do what is decided in a crate of its own: roles and bindings by subject, what nodes have to do with objects, Kubernetes' default policy as a table, and the trait that everybody asks)
     ("skiff-scheduler", &["skiff-client", "skiff-proto", "skiff-step"]),
     ("skiff-controllers", &["skiff-client"]),
     ("skiff-kubelet", &["skiff-client", "skiff-proto", "skiff-step"]),

@@ -69,6 +69,21 @@ impl Nodes {
         ("certificates.k8s.io", "podcertificaterequests"),
     ];
 
+    /// Whether pods bring the right to read objects of this resource.
+    #[must_use]
+    pub fn brings(plural: &str) -> bool {
+        const BROUGHT: [&str; 7] = [
+            "secrets",
+            "configmaps",
+            "persistentvolumeclaims",
+            "persistentvolumes",
+            "serviceaccounts",
+            "resourceclaims",
+            "pods",
+        ];
+        BROUGHT.contains(&plural)
+    }
+
     /// Notes what an object of one of [`Self::FOLLOWED`] says.
     pub fn put(&mut self, plural: &str, object: &Value) {
         self.graph.put(plural, object);

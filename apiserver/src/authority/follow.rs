@@ -1,4 +1,4 @@
-//! What is stored becomes what is known: one task lists and watches roles and bindings, and what nodes have to do with.
+//! What is stored becomes what is known: one task follows roles and bindings, another what nodes have to do with.
 
 use super::{Authority, seed};
 use crate::app::App;
@@ -14,33 +14,41 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long the task waits after the store failed.
+/// How long a task waits after the store failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long after the start default roles are written if nobody asks for roles before: a node starts first.
 const SEED_AFTER: Duration = Duration::from_millis(500);
 
-/// What an object tells.
-#[derive(Debug, Clone, Copy)]
-enum Tells {
-    Roles(Kind),
+/// What a task learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Roles,
     Nodes,
 }
 
-/// Each resource that decisions depend on.
-fn followed() -> impl Iterator<Item = (Tells, &'static Arc<Resource>)> {
-    let of_roles = Kind::ALL.into_iter().map(|kind| (Tells::Roles(kind), (GROUP, kind.plural())));
-    let of_nodes = Nodes::FOLLOWED.into_iter().map(|place| (Tells::Nodes, place));
-    // What is not served in this version by default (PodCertificateRequests) tells nothing.
-    of_roles
-        .chain(of_nodes)
-        .filter_map(|(tells, (group, plural))| Some((tells, skiff_schema::find(group, "v1", plural)?)))
+/// A resource that is followed, and of which of RBAC's kinds it is, if it is one of them.
+type Followed = (&'static Arc<Resource>, Option<Kind>);
+
+impl About {
+    /// Each resource that tells something. What is not served in this version by default (PodCertificateRequests) tells nothing.
+    fn followed(self) -> Vec<Followed> {
+        let find = |(group, plural): (&str, &str)| skiff_schema::find(group, "v1", plural);
+        match self {
+            Self::Roles => {
+                Kind::ALL.into_iter().filter_map(|kind| Some((find((GROUP, kind.plural()))?, Some(kind)))).collect()
+            }
+            Self::Nodes => Nodes::FOLLOWED.into_iter().filter_map(|place| Some((find(place)?, None))).collect(),
+        }
+    }
 }
 
 /// Learns what the store has, and what the default roles will make of it, before the server is ready.
 pub(crate) async fn load(registry: &Registry) -> Result<(), Status> {
     let authority = registry.authority();
-    read(registry, authority).await?;
-    let steps = seed::steps(registry).await?;
+    let (roles, nodes, steps) =
+        tokio::join!(read(registry, About::Roles), read(registry, About::Nodes), seed::steps(registry));
+    roles.and(nodes)?;
+    let steps = steps?;
     authority.seeded.send_replace(steps.is_empty());
     for step in steps {
         authority.roles_mut().put(step.kind, &step.object);
@@ -49,72 +57,76 @@ pub(crate) async fn load(registry: &Registry) -> Result<(), Status> {
 }
 
 /// Puts what is stored in the place of what is known; answers at which revision each resource was read.
-async fn read(registry: &Registry, authority: &Authority) -> Result<Vec<(Tells, &'static Arc<Resource>, i64)>, Status> {
+async fn read(registry: &Registry, about: About) -> Result<Vec<(Followed, i64)>, Status> {
     let (mut roles, mut nodes, mut places) = (Roles::default(), Nodes::default(), Vec::new());
-    for (tells, resource) in followed() {
+    for (resource, kind) in about.followed() {
         let list = registry.list(resource, "", &ListOptions::default()).await?;
         for object in &list.items {
             let value = object.value()?;
-            match tells {
-                Tells::Roles(kind) => roles.put(kind, &value),
-                Tells::Nodes => nodes.put(&resource.plural, &value),
+            match kind {
+                Some(kind) => roles.put(kind, &value),
+                None => nodes.put(&resource.plural, &value),
             }
         }
-        places.push((tells, resource, list.revision));
+        places.push(((resource, kind), list.revision));
     }
-    *authority.roles_mut() = roles;
-    *authority.nodes_mut() = nodes;
+    match about {
+        About::Roles => *registry.authority().roles_mut() = roles,
+        About::Nodes => *registry.authority().nodes_mut() = nodes,
+    }
     Ok(places)
 }
 
-/// Writes default roles, then follows, until the server stops or is dropped.
+/// Follows until the server stops or is dropped; default roles are written first.
 pub(crate) fn follow(app: &Arc<App>, until: CancellationToken) {
-    let app = app.clone();
+    let (of_roles, of_nodes) = (app.clone(), app.clone());
+    tokio::spawn(
+        until.clone().run_until_cancelled_owned(async move { again_and_again(&of_nodes, About::Nodes).await }),
+    );
     tokio::spawn(until.run_until_cancelled_owned(async move {
-        let authority = app.registry.authority();
+        let authority = of_roles.registry.authority();
         tokio::select! {
             () = authority.wanted.notified() => {}
             () = tokio::time::sleep(SEED_AFTER) => {}
         }
-        while let Err(status) = seed::write(&app.registry).await {
+        while let Err(status) = seed::write(&of_roles.registry).await {
             tracing::warn!(message = status.message, "writing default roles failed; again in a second");
             tokio::time::sleep(RETRY).await;
         }
         authority.seeded.send_replace(true);
-        loop {
-            if let Err(status) = follow_once(&app.registry).await {
-                tracing::warn!(message = status.message, "following roles failed; again in a second");
-                tokio::time::sleep(RETRY).await;
-            }
-        }
+        again_and_again(&of_roles, About::Roles).await;
     }));
 }
 
-/// Which watch it is from, and what it says.
-type News = (Tells, &'static Arc<Resource>, Vec<Event>);
+async fn again_and_again(app: &App, about: About) {
+    loop {
+        if let Err(status) = follow_once(&app.registry, about).await {
+            tracing::warn!(message = status.message, "following who may do what failed; again in a second");
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
 
-fn stream(tells: Tells, resource: &'static Arc<Resource>, watcher: Watcher) -> BoxStream<'static, News> {
+fn stream(followed: Followed, watcher: Watcher) -> BoxStream<'static, (Followed, Vec<Event>)> {
     let next = move |mut watcher: Watcher| async move {
         let events = watcher.next().await?;
-        Some(((tells, resource, events), watcher))
+        Some(((followed, events), watcher))
     };
     futures::stream::unfold(watcher, next).boxed()
 }
 
 /// Lists, then watches; ends when one of the watches does.
-async fn follow_once(registry: &Registry) -> Result<(), Status> {
-    let authority = registry.authority();
+async fn follow_once(registry: &Registry, about: About) -> Result<(), Status> {
     let mut all = SelectAll::new();
-    let mut count = 0;
-    for (tells, resource, after) in read(registry, authority).await? {
-        let watcher = registry.watch(resource, "", WatchOptions { after, ..WatchOptions::default() }).await?;
-        all.push(stream(tells, resource, watcher));
-        count += 1;
+    for (followed, after) in read(registry, about).await? {
+        let watcher = registry.watch(followed.0, "", WatchOptions { after, ..WatchOptions::default() }).await?;
+        all.push(stream(followed, watcher));
     }
-    while let Some((tells, resource, events)) = all.next().await {
+    let count = all.len();
+    while let Some((followed, events)) = all.next().await {
         for event in events {
             match event {
-                Event::Object(kind, object) => learn(authority, tells, resource, kind, object.value()?),
+                Event::Object(kind, object) => learn(registry.authority(), followed, kind, object.value()?),
                 Event::Bookmark { .. } => {}
                 Event::Error(status) => return Err(status),
             }
@@ -126,12 +138,15 @@ async fn follow_once(registry: &Registry) -> Result<(), Status> {
     Ok(())
 }
 
-fn learn(authority: &Authority, tells: Tells, resource: &Resource, event: EventKind, object: &Value) {
+fn learn(authority: &Authority, (resource, kind): Followed, event: EventKind, object: &Value) {
     let (namespace, name) = (meta(object, "namespace"), name_of(object));
-    match (tells, event) {
-        (Tells::Roles(kind), EventKind::Deleted) => authority.roles_mut().remove(kind, namespace, name),
-        (Tells::Roles(kind), _) => authority.roles_mut().put(kind, object),
-        (Tells::Nodes, EventKind::Deleted) => authority.nodes_mut().remove(&resource.plural, namespace, name),
-        (Tells::Nodes, _) => authority.nodes_mut().put(&resource.plural, object),
+    match (kind, event) {
+        (Some(kind), EventKind::Deleted) => authority.roles_mut().remove(kind, namespace, name),
+        (Some(kind), _) => authority.roles_mut().put(kind, object),
+        (None, EventKind::Deleted) => authority.nodes_mut().remove(&resource.plural, namespace, name),
+        (None, _) => authority.nodes_mut().put(&resource.plural, object),
+    }
+    if kind.is_none() {
+        authority.heard.notify_waiters();
     }
 }

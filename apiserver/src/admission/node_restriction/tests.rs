@@ -30,7 +30,7 @@ async fn write(
     let target = Target { resource, namespace, name };
     let request =
         Request::new(Identity::node("n"), "update", &target).of_part(parts.get(2).copied().unwrap_or_default());
-    let seen = Attributes { request: &request, operation, name, old: old.as_ref(), stored: &shelf };
+    let seen = Attributes { name, old: old.as_ref(), ..Attributes::new(&request, operation, &shelf) };
     admit(&seen, &mut new).await.map_err(|status| status.message)
 }
 

@@ -1,12 +1,14 @@
 //! Kinds that are answered and not kept: who asks, and who may do what, as the authority decides.
 
+mod selectors; // which objects a question is about
+
 use crate::auth::{Act, user};
 use crate::authority::Authority;
 use crate::registry::object::{Object, meta, metadata_mut, now};
 use crate::request::Request;
 use crate::status::Status;
 use serde_json::{Value, json};
-use skiff_authz::{Attributes, Requirement, Rule, Selection, Verdict};
+use skiff_authz::{Attributes, Rule, Verdict};
 use skiff_client::Identity;
 use skiff_schema::{Resource, Review, validate_review};
 use std::collections::BTreeMap;
@@ -59,41 +61,24 @@ fn placed(resource: &Resource, namespace: &str, mut object: Value) -> Result<Val
 
 async fn decided(authority: &Authority, mut object: Value, identity: &Identity) -> Value {
     let spec = &object["spec"];
-    let selection = selection(&spec["resourceAttributes"]);
-    let version = spec["resourceAttributes"]["version"].as_str().unwrap_or_default();
+    let (selection, mut errors) = selectors::read(&spec["resourceAttributes"]);
+    let version = spec["resourceAttributes"]["version"].as_str().filter(|version| !version.is_empty()).unwrap_or("*");
     let asked = Attributes { user: user(identity), act: act(spec), version, selection: &selection };
     let decision = authority.decide(&asked).await;
     let mut status = json!({ "allowed": decision.is_allowed() });
     if decision.verdict == Verdict::Deny {
         status["denied"] = true.into();
     }
-    for (field, text) in [("reason", decision.reason.to_string()), ("evaluationError", decision.error)] {
+    if !decision.error.is_empty() {
+        errors.insert(0, decision.error);
+    }
+    for (field, text) in [("reason", decision.reason.to_string()), ("evaluationError", errors.join("; "))] {
         if !text.is_empty() {
             status[field] = text.into();
         }
     }
     object["status"] = status;
     object
-}
-
-/// What selectors would leave. A part that cannot be read leaves more, so it is left out.
-fn selection(resource: &Value) -> Selection {
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
-    };
-    let requirements = |selector: &Value| -> Vec<Requirement> {
-        let listed = selector["requirements"].as_array().into_iter().flatten().map(|one| {
-            let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
-            Requirement { key: text("key"), operator: text("operator"), values: texts(&one["values"]) }
-        });
-        let raw = selector["rawSelector"].as_str().unwrap_or_default().split(',');
-        let raw = raw.filter(|part| !part.contains(['!', '\\', '('])).filter_map(|part| {
-            let (key, value) = part.split_once("==").or_else(|| part.split_once('='))?;
-            Some(Requirement::equals(key.trim(), value.trim()))
-        });
-        listed.chain(raw).collect()
-    };
-    Selection { fields: requirements(&resource["fieldSelector"]), labels: requirements(&resource["labelSelector"]) }
 }
 
 /// What a question of access is about.

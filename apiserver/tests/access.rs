@@ -288,7 +288,8 @@ async fn a_kubelet_stays_on_its_node() {
         let (code, message) = ask(&world, &who, method, &path, &body).await;
         assert_eq!(code, StatusCode::FORBIDDEN, "{name} {method} {path}: {message}");
     }
-    for own in [&format!("{pods}?fieldSelector=spec.nodeName%3Dn"), "/api/v1/nodes?fieldSelector=metadata.name%3Dn"] {
+    let own_pods = format!("{pods}?fieldSelector=spec.nodeName%3Dn");
+    for own in [own_pods.as_str(), "/api/v1/nodes?fieldSelector=metadata.name%3Dn"] {
         assert_eq!(ask(&world, &n, "GET", own, &Value::Null).await.0, StatusCode::OK, "{own}");
     }
 }
@@ -310,6 +311,20 @@ async fn proxies_are_rights_of_their_own() {
         assert_eq!(code, StatusCode::FORBIDDEN, "{path}: {message}");
     }
     assert_eq!(ask(&world, &user("reader"), "GET", "/api/v1/nodes", &Value::Null).await.0, StatusCode::OK);
+    // Who may read through these paths may not run anything by a WebSocket, which begins with GET.
+    grant(&world, "watcher", "watcher", json!([rule(&["get"], "", &["pods/exec", "nodes/proxy"])]), true).await;
+    for path in
+        ["/api/v1/namespaces/default/pods/p/exec?command=id", "/api/v1/nodes/n/proxy/exec/default/p/c?command=id"]
+    {
+        let mut request = request("GET", path, "", "");
+        request.extensions_mut().insert(user("watcher"));
+        for (name, value) in [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")] {
+            request.headers_mut().insert(name, value.parse().expect("a value"));
+        }
+        let (code, answer) = send(world.server.router(), request).await;
+        assert_eq!(code, StatusCode::FORBIDDEN, "{path}: {answer}");
+        assert!(answer["message"].as_str().is_some_and(|text| text.contains("cannot create resource")), "{answer}");
+    }
 }
 
 #[tokio::test]

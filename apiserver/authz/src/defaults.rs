@@ -54,8 +54,9 @@ pub fn read(table: &str) -> Vec<(Kind, Value)> {
 pub fn gathered() -> Vec<(Kind, Value)> {
     let mut objects = objects();
     loop {
-        let roles: Vec<Value> =
-            objects.iter().map(|(_, object)| object).filter(|role| role["kind"] == "ClusterRole").cloned().collect();
+        // Those that have a label more than all have.
+        let is_labelled = |role: &&Value| role["metadata"]["labels"].as_object().is_some_and(|labels| labels.len() > 1);
+        let roles: Vec<Value> = objects.iter().map(|(_, object)| object).filter(is_labelled).cloned().collect();
         let mut changed = false;
         for (_, role) in &mut objects {
             let Some(rules) = aggregated(role, roles.iter()) else { continue };

@@ -100,7 +100,7 @@ fn slice(asked: &Asked<'_>, object: &Value) -> Result<(), Status> {
     let (slice, verb) = match asked.seen.operation {
         Operation::Create => (object, "create"),
         Operation::Delete => (asked.seen.old.unwrap_or(&Value::Null), "delete"),
-        Operation::Update => return Ok(()),
+        Operation::Update | Operation::Connect => return Ok(()),
     };
     asked.require(slice["spec"]["nodeName"] == asked.node, || {
         format!("can only {verb} ResourceSlice with the same NodeName as the requesting node")
@@ -166,7 +166,7 @@ fn own_node(asked: &Asked<'_>, object: &Value) -> Result<(), Status> {
             })
         }
         Operation::Update => changed_node(asked, asked.seen.old.unwrap_or(&Value::Null), object),
-        Operation::Delete => Ok(()),
+        Operation::Delete | Operation::Connect => Ok(()),
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) enum Asked {
     Fixed(bool),
     Node,
     Roles,
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 impl Authorization {
@@ -75,7 +75,7 @@ impl Authorization {
                 Link::AlwaysDeny => Asked::Fixed(false),
                 Link::Node => Asked::Node,
                 Link::Rbac => Asked::Roles,
-                Link::Webhook(settings) => Asked::Remote(Remote::new(*settings).await?),
+                Link::Webhook(settings) => Asked::Remote(Box::new(Remote::new(*settings).await?)),
             });
         }
         Ok(chain)

@@ -42,6 +42,15 @@ struct FieldTest {
 impl Selection {
     /// Parses `labelSelector` and `fieldSelector`; empty texts select everything.
     pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Status> {
+        let selection = Self::read(labels, fields)?;
+        for test in &selection.fields {
+            check_field(resource, &test.path, fields)?;
+        }
+        Ok(selection)
+    }
+
+    /// The same, of whichever resource.
+    pub(crate) fn read(labels: &str, fields: &str) -> Result<Self, Status> {
         let refused = |text: &str, why: String| {
             Status::bad_request(format!("unable to parse requirement in selector {text:?}: {why}"))
         };
@@ -53,9 +62,6 @@ impl Selection {
             .iter()
             .map(|part| field_test(part).ok_or_else(|| refused(fields, format!("{part:?} is not field=value"))))
             .collect::<Result<Vec<_>, _>>()?;
-        for test in &field_tests {
-            check_field(resource, &test.path, fields)?;
-        }
         Ok(Self { labels: label_tests, fields: field_tests })
     }
 

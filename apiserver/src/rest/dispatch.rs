@@ -16,6 +16,8 @@ use crate::status::Status;
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use http::{Extensions, HeaderMap, Method, header};
+use skiff_client::is_upgrade;
+use skiff_schema::Resource;
 use std::sync::Arc;
 
 pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Response, Status> {
@@ -41,6 +43,11 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
     let act = Act::Resource { verb, group: &resource.group, resource: &resource.plural, part, namespace, name: about };
     let selection = narrowed.as_ref().map(Selection::requirements).unwrap_or_default();
     authorize_selected(request.extensions(), act, &resource.version, &selection).await?;
+    if runs_something(resource, part, &request) && verb != "create" {
+        let act =
+            Act::Resource { verb: "create", group: &resource.group, resource: &resource.plural, part, namespace, name };
+        authorize(request.extensions(), act).await?;
+    }
     if !serves(&path, verb) {
         return Err(Status::method_not_allowed());
     }
@@ -129,6 +136,17 @@ fn verb(method: &Method, path: &ResourcePath, watch: bool) -> Result<&'static st
         // Kubernetes has no word for it: who may use every verb may send it.
         Method::OPTIONS if path.subresource == "proxy" => Ok(""),
         _ => Err(Status::method_not_allowed()),
+    }
+}
+
+/// Whether a connection begins by which something runs in a container. A WebSocket begins with GET, and who may only read may not run
+/// anything: that is a creation, whatever the method (KEP-4006; the same through a kubelet's own paths).
+fn runs_something(resource: &Resource, part: &str, request: &HttpRequest) -> bool {
+    match part {
+        "exec" | "attach" | "portforward" => true,
+        // Of what has no namespace only nodes are reached so.
+        "proxy" => !resource.namespaced && is_upgrade(request),
+        _ => false,
     }
 }
 

@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Blocks are multiples of this.
 const STEP: usize = 16;
 /// Sizes grow by a quarter of the power of two below them: at most a fifth of a block is unused.
-const CLASSES: usize = 44;
-/// The largest size that shares chunks.
-const SMALL_MAX: usize = 32 * 1024;
-/// A container's configuration and plan take some 200 KiB.
+const CLASSES: usize = 32;
+/// The largest size that shares chunks. What is larger is held briefly, as the text of a configuration is: pages of its own go back
+/// before the program needs the most.
+const SMALL_MAX: usize = 8 * 1024;
+/// A container's configuration and plan take some 130 KiB.
 const CHUNK: usize = 64 * 1024;
 
 /// The allocator; there is one for the program: `#[global_allocator] static HEAP: Heap = Heap::new();`.

@@ -101,7 +101,7 @@ pub(crate) fn container_status(record: &ContainerRecord) -> pb::ContainerStatus 
         started_at: record.started_at_ns,
         finished_at,
         exit_code,
-        image: record.config.image.clone(),
+        image: record.config.image.as_ref().map(as_written),
         image_ref: record.image_id.clone(),
         image_id: record.image_id.clone(),
         reason,
@@ -114,6 +114,12 @@ pub(crate) fn container_status(record: &ContainerRecord) -> pb::ContainerStatus 
         user: record.user.as_ref().map(user),
         stop_signal: signal::named(record.stop_signal) as i32,
     }
+}
+
+/// A kubelet asks for an image by its id and says what the user wrote beside it; that is what its pod's status shows.
+fn as_written(spec: &pb::ImageSpec) -> pb::ImageSpec {
+    let written = Some(&spec.user_specified_image).filter(|name| !name.is_empty());
+    pb::ImageSpec { image: written.unwrap_or(&spec.image).clone(), ..spec.clone() }
 }
 
 pub(crate) fn container_item(record: &ContainerRecord) -> pb::Container {
@@ -198,5 +204,23 @@ impl Service {
                 mount_options: false,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_names_the_image_as_the_user_wrote_it() {
+        let spec = |image: &str, written: &str| pb::ImageSpec {
+            image: image.to_owned(),
+            user_specified_image: written.to_owned(),
+            ..Default::default()
+        };
+        let asked = spec("sha256:12", "skiff.local/web:1");
+        assert_eq!(as_written(&asked), spec("skiff.local/web:1", "skiff.local/web:1"));
+        // crictl asks by name, or by an id that nobody wrote.
+        assert_eq!(as_written(&spec("web:1", "")), spec("web:1", ""));
     }
 }

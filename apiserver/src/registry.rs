@@ -16,7 +16,9 @@ mod components; // how the control plane's parts are
 mod convert; // custom resources that a webhook converts
 mod create; // new objects
 mod delete; // marking and removing
-mod feed; // one watch of the store for all who watch a resource
+mod feed; // one watch of the store for all who watch a resource, and its state for all who list it
+mod forms; // what answers are made of, written once
+mod kept; // lists and objects from the state that a feed keeps
 mod known; // what this server's own tasks know
 mod partial; // a few fields of an object
 mod patch; // what a patch makes of an object
@@ -28,6 +30,7 @@ mod watch; // what happens to objects
 
 pub(crate) use apply::Configuration;
 pub(crate) use delete::{Deleted, delete_options, warning_of_deletion};
+pub(crate) use forms::Form;
 pub(crate) use known::Known;
 pub(crate) use patch::{Patch, PatchKind};
 pub(crate) use put::replacement;
@@ -147,6 +150,7 @@ impl Registry {
         let put = self.backend.put(target.key(), self.to_store(&object, value).await?, expected, ttl_seconds);
         match self.traced(target, value, async { Ok(put.await?) }).await? {
             Swapped::Done(revision) => {
+                self.feeds.wrote(target.resource, revision);
                 object.revision = revision;
                 Ok(Some(object))
             }
@@ -180,6 +184,7 @@ impl Registry {
         let delete = self.backend.delete(target.key(), expected);
         match self.traced(target, value, async { Ok(delete.await?) }).await? {
             Swapped::Done(revision) => {
+                self.feeds.wrote(target.resource, revision);
                 self.services.release(self.backend(), target, value).await;
                 Ok(Some(revision))
             }
@@ -204,7 +209,7 @@ impl Registry {
 /// What plugins may look at; they write nothing.
 impl Stored for Registry {
     fn get<'a>(&'a self, target: Target<'a>) -> BoxFuture<'a, Result<Value, Status>> {
-        Box::pin(async move { Self::get(self, &target).await?.value() })
+        Box::pin(async move { self.get_kept(&target).await?.value() })
     }
 
     fn list<'a>(
@@ -213,7 +218,8 @@ impl Stored for Registry {
         namespace: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Value>, Status>> {
         Box::pin(async move {
-            let list = Self::list(self, resource, namespace, &ListOptions::default()).await?;
+            let options = ListOptions { version_match: VersionMatch::Own, ..ListOptions::default() };
+            let list = Self::list(self, resource, namespace, &options).await?;
             list.items.iter().map(Object::value).collect()
         })
     }

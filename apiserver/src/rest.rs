@@ -4,6 +4,7 @@ pub(crate) mod body; // what was sent
 mod deadline; // how long it may take
 mod discovery; // what is served here
 mod dispatch; // which path, which verb
+mod lists; // many objects in one answer
 mod negotiate; // in which form the answer is wanted
 mod openapi; // its documents
 mod options; // query parameters

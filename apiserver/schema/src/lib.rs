@@ -61,5 +61,6 @@ pub use kinds::apiregistration::registered::{Registration, registrations, served
 pub use kinds::{Review, Stamp};
 pub use merge::{PatchError, strategic_merge};
 pub use resource::{Name, Resource, Subresource};
+pub use table::template::RowTemplate;
 pub use table::{IncludeObject, TableOptions, TableVersion, table};
 pub use validate::{validate_create, validate_review, validate_update};

@@ -75,28 +75,77 @@ pub fn knows(api_version: &str, kind: &str) -> bool {
 /// # Errors
 /// [`ProtobufError::Kind`] when its kind is not built in, [`ProtobufError::Unfit`] when it does not fit its schema.
 pub fn from_json(object: &Value) -> Result<Vec<u8>, ProtobufError> {
+    let (schema, names, fields) = known(object)?;
+    let mut out = Backwards::default();
+    no_encoding(&mut out);
+    out.nested(2, |out| write::message(out, &schema, schema.root(), fields))?;
+    type_meta(&mut out, names)?;
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(out.finish());
+    Ok(bytes)
+}
+
+/// An encoding and a content type that say nothing; kube-apiserver writes them, too.
+fn no_encoding(out: &mut Backwards) {
+    out.bytes(4, b"");
+    out.bytes(3, b"");
+}
+
+fn type_meta(out: &mut Backwards, [api_version, kind]: [&str; 2]) -> Result<(), ProtobufError> {
+    out.nested(1, |out| {
+        out.bytes(2, kind.as_bytes());
+        out.bytes(1, api_version.as_bytes());
+        Ok(())
+    })
+}
+
+/// What stands around the items of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFrame {
+    /// In front of the first.
+    pub before: Vec<u8>,
+    /// Behind the last.
+    pub after: Vec<u8>,
+}
+
+/// The number of `items` in every list; a test checks it.
+const ITEMS: u32 = 2;
+
+/// An object as an item of a list.
+///
+/// # Errors
+/// As of [`from_json`].
+pub fn item(object: &Value) -> Result<Vec<u8>, ProtobufError> {
+    let (schema, _, fields) = known(object)?;
+    let mut out = Backwards::default();
+    out.nested(ITEMS, |out| write::message(out, &schema, schema.root(), fields))?;
+    Ok(out.finish())
+}
+
+/// A list as a body, around items of so many bytes in all; `head` is the list without them.
+///
+/// # Errors
+/// As of [`from_json`].
+pub fn list_frame(head: &Value, items_bytes: usize) -> Result<ListFrame, ProtobufError> {
+    let (schema, names, fields) = known(head)?;
+    let mut out = Backwards::default();
+    write::message(&mut out, &schema, schema.root(), fields)?;
+    let metadata = out.finish();
+    let (mut before, mut after) = (Backwards::default(), Backwards::default());
+    before.begin(2, metadata.len() + items_bytes);
+    type_meta(&mut before, names)?;
+    no_encoding(&mut after);
+    Ok(ListFrame { before: [MAGIC, &before.finish(), &metadata].concat(), after: after.finish() })
+}
+
+/// Schema, version and kind, and fields of an object.
+fn known(object: &Value) -> Result<(Schema, [&str; 2], &Map<String, Value>), ProtobufError> {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let schema = schema_of(api_version, kind)
         .ok_or_else(|| ProtobufError::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() })?;
-    write(&schema, [api_version, kind], object)
-}
-
-/// A list as a body: `head` is the list without its items, which are asked for one at a time, the last one first, so that never more than
-/// one of them is there as a value.
-///
-/// # Errors
-/// As of [`from_json`], and those of the items.
-pub fn list_from_json<E: From<ProtobufError>>(
-    head: &Value,
-    items: impl DoubleEndedIterator<Item = Result<Value, E>>,
-) -> Result<Vec<u8>, E> {
-    let text = |key: &str| head.get(key).and_then(Value::as_str).unwrap_or_default();
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
-    let unknown = || ProtobufError::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() };
-    let schema = schema_of(api_version, kind).ok_or_else(unknown)?;
-    let Value::Object(fields) = head else { return Err(unknown().into()) };
-    unknown_of([api_version, kind], |out| write::list(out, &schema, fields, items))
+    let Value::Object(fields) = object else { return Err(ProtobufError::Unfit { field: String::new() }) };
+    Ok((schema, [api_version, kind], fields))
 }
 
 /// `runtime.Unknown`: type (1: apiVersion 1, kind 2) and raw message (2).
@@ -126,32 +175,7 @@ fn either_numbers(other: &Node) -> (u32, u32) {
     if matches!(other.shape, Shape::Boolean) { (2, 1) } else { (1, 2) }
 }
 
-fn write(schema: &Schema, [api_version, kind]: [&str; 2], object: &Value) -> Result<Vec<u8>, ProtobufError> {
-    let Value::Object(fields) = object else { return Err(ProtobufError::Unfit { field: String::new() }) };
-    unknown_of([api_version, kind], |out| write::message(out, schema, schema.root(), fields))
-}
-
-/// A `runtime.Unknown` around what `message` writes.
-fn unknown_of<E: From<ProtobufError>>(
-    [api_version, kind]: [&str; 2],
-    message: impl FnOnce(&mut Backwards) -> Result<(), E>,
-) -> Result<Vec<u8>, E> {
-    let mut out = Backwards::default();
-    // An encoding and a content type that say nothing; kube-apiserver writes them, too.
-    out.bytes(4, b"");
-    out.bytes(3, b"");
-    out.nested(2, message)?;
-    out.nested::<ProtobufError>(1, |out| {
-        out.bytes(2, kind.as_bytes());
-        out.bytes(1, api_version.as_bytes());
-        Ok(())
-    })?;
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(out.finish());
-    Ok(bytes)
-}
-
-/// A watch event around a body that [`write`] made, behind its length, as streams frame it.
+/// A watch event around a body that [`from_json`] made, behind its length, as streams frame it.
 #[must_use]
 pub fn event(kind: &str, body: &[u8]) -> Vec<u8> {
     let mut out = Backwards::default();

@@ -4,6 +4,7 @@
 
 pub(crate) mod core;
 pub(crate) mod pod;
+pub(crate) mod template;
 pub(crate) mod text;
 pub(crate) mod workload;
 

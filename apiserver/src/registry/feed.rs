@@ -17,25 +17,39 @@ mod interest; // what one watcher wants to see
 mod mailbox; // what waits for one watcher
 mod update; // one change
 
+mod finder; // objects of a state by the value of a label or field
+mod kept; // one object of a state
+mod present; // the present state, and states that are paged through
+mod sorted; // objects in order
+mod states; // answers from a state that is as new as is asked
+
+pub(crate) use finder::By;
 pub(crate) use interest::Interest;
+pub(crate) use kept::Face;
 pub(crate) use mailbox::Taken;
+pub(crate) use present::Wanted;
+pub(crate) use states::At;
 pub(crate) use update::Update;
 
 use super::convert::Converters;
+use super::forms::Room;
 use super::prefix;
 use crate::status::Status;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use index::{Id, Index};
+use kept::{Kept, Rooms};
 use mailbox::Mailbox;
+use present::Present;
 use skiff_schema::Resource;
 use skiff_store::backend::{Backend, BackendError, Change, Revision, WatchBatch};
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 /// Bytes of updates that a feed keeps for who begins in the past: those who list and then watch, or come back after a lost connection.
@@ -43,6 +57,10 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the newest updates of which parsed and written forms are kept: those that watchers are about to take. A parsed object takes
 /// some eight times its JSON.
 const SEEN_BYTES_MAX: usize = 128 << 10;
+/// Keys and values of all states that feeds keep: 100,000 objects of 2 KiB. What does not fit is listed from the store.
+const STATES_BYTES_MAX: usize = 256 << 20;
+/// What was written of their objects, in all forms: Protobuf and tables of 20,000 pods.
+const FORMS_BYTES_MAX: usize = 64 << 20;
 /// The furthest in the past that a feed begins for its first watcher.
 const REPLAYED_REVISIONS_MAX: Revision = 1000;
 /// How often one looks whether anybody uses a feed.
@@ -56,6 +74,9 @@ pub(crate) struct Feeds {
     converters: Arc<Converters>,
     /// By the folder of the resource: all versions of it share one, unless a webhook converts them.
     open: Mutex<HashMap<String, Open>>,
+    /// Folders that were listed since the last look, and nobody follows.
+    listed_once: Mutex<HashSet<String>>,
+    rooms: Arc<Rooms>,
     looking: OnceLock<Task>,
 }
 
@@ -77,7 +98,9 @@ impl Drop for Task {
 
 impl Feeds {
     pub(crate) fn new(backend: Arc<dyn Backend>, converters: Arc<Converters>) -> Arc<Self> {
-        Arc::new(Self { backend, converters, open: Mutex::default(), looking: OnceLock::new() })
+        let rooms = Rooms { states: Room::new(STATES_BYTES_MAX), forms: Room::new(FORMS_BYTES_MAX) };
+        let (open, listed_once) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { backend, converters, open, listed_once, rooms: Arc::new(rooms), looking: OnceLock::new() })
     }
 
     /// Follows the resource from now on if nobody does yet; from `after` on if that was a short while ago.
@@ -96,7 +119,7 @@ impl Feeds {
         let floor = after.filter(|after| near.contains(after)).unwrap_or(newest);
         let folder = id.into_owned();
         lock(&self.open).entry(folder.clone()).or_insert_with(|| {
-            let feed = Arc::new(Feed::new(floor, prefix(resource, "").len()));
+            let feed = Arc::new(Feed::new(floor, prefix(resource, "").len(), &self.rooms));
             let changes = self.changes(resource, prefix(resource, ""), floor);
             let following = Following { feeds: Arc::downgrade(self), feed: Arc::clone(&feed), folder, changes };
             Open { feed, unused_looks: 0, _following: Task(tokio::spawn(following.run()).abort_handle()) }
@@ -144,6 +167,7 @@ impl Feeds {
 
     /// Forgets what watchers have had time to take, and ends feeds that nobody has used for a while.
     fn look(&self) {
+        lock(&self.listed_once).clear();
         lock(&self.open).retain(|_, open| {
             open.unused_looks = if open.feed.look() { 0 } else { open.unused_looks + 1 };
             open.unused_looks < UNUSED_LOOKS_MAX || !open.feed.end_if_unused()
@@ -176,6 +200,17 @@ struct Feed {
     /// Nothing up to here is missing. It is raised after mailboxes have what happened: who then finds nothing has seen all of it.
     reached: AtomicI64,
     state: Mutex<State>,
+
+    /// The state, once somebody lists. Locked while `state` is, or alone.
+    present: Mutex<Option<Present>>,
+    rooms: Arc<Rooms>,
+    /// Tells that the state has moved.
+    moved: Notify,
+    is_loading: AtomicBool,
+    /// The newest revision that this server itself has written.
+    own: AtomicI64,
+    /// Looks until a state that found no room is tried again.
+    refused_looks: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -193,7 +228,7 @@ struct State {
 }
 
 impl Feed {
-    fn new(floor: Revision, folder_length: usize) -> Self {
+    fn new(floor: Revision, folder_length: usize, rooms: &Arc<Rooms>) -> Self {
         let state = State {
             floor,
             kept: VecDeque::new(),
@@ -204,7 +239,17 @@ impl Feed {
             last_id: 0,
             has_ended: false,
         };
-        Self { folder_length, reached: AtomicI64::new(floor), state: Mutex::new(state) }
+        Self {
+            folder_length,
+            reached: AtomicI64::new(floor),
+            state: Mutex::new(state),
+            present: Mutex::default(),
+            rooms: Arc::clone(rooms),
+            moved: Notify::new(),
+            is_loading: AtomicBool::new(false),
+            own: AtomicI64::new(0),
+            refused_looks: AtomicU32::new(0),
+        }
     }
 
     fn join(self: Arc<Self>, interest: &Interest, after: Revision) -> Option<Cursor> {
@@ -231,6 +276,7 @@ impl Feed {
         self.parse(&updates);
         let (mut visited, mut last) = (0, 0);
         let mut state = lock(&self.state);
+        self.apply(updates.iter());
         for update in updates {
             for mailbox in state.index.concerned(&update) {
                 mailbox.put(&update);
@@ -241,7 +287,45 @@ impl Feed {
         }
         drop(state);
         self.reached.fetch_max(last, Ordering::Release);
+        self.moved.notify_waiters();
         visited
+    }
+
+    /// The store says that nothing up to here is missing.
+    fn progress(&self, revision: Revision) {
+        self.reached.fetch_max(revision, Ordering::Release);
+        self.reach(revision);
+        self.moved.notify_waiters();
+    }
+
+    /// The same of the state alone; whether there is one.
+    fn reach(&self, revision: Revision) -> bool {
+        lock(&self.present).as_mut().map(|present| present.reach(revision)).is_some()
+    }
+
+    /// Applies changes to the state; where there is no room for them, it is given up.
+    fn apply<'a>(&self, updates: impl Iterator<Item = &'a Arc<Update>>) {
+        let mut kept = lock(&self.present);
+        let Some(present) = kept.as_mut() else { return };
+        present.apply(updates, &self.rooms);
+        if self.rooms.states.is_over() {
+            present.forget_past();
+            if self.rooms.states.is_over() {
+                *kept = None;
+                self.refused_looks.store(states::REFUSED_LOOKS, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Keeps the state that was read at a revision, with what has happened since. If more has happened than is kept, it has to be read
+    /// again.
+    fn install(&self, objects: Vec<Arc<Kept>>, revision: Revision) {
+        let state = lock(&self.state);
+        if revision < state.floor || state.has_ended {
+            return;
+        }
+        *lock(&self.present) = Some(Present::new(objects, revision));
+        self.apply(state.kept.iter());
     }
 
     /// Parses what the index is going to ask for, while nobody waits for the state.
@@ -260,22 +344,44 @@ impl Feed {
         let mut state = lock(&self.state);
         state.has_ended = true;
         state.index.all().for_each(|mailbox| mailbox.end(error));
+        *lock(&self.present) = None;
+        self.moved.notify_waiters();
     }
 
     fn end_if_unused(&self) -> bool {
         let mut state = lock(&self.state);
         state.has_ended = state.index.count() == 0;
+        if state.has_ended {
+            *lock(&self.present) = None;
+        }
         state.has_ended
     }
 
-    /// Forgets what was parsed and written; whether anybody watches.
+    /// Forgets what was parsed and written; whether anybody watches or lists.
     fn look(&self) -> bool {
+        let is_listed = self.look_at_state();
         let mut state = lock(&self.state);
         for update in state.kept.iter_mut().filter(|update| update.is_seen()) {
             *update = Arc::new(update.unseen());
         }
         (state.unseen, state.seen_bytes) = (state.kept.len(), 0);
-        state.index.count() > 0
+        state.index.count() > 0 || is_listed
+    }
+
+    /// Forgets a state that nobody lists, and what was written of its objects; whether there is still one.
+    fn look_at_state(&self) -> bool {
+        let refused = self.refused_looks.load(Ordering::Relaxed);
+        self.refused_looks.store(refused.saturating_sub(1), Ordering::Relaxed);
+        let mut kept = lock(&self.present);
+        let Some(present) = kept.as_mut() else { return false };
+        if !present.look() {
+            *kept = None;
+            return false;
+        }
+        let objects = present.objects();
+        drop(kept);
+        objects.iter().for_each(|object| object.look());
+        true
     }
 }
 
@@ -318,9 +424,7 @@ impl Following {
         loop {
             match self.changes.next().await {
                 Some(Ok(WatchBatch::Changes(changes))) => drop(self.feed.publish(changes)),
-                Some(Ok(WatchBatch::Progress(revision))) => {
-                    self.feed.reached.fetch_max(revision, Ordering::Release);
-                }
+                Some(Ok(WatchBatch::Progress(revision))) => self.feed.progress(revision),
                 Some(Err(error)) => return self.fail(&error),
                 None => return self.fail(&BackendError::Unavailable("the watch ended".to_owned())),
             }

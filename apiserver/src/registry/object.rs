@@ -4,6 +4,7 @@
 //! `metadata` in this order. So serving it costs one copy, with the resourceVersion spliced in behind `"metadata":{`, and
 //! no parsing.
 
+use super::forms::Forms;
 use crate::status::Status;
 use bytes::Bytes;
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -20,21 +21,28 @@ pub(crate) struct Object {
     pub(crate) revision: Revision,
     /// Whether the store has it in another form than it would be written in today.
     pub(crate) is_stale: bool,
+    /// What lists have made of it; `None`: it is not from a state that is kept.
+    pub(crate) forms: Option<Arc<Forms>>,
 }
 
 impl Object {
     pub(crate) fn of(resource: &Arc<Resource>, entry: Entry) -> Self {
+        Self::stored(resource, entry.value, entry.mod_revision)
+    }
+
+    /// What the store has under a key.
+    pub(crate) fn stored(resource: &Arc<Resource>, value: Bytes, revision: Revision) -> Self {
         let (stored, is_stale) = match resource.is_converted() {
-            true => converted(resource, &entry.value),
-            false => (entry.value, false),
+            true => converted(resource, &value),
+            false => (value, false),
         };
-        Self { resource: Arc::clone(resource), stored, revision: entry.mod_revision, is_stale }
+        Self { resource: Arc::clone(resource), stored, revision, is_stale, forms: None }
     }
 
     /// Makes the object that `value` would be at `revision`.
     pub(crate) fn encode(resource: &Arc<Resource>, value: &Value, revision: Revision) -> Result<Self, Status> {
         let stored = serde_json::to_vec(&InOrder(value)).map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Self { resource: Arc::clone(resource), stored: stored.into(), revision, is_stale: false })
+        Ok(Self { resource: Arc::clone(resource), stored: stored.into(), revision, is_stale: false, forms: None })
     }
 
     /// The bytes under which the object, which is `value`, is kept.
@@ -49,35 +57,40 @@ impl Object {
 
     /// Appends the object's JSON.
     pub(crate) fn write_json(&self, out: &mut Vec<u8>) -> Result<(), Status> {
-        self.write_item(out, true)
+        let head = Head::of(&self.resource, true);
+        if self.begins_with(&head) {
+            self.splice(&head, out);
+        } else {
+            out.extend_from_slice(&self.item(&head)?);
+        }
+        Ok(())
     }
 
-    /// Appends the object's JSON as an item of a list: the list says of what kind the items are, except for custom resources.
-    pub(crate) fn write_item(&self, out: &mut Vec<u8>, is_typed: bool) -> Result<(), Status> {
-        let head = format!(
-            r#"{{"apiVersion":"{}","kind":"{}","metadata":{{"#,
-            self.resource.api_version(),
-            self.resource.kind
-        );
-        match self.stored.strip_prefix(head.as_bytes()) {
-            Some(rest) => {
-                out.extend_from_slice(if is_typed { head.as_bytes() } else { br#"{"metadata":{"# });
-                // What a dry run would have made has no revision.
-                if self.revision > 0 {
-                    out.extend_from_slice(format!(r#""resourceVersion":"{}","#, self.revision).as_bytes());
-                }
-                out.extend_from_slice(rest);
-                Ok(())
-            }
-            // Written by another API server on the same store.
-            None => {
-                let mut value = self.value()?;
-                if let Some(fields) = value.as_object_mut().filter(|_| !is_typed) {
-                    fields.retain(|name, _| !matches!(name.as_str(), "apiVersion" | "kind"));
-                }
-                serde_json::to_writer(out, &value).map_err(|error| Status::internal(error.to_string()))
-            }
+    /// Whether [`Self::splice`] will do.
+    pub(crate) fn begins_with(&self, head: &Head) -> bool {
+        self.stored.starts_with(head.stored.as_bytes())
+    }
+
+    /// Appends the object's JSON, copied as it is stored; nothing if it does not begin so.
+    pub(crate) fn splice(&self, head: &Head, out: &mut Vec<u8>) {
+        let Some(rest) = self.stored.strip_prefix(head.stored.as_bytes()) else { return };
+        out.extend_from_slice(head.shown().as_bytes());
+        // What a dry run would have made has no revision.
+        if self.revision > 0 {
+            out.extend_from_slice(br#""resourceVersion":""#);
+            out.extend_from_slice(self.revision.to_string().as_bytes());
+            out.extend_from_slice(br#"","#);
         }
+        out.extend_from_slice(rest);
+    }
+
+    /// The JSON of an object that another API server on the same store has written.
+    pub(crate) fn item(&self, head: &Head) -> Result<Vec<u8>, Status> {
+        let mut value = self.value()?;
+        if let Some(fields) = value.as_object_mut().filter(|_| !head.is_typed) {
+            fields.retain(|name, _| !matches!(name.as_str(), "apiVersion" | "kind"));
+        }
+        serde_json::to_vec(&value).map_err(|error| Status::internal(error.to_string()))
     }
 
     pub(crate) fn json(&self) -> Result<Vec<u8>, Status> {
@@ -94,6 +107,24 @@ impl Object {
             metadata_mut(&mut value).insert("resourceVersion".to_owned(), self.revision.to_string().into());
         }
         Ok(value)
+    }
+}
+
+/// How the objects of a resource begin.
+pub(crate) struct Head {
+    stored: String,
+    /// Whether version and kind are shown: a list says of what kind its items are, except for custom resources.
+    is_typed: bool,
+}
+
+impl Head {
+    pub(crate) fn of(resource: &Resource, is_typed: bool) -> Self {
+        let (api_version, kind) = (resource.api_version(), &resource.kind);
+        Self { stored: format!(r#"{{"apiVersion":"{api_version}","kind":"{kind}","metadata":{{"#), is_typed }
+    }
+
+    fn shown(&self) -> &str {
+        if self.is_typed { &self.stored } else { r#"{"metadata":{"# }
     }
 }
 

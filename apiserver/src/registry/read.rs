@@ -23,6 +23,10 @@ pub(crate) enum VersionMatch {
     NotOlderThan,
     /// Exactly this revision.
     Exact,
+    /// Whatever is at hand: `resourceVersion=0`.
+    Any,
+    /// What plugins decide by: not older than what this server has written itself.
+    Own,
 }
 
 /// A token with this revision goes on in whatever state is newest.
@@ -53,6 +57,11 @@ pub(crate) struct List {
 }
 
 impl List {
+    /// A list of nothing yet.
+    pub(super) fn empty(revision: Revision) -> Self {
+        Self { items: Vec::new(), revision, continue_token: String::new(), remaining: None }
+    }
+
     /// The list's `metadata`.
     pub(crate) fn metadata(&self) -> Value {
         let mut metadata = json!({"resourceVersion": self.revision.to_string()});
@@ -99,10 +108,24 @@ impl Registry {
         if let (Some(name), 0, None) = (single_key(resource, namespace, options), place.revision, &place.from) {
             return self.list_one(resource, namespace, name, options).await;
         }
+        match self.list_kept(resource, namespace, options, &place).await? {
+            Some(list) => not_older(list, options),
+            None => self.list_stored(resource, namespace, options, place).await,
+        }
+    }
+
+    /// The same from the store alone.
+    pub(super) async fn list_stored(
+        &self,
+        resource: &Arc<Resource>,
+        namespace: &str,
+        options: &ListOptions,
+        place: Place,
+    ) -> Result<List, Status> {
         let prefix = prefix(resource, namespace);
         let resumed = place.from.clone();
         let mut walk = ListRange { prefix: prefix.clone(), from: place.from, limit: 0, revision: place.revision };
-        let mut list = List { items: Vec::new(), revision: 0, continue_token: String::new(), remaining: None };
+        let mut list = List::empty(0);
         loop {
             walk.limit = page(options, list.items.len());
             let listed = self.backend.list(walk.clone()).await;
@@ -138,8 +161,7 @@ impl Registry {
         options: &ListOptions,
     ) -> Result<List, Status> {
         let got = self.backend.get(key(resource, namespace, name)).await?;
-        let mut list =
-            List { items: Vec::new(), revision: got.revision, continue_token: String::new(), remaining: None };
+        let mut list = List::empty(got.revision);
         if let Some(object) = self.objects(resource, got.entry.into_iter().collect()).await?.pop()
             && options.selection.selects(&object)?
         {
@@ -179,28 +201,28 @@ fn not_older(list: List, options: &ListOptions) -> Result<List, Status> {
     Ok(list)
 }
 
-/// Where a list begins and at which revision.
-struct Place {
-    from: Option<Bytes>,
-    revision: Revision,
+/// Where a list begins and at which revision; 0: the newest.
+pub(super) struct Place {
+    pub(super) from: Option<Bytes>,
+    pub(super) revision: Revision,
 }
 
 impl Place {
-    fn of(options: &ListOptions) -> Result<Self, Status> {
+    pub(super) fn of(options: &ListOptions) -> Result<Self, Status> {
         if !options.continue_token.is_empty() {
             return parse_token(&options.continue_token)
                 .ok_or_else(|| Status::bad_request("continue key is not valid: it is none that this server gave out"));
         }
         let revision = match options.version_match {
             VersionMatch::Exact => options.revision,
-            VersionMatch::NotOlderThan => 0,
+            VersionMatch::NotOlderThan | VersionMatch::Any | VersionMatch::Own => 0,
         };
         Ok(Self { from: None, revision })
     }
 }
 
 /// Kubernetes' form of a continue token. Clients treat it as opaque, but this one can be read when debugging.
-fn token(prefix: &Bytes, next: &Bytes, revision: Revision) -> String {
+pub(super) fn token(prefix: &Bytes, next: &Bytes, revision: Revision) -> String {
     let start = String::from_utf8_lossy(next);
     let token =
         json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start, "prefix": String::from_utf8_lossy(prefix)});

@@ -1,6 +1,7 @@
 //! Which objects are meant: label selectors and field selectors, as in Kubernetes' query parameters
 //! ("Labels and Selectors", "Field Selectors").
 
+use super::feed::{By, Face};
 use super::object::Object;
 use super::partial;
 use crate::status::Status;
@@ -116,6 +117,27 @@ impl Selection {
         Ok(self.selects_value(&object.resource, &value))
     }
 
+    /// The same for an object whose labels and fields have been read.
+    pub(crate) fn selects_face(&self, face: &Face) -> Result<bool, Status> {
+        for requirement in &self.labels {
+            if !requirement.holds(face.label(&requirement.key)?) {
+                return Ok(false);
+            }
+        }
+        for test in &self.fields {
+            if (face.field(&test.path)? == test.value) != test.equal {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A label or field, and the one value that it must have.
+    pub(crate) fn value(&self) -> Option<(By<'_>, &str)> {
+        let field = self.equal_field().map(|(path, value)| (By::Field(path), value));
+        field.or_else(|| self.labels.iter().find_map(Requirement::one_value))
+    }
+
     /// Where all that is tested stands; `None`: some of it is computed from the whole object.
     fn paths(&self, resource: &Resource) -> Option<Vec<Vec<&str>>> {
         let labels = (!self.labels.is_empty()).then(|| vec!["metadata", "labels"]);
@@ -135,6 +157,14 @@ impl Selection {
 }
 
 impl Requirement {
+    /// The label and its value, if it must have one and that.
+    fn one_value(&self) -> Option<(By<'_>, &str)> {
+        match &self.test {
+            Test::In(values) if values.len() == 1 => Some((By::Label(&self.key), values[0].as_str())),
+            _ => None,
+        }
+    }
+
     fn holds(&self, value: Option<&str>) -> bool {
         let number = || value.and_then(|value| value.parse::<i64>().ok());
         match &self.test {

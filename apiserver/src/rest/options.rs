@@ -167,7 +167,11 @@ impl Parameters {
             limit: self.number("limit")?.map_or(0, |limit| usize::try_from(limit).unwrap_or(0)),
             continue_token,
             revision,
-            version_match: version_match.unwrap_or_default(),
+            version_match: version_match.unwrap_or(if self.text("resourceVersion") == "0" {
+                VersionMatch::Any
+            } else {
+                VersionMatch::NotOlderThan
+            }),
         })
     }
 

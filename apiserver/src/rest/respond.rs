@@ -2,7 +2,6 @@
 
 use super::negotiate::{self, Cbor, Encoding, Form, Shape};
 use super::options::Parameters;
-use crate::registry::List;
 use crate::registry::object::Object;
 use crate::status::{Status, order};
 use axum::body::Body;
@@ -22,7 +21,7 @@ pub(super) struct Style {
     pub(super) otherwise: Option<Form>,
     pub(super) include_object: IncludeObject,
     /// JSON is indented, for people.
-    pretty: bool,
+    pub(super) pretty: bool,
     /// Whether CBOR may be sent, and asked for.
     pub(super) cbor: Cbor,
 }
@@ -147,7 +146,8 @@ pub(super) fn partial(api_version: &str, value: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": value["metadata"]})
 }
 
-fn shaped(code: StatusCode, style: Style, value: &Value) -> Result<Response, Status> {
+/// A value in the encoding that was asked for.
+pub(super) fn shaped(code: StatusCode, style: Style, value: &Value) -> Result<Response, Status> {
     match style.form.encoding {
         Encoding::Yaml => {
             let text = serde_norway::to_string(value).map_err(|error| Status::internal(error.to_string()))?;
@@ -169,93 +169,4 @@ fn shaped(code: StatusCode, style: Style, value: &Value) -> Result<Response, Sta
             Ok(bytes(code, "application/json", text))
         }
     }
-}
-
-/// A list.
-pub(super) fn list(style: Style, resource: &Resource, list: &List) -> Result<Response, Status> {
-    if style.form.is_plain_json() && !style.pretty {
-        return Ok(bytes(StatusCode::OK, "application/json", list_json(resource, list)?));
-    }
-    let style = style.of_resource(resource)?;
-    let head =
-        |kind: &str, api_version: &str| json!({"kind": kind, "apiVersion": api_version, "metadata": list.metadata()});
-    let (head, api_version) = match style.form.shape {
-        Shape::Table(version) => return table_list(style, resource, list, version),
-        Shape::Metadata(api_version) => (head("PartialObjectMetadataList", api_version), Some(api_version)),
-        Shape::Whole => (head(&resource.list_kind, &resource.api_version()), None),
-    };
-    let item = |object: &Object| {
-        let value = object.value()?;
-        Ok(match api_version {
-            Some(api_version) => partial(api_version, &value),
-            None => value,
-        })
-    };
-    if style.form.encoding == Encoding::Protobuf {
-        let body = protobuf::list_from_json::<Status>(&head, list.items.iter().map(item))?;
-        return Ok(bytes(StatusCode::OK, protobuf::CONTENT_TYPE, body));
-    }
-    whole_list(style, head, "items", list.items.iter().map(item))
-}
-
-fn table_list(style: Style, resource: &Resource, list: &List, version: TableVersion) -> Result<Response, Status> {
-    let mut options = table_options(style, version);
-    let head = table(resource, &[], &list.metadata(), &options);
-    options.no_headers = true;
-    let row = |object: &Object| {
-        let mut table = table(resource, &[object.value()?], &Value::Null, &options);
-        Ok(table["rows"][0].take())
-    };
-    whole_list(style, head, "rows", list.items.iter().map(row))
-}
-
-/// A list of `elements`. As plain JSON they are written one at a time: as values, ten thousand of them take eight times their JSON.
-fn whole_list(
-    style: Style,
-    mut head: Value,
-    field: &str,
-    elements: impl Iterator<Item = Result<Value, Status>>,
-) -> Result<Response, Status> {
-    if style.form.encoding != Encoding::Json || style.pretty {
-        head[field] = elements.collect::<Result<Vec<Value>, Status>>()?.into();
-        return shaped(StatusCode::OK, style, &head);
-    }
-    if let Some(fields) = head.as_object_mut() {
-        fields.remove(field);
-    }
-    let failed = |error: serde_json::Error| Status::internal(error.to_string());
-    let mut out = serde_json::to_vec(&head).map_err(failed)?;
-    // The end of the head waits for the elements.
-    out.pop();
-    out.extend_from_slice(format!(r#","{field}":["#).as_bytes());
-    for (index, element) in elements.enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        serde_json::to_writer(&mut out, &element?).map_err(failed)?;
-    }
-    out.extend_from_slice(b"]}");
-    Ok(bytes(StatusCode::OK, "application/json", out))
-}
-
-/// A list as JSON, its items copied as they are stored.
-fn list_json(resource: &Resource, list: &List) -> Result<Vec<u8>, Status> {
-    let length: usize = list.items.iter().map(|item| item.stored.len() + 32).sum();
-    let mut out = Vec::with_capacity(length + 256);
-    let head = format!(
-        r#"{{"kind":"{}","apiVersion":"{}","metadata":{},"items":["#,
-        resource.list_kind,
-        resource.api_version(),
-        list.metadata()
-    );
-    out.extend_from_slice(head.as_bytes());
-    let is_typed = !protobuf::knows(&resource.api_version(), &resource.kind);
-    for (index, item) in list.items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        item.write_item(&mut out, is_typed)?;
-    }
-    out.extend_from_slice(b"]}\n");
-    Ok(out)
 }

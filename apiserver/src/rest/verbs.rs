@@ -1,6 +1,7 @@
 //! The verbs of objects over HTTP: what is said beside the object is read, the verb is done, the answer is written.
 
 use super::body;
+use super::lists;
 use super::negotiate::Cbor;
 use super::options::Parameters;
 use super::respond::{self, Style};
@@ -36,7 +37,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
     let resource = &call.request.resource;
     let options = call.parameters.list(resource)?;
     let list = call.app.registry.list(resource, &call.request.namespace, &options).await?;
-    respond::list(call.style, resource, &list)
+    lists::list(call.style, resource, list)
 }
 
 pub(super) async fn create(mut call: Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
@@ -121,6 +122,6 @@ pub(super) async fn delete_collection(mut call: Call<'_>, headers: &HeaderMap, b
     read_delete_options(&mut call, headers, body).await?;
     let chosen = call.parameters.list(&call.request.resource)?;
     let deleted = verbs::delete_collection(&call.app.registry, &call.request, &chosen).await?;
-    let response = respond::list(call.style, &call.request.resource, &deleted)?;
+    let response = lists::list(call.style, &call.request.resource, deleted)?;
     Ok(respond::with_warnings(response, &call.request.finish()))
 }

@@ -97,6 +97,17 @@ pub enum WatchBatch {
     Progress(Revision),
 }
 
+/// Answer to [`Backend::since`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// Nothing, up to and including this revision, which is the newest.
+    Nothing(Revision),
+    /// Something, which watches are told or about to be told.
+    Something,
+    /// It cannot be said without asking: other servers write to the same store.
+    Unknown,
+}
+
 /// Why the store did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BackendError {
@@ -195,6 +206,12 @@ pub trait Backend: Send + Sync + 'static {
     /// The stream ends with [`BackendError::Compacted`] when the next change is no longer kept or the watcher fell too far
     /// behind; whoever watches then lists again. With [`BackendError::Unavailable`] it may go on from the last revision seen.
     fn watch(&self, prefix: Bytes, after: Revision) -> BoxStream<'static, Result<WatchBatch, BackendError>>;
+
+    /// What has happened below `prefix` after revision `after`, as far as is known at once. Who follows a prefix learns with it that
+    /// it has seen everything, though others are written to all the time.
+    fn since(&self, _prefix: &Bytes, _after: Revision) -> Since {
+        Since::Unknown
+    }
 
     /// Bytes on disk, for health and metrics.
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, BackendError>>;

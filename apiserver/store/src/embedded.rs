@@ -2,7 +2,7 @@
 
 use crate::Store;
 use crate::backend::{
-    Backend, BackendError, Change, Entry, Got, HEALTH_KEY, ListRange, Listed, Revision, Swapped, WatchBatch,
+    Backend, BackendError, Change, Entry, Got, HEALTH_KEY, ListRange, Listed, Revision, Since, Swapped, WatchBatch,
 };
 use crate::hub::{self, Group, Moment, Ready};
 use crate::keys::KeyRange;
@@ -138,6 +138,13 @@ impl Backend for Embedded {
         let keys = KeyRange::prefix(&prefix, None);
         let watcher = Watcher::add(self.store.core(), keys, after + 1, true, &group);
         stream::unfold(Some(Following { store: self.store.clone(), group, watcher, told: after }), step).boxed()
+    }
+
+    fn since(&self, prefix: &Bytes, after: Revision) -> Since {
+        match self.store.core().hub.since(&KeyRange::prefix(prefix, None), after) {
+            Some(newest) => Since::Nothing(newest),
+            None => Since::Something,
+        }
     }
 
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, BackendError>> {

@@ -217,6 +217,16 @@ impl Hub {
         Taken::Moments(moments)
     }
 
+    /// The newest revision, if nothing has happened to `keys` after revision `after`; `None`: something has, or it is too long ago to
+    /// be known.
+    pub(crate) fn since(&self, keys: &KeyRange, after: Revision) -> Option<Revision> {
+        let state = lock(&self.state);
+        let begins = state.recent.partition_point(|moment| moment.revision <= after);
+        let concerns = |moment: &Moment| moment.changes.iter().any(|change| keys.contains(&change.record.key));
+        let is_known = !state.ended && after + 1 >= state.recent_from;
+        (is_known && !state.recent.range(begins..).any(concerns)).then_some(state.published)
+    }
+
     /// Says that `id` has seen everything before `next`.
     pub(crate) fn caught_up_to(&self, id: WatcherId, next: Revision) {
         let state = &mut *lock(&self.state);

@@ -153,3 +153,21 @@ proptest! {
         let _ = to_json(&body("apps/v1", "Deployment", &field(2, &raw)));
     }
 }
+
+/// A list that is put together of its items is the list that is written as a whole.
+#[test]
+fn every_list_is_its_items_in_a_frame() {
+    for resource in crate::resources().iter().filter(|resource| resource.is_stored()) {
+        let api_version = resource.api_version();
+        let object = |name: &str| json!({"apiVersion": api_version, "kind": resource.kind, "metadata": {"name": name}});
+        let items = [object("a"), object("b")];
+        let metadata = json!({"resourceVersion": "7", "continue": "x"});
+        let head = json!({"apiVersion": api_version, "kind": resource.list_kind, "metadata": metadata});
+        let mut list = head.clone();
+        list["items"] = items.to_vec().into();
+        let written = items.map(|object| item(&object).expect("an item")).concat();
+        let frame = list_frame(&head, written.len()).expect("a frame");
+        let whole = [frame.before, written, frame.after].concat();
+        assert_eq!(whole, from_json(&list).expect("a list"), "{}", resource.list_kind);
+    }
+}

@@ -67,9 +67,14 @@ impl Backwards {
     pub(super) fn nested<E>(&mut self, number: u32, write: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
         let before = self.bytes.len();
         write(self)?;
-        self.varint((self.bytes.len() - before) as u64);
-        self.tag(number, BYTES);
+        self.begin(number, self.bytes.len() - before);
         Ok(())
+    }
+
+    /// The beginning of a field of so many bytes.
+    pub(super) fn begin(&mut self, number: u32, length: usize) {
+        self.varint(length as u64);
+        self.tag(number, BYTES);
     }
 }
 
@@ -81,29 +86,6 @@ pub(super) fn message(
     object: &Map<String, Value>,
 ) -> Result<(), ProtobufError> {
     numbered(out, schema, known, &known.wire, object)
-}
-
-/// Writes a list, whose items come apart from its other fields.
-pub(super) fn list<E: From<ProtobufError>>(
-    out: &mut Backwards,
-    schema: &Schema,
-    head: &Map<String, Value>,
-    items: impl DoubleEndedIterator<Item = Result<Value, E>>,
-) -> Result<(), E> {
-    let (known, mut items) = (schema.root(), items.rev());
-    for numbers in known.wire.chunks(1).rev() {
-        let field = match numbers {
-            [(number, Wire::Field(at))] => Some((*number, &known.fields[usize::from(*at)])),
-            _ => None,
-        };
-        match field.map(|(number, field)| (number, &*field.name, &field.node.shape)) {
-            Some((number, "items", Shape::List(element))) => {
-                items.try_for_each(|item| Ok::<(), E>(value(out, schema, element, number, &item?)?))?;
-            }
-            _ => numbered(out, schema, known, numbers, head)?,
-        }
-    }
-    Ok(())
 }
 
 fn numbered(

@@ -1,6 +1,7 @@
 //! Watchers over a store whose watches are as late as the test wants, against what its history says that they must see.
 
 mod history; // the store
+mod lists; // lists from the state against lists from the store
 
 use super::{KEPT_BYTES_MAX, UNUSED_LOOKS_MAX};
 use crate::admission::services::Allocator;

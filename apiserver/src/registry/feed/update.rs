@@ -7,7 +7,7 @@ use skiff_store::backend::{Change, Entry, Revision};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// What an update costs beside its keys and values, about.
-const OVERHEAD_BYTES: usize = 256;
+pub(super) const OVERHEAD_BYTES: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -48,6 +48,11 @@ impl Update {
 
     pub(crate) fn place(&self) -> &str {
         &self.place
+    }
+
+    /// The new state as it is stored; `None`: it is gone.
+    pub(super) fn entry(&self) -> Option<&Entry> {
+        self.now.as_ref()
     }
 
     /// Whether the object was there before, and whether it is now.

@@ -5,7 +5,7 @@ use futures::future::{BoxFuture, ready};
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use skiff_store::backend::{
-    Backend, BackendError, Change, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch,
+    Backend, BackendError, Change, Entry, Got, ListRange, Listed, Revision, Since, Swapped, WatchBatch,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,6 +17,22 @@ struct State {
     present: BTreeMap<Bytes, Entry>,
     compacted: Revision,
     has_failed: bool,
+    /// How many entries were read by lists.
+    entries_listed: usize,
+}
+
+impl State {
+    /// What there was at a revision.
+    fn at(&self, revision_at: Revision) -> BTreeMap<Bytes, Entry> {
+        let mut present = BTreeMap::new();
+        for change in self.changes.iter().filter(|change| revision(change) <= revision_at) {
+            match change {
+                Change::Put { entry, .. } => drop(present.insert(entry.key.clone(), entry.clone())),
+                Change::Delete { previous, .. } => drop(present.remove(&previous.key)),
+            }
+        }
+        present
+    }
 }
 
 /// Everything that happened.
@@ -25,11 +41,27 @@ pub(super) struct History {
     state: Arc<Mutex<State>>,
     /// How far watches are.
     shown: watch::Sender<Revision>,
+    /// Whether nobody else writes, so that it knows what has happened.
+    is_alone: bool,
 }
 
 impl History {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Arc::default(), shown: watch::Sender::new(0) })
+        Self::shared(true)
+    }
+
+    /// One to which others may write, or not.
+    pub(super) fn shared(is_shared: bool) -> Arc<Self> {
+        Arc::new(Self { state: Arc::default(), shown: watch::Sender::new(0), is_alone: !is_shared })
+    }
+
+    /// Whether it knows what has happened.
+    pub(super) fn knows(&self) -> bool {
+        self.is_alone
+    }
+
+    pub(super) fn entries_listed(&self) -> usize {
+        self.state().entries_listed
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -154,12 +186,32 @@ impl Backend for History {
     }
 
     fn list(&self, range: ListRange) -> BoxFuture<'_, Result<Listed, BackendError>> {
-        let state = self.state();
-        let inside = |entry: &&Entry| entry.key.starts_with(&range.prefix);
-        let entries: Vec<Entry> = state.present.values().filter(inside).cloned().collect();
-        drop(state);
+        let newest = self.newest();
+        let revision = if range.revision > 0 { range.revision } else { newest };
+        let mut state = self.state();
+        if revision > newest {
+            return ready(Err(BackendError::Future { newest })).boxed();
+        }
+        if revision < state.compacted {
+            return ready(Err(BackendError::Compacted { oldest: state.compacted })).boxed();
+        }
+        let present = state.at(revision);
+        let from = range.from.as_ref().unwrap_or(&range.prefix);
+        let inside = |entry: &&Entry| entry.key.starts_with(&range.prefix) && entry.key >= *from;
+        let mut entries: Vec<Entry> = present.values().filter(inside).cloned().collect();
+        state.entries_listed += entries.len();
         let count = i64::try_from(entries.len()).expect("few");
-        ready(Ok(Listed { entries, count, revision: self.newest() })).boxed()
+        entries.truncate(if range.limit > 0 { range.limit } else { usize::MAX });
+        ready(Ok(Listed { entries, count, revision })).boxed()
+    }
+
+    fn since(&self, prefix: &Bytes, after: Revision) -> Since {
+        if !self.is_alone {
+            return Since::Unknown;
+        }
+        let (newest, state) = (self.newest(), self.state());
+        let concerns = |change: &Change| revision(change) > after && key(change).starts_with(prefix);
+        if state.changes.iter().any(concerns) { Since::Something } else { Since::Nothing(newest) }
     }
 
     fn put(&self, _: Bytes, _: Bytes, _: Revision, _: i64) -> BoxFuture<'_, Result<Swapped, BackendError>> {

@@ -139,7 +139,9 @@ pub fn list_frame(head: &Value, items_bytes: usize) -> Result<ListFrame, Protobu
 }
 
 /// Schema, version and kind, and fields of an object.
-fn known(object: &Value) -> Result<(Schema, [&str; 2], &Map<String, Value>), ProtobufError> {
+type Known<'a> = (Schema, [&'a str; 2], &'a Map<String, Value>);
+
+fn known(object: &Value) -> Result<Known<'_>, ProtobufError> {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let schema = schema_of(api_version, kind)

@@ -168,8 +168,12 @@ impl Feeds {
     /// Forgets what watchers have had time to take, and ends feeds that nobody has used for a while.
     fn look(&self) {
         lock(&self.listed_once).clear();
+        let feeds: Vec<Arc<Feed>> = lock(&self.open).values().map(|open| Arc::clone(&open.feed)).collect();
+        // To look at many objects takes a while, in which others want to find their feed.
+        let used: Vec<Arc<Feed>> = feeds.into_iter().filter(|feed| feed.look()).collect();
         lock(&self.open).retain(|_, open| {
-            open.unused_looks = if open.feed.look() { 0 } else { open.unused_looks + 1 };
+            let is_used = used.iter().any(|feed| Arc::ptr_eq(feed, &open.feed));
+            open.unused_looks = if is_used { 0 } else { open.unused_looks + 1 };
             open.unused_looks < UNUSED_LOOKS_MAX || !open.feed.end_if_unused()
         });
     }
@@ -375,7 +379,9 @@ impl Feed {
         let mut kept = lock(&self.present);
         let Some(present) = kept.as_mut() else { return false };
         if !present.look() {
-            *kept = None;
+            let forgotten = kept.take();
+            drop(kept);
+            drop(forgotten);
             return false;
         }
         let objects = present.objects();

@@ -24,6 +24,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 /// How often a client that asked for bookmarks is told how far it is (kube-apiserver: about a minute).
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Objects of the present state that are written at once: a client that takes them slowly does not have all of them wait in memory.
+const INITIAL_AT_ONCE: usize = 128;
+
 /// What to watch.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WatchOptions {
@@ -176,7 +179,7 @@ impl Watcher {
     /// The next events, at least one; `None`: the watch has ended.
     pub(crate) async fn next(&mut self) -> Option<Vec<Event>> {
         if !self.initial.is_empty() {
-            return Some(self.initial.drain(..).collect());
+            return Some(self.initial.drain(..self.initial.len().min(INITIAL_AT_ONCE)).collect());
         }
         let folder_length = prefix(&self.interest.resource, "").len();
         while !self.failed {

@@ -25,10 +25,11 @@ const METADATA: u32 = 2;
 
 /// A list.
 pub(super) fn list(style: Style, resource: &Resource, list: List) -> Result<Response, Status> {
+    // Those who ask for Protobuf first get JSON of custom resources.
+    let style = if style.form.is_plain_json() { style } else { style.of_resource(resource)? };
     if style.form.is_plain_json() && !style.pretty {
         return json(resource, list);
     }
-    let style = style.of_resource(resource)?;
     let is_json = style.form.encoding == Encoding::Json && !style.pretty;
     match style.form.shape {
         Shape::Table(version) if is_json => rows(style, resource, list, version),

@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use skiff_schema::protobuf::ProtobufError;
 use skiff_schema::{Resource, TableOptions, cbor, protobuf, table};
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::slice;
 use std::sync::Arc;
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Content type of events that stand behind their lengths.
 const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
@@ -39,8 +40,9 @@ pub(super) async fn watch(
     let options = parameters.watch(resource)?;
     let until = Instant::now() + parameters.watch_timeout()?;
     let watcher = app.registry.watch(resource, namespace, options).await?;
-    let lines =
-        Lines { watcher, resource: Arc::clone(resource), style, until, stopping: app.stopping.clone(), headed: false };
+    let (stopping, stopped) = (app.stopping.clone(), Box::pin(app.stopping.clone().cancelled_owned()));
+    let (resource, until) = (Arc::clone(resource), Box::pin(sleep_until(until)));
+    let lines = Lines { watcher, resource, style, until, stopping, stopped, headed: false };
     let chunks = stream::unfold(lines, |mut lines| async move {
         let chunk = lines.next().await?;
         Some((Ok::<Bytes, Infallible>(chunk), lines))
@@ -57,7 +59,9 @@ struct Lines {
     watcher: Watcher,
     resource: Arc<Resource>,
     style: Style,
-    until: Instant,
+    // Kept from one event to the next: to wait for them anew would cost more than the event.
+    until: Pin<Box<Sleep>>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     stopping: CancellationToken,
     /// Whether a table has shown its column definitions.
     headed: bool,
@@ -65,11 +69,14 @@ struct Lines {
 
 impl Lines {
     async fn next(&mut self) -> Option<Bytes> {
+        if self.stopping.is_cancelled() {
+            return None;
+        }
         let events = tokio::select! {
             biased;
-            () = self.stopping.cancelled() => return None,
             events = self.watcher.next() => events?,
-            () = sleep_until(self.until) => return None,
+            () = &mut self.stopped => return None,
+            () = &mut self.until => return None,
         };
         let mut lines = Vec::with_capacity(events.len());
         for event in events {

@@ -1,5 +1,6 @@
 //! Connections: TLS, then HTTP/1.1 or HTTP/2 with upgrades, each request carrying its peer's identity.
 
+mod gather; // what its streams write together
 mod opening; // the first bytes of a connection
 
 use super::ApiError;
@@ -13,9 +14,10 @@ use hyper::rt::Timer;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use gather::Gather;
 use hyper_util::server::graceful::GracefulShutdown;
 use opening::Opening;
-use skiff_store::etcd::notice_gone;
+use skiff_store::etcd::{corked, notice_gone};
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -114,13 +116,20 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router, gr
     };
     let mut known = Extensions::new();
     let (socket, session) = stream.get_ref();
+    // What is upgraded, which HTTP/2 knows not here, goes on where nobody gathers.
+    let gathers = session.alpn_protocol() == Some(&b"h2"[..]);
     if let Some(identity) = tls::peer(session) {
         known.insert(identity);
     }
     if let Ok(address) = socket.peer_addr() {
         known.insert(Peer(address.ip().to_canonical()));
     }
-    converse(stream, known, router, graceful).await;
+    if gathers {
+        let (stream, cork) = corked(stream);
+        Gather::new(Box::pin(converse(stream, known, router, graceful)), cork).await;
+    } else {
+        converse(stream, known, router, graceful).await;
+    }
 }
 
 /// Serves the requests of one connection, each with what is `known` of its other end, until it ends, or is idle for too long.

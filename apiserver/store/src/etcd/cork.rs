@@ -18,10 +18,10 @@ const LARGE_BYTES: usize = 8 << 10;
 const PARTS_MAX: usize = 8;
 
 /// A stream that holds what is written to it. Shutting it down writes everything.
-pub(super) struct Corked<S>(Arc<Mutex<Held<S>>>);
+pub struct Corked<S>(Arc<Mutex<Held<S>>>);
 
 /// Lets go what its [`Corked`] holds.
-pub(super) struct Cork<S>(Arc<Mutex<Held<S>>>);
+pub struct Cork<S>(Arc<Mutex<Held<S>>>);
 
 struct Held<S> {
     stream: S,
@@ -31,7 +31,7 @@ struct Held<S> {
 }
 
 /// Corks a stream.
-pub(super) fn corked<S>(stream: S) -> (Corked<S>, Cork<S>) {
+pub fn corked<S>(stream: S) -> (Corked<S>, Cork<S>) {
     let held = Arc::new(Mutex::new(Held { stream, bytes: Vec::new(), written: 0 }));
     (Corked(held.clone()), Cork(held))
 }
@@ -91,9 +91,19 @@ impl<S: AsyncWrite + Unpin> Held<S> {
     }
 }
 
+impl<S> Cork<S> {
+    /// Whether anything waits to be written.
+    pub fn holds(&self) -> bool {
+        !lock(&self.0).bytes.is_empty()
+    }
+}
+
 impl<S: AsyncWrite + Unpin> Cork<S> {
     /// Writes everything and flushes.
-    pub(super) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let held = &mut *lock(&self.0);
         if held.bytes.is_empty() {
             // A stream that encrypts may have kept some of what it was given.

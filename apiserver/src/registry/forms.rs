@@ -131,7 +131,10 @@ mod tests {
         let room = Room::new(150);
         let (one, other) = (Forms::new(&room), Forms::new(&room));
         assert_eq!([written(&one, 1, "first"), written(&one, 1, "again")], ["first", "first"]);
-        assert_eq!([written(&one, 2, "x"), written(&other, 1, "full"), written(&other, 1, "again")], ["x", "full", "again"]);
+        assert_eq!(
+            [written(&one, 2, "x"), written(&other, 1, "full"), written(&other, 1, "again")],
+            ["x", "full", "again"]
+        );
         assert!(!room.is_over());
         drop(one);
         assert_eq!([written(&other, 1, "room"), written(&other, 1, "again")], ["room", "room"]);

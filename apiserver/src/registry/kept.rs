@@ -23,13 +23,8 @@ impl Registry {
         let from = from.strip_prefix(&folder[..]).filter(|_| from.starts_with(&range));
         let Some(Ok(from)) = from.map(std::str::from_utf8) else { return Ok(None) };
         let end = behind(namespace);
-        let wanted = Wanted {
-            resource,
-            from,
-            end: end.as_deref(),
-            value: options.selection.value(),
-            pages: options.limit > 0,
-        };
+        let wanted =
+            Wanted { resource, from, end: end.as_deref(), value: options.selection.value(), pages: options.limit > 0 };
         let at = match (place.revision, options.version_match) {
             (0, VersionMatch::Any) => At::Since(0),
             (0, VersionMatch::Own) => At::Own,

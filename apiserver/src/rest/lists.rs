@@ -105,14 +105,17 @@ fn head(kind: &str, api_version: &str, metadata: &Value) -> Vec<u8> {
 
 fn sent(content_type: &'static str, head: Vec<u8>, items: Vec<Item>, tail: &'static [u8]) -> Response {
     let separator: &[u8] = if content_type == protobuf::CONTENT_TYPE { b"" } else { b"," };
-    respond(content_type, Pieces {
-        head: Some(head),
-        items: items.into_iter().enumerate(),
-        separator,
-        stored_as: None,
-        now: Timestamp::now(),
-        tail: Some(tail),
-    })
+    respond(
+        content_type,
+        Pieces {
+            head: Some(head),
+            items: items.into_iter().enumerate(),
+            separator,
+            stored_as: None,
+            now: Timestamp::now(),
+            tail: Some(tail),
+        },
+    )
 }
 
 /// A short list has a length; a long one is written while it is sent, so that it is never there as a whole.
@@ -135,14 +138,17 @@ fn json(resource: &Resource, list: List) -> Result<Response, Status> {
         false => object.item(&stored_as).map(|json| Item::Bytes(json.into())),
     };
     let items = list.items.into_iter().map(item).collect::<Result<Vec<_>, Status>>()?;
-    Ok(respond("application/json", Pieces {
-        head: Some(begin),
-        items: items.into_iter().enumerate(),
-        separator: b",",
-        stored_as: Some(stored_as),
-        now: Timestamp::now(),
-        tail: Some(b"]}\n"),
-    }))
+    Ok(respond(
+        "application/json",
+        Pieces {
+            head: Some(begin),
+            items: items.into_iter().enumerate(),
+            separator: b",",
+            stored_as: Some(stored_as),
+            now: Timestamp::now(),
+            tail: Some(b"]}\n"),
+        },
+    ))
 }
 
 /// What is made of an object, or was made of it before.

@@ -42,8 +42,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 pub use admit::is_call;
-pub(crate) use counted::Calls;
 pub use cork::{Cork, Corked, corked};
+pub(crate) use counted::Calls;
 pub use gone::notice_gone;
 pub use local::channel_to;
 pub use remote::{Compactor, REQUEST_TIMEOUT, Remote, RemoteOptions, channel};

@@ -118,7 +118,8 @@ mod tests {
                 assert_eq!(written, made);
             }
         }
-        let [without_age, _] = rows("", "pods", &json!({"metadata": {"name": "y"}}), IncludeObject::None).expect("a row");
+        let [without_age, _] =
+            rows("", "pods", &json!({"metadata": {"name": "y"}}), IncludeObject::None).expect("a row");
         assert_eq!(without_age["cells"][4], "<unknown>");
     }
 

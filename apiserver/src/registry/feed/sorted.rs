@@ -145,8 +145,7 @@ mod tests {
         let read = |object: &Arc<At>| (object.0.clone(), object.1);
         let expected: Vec<_> = model.iter().map(|(place, number)| (place.clone(), *number)).collect();
         assert_eq!(sorted.all().map(read).collect::<Vec<_>>(), expected);
-        let expected: Vec<_> =
-            model.range(from.to_owned()..).map(|(place, number)| (place.clone(), *number)).collect();
+        let expected: Vec<_> = model.range(from.to_owned()..).map(|(place, number)| (place.clone(), *number)).collect();
         assert_eq!(sorted.from(from).map(read).collect::<Vec<_>>(), expected);
         assert_eq!(sorted.count(from, None), expected.len());
         let before = expected.iter().filter(|(place, _)| place.as_str() < end).count();

@@ -109,7 +109,9 @@ impl Feeds {
         match (at, self.backend.since(&folder, revision)) {
             (At::Since(wanted), _) if revision >= wanted => return true,
             (At::Own, Since::Unknown) => return revision >= feed.own.load(Ordering::Acquire),
-            (_, Since::Nothing(newest)) => return feed.reach(newest) && !matches!(at, At::Since(wanted) if newest < wanted),
+            (_, Since::Nothing(newest)) => {
+                return feed.reach(newest) && !matches!(at, At::Since(wanted) if newest < wanted);
+            }
             _ => {}
         }
         let Ok(newest) = self.backend.get(folder.clone()).await.map(|got| got.revision) else { return false };

@@ -479,14 +479,17 @@ fn literal_type(literal: &Literal) -> Type {
 /// Types that expressions can name without a declaration.
 fn standard_type(name: &str) -> Option<Type> {
     Some(match name {
-        "list" => Type::list(Type::Dyn),
-        "map" => Type::map(Type::Dyn, Type::Dyn),
+        "list" => Type::list(Type::read("A")),
+        "map" => Type::map(Type::read("A"), Type::read("B")),
         "null_type" => Type::Null,
         "type" => Type::Type(None),
         "google.protobuf.Timestamp" => Type::Timestamp,
         "google.protobuf.Duration" => Type::Duration,
         "optional_type" => Type::optional(Type::Dyn),
-        "bool" | "bytes" | "double" | "int" | "string" | "uint" | "net.IP" | "net.CIDR" => Type::read(name),
+        // Timestamps and durations have short names in schemas only: they check, and no run finds them.
+        "bool" | "bytes" | "double" | "duration" | "int" | "string" | "timestamp" | "uint" | "net.IP" | "net.CIDR" => {
+            Type::read(name)
+        }
         _ => return None,
     })
 }

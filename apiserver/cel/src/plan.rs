@@ -201,7 +201,7 @@ impl Planner<'_> {
         let step = match &expr.kind {
             Kind::Unknown => return Err(Fault::new("unspecified expression")),
             Kind::Literal(literal) => Step::Constant(constant(literal)),
-            Kind::Ident(name) => self.ident(expr, name),
+            Kind::Ident(name) => self.ident(expr, name)?,
             Kind::Select { operand, field, test } => return self.select(id, operand, field, *test),
             Kind::Call { function, target, args } => return self.call(expr, function, target.as_deref(), args),
             Kind::List { elements, optional } => {
@@ -219,13 +219,16 @@ impl Planner<'_> {
         exprs.iter().map(|expr| self.node(expr)).collect()
     }
 
-    fn ident(&self, expr: &Expr, name: &str) -> Step {
+    fn ident(&self, expr: &Expr, name: &str) -> Result<Step, Fault> {
         if let Some(Reference::Type(of)) = self.checked.reference(expr) {
-            return Step::Constant(Value::Type(of.name().into()));
+            if matches!(name, "timestamp" | "duration") {
+                return Err(Fault::new(format!("reference to undefined type: {name}")));
+            }
+            return Ok(Step::Constant(Value::Type(of.name().into())));
         }
         let local = self.scopes.iter().rev().find(|(known, _)| &**known == name);
         let base = local.map_or_else(|| Base::Variable(name.into()), |(_, local)| Base::Local(*local));
-        Step::Attribute { attribute: Attribute { id: expr.id, base, qualifiers: Vec::new() }, test: false }
+        Ok(Step::Attribute { attribute: Attribute { id: expr.id, base, qualifiers: Vec::new() }, test: false })
     }
 
     fn select(&mut self, id: Id, operand: &Expr, field: &str, test: bool) -> Planned {

@@ -3,6 +3,7 @@
 use super::{Evaluator, Outcome};
 use crate::fault::Fault;
 use crate::plan::{Attribute, Base, Qualifier, QualifierKey};
+use crate::schema::ListType;
 use crate::value::{List, Map, Value, show};
 use std::sync::Arc;
 
@@ -106,7 +107,7 @@ impl<'a> Evaluator<'_, 'a> {
                 (false, true) => None,
             });
         }
-        let seen = qualifier.test || !if_present || matches!(found, Ok(Some(_)));
+        let seen = !if_present || matches!(found, Ok(Some(_)));
         if seen {
             if let Some(id) = lone {
                 self.meter.drop(id);
@@ -181,7 +182,11 @@ pub(crate) fn go_type(value: &Value<'_>) -> &'static str {
         Value::Timestamp(_) => "types.Timestamp",
         Value::Duration(_) => "types.Duration",
         Value::List(List::Json(_, None)) => "[]interface {}",
-        Value::List(list) if list.shape().is_some() => "*common.unstructuredList",
+        Value::List(list) if list.shape().is_some() => match list.list_type() {
+            ListType::Atomic => "*common.unstructuredList",
+            ListType::Set => "*common.unstructuredSetList",
+            ListType::Map(_) => "*common.unstructuredMapList",
+        },
         Value::List(_) => "*types.baseList",
         Value::Map(Map::Json(_, None)) => "map[string]interface {}",
         Value::Map(Map::Json(_, Some(_))) => "*common.unstructuredMap",

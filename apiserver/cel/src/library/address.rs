@@ -22,7 +22,8 @@ pub(super) fn body(id: &'static str) -> Option<Body> {
         "string_to_cidr" => |args| parse_network(text(&args[0])?).map(|(ip, bits)| Value::Cidr(ip, bits)),
         "is_cidr" => |args| Ok(Value::Bool(parse_prefix(text(&args[0])?).is_ok())),
         "cidr_contains_ip_string" => |args| {
-            let ip = parse(text(&args[1])?)?;
+            // Upstream loses why the text is no address.
+            let ip = parse(text(&args[1])?).map_err(|_| Fault::no_overload())?;
             Ok(Value::Bool(contains(network(&args[0])?, ip)))
         },
         "cidr_contains_ip_ip" => |args| Ok(Value::Bool(contains(network(&args[0])?, ip(&args[1])?))),

@@ -42,11 +42,11 @@ static FORMATS: &[Format] = formats! {
     "dns1123SubdomainPrefix", "DNS1123SubdomainPrefix", 60, |text| label(&masked(text), 253, SUBDOMAIN, is_subdomain_body);
     "dns1035LabelPrefix", "DNS1035LabelPrefix", 30, |text| label(&masked(text), 63, LABEL_1035, is_1035_body);
     "labelValue", "LabelValue", 40, |text| label(text, 63, LABEL_VALUE, is_label_value);
-    "uri", "URI", 1000, |text| one(super::url::is_request_uri(text), "invalid URI for request");
-    "uuid", "uuid", 67, |text| one(is_uuid(text), "does not match the UUID format");
+    "uri", "URI", 1103, |text| super::url::request(text).err().map(|why| format!("parse {text:?}: {why}")).into_iter().collect();
+    "uuid", "uuid", 70, |text| one(is_uuid(text), "does not match the UUID format");
     "byte", "byte", 84, |text| one(is_base64(text), "invalid base64");
-    "date", "date", 106, |text| one(parse_timestamp(&format!("{text}T00:00:00Z")).is_some(), "invalid date");
-    "datetime", "datetime", 106, |text| one(parse_timestamp(text).is_some(), "invalid datetime");
+    "date", "date", 71, |text| one(parse_timestamp(&format!("{text}T00:00:00Z")).is_some(), "invalid date");
+    "datetime", "datetime", 71, |text| one(parse_timestamp(&text.to_uppercase()).is_some(), "invalid datetime");
 };
 
 pub(super) fn body(id: &'static str) -> Option<Body> {
@@ -96,7 +96,10 @@ fn one(good: bool, message: &str) -> Vec<String> {
 fn label(text: &str, most: usize, message: &str, is: fn(&str) -> bool) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > most {
-        wrong.push(format!("must be no more than {most} bytes"));
+        wrong.push(format!(
+            "must be no more than {most} {}",
+            if message == LABEL_VALUE { "bytes" } else { "characters" }
+        ));
     }
     if !is(text) {
         wrong.push(message.to_owned());
@@ -166,7 +169,7 @@ fn qualified_name(text: &str) -> Vec<String> {
         }
         _ => {
             return vec![
-                "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')".replace("a valid label key", "a qualified name"),
+                "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')".to_owned(),
             ];
         }
     };

@@ -196,7 +196,7 @@ fn flatten_into<'a>(list: &List<'a>, depth: i64, out: &mut Vec<Value<'a>>) -> Re
 /// The list in the order of the keys.
 pub(super) fn sort<'a>(name: &str, list: &Value<'a>, keys: &Value<'a>) -> Outcome<'a> {
     let (Value::List(of), Value::List(by)) = (list, keys) else {
-        return Err(Fault::new(format!("no such overload: {name}")));
+        return Err(super::operators::unsupported(name, list));
     };
     if of.len() != by.len() {
         let (expected, got) = (of.len(), by.len());

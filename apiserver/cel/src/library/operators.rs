@@ -43,7 +43,7 @@ pub(super) fn whole(name: &str) -> Option<Body> {
 }
 
 /// What an operator says of a left operand that has none.
-fn unsupported(name: &str, value: &Value<'_>) -> Fault {
+pub(super) fn unsupported(name: &str, value: &Value<'_>) -> Fault {
     match value {
         Value::String(_) | Value::Timestamp(_) | Value::Duration(_) => Fault::no_overload(),
         _ => Fault::new(format!("no such overload: {name}")),

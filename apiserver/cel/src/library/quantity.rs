@@ -79,7 +79,7 @@ fn sum<'a>(left: Quantity, right: Quantity) -> Outcome<'a> {
 }
 
 fn whole(quantity: Quantity) -> Option<i64> {
-    quantity.is_whole().then(|| quantity.units())
+    quantity.is_whole().then(|| i64::try_from(quantity.nanos() / 1_000_000_000).ok()).flatten()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "approximate by its name")]

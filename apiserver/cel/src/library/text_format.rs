@@ -121,12 +121,12 @@ impl Clause {
             ('x' | 'X', Value::Bytes(bytes)) => Ok(self.hex(bytes)),
             ('f' | 'e', Value::Double(number)) => Ok(self.double(*number, digits)),
             ('f' | 'e', Value::String(text)) if matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => {
-                Ok(match text.as_str() {
-                    "NaN" => "NaN",
-                    "Infinity" => "∞",
-                    _ => "-∞",
-                }
-                .to_owned())
+                let number = match text.as_str() {
+                    "NaN" => f64::NAN,
+                    "Infinity" => f64::INFINITY,
+                    _ => f64::NEG_INFINITY,
+                };
+                Ok(self.double(number, digits))
             }
             _ => Err(self.refused(given)),
         }
@@ -148,24 +148,17 @@ impl Clause {
     }
 
     fn double(self, number: f64, digits: usize) -> String {
-        if number.is_nan() {
-            return "NaN".to_owned();
-        }
-        if number.is_infinite() {
-            return if number > 0.0 { "∞" } else { "-∞" }.to_owned();
-        }
         if self.letter == 'f' {
-            return grouped(&format!("{number:.digits$}"));
+            return match special(number) {
+                Some(text) => text.to_owned(),
+                // A zero has no sign in upstream's locale.
+                None => grouped(&format!("{:.digits$}", if number == 0.0 { 0.0 } else { number })),
+            };
         }
-        let text = format!("{number:.digits$e}");
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, exponent) = exponent.strip_prefix('-').map_or(("", exponent), |exponent| ("\u{2212}", exponent));
-        // The locale of upstream's printer writes powers of ten.
-        let raised: String =
-            exponent.chars().filter_map(|c| c.to_digit(10)).map(|d| SUPERSCRIPTS[d as usize]).collect();
-        let sign = if sign.is_empty() { "" } else { "\u{207b}" };
-        let padded = if exponent.len() < 2 { format!("\u{2070}{raised}") } else { raised };
-        format!("{mantissa}\u{202f}\u{d7}\u{202f}10{sign}{padded}")
+        // Upstream takes the precision of this clause for a width.
+        let text = special(number).map_or_else(|| scientific(number), str::to_owned);
+        let padding = digits.saturating_sub(text.chars().count());
+        format!("{}{text}", " ".repeat(padding))
     }
 
     fn refused(self, given: &str) -> String {
@@ -182,6 +175,26 @@ impl Clause {
         };
         format!("{what}, was given {given}")
     }
+}
+
+/// What is no number, as upstream's locale writes it.
+fn special(number: f64) -> Option<&'static str> {
+    match number {
+        _ if number.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("∞"),
+        f64::NEG_INFINITY => Some("-∞"),
+        _ => None,
+    }
+}
+
+/// Six digits and a power of ten.
+fn scientific(number: f64) -> String {
+    let text = format!("{number:.PRECISION$e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(("", exponent), |exponent| ("⁻", exponent));
+    let raised: String =
+        format!("{exponent:0>2}").chars().filter_map(|c| c.to_digit(10)).map(|d| SUPERSCRIPTS[d as usize]).collect();
+    format!("{mantissa}×10{sign}{raised}")
 }
 
 const SUPERSCRIPTS: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];

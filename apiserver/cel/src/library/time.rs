@@ -135,6 +135,10 @@ fn zone_offset(zone: &str, time: Timestamp) -> Result<i64, Fault> {
 
 /// RFC 3339, with a capital T and Z.
 pub(crate) fn parse_timestamp(text: &str) -> Option<Timestamp> {
+    // Go takes an hour of one digit too.
+    if text.as_bytes().get(12) == Some(&b':') && text.is_char_boundary(11) {
+        return parse_timestamp(&format!("{}0{}", &text[..11], &text[11..]));
+    }
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
         let digits = bytes.get(from..to)?;

@@ -14,6 +14,8 @@ pub struct Url {
     opaque: String,
     user: Option<String>,
     host: String,
+    /// Written without `//`.
+    omit_host: bool,
     path: String,
     query: Option<String>,
     fragment: Option<String>,
@@ -27,7 +29,7 @@ impl Url {
             text = format!("{}:", self.scheme);
         }
         if self.opaque.is_empty() {
-            if !self.scheme.is_empty() || !self.host.is_empty() || self.user.is_some() {
+            if !self.omit_host && (!self.scheme.is_empty() || !self.host.is_empty() || self.user.is_some()) {
                 let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
                 if !self.host.is_empty() || !self.path.is_empty() || self.user.is_some() {
                     text.push_str(&format!("//{user}{}", self.host));
@@ -64,7 +66,7 @@ pub(super) fn body(id: &'static str) -> Option<Body> {
                 Fault::new(format!("URL parse error during conversion from string: parse {text:?}: {why}"))
             })
         },
-        "is_url_string" => |args| Ok(Value::Bool(is_request_uri(text(&args[0])?))),
+        "is_url_string" => |args| Ok(Value::Bool(request(text(&args[0])?).is_ok())),
         "url_get_scheme" => |args| Ok(Value::text(url(&args[0])?.scheme.clone())),
         "url_get_host" => |args| Ok(Value::text(url(&args[0])?.host.clone())),
         "url_get_hostname" => |args| {
@@ -96,12 +98,8 @@ fn url<'v>(value: &'v Value<'_>) -> Result<&'v Url, Fault> {
     }
 }
 
-/// Whether it is an absolute URI or an absolute path.
-pub(super) fn is_request_uri(text: &str) -> bool {
-    request(text).is_ok()
-}
-
-fn request(text: &str) -> Result<(), String> {
+/// Whether it is an absolute URI or an absolute path, or why not.
+pub(super) fn request(text: &str) -> Result<(), String> {
     read(text, true).map(|_| ())
 }
 
@@ -154,6 +152,8 @@ fn read(text: &str, request: bool) -> Result<Url, String> {
         let end = after.find('/').unwrap_or(after.len());
         authority(&after[..end], &mut url)?;
         rest = &after[end..];
+    } else {
+        url.omit_host = !url.scheme.is_empty();
     }
     unescape(rest, false)?;
     rest.clone_into(&mut url.path);
@@ -196,6 +196,9 @@ fn authority(text: &str, url: &mut Url) -> Result<(), String> {
 }
 
 fn host_is_valid(host: &str) -> Result<(), String> {
+    if host.rfind('[').is_some_and(|at| at > 0) {
+        return Err("invalid IP-literal".to_owned());
+    }
     let after = if host.starts_with('[') {
         let end = host.rfind(']').ok_or("missing ']' in host")?;
         let inner = host[1..end].split_once("%25").map_or(&host[1..end], |(ip, _)| ip);

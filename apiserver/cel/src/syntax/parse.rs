@@ -300,7 +300,10 @@ impl Parser<'_> {
                 }
                 _ if optional => format!("mismatched input '{found}' expecting {{IDENTIFIER, ESC_IDENTIFIER}}"),
                 TokenKind::End => "no viable alternative at input '.'".to_owned(),
-                _ => format!("no viable alternative at input '.{found}'"),
+                _ => {
+                    let text: String = self.source.chars[dot..token.end].iter().collect();
+                    format!("no viable alternative at input '{text}'")
+                }
             };
             return Err(self.stop(&message));
         }
@@ -326,6 +329,9 @@ impl Parser<'_> {
     fn index(&mut self, operand: Expr, open: usize) -> Parsed<Expr> {
         let id = self.id(open);
         let function = if self.take("?").is_some() { "_[?_]" } else { "_[_]" };
+        if function == "_[_]" {
+            self.hint(primary::IN_INDEX);
+        }
         let index = self.within("]", |parser| {
             let index = parser.expr()?;
             parser.expect_mark("]")?;

@@ -96,6 +96,9 @@ impl Generator {
     pub(crate) fn next(&mut self) -> (usize, String) {
         self.variables = 0;
         self.scope.clear();
+        if self.random(12) == 0 {
+            return self.elsewhere();
+        }
         let depth = 1 + self.random(4);
         let want = ALL[self.random(ALL.len())];
         let want = if self.random(3) == 0 { Want::Bool } else { want };
@@ -104,6 +107,28 @@ impl Generator {
             0 => (0, self.spoil(text)),
             _ => (0, text),
         }
+    }
+
+    /// An expression over another world, made of whole pieces.
+    fn elsewhere(&mut self) -> (usize, String) {
+        let pieces: Vec<(usize, &str)> = include_str!("elsewhere.txt")
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .filter_map(|(world, piece)| Some((world.parse().ok()?, piece)))
+            .collect();
+        let world = 1 + self.random(3);
+        let own: Vec<&str> = pieces.into_iter().filter(|(of, _)| *of == world).map(|(_, piece)| piece).collect();
+        let mut text = own[self.random(own.len())].to_owned();
+        for _ in 0..self.random(4) {
+            let operator = [" && ", " || ", " == ", " != "][self.random(4)];
+            let piece = own[self.random(own.len())];
+            text = match self.random(3) {
+                0 => format!("({text}){operator}({piece})"),
+                1 => format!("({text} ? {piece} : {})", own[self.random(own.len())]),
+                _ => format!("{text}{operator}{piece}"),
+            };
+        }
+        (world, text)
     }
 
     fn expression(&mut self, want: Want, depth: usize) -> String {

@@ -261,6 +261,9 @@ impl Parser<'_> {
             while self.take(mark).is_some() {
                 count += 1;
             }
+            if mark == "-" && self.is("!") {
+                return Err(self.stop("no viable alternative at input '-!'"));
+            }
             let id = (count % 2 == 1).then(|| self.id(first));
             let operand = self.member()?;
             return Ok(match id {

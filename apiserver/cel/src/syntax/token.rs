@@ -65,12 +65,40 @@ pub(crate) fn tokens(source: &Source) -> (Vec<Token>, Vec<Issue>) {
 fn bad_end(chars: &[char], at: usize) -> usize {
     match chars[at] {
         '|' | '&' | '=' => (at + 2).min(chars.len()),
-        '"' | '\'' => {
-            let stop = chars[at..].iter().position(|c| matches!(c, '\n' | '\r')).map_or(chars.len(), |n| at + n + 1);
-            stop.max(at + 1)
-        }
+        '"' | '\'' => open_end(chars, at),
         _ => at + 1,
     }
+}
+
+/// The end of a string that is not closed: the line's, or the character that no escape has.
+fn open_end(chars: &[char], at: usize) -> usize {
+    let mut end = at + 1;
+    while let Some(c) = chars.get(end) {
+        match c {
+            '\n' | '\r' => return end + 1,
+            '\\' => match escape_length(&chars[end..]) {
+                Some(length) => end += length,
+                None => return bad_escape_end(chars, end),
+            },
+            _ => end += 1,
+        }
+    }
+    chars.len()
+}
+
+/// After the first character of an escape that cannot stand there.
+fn bad_escape_end(chars: &[char], at: usize) -> usize {
+    let digits = |from: usize, most: usize, is: fn(&char) -> bool| {
+        from + chars[from.min(chars.len())..].iter().take(most).take_while(|c| is(c)).count() + 1
+    };
+    let end = match chars.get(at + 1) {
+        Some('x' | 'X') => digits(at + 2, 2, char::is_ascii_hexdigit),
+        Some('u') => digits(at + 2, 4, char::is_ascii_hexdigit),
+        Some('U') => digits(at + 2, 8, char::is_ascii_hexdigit),
+        Some('0'..='3') => digits(at + 2, 2, |c| matches!(c, '0'..='7')),
+        _ => at + 2,
+    };
+    end.min(chars.len())
 }
 
 fn escaped(text: &str) -> String {

@@ -341,6 +341,12 @@ pub(crate) struct ApiserverArgs {
     /// Addresses of services
     #[arg(long, default_value = "10.96.0.0/16", value_name = "CIDR")]
     pub(crate) service_cluster_ip_range: String,
+    /// Who is asked whether a request may be done, in this order: AlwaysAllow, AlwaysDeny, Node, RBAC [default: Node,RBAC]
+    #[arg(long, value_name = "MODES", conflicts_with = "authorization_config")]
+    pub(crate) authorization_mode: Option<String>,
+    /// The same from a file (AuthorizationConfiguration), webhooks included; it is read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authorization_config: Option<PathBuf>,
     /// Features that Kubernetes has off by default; there is one: CBORServingAndStorage=true
     #[arg(long, value_name = "NAME=BOOL", value_delimiter = ',')]
     pub(crate) feature_gates: Vec<String>,

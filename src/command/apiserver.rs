@@ -6,7 +6,7 @@ use crate::folders::Folders;
 use crate::node::{NODE_PORTS, OpenStore, Ranges, engine, host_name, open_backend};
 use crate::out::tell;
 use anyhow::{Context, bail};
-use skiff_apiserver::{ApiServer, Config, Pki};
+use skiff_apiserver::{ApiServer, Authorization, Config, Pki};
 use std::net::{SocketAddr, TcpListener};
 
 pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
@@ -34,6 +34,11 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     };
     let server = ApiServer::new(config).await.context("start the API server")?;
     let server = if cbor { server.with_cbor() } else { server };
+    let modes = args.authorization_mode.map(Authorization::Modes);
+    let server = match modes.or(args.authorization_config.map(Authorization::File)) {
+        Some(authorization) => server.authorized_by(&authorization).await.context("start the API server")?,
+        None => server,
+    };
     tell!("serving the Kubernetes API on https://{address}; KUBECONFIG={}", folders.kubeconfig().display());
     if let Some((compactor, every)) = compaction {
         tokio::spawn(compactor.run(every, shutdown.clone()));

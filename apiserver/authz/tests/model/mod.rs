@@ -50,8 +50,8 @@ pub(crate) fn reasons(objects: &[(Kind, Value)], user: &str, groups: &[String], 
             Kind::RoleBinding => namespace == act.namespace(),
             Kind::ClusterRole | Kind::Role => false,
         };
-        let subjects = binding["subjects"].as_array().into_iter().flatten();
-        let subject = subjects.filter(|subject| is_meant(subject, namespace, user, groups)).next();
+        let mut subjects = binding["subjects"].as_array().into_iter().flatten();
+        let subject = subjects.find(|subject| is_meant(subject, namespace, user, groups));
         let (true, Some(subject)) = (applies, subject) else { continue };
         let role = &binding["roleRef"];
         let of_role = |object: &Value| {

@@ -5,6 +5,7 @@
 //! services are claimed last, because claiming writes (`services`).
 
 pub(crate) mod configured; // what administrators have configured
+mod file; // what plugins are told at a start
 pub(crate) mod matching; // which requests that is about
 mod rounds; // who looks again
 pub(crate) mod services; // addresses and ports that belong to one service at a time
@@ -22,6 +23,7 @@ mod priority; // who goes first
 mod service_account; // as whom a pod runs
 
 pub(crate) use configured::Configured;
+pub use file::{AdmissionFile, AdmissionFileError};
 pub(crate) use network::Network;
 
 use crate::registry::{Target, built_in};

@@ -13,6 +13,7 @@ mod server; // the doors, and how they close
 mod grpc; // our own API
 mod rest; // the Kubernetes API
 
+mod aggregation; // API servers behind this one
 mod app; // what every handler can reach
 mod auth; // who may do what
 mod author; // who owns what is written
@@ -24,6 +25,7 @@ mod admission; // what the server adds and refuses
 pub mod asked; // what may be said beside an object, and what becomes of it
 mod binding; // a pod gets its node
 mod bootstrap; // what every cluster has
+mod connections; // what is done with what runs
 mod definitions; // custom resources come and go
 mod options; // the same, checked
 mod registrations; // what is served is registered
@@ -39,6 +41,7 @@ mod yaml; // keys that stand there twice
 mod kubelet; // logs, exec, attach, port-forward
 mod proxy; // requests to what pods, services and nodes serve
 
+pub use admission::{AdmissionFile, AdmissionFileError};
 pub use authority::{Authorization, ChainError};
 pub use pki::{Pki, PkiError};
 pub use server::{ApiError, ApiServer, Config};

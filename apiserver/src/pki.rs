@@ -139,6 +139,19 @@ impl Pki {
         &self.apiserver_kubelet_client
     }
 
+    /// What the API server shows API servers behind it, and the authority that signs it: they believe what comes with it about users.
+    ///
+    /// # Errors
+    /// The files cannot be read or written.
+    pub fn front_proxy(&self) -> Result<(String, CertKey), PkiError> {
+        let directory = self.directory.join("front-proxy");
+        file::create_private_directory(&directory)?;
+        let authority = Authority::open_or_create(&directory)?;
+        let role = Role::Client { user: "front-proxy-client".to_owned(), group: "front-proxy".to_owned() };
+        let client = authority.leaf(&directory, "client", &role)?;
+        Ok((authority.pair().certificate, client))
+    }
+
     /// What the kubelet of `node` shows the API server: `system:node:<node>` in `system:nodes`.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ mod links; // which links lead back through us; no I/O
 mod path; // the path there; no I/O
 mod place; // which address a name stands for
 
+pub(crate) use head::{backward, forward as forwarded};
+
 use crate::app::App;
 use crate::status::Status;
 use axum::body::Body;

@@ -1,14 +1,15 @@
-//! APIServices: one task registers what this server answers for, and says of those that others are to answer for that they are not
-//! asked. It knows both, does what the plan says, and looks again when a service or a definition of a custom resource has changed.
+//! APIServices: one task registers what this server answers for, and tells those that ask other servers (`aggregation`) what they say. It
+//! knows both, does what the plan says, and looks again when a service or a definition of a custom resource has changed.
 
+use crate::aggregation::say;
 use crate::app::App;
-use crate::registry::object::{name_of, now};
+use crate::registry::object::name_of;
 use crate::registry::{Change, Known, Registry, Target, built_in};
 use crate::request::Request;
 use crate::status::Status;
 use futures::future::try_join_all;
 use serde_json::Value;
-use skiff_schema::{Decoded, Registration, Resource, registrations, served_versions, unanswered};
+use skiff_schema::{Decoded, Registration, Resource, registrations, served_versions};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,15 @@ const GROUP: &str = "apiregistration.k8s.io";
 const SERVICES: &str = "apiservices";
 /// How long the task waits after the store failed.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The reason of those that this server answers for.
+const LOCAL: &str = "Local";
+
+/// Whether its condition says that this server answers for it.
+fn is_local(service: &Value) -> bool {
+    let conditions = service["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|condition| condition["type"] == "Available" && condition["reason"] == LOCAL)
+}
 
 fn services() -> Result<&'static Arc<Resource>, Status> {
     built_in(GROUP, SERVICES)
@@ -34,7 +44,7 @@ pub(crate) fn follow(app: &Arc<App>, until: CancellationToken) {
     tokio::spawn(until.run_until_cancelled_owned(async move {
         let mut at_start = true;
         loop {
-            if let Err(status) = follow_once(&app.registry, &mut at_start).await {
+            if let Err(status) = follow_once(&app, &mut at_start).await {
                 tracing::warn!(message = status.message, "registering what is served failed; again in a second");
             }
             tokio::time::sleep(RETRY).await;
@@ -43,22 +53,19 @@ pub(crate) fn follow(app: &Arc<App>, until: CancellationToken) {
 }
 
 /// Acts, then waits for a change; ends when a watch does.
-async fn follow_once(registry: &Registry, at_start: &mut bool) -> Result<(), Status> {
+async fn follow_once(app: &App, at_start: &mut bool) -> Result<(), Status> {
+    let registry = &app.registry;
     let mut served = Known::follow(registry, definitions()?, served_versions).await?;
     let mut present = Known::follow(registry, services()?, Value::clone).await?;
     loop {
         let plan = registrations(served.all.values().flatten(), present.all.values(), *at_start);
         // At once: the store makes all of them durable together.
         try_join_all(plan.into_iter().map(|step| act(registry, step))).await?;
-        for (name, _) in present.all.iter().filter(|(_, service)| unanswered(service, &now()).is_some()) {
-            write(registry, name, "status", |current| {
-                let mut next = current.clone();
-                if let Some(status) = unanswered(current, &now()) {
-                    next["status"] = status;
-                }
-                next
-            })
-            .await?;
+        app.aggregation.publish(present.all.values());
+        let stale = |service: &&Value| service["spec"]["service"].is_null() && !is_local(service);
+        for service in present.all.values().filter(stale) {
+            let local = ("True", LOCAL, "Local APIServices are always available".to_owned());
+            say(registry, name_of(service), &local).await?;
         }
         *at_start = false;
         let goes_on = tokio::select! {

@@ -40,6 +40,7 @@ pub(crate) struct Asked {
     /// `/convert`; empty if none was said.
     path: String,
     client: Client<Connector, Full<Bytes>>,
+    authorization: Option<String>,
 }
 
 /// Where.
@@ -75,14 +76,15 @@ impl Asked {
         let authority = BASE64.decode(authority).map_err(|error| format!("caBundle is not base64: {error}"))?;
         let server = place.server_name();
         let user = credentials.for_server(&server, place.port());
-        let tls = Trust::of(&authority).client(user)?;
+        let tls = Trust::of(&authority).client(user.and_then(|user| user.pair.as_ref()))?;
+        let authorization = user.and_then(|user| user.authorization.clone());
         let connector = Connector::new(tls, Some(server));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build(connector);
-        Ok(Self { place, path, client })
+        Ok(Self { place, path, client, authorization })
     }
 
     /// Sends `body`, which is JSON, and reads the answer to it.
@@ -120,7 +122,11 @@ impl Asked {
         let mut uri = http::uri::Parts::default();
         (uri.scheme, uri.authority, uri.path_and_query) = (Some(Scheme::HTTPS), Some(host), Some(path));
         let uri = Uri::from_parts(uri).map_err(|error| error.to_string())?;
-        let request = Request::post(uri)
+        let mut request = Request::post(uri);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let request = request
             .header(header::HOST, self.place.shown())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, */*")
@@ -216,7 +222,7 @@ fn of_service(service: &Value) -> (Address, String) {
 }
 
 /// Why a request did not get through.
-fn why(error: &legacy::Error) -> String {
+pub(crate) fn why(error: &legacy::Error) -> String {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = cause {
         if let Some(through) = error.downcast_ref::<Through>() {

@@ -85,6 +85,8 @@ pub(crate) struct Request {
     /// Empty for all of them, and for a creation, which says the name in the object.
     pub(crate) name: String,
     pub(crate) options: Options,
+    /// Whether admission has been asked about it already, as something else.
+    pub(crate) admitted: bool,
     told: Mutex<Told>,
 }
 
@@ -99,6 +101,7 @@ impl Request {
             namespace: target.namespace.to_owned(),
             name: target.name.to_owned(),
             options: Options::default(),
+            admitted: false,
             told: Mutex::default(),
         }
     }

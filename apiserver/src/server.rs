@@ -3,8 +3,9 @@
 mod listen; // connections
 
 use crate::admission::Network;
-use crate::admission::configured;
 use crate::admission::services::{Allocator, repair};
+use crate::admission::{AdmissionFile, AdmissionFileError, configured};
+use crate::aggregation::{self, Aggregation};
 use crate::app::App;
 use crate::authority::{self, Authorization, ChainError};
 use crate::bootstrap::{self, bootstrap};
@@ -66,6 +67,9 @@ pub enum ApiError {
     /// The server's certificate or key is unusable.
     #[error("TLS: {0}")]
     Tls(String),
+    /// What plugins of admission are told is not usable.
+    #[error("--admission-control-config-file: {0}")]
+    Admission(String),
     /// The listening socket failed.
     #[error("listen on {address}")]
     Listen {
@@ -130,12 +134,20 @@ impl ApiServer {
             problem: status.to_string(),
         })?;
         let kubelets = Kubelets::new(&config.pki)?;
-        let app = Arc::new(App { registry, kubelets, advertise: config.advertise, stopping: CancellationToken::new() });
+        let aggregation = Aggregation::new(&config.pki).map_err(|error| ApiError::Tls(error.to_string()))?;
+        let app = Arc::new(App {
+            registry,
+            kubelets,
+            aggregation,
+            advertise: config.advertise,
+            stopping: CancellationToken::new(),
+        });
         let tasks = app.stopping.child_token();
         definitions::follow(&app, tasks.clone());
         configured::follow(&app, &tasks);
         authority::follow(&app, tasks.clone());
         registrations::follow(&app, tasks.clone());
+        aggregation::follow(&app, tasks.clone());
         repair::follow(&app, orphans, tasks.clone());
         bootstrap::keep(&app, tasks.clone());
         let router = rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn(caller::settle));
@@ -158,6 +170,20 @@ impl ApiServer {
     pub async fn authorized_by(self, authorization: &Authorization) -> Result<Self, ChainError> {
         let authority = self.app.registry.authority();
         authority::follow_chain(authority, authorization, self.app.stopping.child_token()).await?;
+        Ok(self)
+    }
+
+    /// The same, with what a file tells its plugins of admission.
+    ///
+    /// # Errors
+    /// A file that it names is not usable, or the store fails.
+    pub async fn with_admission(self, file: &AdmissionFile) -> Result<Self, ApiError> {
+        let unusable = |error: AdmissionFileError| ApiError::Admission(error.to_string());
+        let mutating = file.credentials("MutatingAdmissionWebhook").map_err(unusable)?;
+        let validating = file.credentials("ValidatingAdmissionWebhook").map_err(unusable)?;
+        self.app.registry.configured().introduce([mutating, validating]);
+        let loaded = configured::load(&self.app.registry).await;
+        loaded.map_err(|status| ApiError::Admission(status.message))?;
         Ok(self)
     }
 

@@ -1,5 +1,6 @@
 //! What each verb does with a request, whichever door it came through: the doors read what is sent and write what is answered.
 
+use crate::admission::Operation;
 use crate::binding;
 use crate::registry::object::{Object, meta, name_of};
 use crate::registry::{
@@ -61,7 +62,8 @@ pub(crate) async fn create(registry: &Registry, request: &Request, sent: Sent<'_
         return Ok(Answer::Object { object, made: true });
     }
     request.warn(decoded.warnings);
-    Ok(Answer::Object { object: reviews::answer(registry.authority(), request, decoded.object).await?, made: true })
+    let asked = registry.admit(request, Operation::Create, decoded.object).await?;
+    Ok(Answer::Object { object: reviews::answer(registry.authority(), request, asked).await?, made: true })
 }
 
 /// PUT: a new state.
@@ -148,11 +150,13 @@ async fn bind(registry: &Registry, request: &Request, sent: Sent<'_>) -> Result<
 /// `pods/eviction`: a deletion that budgets may refuse. There are no budgets.
 async fn evict(registry: &Registry, request: &Request, sent: Sent<'_>) -> Result<Answer, Status> {
     let Decoded { object, warnings } = auxiliary(request, "policy/v1", "Eviction", sent)?;
+    let object = registry.admit(request, Operation::Create, object).await?;
     let mut options = delete_options(object.get("deleteOptions").unwrap_or(&json!({})))?;
     if request.run() == Run::Dry {
         options.run = Run::Dry;
     }
-    let deletion = request.about(&request.target()).with(options);
+    let mut deletion = request.about(&request.target()).with(options);
+    deletion.admitted = true;
     registry.delete(&deletion).await?;
     request.warn(deletion.finish().into_iter().chain(warnings));
     Ok(Answer::Value { value: done(StatusCode::CREATED), made: true })

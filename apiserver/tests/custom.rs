@@ -208,7 +208,7 @@ async fn what_is_not_implemented_is_refused_by_name() {
     webhook["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"]}});
     let (code, refused) = world.post(DEFINITIONS, &webhook).await;
     assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(refused["details"]["causes"][0]["field"], "spec.conversion.strategy");
+    assert_eq!(refused["details"]["causes"][0]["field"], "spec.conversion.webhookClientConfig");
 }
 
 #[tokio::test]

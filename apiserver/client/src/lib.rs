@@ -19,7 +19,7 @@ mod sentence;
 mod upgrade;
 mod uses;
 
-pub use anyone::trusting_tls;
+pub use anyone::{anyone, trusting_tls};
 pub use caches::{Cache, Caches, Change, Kept, MetadataCache, Subscription};
 pub use connect::{ConnectError, authority_of_kubeconfig, from_kubeconfig, in_process};
 pub use election::{Election, lead_if};

@@ -92,12 +92,18 @@ pub struct Aggregated {
     pub body: Vec<u8>,
 }
 
-/// `GET /api` or `/apis` with an aggregated media type in `Accept`.
+/// `GET /api` or `/apis` with an aggregated media type in `Accept`; `more` may add what other servers serve.
 #[must_use]
-pub fn aggregated(catalog: &Catalog, root: Root, version: AggregatedVersion) -> Aggregated {
+pub fn aggregated(
+    catalog: &Catalog,
+    root: Root,
+    version: AggregatedVersion,
+    more: impl FnOnce(Vec<Value>) -> Vec<Value>,
+) -> Aggregated {
     let wanted = |group: &&str| group.is_empty() == (root == Root::Core);
     let items: Vec<Value> =
         catalog.groups().into_iter().filter(wanted).map(|group| aggregated_group(catalog, group)).collect();
+    let items = more(items);
     let list =
         json!({"kind": "APIGroupDiscoveryList", "apiVersion": version.api_version(), "metadata": {}, "items": items});
     let body = list.to_string().into_bytes();
@@ -223,15 +229,15 @@ mod tests {
 
     #[test]
     fn aggregated_documents_hold_both_halves() {
-        let core = aggregated(catalog(), Root::Core, AggregatedVersion::V2);
+        let core = aggregated(catalog(), Root::Core, AggregatedVersion::V2, |items| items);
         let list: Value = serde_json::from_slice(&core.body).expect("JSON");
         assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
-        let groups = aggregated(catalog(), Root::Groups, AggregatedVersion::V2Beta1);
+        let groups = aggregated(catalog(), Root::Groups, AggregatedVersion::V2Beta1, |items| items);
         let list: Value = serde_json::from_slice(&groups.body).expect("JSON");
         assert_eq!(list["apiVersion"], "apidiscovery.k8s.io/v2beta1");
         insta::assert_json_snapshot!(list["items"][0]);
         assert_ne!(core.etag, groups.etag);
-        assert_eq!(core.etag, aggregated(catalog(), Root::Core, AggregatedVersion::V2).etag);
+        assert_eq!(core.etag, aggregated(catalog(), Root::Core, AggregatedVersion::V2, |items| items).etag);
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub use custom::{custom_resources, stored_resource};
 pub use decode::{DecodeError, Decoded, FieldValidation, Problem, decode, decode_value, parse, sentence};
 pub use defaults::apply_defaults;
 pub use error::{FieldError, FieldErrorKind};
-pub use kinds::apiregistration::registered::{Registration, registrations, served_versions, unanswered};
+pub use kinds::apiregistration::registered::{Registration, registrations, served_versions};
 pub use kinds::{Review, Stamp};
 pub use merge::{PatchError, strategic_merge};
 pub use resource::{Name, Resource, Subresource};

@@ -32,8 +32,8 @@ pub(crate) struct Configured {
     pub(crate) mutating: Arc<Hooks>,
     /// `ValidatingWebhookConfiguration`
     pub(crate) validating: Arc<Hooks>,
-    /// As whom hooks are asked.
-    pub(crate) credentials: Arc<Credentials>,
+    /// As whom hooks of both kinds are asked.
+    pub(crate) credentials: Arc<[Credentials; 2]>,
 }
 
 /// The present one.
@@ -43,6 +43,13 @@ pub(crate) struct Current(RwLock<Arc<Configured>>);
 impl Current {
     pub(crate) fn get(&self) -> Arc<Configured> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks all hooks as somebody else from now on; compile them again.
+    pub(crate) fn introduce(&self, credentials: [Credentials; 2]) {
+        self.change(|configured| {
+            *configured = Configured { credentials: Arc::new(credentials), ..Configured::default() }
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut Configured)) {
@@ -65,13 +72,14 @@ const FOLLOWED: [Followed; 2] = [
     Followed {
         plural: "mutatingwebhookconfigurations",
         compile: |configured, found| {
-            configured.mutating = Arc::new(webhooks::compile(found, &configured.mutating, &configured.credentials));
+            configured.mutating = Arc::new(webhooks::compile(found, &configured.mutating, &configured.credentials[0]));
         },
     },
     Followed {
         plural: "validatingwebhookconfigurations",
         compile: |configured, found| {
-            configured.validating = Arc::new(webhooks::compile(found, &configured.validating, &configured.credentials));
+            configured.validating =
+                Arc::new(webhooks::compile(found, &configured.validating, &configured.credentials[1]));
         },
     },
 ];

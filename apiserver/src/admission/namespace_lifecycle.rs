@@ -18,7 +18,9 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 fn admit<'a>(seen: &'a Attributes<'a>) -> Admitted<'a> {
     Box::pin(async move {
         if seen.operation == Operation::Create {
-            return if seen.request.resource.namespaced { check_open(seen).await } else { Ok(()) };
+            // A question puts nothing anywhere.
+            let is_put = seen.request.resource.namespaced && seen.request.resource.is_stored();
+            return if is_put { check_open(seen).await } else { Ok(()) };
         }
         if seen.is_about("", "namespaces") && IMMORTAL.contains(&seen.name) {
             return Err(seen.forbidden("this namespace may not be deleted"));

@@ -2,8 +2,14 @@
 
 use super::{admit, refuse};
 use crate::app::App;
+use crate::auth::sender;
+use crate::connections;
 use crate::kubelet::{self, ExecCommand, ExecEvent, ExecInput, ExecSession, LogQuery};
+use crate::registry::{Target, built_in};
+use crate::request as asked;
+use crate::status::Status;
 use futures::stream::{BoxStream, StreamExt};
+use skiff_client::Identity;
 use skiff_proto::api::v1 as proto;
 use skiff_proto::api::v1::exec_input::Input;
 use skiff_proto::api::v1::exec_output::Output;
@@ -65,8 +71,10 @@ impl Pods for Service {
             return Err(tonic::Status::invalid_argument("the first message must be the start"));
         };
         let address = pod_address(&start.namespace, &start.pod, "exec");
-        admit(&self.app.registry.catalog(), &Request::from_parts(metadata, extensions, ()), Some(&address), "create")
-            .await?;
+        let who = sender(&extensions);
+        let catalog = self.app.registry.catalog();
+        admit(&catalog, &Request::from_parts(metadata, extensions, ()), Some(&address), "create").await?;
+        self.admit_exec(who, &start).await.map_err(|status| refuse(&status))?;
         let command = ExecCommand {
             namespace: start.namespace,
             pod: start.pod,
@@ -79,6 +87,21 @@ impl Pods for Service {
         let (outputs, stream) = mpsc::channel(BACKLOG);
         tokio::spawn(converse(session, inputs, outputs, self.app.stopping.clone()));
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl Service {
+    /// Asks admission whether this command may run.
+    async fn admit_exec(&self, who: Identity, start: &proto::ExecStart) -> Result<(), Status> {
+        let target = Target { resource: built_in("", "pods")?, namespace: &start.namespace, name: &start.pod };
+        let asked = asked::Request::new(who, "create", &target).of_part("exec");
+        let said = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let flags = [("stdin", start.stdin), ("stdout", true), ("stderr", !start.tty), ("tty", start.tty)];
+        let flags = flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| said(name, "true"));
+        let command = start.command.iter().map(|word| said("command", word));
+        let container = [said("container", &start.container)].into_iter();
+        let said: Vec<_> = flags.chain(command).chain(container).collect();
+        connections::admit(&self.app.registry, &asked, &said, "").await
     }
 }
 

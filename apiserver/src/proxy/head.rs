@@ -30,7 +30,7 @@ const CORS: [HeaderName; 4] = [
 ];
 
 /// Moves the headers of `request` into `onward`, which has its Host already.
-pub(super) fn forward(onward: &mut HeaderMap, request: &mut Request, uri: Option<&str>) {
+pub(crate) fn forward(onward: &mut HeaderMap, request: &mut Request, uri: Option<&str>) {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string());
     let headers = request.headers_mut();
     let trailers = headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
@@ -53,7 +53,7 @@ pub(super) fn forward(onward: &mut HeaderMap, request: &mut Request, uri: Option
 }
 
 /// Takes off an answer what is not for the client.
-pub(super) fn backward(headers: &mut HeaderMap) {
+pub(crate) fn backward(headers: &mut HeaderMap) {
     strip(headers);
     for name in CORS {
         headers.remove(name);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::admission::services::Allocator;
+use crate::aggregation::Aggregation;
 use crate::caller::Peer;
 use crate::kubelet::Kubelets;
 use crate::pki::Pki;
@@ -38,6 +39,7 @@ impl Scene {
         let app = App {
             registry: Registry::new(store.backend(), skiff_step::Engine::off(), services),
             kubelets: Kubelets::new(&pki).unwrap(),
+            aggregation: Aggregation::new(&pki).unwrap(),
             advertise: SocketAddr::from(([192, 0, 2, 1], 6443)),
             stopping: CancellationToken::new(),
         };

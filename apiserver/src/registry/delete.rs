@@ -91,8 +91,10 @@ impl Registry {
                 stored: self,
                 setting: &self.setting(),
             };
-            admission::mutate(&seen, &mut Value::Null).await?;
-            admission::validate(&seen, &Value::Null).await?;
+            if !request.admitted {
+                admission::mutate(&seen, &mut Value::Null).await?;
+                admission::validate(&seen, &Value::Null).await?;
+            }
             request.warn(warning_of_deletion(target.resource, options));
             let plan = plan(target.resource, &value, options, Timestamp::now());
             let attempt = match plan {

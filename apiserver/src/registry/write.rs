@@ -98,6 +98,23 @@ impl Registry {
         Err(Status::modified(&request.resource, &request.name))
     }
 
+    /// Asks admission about what is no write of an object: a connection, an eviction, a question. Answers what it made of `object`.
+    ///
+    /// # Errors
+    /// Admission refuses it.
+    pub(crate) async fn admit(
+        &self,
+        request: &Request,
+        operation: Operation,
+        mut object: Value,
+    ) -> Result<Value, Status> {
+        let (name, setting) = (&*request.name, &self.setting());
+        let seen = Attributes { request, operation, name, old: None, stored: self, setting };
+        admission::mutate(&seen, &mut object).await?;
+        admission::validate(&seen, &object).await?;
+        Ok(object)
+    }
+
     async fn present(&self, target: &Target<'_>, may_be_missing: bool) -> Result<Option<Present>, Status> {
         match self.get(target).await {
             Ok(object) => Ok(Some(Present { value: object.value()?, object })),

@@ -16,34 +16,66 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// # Errors
 /// There is no such service or port, or nobody answers for it.
 pub(crate) async fn of_service(stored: &dyn Stored, namespace: &str, name: &str, port: u16) -> Result<String, Status> {
-    let get = |plural: &'static str| async move {
-        stored.get(Target { resource: built_in("", plural)?, namespace, name }).await
-    };
-    let service = get("services").await.map_err(|status| match status.reason {
-        "NotFound" => Status::unavailable(format!("service {name:?} not found")),
-        _ => status,
-    })?;
+    let service = self::service(stored, namespace, name).await?;
+    let service = service.ok_or_else(|| Status::unavailable(format!("service {name:?} not found")))?;
     let spec = &service["spec"];
     if spec["type"] == "ExternalName" {
         return Ok(format!("{}:{port}", spec["externalName"].as_str().unwrap_or_default()));
     }
-    let mut ports = spec["ports"].as_array().into_iter().flatten();
-    let named = ports.find(|one| one["port"] == port).map(|one| one["name"].as_str().unwrap_or_default());
-    let Some(named) = named else {
-        return Err(Status::unavailable(format!("no service port {port} found for service {name:?}")));
-    };
-    let mut found = match get("endpoints").await {
-        Ok(endpoints) => of_endpoints(&endpoints, named),
-        Err(status) if status.reason == "NotFound" => Vec::new(),
-        Err(status) => return Err(status),
-    };
-    if found.is_empty() {
-        let slices = stored.list(built_in("discovery.k8s.io", "endpointslices")?, namespace).await?;
-        let of_it = slices.iter().filter(|slice| slice["metadata"]["labels"][SERVICE_NAME] == name);
-        found = of_it.flat_map(|slice| of_slice(slice, named)).collect();
-    }
+    let named = port_name(&service, port)
+        .ok_or_else(|| Status::unavailable(format!("no service port {port} found for service {name:?}")))?;
+    let found = endpoints(stored, namespace, name, &named).await?.unwrap_or_default();
     let chosen = found.choose(&mut rand::rng()).cloned();
     chosen.ok_or_else(|| Status::unavailable(format!("no endpoints available for service {name:?}")))
+}
+
+async fn get(
+    stored: &dyn Stored,
+    plural: &'static str,
+    (namespace, name): (&str, &str),
+) -> Result<Option<Value>, Status> {
+    match stored.get(Target { resource: built_in("", plural)?, namespace, name }).await {
+        Ok(found) => Ok(Some(found)),
+        Err(status) if status.reason == "NotFound" => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+/// The service itself, if there is one.
+///
+/// # Errors
+/// The store failed.
+pub(crate) async fn service(stored: &dyn Stored, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
+    get(stored, "services", (namespace, name)).await
+}
+
+/// The name of a service's port; empty if it has none.
+pub(crate) fn port_name(service: &Value, port: u16) -> Option<String> {
+    let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    ports.find(|one| one["port"] == port).map(|one| one["name"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The ready endpoints of a service for the port of this name; nothing, if nobody keeps any for it.
+///
+/// # Errors
+/// The store failed.
+pub(crate) async fn endpoints(
+    stored: &dyn Stored,
+    namespace: &str,
+    name: &str,
+    named: &str,
+) -> Result<Option<Vec<String>>, Status> {
+    let kept = get(stored, "endpoints", (namespace, name)).await?;
+    let found = kept.as_ref().map(|endpoints| of_endpoints(endpoints, named)).unwrap_or_default();
+    if !found.is_empty() {
+        return Ok(Some(found));
+    }
+    let slices = stored.list(built_in("discovery.k8s.io", "endpointslices")?, namespace).await?;
+    let of_it: Vec<&Value> = slices.iter().filter(|slice| slice["metadata"]["labels"][SERVICE_NAME] == name).collect();
+    if kept.is_none() && of_it.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(of_it.into_iter().flat_map(|slice| of_slice(slice, named)).collect()))
 }
 
 fn joined(address: &str, port: u64) -> Option<String> {

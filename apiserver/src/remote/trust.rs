@@ -12,6 +12,8 @@ pub(crate) enum Trust<'a> {
     Bundle(&'a [u8]),
     /// Those that the machine believes.
     Machine,
+    /// Whoever answers (`insecureSkipTLSVerify`).
+    Anyone,
 }
 
 /// A client certificate with its key (PEM).
@@ -21,20 +23,27 @@ pub(crate) struct ClientPair {
     pub(crate) key: String,
 }
 
+/// As whom we come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) pair: Option<ClientPair>,
+    /// The header of that name.
+    pub(crate) authorization: Option<String>,
+}
+
 /// As whom we come to which server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Credentials(Vec<(String, ClientPair)>);
+pub(crate) struct Credentials(Vec<(String, User)>);
 
 impl Credentials {
     /// By names of servers as a kubeconfig's users are named: `host:port`, `host`, `*.domain`, `*`.
-    #[allow(dead_code, reason = "the file that says it is not read yet")]
-    pub(crate) fn of(users: Vec<(String, ClientPair)>) -> Self {
+    pub(crate) fn of(users: Vec<(String, User)>) -> Self {
         Self(users)
     }
 
     /// Those for a server; the most exact name counts.
-    pub(crate) fn for_server(&self, host: &str, port: u16) -> Option<&ClientPair> {
-        let named = |name: &str| self.0.iter().find(|(user, _)| user == name).map(|(_, pair)| pair);
+    pub(crate) fn for_server(&self, host: &str, port: u16) -> Option<&User> {
+        let named = |name: &str| self.0.iter().find(|(named, _)| named == name).map(|(_, user)| user);
         let exact = named(&format!("{host}:{port}")).or_else(|| named(host).filter(|_| port == 443));
         let mut rest = host;
         let by_domain = std::iter::from_fn(|| {
@@ -62,8 +71,12 @@ impl<'a> Trust<'a> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(self.roots()?);
+            .map_err(|error| error.to_string())?;
+        let builder = match self {
+            Self::Bundle(bundle) => builder.with_root_certificates(of_bundle(bundle)?),
+            Self::Machine => builder.with_root_certificates(of_machine()),
+            Self::Anyone => builder.dangerous().with_custom_certificate_verifier(skiff_client::anyone()),
+        };
         let Some(user) = user else { return Ok(Arc::new(builder.with_no_client_auth())) };
         let unusable = |error: &dyn std::fmt::Display| format!("client certificate: {error}");
         let chain = CertificateDer::pem_slice_iter(user.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
@@ -71,27 +84,29 @@ impl<'a> Trust<'a> {
         let key = PrivateKeyDer::from_pem_slice(user.key.as_bytes()).map_err(|error| unusable(&error))?;
         builder.with_client_auth_cert(chain, key).map(Arc::new).map_err(|error| unusable(&error))
     }
+}
 
-    fn roots(self) -> Result<Arc<RootCertStore>, String> {
-        static MACHINE: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-        let Self::Bundle(bundle) = self else { return Ok(Arc::clone(MACHINE.get_or_init(of_machine))) };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(bundle) {
-            let certificate = certificate.map_err(|error| format!("caBundle: {error}"))?;
-            roots.add(certificate).map_err(|error| format!("caBundle: {error}"))?;
-        }
-        if roots.is_empty() {
-            return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
-        }
-        Ok(Arc::new(roots))
+fn of_bundle(bundle: &[u8]) -> Result<Arc<RootCertStore>, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(bundle) {
+        let certificate = certificate.map_err(|error| format!("caBundle: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("caBundle: {error}"))?;
     }
+    if roots.is_empty() {
+        return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
+    }
+    Ok(Arc::new(roots))
 }
 
 /// What cannot be read of them is left out, as everywhere.
 fn of_machine() -> Arc<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    Arc::new(roots)
+    static MACHINE: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let read = || {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    };
+    Arc::clone(MACHINE.get_or_init(read))
 }
 
 #[cfg(test)]
@@ -100,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_most_exact_name_counts() {
-        let pair = |name: &str| ClientPair { certificate: name.to_owned(), key: String::new() };
+        let pair = |name: &str| User { authorization: Some(name.to_owned()), ..User::default() };
         let names = ["*", "*.svc", "a.n.svc", "a.n.svc:8443"];
         let all = Credentials::of(names.iter().map(|name| ((*name).to_owned(), pair(name))).collect());
         for (host, port, expected) in [
@@ -110,7 +125,7 @@ mod tests {
             ("b.n.svc", 443, "*.svc"),
             ("b.example", 443, "*"),
         ] {
-            let found = all.for_server(host, port).map(|pair| &*pair.certificate);
+            let found = all.for_server(host, port).and_then(|user| user.authorization.as_deref());
             assert_eq!(found, Some(expected), "{host}:{port}");
         }
         assert_eq!(Credentials::default().for_server("a", 443), None);

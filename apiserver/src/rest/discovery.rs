@@ -4,13 +4,13 @@ use super::negotiate::accepted;
 use super::openapi;
 use super::options::Parameters;
 use super::respond::{self, Style, bytes, json_value};
+use crate::aggregation::{answer_v3, with_aggregated, with_group, with_groups, with_v3};
 use crate::app::App;
 use crate::status::Status;
 use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
-use skiff_schema::Catalog;
 use skiff_schema::discovery::{
     AggregatedVersion, Root, aggregated, api_group, api_group_list, api_resource_list, api_versions,
 };
@@ -32,12 +32,22 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
     };
     let catalog = app.registry.catalog();
     match &segments[..] {
-        ["api"] => versions(&catalog, headers, Root::Core, || found(Some(api_versions(&app.advertise.to_string())))),
-        ["apis"] => versions(&catalog, headers, Root::Groups, || found(Some(api_group_list(&catalog)))),
+        ["api"] => versions(app, headers, Root::Core, || found(Some(api_versions(&app.advertise.to_string())))),
+        ["apis"] => versions(app, headers, Root::Groups, || {
+            found(Some(with_groups(api_group_list(&catalog), &app.aggregation.remotes())))
+        }),
         ["api", version] => found(api_resource_list(&catalog, "", version)),
-        ["apis", group] => found(api_group(&catalog, group)),
+        ["apis", group] => found(with_group(api_group(&catalog, group), group, &app.aggregation.remotes())),
         ["apis", group, version] => found(api_resource_list(&catalog, group, version)),
         ["version"] => Ok(json_value(StatusCode::OK, &version())),
+        ["openapi", "v3", "apis", group, version]
+            if app.aggregation.of_path(&format!("/apis/{group}/{version}")).is_some() =>
+        {
+            let body =
+                answer_v3(app, &format!("apis/{group}/{version}"), request.uri.query().unwrap_or_default()).await?;
+            Ok(bytes(StatusCode::OK, "application/json", body.unwrap_or_default()))
+        }
+        ["openapi", "v3"] => Ok(json_value(StatusCode::OK, &with_v3(app, catalog.documents().v3_index().clone()))),
         ["openapi", rest @ ..] => openapi::answer(catalog.documents(), headers, parameters, rest),
         ["healthz" | "livez" | "readyz", ..] => health(app, parameters, &segments).await,
         [] => found(Some(json!({"paths": [
@@ -49,7 +59,7 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
 
 /// The aggregated document if the client knows it (KEP-3352), the legacy one if not.
 fn versions(
-    catalog: &Catalog,
+    app: &App,
     headers: &HeaderMap,
     root: Root,
     legacy: impl FnOnce() -> Result<Response, Status>,
@@ -62,7 +72,9 @@ fn versions(
             _ => None,
         });
     let Some(version) = version.flatten() else { return legacy() };
-    let document = aggregated(catalog, root, version);
+    let remotes = app.aggregation.remotes();
+    let more = |items| if root == Root::Groups { with_aggregated(items, &remotes) } else { items };
+    let document = aggregated(&app.registry.catalog(), root, version, more);
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == document.etag.as_bytes());
     let mut response = if known {
         bytes(StatusCode::NOT_MODIFIED, document.content_type, "")

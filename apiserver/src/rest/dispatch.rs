@@ -5,8 +5,10 @@ use super::options::Parameters;
 use super::path::{self, ResourcePath};
 use super::respond::{Style, with_warnings};
 use super::{discovery, stream, verbs};
+use crate::aggregation;
 use crate::app::App;
 use crate::auth::{Act, authorize, authorize_selected, sender};
+use crate::connections;
 use crate::kubelet;
 use crate::proxy;
 use crate::registry::Target;
@@ -21,6 +23,9 @@ use skiff_schema::Resource;
 use std::sync::Arc;
 
 pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Response, Status> {
+    if let Some(remote) = app.aggregation.of_path(request.uri().path()) {
+        return aggregation::forward(app, &remote, request).await;
+    }
     let path = path::parse(&app.registry.catalog(), request.uri().path());
     // A stranger learns nothing from a path that does not exist.
     let Ok(Some(path)) = path else {
@@ -56,13 +61,15 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
         "exec" | "attach" | "portforward" | "proxy" if parameters.said("dryRun").is_some() => {
             Err(Status::bad_request("dryRun is not supported"))
         }
-        "proxy" => {
-            let asked = proxy::Asked { plural: &resource.plural, namespace, id: name, rest: &path.beyond };
-            proxy::forward(app, asked, request).await
-        }
-        "exec" | "attach" | "portforward" => {
-            let (namespace, name, subresource) = (path.namespace.clone(), path.name.clone(), path.subresource.clone());
-            kubelet::upgrade(app, &namespace, &name, &subresource, request).await
+        "exec" | "attach" | "portforward" | "proxy" => {
+            let target = Target { resource, namespace, name };
+            let asked = Request::new(sender(request.extensions()), verb, &target).of_part(part);
+            let admitted = connections::admit(&app.registry, &asked, parameters.pairs(), &path.beyond).await;
+            let told = asked.finish();
+            match admitted {
+                Ok(()) => Ok(with_warnings(connect(app, &path, request).await?, &told)),
+                Err(status) => Err(status.warned(told)),
+            }
         }
         _ if verb == "watch" => watch(app, &path, &parameters, request.headers(), request.extensions()).await,
         _ => {
@@ -73,6 +80,16 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
             }
         }
     }
+}
+
+/// A connection to what runs.
+async fn connect(app: &Arc<App>, path: &ResourcePath, request: HttpRequest) -> Result<Response, Status> {
+    let (namespace, name, part) = (&*path.namespace, &*path.name, &*path.subresource);
+    if part != "proxy" {
+        return kubelet::upgrade(app, namespace, name, part, request).await;
+    }
+    let asked = proxy::Asked { plural: &path.resource.plural, namespace, id: name, rest: &path.beyond };
+    proxy::forward(app, asked, request).await
 }
 
 async fn watch(

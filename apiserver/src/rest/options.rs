@@ -29,6 +29,11 @@ impl Parameters {
         query.map(|Query(pairs)| Self(pairs)).map_err(|error| Status::bad_request(error.to_string()))
     }
 
+    /// All of them, as they came.
+    pub(super) fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     /// The first value of `name`; empty if it is missing.
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).unwrap_or_default()

@@ -128,6 +128,18 @@ async fn answer(stream: &mut TlsStream<TcpStream>, path: &str, review: &Value) -
             let status = json!({"message": "not here", "reason": "Forbidden", "code": 403});
             send(stream, "200 OK", reply(json!({"allowed": false, "status": status})).as_bytes()).await
         }
+        // Of a color in one word `v2` makes two fields, and `v1` one again.
+        "convert" => {
+            let wanted = &review["request"]["desiredAPIVersion"];
+            let objects = review["request"]["objects"].as_array()?.iter().map(|object| converted(object, wanted));
+            let objects: Vec<Value> = objects.collect();
+            let response = json!({"result": {"status": "Success"}, "convertedObjects": objects});
+            send(stream, "200 OK", reply(response).as_bytes()).await
+        }
+        "refuse" => {
+            let response = json!({"result": {"status": "Failed", "message": "no such color"}});
+            send(stream, "200 OK", reply(response).as_bytes()).await
+        }
         // The patch is the rest of the path, in hexadecimal digits.
         "patch" => {
             let patch = hex(path.split('/').nth(2)?);
@@ -154,6 +166,24 @@ async fn answer(stream: &mut TlsStream<TcpStream>, path: &str, review: &Value) -
         "hang" => std::future::pending().await,
         _ => None,
     }
+}
+
+fn converted(object: &Value, wanted: &Value) -> Value {
+    let mut next = object.clone();
+    next["apiVersion"] = wanted.clone();
+    next["metadata"]["generation"] = 99.into();
+    let spec = &object["spec"];
+    next["spec"] = match wanted.as_str() {
+        Some(version) if version.ends_with("/v2") => {
+            let (shade, hue) = spec["color"].as_str().unwrap_or_default().split_once('-').unwrap_or_default();
+            json!({"shade": shade, "hue": hue})
+        }
+        _ => {
+            let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
+            json!({"color": format!("{}-{}", text("shade"), text("hue"))})
+        }
+    };
+    next
 }
 
 fn hex(digits: &str) -> Vec<u8> {

@@ -11,7 +11,7 @@ mod mutating_webhook_configuration;
 mod validating_admission_policy;
 mod validating_admission_policy_binding;
 mod validating_webhook_configuration;
-mod webhooks; // what both configurations of webhooks have
+pub(super) mod webhooks; // what both configurations of webhooks have
 
 use super::{Change, Row, Rules};
 use crate::path::Path;

@@ -180,7 +180,7 @@ fn created(request: &Request, [group, version]: [&str; 2], rest: &[&str], state:
 }
 
 fn discovered(root: Root) -> Answer {
-    let document = discovery::aggregated(Catalog::builtin(), root, AggregatedVersion::V2);
+    let document = discovery::aggregated(Catalog::builtin(), root, AggregatedVersion::V2, |items| items);
     Answer { status: 200, content_type: document.content_type, body: document.body }
 }
 

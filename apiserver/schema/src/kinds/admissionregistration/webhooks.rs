@@ -126,7 +126,12 @@ fn qualified(name: &str, path: &Path<'_>, errors: &mut Errors) {
 }
 
 fn review_versions(hook: &Value, rules: &Rules, path: &Path<'_>, errors: &mut Errors) {
-    let versions = list(hook, "admissionReviewVersions");
+    let has_known = !rules.known_version || has_known_version(hook);
+    versions(list(hook, "admissionReviewVersions"), has_known, path, errors);
+}
+
+/// Versions of a review, at least one of which is known.
+pub(in crate::kinds) fn versions(versions: &[Value], has_known: bool, path: &Path<'_>, errors: &mut Errors) {
     if versions.is_empty() {
         return errors.required(path, "must specify one of v1, v1beta1");
     }
@@ -137,13 +142,13 @@ fn review_versions(hook: &Value, rules: &Rules, path: &Path<'_>, errors: &mut Er
             Format::Label1035.require(version.as_str().unwrap_or_default(), &path.index(index), errors);
         }
     }
-    if rules.known_version && !has_known_version(hook) {
+    if !has_known {
         errors.invalid(path, versions, "must include at least one of v1, v1beta1");
     }
 }
 
 /// Where a webhook is called: exactly one of a URL and a service.
-fn client(client: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(in crate::kinds) fn client(client: &Value, path: &Path<'_>, errors: &mut Errors) {
     match (client["url"].as_str(), &client["service"]) {
         (Some(url), Value::Null) => self::url(url, &path.field("url"), errors),
         (None, service) if !service.is_null() => self::service(service, &path.field("service"), errors),

@@ -7,7 +7,7 @@ use crate::custom::definition;
 use crate::custom::naming::{self, CLEANUP_FINALIZER};
 use crate::kinds::{Change, Row, Rules, Storage, status};
 use crate::table::{Column, NAME, Printer, text};
-use crate::view::{default, given, list, object_mut, text as text_of};
+use crate::view::{default, default_absent, given, list, object_mut, present_mut, text as text_of};
 use serde_json::{Value, json};
 
 /// What it is called, and what it adds to its schema.
@@ -54,6 +54,11 @@ fn defaults(object: &mut Value) {
     }
     if !given(spec, "conversion") {
         spec["conversion"] = json!({"strategy": "None"});
+    }
+    let client =
+        present_mut(&mut spec["conversion"], "webhook").and_then(|webhook| present_mut(webhook, "clientConfig"));
+    if let Some(service) = client.and_then(|client| present_mut(client, "service")) {
+        default_absent(service, "port", 443);
     }
     let storage = storage_version(spec).map(str::to_owned);
     let Some(status) = object_mut(object, "status") else { return };

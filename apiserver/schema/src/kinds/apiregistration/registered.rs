@@ -2,7 +2,6 @@
 //! too. A plan without I/O: what is wanted, what is there, what is to be done.
 
 use crate::Catalog;
-use crate::custom::naming;
 use crate::view::{list, text};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -147,19 +146,6 @@ fn wanted<'a>(custom: impl IntoIterator<Item = &'a (String, String)>) -> BTreeMa
     wanted
 }
 
-/// The status of one that another server is to answer for, if it does not have it yet: nobody is asked on its behalf.
-#[must_use]
-pub fn unanswered(service: &Value, now: &str) -> Option<Value> {
-    const MESSAGE: &str =
-        "this API server does not pass requests on to other API servers (aggregation is not implemented yet)";
-    if service["spec"]["service"].is_null() {
-        return None;
-    }
-    let mut status = if service["status"].is_object() { service["status"].clone() } else { json!({}) };
-    naming::set(&mut status, ["Available", "False", "AggregationNotImplemented", MESSAGE], now);
-    (status != service["status"]).then_some(status)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,14 +182,5 @@ mod tests {
         assert_eq!(registrations(&[], &present, false), [Registration::Delete { name: "v1.gone".to_owned() }]);
         let plan = registrations(&[], &present, true);
         assert!(plan.iter().any(|it| matches!(it, Registration::Update { name, .. } if name == "v1.apps")), "{plan:?}");
-    }
-
-    #[test]
-    fn another_server_is_said_not_to_be_asked() {
-        let mut service = json!({"spec": {"service": {"name": "s"}}, "status": {}});
-        service["status"] = unanswered(&service, "then").expect("it has no status yet");
-        assert_eq!(service["status"]["conditions"][0]["reason"], "AggregationNotImplemented");
-        assert_eq!(unanswered(&service, "later"), None);
-        assert_eq!(unanswered(&json!({"spec": {}}), "now"), None);
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::custom::{approval, definition};
 use crate::kinds::Change;
+use crate::kinds::admissionregistration::webhooks;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
@@ -280,10 +281,7 @@ fn conversion(conversion: &Value, path: &Path<'_>, errors: &mut Errors) {
     let strategy = text(conversion, "strategy");
     errors.required_one_of(&path.field("strategy"), strategy, &["None", "Webhook"]);
     if strategy == "Webhook" {
-        let detail =
-            "conversion by webhook is not implemented yet, so that versions could not be served as they are meant";
-        errors.forbidden(&path.field("strategy"), detail);
-        return;
+        return webhook(&conversion["webhook"], path, errors);
     }
     let detail = "should not be set when strategy is not set to Webhook";
     if given(&conversion["webhook"], "clientConfig") {
@@ -291,6 +289,24 @@ fn conversion(conversion: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
     if !list(&conversion["webhook"], "conversionReviewVersions").is_empty() {
         errors.forbidden(&path.field("conversionReviewVersions"), detail);
+    }
+}
+
+/// Who converts. Kubernetes names the fields as they were called before v1, and has no versions without a client to be asked.
+fn webhook(webhook: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let at = path.field("webhookClientConfig");
+    if given(webhook, "clientConfig") {
+        webhooks::client(&webhook["clientConfig"], &at, errors);
+    } else {
+        errors.required(&at, "required when strategy is set to Webhook");
+    }
+    let versions = list(webhook, "conversionReviewVersions");
+    let has_known = versions.iter().any(|version| version == "v1" || version == "v1beta1");
+    let at = path.field("conversionReviewVersions");
+    if versions.is_empty() {
+        errors.required(&at, "");
+    } else {
+        webhooks::versions(versions, has_known, &at, errors);
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) use watch::{Event, EventKind, WatchOptions, Watcher};
 pub(crate) use write::{Change, Owners, Written};
 
 use crate::admission::configured::Current;
+use crate::admission::resource_quota::Quotas;
 use crate::admission::services::Allocator;
 use crate::admission::{Setting, Stored};
 use crate::authority::Authority;
@@ -88,6 +89,7 @@ pub(crate) struct Registry {
     engine: Engine,
     services: Allocator,
     authority: Arc<Authority>,
+    quotas: Quotas,
     catalog: RwLock<Arc<Catalog>>,
     configured: Current,
     converters: Arc<Converters>,
@@ -103,6 +105,7 @@ impl Registry {
             engine,
             services,
             authority: Arc::default(),
+            quotas: Quotas::default(),
             catalog: RwLock::new(Arc::clone(Catalog::builtin())),
             configured: Current::default(),
             converters,

@@ -179,6 +179,13 @@ impl Registry {
     ) -> Result<Option<Object>, Status> {
         let old = present.as_ref().map(|present| &present.value);
         let claims = self.services().claim_for(self.backend(), target, &mut next, old, request.run()).await?;
+        let charge = match self.quotas.charge(self, request, target, (old, &next)).await {
+            Ok(charge) => charge,
+            Err(status) => {
+                claims.give_back(self.backend()).await;
+                return Err(status);
+            }
+        };
         let revision = present.as_ref().map_or(0, |present| present.object.revision);
         let outcome = match request.run() {
             Run::Dry => self.pretend(target, &next, revision).await,
@@ -190,8 +197,11 @@ impl Registry {
         match &outcome {
             Ok(Some(_)) if request.run() == Run::Real => claims.release_replaced(self.backend()).await,
             // The service may be stored all the same; if it is not, the repair frees what it was to have.
-            Err(status) if status.leaves_outcome_open() => drop(claims),
-            _ => claims.give_back(self.backend()).await,
+            Err(status) if status.leaves_outcome_open() => drop((claims, charge)),
+            _ => {
+                claims.give_back(self.backend()).await;
+                charge.give_back(self).await;
+            }
         }
         outcome
     }

@@ -416,3 +416,35 @@ async fn taints_of_a_node_follow_its_conditions() {
     cluster.until(path, "lose the taints", |node| keys(node) == ["own:NoSchedule"]).await;
     cluster.end().await;
 }
+
+/// A quota is counted when it is made, charged by writes, and gets back what is deleted; kinds that are only counted come and go too.
+#[tokio::test]
+async fn a_quota_says_what_there_is() {
+    let cluster = Cluster::new().await;
+    let path = "/api/v1/namespaces/default/resourcequotas";
+    let hard = json!({"pods": "2", "requests.cpu": "1", "count/configmaps": "9", "count/deployments.apps": "1"});
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": hard}});
+    cluster.world.must("POST", path, &quota).await;
+    let path = format!("{path}/q");
+    let says = |wanted: [&'static str; 4]| {
+        move |quota: &Value| {
+            let used = &quota["status"]["used"];
+            [&used["pods"], &used["requests.cpu"], &used["count/configmaps"], &used["count/deployments.apps"]] == wanted
+        }
+    };
+    // The namespace has the config map of the authority already.
+    cluster.until(&path, "be counted", says(["0", "0", "1", "0"])).await;
+    let mut one = pod("p", json!({}));
+    one["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "600m"}});
+    cluster.world.must("POST", PODS, &one).await;
+    cluster.until(&path, "be charged", says(["1", "600m", "1", "0"])).await;
+    one["metadata"]["name"] = "second".into();
+    let (code, refused) = cluster.world.post(PODS, &one).await;
+    assert_eq!((code.as_u16(), refused["reason"].as_str()), (403, Some("Forbidden")), "{refused}");
+    let (code, _) = cluster.world.delete(&format!("{PODS}/p?gracePeriodSeconds=0"), &json!({})).await;
+    assert!(code.is_success());
+    cluster.until(&path, "get it back", says(["0", "0", "1", "0"])).await;
+    cluster.world.must("POST", PODS, &one).await;
+    cluster.until(&path, "be charged again", says(["1", "600m", "1", "0"])).await;
+    cluster.end().await;
+}

@@ -282,6 +282,12 @@ impl MetadataCache {
         synced(&self.shared).await;
     }
 
+    /// How many objects there are in a namespace.
+    #[must_use]
+    pub fn count(&self, namespace: &str) -> usize {
+        self.shared.ask(|store| store.by(Term::Namespace(namespace))).len()
+    }
+
     /// As [`Cache::subscribe`], with the metadata before and now.
     pub fn subscribe(
         &self,

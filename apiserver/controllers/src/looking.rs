@@ -81,6 +81,11 @@ impl Loop {
         Self { context, own: Own::default(), queue, subscriptions: Vec::new(), synced: Vec::new() }
     }
 
+    /// Where names are put that no cache of the loop brings.
+    pub(crate) fn queue(&self) -> Queue {
+        self.queue.clone()
+    }
+
     /// Looks at every object of a kind when it changes.
     pub(crate) fn over<K: Kept>(&mut self) -> Cache<K> {
         let cache = self.context.caches.all();

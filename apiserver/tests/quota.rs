@@ -19,7 +19,8 @@ async fn limited(name: &str, hard: &Value) -> World {
 }
 
 async fn add(world: &World, name: &str, hard: &Value) {
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": hard}});
+    let quota =
+        json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": hard}});
     let mut quota = world.must("POST", QUOTAS, &quota).await;
     let used: serde_json::Map<String, Value> =
         hard.as_object().expect("an object").keys().map(|key| (key.clone(), "0".into())).collect();
@@ -83,5 +84,7 @@ async fn an_uncounted_quota_refuses() {
     world.must("PUT", &format!("{QUOTAS}/q/status"), &quota).await;
     let (code, body) = world.ask("POST", MAPS, JSON, &map("a")).await;
     assert_eq!(code, StatusCode::FORBIDDEN);
-    assert!(body["message"].as_str().is_some_and(|it| it.contains("status unknown for quota: q, resources: configmaps")));
+    assert!(
+        body["message"].as_str().is_some_and(|it| it.contains("status unknown for quota: q, resources: configmaps"))
+    );
 }

@@ -50,17 +50,24 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let mut looking = Loop::new(context);
     let quotas = looking.over::<ResourceQuota>();
     let caches = looking.context.caches.clone();
-    let (pods, services, claims) = (caches.all::<Pod>(), caches.all::<Service>(), caches.all::<PersistentVolumeClaim>());
-    looking.when(&pods, of_namespace(&quotas, |before: &Pod, now: &Pod| {
-        let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
-        let deadline = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
-        let asked = |pod: &Pod| pod.metadata.generation;
-        phase(before) != phase(now) || deadline(before) != deadline(now) || asked(before) != asked(now)
-    }));
+    let (pods, services, claims) =
+        (caches.all::<Pod>(), caches.all::<Service>(), caches.all::<PersistentVolumeClaim>());
+    looking.when(
+        &pods,
+        of_namespace(&quotas, |before: &Pod, now: &Pod| {
+            let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
+            let deadline = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+            let asked = |pod: &Pod| pod.metadata.generation;
+            phase(before) != phase(now) || deadline(before) != deadline(now) || asked(before) != asked(now)
+        }),
+    );
     looking.when(&services, of_namespace(&quotas, |before: &Service, now: &Service| before.spec != now.spec));
-    looking.when(&claims, of_namespace(&quotas, |before: &PersistentVolumeClaim, now: &PersistentVolumeClaim| {
-        before.spec != now.spec || before.status != now.status
-    }));
+    looking.when(
+        &claims,
+        of_namespace(&quotas, |before: &PersistentVolumeClaim, now: &PersistentVolumeClaim| {
+            before.spec != now.spec || before.status != now.status
+        }),
+    );
     let keeper = Arc::new(Keeper {
         context: looking.context.clone(),
         own: looking.own.clone(),

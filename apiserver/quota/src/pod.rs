@@ -30,9 +30,8 @@ fn is_extended(name: &str) -> bool {
 
 pub(crate) fn counts_under(name: &str) -> bool {
     let requested = name.strip_prefix(REQUESTS);
-    let device = requested.is_some_and(|name| {
-        is_extended(name) || name.starts_with("deviceclass.resource.kubernetes.io/")
-    });
+    let device =
+        requested.is_some_and(|name| is_extended(name) || name.starts_with("deviceclass.resource.kubernetes.io/"));
     NAMES.contains(&name) || requested.unwrap_or(name).starts_with(PAGES) || device
 }
 

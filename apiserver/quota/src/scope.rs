@@ -43,8 +43,12 @@ impl Scopes {
                     &status["currentVolumeAttributesClassName"],
                     &status["modifyVolumeStatus"]["targetVolumeAttributesClassName"],
                 ];
-                let mut names: Vec<String> =
-                    names.iter().filter_map(|name| name.as_str()).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+                let mut names: Vec<String> = names
+                    .iter()
+                    .filter_map(|name| name.as_str())
+                    .filter(|name| !name.is_empty())
+                    .map(str::to_owned)
+                    .collect();
                 names.sort_unstable();
                 names.dedup();
                 Self { pod: None, attributes: Some(names) }

@@ -103,14 +103,27 @@ fn scopes_choose_pods() {
         (json!({"scopes": ["Terminating"]}), json!({"activeDeadlineSeconds": 5}), true),
         (json!({"scopes": ["NotTerminating", "BestEffort"]}), json!({"activeDeadlineSeconds": 5}), false),
         (json!({"scopes": ["CrossNamespacePodAffinity"]}), json!({}), false),
-        (json!({"scopes": ["CrossNamespacePodAffinity"]}), json!({"affinity": {"podAffinity":
-            {"requiredDuringSchedulingIgnoredDuringExecution": [{"namespaceSelector": {}}]}}}), true),
-        (json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}}),
-            json!({"priorityClassName": "high"}), true),
-        (json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "NotIn", "values": ["high"]}]}}),
-            json!({"priorityClassName": "high"}), false),
-        (json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "DoesNotExist"}]}}),
-            json!({}), true),
+        (
+            json!({"scopes": ["CrossNamespacePodAffinity"]}),
+            json!({"affinity": {"podAffinity":
+            {"requiredDuringSchedulingIgnoredDuringExecution": [{"namespaceSelector": {}}]}}}),
+            true,
+        ),
+        (
+            json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}}),
+            json!({"priorityClassName": "high"}),
+            true,
+        ),
+        (
+            json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "NotIn", "values": ["high"]}]}}),
+            json!({"priorityClassName": "high"}),
+            false,
+        ),
+        (
+            json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "DoesNotExist"}]}}),
+            json!({}),
+            true,
+        ),
         (json!({"scopes": ["PriorityClass"]}), json!({}), false),
     ];
     for (scopes, spec, fits) in rows {
@@ -123,19 +136,32 @@ fn scopes_choose_pods() {
 fn services_claims_and_everything_else_are_counted() {
     let ports = json!([{"port": 1}, {"port": 2, "nodePort": 30000}]);
     let rows = [
-        (("", "services"), json!({"spec": {"type": "ClusterIP", "ports": ports}}), json!({"services.nodeports": "0", "services": "1"})),
+        (
+            ("", "services"),
+            json!({"spec": {"type": "ClusterIP", "ports": ports}}),
+            json!({"services.nodeports": "0", "services": "1"}),
+        ),
         (("", "services"), json!({"spec": {"type": "NodePort", "ports": ports}}), json!({"services.nodeports": "2"})),
-        (("", "services"), json!({"spec": {"type": "LoadBalancer", "ports": ports, "allocateLoadBalancerNodePorts": false}}),
-            json!({"services.nodeports": "1", "services.loadbalancers": "1", "count/services": "1"})),
-        (("", "persistentvolumeclaims"), json!({"spec": {"storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}}),
+        (
+            ("", "services"),
+            json!({"spec": {"type": "LoadBalancer", "ports": ports, "allocateLoadBalancerNodePorts": false}}),
+            json!({"services.nodeports": "1", "services.loadbalancers": "1", "count/services": "1"}),
+        ),
+        (
+            ("", "persistentvolumeclaims"),
+            json!({"spec": {"storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}}),
             json!({"requests.storage": "1Gi", "gold.storageclass.storage.k8s.io/requests.storage": "1Gi",
-                "gold.storageclass.storage.k8s.io/persistentvolumeclaims": "1", "persistentvolumeclaims": "1"})),
+                "gold.storageclass.storage.k8s.io/persistentvolumeclaims": "1", "persistentvolumeclaims": "1"}),
+        ),
         (("", "secrets"), json!({}), json!({"secrets": "1", "count/secrets": "1"})),
         (("apps", "deployments"), json!({}), json!({"count/deployments.apps": "1"})),
-        (("resource.k8s.io", "resourceclaims"), json!({"spec": {"devices": {"requests": [
+        (
+            ("resource.k8s.io", "resourceclaims"),
+            json!({"spec": {"devices": {"requests": [
             {"exactly": {"deviceClassName": "gpu", "count": 3}},
             {"firstAvailable": [{"deviceClassName": "gpu", "count": 1}, {"deviceClassName": "gpu", "allocationMode": "All"}]}]}}}),
-            json!({"gpu.deviceclass.resource.k8s.io/devices": "35"})),
+            json!({"gpu.deviceclass.resource.k8s.io/devices": "35"}),
+        ),
     ];
     for (kind, object, expected) in rows {
         let taken = usage(kind, &object, NOW);

@@ -109,12 +109,7 @@ impl Quotas {
     }
 
     /// Waits for its turn, or for somebody who charges for all that wait.
-    async fn take(
-        &self,
-        registry: &Registry,
-        (namespace, quota): (&str, &str),
-        asked: &Arc<Asked>,
-    ) -> Answer {
+    async fn take(&self, registry: &Registry, (namespace, quota): (&str, &str), asked: &Arc<Asked>) -> Answer {
         let lane = self.lane(namespace, quota);
         loop {
             let (answer, mut mine) = oneshot::channel();

@@ -8,18 +8,21 @@
 //!
 //! A definition is in the catalogue before its status says so: who waits for the status finds it served. Two servers on one store do the
 //! same work; whoever comes second finds it done.
+//!
+//! There may be thousands of definitions, and a change of one must not cost all of them: each is read once, without its schema it is
+//! small, and only what has changed is decided about.
 
 use crate::app::App;
 use crate::registry::object::{finalizers, metadata_mut, name_of, now};
-use crate::registry::{Change, Deleted, Event, EventKind, ListOptions, Registry, Target, WatchOptions, built_in};
+use crate::registry::{Change, Deleted, Known, ListOptions, Registry, Target, built_in};
 use crate::request::Request;
 use crate::status::Status;
 use serde_json::Value;
 use skiff_schema::{
-    CLEANUP_FINALIZER, Decoded, Resource, custom_resources, definition_is, set_condition, settle_definition,
-    stored_resource,
+    CLEANUP_FINALIZER, Decoded, Definition, Resource, custom_resources, definition_is, set_condition,
+    settle_definition, stored_resource,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -33,29 +36,24 @@ fn resource() -> Result<&'static Arc<Resource>, Status> {
     built_in("apiextensions.k8s.io", "customresourcedefinitions")
 }
 
-/// All definitions by name.
-type Known = BTreeMap<String, Value>;
+/// All definitions.
+pub(crate) type Definitions = Known<Definition>;
 
 /// Puts into the catalogue what the store has, before the server is ready.
-pub(crate) async fn load(registry: &Registry) -> Result<(), Status> {
-    let known = list(registry).await?.0;
+pub(crate) async fn load(registry: &Registry) -> Result<Definitions, Status> {
+    let known = Known::follow(registry, resource()?, Definition::read).await?;
     publish(registry, &known);
-    Ok(())
+    Ok(known)
 }
 
-async fn list(registry: &Registry) -> Result<(Known, i64), Status> {
-    let list = registry.list(resource()?, "", &ListOptions::default()).await?;
-    let mut known = Known::new();
-    for object in &list.items {
-        let value = object.value()?;
-        known.insert(name_of(&value).to_owned(), value);
+fn publish(registry: &Registry, known: &Definitions) {
+    let custom = custom_resources(known.all.values());
+    let catalog = registry.catalog();
+    let served: Vec<_> = catalog.resources().iter().filter(|resource| resource.is_custom()).collect();
+    // A status that changes nothing of what is served leaves the catalogue, and all that is derived from it.
+    if served.len() != custom.len() || served.iter().zip(&custom).any(|(one, other)| !Arc::ptr_eq(one, other)) {
+        registry.set_catalog(|catalog| catalog.with(custom));
     }
-    Ok((known, list.revision))
-}
-
-fn publish(registry: &Registry, known: &Known) {
-    let custom = custom_resources(known.values());
-    registry.set_catalog(|catalog| catalog.with(custom));
 }
 
 /// Definitions whose instances are being deleted.
@@ -77,48 +75,39 @@ impl Cleanups {
     }
 }
 
-/// Follows the definitions until the server stops, or is dropped.
-pub(crate) fn follow(app: &Arc<App>, until: CancellationToken) {
+/// Follows the definitions, of which all are `known`, until the server stops, or is dropped.
+pub(crate) fn follow(app: &Arc<App>, known: Definitions, until: CancellationToken) {
     let (app, stopping) = (app.clone(), until.clone());
     let cleanups = Cleanups { running: Arc::default(), until };
     tokio::spawn(stopping.run_until_cancelled_owned(async move {
+        let mut known = Ok(known);
         loop {
-            if let Err(status) = follow_once(&app, &cleanups).await {
+            let followed = match known {
+                Ok(known) => follow_once(&app, &cleanups, known).await,
+                Err(status) => Err(status),
+            };
+            if let Err(status) = followed {
                 tracing::warn!(
                     message = status.message,
                     "following the definitions of custom resources failed; again in a second"
                 );
             }
             tokio::time::sleep(RETRY).await;
+            known = load(&app.registry).await;
         }
     }));
 }
 
-/// Lists, then watches; ends when the watch does.
-async fn follow_once(app: &Arc<App>, cleanups: &Cleanups) -> Result<(), Status> {
-    let (mut known, revision) = list(&app.registry).await?;
-    publish(&app.registry, &known);
-    let mut watcher =
-        app.registry.watch(resource()?, "", WatchOptions { after: revision, ..WatchOptions::default() }).await?;
-    let names: Vec<String> = known.keys().cloned().collect();
+/// Decides about all of them, then about those that change; ends when the watch does.
+async fn follow_once(app: &Arc<App>, cleanups: &Cleanups, mut known: Definitions) -> Result<(), Status> {
+    let names: Vec<String> = known.all.keys().cloned().collect();
     settle(app, cleanups, &mut known, &names).await;
-    while let Some(events) = watcher.next().await {
+    while let Some(changes) = known.changed().await? {
         let mut changed = Vec::new();
-        for event in events {
-            match event {
-                Event::Object(kind, object) => {
-                    let value = object.value()?;
-                    let name = name_of(value).to_owned();
-                    if kind == EventKind::Deleted {
-                        let freed = known.remove(&name);
-                        changed.extend(neighbours(&known, freed.as_ref()));
-                    } else {
-                        known.insert(name.clone(), value.clone());
-                        changed.push(name);
-                    }
-                }
-                Event::Bookmark { .. } => {}
-                Event::Error(status) => return Err(status),
+        for (name, before) in changes {
+            match before {
+                Some(freed) if !known.all.contains_key(&name) => changed.extend(neighbours(&known, &freed)),
+                _ => changed.push(name),
             }
         }
         settle(app, cleanups, &mut known, &changed).await;
@@ -127,36 +116,38 @@ async fn follow_once(app: &Arc<App>, cleanups: &Cleanups) -> Result<(), Status> 
 }
 
 /// Definitions of the same group, which may have waited for a name.
-fn neighbours(known: &Known, freed: Option<&Value>) -> Vec<String> {
-    let Some(freed) = freed else { return Vec::new() };
-    let group = &freed["spec"]["group"];
-    known.iter().filter(|(_, one)| one["spec"]["group"] == *group).map(|(name, _)| name.clone()).collect()
+fn neighbours(known: &Definitions, freed: &Definition) -> Vec<String> {
+    let group = |definition: &Definition| definition.brief()["spec"]["group"].clone();
+    let freed = group(freed);
+    known.all.iter().filter(|(_, one)| group(one) == freed).map(|(name, _)| name.clone()).collect()
+}
+
+/// All definitions, without their schemas.
+fn briefs(known: &Definitions) -> Vec<&Value> {
+    known.all.values().map(Definition::brief).collect()
 }
 
 /// Decides about the names of changed definitions, publishes, then says so.
-async fn settle(app: &Arc<App>, cleanups: &Cleanups, known: &mut Known, changed: &[String]) {
+async fn settle(app: &Arc<App>, cleanups: &Cleanups, known: &mut Definitions, changed: &[String]) {
     let mut settled = Vec::new();
     for name in changed {
-        let Some(definition) = known.get(name) else { continue };
-        let others: Vec<&Value> = known.values().collect();
-        if let Some(status) = settle_definition(definition, &others, &now()) {
-            if let Some(known) = known.get_mut(name) {
-                known["status"] = status;
+        let Some(definition) = known.all.get(name) else { continue };
+        if let Some(status) = settle_definition(definition.brief(), &briefs(known), &now()) {
+            if let Some(known) = known.all.get_mut(name) {
+                known.set_status(status);
             }
-            settled.push(name.clone());
+            settled.push(name);
         }
     }
     publish(&app.registry, known);
-    for name in &settled {
-        let others: Vec<Value> = known.values().cloned().collect();
-        let decide = |current: &Value| {
-            let others: Vec<&Value> = others.iter().collect();
-            settle_definition(current, &others, &now()).unwrap_or_else(|| current["status"].clone())
-        };
+    let others = briefs(known);
+    for name in settled {
+        let decide =
+            |current: &Value| settle_definition(current, &others, &now()).unwrap_or_else(|| current["status"].clone());
         tell(&app.registry, name, decide).await;
     }
     for name in changed {
-        let leaving = known.get(name).is_some_and(|definition| {
+        let leaving = known.all.get(name).map(Definition::brief).is_some_and(|definition| {
             !definition["metadata"]["deletionTimestamp"].is_null()
                 && finalizers(definition).contains(&CLEANUP_FINALIZER)
         });

@@ -13,9 +13,10 @@ pub(crate) use exec::{ExecCommand, ExecEvent, ExecInput, ExecSession};
 pub(crate) use place::{LogQuery, authority_of, log_path};
 
 use crate::app::App;
+use crate::request::Request;
 use crate::status::Status;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
@@ -27,9 +28,9 @@ use std::sync::Arc;
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 /// `pods/log`.
-pub(crate) async fn logs(app: &Arc<App>, namespace: &str, pod: &str, request: Request) -> Result<Response, Status> {
+pub(crate) async fn logs(app: &Arc<App>, asked: &Request, request: HttpRequest) -> Result<Response, Status> {
     let query = LogQuery::of(request.uri())?;
-    let body = log_stream(app, namespace, pod, &query).await?;
+    let body = log_stream(app, asked, &query).await?;
     if socket::is_wanted(&request) {
         return socket::answer(request, body).await;
     }
@@ -39,7 +40,8 @@ pub(crate) async fn logs(app: &Arc<App>, namespace: &str, pod: &str, request: Re
 }
 
 /// The log as the kubelet streams it; ends when the server stops.
-pub(crate) async fn log_stream(app: &Arc<App>, namespace: &str, pod: &str, query: &LogQuery) -> Result<Body, Status> {
+pub(crate) async fn log_stream(app: &Arc<App>, asked: &Request, query: &LogQuery) -> Result<Body, Status> {
+    let (namespace, pod) = (asked.namespace.as_str(), asked.name.as_str());
     let place = Place::of(&app.registry, namespace, pod).await?;
     let container = place.container(&query.container)?;
     let request = connect::request("GET", &place, &log_path(namespace, pod, &container, query))?;
@@ -53,18 +55,13 @@ pub(crate) async fn log_stream(app: &Arc<App>, namespace: &str, pod: &str, query
 }
 
 /// `pods/exec`, `pods/attach`, `pods/portforward`.
-pub(crate) async fn upgrade(
-    app: &Arc<App>,
-    namespace: &str,
-    pod: &str,
-    subresource: &str,
-    mut request: Request,
-) -> Result<Response, Status> {
+pub(crate) async fn upgrade(app: &Arc<App>, asked: &Request, mut request: HttpRequest) -> Result<Response, Status> {
     if !is_upgrade(&request) {
         return Err(Status::bad_request("Upgrade request required"));
     }
+    let (namespace, pod) = (asked.namespace.as_str(), asked.name.as_str());
     let place = Place::of(&app.registry, namespace, pod).await?;
-    let path = stream_path(&place, namespace, pod, subresource, request.uri())?;
+    let path = stream_path(&place, namespace, pod, &asked.part, request.uri())?;
     let mut onward = connect::request(request.method().as_str(), &place, &path)?;
     for (name, value) in request.headers() {
         if is_about_the_stream(name) {

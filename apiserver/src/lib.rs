@@ -28,6 +28,7 @@ mod bootstrap; // what every cluster has
 mod connections; // what is done with what runs
 mod definitions; // custom resources come and go
 mod options; // the same, checked
+mod over; // values of which little is read
 mod registrations; // what is served is registered
 mod registry; // typed objects over keys
 mod remote; // servers of others that are asked

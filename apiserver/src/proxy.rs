@@ -16,9 +16,10 @@ mod place; // which address a name stands for
 pub(crate) use head::{backward, forward as forwarded};
 
 use crate::app::App;
+use crate::request::Request;
 use crate::status::Status;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -29,23 +30,29 @@ use std::sync::Arc;
 
 /// What of the path is which.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked<'a> {
+struct Asked<'a> {
     /// `pods`, `services` or `nodes`.
-    pub(crate) plural: &'a str,
+    plural: &'a str,
     /// Empty for nodes.
-    pub(crate) namespace: &'a str,
+    namespace: &'a str,
     /// `name`, `name:port` or `scheme:name:port`.
-    pub(crate) id: &'a str,
+    id: &'a str,
     /// What stands behind `/proxy`, as it was sent.
-    pub(crate) rest: &'a str,
+    rest: &'a str,
 }
 
 /// Passes `request` on, and its answer back.
-pub(crate) async fn forward(app: &Arc<App>, asked: Asked<'_>, request: Request) -> Result<Response, Status> {
+pub(crate) async fn forward(
+    app: &Arc<App>,
+    asked: &Request,
+    rest: &str,
+    request: HttpRequest,
+) -> Result<Response, Status> {
+    let asked = Asked { plural: &asked.resource.plural, namespace: &asked.namespace, id: &asked.name, rest };
     pass(app, &Place::of(app, asked).await?, asked, request).await
 }
 
-async fn pass(app: &Arc<App>, place: &Place, asked: Asked<'_>, mut request: Request) -> Result<Response, Status> {
+async fn pass(app: &Arc<App>, place: &Place, asked: Asked<'_>, mut request: HttpRequest) -> Result<Response, Status> {
     let path = path::onward(asked.rest).ok_or_else(Status::no_such_path)?;
     if is_upgrade(&request) {
         return upgrade(app, place, &path, request).await;
@@ -88,7 +95,7 @@ fn moved(uri: &Uri) -> Result<Response, Status> {
 }
 
 /// WebSocket, SPDY and whatever else client and server agree on; from the answer on it goes through byte for byte.
-async fn upgrade(app: &Arc<App>, place: &Place, path: &str, mut request: Request) -> Result<Response, Status> {
+async fn upgrade(app: &Arc<App>, place: &Place, path: &str, mut request: HttpRequest) -> Result<Response, Status> {
     let mut onward = towards(place, path, &request)?;
     let word = request.headers().get(header::UPGRADE).cloned();
     head::forward(onward.headers_mut(), &mut request, None);
@@ -109,7 +116,7 @@ async fn upgrade(app: &Arc<App>, place: &Place, path: &str, mut request: Request
 }
 
 /// The same request at `place`, still without headers and body.
-fn towards(place: &Place, path: &str, request: &Request) -> Result<http::Request<Body>, Status> {
+fn towards(place: &Place, path: &str, request: &HttpRequest) -> Result<http::Request<Body>, Status> {
     let path = if path.is_empty() { "/" } else { path };
     let whole = match request.uri().query() {
         Some(query) => format!("{path}?{query}"),
@@ -131,7 +138,7 @@ fn towards(place: &Place, path: &str, request: &Request) -> Result<http::Request
 }
 
 /// Where the client sent `request`: HTTP/2 has it in the path's place, HTTP/1.1 in a header.
-fn host(request: &Request) -> String {
+fn host(request: &HttpRequest) -> String {
     let said = |headers: &HeaderMap| headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
     request.uri().authority().map(Authority::to_string).or_else(|| said(request.headers())).unwrap_or_default()
 }

@@ -55,8 +55,8 @@ pub(crate) fn follow(app: &Arc<App>, until: CancellationToken) {
 /// Acts, then waits for a change; ends when a watch does.
 async fn follow_once(app: &App, at_start: &mut bool) -> Result<(), Status> {
     let registry = &app.registry;
-    let mut served = Known::follow(registry, definitions()?, served_versions).await?;
-    let mut present = Known::follow(registry, services()?, Value::clone).await?;
+    let mut served = Known::follow(registry, definitions()?, |definition, _| served_versions(definition)).await?;
+    let mut present = Known::follow(registry, services()?, |service, _| service.clone()).await?;
     loop {
         let plan = registrations(served.all.values().flatten(), present.all.values(), *at_start);
         // At once: the store makes all of them durable together.

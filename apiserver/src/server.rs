@@ -118,7 +118,7 @@ impl ApiServer {
             object: "services".to_owned(),
             problem: status.to_string(),
         })?;
-        loaded.map_err(|status| ApiError::Bootstrap {
+        let known = loaded.map_err(|status| ApiError::Bootstrap {
             operation: "list",
             object: "customresourcedefinitions".to_owned(),
             problem: status.to_string(),
@@ -143,7 +143,7 @@ impl ApiServer {
             stopping: CancellationToken::new(),
         });
         let tasks = app.stopping.child_token();
-        definitions::follow(&app, tasks.clone());
+        definitions::follow(&app, known, tasks.clone());
         configured::follow(&app, &tasks);
         authority::follow(&app, tasks.clone());
         registrations::follow(&app, tasks.clone());

@@ -21,7 +21,7 @@ const MEANT: &[(&str, &str, &str)] = &[
         "\"configmaps\"",
         "the one config map that servers behind this one read",
     ),
-    ("apiserver/src/bootstrap.rs", "\"endpoints\": [", "a field of endpoint slices"),
+    ("apiserver/src/bootstrap/servers.rs", "[\"endpoints\"]", "a field of endpoint slices"),
     ("apiserver/src/caller/impersonate.rs", "\"serviceaccounts\"", "what a user's name makes it: what is asked for"),
     ("apiserver/src/definitions.rs", "\"customresourcedefinitions\"", "the task of this one kind looks it up"),
     ("apiserver/src/grpc/pods.rs", "built_in(\"\", \"pods\")", "the service of this one kind says what is asked for"),

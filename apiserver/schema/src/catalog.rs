@@ -32,7 +32,7 @@ impl Catalog {
         BUILTIN.get_or_init(|| {
             let mut resources: Vec<_> = kinds::rows().map(|row| Arc::new(Resource::from(row))).collect();
             resources.sort_by(|one, other| place(one).cmp(&place(other)));
-            Arc::new(Self::of(0, resources))
+            Arc::new(Self::of(0, resources, Documents::new))
         })
     }
 
@@ -44,10 +44,14 @@ impl Catalog {
         resources.extend(custom);
         // Stable: versions of a custom resource stay in their order of preference.
         resources.sort_by(|one, other| one.group.cmp(&other.group));
-        Self::of(self.generation + 1, resources)
+        Self::of(self.generation + 1, resources, |resources| self.documents.followed_by(resources))
     }
 
-    fn of(generation: u64, resources: Vec<Arc<Resource>>) -> Self {
+    fn of(
+        generation: u64,
+        resources: Vec<Arc<Resource>>,
+        documents: impl FnOnce(Vec<Arc<Resource>>) -> Documents,
+    ) -> Self {
         let index = |name: fn(&Resource) -> &str| {
             let mut index: HashMap<String, Vec<usize>> = HashMap::new();
             for (at, resource) in resources.iter().enumerate() {
@@ -56,7 +60,7 @@ impl Catalog {
             index
         };
         let (by_plural, by_kind) = (index(|it| &it.plural), index(|it| &it.kind));
-        let documents = Documents::new(resources.clone());
+        let documents = documents(resources.clone());
         Self { generation, resources, by_plural, by_kind, documents }
     }
 

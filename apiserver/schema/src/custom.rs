@@ -33,7 +33,7 @@ mod version; // all of it, for one version
 mod tests;
 
 pub(crate) use resource::Custom;
-pub use resource::{custom_resources, stored_resource};
+pub use resource::{Definition, custom_resources, stored_resource};
 #[cfg(test)]
 pub(crate) use version::Version;
 pub(crate) use version::finalizer_warnings;

@@ -72,19 +72,47 @@ pub enum DecodeError {
 /// Stands for the path of the root, which is empty.
 const WHOLE: &str = "the object";
 
+/// A body that is parsed, and of which it is still to be seen what it is an object of.
+#[derive(Debug)]
+pub struct Parsed<'a> {
+    body: &'a [u8],
+    /// What it says.
+    pub value: Value,
+    duplicates: Vec<String>,
+}
+
+impl<'a> Parsed<'a> {
+    /// Parses JSON.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn of(body: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let (value, duplicates) = json::parse(body)?;
+        Ok(Self { body, value, duplicates })
+    }
+
+    /// Reads it as an object of `resource`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the field, what was expected and what was found.
+    pub fn decode(self, resource: &Resource, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+        let (object, unknown) = read(resource, self.value)?;
+        if resource.is_custom() {
+            // Kubernetes finds these one after the other.
+            let duplicates = self.duplicates.into_iter().map(Problem::Duplicate);
+            return judge(object, duplicates.chain(unknown.into_iter().map(Problem::Unknown)).collect(), validation);
+        }
+        judge(object, problems::in_order(self.body, &unknown, &self.duplicates), validation)
+    }
+}
+
 /// Reads `body` as an object of `resource`.
 ///
 /// # Errors
 /// [`DecodeError`] names the field, what was expected and what was found.
 pub fn decode(resource: &Resource, body: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    let (value, duplicates) = json::parse(body).map_err(|error| DecodeError::Syntax(error.to_string()))?;
-    let (object, unknown) = read(resource, value)?;
-    if resource.is_custom() {
-        // Kubernetes finds these one after the other.
-        let duplicates = duplicates.into_iter().map(Problem::Duplicate);
-        return judge(object, duplicates.chain(unknown.into_iter().map(Problem::Unknown)).collect(), validation);
-    }
-    judge(object, problems::in_order(body, &unknown, &duplicates), validation)
+    let parsed = Parsed::of(body).map_err(|error| DecodeError::Syntax(error.to_string()))?;
+    parsed.decode(resource, validation)
 }
 
 /// Reads a value that is already parsed, the result of a patch say, whose text had `problems` of its own.

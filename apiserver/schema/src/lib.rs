@@ -53,8 +53,8 @@ pub use catalog::{Catalog, find, find_auxiliary, find_kind, resources};
 pub use custom::naming::{
     CLEANUP_FINALIZER, is_true as definition_is, set as set_condition, settle as settle_definition,
 };
-pub use custom::{custom_resources, stored_resource};
-pub use decode::{DecodeError, Decoded, FieldValidation, Problem, decode, decode_value, parse, sentence};
+pub use custom::{Definition, custom_resources, stored_resource};
+pub use decode::{DecodeError, Decoded, FieldValidation, Parsed, Problem, decode, decode_value, parse, sentence};
 pub use defaults::apply_defaults;
 pub use error::{FieldError, FieldErrorKind};
 pub use kinds::apiregistration::registered::{Registration, registrations, served_versions};

@@ -15,6 +15,7 @@ use crate::Resource;
 use crate::builtin::META;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -62,6 +63,24 @@ impl Documents {
         }
     }
 
+    /// The same about other `resources`: what this has made about a group's version with the same resources is taken over.
+    #[must_use]
+    pub(crate) fn followed_by(&self, resources: Vec<Arc<Resource>>) -> Self {
+        let (before, after) = (places(&self.resources), places(&resources));
+        let same = |(group, version): &(&str, &str), resources: &Vec<*const Resource>| {
+            before.get(&(*group, *version)).is_some_and(|before| before == resources)
+        };
+        let made = self.v3.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept =
+            after.iter().filter(|(place, resources)| same(place, resources)).filter_map(|((group, version), _)| {
+                let path = path(group, version);
+                made.get(&path).map(|document| (path.clone(), document.clone()))
+            });
+        let kept = kept.collect();
+        drop((after, before));
+        Self { v3: Mutex::new(kept), ..Self::new(resources) }
+    }
+
     /// `GET /openapi/v2` as a gnostic `openapi.v2.Document`.
     #[must_use]
     pub fn v2_protobuf(&self) -> Document {
@@ -86,7 +105,9 @@ impl Documents {
         // Only what is served is announced: kubectl takes a kind for served when its definition is there.
         let versions = self.group_versions().into_iter();
         let operations: Value = versions.map(|(group, version)| paths::v3(&self.resources, group, version)).collect();
-        let mut definitions = definitions::reachable(&operations, &self.definitions(Flavor::V2));
+        let built_in = definitions::all(Flavor::V2);
+        let custom = custom::schemas(self.resources.iter(), &built_in, Flavor::V2);
+        let mut definitions = definitions::reachable(&operations, &[&built_in, &custom]);
         let mut served = self.group_versions();
         served.insert(("", "v1"));
         name_kinds(&mut definitions, &served);
@@ -97,10 +118,11 @@ impl Documents {
     #[must_use]
     pub fn v3_index(&self) -> &Value {
         self.index.get_or_init(|| {
-            let definitions = self.definitions(Flavor::V3);
+            // Most documents are there already when a definition comes or goes.
+            let built_in = LazyCell::new(|| definitions::all(Flavor::V3));
             let entry = |(group, version): (&str, &str)| {
                 let path = path(group, version);
-                let document = self.kept(&path, || self.document(group, version, &definitions));
+                let document = self.kept(&path, || self.document(group, version, &built_in));
                 let url = format!("/openapi/v3/{path}?hash={}", document.hash);
                 (path, json!({"serverRelativeURL": url}))
             };
@@ -115,8 +137,7 @@ impl Documents {
         let versions = self.group_versions();
         let (group, version) =
             versions.into_iter().find(|(group, version)| path(group, version) == group_version_path)?;
-        let make = || self.document(group, version, &self.definitions(Flavor::V3));
-        Some(self.kept(group_version_path, make))
+        Some(self.kept(group_version_path, || self.document(group, version, &definitions::all(Flavor::V3))))
     }
 
     /// The same as a gnostic `openapi.v3.Document`, under the hash of the JSON: one document, in two forms. Made anew at each call.
@@ -132,27 +153,30 @@ impl Documents {
         documents.entry(path.to_owned()).or_insert_with(make).clone()
     }
 
-    fn document(&self, group: &str, version: &str, all: &Map<String, Value>) -> Document {
+    /// The document about a group's version; of custom resources only those in it are referred to.
+    fn document(&self, group: &str, version: &str, built_in: &Map<String, Value>) -> Document {
         let paths = paths::v3(&self.resources, group, version);
-        let mut schemas = definitions::reachable(&paths, all);
+        let its = self.resources.iter().filter(|it| it.group == group && it.version == version);
+        let custom = custom::schemas(its, built_in, Flavor::V3);
+        let mut schemas = definitions::reachable(&paths, &[built_in, &custom]);
         name_kinds(&mut schemas, &BTreeSet::from([("", "v1"), (group, version)]));
         let document = json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas}});
         Document::of(document.to_string().into_bytes())
-    }
-
-    /// All schemas, built in and custom.
-    fn definitions(&self, flavor: Flavor) -> Map<String, Value> {
-        let mut all = definitions::all(flavor);
-        for resource in &self.resources {
-            custom::add(&mut all, resource, flavor);
-        }
-        all
     }
 
     /// The group-versions that are served; the core group comes first.
     fn group_versions(&self) -> BTreeSet<(&str, &str)> {
         self.resources.iter().map(|resource| (&*resource.group, &*resource.version)).collect()
     }
+}
+
+/// The resources of each group's version, by where they are.
+fn places(resources: &[Arc<Resource>]) -> BTreeMap<(&str, &str), Vec<*const Resource>> {
+    let mut places: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for resource in resources {
+        places.entry((&*resource.group, &*resource.version)).or_default().push(Arc::as_ptr(resource));
+    }
+    places
 }
 
 /// Says in which group-versions the kinds that every one of them has are known.

@@ -102,12 +102,11 @@ async fn servers(registry: &Registry) -> Result<Vec<IpAddr>, BackendError> {
 /// Writes both forms of the endpoints.
 async fn publish(registry: &Registry, servers: &[IpAddr], port: u16, ports: Ports) -> Result<(), Failed> {
     let family = if !servers.is_empty() && servers.iter().all(IpAddr::is_ipv6) { "IPv6" } else { "IPv4" };
-    let title = |plural: &str| format!("{plural}/kubernetes");
     let old = json!({"apiVersion": "v1", "kind": "Endpoints"});
     let written = put(registry, &old, |present| endpoints(present, servers, port, ports));
-    written.await.map_err(|status| (title("endpoints"), status))?;
+    written.await.map_err(|status| ("endpoints/kubernetes".to_owned(), status))?;
     let new = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice"});
-    let failed = |status| (title("endpointslices"), status);
+    let failed = |status| ("endpointslices/kubernetes".to_owned(), status);
     let target = Target { resource: resource_of(&new), namespace: "default", name: "kubernetes" };
     // The type of addresses cannot change.
     let other = match registry.get(&target).await {

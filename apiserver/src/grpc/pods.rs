@@ -46,15 +46,15 @@ impl Pods for Service {
 
     async fn logs(&self, request: Request<proto::LogsRequest>) -> Result<Response<Self::LogsStream>, tonic::Status> {
         let asked = request.get_ref();
-        admit(&self.app.registry.catalog(), &request, Some(&pod_address(&asked.namespace, &asked.pod, "log")), "get")
-            .await?;
+        let address = pod_address(&asked.namespace, &asked.pod, "log");
+        let about = admit(&self.app.registry.catalog(), &request, Some(&address), "get").await?;
         let flags = [("follow", asked.follow), ("previous", asked.previous), ("timestamps", asked.timestamps)];
         let numbers = [("tailLines", asked.tail_lines), ("sinceSeconds", asked.since_seconds)];
         let flags = flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true".to_owned()));
         let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
         let query = LogQuery { container: asked.container.clone(), parameters: flags.chain(numbers).collect() };
         query.check().map_err(|status| refuse(&status))?;
-        let body = kubelet::log_stream(&self.app, &asked.namespace, &asked.pod, &query).await;
+        let body = kubelet::log_stream(&self.app, &about, &query).await;
         let chunks = body.map_err(|status| refuse(&status))?.into_data_stream().map(|chunk| match chunk {
             Ok(data) => Ok(proto::LogsChunk { data: data.to_vec() }),
             Err(error) => Err(tonic::Status::unavailable(format!("stream from the kubelet: {error}"))),
@@ -72,18 +72,12 @@ impl Pods for Service {
         };
         let address = pod_address(&start.namespace, &start.pod, "exec");
         let who = sender(&extensions);
-        let catalog = self.app.registry.catalog();
-        admit(&catalog, &Request::from_parts(metadata, extensions, ()), Some(&address), "create").await?;
+        let request = Request::from_parts(metadata, extensions, ());
+        let about = admit(&self.app.registry.catalog(), &request, Some(&address), "create").await?;
         self.admit_exec(who, &start).await.map_err(|status| refuse(&status))?;
-        let command = ExecCommand {
-            namespace: start.namespace,
-            pod: start.pod,
-            container: start.container,
-            command: start.command,
-            stdin: start.stdin,
-            tty: start.tty,
-        };
-        let session = ExecSession::start(&self.app, &command).await.map_err(|status| refuse(&status))?;
+        let command =
+            ExecCommand { container: start.container, command: start.command, stdin: start.stdin, tty: start.tty };
+        let session = ExecSession::start(&self.app, &about, &command).await.map_err(|status| refuse(&status))?;
         let (outputs, stream) = mpsc::channel(BACKLOG);
         tokio::spawn(converse(session, inputs, outputs, self.app.stopping.clone()));
         Ok(Response::new(ReceiverStream::new(stream)))

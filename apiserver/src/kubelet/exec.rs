@@ -4,6 +4,7 @@
 
 use super::place::{Place, encode, with_query};
 use crate::app::App;
+use crate::request::Request;
 use crate::status::Status;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -51,8 +52,6 @@ pub(crate) struct ExecSession {
 /// What to run.
 #[derive(Debug, Default)]
 pub(crate) struct ExecCommand {
-    pub(crate) namespace: String,
-    pub(crate) pod: String,
     pub(crate) container: String,
     pub(crate) command: Vec<String>,
     pub(crate) stdin: bool,
@@ -60,12 +59,13 @@ pub(crate) struct ExecCommand {
 }
 
 impl ExecSession {
-    pub(crate) async fn start(app: &Arc<App>, run: &ExecCommand) -> Result<Self, Status> {
-        let place = Place::of(&app.registry, &run.namespace, &run.pod).await?;
+    /// Runs it in a container of the pod that `asked` is about.
+    pub(crate) async fn start(app: &Arc<App>, asked: &Request, run: &ExecCommand) -> Result<Self, Status> {
+        let place = Place::of(&app.registry, &asked.namespace, &asked.name).await?;
         if run.command.is_empty() {
             return Err(Status::bad_request("you must specify at least one command for the container"));
         }
-        let path = exec_path(&place, run)?;
+        let path = exec_path(&place, asked, run)?;
         let url = format!("wss://{}{path}", place.authority);
         let mut request = url.into_client_request().map_err(|error| Status::bad_request(error.to_string()))?;
         let offered = http::HeaderValue::from_static("v5.channel.k8s.io, v4.channel.k8s.io");
@@ -112,9 +112,9 @@ impl ExecSession {
     }
 }
 
-fn exec_path(place: &Place, run: &ExecCommand) -> Result<String, Status> {
+fn exec_path(place: &Place, asked: &Request, run: &ExecCommand) -> Result<String, Status> {
     let container = place.container(&run.container)?;
-    let path = format!("/exec/{}/{}/{}", encode(&run.namespace), encode(&run.pod), encode(&container));
+    let path = format!("/exec/{}/{}/{}", encode(&asked.namespace), encode(&asked.name), encode(&container));
     let flags = [("input", run.stdin), ("output", true), ("error", !run.tty), ("tty", run.tty)];
     let flags = flags.iter().filter(|(_, on)| *on).map(|(name, _)| (*name, "1"));
     Ok(with_query(path, run.command.iter().map(|word| ("command", word.as_str())).chain(flags)))

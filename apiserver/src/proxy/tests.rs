@@ -82,7 +82,7 @@ fn packed(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-async fn tell(request: Request) -> String {
+async fn tell(request: HttpRequest) -> String {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
@@ -166,7 +166,7 @@ async fn who_is_not_there_is_unavailable() {
 async fn what_is_not_upgraded_there_is_not_upgraded_here() {
     let scene = Scene::new().await;
     let ask = async |path: &'static str| {
-        let mut request = Request::new(Body::empty());
+        let mut request = HttpRequest::new(Body::empty());
         for (name, value) in [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")] {
             request.headers_mut().insert(name, HeaderValue::from_static(value));
         }

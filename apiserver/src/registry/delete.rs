@@ -3,10 +3,11 @@
 
 use super::object::{Object, finalizers, is_terminating, meta, metadata_mut, now, rfc3339};
 use super::update::may_vanish;
-use super::{ATTEMPTS_MAX, Registry, Target};
+use super::write::{Attempts, Outcome};
+use super::{Registry, Target};
 use crate::admission::{self, Attributes, Operation};
 use crate::options;
-use crate::request::{Options, Preconditions, Propagation, Request, Run};
+use crate::request::{Options, Preconditions, Propagation, Request};
 use crate::status::Status;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -76,46 +77,39 @@ enum Plan {
 impl Registry {
     /// Deletes the object that `request` names, or begins to. The request is told the warnings.
     pub(crate) async fn delete(&self, request: &Request) -> Result<Deleted, Status> {
-        let (target, options, run) = (&request.target(), &request.options, request.run());
-        let warned = request.warned();
-        for _ in 0..ATTEMPTS_MAX {
-            request.forget_from(warned);
-            let current = self.get(target).await?;
-            let value = current.value()?;
-            check_preconditions(target, &value, options)?;
-            let seen = Attributes {
-                request,
-                operation: Operation::Delete,
-                name: target.name,
-                old: Some(&value),
-                stored: self,
-                setting: &self.setting(),
-            };
+        let (target, options) = (&request.target(), &request.options);
+        let mut attempts = Attempts::of(request);
+        loop {
+            attempts.begin()?;
+            let present = self.present(target, false).await?.ok_or_else(|| target.not_found())?;
+            check_preconditions(target, &present.value, options)?;
             if !request.admitted {
-                admission::mutate(&seen, &mut Value::Null).await?;
-                admission::validate(&seen, &Value::Null).await?;
+                self.admit_deletion(request, &present.value).await?;
             }
             request.warn(warning_of_deletion(target.resource, options));
-            let plan = plan(target.resource, &value, options, Timestamp::now());
-            let attempt = match plan {
-                Plan::Wait => Some(Deleted::Pending(current)),
-                Plan::Remove(last) if run == Run::Dry => {
-                    Some(Deleted::Gone(Object::encode(target.resource, &last, current.revision)?))
-                }
-                Plan::Remove(last) => match self.remove(target, &value, current.revision).await? {
-                    Some(revision) => Some(Deleted::Gone(Object::encode(target.resource, &last, revision)?)),
-                    None => None,
-                },
-                Plan::Mark(next) if run == Run::Dry => {
-                    Some(Deleted::Pending(Object::encode(target.resource, &next, current.revision)?))
-                }
-                Plan::Mark(next) => self.commit(target, &next, current.revision).await?.map(Deleted::Pending),
+            let (next, becomes) = match plan(target.resource, &present.value, options, Timestamp::now()) {
+                Plan::Wait => return Ok(Deleted::Pending(present.object)),
+                Plan::Remove(last) => (last, Outcome::Goes),
+                Plan::Mark(next) => (next, Outcome::Stays),
             };
-            if let Some(deleted) = attempt {
-                return Ok(deleted);
+            if let Some(object) = self.conclude(request.run(), target, &next, present.object.revision, becomes).await? {
+                return Ok(if becomes == Outcome::Goes { Deleted::Gone(object) } else { Deleted::Pending(object) });
             }
         }
-        Err(Status::modified(target.resource, target.name))
+    }
+
+    async fn admit_deletion(&self, request: &Request, old: &Value) -> Result<(), Status> {
+        let operation = Operation::Delete;
+        let seen = Attributes {
+            request,
+            operation,
+            name: &request.name,
+            old: Some(old),
+            stored: self,
+            setting: &self.setting(),
+        };
+        admission::mutate(&seen, &mut Value::Null).await?;
+        admission::validate(&seen, &Value::Null).await
     }
 }
 

@@ -14,27 +14,26 @@ use std::sync::Arc;
 pub(crate) struct Known<T> {
     /// By name.
     pub(crate) all: BTreeMap<String, T>,
-    read: fn(&Value) -> T,
+    read: Read<T>,
     watcher: Watcher,
 }
+
+/// Takes what is kept from an object; of one that is known already, also from what is kept of it.
+type Read<T> = fn(&Value, Option<&T>) -> T;
 
 /// The name of an object that came, changed or went, and what was known of it.
 pub(crate) type Changed<T> = (String, Option<T>);
 
 impl<T> Known<T> {
     /// Knows all objects of `resource`, of each what `read` takes, and what happens to them from now on.
-    pub(crate) async fn follow(
-        registry: &Registry,
-        resource: &Arc<Resource>,
-        read: fn(&Value) -> T,
-    ) -> Result<Self, Status> {
+    pub(crate) async fn follow(registry: &Registry, resource: &Arc<Resource>, read: Read<T>) -> Result<Self, Status> {
         let list = registry.list(resource, "", &ListOptions::default()).await?;
         let after = WatchOptions { after: list.revision, ..WatchOptions::default() };
         let watcher = registry.watch(resource, "", after).await?;
         let mut all = BTreeMap::new();
         for object in &list.items {
             let value = object.value()?;
-            all.insert(name_of(&value).to_owned(), read(&value));
+            all.insert(name_of(&value).to_owned(), read(&value, None));
         }
         Ok(Self { all, read, watcher })
     }
@@ -61,7 +60,10 @@ impl<T> Known<T> {
         let name = name_of(value).to_owned();
         let before = match kind {
             EventKind::Deleted => self.all.remove(&name),
-            EventKind::Added | EventKind::Modified => self.all.insert(name.clone(), (self.read)(value)),
+            EventKind::Added | EventKind::Modified => {
+                let read = (self.read)(value, self.all.get(&name));
+                self.all.insert(name.clone(), read)
+            }
         };
         (name, before)
     }

@@ -1,9 +1,9 @@
 //! Reads a few fields of a stored object and passes over the rest: a tenth of what the whole object would cost, when thousands are looked
 //! at and few are chosen.
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use crate::over::{Over, Walk};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::{Map, Value};
-use std::fmt;
 
 /// What is wanted, and how much of it has been found.
 struct Wanted<'a> {
@@ -30,18 +30,12 @@ impl<'de> DeserializeSeed<'de> for Wanted<'_> {
             *self.found = serde::Deserialize::deserialize(deserializer)?;
             return Ok(());
         }
-        deserializer.deserialize_any(self)
+        deserializer.deserialize_any(Over(self))
     }
 }
 
-impl<'de> Visitor<'de> for Wanted<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+impl<'de> Walk<'de> for Wanted<'_> {
+    fn map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut fields = Map::new();
         let mut heads: Vec<&str> = self.paths.iter().filter_map(|path| path.first().copied()).collect();
         heads.sort_unstable();
@@ -66,33 +60,13 @@ impl<'de> Visitor<'de> for Wanted<'_> {
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(())
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn inner<D: Deserializer<'de>>(self, inner: D) -> Result<(), D::Error> {
+        self.deserialize(inner)
     }
 }
 

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Owners come before admission, as in Kubernetes: who writes owns what it said, with its defaults, and nothing that the server adds.
-//! Claims come last, because they write. A deletion has a plan instead of a change (`delete.rs`) and joins at the commit.
+//! Claims come last, because they write. A deletion is the same frame with a plan in place of a change (`delete.rs`): present,
+//! admission, commit, or again.
 
 use super::object::{Object, metadata_mut, name_of, now};
 use super::{ATTEMPTS_MAX, Registry, Target, create, update};
@@ -74,8 +75,42 @@ pub(crate) struct Written {
 
 /// An object as it is stored and as it is read.
 pub(super) struct Present {
-    object: Object,
-    value: Value,
+    pub(super) object: Object,
+    pub(super) value: Value,
+}
+
+/// The attempts of one write: as many as it takes until nobody else is faster, within reason.
+pub(super) struct Attempts<'a> {
+    request: &'a Request,
+    /// How many warnings the request had before the first.
+    warned: usize,
+    left: usize,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn of(request: &'a Request) -> Self {
+        Self { request, warned: request.warned(), left: ATTEMPTS_MAX }
+    }
+
+    /// Begins the next one, which knows nothing of those before.
+    ///
+    /// # Errors
+    /// Somebody else was faster [`ATTEMPTS_MAX`] times.
+    pub(super) fn begin(&mut self) -> Result<(), Status> {
+        let left = self.left.checked_sub(1);
+        self.left = left.ok_or_else(|| Status::modified(&self.request.resource, &self.request.name))?;
+        self.request.forget_from(self.warned);
+        Ok(())
+    }
+}
+
+/// What becomes of an object that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It has a new state.
+    Stays,
+    /// It goes, and this was its last state.
+    Goes,
 }
 
 impl Registry {
@@ -85,9 +120,9 @@ impl Registry {
     /// There is no such object and the change makes none; the change, admission or the rules of the kind refuse; somebody else was
     /// faster [`ATTEMPTS_MAX`] times.
     pub(crate) async fn write(&self, request: &Request, change: &Change<'_>) -> Result<Written, Status> {
-        let warned = request.warned();
-        for _ in 0..ATTEMPTS_MAX {
-            request.forget_from(warned);
+        let mut attempts = Attempts::of(request);
+        loop {
+            attempts.begin()?;
             let present = self.present(&request.target(), change.makes).await?;
             let draft = (change.next)(present.as_ref().map(|present| &present.value))?;
             let made = present.is_none();
@@ -95,7 +130,6 @@ impl Registry {
                 return Ok(Written { object, made });
             }
         }
-        Err(Status::modified(&request.resource, &request.name))
     }
 
     /// Asks admission about what is no write of an object: a connection, an eviction, a question. Answers what it made of `object`.
@@ -115,7 +149,8 @@ impl Registry {
         Ok(object)
     }
 
-    async fn present(&self, target: &Target<'_>, may_be_missing: bool) -> Result<Option<Present>, Status> {
+    /// The object as it is; `None`, if that may be, when there is none.
+    pub(super) async fn present(&self, target: &Target<'_>, may_be_missing: bool) -> Result<Option<Present>, Status> {
         match self.get(target).await {
             Ok(object) => Ok(Some(Present { value: object.value()?, object })),
             Err(status) if may_be_missing && status.reason == "NotFound" => Ok(None),
@@ -187,13 +222,10 @@ impl Registry {
             }
         };
         let revision = present.as_ref().map_or(0, |present| present.object.revision);
-        let outcome = match request.run() {
-            Run::Dry => self.pretend(target, &next, revision).await,
-            Run::Real if old.is_some() && update::may_vanish(target.resource, &next) => {
-                self.vanish(target, &next, revision).await
-            }
-            Run::Real => self.commit(target, &next, revision).await,
-        };
+        // The last thing that held a terminating object may have let go of it.
+        let goes = old.is_some() && update::may_vanish(target.resource, &next);
+        let becomes = if goes { Outcome::Goes } else { Outcome::Stays };
+        let outcome = self.conclude(request.run(), target, &next, revision, becomes).await;
         match &outcome {
             Ok(Some(_)) if request.run() == Run::Real => claims.release_replaced(self.backend()).await,
             // The service may be stored all the same; if it is not, the repair frees what it was to have.
@@ -206,16 +238,26 @@ impl Registry {
         outcome
     }
 
-    /// What a commit would answer.
-    async fn pretend(&self, target: &Target<'_>, next: &Value, revision: i64) -> Result<Option<Object>, Status> {
-        let taken = revision == 0 && self.backend().get(target.key()).await?.entry.is_some();
-        if taken { Ok(None) } else { Object::encode(target.resource, next, revision).map(Some) }
-    }
-
-    /// The last thing that held a terminating object has let go of it.
-    async fn vanish(&self, target: &Target<'_>, last: &Value, revision: i64) -> Result<Option<Object>, Status> {
-        let gone = self.remove(target, last, revision).await?;
-        gone.map(|revision| Object::encode(target.resource, last, revision)).transpose()
+    /// Stores `next` over what stands at `revision`, or removes that; a dry run only looks. `None`: somebody was faster.
+    pub(super) async fn conclude(
+        &self,
+        run: Run,
+        target: &Target<'_>,
+        next: &Value,
+        revision: i64,
+        becomes: Outcome,
+    ) -> Result<Option<Object>, Status> {
+        match (run, becomes) {
+            (Run::Dry, _) => {
+                let taken = revision == 0 && self.backend().get(target.key()).await?.entry.is_some();
+                if taken { Ok(None) } else { Object::encode(target.resource, next, revision).map(Some) }
+            }
+            (Run::Real, Outcome::Stays) => self.commit(target, next, revision).await,
+            (Run::Real, Outcome::Goes) => {
+                let gone = self.remove(target, next, revision).await?;
+                gone.map(|revision| Object::encode(target.resource, next, revision)).transpose()
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde_json::Value;
 use skiff_schema::{
-    DecodeError, Decoded, FieldValidation, Resource, cbor, decode, decode_value, find_auxiliary, protobuf,
+    DecodeError, Decoded, FieldValidation, Parsed, Resource, cbor, decode, decode_value, find_auxiliary, protobuf,
 };
 use std::borrow::Cow;
 
@@ -103,6 +103,13 @@ fn undecodable(resource: &Resource, error: &DecodeError) -> Status {
     }
 }
 
+/// What was read, as long as it is not known of what kind it is.
+enum Read<'a> {
+    /// Of JSON, whose keys may stand there twice.
+    Json(Parsed<'a>),
+    Value(Value),
+}
+
 /// Reads a body as a kind that has no path of its own: Scale, Binding, Eviction, DeleteOptions. Clients name any version of it
 /// that they know: `policy/v1beta1`, or for DeleteOptions the group that they delete from.
 pub(crate) fn auxiliary(
@@ -112,26 +119,27 @@ pub(crate) fn auxiliary(
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let refused = |error: String| Status::bad_request(format!("couldn't parse the body as {kind}: {error}"));
-    let (mut value, json) = match sent {
-        Sent::Value(value) | Sent::Yaml(value, _) => (value, None),
-        Sent::Json(text) => (serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?, Some(text)),
+    let text: Cow<'_, [u8]>;
+    let mut read = match sent {
+        Sent::Value(value) | Sent::Yaml(value, _) => Read::Value(value),
+        Sent::Json(json) => {
+            text = json;
+            Read::Json(Parsed::of(&text).map_err(|error| refused(error.to_string()))?)
+        }
     };
-    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-    let (given, given_kind) = (text("apiVersion").to_owned(), text("kind"));
+    let (Read::Json(Parsed { value, .. }) | Read::Value(value)) = &mut read;
+    let named = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (given, given_kind) = (named("apiVersion").to_owned(), named("kind"));
     if !value.is_object() || !(given_kind.is_empty() || given_kind == kind) {
         return Err(refused(format!("its kind is {given_kind:?}")));
     }
     let resource = find_auxiliary(if given.is_empty() { api_version } else { &given }, kind);
     let resource =
         resource.ok_or_else(|| Status::bad_request(format!("no kind {kind:?} is registered for version {given:?}")))?;
-    let same = given.is_empty() || given == resource.api_version();
-    let decoded = match json {
-        // As text, so that keys that stand there twice are found.
-        Some(text) if same => decode(resource, &text, validation),
-        _ => {
-            value["apiVersion"] = resource.api_version().into();
-            decode_value(resource, value, &[], validation)
-        }
+    value["apiVersion"] = resource.api_version().into();
+    let decoded = match read {
+        Read::Json(parsed) => parsed.decode(resource, validation),
+        Read::Value(value) => decode_value(resource, value, &[], validation),
     };
     let mut decoded = decoded.map_err(|error| undecodable(resource, &error))?;
     decoded.object["apiVersion"] = api_version.into();

@@ -56,45 +56,55 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
     if !serves(&path, verb) {
         return Err(Status::method_not_allowed());
     }
-    match part {
-        "log" => kubelet::logs(app, &path.namespace, &path.name, request).await,
-        "exec" | "attach" | "portforward" | "proxy" if parameters.said("dryRun").is_some() => {
-            Err(Status::bad_request("dryRun is not supported"))
+    let target = Target { resource, namespace, name };
+    let mut asked = Request::new(sender(request.extensions()), verb, &target).of_part(part);
+    asked.options.manager = manager(parameters.text("fieldManager"), agent(request.headers()));
+    let told: Vec<String> = resource.deprecation().map(str::to_owned).into_iter().collect();
+    if !told.is_empty() {
+        asked.annotate("k8s.io/deprecated", "true".to_owned());
+    }
+    let answer = match part {
+        "log" | "exec" | "attach" | "portforward" | "proxy" => {
+            stream_request(app, &path, &asked, &parameters, request).await
         }
-        "exec" | "attach" | "portforward" | "proxy" => {
-            let target = Target { resource, namespace, name };
-            let asked = Request::new(sender(request.extensions()), verb, &target).of_part(part);
-            let admitted = connections::admit(&app.registry, &asked, parameters.pairs(), &path.beyond).await;
-            let told = asked.finish();
-            match admitted {
-                Ok(()) => Ok(with_warnings(connect(app, &path, request).await?, &told)),
-                Err(status) => Err(status.warned(told)),
-            }
-        }
-        _ if verb == "watch" => watch(app, &path, &parameters, request.headers(), request.extensions()).await,
-        _ => {
-            let told: Vec<String> = resource.deprecation().map(str::to_owned).into_iter().collect();
-            match within(&parameters, object_request(app, &path, verb, &parameters, request)).await {
-                Ok(answer) => Ok(with_warnings(answer, &told)),
-                Err(status) => Err(status.warned(told)),
-            }
-        }
+        _ if verb == "watch" => watch(app, &asked, &parameters, request.headers(), request.extensions()).await,
+        _ => within(&parameters, object_request(app, asked, &parameters, request)).await,
+    };
+    match answer {
+        Ok(answer) => Ok(with_warnings(answer, &told)),
+        Err(status) => Err(status.warned(told)),
     }
 }
 
-/// A connection to what runs.
-async fn connect(app: &Arc<App>, path: &ResourcePath, request: HttpRequest) -> Result<Response, Status> {
-    let (namespace, name, part) = (&*path.namespace, &*path.name, &*path.subresource);
-    if part != "proxy" {
-        return kubelet::upgrade(app, namespace, name, part, request).await;
+/// What is passed on to where an object runs.
+async fn stream_request(
+    app: &Arc<App>,
+    path: &ResourcePath,
+    asked: &Request,
+    parameters: &Parameters,
+    request: HttpRequest,
+) -> Result<Response, Status> {
+    match &*asked.part {
+        "log" => kubelet::logs(app, asked, request).await,
+        _ if parameters.said("dryRun").is_some() => Err(Status::bad_request("dryRun is not supported")),
+        part => {
+            let admitted = connections::admit(&app.registry, asked, parameters.pairs(), &path.beyond).await;
+            let told = asked.finish();
+            if let Err(status) = admitted {
+                return Err(status.warned(told));
+            }
+            let answer = match part {
+                "proxy" => proxy::forward(app, asked, &path.beyond, request).await?,
+                _ => kubelet::upgrade(app, asked, request).await?,
+            };
+            Ok(with_warnings(answer, &told))
+        }
     }
-    let asked = proxy::Asked { plural: &path.resource.plural, namespace, id: name, rest: &path.beyond };
-    proxy::forward(app, asked, request).await
 }
 
 async fn watch(
     app: &Arc<App>,
-    path: &ResourcePath,
+    asked: &Request,
     parameters: &Parameters,
     headers: &HeaderMap,
     door: &Extensions,
@@ -104,29 +114,23 @@ async fn watch(
         return Err(Status::bad_request("watches are not served over WebSocket; ask without Upgrade"));
     }
     let style = Style::of(headers, parameters, door)?;
-    stream::watch(app, &path.resource, &path.namespace, parameters, style).await
+    stream::watch(app, asked, parameters, style).await
 }
 
 async fn object_request(
     app: &Arc<App>,
-    path: &ResourcePath,
-    verb: &'static str,
+    asked: Request,
     parameters: &Parameters,
     request: HttpRequest,
 ) -> Result<Response, Status> {
     let style = Style::of(request.headers(), parameters, request.extensions())?;
-    let columns = path.resource.verbs.contains(&"get") && !matches!(&*path.subresource, "binding" | "eviction");
+    let columns = asked.resource.verbs.contains(&"get") && !matches!(&*asked.part, "binding" | "eviction");
     let style = if columns { style } else { style.without_tables()? };
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
-    let target = Target { resource: &path.resource, namespace: &path.namespace, name: &path.name };
-    let mut asked = Request::new(sender(&parts.extensions), verb, &target).of_part(&path.subresource);
-    asked.options.manager = manager(parameters.text("fieldManager"), agent(headers));
-    if path.resource.deprecation().is_some() {
-        asked.annotate("k8s.io/deprecated", "true".to_owned());
-    }
+    let (verb, part) = (asked.verb, asked.part.clone());
     let call = verbs::Call { app, request: asked, parameters, style };
-    match (verb, path.subresource.as_str()) {
+    match (verb, part.as_str()) {
         ("get", _) => verbs::get(&call).await,
         ("list", _) => verbs::list(&call).await,
         ("create", _) => verbs::create(call, headers, body).await,

@@ -5,6 +5,7 @@ use super::options::Parameters;
 use super::respond::{self, Style, partial, table_options};
 use crate::app::App;
 use crate::registry::{Event, EventKind, FormNumber, Shared, Watcher};
+use crate::request::Request;
 use crate::status::Status;
 use axum::body::Body;
 use axum::response::Response;
@@ -27,11 +28,11 @@ const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch"
 /// Serves the watch that `parameters` describe.
 pub(super) async fn watch(
     app: &Arc<App>,
-    resource: &Arc<Resource>,
-    namespace: &str,
+    asked: &Request,
     parameters: &Parameters,
     style: Style,
 ) -> Result<Response, Status> {
+    let resource = &asked.resource;
     // YAML has no end of a document that a reader could wait for.
     let style = style.of_resource(resource)?;
     if style.form.encoding == Encoding::Yaml {
@@ -39,7 +40,7 @@ pub(super) async fn watch(
     }
     let options = parameters.watch(resource)?;
     let until = Instant::now() + parameters.watch_timeout()?;
-    let watcher = app.registry.watch(resource, namespace, options).await?;
+    let watcher = app.registry.watch(resource, &asked.namespace, options).await?;
     let (stopping, stopped) = (app.stopping.clone(), Box::pin(app.stopping.clone().cancelled_owned()));
     let (resource, until) = (Arc::clone(resource), Box::pin(sleep_until(until)));
     let lines = Lines { watcher, resource, style, until, stopping, stopped, headed: false };

@@ -6,8 +6,12 @@
 //! Kubernetes' public source. Rows are measured by turns, so that what else the machine does falls on both; only the ratios mean
 //! something. Parameters, by environment: `SKIFF_BENCH_SECONDS` of a turn (1), `SKIFF_BENCH_TURNS` of each server in a row (3),
 //! `SKIFF_BENCH_ROWS` (only the rows whose name contains this), `SKIFF_BENCH_OBJECTS` (10000), `SKIFF_BENCH_WATCHERS` (1000),
-//! `SKIFF_BENCH_FOLDER` (on a real disk). The test `costs_where_there_is_much` makes a table of costs with up to `SKIFF_BENCH_OBJECTS`
-//! (100000) objects and `SKIFF_BENCH_DEFINITIONS` (1000) definitions of custom resources: name it, or both measure at once.
+//! `SKIFF_BENCH_FOLDER` (on a real disk).
+//!
+//!     SKIFF_BENCH=1 cargo test --release -p skiff-apiserver --test bench -- --exact costs_where_there_is_much --nocapture
+//!
+//! makes a table of costs with up to `SKIFF_BENCH_OBJECTS` (100000) objects, and then up to `SKIFF_BENCH_DEFINITIONS` (1000) definitions of
+//! custom resources beside them; of our server alone where no kube-apiserver is named.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 
@@ -20,6 +24,7 @@ mod server; // the two servers
 mod table; // what is printed
 mod watchers; // events to many
 
+use costs::Subject;
 use server::{Kind, Server};
 use skiff_harness::bench_parameter;
 use std::path::PathBuf;
@@ -53,12 +58,19 @@ impl Parameters {
     }
 }
 
-/// Both servers, and what is to be measured; `None`, with the reason on stderr, if it was not asked for or something is missing.
-fn measuring() -> Option<(Parameters, Kind)> {
+/// What is to be measured; `None`, with the reason on stderr, if it was not asked for.
+fn measuring() -> Option<Parameters> {
     if std::env::var_os("SKIFF_BENCH").is_none() {
         skiff_harness::skip("a measurement: SKIFF_BENCH=1 runs it");
         return None;
     }
+    let parameters = Parameters::read();
+    assert!(!skiff_harness::is_in_memory(&parameters.folder), "set SKIFF_BENCH_FOLDER to a folder on a disk");
+    Some(parameters)
+}
+
+/// The other server; `None`, with the reason on stderr, if something of it is missing.
+fn kube() -> Option<Kind> {
     let Some(program) = std::env::var_os("SKIFF_KUBE_APISERVER").map(PathBuf::from) else {
         skiff_harness::skip("SKIFF_KUBE_APISERVER names no kube-apiserver");
         return None;
@@ -67,14 +79,12 @@ fn measuring() -> Option<(Parameters, Kind)> {
         skiff_harness::skip("etcd-3.5 is not installed; tests/peers FOLDER installs it");
         return None;
     };
-    let parameters = Parameters::read();
-    assert!(!skiff_harness::is_in_memory(&parameters.folder), "set SKIFF_BENCH_FOLDER to a folder on a disk");
-    Some((parameters, Kind::Kube { program, etcd: etcd.path().to_owned() }))
+    Some(Kind::Kube { program, etcd: etcd.path().to_owned() })
 }
 
 #[test]
 fn beside_kube_apiserver() {
-    let Some((parameters, kube)) = measuring() else { return };
+    let Some((parameters, kube)) = measuring().and_then(|parameters| Some((parameters, kube()?))) else { return };
     let folder = tempfile::tempdir_in(&parameters.folder).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let mut table = Table::default();
@@ -90,13 +100,18 @@ fn beside_kube_apiserver() {
 
 #[test]
 fn costs_where_there_is_much() {
-    let Some((parameters, kube)) = measuring() else { return };
+    let Some(parameters) = measuring() else { return };
     let folder = tempfile::tempdir_in(&parameters.folder).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (objects, definitions) = (bench_parameter("OBJECTS", 100_000), bench_parameter("DEFINITIONS", 1000));
+    let kinds = [("ours", Some(Kind::Ours)), ("kube-apiserver with etcd", kube())];
     let table = runtime.block_on(async {
-        let servers = [Server::start(Kind::Ours, folder.path()).await, Server::start(kube, folder.path()).await];
-        costs::measure(&servers, objects, definitions).await
+        let mut subjects = Vec::new();
+        for (name, kind) in kinds.into_iter().filter_map(|(name, kind)| Some((name, kind?))) {
+            let server = Some(Server::start(kind.clone(), folder.path()).await);
+            subjects.push(Subject { name, kind, folder: folder.path(), server });
+        }
+        costs::measure(&mut subjects, objects, definitions).await
     });
     print!("{table}");
 }

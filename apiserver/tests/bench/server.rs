@@ -77,7 +77,7 @@ impl Server {
                 folder.display(),
                 log()
             );
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -12,7 +12,7 @@
 
 use super::random::{Dice, dice};
 use crate::node::{Field, ListType, Merge, Node, Schema, Shape, StructId};
-use crate::{Author, Catalog, FieldValidation, Resource, apply, custom_resources, decode_value, resources};
+use crate::{Author, Catalog, Definition, FieldValidation, Resource, apply, custom_resources, decode_value, resources};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::{Map, Value, json};
@@ -115,7 +115,9 @@ fn registered(resource: &Resource, zeros: Zeros) -> Arc<Resource> {
     let definition = json!({"metadata": {"name": resource.group_resource()},
         "spec": {"group": resource.group, "versions": [version], "scope": if resource.namespaced { "Namespaced" } else { "Cluster" }},
         "status": {"acceptedNames": names, "conditions": [{"type": "Established", "status": "True"}]}});
-    custom_resources([&definition]).pop().unwrap_or_else(|| panic!("{} can be registered", resource.kind))
+    custom_resources([&Definition::read(&definition, None)])
+        .pop()
+        .unwrap_or_else(|| panic!("{} can be registered", resource.kind))
 }
 
 /// Calls `check` with both forms of every kind, and with dice to make objects of.

@@ -1,11 +1,12 @@
 //! The resources that a definition brings: one for each served version.
 
+use super::approval;
 use super::version::Version;
 use crate::kinds::{ALL, READ_WRITE, Rules};
 use crate::resource::{Name, Subresource};
 use crate::view::{list, text};
 use crate::{Resource, custom::naming};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::sync::{Arc, OnceLock};
 
@@ -21,39 +22,135 @@ pub(crate) struct Custom {
     pub(crate) stored: Name,
     /// `spec.conversion.webhook`, if that is the strategy.
     pub(crate) conversion: Option<Arc<Value>>,
-    /// What its definition says of objects, as it was written; OpenAPI shows it.
-    pub(crate) written: Arc<Value>,
+    /// Its `openAPIV3Schema`, as it was written, in JSON: OpenAPI shows it, and as a value it would take ten times as much.
+    pub(crate) written: Arc<str>,
+}
+
+/// A definition as a server keeps it: its versions read, and of itself all that is decided by; the schemas, which may be most of a
+/// megabyte, only as text.
+#[derive(Debug)]
+pub struct Definition {
+    brief: Value,
+    versions: Vec<Read>,
+    resources: Vec<Arc<Resource>>,
+}
+
+/// A served version of a definition.
+#[derive(Debug, Clone)]
+struct Read {
+    name: Box<str>,
+    version: Arc<Version>,
+    written: Arc<str>,
+}
+
+impl Definition {
+    /// Reads a definition. What it says that it said `before` is not read again.
+    #[must_use]
+    pub fn read(definition: &Value, before: Option<&Self>) -> Self {
+        let brief = brief(definition);
+        let same = |before: &&Self| {
+            let [now, then] = [&brief, &before.brief].map(|brief| &brief["metadata"]);
+            !now["generation"].is_null() && ["uid", "generation"].iter().all(|field| now[*field] == then[*field])
+        };
+        let same = before.filter(same);
+        let versions = same.map_or_else(|| versions(definition), |before| before.versions.clone());
+        let mut read = Self { brief, versions, resources: Vec::new() };
+        match same.filter(|same| same.serves_as(&read.brief)) {
+            Some(same) => read.resources.clone_from(&same.resources),
+            None => read.serve(),
+        }
+        read
+    }
+
+    /// The definition without its schemas.
+    #[must_use]
+    pub fn brief(&self) -> &Value {
+        &self.brief
+    }
+
+    /// Its resources, one for each served version; none before its names are accepted. A version whose schema cannot be read is not
+    /// served (only another server could have stored it).
+    #[must_use]
+    pub fn resources(&self) -> &[Arc<Resource>] {
+        &self.resources
+    }
+
+    /// Gives it the status that it is going to have.
+    pub fn set_status(&mut self, status: Value) {
+        let before = std::mem::replace(&mut self.brief["status"], status);
+        if before != self.brief["status"] {
+            self.serve();
+        }
+    }
+
+    /// Whether what is served of it depends on nothing in which `brief` differs.
+    fn serves_as(&self, brief: &Value) -> bool {
+        let [now, then] = [&self.brief, brief];
+        now["spec"] == then["spec"]
+            && now["status"]["acceptedNames"] == then["status"]["acceptedNames"]
+            && now["metadata"]["deletionTimestamp"].is_null() == then["metadata"]["deletionTimestamp"].is_null()
+            && is_established(now) == is_established(then)
+    }
+
+    fn serve(&mut self) {
+        let versions = self.versions.iter().filter(|_| is_established(&self.brief));
+        self.resources = versions.filter_map(|read| one(&self.brief, read)).map(Arc::new).collect();
+    }
+}
+
+fn is_established(definition: &Value) -> bool {
+    naming::is_true(&definition["status"], "Established")
+}
+
+/// A definition without what takes room and decides nothing.
+fn brief(definition: &Value) -> Value {
+    let version =
+        |version: &Value| json!({"name": version["name"], "served": version["served"], "storage": version["storage"]});
+    let (metadata, spec) = (&definition["metadata"], &definition["spec"]);
+    let annotations = json!({approval::ANNOTATION: metadata["annotations"][approval::ANNOTATION]});
+    json!({
+        "metadata": {"name": metadata["name"], "uid": metadata["uid"], "generation": metadata["generation"],
+            "deletionTimestamp": metadata["deletionTimestamp"], "finalizers": metadata["finalizers"],
+            "annotations": annotations},
+        "spec": {"group": spec["group"], "names": spec["names"], "scope": spec["scope"],
+            "conversion": spec["conversion"],
+            "versions": list(spec, "versions").iter().map(version).collect::<Vec<_>>()},
+        "status": definition["status"],
+    })
+}
+
+/// Reads the versions that are served.
+fn versions(definition: &Value) -> Vec<Read> {
+    let versions = list(&definition["spec"], "versions").iter();
+    versions.filter(|version| version["served"] == true).filter_map(Read::of).collect()
+}
+
+impl Read {
+    fn of(version: &Value) -> Option<Self> {
+        let written = version["schema"]["openAPIV3Schema"].to_string().into();
+        Some(Self { name: text(version, "name").into(), version: Arc::new(Version::read(version).ok()?), written })
+    }
 }
 
 /// The resources of `definitions`, in the order in which a catalogue wants them: versions of a group in order of preference.
-///
-/// A definition is served as soon as its names are accepted. One whose schema cannot be read is not (only another server could
-/// have stored it).
 #[must_use]
-pub fn custom_resources<'a>(definitions: impl IntoIterator<Item = &'a Value>) -> Vec<Arc<Resource>> {
-    let served = definitions.into_iter().filter(|definition| naming::is_true(&definition["status"], "Established"));
-    let mut resources: Vec<Arc<Resource>> = served.flat_map(of).map(Arc::new).collect();
+pub fn custom_resources<'a>(definitions: impl IntoIterator<Item = &'a Definition>) -> Vec<Arc<Resource>> {
+    let mut resources: Vec<Arc<Resource>> = definitions.into_iter().flat_map(Definition::resources).cloned().collect();
     resources.sort_by(|one, other| place(one).cmp(&place(other)));
     resources
-}
-
-fn of(definition: &Value) -> Vec<Resource> {
-    let versions = list(&definition["spec"], "versions").iter();
-    versions.filter(|version| version["served"] == true).filter_map(|version| one(definition, version)).collect()
 }
 
 /// A definition's resource in its storage version, served or not: for those who move or remove its objects.
 #[must_use]
 pub fn stored_resource(definition: &Value) -> Option<Arc<Resource>> {
     let version = list(&definition["spec"], "versions").iter().find(|version| version["storage"] == true)?;
-    one(definition, version).map(Arc::new)
+    one(definition, &Read::of(version)?).map(Arc::new)
 }
 
-fn one(definition: &Value, written: &Value) -> Option<Resource> {
+fn one(definition: &Value, read: &Read) -> Option<Resource> {
     let (spec, names) = (&definition["spec"], &definition["status"]["acceptedNames"]);
-    let (group, version, kind) = (text(spec, "group"), text(written, "name"), text(names, "kind"));
+    let (group, version, kind) = (text(spec, "group"), &*read.name, text(names, "kind"));
     let storage = list(spec, "versions").iter().find(|version| version["storage"] == true)?;
-    let read = Arc::new(Version::read(written).ok()?);
     let owned = |text: &str| Name::Owned(text.to_owned());
     let each = |key: &str| list(names, key).iter().filter_map(Value::as_str).map(owned).collect();
     let leaving = !definition["metadata"]["deletionTimestamp"].is_null();
@@ -61,6 +158,7 @@ fn one(definition: &Value, written: &Value) -> Option<Resource> {
         let [group, version, kind] = body.map(owned);
         Subresource { name: name.into(), group, version, kind, verbs: READ_WRITE }
     };
+    let (read, written) = (&read.version, &read.written);
     let scale = read.scale.is_some().then(|| part("scale", ["autoscaling", "v1", "Scale"]));
     let status = read.has_status.then(|| part("status", [group, version, kind]));
     let reversed: Vec<&str> = group.split('.').rev().collect();
@@ -84,11 +182,11 @@ fn one(definition: &Value, written: &Value) -> Option<Resource> {
         rules: Rules { generation: true, free_finalizers: true, unconditional_update: false, ..Rules::PLAIN },
         bare_status: OnceLock::new(),
         custom: Some(Custom {
-            version: read,
+            version: Arc::clone(read),
             conversion: (spec["conversion"]["strategy"] == "Webhook")
                 .then(|| Arc::new(spec["conversion"]["webhook"].clone())),
             stored: Name::Owned(format!("{group}/{}", text(storage, "name"))),
-            written: Arc::new(written.clone()),
+            written: Arc::clone(written),
         }),
     })
 }
@@ -118,7 +216,10 @@ fn rank(version: &str) -> (u8, u64, u64) {
 mod tests {
     use super::*;
     use crate::Catalog;
-    use serde_json::json;
+
+    fn resources(definition: &Value) -> Vec<Arc<Resource>> {
+        custom_resources([&Definition::read(definition, None)])
+    }
 
     #[test]
     fn versions_come_in_order_of_preference() {
@@ -139,9 +240,9 @@ mod tests {
             "spec": {"group": "a.b", "scope": "Cluster", "names": names,
                 "versions": [version("v1", true, false), version("v2", true, true), version("v3", false, false)]},
             "status": {"acceptedNames": names}});
-        assert!(custom_resources([&definition]).is_empty(), "nobody has established it");
+        assert!(resources(&definition).is_empty(), "nobody has established it");
         definition["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
-        let catalog = Catalog::builtin().with(custom_resources([&definition]));
+        let catalog = Catalog::builtin().with(resources(&definition));
         assert_eq!(catalog.versions("a.b"), ["v2", "v1"]);
         let old = catalog.find("a.b", "v1", "widgets").expect("it is served");
         assert_eq!((&*old.storage_folder, &*old.stored_api_version()), ("a.b/widgets", "a.b/v2"));
@@ -151,6 +252,32 @@ mod tests {
         assert_eq!(object["apiVersion"], "a.b/v1");
         assert!(object.get("gone").is_none(), "the store may hold what the schema no longer knows");
         definition["metadata"]["deletionTimestamp"] = "x".into();
-        assert!(!custom_resources([&definition])[0].verbs.contains(&"create"));
+        assert!(!resources(&definition)[0].verbs.contains(&"create"));
+    }
+
+    /// A thousand definitions whose status changes are not read a thousand times.
+    #[test]
+    fn what_has_not_changed_is_not_read_again() {
+        let names = json!({"plural": "widgets", "kind": "Widget", "listKind": "WidgetList", "singular": "widget"});
+        let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"a": {"type": "string"}}}});
+        let mut definition = json!({"metadata": {"name": "widgets.a.b", "uid": "u", "generation": 1},
+            "spec": {"group": "a.b", "scope": "Cluster", "names": names,
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]},
+            "status": {"acceptedNames": names}});
+        let mut first = Definition::read(&definition, None);
+        assert!(first.resources().is_empty(), "nobody has established it");
+        assert!(!first.brief().to_string().contains("openAPIV3Schema"));
+        let mut status = definition["status"].clone();
+        status["conditions"] = json!([{"type": "Established", "status": "True"}]);
+        first.set_status(status.clone());
+        definition["status"] = status;
+        let second = Definition::read(&definition, Some(&first));
+        assert!(Arc::ptr_eq(&first.resources()[0], &second.resources()[0]));
+        definition["status"]["acceptedNames"]["singular"] = "one".into();
+        let third = Definition::read(&definition, Some(&second));
+        let version = |of: &Definition| of.resources()[0].custom.as_ref().map(|it| Arc::as_ptr(&it.version));
+        assert_eq!((&*third.resources()[0].singular, version(&third)), ("one", version(&second)));
+        definition["metadata"]["generation"] = 2.into();
+        assert_ne!(version(&Definition::read(&definition, Some(&third))), version(&third));
     }
 }

@@ -1,6 +1,6 @@
 //! The group `networking.k8s.io`.
 
-mod cidr;
+pub(super) mod cidr;
 mod ingress;
 mod ingress_class;
 mod ip_address;

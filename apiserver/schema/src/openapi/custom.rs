@@ -6,22 +6,34 @@ use super::definitions::Flavor;
 use crate::Resource;
 use crate::builtin::META;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
-/// Adds the schemas of a resource that a definition brought, and of its lists.
-pub(super) fn add(all: &mut Map<String, Value>, resource: &Resource, flavor: Flavor) {
+/// The schemas of those of `resources` that definitions brought, and of their lists.
+pub(super) fn schemas<'a>(
+    resources: impl Iterator<Item = &'a Arc<Resource>>,
+    built_in: &Map<String, Value>,
+    flavor: Flavor,
+) -> Map<String, Value> {
+    let mut all = Map::new();
+    resources.for_each(|resource| add(&mut all, resource, built_in, flavor));
+    all
+}
+
+fn add(all: &mut Map<String, Value>, resource: &Resource, built_in: &Map<String, Value>, flavor: Flavor) {
     let Some(custom) = &resource.custom else { return };
-    let mut schema = custom.written["schema"]["openAPIV3Schema"].clone();
+    let mut schema: Value = serde_json::from_str(&custom.written).unwrap_or_default();
+    let open = schema["x-kubernetes-preserve-unknown-fields"] == true;
     if !schema.is_object() {
         schema = json!({"type": "object"});
     }
     match flavor {
         // Whatever else were said, kubectl would take what is not listed for unknown.
-        Flavor::V2 if schema["x-kubernetes-preserve-unknown-fields"] == true => schema = json!({"type": "object"}),
+        Flavor::V2 if open => schema = json!({"type": "object"}),
         Flavor::V2 => narrow(&mut schema),
         Flavor::V3 => {}
     }
     // Every kind has these fields; what they are is said where built-in kinds say it.
-    let sentence = |kind: &str, field: &str| all[kind]["properties"][field]["description"].clone();
+    let sentence = |kind: &str, field: &str| built_in[kind]["properties"][field]["description"].clone();
     let text = |field: &str| json!({"type": "string", "description": sentence("io.k8s.api.core.v1.Pod", field)});
     let metadata = |kind: &str, like: &str| {
         let mut reference = flavor.held(flavor.reference(&format!("{META}{kind}")));
@@ -29,7 +41,6 @@ pub(super) fn add(all: &mut Map<String, Value>, resource: &Resource, flavor: Fla
         reference
     };
     let kind = |kind: &str| json!([{"group": resource.group, "version": resource.version, "kind": kind}]);
-    let open = custom.written["schema"]["openAPIV3Schema"]["x-kubernetes-preserve-unknown-fields"] == true;
     if flavor == Flavor::V3 || !open {
         if !schema["properties"].is_object() {
             schema["properties"] = json!({});

@@ -4,7 +4,7 @@ use crate::builtin::{self, META};
 use crate::descriptions;
 use crate::node::{Field, ListType, Merge, Node, Shape, Struct, StructId};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Which OpenAPI the schemas are for; they spell references and unions differently, and version 2 has no defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,18 +220,19 @@ fn extend(schema: &mut Value, merge: &Merge) {
 }
 
 /// The schemas that a part of a document refers to, directly or through others.
-pub(super) fn reachable(part: &Value, all: &Map<String, Value>) -> Map<String, Value> {
-    let mut names = BTreeSet::new();
+pub(super) fn reachable(part: &Value, all: &[&Map<String, Value>]) -> Map<String, Value> {
+    let mut found = BTreeMap::new();
     let mut open = Vec::new();
     references(part, &mut open);
     while let Some(name) = open.pop() {
-        if let Some((name, schema)) = all.get_key_value(name)
-            && names.insert(name)
+        if let Some((name, schema)) = all.iter().find_map(|map| map.get_key_value(name))
+            && !found.contains_key(name)
         {
+            found.insert(name, schema);
             references(schema, &mut open);
         }
     }
-    names.into_iter().map(|name| (name.clone(), all[name].clone())).collect()
+    found.into_iter().map(|(name, schema)| (name.clone(), schema.clone())).collect()
 }
 
 fn references<'a>(value: &'a Value, into: &mut Vec<&'a str>) {

@@ -157,7 +157,7 @@ fn version_2_says_nothing_about_an_object_that_keeps_unknown_fields() {
         "status": {"conditions": [{"type": "Established", "status": "True"}],
             "acceptedNames": {"plural": "xs", "singular": "x", "kind": "X", "listKind": "XList"}},
     });
-    let documents = Documents::new(crate::custom_resources([&definition]));
+    let documents = Documents::new(crate::custom_resources([&crate::Definition::read(&definition, None)]));
     let name = "example.a.v1.X";
     let kind = json!([{"group": "a.example", "version": "v1", "kind": "X"}]);
     let v2: Value = serde_json::from_slice(&documents.v2_json().body).expect("JSON");
@@ -165,4 +165,31 @@ fn version_2_says_nothing_about_an_object_that_keeps_unknown_fields() {
     let v3: Value = serde_json::from_slice(&documents.v3("apis/a.example/v1").expect("served").body).expect("JSON");
     let properties = v3["components"]["schemas"][name]["properties"].as_object().expect("properties");
     assert_eq!(properties.keys().collect::<Vec<_>>(), ["apiVersion", "kind", "metadata", "spec"]);
+}
+
+/// One more definition makes no document anew but its own.
+#[test]
+fn documents_of_what_has_not_changed_are_kept() {
+    let names = |plural: &str| json!({"plural": plural, "singular": plural, "kind": "X", "listKind": "XList"});
+    let definition = |group: &str| {
+        let definition = json!({
+            "metadata": {"name": format!("xs.{group}")},
+            "spec": {"group": group, "scope": "Namespaced", "names": names("xs"), "versions": [
+                {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]},
+            "status": {"conditions": [{"type": "Established", "status": "True"}], "acceptedNames": names("xs")},
+        });
+        crate::Definition::read(&definition, None)
+    };
+    let (first, second) = (definition("a.example"), definition("b.example"));
+    let one = crate::Catalog::builtin().with(crate::custom_resources([&first]));
+    let before = ["apis/apps/v1", "apis/a.example/v1"].map(|path| one.documents().v3(path).expect("served"));
+    let both = one.with(crate::custom_resources([&first, &second]));
+    let after = ["apis/apps/v1", "apis/a.example/v1"].map(|path| both.documents().v3(path).expect("served"));
+    for (before, after) in before.iter().zip(&after) {
+        assert!(Arc::ptr_eq(&before.body, &after.body));
+    }
+    let again = both.with(crate::custom_resources([&definition("a.example"), &second]));
+    let made = again.documents().v3("apis/a.example/v1").expect("served");
+    assert!(!Arc::ptr_eq(&made.body, &after[1].body), "its definition was read anew");
+    assert_eq!(made.hash, after[1].hash);
 }

@@ -5,8 +5,11 @@ use super::names::{self, Format, PORTS};
 use super::resources;
 use crate::path::Path;
 use crate::view::{entries, given, list, text};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::IgnoredAny;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// What a config map or a secret may hold: 1 MiB.
@@ -36,6 +39,20 @@ pub(crate) fn config_map(object: &Value, errors: &mut Errors) {
     }
 }
 
+/// Credentials of registries are a JSON object; what stands in it is not told.
+fn registries(object: &Value, key: &str, errors: &mut Errors) {
+    let path = Path::Root.field("data");
+    let path = path.key(key);
+    let Some(encoded) = object["data"].get(key).map(|text| text.as_str().unwrap_or_default()) else {
+        errors.required(&path, "");
+        return;
+    };
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    if let Err(error) = serde_json::from_slice::<Option<BTreeMap<String, IgnoredAny>>>(&bytes) {
+        errors.invalid(&path, "<secret contents redacted>", error.to_string());
+    }
+}
+
 pub(crate) fn secret(object: &Value, errors: &mut Errors) {
     let data = Path::Root.field("data");
     let mut size = 0;
@@ -53,8 +70,8 @@ pub(crate) fn secret(object: &Value, errors: &mut Errors) {
         }
     };
     match text(object, "type") {
-        "kubernetes.io/dockerconfigjson" => require(".dockerconfigjson"),
-        "kubernetes.io/dockercfg" => require(".dockercfg"),
+        "kubernetes.io/dockerconfigjson" => registries(object, ".dockerconfigjson", errors),
+        "kubernetes.io/dockercfg" => registries(object, ".dockercfg", errors),
         "kubernetes.io/ssh-auth" => require("ssh-privatekey"),
         "kubernetes.io/tls" => ["tls.crt", "tls.key"].into_iter().for_each(require),
         "kubernetes.io/basic-auth" if object["data"].get("username").is_none() => require("password"),

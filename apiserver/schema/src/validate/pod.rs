@@ -79,6 +79,7 @@ fn whole_resources(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         errors.forbidden(&path.field("claims"), "claims may not be set for Resources at pod-level");
     }
     resources::requirements(&spec["resources"], path, errors);
+    resources::whole(spec, path, errors);
 }
 
 fn containers(spec: &Value, context: &PodContext<'_>, path: &Path<'_>, errors: &mut Errors) {

@@ -215,4 +215,7 @@ pub(crate) fn node(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Error
             errors.forbidden(&path.field(field), "node updates may not change it except from \"\" to valid");
         }
     }
+    if text(new, "externalID") != text(old, "externalID") {
+        errors.forbidden(&path.field("externalID"), "may not be updated");
+    }
 }

@@ -1,5 +1,6 @@
 //! Service.
 
+use crate::kinds::networking::cidr;
 use crate::kinds::{Change, Row, Rules, Selectable, Storage, proxy, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
@@ -40,8 +41,50 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
     }
     let spec = Path::Root.field("spec");
     service::spec(&change.new["spec"], &spec, errors);
+    source_ranges(change, errors);
     if let Some(old) = change.old {
         update::service(&change.new["spec"], &old["spec"], &spec, errors);
+    }
+}
+
+/// Whom a load balancer lets through: a field, or the annotation that came before it. What was wrong before may stay.
+fn source_ranges(change: &Change<'_>, errors: &mut Errors) {
+    const ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+    const ELSEWHERE: &str = "may only be used when `type` is 'LoadBalancer'";
+    let balanced = text(&change.new["spec"], "type") == "LoadBalancer";
+    // The messages of Kubernetes spell the field so.
+    let (root, field) = (Path::Root.field("spec"), "LoadBalancerSourceRanges");
+    let ranges = list(&change.new["spec"], "loadBalancerSourceRanges");
+    let before: Vec<&str> = change
+        .old
+        .into_iter()
+        .flat_map(|old| list(&old["spec"], "loadBalancerSourceRanges"))
+        .filter_map(|range| Some(range.as_str()?.trim()))
+        .collect();
+    if !ranges.is_empty() {
+        let path = root.field(field);
+        if !balanced {
+            errors.forbidden(&path, ELSEWHERE);
+        }
+        for (index, range) in ranges.iter().enumerate() {
+            let range = range.as_str().unwrap_or_default().trim();
+            if !before.contains(&range) {
+                cidr::lenient(range, &path.index(index), errors);
+            }
+        }
+    } else if let Some(ranges) = change.new["metadata"]["annotations"][ANNOTATION].as_str() {
+        let (metadata, old) =
+            (Path::Root.field("metadata"), change.old.map(|old| &old["metadata"]["annotations"][ANNOTATION]));
+        let annotations = metadata.field("annotations");
+        let path = annotations.key(ANNOTATION);
+        if !balanced {
+            errors.forbidden(&path, ELSEWHERE);
+        }
+        if old.is_none_or(|old| *old != *ranges) && !ranges.trim().is_empty() {
+            for range in ranges.split(',') {
+                cidr::lenient(range.trim(), &path, errors);
+            }
+        }
     }
 }
 
@@ -83,8 +126,9 @@ fn warnings(change: &Change<'_>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::warnings;
+    use super::{ROW, warnings};
     use crate::kinds::Change;
+    use crate::kinds::testing::errors;
     use serde_json::json;
 
     #[test]
@@ -101,5 +145,16 @@ mod tests {
         );
         let spec = json!({"type": "ClusterIP", "sessionAffinity": "None", "externalName": "a.example"});
         assert_eq!(said(spec), ["spec.externalName is ignored when spec.type is not \"ExternalName\""]);
+    }
+
+    #[test]
+    fn source_ranges_are_blocks_of_a_load_balancer() {
+        let wrong = |kind: &str, range: &str| {
+            let spec = json!({"type": kind, "loadBalancerSourceRanges": [range], "ports": [{"port": 80}]});
+            errors(&ROW, &json!({"metadata": {"name": "s"}, "spec": spec}))
+        };
+        assert_eq!(wrong("LoadBalancer", " 10.0.0.0/8 "), [""; 0]);
+        assert_eq!(wrong("LoadBalancer", "10.0.0.0"), ["spec.LoadBalancerSourceRanges[0]: Invalid"]);
+        assert_eq!(wrong("ClusterIP", "10.0.0.0/8"), ["spec.LoadBalancerSourceRanges: Forbidden"]);
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 /// A block: its first address and the length of its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cidr {
+pub(crate) struct Cidr {
     pub(super) address: IpAddr,
     pub(super) length: u32,
 }
@@ -45,7 +45,7 @@ fn bits(address: IpAddr) -> u32 {
 const INVALID: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 /// A block in a field that has always been lenient.
-pub(super) fn lenient(text: &str, path: &Path<'_>, errors: &mut Errors) -> Option<Cidr> {
+pub(crate) fn lenient(text: &str, path: &Path<'_>, errors: &mut Errors) -> Option<Cidr> {
     let cidr = Cidr::parse(text);
     if cidr.is_none() {
         errors.invalid(path, text, INVALID);

@@ -347,6 +347,9 @@ pub(crate) struct ApiserverArgs {
     /// The same from a file (AuthorizationConfiguration), webhooks included; it is read again when it changes
     #[arg(long, value_name = "FILE")]
     pub(crate) authorization_config: Option<PathBuf>,
+    /// What admission plugins are told (AdmissionConfiguration): whom the Pod Security Standards spare, as whom webhooks are asked
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admission_control_config_file: Option<PathBuf>,
     /// Features that Kubernetes has off by default; there is one: CBORServingAndStorage=true
     #[arg(long, value_name = "NAME=BOOL", value_delimiter = ',')]
     pub(crate) feature_gates: Vec<String>,

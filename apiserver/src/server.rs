@@ -181,7 +181,8 @@ impl ApiServer {
         let unusable = |error: AdmissionFileError| ApiError::Admission(error.to_string());
         let mutating = file.credentials("MutatingAdmissionWebhook").map_err(unusable)?;
         let validating = file.credentials("ValidatingAdmissionWebhook").map_err(unusable)?;
-        self.app.registry.configured().introduce([mutating, validating]);
+        let pod_security = file.pod_security().map_err(unusable)?;
+        self.app.registry.configured().introduce([mutating, validating], pod_security);
         let loaded = configured::load(&self.app.registry).await;
         loaded.map_err(|status| ApiError::Admission(status.message))?;
         Ok(self)

@@ -6,7 +6,7 @@ use crate::folders::Folders;
 use crate::node::{NODE_PORTS, OpenStore, Ranges, engine, host_name, open_backend};
 use crate::out::tell;
 use anyhow::{Context, bail};
-use skiff_apiserver::{ApiServer, Authorization, Config, Pki};
+use skiff_apiserver::{AdmissionFile, ApiServer, Authorization, Config, Pki};
 use std::net::{SocketAddr, TcpListener};
 
 pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
@@ -37,6 +37,13 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let modes = args.authorization_mode.map(Authorization::Modes);
     let server = match modes.or(args.authorization_config.map(Authorization::File)) {
         Some(authorization) => server.authorized_by(&authorization).await.context("start the API server")?,
+        None => server,
+    };
+    let server = match args.admission_control_config_file {
+        Some(path) => {
+            let file = AdmissionFile::read(&path).context("--admission-control-config-file")?;
+            server.with_admission(&file).await.context("--admission-control-config-file")?
+        }
         None => server,
     };
     tell!("serving the Kubernetes API on https://{address}; KUBECONFIG={}", folders.kubeconfig().display());

@@ -4,6 +4,7 @@
 //! A write takes it once and keeps it, so that nothing changes under it. What is stored is found before the server is ready, so that no
 //! write passes by what guards it.
 
+use super::pod_security::Settings as PodSecurity;
 use super::webhooks::{self, Hooks};
 use crate::app::App;
 use crate::registry::object::name_of;
@@ -34,6 +35,8 @@ pub(crate) struct Configured {
     pub(crate) validating: Arc<Hooks>,
     /// As whom hooks of both kinds are asked.
     pub(crate) credentials: Arc<[Credentials; 2]>,
+    /// What the Pod Security Standards ask of namespaces that say nothing, and whom they spare.
+    pub(crate) pod_security: Arc<PodSecurity>,
 }
 
 /// The present one.
@@ -45,10 +48,11 @@ impl Current {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks all hooks as somebody else from now on; compile them again.
-    pub(crate) fn introduce(&self, credentials: [Credentials; 2]) {
+    /// Asks all hooks as somebody else from now on, and pods by other standards; compile the hooks again.
+    pub(crate) fn introduce(&self, credentials: [Credentials; 2], pod_security: PodSecurity) {
+        let (credentials, pod_security) = (Arc::new(credentials), Arc::new(pod_security));
         self.change(|configured| {
-            *configured = Configured { credentials: Arc::new(credentials), ..Configured::default() }
+            *configured = Configured { credentials, pod_security, ..Configured::default() };
         });
     }
 

@@ -1,5 +1,6 @@
 //! The file of `--admission-control-config-file` (`apiserver.config.k8s.io/v1` AdmissionConfiguration): what plugins are told at a start.
 
+use super::pod_security::Settings as PodSecurity;
 use crate::remote::trust::{ClientPair, Credentials, User};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -31,7 +32,7 @@ fn read(path: &Path) -> Result<Value, AdmissionFileError> {
 }
 
 /// What plugins may be told here.
-const PLUGINS: [&str; 2] = ["MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"];
+const PLUGINS: [&str; 3] = ["MutatingAdmissionWebhook", "PodSecurity", "ValidatingAdmissionWebhook"];
 
 impl AdmissionFile {
     /// Reads the file, and those that it names.
@@ -57,6 +58,13 @@ impl AdmissionFile {
             plugins.push((name, configuration));
         }
         Ok(Self { plugins, path: path.to_owned() })
+    }
+
+    /// What the Pod Security Standards are told.
+    pub(crate) fn pod_security(&self) -> Result<PodSecurity, AdmissionFileError> {
+        let told = self.plugins.iter().find(|(name, _)| name == "PodSecurity").map(|(_, told)| told);
+        let read = told.map_or(Ok(PodSecurity::default()), PodSecurity::parse);
+        read.map_err(|problem| wrong(&self.path, format!("plugin PodSecurity: {problem}")))
     }
 
     /// As whom the hooks of a plugin are asked.

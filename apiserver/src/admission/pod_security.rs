@@ -7,6 +7,7 @@ mod baseline; // nothing that leads out of a container
 mod checks; // which controls there are, and since when
 mod policy; // what a namespace asks for
 mod restricted; // nothing special at all
+mod settings; // what administrators say at a start
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use crate::status::Status;
 use checks::{Pod, sentence, violations};
 use policy::{Level, PREFIX, Policy, Standard};
 use serde_json::Value;
+pub(crate) use settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const PLUGIN: Plugin = Plugin {
@@ -69,27 +71,70 @@ fn check<'a>(seen: &'a Attributes<'a>, object: &'a Value) -> Admitted<'a> {
 
 /// Labels that cannot be read are refused, and pods that are there already are looked at when more is enforced than before.
 async fn check_namespace(seen: &Attributes<'_>, namespace: &Value) -> Result<(), Status> {
-    let read = |namespace: &Value| Policy::of(&namespace["metadata"]["labels"], Policy::default());
+    let settings = settings(seen);
+    let read = |namespace: &Value| Policy::of(&namespace["metadata"]["labels"], settings.defaults);
     let (new, errors) = read(namespace);
     let old = seen.old.filter(|_| seen.operation == Operation::Update).map(read);
     // What could not be read before may stay.
     if !errors.is_empty() && old.as_ref().is_none_or(|(_, before)| *before != errors) {
         return Err(Status::invalid(&seen.request.resource, seen.name, &errors));
     }
-    let Some((old, _)) = old else { return Ok(()) };
-    let (new, old) = (new.enforce, old.enforce);
+    let spared = settings.spares_namespace(seen.name);
+    let Some((old, _)) = old else {
+        if spared {
+            seen.request.warn(ignored(seen.name, &new, &settings.defaults, &namespace["metadata"]["labels"]));
+        }
+        return Ok(());
+    };
+    let (policy, new, old) = (new, new.enforce, old.enforce);
     let stricter = new.level != Level::Privileged && (new.version != old.version || new.level > old.level);
-    if stricter {
+    if stricter && spared {
+        seen.request.warn(ignored(seen.name, &policy, &settings.defaults, &namespace["metadata"]["labels"]));
+    } else if stricter {
         let pods = match built_in("", "pods") {
             Ok(pods) => seen.stored.list(pods, seen.name).await,
             Err(status) => Err(status),
         };
         seen.request.warn(match pods {
-            Ok(pods) => about_pods(seen.name, new, &pods),
+            Ok(mut pods) => {
+                pods.retain(|pod| !settings.spares_class(&pod["spec"]));
+                about_pods(seen.name, new, &pods)
+            }
             Err(_) => vec!["failed to list pods while checking new PodSecurity enforce level".to_owned()],
         });
     }
     Ok(())
+}
+
+fn settings<'a>(seen: &'a Attributes<'_>) -> &'a Settings {
+    &seen.setting.configured.pod_security
+}
+
+/// What is told of a namespace whose labels have no effect, because it is spared.
+fn ignored(name: &str, policy: &Policy, defaults: &Policy, labels: &Value) -> Option<String> {
+    if policy.allows_everything() || policy == defaults {
+        return None;
+    }
+    let modes = [("enforce", policy.enforce), ("audit", policy.audit), ("warn", policy.warn)];
+    let said = modes.into_iter().filter(|(mode, standard)| {
+        let is_set = ["", "-version"].iter().any(|end| labels[format!("{PREFIX}{mode}{end}")].is_string());
+        is_set && standard.level != Level::Privileged
+    });
+    let said: Vec<String> = said.map(|(mode, standard)| format!("{mode}={standard}")).collect();
+    let list = said.join(", ");
+    Some(format!("namespace \"{name}\" is exempt from Pod Security, and the policy ({list}) will be ignored"))
+}
+
+/// Whether nobody looks at this write, because of its namespace or user; the audit record says so.
+fn is_spared(seen: &Attributes<'_>) -> bool {
+    let settings = settings(seen);
+    let why = match () {
+        () if settings.spares_namespace(&seen.request.namespace) => "namespace",
+        () if settings.spares_user(&seen.request.who.user) => "user",
+        () => return false,
+    };
+    note(seen, "exempt", why.to_owned());
+    true
 }
 
 /// The first pod of each controller before all the others, because the others are like it.
@@ -148,13 +193,13 @@ async fn asked(seen: &Attributes<'_>) -> Result<(Policy, Vec<String>), Status> {
     let name = seen.request.namespace.as_str();
     let namespace = Target { resource: built_in("", "namespaces")?, namespace: "", name };
     let namespace = seen.stored.get(namespace).await?;
-    let (policy, errors) = Policy::of(&namespace["metadata"]["labels"], Policy::default());
+    let (policy, errors) = Policy::of(&namespace["metadata"]["labels"], settings(seen).defaults);
     Ok((policy, errors.iter().map(ToString::to_string).collect()))
 }
 
 async fn check_pod(seen: &Attributes<'_>, pod: &Value) -> Result<(), Status> {
     let request = seen.request;
-    if OTHER_PARTS.contains(&request.part.as_str()) {
+    if OTHER_PARTS.contains(&request.part.as_str()) || is_spared(seen) {
         return Ok(());
     }
     let (policy, errors) = asked(seen).await.map_err(|status| {
@@ -167,6 +212,10 @@ async fn check_pod(seen: &Attributes<'_>, pod: &Value) -> Result<(), Status> {
         return Ok(());
     }
     if seen.operation == Operation::Update && seen.old.is_some_and(|old| !runs_something_else(pod, old)) {
+        return Ok(());
+    }
+    if settings(seen).spares_class(&pod["spec"]) {
+        note(seen, "exempt", "runtimeClass".to_owned());
         return Ok(());
     }
     note(seen, "enforce-policy", policy.enforce.to_string());
@@ -182,6 +231,12 @@ async fn check_pod(seen: &Attributes<'_>, pod: &Value) -> Result<(), Status> {
 
 /// Tells whoever writes something that makes pods what will become of them.
 async fn tell_about_template(seen: &Attributes<'_>, template: &Value) {
+    if is_spared(seen) {
+        return;
+    }
+    if settings(seen).spares_class(&template["spec"]) {
+        return note(seen, "exempt", "runtimeClass".to_owned());
+    }
     match asked(seen).await {
         Ok((policy, errors)) => {
             let silent = policy.warn.level == Level::Privileged && policy.audit.level == Level::Privileged;

@@ -20,7 +20,7 @@ pub(super) enum Level {
 
 impl Level {
     /// What the word says; a word that says nothing is as strict as can be.
-    fn parse(word: &str) -> (Self, Option<&'static str>) {
+    pub(super) fn parse(word: &str) -> (Self, Option<&'static str>) {
         match word {
             "privileged" => (Self::Privileged, None),
             "baseline" => (Self::Baseline, None),
@@ -40,7 +40,7 @@ pub(super) enum Version {
 }
 
 impl Version {
-    fn parse(word: &str) -> (Self, Option<&'static str>) {
+    pub(super) fn parse(word: &str) -> (Self, Option<&'static str>) {
         if word == "latest" {
             return (Self::Latest, None);
         }
@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn labels_say_what_is_asked_for() {
-        let rows: [(&[(&str, &str)], &str, usize); 10] = [
+        type Labels = &'static [(&'static str, &'static str)];
+        let rows: [(Labels, &str, usize); 10] = [
             (&[], "privileged:latest privileged:latest privileged:latest", 0),
             (&[("enforce", "baseline")], "baseline:latest privileged:latest baseline:latest", 0),
             (

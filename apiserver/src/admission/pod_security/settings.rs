@@ -50,11 +50,11 @@ impl Settings {
             return Err(format!("is no PodSecurityConfiguration of {GROUP}v1"));
         }
         let mut defaults = Policy::default();
-        let modes =
-            [("enforce", &mut defaults.enforce), ("audit", &mut defaults.audit), ("warn", &mut defaults.warn)];
+        let modes = [("enforce", &mut defaults.enforce), ("audit", &mut defaults.audit), ("warn", &mut defaults.warn)];
         for (mode, standard) in modes {
             let said = |field: &str| told["defaults"][field].as_str().filter(|word| !word.is_empty());
-            let refused = |field: &str, word: &str, why: &str| format!("defaults.{field}: Invalid value: \"{word}\": {why}");
+            let refused =
+                |field: &str, word: &str, why: &str| format!("defaults.{field}: Invalid value: \"{word}\": {why}");
             if let Some(word) = said(mode) {
                 let (level, wrong) = Level::parse(word);
                 wrong.map_or(Ok(()), |why| Err(refused(mode, word, why)))?;
@@ -133,8 +133,14 @@ mod tests {
     fn what_is_wrong_is_named() {
         let none = json!({});
         let rows = [
-            (told(&json!({"enforce": "strict"}), &none), "defaults.enforce: Invalid value: \"strict\": must be one of privileged, baseline, restricted"),
-            (told(&json!({"audit-version": "1"}), &none), "defaults.audit-version: Invalid value: \"1\": must be \"latest\" or \"v1.x\""),
+            (
+                told(&json!({"enforce": "strict"}), &none),
+                "defaults.enforce: Invalid value: \"strict\": must be one of privileged, baseline, restricted",
+            ),
+            (
+                told(&json!({"audit-version": "1"}), &none),
+                "defaults.audit-version: Invalid value: \"1\": must be \"latest\" or \"v1.x\"",
+            ),
             (told(&none, &json!({"namespaces": ["a", "a"]})), "exemptions.namespaces[1]: Duplicate value: \"a\""),
             (told(&none, &json!({"users": []})), "unknown field \"exemptions.users\""),
             (json!({"kind": "x"}), "is no PodSecurityConfiguration of pod-security.admission.config.k8s.io/v1"),

@@ -1,5 +1,6 @@
 //! What may be typed. Names of flags are those of the programs that Skiff stands in for, where there is one.
 
+mod authentication; // whom an API server believes
 mod client; // the small client
 mod election; // which of several works
 mod image; // `skiff image`
@@ -20,8 +21,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use authentication::AuthenticationArgs;
 pub(crate) use client::*;
-pub(crate) use election::{LoopArgs, standing};
+pub(crate) use election::{ControllersArgs, LoopArgs, standing};
 pub(crate) use image::*;
 pub(crate) use pressure::PressureArgs;
 pub(crate) use store::*;
@@ -100,7 +102,7 @@ pub(crate) enum Command {
     Scheduler(LoopArgs),
     /// Run only the controllers, against any API server
     #[command(after_help = "Example:\n  skiff controllers --kubeconfig /etc/kubernetes/controller-manager.conf")]
-    Controllers(LoopArgs),
+    Controllers(ControllersArgs),
     /// Run only the node agent, against any API server and CRI runtime
     Kubelet(KubeletArgs),
     /// Run only the service proxy, against any API server
@@ -188,7 +190,8 @@ impl Command {
     /// The kubeconfig of those who have one.
     fn kubeconfig(&mut self) -> Option<&mut PathBuf> {
         match self {
-            Self::Scheduler(args) | Self::Controllers(args) => Some(&mut args.client.kubeconfig),
+            Self::Scheduler(args) => Some(&mut args.client.kubeconfig),
+            Self::Controllers(args) => Some(&mut args.client.kubeconfig),
             Self::Kubelet(args) => Some(&mut args.client.kubeconfig),
             Self::Proxy(args) => Some(&mut args.client.kubeconfig),
             other => other.server().map(|server| &mut server.kubeconfig),
@@ -350,6 +353,8 @@ pub(crate) struct ApiserverArgs {
     /// What admission plugins are told (AdmissionConfiguration): whom the Pod Security Standards spare, as whom webhooks are asked
     #[arg(long, value_name = "FILE")]
     pub(crate) admission_control_config_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) authentication: AuthenticationArgs,
     /// Features that Kubernetes has off by default; there is one: CBORServingAndStorage=true
     #[arg(long, value_name = "NAME=BOOL", value_delimiter = ',')]
     pub(crate) feature_gates: Vec<String>,

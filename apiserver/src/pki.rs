@@ -6,6 +6,7 @@
 //!       ├── apiserver-kubelet-client   client, system:masters: how the server shows itself to a kubelet
 //!       ├── kubelet                    serving
 //!       └── kubelet-client-<node>      client, system:node:<node> in system:nodes
+//!  sa                                  no certificate: signs the tokens of service accounts
 //! ```
 //!
 //! Each is a pair of PEM files, `<name>.crt` and `<name>.key`, in one folder. A key is made once; its certificate is issued
@@ -20,6 +21,7 @@ mod kubeconfig; // how an administrator finds the server
 pub use issue::SERVING_NAME;
 
 use issue::{Authority, Role};
+use skiff_authn::key::SigningKey;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -80,6 +82,17 @@ pub struct Pki {
     admin: CertKey,
     kubelet_serving: CertKey,
     apiserver_kubelet_client: CertKey,
+    service_account_key: Secret,
+}
+
+/// A text that no debug form shows.
+#[derive(Clone)]
+struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 impl Pki {
@@ -103,6 +116,7 @@ impl Pki {
                 &masters("kube-apiserver-kubelet-client"),
             )?,
             kubelet_serving: authority.leaf(directory, "kubelet", &kubelet_sans)?,
+            service_account_key: Secret(service_account_key(directory)?),
             server,
             authority: authority.pair(),
             directory: directory.to_owned(),
@@ -152,6 +166,12 @@ impl Pki {
         Ok((authority.pair().certificate, client))
     }
 
+    /// The private key that signs the tokens of service accounts, as PEM.
+    #[must_use]
+    pub fn service_account_key(&self) -> &str {
+        &self.service_account_key.0
+    }
+
     /// What the kubelet of `node` shows the API server: `system:node:<node>` in `system:nodes`.
     ///
     /// # Errors
@@ -179,6 +199,20 @@ impl Pki {
         let text = kubeconfig::text(server_url, &user, self.authority_certificate(), &self.kubelet_client(node)?);
         file::write_private(path, &text)
     }
+}
+
+/// Reads `sa.key`, or makes it: a new key would end every token that was issued.
+fn service_account_key(directory: &Path) -> Result<String, PkiError> {
+    let path = directory.join("sa.key");
+    if let Some(text) = file::read(&path)? {
+        return match SigningKey::from_pem(&text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(PkiError::Unreadable { path, problem: error.to_string() }),
+        };
+    }
+    let text = SigningKey::generate().map_err(|problem| PkiError::Unreadable { path: path.clone(), problem })?;
+    file::write_private(&path, &text)?;
+    Ok(text)
 }
 
 /// The names the API server answers to (kubeadm's list, "PKI certificates and requirements").

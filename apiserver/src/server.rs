@@ -9,13 +9,14 @@ use crate::aggregation::{self, Aggregation};
 use crate::app::App;
 use crate::authority::{self, Authorization, ChainError};
 use crate::bootstrap::{self, bootstrap};
+use crate::caller::{self, Authentication, Callers};
 use crate::definitions;
 use crate::kubelet::Kubelets;
 use crate::pki::Pki;
 use crate::registrations;
 use crate::registry::Registry;
-use crate::{caller, grpc, rest, tls};
-use axum::middleware::from_fn;
+use crate::{grpc, rest, tls};
+use axum::middleware::from_fn_with_state;
 use axum::{Extension, Router};
 use skiff_store::backend::Backend;
 use std::net::{SocketAddr, TcpListener};
@@ -36,6 +37,8 @@ pub struct Config {
     pub pki: Pki,
     /// Where clients reach the server: the endpoint of the `kubernetes` service.
     pub advertise: SocketAddr,
+    /// Whom the server believes.
+    pub authentication: Authentication,
     /// Records what is written about pods.
     pub engine: skiff_step::Engine,
 }
@@ -61,6 +64,14 @@ pub enum ApiError {
         operation: &'static str,
         /// `namespaces/default`.
         object: String,
+        /// Why.
+        problem: String,
+    },
+    /// An option of authentication is not usable.
+    #[error("{flag}: {problem}")]
+    Authentication {
+        /// `--service-account-issuer`.
+        flag: &'static str,
         /// Why.
         problem: String,
     },
@@ -103,6 +114,7 @@ impl ApiServer {
             return Err(ApiError::NodePorts { first, last });
         }
         let allocator = Allocator::new(addresses, config.node_port_range);
+        let callers = Callers::new(&config.authentication, &config.pki, config.advertise)?;
         let registry = Registry::new(config.backend, config.engine, allocator);
         bootstrap(&registry, config.advertise).await.map_err(|(object, status)| ApiError::Bootstrap {
             operation: "create",
@@ -137,6 +149,7 @@ impl ApiServer {
         let aggregation = Aggregation::new(&config.pki).map_err(|error| ApiError::Tls(error.to_string()))?;
         let app = Arc::new(App {
             registry,
+            callers,
             kubelets,
             aggregation,
             advertise: config.advertise,
@@ -150,7 +163,8 @@ impl ApiServer {
         aggregation::follow(&app, tasks.clone());
         repair::follow(&app, orphans, tasks.clone());
         bootstrap::keep(&app, tasks.clone());
-        let router = rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn(caller::settle));
+        let router =
+            rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn_with_state(app.clone(), caller::settle));
         let router = router.layer(Extension(app.registry.authority().clone()));
         let tls = Arc::new(tls::server_config(&config.pki)?);
         Ok(Self { router, app, tls, _tasks: Arc::new(tasks.drop_guard()) })

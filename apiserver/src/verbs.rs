@@ -1,6 +1,7 @@
 //! What each verb does with a request, whichever door it came through: the doors read what is sent and write what is answered.
 
 use crate::admission::Operation;
+use crate::app::App;
 use crate::binding;
 use crate::registry::object::{Object, meta, name_of};
 use crate::registry::{
@@ -15,7 +16,7 @@ use crate::status::{Status, done};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
-use skiff_schema::{Decoded, find_auxiliary};
+use skiff_schema::{Decoded, Review, find_auxiliary};
 
 /// The media type of a configuration that is applied.
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
@@ -49,9 +50,11 @@ pub(crate) async fn get(registry: &Registry, request: &Request, revision: i64) -
 }
 
 /// POST: a new object, a question, or a part that is an act.
-pub(crate) async fn create(registry: &Registry, request: &Request, sent: Sent<'_>) -> Result<Answer, Status> {
+pub(crate) async fn create(app: &App, request: &Request, sent: Sent<'_>) -> Result<Answer, Status> {
+    let registry = &app.registry;
     match &*request.part {
         "" => {}
+        "token" => return app.callers.issue(registry, request, sent).await,
         "binding" => return bind(registry, request, sent).await,
         "eviction" => return evict(registry, request, sent).await,
         _ => return Err(Status::method_not_allowed()),
@@ -63,7 +66,11 @@ pub(crate) async fn create(registry: &Registry, request: &Request, sent: Sent<'_
     }
     request.warn(decoded.warnings);
     let asked = registry.admit(request, Operation::Create, decoded.object).await?;
-    Ok(Answer::Object { object: reviews::answer(registry.authority(), request, asked).await?, made: true })
+    let object = match request.resource.review() {
+        Review::Token => app.callers.review(registry, request, asked).await?,
+        _ => reviews::answer(registry.authority(), request, asked).await?,
+    };
+    Ok(Answer::Object { object, made: true })
 }
 
 /// PUT: a new state.

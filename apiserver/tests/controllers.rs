@@ -5,7 +5,9 @@ mod common;
 use common::World;
 use http::{Method, Request};
 use serde_json::{Value, json};
+use skiff_authn::key::SigningKey;
 use skiff_client::{Identity, USES};
+use skiff_controllers::Trust;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -52,9 +54,11 @@ impl Cluster {
         let client = skiff_client::in_process(recorded, Identity::controller_manager());
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();
+        let signer = SigningKey::from_pem(world.pki.service_account_key()).expect("a key");
+        let trust = Trust { authority: Some(AUTHORITY.into()), signer: Some(Arc::new(signer)) };
         let running = tokio::spawn(async move {
             let caches = skiff_client::Caches::new(client.clone());
-            skiff_controllers::run(client, caches, Some(AUTHORITY.to_owned()), until).await.expect("controllers run")
+            skiff_controllers::run(client, caches, trust, until).await.expect("controllers run")
         });
         Self { world, asked, lists, shutdown, running }
     }

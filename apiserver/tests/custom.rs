@@ -220,6 +220,7 @@ async fn two_servers_on_one_store_agree() {
         node_port_range: common::NODE_PORTS,
         pki: world.pki.clone(),
         advertise: SocketAddr::from(([192, 0, 2, 2], 6443)),
+        authentication: skiff_apiserver::Authentication::default(),
         engine: skiff_step::Engine::off(),
     };
     let second = ApiServer::new(config).await.expect("a second server");

@@ -49,7 +49,7 @@ fn refusals_about_objects() -> Vec<Refused> {
 
 fn refusals_about_requests() -> Vec<Refused> {
     let (nothing, none) = (|| json!({}), String::new);
-    let token = "/api/v1/namespaces/default/serviceaccounts/default/token".to_owned();
+    let color = "/api/v1/namespaces/default/serviceaccounts/default/color".to_owned();
     let newer = json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
         "retryAfterSeconds": 1});
     let dry_run = json!({"group": "meta.k8s.io", "kind": "CreateOptions", "causes": [{"reason": "FieldValueNotSupported",
@@ -59,7 +59,7 @@ fn refusals_about_requests() -> Vec<Refused> {
         ("GET", "/apis/example.com/v1/widgets".to_owned(), "", none(), 404, "NotFound", nothing()),
         ("GET", "/color".to_owned(), "", none(), 404, "NotFound", nothing()),
         ("PATCH", format!("{PODS}/p/nothing"), MERGE, "{}".to_owned(), 404, "NotFound", nothing()),
-        ("POST", token, JSON, "{}".to_owned(), 404, "NotFound", nothing()),
+        ("POST", color, JSON, "{}".to_owned(), 404, "NotFound", nothing()),
         ("POST", format!("{DEPLOYMENTS}/w"), JSON, "{}".to_owned(), 405, "MethodNotAllowed", nothing()),
         ("GET", format!("{PODS}?resourceVersion=999999"), "", none(), 504, "Timeout", newer),
         ("POST", format!("{PODS}?dryRun=Some"), JSON, pod().to_string(), 422, "Invalid", dry_run),

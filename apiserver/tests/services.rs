@@ -19,6 +19,7 @@ async fn another(world: &World) -> skiff_apiserver::ApiServer {
         node_port_range: common::NODE_PORTS,
         pki: world.pki.clone(),
         advertise: world.address,
+        authentication: skiff_apiserver::Authentication::default(),
         engine: skiff_step::Engine::off(),
     };
     skiff_apiserver::ApiServer::new(config).await.expect("restarts")

@@ -11,6 +11,7 @@ use crate::pod::names::{ClusterNames, HostResolver};
 use crate::pod::observed::Instance;
 use crate::pod::status::NodeFacts;
 use crate::pod::sysctls::Allowed;
+use crate::pod::tokens::Purse;
 use crate::pressure::Gauge;
 use crate::volume::PodDir;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -40,6 +41,8 @@ pub(crate) struct Agent {
     pub(crate) engine: Engine,
     pub(crate) board: Board,
     pub(crate) gauge: Arc<Gauge>,
+    /// Tokens of service accounts that pods have in volumes.
+    pub(crate) tokens: Purse,
 }
 
 impl Agent {
@@ -72,6 +75,7 @@ impl Agent {
             engine: config.engine.clone(),
             board: Board::default(),
             gauge,
+            tokens: Purse::default(),
         }
     }
 

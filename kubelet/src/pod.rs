@@ -36,5 +36,6 @@ pub(crate) mod sources; // config maps, secrets, services from the API
 mod start; // performs the longest one
 pub(crate) mod status; // what to report; no I/O
 pub(crate) mod sysctls; // kernel parameters that pods may set; no I/O
+pub(crate) mod tokens; // of service accounts, for volumes
 pub(crate) mod wanted; // what the API asks for
 pub(crate) mod worker; // the task that owns it all

@@ -8,7 +8,7 @@ mod pressure;
 mod support;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, ServiceAccount};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -58,10 +58,15 @@ impl Bench {
             node_port_range: 30000..=30010,
             pki,
             advertise: "127.0.0.1:6443".parse().unwrap(),
+            authentication: skiff_apiserver::Authentication::default(),
             engine: skiff_step::Engine::off(),
         };
         let server = skiff_apiserver::ApiServer::new(config).await.unwrap();
         let client = |identity| skiff_client::in_process(server.router(), identity);
+        // No controller makes it here, and nothing publishes what its token would be mounted with.
+        let account = json!({"metadata": {"name": "default"}, "automountServiceAccountToken": false});
+        let accounts: Api<ServiceAccount> = Api::namespaced(client(Identity::component("test")), "default");
+        accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.unwrap();
         Self::over(client(Identity::component("test")), client(Identity::node("n1")), folder)
     }
 

@@ -1,4 +1,4 @@
-//! Flags of leader election, named and measured as those of Kubernetes' components.
+//! Flags of the control loops and of leader election, named and measured as those of Kubernetes' components.
 
 use super::ClientArgs;
 use crate::duration;
@@ -6,13 +6,26 @@ use crate::node::host_name;
 use anyhow::{Context, ensure};
 use clap::Args;
 use skiff_client::Election;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// `skiff scheduler` and `skiff controllers`.
+/// `skiff scheduler`.
 #[derive(Debug, Args)]
 pub(crate) struct LoopArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) election: ElectionArgs,
+}
+
+/// `skiff controllers`.
+#[derive(Debug, Args)]
+pub(crate) struct ControllersArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    /// The key that signs tokens of service accounts that are kept in secrets, PEM [default: such secrets stay as they are]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_account_private_key_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
 }

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 
 pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let cbor = speaks_cbor(&args.feature_gates)?;
+    let authentication = args.authentication.read()?;
     let shutdown = stop::token()?;
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     folders.create()?;
@@ -30,6 +31,7 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         node_port_range: NODE_PORTS,
         pki,
         advertise,
+        authentication,
         engine: engine("apiserver")?,
     };
     let server = ApiServer::new(config).await.context("start the API server")?;

@@ -1,11 +1,16 @@
 //! `skiff scheduler`, `controllers` and `proxy`: each needs an API server and nothing else.
 
 use super::stop;
-use crate::cli::{LoopArgs, ProxyArgs};
+use crate::cli::{ControllersArgs, LoopArgs, ProxyArgs};
 use crate::node::{PROXY_TABLE, engine, host_name};
 use crate::out::tell;
+use anyhow::Context;
+use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, authority_of_kubeconfig, from_kubeconfig, lead_if};
+use skiff_controllers::Trust;
 use skiff_proxy::ProxyConfig;
+use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) async fn scheduler(args: LoopArgs) -> anyhow::Result<()> {
     let election = args.election.election("kube-scheduler")?;
@@ -18,15 +23,24 @@ pub(crate) async fn scheduler(args: LoopArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn controllers(args: LoopArgs) -> anyhow::Result<()> {
+pub(crate) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let election = args.election.election("kube-controller-manager")?;
     let shutdown = stop::token()?;
     let client = from_kubeconfig(&args.client.kubeconfig).await?;
-    let authority = authority_of_kubeconfig(&args.client.kubeconfig)?;
+    let authority = authority_of_kubeconfig(&args.client.kubeconfig)?.map(Into::into);
+    let signer = args.service_account_private_key_file.as_deref().map(signing_key).transpose()?;
+    let trust = Trust { authority, signer };
     tell!("reconciling for {}", args.client.kubeconfig.display());
     let caches = Caches::new(client.clone());
-    let work = |token| skiff_controllers::run(client.clone(), caches.clone(), authority.clone(), token);
+    let work = |token| skiff_controllers::run(client.clone(), caches.clone(), trust.clone(), token);
     Ok(lead_if(election.as_ref(), &client, &shutdown, work).await.unwrap_or(Ok(()))?)
+}
+
+/// The key that signs tokens in secrets.
+fn signing_key(path: &Path) -> anyhow::Result<Arc<SigningKey>> {
+    let named = || format!("--service-account-private-key-file {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(named)?;
+    Ok(Arc::new(SigningKey::from_pem(&text).with_context(named)?))
 }
 
 pub(crate) async fn proxy(args: ProxyArgs) -> anyhow::Result<()> {

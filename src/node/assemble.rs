@@ -19,7 +19,9 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use skiff_apiserver::{ApiServer, Pki};
+use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, lead_if};
+use skiff_controllers::Trust;
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, PodCidr, PressureLimits};
 use skiff_proxy::ProxyConfig;
@@ -186,6 +188,7 @@ async fn start_api(
         node_port_range: NODE_PORTS,
         pki,
         advertise: config.advertise,
+        authentication: skiff_apiserver::Authentication::default(),
         engine: engine("apiserver")?,
     };
     let server = Arc::new(ApiServer::new(server).await.context("start the API server")?);
@@ -249,10 +252,11 @@ fn start_control_loops(
     });
     let client = clients.of(Identity::controller_manager());
     let caches = shared.clone();
-    let authority = Some(pki.authority_certificate().to_owned());
+    let signer = SigningKey::from_pem(pki.service_account_key()).context("sa.key")?;
+    let trust = Trust { authority: Some(pki.authority_certificate().into()), signer: Some(Arc::new(signer)) };
     let election = stand("kube-controller-manager")?;
     components.spawn("controllers", |token| async move {
-        let work = |token| skiff_controllers::run(client.clone(), caches.clone(), authority.clone(), token);
+        let work = |token| skiff_controllers::run(client.clone(), caches.clone(), trust.clone(), token);
         Ok(lead_if(election.as_ref(), &client, &token, work).await.unwrap_or(Ok(()))?)
     });
     let proxy = ProxyConfig {

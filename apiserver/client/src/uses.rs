@@ -66,7 +66,8 @@ pub const USES: &[Use] = &[
     on(CONTROLLERS, "Namespace", "namespaces", FOLLOW),
     on(CONTROLLERS, "Namespace", "namespaces/finalize", &["update"]),
     on(CONTROLLERS, "ConfigMap", "configmaps", &["create", "list", "update", "watch"]),
-    on(CONTROLLERS, "ServiceAccount", "serviceaccounts", &["create", "list", "watch"]),
+    on(CONTROLLERS, "ServiceAccount", "serviceaccounts", &["create", "get", "list", "watch"]),
+    on(CONTROLLERS, "Secret", "secrets", &["delete", "list", "update", "watch"]),
     on(CONTROLLERS, "PersistentVolumeClaim", "persistentvolumeclaims", WATCH),
     on(CONTROLLERS, "ResourceQuota", "resourcequotas", WATCH),
     on(CONTROLLERS, "ResourceQuota", "resourcequotas/status", &["update"]),
@@ -84,10 +85,7 @@ pub const USES: &[Use] = &[
     on(KUBELET, "Secret", "secrets", FOLLOW),
     on(KUBELET, "Service", "services", WATCH),
     on(KUBELET, "Event", "events", &["create", "patch"]),
-    Use {
-        unserved: "a pod that wants a token of its account gets the event FailedMount, which says so",
-        ..on(KUBELET, "ServiceAccount", "serviceaccounts/token", &["create"])
-    },
+    on(KUBELET, "ServiceAccount", "serviceaccounts/token", &["create"]),
     on(PROXY, "Service", "services", WATCH),
     of(SLICES, on(PROXY, "EndpointSlice", "endpointslices", WATCH)),
     on(PROXY, "Event", "events", &["create"]),

@@ -12,6 +12,7 @@ mod context; // what every loop holds: client, caches, events; its errors
 mod looking; // one loop: a queue of names, and no look before the last write shows
 mod owned; // owner references, pod readiness
 
+mod account_token; // tokens of accounts in secrets
 mod cluster_role_aggregation; // roles that gather the rules of others
 mod deployment; // rollouts: a replica set for each version of a template
 mod endpoint_mirror; // endpoints that a user wrote, as slices
@@ -33,6 +34,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
+use skiff_authn::key::SigningKey;
 use skiff_client::Caches;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -57,10 +59,18 @@ const LOOPS: &[Start] = &[
     |context, shutdown| garbage::run(context, shutdown).boxed(),
 ];
 
+/// What pods and secrets are given of the cluster's keys; the default is nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// The certificate authority of the API server as PEM, which is published in every namespace.
+    pub authority: Option<Arc<str>>,
+    /// The key that signs tokens of service accounts that are kept in secrets.
+    pub signer: Option<Arc<SigningKey>>,
+}
+
 /// Runs every controller against the API server behind `client` until `shutdown`; `caches` show what that server has.
 ///
-/// `authority` is the certificate authority of that server as PEM, which is published in every namespace; without one
-/// nothing is published.
+/// `trust` is what of that server's keys is given to pods and secrets; what it lacks is not given.
 ///
 /// # Errors
 /// Discovery fails: the garbage collector has to know which resources there are before it may call anything garbage.
@@ -70,7 +80,7 @@ const LOOPS: &[Start] = &[
 pub async fn run(
     client: Client,
     caches: Caches,
-    authority: Option<String>,
+    trust: Trust,
     shutdown: CancellationToken,
 ) -> Result<(), ControllerError> {
     let context = Context::new(client, caches, "skiff-controllers");
@@ -78,7 +88,8 @@ pub async fn run(
     for start in LOOPS {
         loops.spawn(start(context.clone(), shutdown.clone()));
     }
-    loops.spawn(root_ca::run(context, authority.map(Arc::from), shutdown).map(Ok));
+    loops.spawn(account_token::run(context.clone(), trust.clone(), shutdown.clone()).map(Ok));
+    loops.spawn(root_ca::run(context, trust.authority, shutdown).map(Ok));
     let mut outcome = Ok(());
     while let Some(ended) = loops.join_next().await {
         match ended {
@@ -107,7 +118,8 @@ mod tests {
         let shutdown = CancellationToken::new();
         let client = Client::new(silent, "default");
         let caches = Caches::new(client.clone());
-        let running = tokio::spawn(run(client, caches, Some("pem".to_owned()), shutdown.clone()));
+        let running =
+            tokio::spawn(run(client, caches, Trust { authority: Some("pem".into()), signer: None }, shutdown.clone()));
         tokio::task::yield_now().await;
         shutdown.cancel();
         running.await.unwrap().unwrap();

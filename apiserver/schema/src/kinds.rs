@@ -8,7 +8,7 @@ mod admissionregistration;
 mod apiextensions;
 pub(crate) mod apiregistration;
 mod apps;
-mod authentication;
+pub(crate) mod authentication;
 mod authorization;
 mod autoscaling;
 mod batch;

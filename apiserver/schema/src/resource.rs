@@ -433,6 +433,10 @@ static AUXILIARY: &[Row] = &[
         rules: Rules { validate: |change, errors| crate::validate::core::binding(change.new, errors), ..Rules::PLAIN },
         ..body(["", "v1", "Binding"], "io.k8s.api.core.v1.Binding")
     },
+    Row {
+        rules: kinds::authentication::token_request::RULES,
+        ..body(["authentication.k8s.io", "v1", "TokenRequest"], "io.k8s.api.authentication.v1.TokenRequest")
+    },
     body(["policy", "v1", "Eviction"], "io.k8s.api.policy.v1.Eviction"),
     // kubectl before 1.22 evicts with the version that is gone since; the fields are the same.
     body(["policy", "v1beta1", "Eviction"], "io.k8s.api.policy.v1.Eviction"),

@@ -1,73 +1,125 @@
-//! ServiceAccount: a pod runs as an account that exists.
-//!
-//! Tokens are not mounted: this server issues none.
+//! ServiceAccount: a pod runs as an account that exists, and gets its token, unless pod or account would rather not.
+
+mod mount; // the volume that carries the token
+mod mountable; // accounts that say which secrets their pods may have
 
 use super::{Admitted, Attributes, Operation, Plugin, built_in};
-use crate::registry::Target;
-use serde_json::Value;
+use crate::registry::{Target, generated_name};
+use crate::status::Status;
+use rand::Rng;
+use serde_json::{Value, json};
+use std::time::Duration;
 
 pub(super) const PLUGIN: Plugin = Plugin {
     name: "ServiceAccount",
     handles: &[Operation::Create, Operation::Update],
     mutate: Some(admit),
-    validate: None,
+    validate: Some(validate),
 };
 
-/// The account of who names none. A controller makes it; a pod need not wait for that, as it gets no token either way.
+/// The account of who names none. A controller makes it with the namespace.
 const DEFAULT: &str = "default";
+/// How often it is looked for the account that a controller is about to make.
+const TRIES: usize = 10;
 /// Two names of one field; the second is the older one.
 const FIELDS: [&str; 2] = ["serviceAccountName", "serviceAccount"];
+/// Marks the image that a kubelet makes of a static pod. It is what runs already, so nothing is added to it.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
 fn admit<'a>(seen: &'a Attributes<'a>, pod: &'a mut Value) -> Admitted<'a> {
     Box::pin(async move {
-        let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
         if !seen.is_about("", "pods") {
             return Ok(());
         }
+        let Some(spec) = pod.get("spec").and_then(Value::as_object) else { return Ok(()) };
         let named = FIELDS.iter().find_map(|field| spec.get(*field)?.as_str().filter(|name| !name.is_empty()));
         let is_new = seen.operation == Operation::Create;
-        let Some(name) = named.or(is_new.then_some(DEFAULT)).map(str::to_owned) else { return Ok(()) };
+        let new = is_new && !is_mirror(pod);
+        let Some(name) = named.or(new.then_some(DEFAULT)).map(str::to_owned) else { return Ok(()) };
         for field in FIELDS {
-            spec.insert(field.to_owned(), name.as_str().into());
+            pod["spec"][field] = name.as_str().into();
         }
-        if !is_new || name == DEFAULT {
+        if !new {
             return Ok(());
         }
-        let namespace = seen.request.namespace.as_str();
-        let account = Target { resource: built_in("", "serviceaccounts")?, namespace, name: &name };
-        seen.stored
-            .get(account)
-            .await
-            .map(drop)
-            .map_err(|status| seen.forbidden(&format!("error looking up service account {namespace}/{name}: {status}")))
+        let account = account(seen, &name).await?;
+        if mount::is_wanted(pod, &account) {
+            mount::mount(&mut pod["spec"], generated_name);
+        }
+        let secrets = &account["imagePullSecrets"];
+        let has_none = pod["spec"]["imagePullSecrets"].as_array().is_none_or(Vec::is_empty);
+        if has_none && secrets.as_array().is_some_and(|secrets| !secrets.is_empty()) {
+            pod["spec"]["imagePullSecrets"] = secrets.clone();
+        }
+        Ok(())
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::testing::{Shelf, play};
-    use super::*;
-    use serde_json::json;
-
-    #[tokio::test]
-    async fn a_pod_runs_as_an_account_that_exists() {
-        let shelf = Shelf::default().with("serviceaccounts", "a", json!({"metadata": {"name": "builder"}}));
-        let pod = |spec: Value| json!({"metadata": {"name": "p"}, "spec": spec});
-        let create = (Operation::Create, "pods");
-        for (spec, name) in [
-            (json!({}), "default"),
-            (json!({"serviceAccountName": "builder"}), "builder"),
-            (json!({"serviceAccountName": "", "serviceAccount": "builder"}), "builder"),
-        ] {
-            let (pod, _) = play(&PLUGIN, &shelf, create, None, pod(spec)).await.expect("admitted");
-            assert_eq!(pod["spec"], json!({"serviceAccountName": name, "serviceAccount": name}));
+fn validate<'a>(seen: &'a Attributes<'a>, pod: &'a Value) -> Admitted<'a> {
+    Box::pin(async move {
+        let ephemeral = seen.request.part == "ephemeralcontainers" && seen.request.resource.is("", "pods");
+        let new = seen.is_about("", "pods") && seen.operation == Operation::Create;
+        if !new && !ephemeral {
+            return Ok(());
         }
-        let refused = play(&PLUGIN, &shelf, create, None, pod(json!({"serviceAccountName": "x"}))).await;
-        let refused = refused.expect_err("no such account");
-        assert!(refused.message.contains("error looking up service account a/x"), "{refused}");
-        // An update by a client that keeps a manifest of its own.
-        let update = (Operation::Update, "pods");
-        let changed = play(&PLUGIN, &shelf, update, None, pod(json!({"serviceAccountName": "gone"}))).await;
-        assert_eq!(changed.expect("admitted").0["spec"]["serviceAccount"], "gone");
+        if new && is_mirror(pod) {
+            return mountable::of_mirror(&pod["spec"]).map_err(|why| seen.forbidden(why));
+        }
+        let name = pod["spec"][FIELDS[0]].as_str().unwrap_or_default();
+        if name.is_empty() {
+            let why = format!("no service account specified for pod {}/{}", seen.request.namespace, seen.name);
+            return Err(seen.forbidden(&why));
+        }
+        let account = account(seen, name).await?;
+        if !mountable::is_limited(&account) {
+            return Ok(());
+        }
+        let kinds: &[_] = if new { &mountable::NEW } else { &mountable::EPHEMERAL };
+        mountable::check(&account, &pod["spec"], kinds).map_err(|why| seen.forbidden(&why))
+    })
+}
+
+fn is_mirror(pod: &Value) -> bool {
+    !pod["metadata"]["annotations"][MIRROR].is_null()
+}
+
+/// The account of the pod. For the default one it is waited a moment: whoever makes a namespace and a pod in it at once should not have to
+/// know that a controller stands between the two.
+async fn account(seen: &Attributes<'_>, name: &str) -> Result<Value, Status> {
+    let namespace = seen.request.namespace.as_str();
+    let target = Target { resource: built_in("", "serviceaccounts")?, namespace, name };
+    let tries = if name == DEFAULT { TRIES } else { 1 };
+    let rest = Duration::from_millis(rand::rng().random_range(100..200));
+    let mut tried = 1;
+    loop {
+        match seen.stored.get(target).await {
+            Err(status) if status.reason == "NotFound" && tried < tries => {
+                tried += 1;
+                tokio::time::sleep(rest).await;
+            }
+            found => {
+                return found.map_err(|status| {
+                    let why = if status.reason == "NotFound" {
+                        format!("serviceaccount {name:?} not found")
+                    } else {
+                        status.to_string()
+                    };
+                    seen.forbidden(&format!("error looking up service account {namespace}/{name}: {why}"))
+                });
+            }
+        }
     }
 }
+
+/// The token, the authority's certificate and the namespace, where clients in pods look for them.
+fn sources() -> Value {
+    let field = json!({"apiVersion": "v1", "fieldPath": "metadata.namespace"});
+    json!([
+        {"serviceAccountToken": {"expirationSeconds": skiff_authn::request::WARN_ONLY_SECONDS, "path": "token"}},
+        {"configMap": {"items": [{"key": "ca.crt", "path": "ca.crt"}], "name": "kube-root-ca.crt"}},
+        {"downwardAPI": {"items": [{"fieldRef": field, "path": "namespace"}]}},
+    ])
+}
+
+#[cfg(test)]
+mod tests;

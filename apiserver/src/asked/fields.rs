@@ -84,7 +84,7 @@ pub(super) const ROWS: &[Row] = &[
         "metadata: authorization",
         ALL,
         "Bearer x",
-        without("a certificate counts first; without one a token is refused"),
+        without("a certificate counts first; without one it says who asks, or is refused"),
     ),
     row(Grpc, "metadata: audit-id", ALL, "a-1", honoured("the answer repeats it")),
     row(Grpc, "metadata: color", ALL, "red", without("nobody knows it")),

@@ -49,7 +49,7 @@ pub(super) const ROWS: &[Row] = &[
         "authorization",
         ALL,
         "Bearer x",
-        without("a certificate counts first; without one a token is 401, and all of it is taken off"),
+        without("a certificate counts first; without one it says who asks, or is 401; all of it is taken off"),
     ),
     row(Header, "impersonate-user", OBJECTS, "nobody", refused(403, "acts as that user, who may do nothing here")),
     row(

@@ -144,7 +144,7 @@ impl Objects for Service {
 
     async fn create(&self, request: Request<proto::WriteRequest>) -> Answer<proto::Object> {
         let (asked, sent) = self.admit_write(request, "create", "CreateOptions").await?;
-        let created = verbs::create(&self.app.registry, &asked, sent).await;
+        let created = verbs::create(&self.app, &asked, sent).await;
         answer(&asked, created)
     }
 

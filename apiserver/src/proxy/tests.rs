@@ -4,6 +4,7 @@ use super::*;
 use crate::admission::services::Allocator;
 use crate::aggregation::Aggregation;
 use crate::caller::Peer;
+use crate::caller::{Authentication, Callers};
 use crate::kubelet::Kubelets;
 use crate::pki::Pki;
 use crate::registry::Registry;
@@ -36,11 +37,13 @@ impl Scene {
         let store = Store::open(&folder.path().join("store"), Options::default()).unwrap();
         let services = Allocator::new("10.96.0.0/24".parse().unwrap(), 30000..=30002);
         let pki = Pki::open_or_create(&folder.path().join("pki"), &[]).unwrap();
+        let address = SocketAddr::from(([192, 0, 2, 1], 6443));
         let app = App {
+            callers: Callers::new(&Authentication::default(), &pki, address).unwrap(),
             registry: Registry::new(store.backend(), skiff_step::Engine::off(), services),
             kubelets: Kubelets::new(&pki).unwrap(),
             aggregation: Aggregation::new(&pki).unwrap(),
-            advertise: SocketAddr::from(([192, 0, 2, 1], 6443)),
+            advertise: address,
             stopping: CancellationToken::new(),
         };
         let place = Place { how: How::Plain, authority: serve().await };

@@ -119,7 +119,8 @@ fn begin_status(resource: &Resource, object: &mut Value) {
     }
 }
 
-fn generated_name(base: &str) -> String {
+/// A name that begins with `base` and that nothing has yet, most likely.
+pub(crate) fn generated_name(base: &str) -> String {
     let mut random = rand::rng();
     let base: String = base.chars().take(GENERATED_BASE_MAX).collect();
     let suffix = (0..SUFFIX_LENGTH).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())]));

@@ -48,13 +48,25 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
             Ok(bytes(StatusCode::OK, "application/json", body.unwrap_or_default()))
         }
         ["openapi", "v3"] => Ok(json_value(StatusCode::OK, &with_v3(app, catalog.documents().v3_index().clone()))),
+        [".well-known", "openid-configuration"] => {
+            Ok(published("application/json", app.callers.openid_configuration()?))
+        }
+        ["openid", "v1", "jwks"] => Ok(published("application/jwk-set+json", app.callers.key_set())),
         ["openapi", rest @ ..] => openapi::answer(catalog.documents(), headers, parameters, rest),
         ["healthz" | "livez" | "readyz", ..] => health(app, parameters, &segments).await,
         [] => found(Some(json!({"paths": [
-            "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
+            "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks",
+            "/readyz", "/version",
         ]}))),
         _ => Err(Status::no_such_path()),
     }
+}
+
+/// What anybody may keep who checks tokens of ours: the keys change seldom, and before a new one signs.
+fn published(content_type: &'static str, value: &Value) -> Response {
+    let mut response = bytes(StatusCode::OK, content_type, value.to_string());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
 }
 
 /// The aggregated document if the client knows it (KEP-3352), the legacy one if not.

@@ -43,7 +43,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Status> {
 pub(super) async fn create(mut call: Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {
     call.parameters.write("CreateOptions", &mut call.request.options)?;
     let sent = body::sent(headers, body, call.style.cbor).await?;
-    respond(&call, verbs::create(&call.app.registry, &call.request, sent).await)
+    respond(&call, verbs::create(call.app, &call.request, sent).await)
 }
 
 pub(super) async fn update(mut call: Call<'_>, headers: &HeaderMap, body: Body) -> Result<Response, Status> {

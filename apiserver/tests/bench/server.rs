@@ -150,6 +150,7 @@ pub(crate) fn serve_if_asked() {
             node_port_range: 30000..=32767,
             pki: Pki::open_or_create(&folder.join("pki"), &["127.0.0.1".to_owned()]).unwrap(),
             advertise: SocketAddr::from(([192, 0, 2, 1], address.port())),
+            authentication: skiff_apiserver::Authentication::default(),
             engine: skiff_step::Engine::off(),
         };
         let server = ApiServer::new(config).await.unwrap();

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Request, StatusCode};
 use serde_json::Value;
-use skiff_apiserver::{ApiServer, Config, Pki};
+use skiff_apiserver::{ApiServer, Authentication, Config, Pki};
 use skiff_client::Identity;
 use skiff_store::{Backend, Options, Store};
 use std::net::{SocketAddr, TcpListener};
@@ -59,7 +59,17 @@ impl World {
         let store = Store::open(&folder.path().join("store"), Options::default()).expect("store");
         let config = Config { engine, ..config(store.backend(), &pki, address.port()) };
         let server = ApiServer::new(config).await.expect("server");
-        Self { server, pki, address, folder, store, listener: Some(listener) }
+        let world = Self { server, pki, address, folder, store, listener: Some(listener) };
+        world.account("default").await;
+        world
+    }
+
+    /// The account that pods in `namespace` run as. No controller makes it here, and no pod gets its token.
+    pub(crate) async fn account(&self, namespace: &str) {
+        let account = serde_json::json!({"metadata": {"name": "default"}, "automountServiceAccountToken": false});
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        let (code, answer) = self.post(&path, &account).await;
+        assert!(matches!(code.as_u16(), 201 | 409), "{code} {answer}");
     }
 
     /// Another server on the same store, or on what stands before it.
@@ -132,6 +142,7 @@ fn config(backend: Arc<dyn Backend>, pki: &Pki, port: u16) -> Config {
         pki: pki.clone(),
         // Services lead to no loopback, so none is announced: an address for documentation (RFC 5737) instead.
         advertise: SocketAddr::from(([192, 0, 2, 1], port)),
+        authentication: Authentication::default(),
         engine: skiff_step::Engine::off(),
     }
 }

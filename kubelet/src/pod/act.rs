@@ -11,15 +11,12 @@ use crate::agent::Agent;
 use crate::cri::said;
 use crate::events::Severity;
 use crate::volume::{self, Preparation};
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Pod, PodStatus, ServiceAccount};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
-use kube::api::PostParams;
 use skiff_client::sentence;
 use skiff_proto::cri::v1 as cri;
 use skiff_step::{Engine, Step as Named};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -162,7 +159,7 @@ async fn prepare(scene: &Scene) -> Result<Option<Timestamp>, Failure> {
         let namespace = scene.pod.metadata.namespace.clone().unwrap_or_default();
         let references = References::of_volumes(&volumes);
         let sources = sources::fetch(&scene.agent.client, &namespace, &references).await?;
-        let (tokens, refresh_at) = tokens(scene, &namespace).await?;
+        let (tokens, refresh_at) = scene.agent.tokens.of(&scene.agent, &scene.pod).await?;
         let scene = scene.clone();
         blocking(move || {
             let cgroup = scene.agent.cgroup(&scene.pod);
@@ -180,44 +177,6 @@ async fn prepare(scene: &Scene) -> Result<Option<Timestamp>, Failure> {
         scene.event(None, Severity::Warning, "FailedMount", &failure.message);
     }
     result
-}
-
-type Tokens = BTreeMap<(String, i64), String>;
-
-/// Tokens for projected volumes, and when to ask for new ones (at 80 % of the shortest life).
-async fn tokens(scene: &Scene, namespace: &str) -> Result<(Tokens, Option<Timestamp>), Failure> {
-    let (mut tokens, mut refresh_at) = (Tokens::new(), None);
-    let account =
-        scene.pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or("default".into());
-    for (audience, seconds) in volume::content::token_requests(&scene.pod) {
-        let bound = BoundObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: scene.pod.metadata.name.clone(),
-            uid: scene.pod.metadata.uid.clone(),
-        };
-        let spec = TokenRequestSpec {
-            audiences: Some(audience.clone()).filter(|text| !text.is_empty()).map(|text| vec![text]),
-            expiration_seconds: Some(seconds),
-            bound_object_ref: Some(bound),
-        };
-        let request = TokenRequest { spec: Some(spec), ..Default::default() };
-        let accounts: Api<ServiceAccount> = Api::namespaced(scene.agent.client.clone(), namespace);
-        let issued = accounts.create_token_request(&account, &PostParams::default(), &request).await;
-        let issued = issued.map_err(|error| {
-            Failure::new(
-                "FailedMount",
-                format!(
-                    "the API server issues no token for serviceaccount {namespace}/{account}: {}",
-                    sentence(&error)
-                ),
-            )
-        })?;
-        let next = Timestamp::now() + SignedDuration::from_secs(seconds * 4 / 5);
-        refresh_at = Some(refresh_at.map_or(next, |known: Timestamp| known.min(next)));
-        tokens.insert((audience, seconds), issued.status.and_then(|status| status.token).unwrap_or_default());
-    }
-    Ok((tokens, refresh_at))
 }
 
 async fn run_sandbox(scene: &Scene, attempt: u32) -> Result<Sandbox, Failure> {
@@ -327,6 +286,7 @@ async fn remove_sandbox(scene: &Scene, id: String) -> Result<String, Failure> {
 }
 
 async fn clear(scene: &Scene, logs: Logs) -> Result<(), Failure> {
+    scene.agent.tokens.forget(scene.pod.metadata.uid.as_deref().unwrap_or_default());
     let scene = scene.clone();
     blocking(move || {
         let failed = |message: String| Failure::new("FailedCleanup", message);

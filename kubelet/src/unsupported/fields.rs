@@ -94,7 +94,7 @@ const USED: &[(&str, &str)] = &[
 
 /// Struct, field and why it rightly changes nothing here.
 const NO_EFFECT: &[(&str, &str, &str)] = &[
-    ("PodSpec", "automountServiceAccountToken", "no token is mounted that no volume asks for"),
+    ("PodSpec", "automountServiceAccountToken", "the API server has mounted the token, or not, when the pod was made"),
     ("PodSpec", "preemptionPolicy", "the scheduler never preempts"),
     ("PodSpec", "topologySpreadConstraints", "one node is one domain: nothing to spread over"),
     ("PodSecurityContext", "fsGroupChangePolicy", "Kubernetes applies it to no kind of volume that we have"),

@@ -8,8 +8,8 @@
 //!
 //! A reader sees the old set or the new one, never a mixture (Kubernetes, "atomic writer").
 
-use super::content::Payload;
-use nix::unistd::{Gid, chown};
+use super::content::{File, Payload};
+use nix::unistd::{Gid, Uid, chown};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -35,7 +35,7 @@ pub(super) fn write(folder: &Path, payload: &Payload, group: Option<u32>) -> io:
     }
     let set = PathBuf::from(format!("..{}", uuid::Uuid::new_v4()));
     for (path, file) in payload {
-        write_file(&folder.join(&set), path, &file.data, file.mode, group)?;
+        write_file(&folder.join(&set), path, file, group)?;
     }
     fs::create_dir_all(folder.join(&set))?;
     let next = folder.join(DATA_NEXT);
@@ -49,21 +49,20 @@ pub(super) fn write(folder: &Path, payload: &Payload, group: Option<u32>) -> io:
     Ok(Change::Replaced)
 }
 
-fn write_file(set: &Path, path: &Path, data: &[u8], mode: u32, group: Option<u32>) -> io::Result<()> {
+fn write_file(set: &Path, path: &Path, file: &File, group: Option<u32>) -> io::Result<()> {
     let at = set.join(path);
     if let Some(parent) = at.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::write(&at, data)?;
+    fs::write(&at, &file.data)?;
     // The group must be able to read what it owns, whatever the mode says (Kubernetes, fsGroup).
-    let mode = if group.is_some() { mode | 0o040 } else { mode };
-    chown(&at, None, group.map(Gid::from_raw))?;
+    let mode = if group.is_some() { file.mode | 0o040 } else { file.mode };
+    chown(&at, file.owner.map(Uid::from_raw), group.map(Gid::from_raw))?;
     fs::set_permissions(&at, fs::Permissions::from_mode(mode))
 }
 
 fn holds(set: &Path, payload: &Payload) -> bool {
-    let same =
-        |(path, file): (&PathBuf, &super::content::File)| fs::read(set.join(path)).is_ok_and(|data| data == file.data);
+    let same = |(path, file): (&PathBuf, &File)| fs::read(set.join(path)).is_ok_and(|data| data == file.data);
     payload.iter().all(same) && count_files(set).is_ok_and(|count| count == payload.len())
 }
 
@@ -108,10 +107,9 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volume::content::File;
 
     fn payload(files: &[(&str, &str)]) -> Payload {
-        let file = |data: &str| File { data: data.into(), mode: 0o644 };
+        let file = |data: &str| File { data: data.into(), mode: 0o644, owner: None };
         files.iter().map(|(path, data)| (PathBuf::from(path), file(data))).collect()
     }
 

@@ -6,8 +6,8 @@ use crate::pod::env::{Downward, absent, field_value, resource_value};
 use crate::pod::memory::Failure;
 use crate::pod::sources::Sources;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret, ServiceAccountTokenProjection,
-    Volume,
+    ConfigMap, Container, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret,
+    ServiceAccountTokenProjection, Volume,
 };
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -22,6 +22,8 @@ pub(crate) struct File {
     pub(crate) data: Vec<u8>,
     /// Its permission bits.
     pub(crate) mode: u32,
+    /// The user it belongs to; `None`: root.
+    pub(crate) owner: Option<u32>,
 }
 
 /// What files of objects there are to read from.
@@ -82,10 +84,30 @@ fn projected(source: &ProjectedVolumeSource, given: &Given<'_>, out: &mut Payloa
         if let Some(token) = &part.service_account_token {
             let text =
                 given.tokens.get(&token_key(token)).ok_or_else(|| failed("no service account token".to_owned()))?;
-            insert(out, &token.path, text.clone().into_bytes(), 0o600)?;
+            // Whom the pod's files belong to reads the token; where nobody is named, every user of the pod must be able to.
+            let owner = only_user(given.down.pod);
+            let mode = if owner.is_some() || has_group(given.down.pod) { 0o600 } else { mode };
+            insert(out, &token.path, text.clone().into_bytes(), mode)?;
+            if let Some(file) = out.get_mut(Path::new(&token.path)) {
+                file.owner = owner;
+            }
         }
     }
     Ok(())
+}
+
+fn has_group(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()?.fs_group).is_some()
+}
+
+/// The user that all containers of `pod` run as, if each says so and it is the same.
+fn only_user(pod: &Pod) -> Option<u32> {
+    let spec = pod.spec.as_ref()?;
+    let of_all = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let of = |container: &Container| container.security_context.as_ref().and_then(|own| own.run_as_user).or(of_all);
+    let mut users = spec.init_containers.iter().flatten().chain(&spec.containers).map(of);
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
 }
 
 fn config_map(
@@ -186,13 +208,33 @@ fn insert(out: &mut Payload, path: &str, data: Vec<u8>, mode: i32) -> Result<(),
     if path.is_empty() || !relative.components().all(plain) {
         return Err(failed(format!("path `{path}` must be relative and must not contain or start with `..`")));
     }
-    out.insert(relative.to_owned(), File { data, mode: mode.unsigned_abs() & 0o777 });
+    out.insert(relative.to_owned(), File { data, mode: mode.unsigned_abs() & 0o777, owner: None });
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_belong_to_the_one_user_that_runs() {
+        let user = |spec: serde_json::Value| {
+            only_user(&serde_json::from_value(serde_json::json!({"metadata": {}, "spec": spec})).unwrap())
+        };
+        let container =
+            |user: serde_json::Value| serde_json::json!({"name": "c", "securityContext": {"runAsUser": user}});
+        for (all, first, second, expected) in [
+            (serde_json::Value::Null, 5.into(), 5.into(), Some(5)),
+            (serde_json::Value::Null, 5.into(), 6.into(), None),
+            (serde_json::Value::Null, 5.into(), serde_json::Value::Null, None),
+            (7.into(), serde_json::Value::Null, serde_json::Value::Null, Some(7)),
+            (7.into(), serde_json::Value::Null, 5.into(), None),
+        ] {
+            let spec = serde_json::json!({"securityContext": {"runAsUser": all}, "initContainers": [container(first)],
+                "containers": [container(second)]});
+            assert_eq!(user(spec.clone()), expected, "{spec}");
+        }
+    }
 
     #[test]
     fn paths_stay_in_the_volume() {

@@ -15,6 +15,7 @@ use crate::kubelet::Kubelets;
 use crate::pki::Pki;
 use crate::registrations;
 use crate::registry::Registry;
+use crate::status::Status;
 use crate::{grpc, rest, tls};
 use axum::middleware::from_fn_with_state;
 use axum::{Extension, Router};
@@ -101,6 +102,12 @@ pub struct ApiServer {
     _tasks: Arc<DropGuard>,
 }
 
+/// What is to be said when `object`, which everything depends on, cannot be listed.
+fn unlisted(object: &str) -> impl FnOnce(Status) -> ApiError {
+    let object = object.to_owned();
+    move |status| ApiError::Bootstrap { operation: "list", object, problem: status.to_string() }
+}
+
 impl ApiServer {
     /// Opens the registry over the store, repairs allocations and makes the objects that every cluster has.
     ///
@@ -130,21 +137,9 @@ impl ApiServer {
             object: "services".to_owned(),
             problem: status.to_string(),
         })?;
-        let known = loaded.map_err(|status| ApiError::Bootstrap {
-            operation: "list",
-            object: "customresourcedefinitions".to_owned(),
-            problem: status.to_string(),
-        })?;
-        configured::load(&registry).await.map_err(|status| ApiError::Bootstrap {
-            operation: "list",
-            object: "what configures admission".to_owned(),
-            problem: status.to_string(),
-        })?;
-        authority::load(&registry).await.map_err(|status| ApiError::Bootstrap {
-            operation: "list",
-            object: "roles and bindings".to_owned(),
-            problem: status.to_string(),
-        })?;
+        let known = loaded.map_err(unlisted("customresourcedefinitions"))?;
+        configured::load(&registry).await.map_err(unlisted("what configures admission"))?;
+        authority::load(&registry).await.map_err(unlisted("roles and bindings"))?;
         let kubelets = Kubelets::new(&config.pki)?;
         let aggregation = Aggregation::new(&config.pki).map_err(|error| ApiError::Tls(error.to_string()))?;
         let app = Arc::new(App {

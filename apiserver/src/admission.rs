@@ -8,6 +8,7 @@ pub(crate) mod configured; // what administrators have configured
 mod file; // what plugins are told at a start
 pub(crate) mod matching; // which requests that is about
 pub(crate) mod resource_quota; // what a namespace may have
+mod policies; // expressions that requests must satisfy, or that change them
 mod rounds; // who looks again
 pub(crate) mod services; // addresses and ports that belong to one service at a time
 pub(crate) mod webhooks; // servers of others that are asked
@@ -27,6 +28,7 @@ pub(crate) use configured::Configured;
 pub use file::{AdmissionFile, AdmissionFileError};
 pub(crate) use network::Network;
 
+use crate::authority::Authority;
 use crate::registry::{Target, built_in};
 use crate::request::Request;
 use crate::status::Status;
@@ -90,13 +92,15 @@ pub(crate) struct Setting {
     pub(crate) catalog: Arc<Catalog>,
     /// What administrators have configured.
     pub(crate) configured: Arc<Configured>,
+    /// Who decides what may be done, for expressions that ask.
+    pub(crate) authority: Arc<Authority>,
     /// How often its object has been looked at.
     pub(crate) rounds: Rounds,
 }
 
 impl Setting {
-    pub(crate) fn new(catalog: Arc<Catalog>, configured: Arc<Configured>) -> Self {
-        Self { catalog, configured, rounds: Rounds::default() }
+    pub(crate) fn new(catalog: Arc<Catalog>, configured: Arc<Configured>, authority: Arc<Authority>) -> Self {
+        Self { catalog, configured, authority, rounds: Rounds::default() }
     }
 }
 
@@ -139,7 +143,7 @@ struct Plugin {
 }
 
 /// All of them, in the order of Kubernetes' `AllOrderedPlugins`.
-const PLUGINS: [Plugin; 11] = [
+const PLUGINS: [Plugin; 13] = [
     namespace_lifecycle::PLUGIN,
     limit_ranger::PLUGIN,
     service_account::PLUGIN,
@@ -149,7 +153,9 @@ const PLUGINS: [Plugin; 11] = [
     default_toleration_seconds::PLUGIN,
     certificate_subject_restriction::PLUGIN,
     pod_resize_validator::PLUGIN,
+    policies::mutating::PLUGIN,
     webhooks::MUTATING,
+    policies::validating::PLUGIN,
     webhooks::VALIDATING,
 ];
 
@@ -210,7 +216,9 @@ mod tests {
                 "DefaultTolerationSeconds",
                 "CertificateSubjectRestriction",
                 "PodResizeValidator",
+                "MutatingAdmissionPolicy",
                 "MutatingAdmissionWebhook",
+                "ValidatingAdmissionPolicy",
                 "ValidatingAdmissionWebhook",
             ]
         );

@@ -140,7 +140,7 @@ impl Registry {
 
     /// What a write takes once.
     pub(crate) fn setting(&self) -> Setting {
-        Setting::new(self.catalog(), self.configured.get())
+        Setting::new(self.catalog(), self.configured.get(), Arc::clone(&self.authority))
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {

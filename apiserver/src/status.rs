@@ -91,6 +91,23 @@ impl Status {
         self
     }
 
+    /// Refuses for another reason, with the code that goes with it: one that a policy may give.
+    pub(crate) fn because(mut self, reason: &str) -> Self {
+        (self.code, self.reason) = match reason {
+            "Forbidden" => (StatusCode::FORBIDDEN, "Forbidden"),
+            "Unauthorized" => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+            "RequestEntityTooLarge" => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+            _ => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
+        };
+        self
+    }
+
+    /// The same in other words, and for another reason.
+    pub(crate) fn saying(mut self, message: String, reason: &'static str) -> Self {
+        (self.message, self.reason) = (message, reason);
+        self
+    }
+
     /// Tells more beside the refusal.
     pub(crate) fn warned(mut self, warnings: Vec<String>) -> Self {
         self.warnings.extend(warnings);

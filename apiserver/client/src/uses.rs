@@ -30,6 +30,7 @@ const fn of(group: &'static str, one: Use) -> Use {
     Use { group, ..one }
 }
 
+const ADMISSION: &str = "admissionregistration.k8s.io";
 const LEASES: &str = "coordination.k8s.io";
 const ROLES: &str = "rbac.authorization.k8s.io";
 const SLICES: &str = "discovery.k8s.io";
@@ -74,6 +75,8 @@ pub const USES: &[Use] = &[
     on(CONTROLLERS, "Event", "events", &["create"]),
     of(ROLES, on(CONTROLLERS, "ClusterRole", "clusterroles", &["list", "patch", "watch"])),
     of(LEASES, on(CONTROLLERS, "Lease", "leases", &["create", "get", "list", "update", "watch"])),
+    of(ADMISSION, on(CONTROLLERS, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", WATCH)),
+    of(ADMISSION, on(CONTROLLERS, "ValidatingAdmissionPolicy", "validatingadmissionpolicies/status", &["patch"])),
     // Garbage and the content of namespaces: whatever discovery says can be listed, watched and deleted.
     of("*", on(CONTROLLERS, "*", "*", &["delete", "get", "list", "patch", "watch"])),
     on(KUBELET, "Node", "nodes", &["create", "get", "list", "patch", "watch"]),

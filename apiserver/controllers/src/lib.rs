@@ -21,6 +21,7 @@ mod garbage; // objects whose owners are gone
 mod job; // pods that must succeed a number of times
 mod namespace; // emptying a namespace that is being deleted
 mod node_lifecycle; // what follows from a node's conditions, or its silence
+mod policy_status; // whether the expressions of policies fit what they will see
 mod replica_set; // so many pods of one template: ReplicaSet and ReplicationController
 mod resource_quota; // what a namespace's objects take of its quotas
 mod root_ca; // what pods trust, in every namespace
@@ -52,6 +53,7 @@ const LOOPS: &[Start] = &[
     |context, shutdown| endpoint_slice::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_mirror::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| namespace::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| policy_status::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| node_lifecycle::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| service_account::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| cluster_role_aggregation::run(context, shutdown).map(Ok).boxed(),

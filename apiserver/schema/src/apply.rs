@@ -4,6 +4,7 @@
 //! Pure: no clock, no store. `metadata.managedFields` comes in as it is stored and goes out as it is to be stored.
 
 mod compare;
+mod configuration;
 mod extract;
 pub(crate) mod fields;
 mod managers;
@@ -19,6 +20,7 @@ use crate::node::{Schema, Shape, Struct};
 use crate::view::text;
 use crate::{FieldValidation, Resource, decode_value};
 use compare::{Changes, changes};
+pub use configuration::merge_configuration;
 use fields::{Element, Entry, Set};
 use managers::{Manager, Managers};
 pub use scale::apply_scale;

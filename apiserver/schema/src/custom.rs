@@ -24,6 +24,7 @@ mod nodes; // the schema that merging walks
 mod pattern; // regular expressions as Go reads them
 mod prune; // fields that nobody knows
 pub(crate) mod resource; // what is served of it
+mod rules; // rules in CEL
 pub(crate) mod scale; // how many there are
 mod structural; // a schema, read
 mod structure; // whether a schema is structural

@@ -24,6 +24,8 @@ pub enum FieldErrorKind {
     NotFound,
     /// The value is of the wrong JSON type.
     TypeInvalid,
+    /// It could not be found out.
+    Internal,
 }
 
 impl FieldErrorKind {
@@ -40,6 +42,7 @@ impl FieldErrorKind {
             Self::TooMany => "FieldValueTooMany",
             Self::NotFound => "FieldValueNotFound",
             Self::TypeInvalid => "FieldValueTypeInvalid",
+            Self::Internal => "InternalError",
         }
     }
 
@@ -53,11 +56,12 @@ impl FieldErrorKind {
             Self::TooLong => "Too long",
             Self::TooMany => "Too many",
             Self::NotFound => "Not found",
+            Self::Internal => "Internal error",
         }
     }
 
     fn shows_value(self) -> bool {
-        !matches!(self, Self::Required | Self::Forbidden | Self::TooLong | Self::TooMany)
+        !matches!(self, Self::Required | Self::Forbidden | Self::TooLong | Self::TooMany | Self::Internal)
     }
 }
 

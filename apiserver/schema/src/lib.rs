@@ -48,7 +48,7 @@ pub mod openapi;
 pub mod cbor;
 pub mod protobuf;
 
-pub use apply::{Applied, ApplyError, Author, apply, apply_scale, settle, track};
+pub use apply::{Applied, ApplyError, Author, apply, apply_scale, merge_configuration, settle, track};
 pub use catalog::{Catalog, find, find_auxiliary, find_kind, resources};
 pub use custom::naming::{
     CLEANUP_FINALIZER, is_true as definition_is, set as set_condition, settle as settle_definition,
@@ -63,4 +63,4 @@ pub use merge::{PatchError, strategic_merge};
 pub use resource::{Name, Resource, Subresource};
 pub use table::template::RowTemplate;
 pub use table::{IncludeObject, TableOptions, TableVersion, table};
-pub use validate::{validate_create, validate_review, validate_update};
+pub use validate::{validate_change, validate_create, validate_review, validate_update};

@@ -51,6 +51,17 @@ pub fn validate_review(resource: &Resource, object: &Value) -> Vec<FieldError> {
 /// What is wrong with `new` replacing `old`, written through `subresource` (`None`: the object itself).
 #[must_use]
 pub fn validate_update(resource: &Resource, new: &Value, old: &Value, subresource: Option<&str>) -> Vec<FieldError> {
+    validate_change(resource, new, old, subresource).0
+}
+
+/// The same, with what was wrong before and may stay, as texts for `Warning` headers.
+#[must_use]
+pub fn validate_change(
+    resource: &Resource,
+    new: &Value,
+    old: &Value,
+    subresource: Option<&str>,
+) -> (Vec<FieldError>, Vec<String>) {
     let mut errors = Errors::default();
     meta::metadata(resource, resource.rules.name, new, &mut errors);
     let change = Change { new, old: Some(old), part: subresource.unwrap_or_default() };
@@ -59,7 +70,8 @@ pub fn validate_update(resource: &Resource, new: &Value, old: &Value, subresourc
     }
     (resource.rules.validate)(&change, &mut errors);
     update::metadata(new, old, &mut errors);
-    errors.into_inner()
+    let warnings = errors.take_warnings();
+    (errors.into_inner(), warnings)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! A write takes it once and keeps it, so that nothing changes under it. What is stored is found before the server is ready, so that no
 //! write passes by what guards it.
 
+use super::policies::{self, Bindings, Policies};
 use super::pod_security::Settings as PodSecurity;
 use super::webhooks::{self, Hooks};
 use crate::app::App;
@@ -12,6 +13,7 @@ use crate::registry::{Event, EventKind, ListOptions, Registry, WatchOptions, bui
 use crate::remote::trust::Credentials;
 use crate::status::Status;
 use serde_json::Value;
+use skiff_policy::{Mutating, Validating};
 use skiff_schema::Resource;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -33,6 +35,14 @@ pub(crate) struct Configured {
     pub(crate) mutating: Arc<Hooks>,
     /// `ValidatingWebhookConfiguration`
     pub(crate) validating: Arc<Hooks>,
+    /// `MutatingAdmissionPolicy`
+    pub(crate) mutating_policies: Arc<Policies<Mutating>>,
+    /// `MutatingAdmissionPolicyBinding`
+    pub(crate) mutating_bindings: Arc<Bindings>,
+    /// `ValidatingAdmissionPolicy`
+    pub(crate) validating_policies: Arc<Policies<Validating>>,
+    /// `ValidatingAdmissionPolicyBinding`
+    pub(crate) validating_bindings: Arc<Bindings>,
     /// As whom hooks of both kinds are asked.
     pub(crate) credentials: Arc<[Credentials; 2]>,
     /// What the Pod Security Standards ask of namespaces that say nothing, and whom they spare.
@@ -72,7 +82,7 @@ struct Followed {
     compile: fn(&mut Configured, &Named),
 }
 
-const FOLLOWED: [Followed; 2] = [
+const FOLLOWED: [Followed; 6] = [
     Followed {
         plural: "mutatingwebhookconfigurations",
         compile: |configured, found| {
@@ -85,6 +95,28 @@ const FOLLOWED: [Followed; 2] = [
             configured.validating =
                 Arc::new(webhooks::compile(found, &configured.validating, &configured.credentials[1]));
         },
+    },
+    Followed {
+        plural: "mutatingadmissionpolicies",
+        compile: |configured, found| {
+            let before = &configured.mutating_policies;
+            configured.mutating_policies = Arc::new(policies::compile(found, before, Mutating::compile));
+        },
+    },
+    Followed {
+        plural: "mutatingadmissionpolicybindings",
+        compile: |configured, found| configured.mutating_bindings = Arc::new(policies::bindings(found)),
+    },
+    Followed {
+        plural: "validatingadmissionpolicies",
+        compile: |configured, found| {
+            let before = &configured.validating_policies;
+            configured.validating_policies = Arc::new(policies::compile(found, before, Validating::compile));
+        },
+    },
+    Followed {
+        plural: "validatingadmissionpolicybindings",
+        compile: |configured, found| configured.validating_bindings = Arc::new(policies::bindings(found)),
     },
 ];
 

@@ -48,7 +48,7 @@ impl<'a> Attributes<'a> {
     /// Of an object without a name, where only what is built in is served and nothing is configured.
     pub(crate) fn new(request: &'a Request, operation: Operation, stored: &'a dyn Stored) -> Self {
         static NOTHING: LazyLock<Setting> =
-            LazyLock::new(|| Setting::new(Arc::clone(Catalog::builtin()), Arc::default()));
+            LazyLock::new(|| Setting::new(Arc::clone(Catalog::builtin()), Arc::default(), Arc::default()));
         Self { request, operation, name: "", old: None, stored, setting: &NOTHING }
     }
 }

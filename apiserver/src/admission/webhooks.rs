@@ -11,9 +11,9 @@ mod call; // one hook is asked
 mod failure; // what becomes of a write whose hook gives no answer
 mod hook; // one of them, read
 mod mutating; // those that change objects
-mod review; // what it is asked; no I/O
+pub(super) mod review; // what it is asked; no I/O
 mod validating; // those that refuse
-mod versions; // an object in the version that a hook wants
+pub(super) mod versions; // an object in the version that a hook wants
 
 pub(super) use mutating::PLUGIN as MUTATING;
 pub(super) use validating::PLUGIN as VALIDATING;

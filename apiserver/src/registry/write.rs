@@ -22,7 +22,7 @@ use crate::request::{Request, Run};
 use crate::reviews::user_info;
 use crate::status::Status;
 use serde_json::Value;
-use skiff_schema::{Decoded, Resource, Stamp, apply_defaults, settle, validate_create, validate_update};
+use skiff_schema::{Decoded, Resource, Stamp, apply_defaults, settle, validate_change, validate_create};
 
 /// How it becomes known who owns the fields of an object that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,7 +287,12 @@ impl Owners {
 fn refuse_if_wrong(request: &Request, target: &Target<'_>, old: Option<&Value>, next: &Value) -> Result<(), Status> {
     let resource: &Resource = &request.resource;
     let errors = match old {
-        Some(old) => validate_update(resource, next, old, Some(request.written()).filter(|part| !part.is_empty())),
+        Some(old) => {
+            let part = Some(request.written()).filter(|part| !part.is_empty());
+            let (errors, warnings) = validate_change(resource, next, old, part);
+            request.warn(warnings);
+            errors
+        }
         None => create::name_errors(target.name, validate_create(resource, next)),
     };
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(resource, target.name, &errors)) }

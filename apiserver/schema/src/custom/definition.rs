@@ -1,6 +1,7 @@
 //! What is wrong with a schema in a CustomResourceDefinition, and what it may not say here.
 
 use super::formats::Form;
+use super::rules::{self, Checked, Context, Rules};
 use super::structural::Structural;
 use super::{limits, metadata, prune, structure};
 use crate::path::Path;
@@ -8,24 +9,40 @@ use crate::validate::errors::Errors;
 use crate::view::{entries, given, list, text};
 use serde_json::{Value, json};
 
+/// What is known about a schema beside what it says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About {
+    /// Whether a version with it has a part `status`.
+    pub(crate) has_status: bool,
+    /// Whether it is what it was: then its rules may cost what they cost.
+    pub(crate) unchanged: bool,
+}
+
 /// Reports what is wrong with an `openAPIV3Schema` at `path`.
-pub(crate) fn check(schema: &Value, has_status: bool, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn check(schema: &Value, about: About, path: &Path<'_>, errors: &mut Errors) {
     let mut found = Errors::default();
-    if has_status {
+    if about.has_status {
         at_root(schema, path, &mut found);
     }
     if schema["nullable"] == true {
         found.forbidden(&path.field("nullable"), "nullable cannot be true at the root");
     }
     let read = Structural::read(schema);
+    // Expressions are compiled only where the schemas that they speak of are what they should be.
+    let mut context = None;
     if let Ok(structural) = &read {
         let before = found.len();
         structure::check(schema, path, &mut found);
         if found.len() == before {
-            defaults(structural, Place { whole: structural, path: Vec::new() }, path, &mut found);
+            let place = Place { whole: structural, written: schema, path: Vec::new() };
+            defaults(structural, place, path, &mut found);
         }
+        context = Some(Context::root(schema)).filter(|_| found.len() == before);
     }
-    one(schema, Above { root: true, ..Above::default() }, path, &mut found);
+    let mut checked = Checked::new(about.unchanged);
+    let above = Above { root: true, context: context.as_ref(), ..Above::default() };
+    one(schema, above, path, &mut Findings { errors: &mut found, checked: &mut checked });
+    checked.report(path, &mut found);
     if let (Err(problem), true) = (read, found.is_empty()) {
         found.invalid(path, "", problem);
     }
@@ -106,18 +123,30 @@ struct Above<'a> {
     meta: bool,
     /// Why it may have no default, if it may not.
     no_default: Option<&'a str>,
+    /// Where it stands, if its expressions are to be compiled.
+    context: Option<&'a Context<'a>>,
+    /// The path of a schema around it below which nobody knows what a value replaces.
+    unrelated: Option<&'a str>,
+}
+
+/// What is found out about schemas.
+struct Findings<'a> {
+    errors: &'a mut Errors,
+    checked: &'a mut Checked,
 }
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 
 /// Reports what is wrong with one schema, and with those in it.
-fn one(schema: &Value, above: Above<'_>, path: &Path<'_>, errors: &mut Errors) {
-    supported(schema, above, path, errors);
+fn one(schema: &Value, above: Above<'_>, path: &Path<'_>, found: &mut Findings<'_>) {
+    let before = found.errors.len();
+    supported(schema, above, path, found.errors);
     if schema["uniqueItems"] == true {
         let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-        errors.forbidden(&path.field("uniqueItems"), detail);
+        found.errors.forbidden(&path.field("uniqueItems"), detail);
     }
-    inner(schema, above, path, errors);
+    inner(schema, above, path, found);
+    let errors = &mut *found.errors;
     if schema["x-kubernetes-preserve-unknown-fields"] == false {
         let at = path.field("x-kubernetes-preserve-unknown-fields");
         errors.invalid(&at, false, "must be true or undefined");
@@ -125,10 +154,9 @@ fn one(schema: &Value, above: Above<'_>, path: &Path<'_>, errors: &mut Errors) {
     map_type(schema, path, errors);
     list_type(schema, path, errors);
     map_keys(schema, path, errors);
-    if !list(schema, "x-kubernetes-validations").is_empty() {
-        let detail =
-            "rules in CEL are not implemented yet, so that a definition with some cannot be served as it means";
-        errors.forbidden(&path.field("x-kubernetes-validations"), detail);
+    rules::written(schema, path, errors);
+    if let Some(context) = above.context.filter(|_| errors.len() == before) {
+        found.checked.compile(context, above.unrelated, path);
     }
 }
 
@@ -156,41 +184,61 @@ fn supported(schema: &Value, above: Above<'_>, path: &Path<'_>, errors: &mut Err
 }
 
 /// The schemas in a schema.
-fn inner(schema: &Value, above: Above<'_>, path: &Path<'_>, errors: &mut Errors) {
-    let below = Above { root: false, ..above };
+fn inner(schema: &Value, above: Above<'_>, path: &Path<'_>, found: &mut Findings<'_>) {
     let additional = path.field("additionalProperties");
     let others = &schema["additionalProperties"];
     if !others.is_null() && *others != true && entries(schema, "properties").next().is_some() {
-        errors.forbidden(&additional, "additionalProperties and properties are mutual exclusive");
+        found.errors.forbidden(&additional, "additionalProperties and properties are mutual exclusive");
     }
     if others.is_object() {
         let reason = "inside additionalProperties applying to object metadata";
         let no_default = if above.meta { Some(reason) } else { above.no_default };
-        one(others, Above { no_default, ..below }, &additional, errors);
+        let context = above.context.map(|context| context.child(others));
+        let below = Above { root: false, no_default, context: context.as_ref(), ..above };
+        one(others, below, &additional, found);
     }
+    properties(schema, above, path, found);
+    if schema["items"].is_object() {
+        let items = &schema["items"];
+        // Elements have something that they replace in lists that are maps only.
+        let within = path.to_string();
+        let unrelated = (text(schema, LIST_TYPE) != "map").then_some(within.as_str());
+        let context = above.context.map(|context| context.child(items));
+        let unrelated = above.unrelated.or(unrelated);
+        one(items, Above { root: false, context: context.as_ref(), unrelated, ..above }, &path.field("items"), found);
+    }
+    junctors(schema, Above { root: false, context: None, ..above }, path, found);
+}
+
+fn properties(schema: &Value, above: Above<'_>, path: &Path<'_>, found: &mut Findings<'_>) {
     let properties = path.field("properties");
     for (name, property) in entries(schema, "properties") {
         let whole = above.root || schema["x-kubernetes-embedded-resource"] == true;
         let is_meta = whole && prune::META.contains(&name.as_str());
         let reason = format!("in top-level {name}");
         let no_default = if is_meta && above.root { Some(reason.as_str()) } else { above.no_default };
-        one(property, Above { root: false, meta: above.meta || is_meta, no_default }, &properties.key(name), errors);
+        let context = above.context.map(|context| context.child(property));
+        let (context, unrelated) = (context.as_ref(), above.unrelated);
+        let below = Above { root: false, meta: above.meta || is_meta, no_default, context, unrelated };
+        one(property, below, &properties.key(name), found);
     }
-    for junctor in ["not", "items"] {
-        if schema[junctor].is_object() {
-            one(&schema[junctor], below, &path.field(junctor), errors);
-        }
+}
+
+/// Schemas that say more about the same value.
+fn junctors(schema: &Value, below: Above<'_>, path: &Path<'_>, found: &mut Findings<'_>) {
+    if schema["not"].is_object() {
+        one(&schema["not"], below, &path.field("not"), found);
     }
     for junctor in ["allOf", "oneOf", "anyOf", "items"] {
         let at = path.field(junctor);
         for (index, nested) in list(schema, junctor).iter().enumerate() {
-            one(nested, below, &at.index(index), errors);
+            one(nested, below, &at.index(index), found);
         }
     }
     for maps in ["definitions", "dependencies"] {
         let at = path.field(maps);
         for (name, nested) in entries(schema, maps).filter(|(_, nested)| nested.is_object()) {
-            one(nested, below, &at.key(name), errors);
+            one(nested, below, &at.key(name), found);
         }
     }
 }
@@ -316,27 +364,44 @@ fn present_keys(items: &Value, kind: &str, keys: &[Value], at: &Path<'_>, errors
 struct Place<'a> {
     /// The innermost object with type and metadata of its own.
     whole: &'a Structural,
+    /// The schema that may have a default, as it is written.
+    written: &'a Value,
     /// Fields from there.
     path: Vec<&'a str>,
 }
 
 /// Reports defaults that would not be valid values.
 fn defaults<'a>(schema: &'a Structural, place: Place<'a>, path: &Path<'_>, errors: &mut Errors) {
-    let place = if schema.embedded { Place { whole: schema, path: Vec::new() } } else { place };
+    let place = if schema.embedded { Place { whole: schema, path: Vec::new(), ..place } } else { place };
     let is_meta = place.path.first().is_some_and(|first| prune::META.contains(first));
     if let Some(value) = schema.default.as_deref() {
         let at = path.field("default");
-        if is_meta { in_metadata(value, &place, &at, errors) } else { plain(value, schema, &at, errors) }
+        let before = errors.len();
+        if is_meta {
+            in_metadata(value, &place, &at, errors)
+        } else {
+            plain(value, schema, &at, errors)
+        }
+        let whole = std::ptr::eq(schema, place.whole);
+        if errors.len() == before
+            && let Some(rules) = Rules::of(place.written, whole)
+        {
+            errors.extend(rules.default(schema, value, &at).errors);
+        }
     }
     if let Some(items) = &schema.items {
         // Elements of lists in metadata are checked as plain values.
-        defaults(items, Place { whole: place.whole, path: place.path.clone() }, &path.field("items"), errors);
+        let (whole, written) = (place.whole, &place.written["items"]);
+        let place = Place { whole, written, path: place.path.clone() };
+        defaults(items, place, &path.field("items"), errors);
     }
     let properties = path.field("properties");
     for (name, property) in &schema.properties {
         let mut below = place.path.clone();
         below.push(name);
-        defaults(property, Place { whole: place.whole, path: below }, &properties.key(name), errors);
+        let written = &place.written["properties"][&**name];
+        let place = Place { whole: place.whole, written, path: below };
+        defaults(property, place, &properties.key(name), errors);
     }
 }
 

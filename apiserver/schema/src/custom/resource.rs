@@ -22,8 +22,6 @@ pub(crate) struct Custom {
     pub(crate) stored: Name,
     /// `spec.conversion.webhook`, if that is the strategy.
     pub(crate) conversion: Option<Arc<Value>>,
-    /// Its `openAPIV3Schema`, as it was written, in JSON: OpenAPI shows it, and as a value it would take ten times as much.
-    pub(crate) written: Arc<str>,
 }
 
 /// A definition as a server keeps it: its versions read, and of itself all that is decided by; the schemas, which may be most of a
@@ -40,7 +38,6 @@ pub struct Definition {
 struct Read {
     name: Box<str>,
     version: Arc<Version>,
-    written: Arc<str>,
 }
 
 impl Definition {
@@ -127,8 +124,7 @@ fn versions(definition: &Value) -> Vec<Read> {
 
 impl Read {
     fn of(version: &Value) -> Option<Self> {
-        let written = version["schema"]["openAPIV3Schema"].to_string().into();
-        Some(Self { name: text(version, "name").into(), version: Arc::new(Version::read(version).ok()?), written })
+        Some(Self { name: text(version, "name").into(), version: Arc::new(Version::read(version).ok()?) })
     }
 }
 
@@ -158,7 +154,7 @@ fn one(definition: &Value, read: &Read) -> Option<Resource> {
         let [group, version, kind] = body.map(owned);
         Subresource { name: name.into(), group, version, kind, verbs: READ_WRITE }
     };
-    let (read, written) = (&read.version, &read.written);
+    let read = &read.version;
     let scale = read.scale.is_some().then(|| part("scale", ["autoscaling", "v1", "Scale"]));
     let status = read.has_status.then(|| part("status", [group, version, kind]));
     let reversed: Vec<&str> = group.split('.').rev().collect();
@@ -186,7 +182,6 @@ fn one(definition: &Value, read: &Read) -> Option<Resource> {
             conversion: (spec["conversion"]["strategy"] == "Webhook")
                 .then(|| Arc::new(spec["conversion"]["webhook"].clone())),
             stored: Name::Owned(format!("{group}/{}", text(storage, "name"))),
-            written: Arc::clone(written),
         }),
     })
 }

@@ -1,5 +1,7 @@
 //! What a real kube-apiserver answered, beside what we answer.
 
+mod rules;
+
 use super::Version;
 use super::definition;
 use crate::path::Path;
@@ -64,7 +66,8 @@ fn definitions_are_refused_as_a_real_server_refused_them() {
         let mut errors = Errors::default();
         let (spec, status) = (Path::Root.field("spec"), case["status"] == true);
         let validation = spec.field("validation");
-        definition::check(&case["schema"], status, &validation.field("openAPIV3Schema"), &mut errors);
+        let about = definition::About { has_status: status, unchanged: false };
+        definition::check(&case["schema"], about, &validation.field("openAPIV3Schema"), &mut errors);
         let found = causes(errors);
         if found != expected(case) {
             wrong.push(format!("{case}\n  {found:?}"));

@@ -3,8 +3,10 @@
 use super::columns::Columns;
 use super::jsonpath::JsonPath;
 use super::metadata::Bad;
+use super::rules::Rules;
 use super::structural::Structural;
 use super::{default, limits, lists, metadata, nodes, prune, scale};
+use crate::FieldErrorKind;
 use crate::decode::walk::Wrong;
 use crate::node::Schema;
 use crate::path::Path;
@@ -12,11 +14,16 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::{list, text};
 use serde_json::{Value, json};
+use std::sync::OnceLock;
 
 /// A version of a custom resource.
 #[derive(Debug)]
 pub(crate) struct Version {
+    /// Its `openAPIV3Schema`, as it was written, in JSON: OpenAPI shows it, and as a value it would take ten times as much.
+    written: Box<str>,
     structural: Structural,
+    /// Compiled when the first object is looked at: most versions of most definitions never have one.
+    rules: OnceLock<Option<Rules>>,
     schema: Schema,
     columns: Columns,
     selectable: Vec<(String, JsonPath)>,
@@ -41,13 +48,20 @@ impl Version {
             Some((path.trim_start_matches('.').to_owned(), JsonPath::parse(path)?))
         });
         Ok(Self {
+            written: version["schema"]["openAPIV3Schema"].to_string().into(),
             schema: nodes::schema(&structural),
             structural,
+            rules: OnceLock::new(),
             columns: Columns::read(version),
             selectable: selectable.collect(),
             scale: scale::Paths::read(&subresources["scale"]),
             has_status: subresources["status"].is_object(),
         })
+    }
+
+    /// Its `openAPIV3Schema`, as it was written, in JSON.
+    pub(crate) fn written(&self) -> &str {
+        &self.written
     }
 
     /// The schema that merging walks.
@@ -100,6 +114,7 @@ impl Version {
         self.validate_scale(object, errors);
         self.validate_inside(object, errors);
         lists::object(object, &self.structural, &Path::Root, errors);
+        self.validate_rules(object, None, errors);
     }
 
     /// What is wrong with a changed object, written through `part`, metadata of its own aside. What was wrong before and has not
@@ -122,6 +137,26 @@ impl Version {
         if before.is_empty() {
             lists::object(new, &self.structural, &Path::Root, errors);
         }
+        self.validate_rules(new, Some(old), errors);
+    }
+
+    /// What the rules in CEL say of an object. They are not asked about one that is not what its schema says: they could not be sure of
+    /// anything.
+    fn validate_rules(&self, new: &Value, old: Option<&Value>, errors: &mut Errors) {
+        let rules = || Rules::of(&serde_json::from_str(&self.written).unwrap_or_default(), true);
+        let Some(rules) = self.rules.get_or_init(rules) else { return };
+        let blocks = |kind| {
+            use FieldErrorKind::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+            matches!(kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
+        };
+        if errors.as_slice().iter().any(|error| blocks(error.kind)) {
+            let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete \
+                          validation";
+            return errors.invalid(&Path::Root.field("<nil>"), Value::Null, detail);
+        }
+        let found = rules.object(&self.structural, new, old);
+        errors.extend(found.errors);
+        errors.warn(found.warnings);
     }
 
     fn validate_scale(&self, object: &Value, errors: &mut Errors) {

@@ -1,7 +1,4 @@
-//! The group `admissionregistration.k8s.io`: which webhooks and policies look at requests.
-//!
-//! Objects are kept and checked, all but their CEL expressions, which nothing compiles yet. Webhooks are called; policies are not enforced
-//! yet, and as a policy that silently does nothing is a hole, every write of one is answered with a warning that says so.
+//! The group `admissionregistration.k8s.io`: which webhooks and policies look at requests. Expressions are compiled when they are written.
 
 mod conditions; // expressions that say when and what; parameters of policies
 mod matching; // rules and selectors
@@ -17,7 +14,7 @@ use super::{Change, Row, Rules};
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::validate::update::equal;
-use crate::view::{list, text};
+use crate::view::text;
 use serde_json::Value;
 
 /// Its kinds.
@@ -36,38 +33,14 @@ const RULES: Rules = Rules { free_finalizers: true, generation: true, unconditio
 /// The end of names that belong to files which kube-apiserver reads at its start (an alpha feature).
 const RESERVED: &str = ".static.k8s.io";
 
-/// What an author should know: that the name may be taken from the object, and `more`.
-fn warnings(change: &Change<'_>, more: impl IntoIterator<Item = String>) -> Vec<String> {
-    if !change.is_whole() {
-        return Vec::new();
-    }
-    let reserved = text(&change.new["metadata"], "name").ends_with(RESERVED).then(|| {
-        format!(
-            "metadata.name: names ending with {RESERVED:?} are reserved for static manifest-based configurations and cannot be \
-             managed via the API"
-        )
-    });
-    reserved.into_iter().chain(more).collect()
-}
-
-/// A warning about webhooks that nobody calls yet.
-fn webhooks_warnings(change: &Change<'_>) -> Vec<String> {
-    let conditional = list(change.new, "webhooks").iter().filter(|hook| !list(hook, "matchConditions").is_empty());
-    let more = conditional.map(|hook| {
-        let name = text(hook, "name");
-        format!(
-            "webhook {name:?} is not called yet because its match conditions cannot be evaluated: requests that its rules are about \
-             are refused, or pass without it if its failure policy is Ignore"
-        )
-    });
-    warnings(change, more)
-}
-
-/// A warning about policies and their bindings.
-fn policies_unenforced(change: &Change<'_>) -> Vec<String> {
-    let text = "this object is stored, but no admission policy is enforced yet and its CEL expressions are not compiled: no request \
-                is changed or refused because of it";
-    warnings(change, [text.to_owned()])
+/// What an author should know: that the name may be taken from the object.
+fn warnings(change: &Change<'_>) -> Vec<String> {
+    let reserved = change.is_whole() && text(&change.new["metadata"], "name").ends_with(RESERVED);
+    let warning = format!(
+        "metadata.name: names ending with {RESERVED:?} are reserved for static manifest-based configurations and cannot be managed via \
+         the API"
+    );
+    reserved.then_some(warning).into_iter().collect()
 }
 
 /// Policies for what cannot be decided.

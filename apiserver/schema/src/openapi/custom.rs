@@ -21,7 +21,7 @@ pub(super) fn schemas<'a>(
 
 fn add(all: &mut Map<String, Value>, resource: &Resource, built_in: &Map<String, Value>, flavor: Flavor) {
     let Some(custom) = &resource.custom else { return };
-    let mut schema: Value = serde_json::from_str(&custom.written).unwrap_or_default();
+    let mut schema: Value = serde_json::from_str(custom.version.written()).unwrap_or_default();
     let open = schema["x-kubernetes-preserve-unknown-fields"] == true;
     if !schema.is_object() {
         schema = json!({"type": "object"});

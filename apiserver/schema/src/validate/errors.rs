@@ -6,30 +6,49 @@ use serde_json::Value;
 
 /// The errors found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Errors(Vec<FieldError>);
+pub(crate) struct Errors {
+    found: Vec<FieldError>,
+    /// What is wrong and may stay, because it was so before.
+    warnings: Vec<String>,
+}
 
 impl Errors {
     pub(crate) fn into_inner(self) -> Vec<FieldError> {
-        self.0
+        self.found
+    }
+
+    /// Adds what is told and refuses nothing.
+    pub(crate) fn warn(&mut self, warnings: Vec<String>) {
+        self.warnings.extend(warnings);
+    }
+
+    /// What is told and refuses nothing.
+    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// What has been found so far.
+    pub(crate) fn as_slice(&self) -> &[FieldError] {
+        &self.found
     }
 
     /// Takes errors that were found elsewhere.
     pub(crate) fn extend(&mut self, errors: Vec<FieldError>) {
-        self.0.extend(errors);
+        self.found.extend(errors);
     }
 
     /// Whether nothing is wrong.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
     /// How much is wrong.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.found.len()
     }
 
     fn add(&mut self, kind: FieldErrorKind, path: &Path<'_>, value: Option<Value>, detail: impl Into<String>) {
-        self.0.push(FieldError { kind, field: path.to_string(), value, detail: detail.into() });
+        self.found.push(FieldError { kind, field: path.to_string(), value, detail: detail.into() });
     }
 
     pub(crate) fn required(&mut self, path: &Path<'_>, detail: &str) {
@@ -50,6 +69,10 @@ impl Errors {
 
     pub(crate) fn forbidden(&mut self, path: &Path<'_>, detail: impl Into<String>) {
         self.add(FieldErrorKind::Forbidden, path, None, detail);
+    }
+
+    pub(crate) fn internal(&mut self, path: &Path<'_>, detail: impl Into<String>) {
+        self.add(FieldErrorKind::Internal, path, None, detail);
     }
 
     pub(crate) fn too_long(&mut self, path: &Path<'_>, most: usize) {

@@ -1,6 +1,7 @@
 //! What becomes of a write whose hook gives no answer.
 
 use super::super::Attributes;
+use super::super::policies::scene::Stage;
 use super::hook::{FailurePolicy, Hook};
 use crate::status::Status;
 use skiff_schema::Resource;
@@ -47,16 +48,20 @@ pub(super) async fn wanted(
     object: &serde_json::Value,
 ) -> Result<Option<Arc<Resource>>, Status> {
     let Some(resource) = hook.matching.matched(seen, object).await? else { return Ok(None) };
-    if !hook.has_conditions {
+    if hook.conditions.is_empty() {
         return Ok(Some(resource));
     }
-    // Nothing compiles them yet. Not to ask would let pass what they guard; to ask would refuse what they exempt.
-    let why = format!("match conditions of webhook {:?} cannot be evaluated: CEL is not implemented yet", hook.name);
-    match hook.failure_policy {
-        FailurePolicy::Fail => Err(Status::forbidden(&seen.request.resource, seen.name, &why)),
-        FailurePolicy::Ignore => {
-            tracing::warn!(hook = hook.name, why, "a webhook is passed over");
-            Ok(None)
+    let stage = Stage::without_namespace(seen, object, &resource).await?;
+    match stage.play(None, |scene| hook.conditions.hold(scene)) {
+        Ok(true) => Ok(Some(resource)),
+        Ok(false) => Ok(None),
+        Err(why) => {
+            tracing::warn!(
+                hook = hook.name,
+                why,
+                "match conditions of a webhook cannot be decided; the request is refused"
+            );
+            Err(Status::forbidden(&seen.request.resource, seen.name, &why))
         }
     }
 }

@@ -5,6 +5,7 @@ use super::super::matching::Matching;
 use crate::remote::Asked;
 use crate::remote::trust::Credentials;
 use serde_json::Value;
+use skiff_policy::Conditions;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ pub(crate) struct Hook {
     /// The version of AdmissionReview in which it is asked, if it knows one that we do.
     pub(super) review: Option<&'static str>,
     pub(super) dry_runs: DryRuns,
-    /// Whether it has conditions in CEL.
-    pub(super) has_conditions: bool,
+    /// When it is asked.
+    pub(super) conditions: Conditions,
     /// Who is asked, or why nobody can be.
     pub(super) client: Result<Asked, String>,
     written: Value,
@@ -86,7 +87,7 @@ impl Hook {
                 Some("None" | "NoneOnDryRun") => DryRuns::Fine,
                 Some(_) => DryRuns::Refused,
             },
-            has_conditions: written["matchConditions"].as_array().is_some_and(|list| !list.is_empty()),
+            conditions: Conditions::of_webhook(written),
             client: Asked::read(&written["clientConfig"], credentials),
             written: written.clone(),
         }

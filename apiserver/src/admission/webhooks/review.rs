@@ -10,7 +10,13 @@ use serde_json::{Map, Value, json};
 use skiff_schema::{FieldValidation, Resource};
 
 /// The request of the review with this `uid` about an object in the version of `wanted`; `new` and `old` are in this version already.
-pub(super) fn request(uid: &str, seen: &Attributes<'_>, wanted: &Resource, new: &Value, old: &Value) -> Value {
+pub(in super::super) fn request(
+    uid: &str,
+    seen: &Attributes<'_>,
+    wanted: &Resource,
+    new: &Value,
+    old: &Value,
+) -> Value {
     let asked = seen.request;
     let mut user = user_info(&asked.who);
     user["extra"] = json!(asked.who.extra);
@@ -121,7 +127,7 @@ pub(super) fn body(resource: &Resource, part: &str, object: &Value) -> Result<Va
 }
 
 /// The object after a hook has changed the body of a part.
-pub(super) fn with_body(resource: &Resource, part: &str, object: &Value, body: Value) -> Value {
+pub(in super::super) fn with_body(resource: &Resource, part: &str, object: &Value, body: Value) -> Value {
     match part {
         "scale" => scale::apply(resource, object, &body),
         "binding" if object["kind"] == *resource.kind => binding::rebound(object, &body),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use skiff_schema::{Decoded, FieldValidation, Resource, apply_defaults, decode_value};
 
 /// `object`, which is one of `from`, as one of `to`; the body of a part is the same in all versions if its kind is.
-pub(super) async fn converted(
+pub(in super::super) async fn converted(
     seen: &Attributes<'_>,
     from: &Resource,
     to: &Resource,
@@ -29,7 +29,7 @@ pub(super) async fn converted(
 }
 
 /// What a hook that wants the version `to` is shown of an object of the resource that is written.
-pub(super) async fn shown(seen: &Attributes<'_>, to: &Resource, object: &Value) -> Result<Value, Status> {
+pub(in super::super) async fn shown(seen: &Attributes<'_>, to: &Resource, object: &Value) -> Result<Value, Status> {
     let own = &seen.request.resource;
     converted(seen, own, to, review::body(own, &seen.request.part, object)?).await
 }
@@ -38,7 +38,7 @@ pub(super) async fn shown(seen: &Attributes<'_>, to: &Resource, object: &Value) 
 ///
 /// # Errors
 /// It is none any more.
-pub(super) fn formed(seen: &Attributes<'_>, resource: &Resource, object: Value) -> Result<Value, Status> {
+pub(in super::super) fn formed(seen: &Attributes<'_>, resource: &Resource, object: Value) -> Result<Value, Status> {
     let part = resource.subresource(&seen.request.part);
     if part.is_some_and(|part| part.kind != resource.kind) {
         return Ok(object);

@@ -1,4 +1,4 @@
-//! Expressions of webhooks and policies, as far as they can be checked without compiling them, and the parameters of policies.
+//! Expressions of webhooks and policies, compiled to see whether they can be, and the parameters of policies.
 
 use super::choice;
 use crate::path::Path;
@@ -7,20 +7,36 @@ use crate::validate::meta;
 use crate::validate::names::Format;
 use crate::view::{list, text};
 use serde_json::Value;
+use skiff_policy::Checker;
 use std::collections::BTreeSet;
 
 /// Most conditions of one webhook or policy.
 const CONDITIONS_MOST: usize = 64;
 
-/// An expression that must be there. Whether it compiles is not known.
-pub(super) fn expression(holder: &Value, field: &str, detail: &str, path: &Path<'_>, errors: &mut Errors) {
-    if text(holder, field).trim().is_empty() {
+/// An expression that must be there: its text, if it is.
+pub(super) fn expression<'a>(
+    holder: &'a Value,
+    field: &str,
+    detail: &str,
+    path: &Path<'_>,
+    errors: &mut Errors,
+) -> Option<&'a str> {
+    let text = text(holder, field);
+    if text.trim().is_empty() {
         errors.required(&path.field(field), detail);
+    }
+    Some(text).filter(|text| !text.trim().is_empty())
+}
+
+/// Reports why the expression in a field does not compile, if it does not.
+pub(super) fn compiled(problem: Option<String>, field: &str, shown: &str, path: &Path<'_>, errors: &mut Errors) {
+    if let Some(problem) = problem {
+        errors.invalid(&path.field(field), shown, problem);
     }
 }
 
 /// The conditions under which a webhook is called or a policy is asked.
-pub(super) fn conditions(holder: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(super) fn conditions(holder: &Value, checker: &Checker, path: &Path<'_>, errors: &mut Errors) {
     let (conditions, path) = (list(holder, "matchConditions"), path.field("matchConditions"));
     if conditions.len() > CONDITIONS_MOST {
         errors.too_many(&path, conditions.len(), CONDITIONS_MOST);
@@ -28,7 +44,10 @@ pub(super) fn conditions(holder: &Value, path: &Path<'_>, errors: &mut Errors) {
     let mut seen = BTreeSet::new();
     for (index, one) in conditions.iter().enumerate() {
         let path = path.index(index);
-        expression(one, "expression", "", &path, errors);
+        if let Some(text) = expression(one, "expression", "", &path, errors) {
+            let text = text.trim();
+            compiled(checker.condition(text), "expression", text, &path, errors);
+        }
         let (name, path) = (text(one, "name"), path.field("name"));
         Format::QualifiedName.require_given(name, &path, errors);
         if !name.is_empty() && !seen.insert(name) {
@@ -63,7 +82,7 @@ const KEYWORDS: [&str; 21] = [
 ];
 
 /// The variables of a policy.
-pub(super) fn variables(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(super) fn variables(spec: &Value, checker: &mut Checker, path: &Path<'_>, errors: &mut Errors) {
     let path = path.field("variables");
     for (index, one) in list(spec, "variables").iter().enumerate() {
         let (path, name) = (path.index(index), text(one, "name"));
@@ -74,7 +93,9 @@ pub(super) fn variables(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         } else if !known || KEYWORDS.contains(&name) {
             errors.invalid(&path.field("name"), name, "must be a valid CEL identifier");
         }
-        expression(one, "expression", "expression is not specified", &path, errors);
+        if let Some(text) = expression(one, "expression", "expression is not specified", &path, errors) {
+            compiled(checker.variable(name, text), "expression", text, &path, errors);
+        }
     }
 }
 

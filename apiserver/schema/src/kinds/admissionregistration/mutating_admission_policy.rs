@@ -8,6 +8,7 @@ use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::view::{list, text};
 use serde_json::Value;
+use skiff_policy::Checker;
 
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
@@ -15,7 +16,7 @@ pub(super) static ROW: Row = Row {
     rules: Rules {
         defaults: matching::policy_defaults,
         validate,
-        warnings: super::policies_unenforced,
+        warnings: super::warnings,
         printer: &PRINTER,
         ..super::RULES
     },
@@ -43,15 +44,16 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
     let (spec, path) = (&change.new["spec"], Path::Root.field("spec"));
     conditions::policy(spec, &path, errors);
     matching::no_deletions(&spec["matchConstraints"], &path.field("matchConstraints"), errors);
+    let mut checker = Checker::new(!spec["paramKind"].is_null(), true);
     if !super::conditions_stand(change) {
-        conditions::conditions(spec, &path, errors);
+        conditions::conditions(spec, &checker, &path, errors);
     }
-    conditions::variables(spec, &path, errors);
+    conditions::variables(spec, &mut checker, &path, errors);
     let (mutations, at) = (list(spec, "mutations"), path.field("mutations"));
     if mutations.is_empty() {
         errors.required(&at, "mutations must contain at least one item");
     }
-    mutations.iter().enumerate().for_each(|(index, one)| mutation(one, &at.index(index), errors));
+    mutations.iter().enumerate().for_each(|(index, one)| mutation(one, &checker, &at.index(index), errors));
     let reinvocation = text(spec, "reinvocationPolicy");
     errors.required_one_of(&path.field("reinvocationPolicy"), reinvocation, &["IfNeeded", "Never"]);
 }
@@ -59,7 +61,7 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
 /// Ways to change an object, and the field of each.
 const PATCHES: [(&str, &str); 2] = [("ApplyConfiguration", "applyConfiguration"), ("JSONPatch", "jsonPatch")];
 
-fn mutation(one: &Value, path: &Path<'_>, errors: &mut Errors) {
+fn mutation(one: &Value, checker: &Checker, path: &Path<'_>, errors: &mut Errors) {
     let kind = text(one, "patchType");
     let known = PATCHES.map(|(kind, _)| kind);
     errors.required_one_of(&path.field("patchType"), kind, &known);
@@ -70,7 +72,16 @@ fn mutation(one: &Value, path: &Path<'_>, errors: &mut Errors) {
         let at = path.field(field);
         match (other == kind, one[field].is_null()) {
             (true, true) => errors.required(&at, &format!("must be specified when patchType is {kind}")),
-            (true, false) => conditions::expression(&one[field], "expression", "", &at, errors),
+            (true, false) => {
+                if let Some(text) = conditions::expression(&one[field], "expression", "", &at, errors) {
+                    let text = text.trim();
+                    let problem = match kind {
+                        "JSONPatch" => checker.patches(text),
+                        _ => checker.configuration(text),
+                    };
+                    conditions::compiled(problem, "expression", text, &at, errors);
+                }
+            }
             (false, false) => {
                 errors.invalid(&at, format!("{{{field}}}"), format!("must not be specified when patchType is {kind}"));
             }
@@ -87,7 +98,8 @@ mod tests {
     #[test]
     fn what_is_refused() {
         let rule = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]});
-        let change = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}});
+        let patch = "[JSONPatch{op: 'remove', path: '/a'}]";
+        let change = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": patch}});
         let policy = json!({"metadata": {"name": "a"}, "spec": {"matchConstraints": {"resourceRules": [rule]},
             "reinvocationPolicy": "Never", "mutations": [change]}});
         assert_eq!(errors(&super::ROW, &policy), [""; 0]);

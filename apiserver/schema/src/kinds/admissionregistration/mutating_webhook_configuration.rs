@@ -10,7 +10,7 @@ pub(super) static ROW: Row = Row {
     rules: Rules {
         defaults,
         validate: super::webhooks::validate,
-        warnings: super::webhooks_warnings,
+        warnings: super::warnings,
         printer: &super::webhooks::PRINTER,
         ..super::RULES
     },

@@ -11,6 +11,7 @@ use crate::validate::errors::Errors;
 use crate::validate::names::Format;
 use crate::view::{list, text};
 use serde_json::Value;
+use skiff_policy::Checker;
 use std::collections::BTreeSet;
 
 const GVK: [&str; 3] = ["admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy"];
@@ -22,7 +23,7 @@ pub(super) static ROW: Row = Row {
     rules: Rules {
         defaults: matching::policy_defaults,
         validate,
-        warnings: super::policies_unenforced,
+        warnings: super::warnings,
         printer: &PRINTER,
         status_keeps: METADATA,
         ..super::RULES
@@ -54,10 +55,11 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
     }
     let (spec, path) = (&new["spec"], root.field("spec"));
     conditions::policy(spec, &path, errors);
+    let mut checker = Checker::new(!spec["paramKind"].is_null(), !list(spec, "variables").is_empty());
     if !super::conditions_stand(change) {
-        conditions::conditions(spec, &path, errors);
+        conditions::conditions(spec, &checker, &path, errors);
     }
-    conditions::variables(spec, &path, errors);
+    conditions::variables(spec, &mut checker, &path, errors);
     let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
     let (validations_path, annotations_path) = (path.field("validations"), path.field("auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
@@ -66,20 +68,25 @@ fn validate(change: &Change<'_>, errors: &mut Errors) {
         return errors.required(&annotations_path, detail);
     }
     for (index, one) in validations.iter().enumerate() {
-        validation(one, &validations_path.index(index), errors);
+        validation(one, &checker, &validations_path.index(index), errors);
     }
-    audit(annotations, text(&new["metadata"], "name"), &annotations_path, errors);
+    audit(annotations, &checker, text(&new["metadata"], "name"), &annotations_path, errors);
 }
 
 /// Reasons of a refusal that a policy may give.
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 
-fn validation(one: &Value, path: &Path<'_>, errors: &mut Errors) {
-    conditions::expression(one, "expression", "expression is not specified", path, errors);
+fn validation(one: &Value, checker: &Checker, path: &Path<'_>, errors: &mut Errors) {
+    if let Some(text) = conditions::expression(one, "expression", "expression is not specified", path, errors) {
+        conditions::compiled(checker.validation(text), "expression", text, path, errors);
+    }
     let blank = |field: &str| !text(one, field).is_empty() && text(one, field).trim().is_empty();
     if blank("messageExpression") {
         let detail = "must be non-empty if specified";
         errors.invalid(&path.field("messageExpression"), text(one, "messageExpression"), detail);
+    } else if !text(one, "messageExpression").is_empty() {
+        let text = text(one, "messageExpression");
+        conditions::compiled(checker.message(text), "messageExpression", text, path, errors);
     }
     let (message, at) = (text(one, "message"), path.field("message"));
     if blank("message") {
@@ -95,7 +102,7 @@ const ANNOTATIONS_MOST: usize = 20;
 /// Longest expression of such an annotation's value, in bytes.
 const VALUE_BYTES_MOST: usize = 5 << 10;
 
-fn audit(annotations: &[Value], policy: &str, path: &Path<'_>, errors: &mut Errors) {
+fn audit(annotations: &[Value], checker: &Checker, policy: &str, path: &Path<'_>, errors: &mut Errors) {
     if annotations.len() > ANNOTATIONS_MOST {
         errors.invalid(path, annotations, format!("must not have more than {ANNOTATIONS_MOST} auditAnnotations"));
     }
@@ -106,10 +113,16 @@ fn audit(annotations: &[Value], policy: &str, path: &Path<'_>, errors: &mut Erro
             "" => errors.invalid(&path.field("key"), key, "requires metadata.name be non-empty"),
             policy => Format::QualifiedName.require(&format!("{policy}/{key}"), &path.field("key"), errors),
         }
-        conditions::expression(one, "valueExpression", "valueExpression is not specified", &path, errors);
-        if text(one, "valueExpression").trim().len() > VALUE_BYTES_MOST {
-            let detail = format!("must not exceed {VALUE_BYTES_MOST} bytes in length");
-            errors.required(&path.field("valueExpression"), &detail);
+        let detail = "valueExpression is not specified";
+        match conditions::expression(one, "valueExpression", detail, &path, errors) {
+            Some(text) if text.trim().len() > VALUE_BYTES_MOST => {
+                let detail = format!("must not exceed {VALUE_BYTES_MOST} bytes in length");
+                errors.required(&path.field("valueExpression"), &detail);
+            }
+            Some(text) => {
+                conditions::compiled(checker.annotation(text.trim()), "valueExpression", text, &path, errors);
+            }
+            None => {}
         }
         if !seen.insert(key) {
             errors.duplicate(&path.field("key"), key);

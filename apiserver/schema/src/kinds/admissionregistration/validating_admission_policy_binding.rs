@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 /// What it is called, and what it adds to its schema.
 pub(super) static ROW: Row = Row {
     categories: &["api-extensions"],
-    rules: Rules { defaults, validate, warnings: super::policies_unenforced, printer: &PRINTER, ..super::RULES },
+    rules: Rules { defaults, validate, warnings: super::warnings, printer: &PRINTER, ..super::RULES },
     ..Row::cluster(
         ["admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding"],
         ["validatingadmissionpolicybindings", "validatingadmissionpolicybinding"],

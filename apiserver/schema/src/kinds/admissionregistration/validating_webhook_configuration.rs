@@ -8,7 +8,7 @@ pub(super) static ROW: Row = Row {
     rules: Rules {
         defaults: super::webhooks::defaults,
         validate: super::webhooks::validate,
-        warnings: super::webhooks_warnings,
+        warnings: super::warnings,
         printer: &super::webhooks::PRINTER,
         ..super::RULES
     },

@@ -11,6 +11,7 @@ use crate::validate::names::{self, Format};
 use crate::validate::update::equal;
 use crate::view::{default_absent, list, list_mut, present_mut, text};
 use serde_json::Value;
+use skiff_policy::Checker;
 use std::collections::BTreeSet;
 
 /// Seconds after which a webhook has failed.
@@ -112,7 +113,7 @@ fn webhook(hook: &Value, rules: &Rules, path: &Path<'_>, errors: &mut Errors) {
     choice(hook, "reinvocationPolicy", &["IfNeeded", "Never"], path, errors);
     client(&hook["clientConfig"], &path.field("clientConfig"), errors);
     if rules.conditions {
-        conditions::conditions(hook, path, errors);
+        conditions::conditions(hook, &Checker::new(false, false), path, errors);
     }
 }
 

@@ -3,7 +3,8 @@
 //! Kubernetes checks what all versions have in common as if it stood above them, so a schema that is the same in all of them (in a single
 //! one, say) is complained about as `spec.validation`.
 
-use crate::custom::{approval, definition};
+use crate::custom::approval;
+use crate::custom::definition::{self, About};
 use crate::kinds::Change;
 use crate::kinds::admissionregistration::webhooks;
 use crate::path::Path;
@@ -28,7 +29,7 @@ pub(super) fn validate(change: &Change<'_>, errors: &mut Errors) {
         let detail = "must be spec.names.plural+\".\"+spec.group";
         errors.invalid(&Path::Root.field("metadata").field("name"), text(&new["metadata"], "name"), detail);
     }
-    spec(&new["spec"], &Path::Root.field("spec"), errors);
+    spec(&new["spec"], change.old.map(|old| &old["spec"]), &Path::Root.field("spec"), errors);
     if let Some(old) = change.old {
         unchanged(new, old, errors);
     }
@@ -62,7 +63,7 @@ fn unchanged(new: &Value, old: &Value, errors: &mut Errors) {
     same(&names.field("plural"), &new["spec"]["names"]["plural"], &old["spec"]["names"]["plural"]);
 }
 
-fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+fn spec(spec: &Value, old: Option<&Value>, path: &Path<'_>, errors: &mut Errors) {
     let (group, at) = (text(spec, "group"), path.field("group"));
     Format::Subdomain.require_given(group, &at, errors);
     if !group.is_empty() && Format::Subdomain.check(group).is_none() && !group.contains('.') {
@@ -77,9 +78,9 @@ fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
             errors.required(&at.field(schema).field("openAPIV3Schema"), "");
         }
     }
-    let common = Common::of(versions);
+    let common = Common::of(versions, old.map_or(&[][..], |old| list(old, "versions")));
     for (index, version) in versions.iter().enumerate() {
-        one_version(version, &common, &versions_at.index(index), errors);
+        one_version((index, version), &common, &versions_at.index(index), errors);
     }
     let mut seen: Vec<&str> = versions.iter().map(|version| text(version, "name")).collect();
     seen.sort_unstable();
@@ -110,10 +111,14 @@ struct Common {
     columns: bool,
     selectable: bool,
     any_status: bool,
+    /// Versions whose schemas are what they were.
+    unchanged: Vec<bool>,
 }
 
 impl Common {
-    fn of(versions: &[Value]) -> Self {
+    fn of(versions: &[Value], old: &[Value]) -> Self {
+        let before = |name: &Value| old.iter().find(|version| version["name"] == *name);
+        let stands = |version: &Value| before(&version["name"]).is_some_and(|old| old["schema"] == version["schema"]);
         let same = |key: &str| versions.windows(2).all(|pair| pair[0][key] == pair[1][key]);
         Self {
             schema: same("schema"),
@@ -121,17 +126,19 @@ impl Common {
             columns: same("additionalPrinterColumns"),
             selectable: same("selectableFields"),
             any_status: versions.iter().any(|version| version["subresources"]["status"].is_object()),
+            unchanged: versions.iter().map(stands).collect(),
         }
     }
 }
 
-fn one_version(version: &Value, common: &Common, path: &Path<'_>, errors: &mut Errors) {
+fn one_version((index, version): (usize, &Value), common: &Common, path: &Path<'_>, errors: &mut Errors) {
     let name = text(version, "name");
     Format::Label1035.require(name, &path.field("name"), errors);
     deprecation(version, &path.field("deprecationWarning"), errors);
     if !common.schema {
         let has_status = version["subresources"]["status"].is_object();
-        schema(version, has_status, &path.field("schema"), errors);
+        let about = About { has_status, unchanged: common.unchanged[index] };
+        schema(version, about, &path.field("schema"), errors);
     }
     if !common.subresources {
         subresources(&version["subresources"], &path.field("subresources"), errors);
@@ -147,7 +154,9 @@ fn one_version(version: &Value, common: &Common, path: &Path<'_>, errors: &mut E
 /// What stands above all versions.
 fn parts(version: &Value, common: &Common, path: &Path<'_>, errors: &mut Errors) {
     if common.schema {
-        schema(version, common.any_status, &path.field("validation"), errors);
+        let unchanged = common.unchanged.first().copied().unwrap_or_default();
+        let about = About { has_status: common.any_status, unchanged };
+        schema(version, about, &path.field("validation"), errors);
     }
     if common.subresources {
         subresources(&version["subresources"], &path.field("subresources"), errors);
@@ -160,10 +169,10 @@ fn parts(version: &Value, common: &Common, path: &Path<'_>, errors: &mut Errors)
     }
 }
 
-fn schema(version: &Value, has_status: bool, path: &Path<'_>, errors: &mut Errors) {
+fn schema(version: &Value, about: About, path: &Path<'_>, errors: &mut Errors) {
     let schema = &version["schema"]["openAPIV3Schema"];
     if schema.is_object() {
-        definition::check(schema, has_status, &path.field("openAPIV3Schema"), errors);
+        definition::check(schema, about, &path.field("openAPIV3Schema"), errors);
     }
 }
 

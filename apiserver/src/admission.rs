@@ -7,8 +7,8 @@
 pub(crate) mod configured; // what administrators have configured
 mod file; // what plugins are told at a start
 pub(crate) mod matching; // which requests that is about
-pub(crate) mod resource_quota; // what a namespace may have
 mod policies; // expressions that requests must satisfy, or that change them
+pub(crate) mod resource_quota; // what a namespace may have
 mod rounds; // who looks again
 pub(crate) mod services; // addresses and ports that belong to one service at a time
 pub(crate) mod webhooks; // servers of others that are asked

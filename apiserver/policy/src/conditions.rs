@@ -58,7 +58,7 @@ impl Conditions {
                 Err(Failed::Budget(why)) => return undecided(why),
             }
         }
-        if results.iter().any(|result| *result == Ok(false)) {
+        if results.contains(&Ok(false)) {
             return Ok(false);
         }
         let failed: Vec<String> = results.into_iter().filter_map(Result::err).collect();

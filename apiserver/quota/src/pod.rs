@@ -42,7 +42,7 @@ fn is_running(pod: &Value, now: i64) -> bool {
     }
     let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_i64();
     let deletion = pod["metadata"]["deletionTimestamp"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
-    !deletion.zip(grace).is_some_and(|(deletion, grace)| now > deletion.as_second().saturating_add(grace))
+    deletion.zip(grace).is_none_or(|(deletion, grace)| now <= deletion.as_second().saturating_add(grace))
 }
 
 pub(crate) fn usage(pod: &Value, now: i64) -> Amounts {

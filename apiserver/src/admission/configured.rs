@@ -4,8 +4,8 @@
 //! A write takes it once and keeps it, so that nothing changes under it. What is stored is found before the server is ready, so that no
 //! write passes by what guards it.
 
-use super::policies::{self, Bindings, Policies};
 use super::pod_security::Settings as PodSecurity;
+use super::policies::{self, Bindings, Policies};
 use super::webhooks::{self, Hooks};
 use crate::app::App;
 use crate::registry::object::name_of;

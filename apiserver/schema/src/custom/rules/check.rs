@@ -147,7 +147,7 @@ impl Checked {
         if self.total <= SCHEMA_ESTIMATE_LIMIT {
             return;
         }
-        self.expensive.sort_by(|one, other| other.0.cmp(&one.0));
+        self.expensive.sort_by_key(|one| std::cmp::Reverse(one.0));
         for (_, rule) in self.expensive.iter().take(NAMED_MOST) {
             let detail = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
             errors.forbidden(&Path::Root.field(rule), detail);

@@ -143,7 +143,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 async fn admit(callers: &Callers, registry: &Registry, request: &mut Request) -> Result<(), Status> {
     if request.extensions().get::<Identity>().is_none()
-        && let Some(identity) = callers.by_token(registry, request.headers()).await?
+        && let Some(identity) = Box::pin(callers.by_token(registry, request.headers())).await?
     {
         request.extensions_mut().insert(identity);
     }
@@ -157,7 +157,7 @@ async fn act_as(request: &mut Request) -> Result<(), Status> {
     }
     forget_credentials(request.headers_mut());
     if let Some(wanted) = impersonate::wanted(request.headers())? {
-        let identity = wanted.granted_to(request.extensions()).await?;
+        let identity = Box::pin(wanted.granted_to(request.extensions())).await?;
         impersonate::forget(request.headers_mut());
         request.extensions_mut().insert(identity);
     }

@@ -196,14 +196,41 @@ async fn versions_are_views_of_one_object() {
     until(&world, WIDGETS, |code, _| code == StatusCode::NOT_FOUND).await;
 }
 
+/// A definition of widgets whose spec has one rule.
+fn ruled(rule: &Value) -> Value {
+    let mut version = version("v1", true);
+    version["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] = json!([rule]);
+    definition("widgets", "Widget", &[version])
+}
+
 #[tokio::test]
-async fn what_is_not_implemented_is_refused_by_name() {
+async fn rules_of_a_definition_are_enforced() {
     let world = World::new().await;
-    let mut with_rules = version("v1", true);
-    with_rules["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = json!([{"rule": "true"}]);
-    let (code, refused) = world.post(DEFINITIONS, &definition("widgets", "Widget", &[with_rules])).await;
-    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(refused["message"].as_str().is_some_and(|text| text.contains("x-kubernetes-validations")), "{refused}");
+    let rule = json!({"rule": "!has(self.replicas) || self.replicas < 3", "message": "at most two replicas"});
+    world.must("POST", DEFINITIONS, &ruled(&rule)).await;
+    established(&world, "widgets").await;
+    let (code, refused) = world.post(WIDGETS, &widget("a", &json!({"replicas": 3}))).await;
+    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    let causes = json!([{"reason": "FieldValueInvalid", "field": "spec",
+        "message": "Invalid value: at most two replicas"}]);
+    assert_eq!(refused["details"]["causes"], causes, "{refused}");
+    assert_eq!(
+        refused["message"],
+        "Widget.custom.example.com \"a\" is invalid: spec: Invalid value: at most two replicas"
+    );
+    let (code, _) = world.get(&format!("{WIDGETS}/a")).await;
+    assert_eq!(code, StatusCode::NOT_FOUND);
+    world.must("POST", WIDGETS, &widget("a", &json!({"replicas": 2}))).await;
+    world.must("POST", WIDGETS, &widget("b", &json!({}))).await;
+}
+
+#[tokio::test]
+async fn a_definition_that_cannot_be_served_is_refused_by_name() {
+    let world = World::new().await;
+    let (code, refused) = world.post(DEFINITIONS, &ruled(&json!({"rule": "self.replicas <"}))).await;
+    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    let rule = "spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule";
+    assert_eq!(refused["details"]["causes"][0]["field"], rule, "{refused}");
     let mut webhook = definition("widgets", "Widget", &[version("v1", true)]);
     webhook["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"]}});
     let (code, refused) = world.post(DEFINITIONS, &webhook).await;

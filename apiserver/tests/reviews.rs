@@ -125,11 +125,12 @@ async fn an_answer_that_is_not_kept_has_no_columns() {
     }
 }
 
+/// What the answer to a good token says is in `tokens.rs`.
 #[tokio::test]
-async fn tokens_are_not_reviewed() {
+async fn a_token_that_is_unknown_is_not_believed() {
     let world = World::new().await;
     let path = "/apis/authentication.k8s.io/v1/tokenreviews";
-    let (code, status) = ask(&world, &["system:masters"], path, &json!({"spec": {"token": "x"}})).await;
-    assert_eq!(code, StatusCode::NOT_IMPLEMENTED);
-    assert_eq!(status["message"], "tokenreviews are not implemented: this server neither issues nor reads tokens");
+    let (code, answer) = ask(&world, &["system:masters"], path, &json!({"spec": {"token": "x"}})).await;
+    assert_eq!((code, &answer["kind"]), (StatusCode::CREATED, &"TokenReview".into()), "{answer}");
+    assert_eq!(answer["status"], json!({"user": {}, "error": "invalid bearer token"}));
 }

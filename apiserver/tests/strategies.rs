@@ -91,6 +91,8 @@ async fn pod_security_labels_are_enforced() {
     let json = "application/json";
     world.must("POST", "/api/v1/namespaces", &namespace("a", &labels)).await;
     world.must("POST", "/api/v1/namespaces", &namespace("b", &json!({}))).await;
+    world.account("a").await;
+    world.account("b").await;
     let (code, refused) = world.ask("POST", "/api/v1/namespaces/a/pods", json, &pod("p").to_string()).await;
     let message = refused["message"].as_str().unwrap_or_default();
     assert!(
@@ -117,6 +119,7 @@ async fn warnings_come_over_grpc_too() {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": "a", "labels": {"pod-security.kubernetes.io/warn": "restricted"}}});
     world.must("POST", "/api/v1/namespaces", &namespace).await;
+    world.account("a").await;
     let address =
         Address { version: "v1".into(), resource: "pods".into(), namespace: "a".into(), ..Address::default() };
     let object = Some(Object { json: pod("p").to_string().into() });

@@ -204,12 +204,43 @@ async fn a_hook_that_misbehaves_is_bounded_and_named() {
     }
 }
 
+/// A hook that refuses whatever it is asked about, under one condition.
+fn conditional(hook: &Hook, condition: &str, failure_policy: &str) -> Value {
+    let mut conditional = webhook("c", &hook.client("/deny"));
+    conditional["matchConditions"] = json!([{"name": "n", "expression": condition}]);
+    conditional["failurePolicy"] = failure_policy.into();
+    conditional
+}
+
 #[tokio::test]
-async fn a_hook_whose_conditions_cannot_be_evaluated_fails_closed() {
+async fn a_hook_is_asked_when_its_conditions_hold() {
     let (world, hook) = (World::new().await, Hook::new("127.0.0.1").await);
-    let mut conditional = webhook("c", &hook.client("/allow"));
-    conditional["matchConditions"] = json!([{"name": "n", "expression": "true"}]);
-    register(&world, VALIDATING, "v", &[conditional]).await;
+    let condition = "object.metadata.name == 'x' && request.operation == 'CREATE'";
+    register(&world, VALIDATING, "v", &[conditional(&hook, condition, "Fail")]).await;
+    world.must("POST", MAPS, &map("y")).await;
+    assert!(hook.asked("/deny").is_empty(), "the condition is false");
     let (code, answer) = world.post(MAPS, &map("x")).await;
     assert_eq!(code, StatusCode::FORBIDDEN, "{answer}");
+    assert_eq!(answer["message"], "admission webhook \"c.hooks.example\" denied the request: not here");
+    assert_eq!(hook.asked("/deny").len(), 1, "the condition is true");
+}
+
+/// A condition that cannot be decided is a failure of its hook: the hook is not asked, its failure policy says what then.
+#[tokio::test]
+async fn a_condition_that_cannot_be_decided_is_up_to_the_failure_policy() {
+    for (failure_policy, wanted) in [("Fail", StatusCode::FORBIDDEN), ("Ignore", StatusCode::CREATED)] {
+        let (world, hook) = (World::new().await, Hook::new("127.0.0.1").await);
+        register(&world, VALIDATING, "v", &[conditional(&hook, "object.data.nope == 'x'", failure_policy)]).await;
+        let (code, answer) = world.post(MAPS, &map("x")).await;
+        assert_eq!(code, wanted, "{failure_policy}: {answer}");
+        if failure_policy == "Fail" {
+            let why = "expression 'object.data.nope == 'x'' resulted in error: no such key: nope";
+            assert_eq!(answer["message"], format!("configmaps \"x\" is forbidden: {why}"));
+        }
+        assert!(hook.asked("/deny").is_empty(), "{failure_policy}");
+        let decided = json!({"metadata": {"name": "y"}, "data": {"nope": "x"}});
+        let (code, answer) = world.post(MAPS, &decided).await;
+        assert_eq!(code, StatusCode::FORBIDDEN, "{failure_policy}: {answer}");
+        assert_eq!(hook.asked("/deny").len(), 1, "{failure_policy}: it is there and asked where its condition holds");
+    }
 }

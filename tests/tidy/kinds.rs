@@ -39,6 +39,7 @@ const MEANT: &[(&str, &str, &str)] = &[
     ("apiserver/src/rest/path.rs", "[\"namespaces\", namespace", "a word of paths"),
     ("apiserver/src/rest/path.rs", "\"namespaces\", _", "a word of paths"),
     ("apiserver/src/server.rs", "object: \"", "a word of an error"),
+    ("apiserver/src/server.rs", "unlisted(\"", "a word of an error"),
 ];
 
 /// The plural of each row below `kinds/`.

@@ -3,13 +3,14 @@
 use super::{Authority, seed};
 use crate::app::App;
 use crate::registry::object::{meta, name_of};
-use crate::registry::{Event, EventKind, ListOptions, Registry, WatchOptions, Watcher};
+use crate::registry::{Event, EventKind, ListOptions, Registry, Shared, WatchOptions, Watcher};
 use crate::status::Status;
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
 use serde_json::Value;
 use skiff_authz::{GROUP, Kind, Nodes, Roles};
 use skiff_schema::Resource;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -123,10 +124,15 @@ async fn follow_once(registry: &Registry, about: About) -> Result<(), Status> {
         all.push(stream(followed, watcher));
     }
     let count = all.len();
+    let mut decided = HashMap::new();
     while let Some((followed, events)) = all.next().await {
         for event in events {
             match event {
-                Event::Object(kind, object) => learn(registry.authority(), followed, kind, object.value()?),
+                Event::Object(kind, object) => {
+                    if about == About::Roles || is_news(&mut decided, followed, kind, &object) {
+                        learn(registry.authority(), followed, kind, object.value()?);
+                    }
+                }
                 Event::Bookmark { .. } => {}
                 Event::Error(status) => return Err(status),
             }
@@ -136,6 +142,31 @@ async fn follow_once(registry: &Registry, about: About) -> Result<(), Status> {
         }
     }
     Ok(())
+}
+
+/// What a node has to do with objects changes with their generation and place only; statuses come far more often, and are not read.
+fn is_news(
+    decided: &mut HashMap<(usize, String), Value>,
+    (resource, _): Followed,
+    event: EventKind,
+    object: &Shared,
+) -> bool {
+    let paths = [
+        vec!["metadata", "namespace"],
+        vec!["metadata", "name"],
+        vec!["metadata", "uid"],
+        vec!["metadata", "generation"],
+        vec!["spec", "nodeName"],
+        vec!["status", "resourceClaimStatuses"],
+    ];
+    let Some(now) = object.some_of(&paths).filter(|now| now["metadata"]["generation"].is_i64()) else { return true };
+    let name = format!("{}/{}", meta(&now, "namespace"), name_of(&now));
+    let key = (Arc::as_ptr(resource).addr(), name);
+    if event == EventKind::Deleted {
+        decided.remove(&key);
+        return true;
+    }
+    decided.insert(key, now.clone()).is_none_or(|before| before != now)
 }
 
 fn learn(authority: &Authority, (resource, kind): Followed, event: EventKind, object: &Value) {

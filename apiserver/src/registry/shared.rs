@@ -1,6 +1,7 @@
 //! An object that many watch: parsed at most once for all of them, and written at most once in each form.
 
 use super::object::Object;
+use super::partial;
 use crate::status::Status;
 use bytes::Bytes;
 use serde_json::Value;
@@ -25,6 +26,11 @@ impl Shared {
 
     pub(crate) fn object(&self) -> &Object {
         &self.object
+    }
+
+    /// What stands at `paths` of it, without reading the rest; `None`: it cannot be read so.
+    pub(crate) fn some_of(&self, paths: &[Vec<&str>]) -> Option<Value> {
+        partial::read(&self.object.stored, paths)
     }
 
     /// The object as a value, with its resourceVersion.

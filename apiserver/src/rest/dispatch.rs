@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Response, Status> {
     if let Some(remote) = app.aggregation.of_path(request.uri().path()) {
-        return aggregation::forward(app, &remote, request).await;
+        return Box::pin(aggregation::forward(app, &remote, request)).await;
     }
     let path = path::parse(&app.registry.catalog(), request.uri().path());
     // A stranger learns nothing from a path that does not exist.
@@ -34,7 +34,7 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
         path?;
         let (parts, _) = request.into_parts();
         let parameters = Parameters::of(&parts.uri)?;
-        return within(&parameters, discovery::answer(app, &parts, &parameters)).await;
+        return Box::pin(within(&parameters, discovery::answer(app, &parts, &parameters))).await;
     };
     let parameters = Parameters::of(request.uri())?;
     let streamed = parameters.flag("watch");
@@ -65,9 +65,11 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
     }
     let answer = match part {
         "log" | "exec" | "attach" | "portforward" | "proxy" => {
-            stream_request(app, &path, &asked, &parameters, request).await
+            Box::pin(stream_request(app, &path, &asked, &parameters, request)).await
         }
-        _ if verb == "watch" => watch(app, &asked, &parameters, request.headers(), request.extensions()).await,
+        _ if verb == "watch" => {
+            Box::pin(watch(app, &asked, &parameters, request.headers(), request.extensions())).await
+        }
         _ => within(&parameters, object_request(app, asked, &parameters, request)).await,
     };
     match answer {
@@ -130,14 +132,15 @@ async fn object_request(
     let headers = &parts.headers;
     let (verb, part) = (asked.verb, asked.part.clone());
     let call = verbs::Call { app, request: asked, parameters, style };
+    // Boxed each: together they would be as large as the largest, and a read is the most frequent.
     match (verb, part.as_str()) {
         ("get", _) => verbs::get(&call).await,
-        ("list", _) => verbs::list(&call).await,
-        ("create", _) => verbs::create(call, headers, body).await,
-        ("update", _) => verbs::update(call, headers, body).await,
-        ("patch", _) => verbs::patch(call, headers, body).await,
-        ("delete", "") => verbs::delete(call, headers, body).await,
-        ("deletecollection", "") => verbs::delete_collection(call, headers, body).await,
+        ("list", _) => Box::pin(verbs::list(&call)).await,
+        ("create", _) => Box::pin(verbs::create(call, headers, body)).await,
+        ("update", _) => Box::pin(verbs::update(call, headers, body)).await,
+        ("patch", _) => Box::pin(verbs::patch(call, headers, body)).await,
+        ("delete", "") => Box::pin(verbs::delete(call, headers, body)).await,
+        ("deletecollection", "") => Box::pin(verbs::delete_collection(call, headers, body)).await,
         _ => Err(Status::method_not_allowed()),
     }
 }

@@ -98,6 +98,7 @@ impl Scene {
         let namespace = &self.namespace;
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         world.must("POST", "/api/v1/namespaces", &object).await;
+        world.account(namespace).await;
         let maps = format!("/api/v1/namespaces/{namespace}/configmaps");
         world.must("POST", &maps, &config_map("c", "a", "1")).await;
         world.must("POST", &maps, &config_map("d", "b", "1")).await;

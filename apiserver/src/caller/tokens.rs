@@ -29,14 +29,15 @@ impl Callers {
         let mut object = decoded.object;
         same_account(kind, request, &object)?;
         let account = registry.get(&request.target()).await?.value()?;
+        let (operation, name, setting) = (Operation::Create, request.name.as_str(), &registry.setting());
+        let seen = Attributes { request, operation, name, old: None, stored: registry, setting };
+        // Before anything is filled in: a kubelet that names no audience asks for what its pod's volume asks for.
+        admission::mutate(&seen, &mut object).await?;
         complete(kind, &mut object, &account, &self.accounts.terms.audiences)?;
         let errors = validate_review(kind, &object);
         if !errors.is_empty() {
             return Err(Status::invalid(kind, "", &errors));
         }
-        let (operation, name, setting) = (Operation::Create, request.name.as_str(), &registry.setting());
-        let seen = Attributes { request, operation, name, old: None, stored: registry, setting };
-        admission::mutate(&seen, &mut object).await?;
         admission::validate(&seen, &object).await?;
         let asked = asked(registry, request, &object, &account).await?;
         let id = uuid::Uuid::new_v4().to_string();

@@ -85,6 +85,31 @@ async fn a_token_is_asked_for_and_believed() {
     assert_eq!(reviewed, json!({"authenticated": true, "user": user, "audiences": [ISSUER]}));
 }
 
+/// A kubelet that names no audience asks for what the volumes of its pod ask for; it gets nothing for pods of others.
+#[tokio::test]
+async fn a_kubelet_gets_tokens_for_its_own_pods() {
+    let world = world().await;
+    let mut mounted = pod("p");
+    mounted["spec"]["nodeName"] = "n".into();
+    mounted["spec"]["volumes"] =
+        json!([{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]);
+    let made = world.must("POST", PODS, &mounted).await;
+    let mut spec = bound("Pod", "p");
+    spec["boundObjectRef"]["uid"] = made["metadata"]["uid"].clone();
+    let asked = async |node: &str, spec: &Value| {
+        let request = Request::post(format!("{ACCOUNTS}/a/token")).header("content-type", "application/json");
+        let mut request = request.body(Body::from(json!({ "spec": spec }).to_string())).expect("a request");
+        let (user, groups) = (format!("system:node:{node}"), vec!["system:nodes".to_owned()]);
+        request.extensions_mut().insert(Identity { user, groups, ..Identity::default() });
+        send(world.server.router(), request).await
+    };
+    let (code, answer) = asked("n", &spec).await;
+    assert_eq!((code, &answer["spec"]["audiences"]), (StatusCode::CREATED, &json!([ISSUER])), "{answer}");
+    assert_eq!(asked("m", &spec).await.0, StatusCode::FORBIDDEN);
+    spec["audiences"] = json!(["others"]);
+    assert_eq!(asked("n", &spec).await.0, StatusCode::FORBIDDEN);
+}
+
 #[tokio::test]
 async fn a_request_that_makes_no_sense_is_refused() {
     let world = world().await;

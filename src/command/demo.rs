@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{ListParams, PostParams};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
+use std::io::ErrorKind;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,6 +26,8 @@ const QUESTIONS: usize = 8;
 /// The image is built and two pods started; far more than that takes.
 const AVAILABLE_MAX: Duration = Duration::from_secs(60);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Between two attempts to reach a service that nobody stands behind yet.
+const HEARD: Duration = Duration::from_millis(20);
 
 /// Removes what a killed demo left. In a process of its own, because it has to enter the old box, and a box is only left by
 /// ending.
@@ -128,12 +131,22 @@ async fn available(client: &Client) -> anyhow::Result<()> {
 
 /// The body of the page, first line.
 async fn fetch(address: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect((address, 80)).await.with_context(|| format!("connect to {address}:80"))?;
+    let mut stream = connect(address).await.with_context(|| format!("connect to {address}:80"))?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.context("ask for the page")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.context("read the page")?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok(body.lines().next().unwrap_or_default().to_owned())
+}
+
+/// A deployment is available a moment before the proxy has heard of its endpoints; until then the service refuses connections.
+async fn connect(address: &str) -> std::io::Result<TcpStream> {
+    loop {
+        match TcpStream::connect((address, 80)).await {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => tokio::time::sleep(HEARD).await,
+            connected => return connected,
+        }
+    }
 }
 
 async fn table_of_pods(client: &Client) -> anyhow::Result<String> {

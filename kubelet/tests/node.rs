@@ -33,6 +33,8 @@ struct Bench {
     cgroup: String,
     endpoint: String,
     pressure: skiff_kubelet::PressureLimits,
+    /// What it knows of nodes and roles it learns only while it is held.
+    _server: Option<skiff_apiserver::ApiServer>,
 }
 
 fn tls() -> KubeletTls {
@@ -67,7 +69,9 @@ impl Bench {
         let account = json!({"metadata": {"name": "default"}, "automountServiceAccountToken": false});
         let accounts: Api<ServiceAccount> = Api::namespaced(client(Identity::component("test")), "default");
         accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.unwrap();
-        Self::over(client(Identity::component("test")), client(Identity::node("n1")), folder)
+        let mut bench = Self::over(client(Identity::component("test")), client(Identity::node("n1")), folder);
+        bench._server = Some(server);
+        bench
     }
 
     fn over(client: kube::Client, node_client: kube::Client, folder: tempfile::TempDir) -> Self {
@@ -79,7 +83,7 @@ impl Bench {
         // However full the disk of this machine is.
         let thresholds = "memory.available<1Mi".parse().unwrap();
         let pressure = skiff_kubelet::PressureLimits { thresholds, ..Default::default() };
-        Self { client, node_client, runtime, folder, cgroup, endpoint, pressure }
+        Self { client, node_client, runtime, folder, cgroup, endpoint, pressure, _server: None }
     }
 
     fn config(&self) -> KubeletConfig {

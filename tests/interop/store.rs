@@ -201,10 +201,11 @@ fn client(kubeconfig: &Path, words: &[&str]) -> Command {
     command
 }
 
+/// Config maps of users; what the server publishes of itself comes a moment after its start.
 fn names(kubeconfig: &Path) -> Vec<String> {
     let ended: Ended = client(kubeconfig, &["get", "configmap", "-A", "-o", "json"]).output().unwrap().into();
     let list: Value = serde_json::from_str(&ended.ok()).unwrap();
-    let items = list["items"].as_array().unwrap().iter();
+    let items = list["items"].as_array().unwrap().iter().filter(|item| item["metadata"]["namespace"] != "kube-system");
     let mut names: Vec<_> = items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect();
     names.sort();
     names

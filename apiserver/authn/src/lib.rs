@@ -6,6 +6,8 @@
 //!
 //! Pure: no I/O, no clock, no store. The caller gives the time and the objects that a token is bound to.
 //!
+//! Nobody calls `bootstrap`, `front_proxy`, `oidc` and `token_file` yet: the API server believes certificates and tokens of accounts only.
+//!
 //! What it leaves to others: where tokens come from, where keys are kept, what the user may do.
 
 mod der; // as much of the encoding of keys as is needed

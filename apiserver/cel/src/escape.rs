@@ -1,11 +1,7 @@
 //! Names of fields that expressions could not write: `a-b` is `a__dash__b`, `namespace` is `__namespace__`.
 
-/// Words that are no identifiers.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
+/// Words that the grammar keeps for itself without using them.
+pub(crate) const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",
@@ -25,10 +21,15 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
+/// Words that mean something, and so are no identifiers either.
+const MEANT: [&str; 4] = ["true", "false", "null", "in"];
+
 const ESCAPES: [(&str, &str); 4] = [("underscores", "__"), ("dot", "."), ("dash", "-"), ("slash", "/")];
 
-pub(crate) fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name)
+/// Whether a word is no identifier, however it is spelled.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    MEANT.contains(&name) || RESERVED.contains(&name)
 }
 
 /// The name under which expressions see a field; `None` if they cannot.

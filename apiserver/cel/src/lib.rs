@@ -34,7 +34,7 @@ pub use activation::Activation;
 pub use authorizer::{Authorizer, Check, Decision, Question};
 pub use cost::estimate::Range;
 pub use declarations::{Declarations, ObjectType};
-pub use escape::{escape, unescape};
+pub use escape::{escape, is_reserved, unescape};
 pub use fault::Fault;
 pub use program::{CompileError, Evaluation, Program, compile};
 pub use schema::Shape;

@@ -11,11 +11,11 @@ use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
 use kube::api::{Api, ApiResource, PostParams};
 use kube::discovery::Discovery;
-use plan::{Kind, Lowering};
+use plan::Lowering;
 use serde::Serialize;
 use serde_json::Value;
 use skiff_client::{Cache, Kept, Key, MetadataCache, Queue, Subscription};
-use skiff_quota::Amounts;
+use skiff_quota::{Amounts, OwnedKind, counted_kinds};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ struct Keeper {
     pods: Cache<Pod>,
     services: Cache<Service>,
     claims: Cache<PersistentVolumeClaim>,
-    counted: Mutex<BTreeMap<Kind, Arc<Counted>>>,
+    counted: Mutex<BTreeMap<OwnedKind, Arc<Counted>>>,
     lowering: Mutex<HashMap<Key, Lowering>>,
 }
 
@@ -155,7 +155,7 @@ impl Keeper {
             counted.extend(skiff_quota::total(quota, ("", plural), objects.iter(), now));
         }
         let mut all_known = true;
-        for kind in plan::counted_kinds(quota) {
+        for kind in counted_kinds(quota) {
             match self.followed(&kind).await? {
                 Some(followed) => {
                     followed.cache.synced().await;
@@ -168,7 +168,7 @@ impl Keeper {
     }
 
     /// The metadata of a kind that some quota counts; `None`: it is not served.
-    async fn followed(&self, kind: &Kind) -> Result<Option<Arc<Counted>>, ControllerError> {
+    async fn followed(&self, kind: &OwnedKind) -> Result<Option<Arc<Counted>>, ControllerError> {
         if let Some(known) = lock(&self.counted).get(kind) {
             return Ok(Some(Arc::clone(known)));
         }
@@ -187,7 +187,7 @@ impl Keeper {
         Ok(Some(counted))
     }
 
-    async fn resource(&self, (group, plural): &Kind) -> Result<Option<ApiResource>, ControllerError> {
+    async fn resource(&self, (group, plural): &OwnedKind) -> Result<Option<ApiResource>, ControllerError> {
         let discovery = Discovery::new(self.context.client.clone()).filter(&[group.as_str()]);
         let found = discovery.run_aggregated().await.on(|| "discover resources".to_owned())?;
         let all = found.groups().flat_map(kube::discovery::ApiGroup::recommended_resources);

@@ -14,12 +14,15 @@ mod usage; // what one object takes
 pub use amounts::Amounts;
 pub use asked::{Asked, Refused, Write};
 pub use scope::Scopes;
-pub use usage::{counted_by, usage};
+pub use usage::{counted_by, counted_kinds, usage};
 
 use serde_json::Value;
 
 /// A kind of object, as quotas name it: group and plural.
 pub type Kind<'a> = (&'a str, &'a str);
+
+/// The same, to be kept.
+pub type OwnedKind = (String, String);
 
 /// Kinds that are not stored, and events: nobody counts them.
 const UNCOUNTED: [Kind<'static>; 10] = [

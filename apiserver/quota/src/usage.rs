@@ -1,9 +1,10 @@
 //! What one object takes, by kind, and under which names.
 
 use crate::amounts::{Amounts, count};
-use crate::{Kind, pod};
+use crate::{Kind, OwnedKind, pod};
 use serde_json::Value;
 use skiff_proto::quantity::Quantity;
+use std::collections::BTreeSet;
 
 /// Names of one storage class, behind its name.
 const OF_CLASS: &str = ".storageclass.storage.k8s.io/";
@@ -15,6 +16,9 @@ const CLAIM_NAMES: [&str; 2] = ["persistentvolumeclaims", "requests.storage"];
 const SERVICE_NAMES: [&str; 3] = ["services", "services.nodeports", "services.loadbalancers"];
 /// Kinds that are counted under their plural too, as in the first releases.
 const OLD_NAMES: [&str; 4] = ["configmaps", "replicationcontrollers", "resourcequotas", "secrets"];
+
+/// Kinds of the core group whose objects are looked into, and which are numbered on the way.
+const LOOKED_INTO: [&str; 3] = ["persistentvolumeclaims", "pods", "services"];
 
 /// The name under which objects of a kind are counted: `count/deployments.apps`.
 fn number(kind: Kind<'_>) -> String {
@@ -37,6 +41,20 @@ pub fn counted_by(kind: Kind<'_>, name: &str) -> bool {
         _ => false,
     };
     special || name == number(kind)
+}
+
+/// The kinds that `quota` counts by their number only, whatever their objects say.
+#[must_use]
+pub fn counted_kinds(quota: &Value) -> BTreeSet<OwnedKind> {
+    let kind = |name: &str| match name.strip_prefix("count/") {
+        Some(named) => {
+            let (plural, group) = named.split_once('.').unwrap_or((named, ""));
+            let looked_into = group.is_empty() && LOOKED_INTO.contains(&plural);
+            (!looked_into).then(|| (group.to_owned(), plural.to_owned()))
+        }
+        None => OLD_NAMES.contains(&name).then(|| (String::new(), name.to_owned())),
+    };
+    Amounts::of(&quota["spec"]["hard"]).names().filter_map(kind).collect()
 }
 
 /// What `object` takes; `now` is in seconds since 1970.

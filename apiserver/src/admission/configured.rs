@@ -9,7 +9,7 @@ use super::policies::{self, Bindings, Policies};
 use super::webhooks::{self, Hooks};
 use crate::app::App;
 use crate::registry::object::name_of;
-use crate::registry::{Event, EventKind, ListOptions, Registry, WatchOptions, built_in};
+use crate::registry::{Known, ListOptions, Registry, built_in};
 use crate::remote::trust::Credentials;
 use crate::status::Status;
 use serde_json::Value;
@@ -129,34 +129,18 @@ impl Followed {
         registry.configured().change(|configured| (self.compile)(configured, found));
     }
 
-    async fn list(self, registry: &Registry) -> Result<(Named, i64), Status> {
+    async fn list(self, registry: &Registry) -> Result<Named, Status> {
         let list = registry.list(self.resource()?, "", &ListOptions::default()).await?;
         let values = list.items.iter().map(|object| object.value()).collect::<Result<Vec<_>, _>>()?;
-        Ok((values.into_iter().map(|value| (name_of(&value).to_owned(), value)).collect(), list.revision))
+        Ok(values.into_iter().map(|value| (name_of(&value).to_owned(), value)).collect())
     }
 
     /// Lists, then watches; ends when the watch does.
     async fn follow_once(self, registry: &Registry) -> Result<(), Status> {
-        let (mut found, revision) = self.list(registry).await?;
-        self.publish(registry, &found);
-        let options = WatchOptions { after: revision, ..WatchOptions::default() };
-        let mut watcher = registry.watch(self.resource()?, "", options).await?;
-        while let Some(events) = watcher.next().await {
-            for event in events {
-                match event {
-                    Event::Object(kind, object) => {
-                        let value = object.value()?;
-                        let name = name_of(value).to_owned();
-                        match kind {
-                            EventKind::Deleted => drop(found.remove(&name)),
-                            _ => drop(found.insert(name, value.clone())),
-                        }
-                    }
-                    Event::Bookmark { .. } => {}
-                    Event::Error(status) => return Err(status),
-                }
-            }
-            self.publish(registry, &found);
+        let mut known = Known::follow(registry, self.resource()?, |object, _| object.clone()).await?;
+        self.publish(registry, &known.all);
+        while known.changed().await?.is_some() {
+            self.publish(registry, &known.all);
         }
         Ok(())
     }
@@ -165,7 +149,7 @@ impl Followed {
 /// Compiles what the store has, before the server is ready.
 pub(crate) async fn load(registry: &Registry) -> Result<(), Status> {
     for kind in FOLLOWED {
-        kind.publish(registry, &kind.list(registry).await?.0);
+        kind.publish(registry, &kind.list(registry).await?);
     }
     Ok(())
 }

@@ -148,13 +148,11 @@ fn charge_all<'a>(
 ) -> BoxFuture<'a, Result<Vec<Result<Amounts, Refused>>, Status>> {
     Box::pin(async move {
         let answers = Mutex::new(Vec::new());
-        let target = Target { resource: built_in("", "resourcequotas")?, namespace, name };
-        let change = Change::of_present(|present| {
-            let mut quota = present.clone();
+        rewrite(registry, (namespace, name), |quota| {
             let mut used = Amounts::of(&quota["status"]["used"]);
             let mut now = Vec::new();
             for asked in &all {
-                let answer = asked.of_quota(&quota);
+                let answer = asked.of_quota(quota);
                 if let Some(taken) = answer.as_ref().ok().filter(|taken| !taken.is_empty()) {
                     used.add(taken);
                     quota["status"]["used"] = used.value();
@@ -162,19 +160,28 @@ fn charge_all<'a>(
                 now.push(answer);
             }
             *lock(&answers) = now;
-            Ok(Decoded { object: quota, warnings: Vec::new() })
-        });
-        match registry.write(&own(&target), &change).await {
-            Ok(_) => Ok(std::mem::take(&mut *lock(&answers))),
-            // A quota that has gone limits nothing.
-            Err(status) if status.reason == "NotFound" => Ok(Vec::new()),
-            Err(status) => Err(status),
-        }
+        })
+        .await?;
+        Ok(answers.into_inner().unwrap_or_else(PoisonError::into_inner))
     })
 }
 
-fn own(target: &Target<'_>) -> Request {
-    Request::own("update", target).of_part("status")
+/// Changes the status of a quota, again when somebody was faster. One that has gone limits nothing, and is left alone.
+async fn rewrite(
+    registry: &Registry,
+    (namespace, name): (&str, &str),
+    change: impl Fn(&mut Value) + Send + Sync,
+) -> Result<(), Status> {
+    let target = Target { resource: built_in("", "resourcequotas")?, namespace, name };
+    let change = Change::of_present(|present| {
+        let mut quota = present.clone();
+        change(&mut quota);
+        Ok(Decoded { object: quota, warnings: Vec::new() })
+    });
+    match registry.write(&Request::own("update", &target).of_part("status"), &change).await {
+        Err(status) if status.reason != "NotFound" => Err(status),
+        _ => Ok(()),
+    }
 }
 
 impl Charge {
@@ -198,18 +205,9 @@ fn return_to<'a>(
     (namespace, name): (&'a str, &'a str),
     taken: &'a Amounts,
 ) -> BoxFuture<'a, Result<(), Status>> {
-    Box::pin(async move {
-        let target = Target { resource: built_in("", "resourcequotas")?, namespace, name };
-        let change = Change::of_present(|present| {
-            let mut quota = present.clone();
-            let mut used = Amounts::of(&quota["status"]["used"]);
-            used.take(taken);
-            quota["status"]["used"] = used.value();
-            Ok(Decoded { object: quota, warnings: Vec::new() })
-        });
-        match registry.write(&own(&target), &change).await {
-            Err(status) if status.reason != "NotFound" => Err(status),
-            _ => Ok(()),
-        }
-    })
+    Box::pin(rewrite(registry, (namespace, name), |quota| {
+        let mut used = Amounts::of(&quota["status"]["used"]);
+        used.take(taken);
+        quota["status"]["used"] = used.value();
+    }))
 }

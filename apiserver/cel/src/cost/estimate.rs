@@ -47,7 +47,7 @@ impl Range {
     clippy::cast_sign_loss,
     reason = "saturates as upstream does"
 )]
-fn scaled(value: u64, factor: f64) -> u64 {
+pub(super) fn scaled(value: u64, factor: f64) -> u64 {
     (value as f64 * factor).ceil() as u64
 }
 

@@ -1,5 +1,6 @@
 //! What a call costs when it runs, besides its arguments.
 
+use super::estimate::scaled;
 use super::{PATTERN, TRAVERSAL, calls};
 use crate::fault::Fault;
 use crate::value::Value;
@@ -115,19 +116,19 @@ impl Price {
             Self::One => 1,
             Self::Check => calls::CHECK,
             Self::Selector => calls::selector(size(1)),
-            Self::First(factor) => part(size(0), factor),
+            Self::First(factor) => scaled(size(0), factor),
             Self::Second => size(1),
-            Self::Result(factor) => part(self::size(Some(result)), factor),
+            Self::Result(factor) => scaled(self::size(Some(result)), factor),
             Self::All => args.first().map_or(0, traversal),
             Self::Equality if args.first().is_some_and(is_of_library) => 1,
-            Self::Smaller | Self::Equality => part(size(0).min(size(1)), TRAVERSAL),
-            Self::Both => part(size(0) + size(1), TRAVERSAL),
+            Self::Smaller | Self::Equality => scaled(size(0).min(size(1)), TRAVERSAL),
+            Self::Both => scaled(size(0) + size(1), TRAVERSAL),
             Self::Pattern => pattern(size(0), size(1)),
-            Self::Product => part(size(0), TRAVERSAL) * part(size(1), TRAVERSAL),
+            Self::Product => scaled(size(0), TRAVERSAL) * scaled(size(1), TRAVERSAL),
             Self::Network { network, text } => {
-                let more = if network { part(size(0), TRAVERSAL) + 1 } else { 0 };
-                let read = if text { part(size(1), TRAVERSAL) } else { 0 };
-                part(size(0) * 2, TRAVERSAL) + more + read
+                let more = if network { scaled(size(0), TRAVERSAL) + 1 } else { 0 };
+                let read = if text { scaled(size(1), TRAVERSAL) } else { 0 };
+                scaled(size(0) * 2, TRAVERSAL) + more + read
             }
             Self::Format => match args.first() {
                 Some(Ok(Value::Format(format))) => pattern(size(1), format.pattern_size),
@@ -162,19 +163,9 @@ fn is_of_library(value: &Outcome<'_>) -> bool {
     )
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "costs are counted in doubles"
-)]
-fn part(size: u64, factor: f64) -> u64 {
-    (size as f64 * factor).ceil() as u64
-}
-
 /// Matching a text with a pattern, by their sizes; even an empty text is looked at.
 fn pattern(text: u64, pattern: u64) -> u64 {
-    part(text + 1, TRAVERSAL).saturating_mul(part(pattern, PATTERN))
+    scaled(text + 1, TRAVERSAL).saturating_mul(scaled(pattern, PATTERN))
 }
 
 /// Making a list.

@@ -1,39 +1,16 @@
 //! What a quota shall say of itself, without a server.
 
 use serde_json::{Value, json};
-use skiff_quota::{Amounts, counted_by};
-use std::collections::BTreeSet;
+use skiff_quota::{Amounts, OwnedKind, counted_by};
 use std::time::{Duration, Instant};
-
-/// Group and plural.
-pub(super) type Kind = (String, String);
-
-/// Kinds whose objects are looked into, and which are counted so.
-const LOOKED_INTO: [&str; 3] = ["persistentvolumeclaims", "pods", "services"];
-/// Kinds that are counted under their plural too.
-const OLD_NAMES: [&str; 4] = ["configmaps", "replicationcontrollers", "resourcequotas", "secrets"];
 
 /// How long a charge is left alone: many times what lies between a charge and the commit of its object.
 const SETTLED: Duration = Duration::from_millis(250);
 /// How long a quota that is charged again and again is left alone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The kinds that the quota counts without looking into them.
-pub(super) fn counted_kinds(quota: &Value) -> BTreeSet<Kind> {
-    let hard = Amounts::of(&quota["spec"]["hard"]);
-    let kind = |name: &str| match name.strip_prefix("count/") {
-        Some(named) => {
-            let (plural, group) = named.split_once('.').unwrap_or((named, ""));
-            let looked_into = group.is_empty() && LOOKED_INTO.contains(&plural);
-            (!looked_into).then(|| (group.to_owned(), plural.to_owned()))
-        }
-        None => OLD_NAMES.contains(&name).then(|| (String::new(), name.to_owned())),
-    };
-    hard.names().filter_map(kind).collect()
-}
-
 /// So many objects of a kind, by the quota's names for them.
-pub(super) fn number(quota: &Value, (group, plural): &Kind, count: usize) -> Amounts {
+pub(super) fn number(quota: &Value, (group, plural): &OwnedKind, count: usize) -> Amounts {
     let hard = Amounts::of(&quota["spec"]["hard"]);
     let names = hard.names().filter(|name| counted_by((group, plural), name));
     let entries = names.map(|name| (name.to_owned(), json!(count.to_string())));
@@ -88,6 +65,7 @@ impl Lowering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skiff_quota::counted_kinds;
 
     fn quota(hard: &Value, status: &Value) -> Value {
         json!({"spec": {"hard": hard}, "status": status})

@@ -1,30 +1,11 @@
 //! What operators join: names, calls, literals, and what stands in brackets.
 
 use super::{Parsed, Parser, Stopped};
+use crate::escape::RESERVED;
 use crate::syntax::ast::{Entry, Expr, FieldInit, Kind, Literal};
 use crate::syntax::literal;
 use crate::syntax::macros;
 use crate::syntax::token::{Token, TokenKind};
-
-const RESERVED: [&str; 17] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 const STARTS: &str =
     "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";

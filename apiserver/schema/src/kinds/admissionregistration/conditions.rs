@@ -7,6 +7,7 @@ use crate::validate::meta;
 use crate::validate::names::Format;
 use crate::view::{list, text};
 use serde_json::Value;
+use skiff_cel::is_reserved;
 use skiff_policy::Checker;
 use std::collections::BTreeSet;
 
@@ -56,31 +57,6 @@ pub(super) fn conditions(holder: &Value, checker: &Checker, path: &Path<'_>, err
     }
 }
 
-/// Names that an expression cannot use for its own.
-const KEYWORDS: [&str; 21] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "false",
-    "for",
-    "function",
-    "if",
-    "import",
-    "in",
-    "let",
-    "loop",
-    "namespace",
-    "null",
-    "package",
-    "return",
-    "true",
-    "var",
-    "void",
-    "while",
-];
-
 /// The variables of a policy.
 pub(super) fn variables(spec: &Value, checker: &mut Checker, path: &Path<'_>, errors: &mut Errors) {
     let path = path.field("variables");
@@ -90,7 +66,7 @@ pub(super) fn variables(spec: &Value, checker: &mut Checker, path: &Path<'_>, er
         let known = name.bytes().all(word) && !name.starts_with(|first: char| first.is_ascii_digit());
         if name.trim().is_empty() {
             errors.required(&path.field("name"), "name is not specified");
-        } else if !known || KEYWORDS.contains(&name) {
+        } else if !known || is_reserved(name) {
             errors.invalid(&path.field("name"), name, "must be a valid CEL identifier");
         }
         if let Some(text) = expression(one, "expression", "expression is not specified", &path, errors) {

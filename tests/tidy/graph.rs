@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-authn", &[]),
     ("skiff-store", &["skiff-proto"]),
     ("skiff-authz", &[]),
+    ("skiff-fairness", &[]),
     (
         "skiff-apiserver",
         &[
@@ -24,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "skiff-authz",
             "skiff-cel",
             "skiff-client",
+            "skiff-fairness",
             "skiff-policy",
             "skiff-quota",
             "skiff-proto",

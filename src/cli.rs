@@ -96,7 +96,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Store(StoreCommand),
     /// Run only the API server, on the embedded store or on any etcd
-    Apiserver(ApiserverArgs),
+    Apiserver(Box<ApiserverArgs>),
     /// Run only the scheduler, against any API server
     #[command(after_help = "Example:\n  skiff scheduler --kubeconfig /etc/kubernetes/scheduler.conf")]
     Scheduler(LoopArgs),

@@ -30,7 +30,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Up(args) => up::run(*args, cli.verbose),
         Command::Down(args) => down::run(&args),
         Command::Store(command) => serving(store::run(command)),
-        Command::Apiserver(args) => serving(apiserver::run(args)),
+        Command::Apiserver(args) => serving(apiserver::run(*args)),
         Command::Scheduler(args) => serving(control::scheduler(args)),
         Command::Controllers(args) => serving(control::controllers(args)),
         Command::Kubelet(args) => serving(kubelet::run(args)),

@@ -21,7 +21,8 @@ pub(crate) use discovery::{with_aggregated, with_group, with_groups};
 pub(crate) use forward::forward;
 pub(crate) use openapi::{answer_v3, with_v3};
 
-use crate::pki::{Pki, PkiError};
+use crate::caller::Authentication;
+use crate::pki::{CertKey, Pki};
 use crate::remote::trust::ClientPair;
 use remote::Remote;
 use serde_json::Value;
@@ -40,12 +41,14 @@ pub(crate) struct Aggregation {
 }
 
 impl Aggregation {
-    /// Reads the keys of the front proxy, or makes them.
-    pub(crate) fn new(pki: &Pki) -> Result<Self, PkiError> {
-        let (authority, front) = pki.front_proxy()?;
-        let published = published::data(pki.authority_certificate(), &authority);
+    /// Comes to them with the certificate `front`, which `authority` vouches for.
+    pub(crate) fn new(pki: &Pki, (authority, front): (&str, CertKey), believed: &Authentication) -> Self {
+        let own = pki.authority_certificate();
+        let clients = believed.client_authority.as_deref();
+        let clients = clients.map_or_else(|| own.to_owned(), |other| published::bundle(&[own, other]));
+        let published = published::data(&clients, authority, &believed.front_proxy);
         let front = ClientPair { certificate: front.certificate, key: front.private_key };
-        Ok(Self { front, published, remotes: RwLock::default(), changed: Notify::new() })
+        Self { front, published, remotes: RwLock::default(), changed: Notify::new() }
     }
 
     /// Those that there are now, by name.

@@ -4,24 +4,32 @@
 //!  Audit-Id ──► credentials ──► Impersonate-* ──► the request, with the effective Identity and without all these headers
 //! ```
 //!
-//! A client certificate (or the in-process client) has put an [`Identity`] into the request already, and counts. Without one a bearer token
-//! says who asks; one that nobody vouches for is refused, not taken for an anonymous request.
+//! A front proxy, known by its certificate, says in headers for whom it asks. Any other certificate says itself whose it is (the in-process
+//! client has put an [`Identity`] into the request already). Without either a bearer token says who asks. Credentials for which nobody
+//! vouches are refused, not taken for an anonymous request.
 
 mod accounts; // tokens of service accounts
 mod impersonate; // acting as somebody else
+mod issuers; // tokens of other issuers
+mod joining; // tokens with which nodes join
 mod options; // whom we believe
+mod setup; // what the options make of it
 mod tokens; // where tokens are asked for, and asked about
+mod webhook; // tokens that another server vouches for
 
-pub use options::{Authentication, ServiceAccounts};
+pub(crate) use options::FRONT_PROXY;
+pub use options::{Authentication, FrontProxy, ServiceAccounts, TokenWebhook};
+pub(crate) use setup::follow;
 
 use crate::app::App;
-use crate::auth::{AUTHENTICATED, UNAUTHENTICATED};
+use crate::auth::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
 use crate::grpc;
 use crate::pki::Pki;
 use crate::registry::Registry;
 use crate::rest;
 use crate::server::ApiError;
 use crate::status::Status;
+use crate::tls::Shown;
 use accounts::Accounts;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -30,11 +38,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use issuers::Issuers;
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use setup::File;
+use skiff_authn::front_proxy::Headers;
+use skiff_authn::oidc::{Anonymous, Configuration};
+use skiff_authn::token_file::TokenFile;
 use skiff_authn::{User, jwk};
 use skiff_client::Identity;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use webhook::Webhook;
 
 /// Names a request in the audit log; the answer repeats it.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -42,7 +57,7 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 /// With which the reasons begin why a token is not believed, as Kubernetes words them.
 const ERRORS_BEGIN: &str = "invalid bearer token";
-/// What a front proxy would say. None is configured, so nobody is believed it.
+/// What a front proxy says, unless it is told to say it otherwise. Nobody else is believed it.
 const PROXY_HEADERS: &str = "x-remote-";
 
 /// The address that a request came from; requests of this process come from none.
@@ -52,8 +67,17 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 /// Everybody who can vouch for a caller.
 pub(crate) struct Callers {
     accounts: Accounts,
+    /// Whether bootstrap tokens are believed.
+    bootstrap: bool,
+    token_file: TokenFile,
+    issuers: Issuers,
+    /// Where those come from, if it is a file.
+    file: Option<File>,
+    webhook: Option<Webhook>,
+    anonymous: Anonymous,
+    proxy_headers: Headers,
     /// What is published of the issuer, if its name is a URL at which it could be.
-    configuration: Option<Value>,
+    openid: Option<Value>,
     key_set: Value,
 }
 
@@ -65,30 +89,100 @@ pub(crate) struct Known {
 }
 
 impl Callers {
-    /// Reads keys and names.
-    pub(crate) fn new(options: &Authentication, pki: &Pki, advertise: SocketAddr) -> Result<Self, ApiError> {
+    /// Reads keys, names and files.
+    pub(crate) async fn new(options: &Authentication, pki: &Pki, advertise: SocketAddr) -> Result<Self, ApiError> {
         let accounts = Accounts::new(options, pki)?;
         let issuer = &accounts.terms.issuer;
         let uri = options.service_accounts.jwks_uri.clone();
         let uri = uri.unwrap_or_else(|| format!("https://{advertise}/openid/v1/jwks"));
         let is_url = issuer.starts_with("https://") && !issuer.contains(['?', '#']);
-        let configuration = is_url.then(|| {
+        let openid = is_url.then(|| {
             json!({
                 "issuer": issuer, "jwks_uri": uri, "response_types_supported": ["id_token"],
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": jwk::algorithms(&accounts.keys),
             })
         });
-        Ok(Self { configuration, key_set: jwk::set(&accounts.keys), accounts })
+        let (file, found) = match &options.configuration {
+            Some(path) => {
+                let (file, found) = File::read(path, accounts.issuers())?;
+                (Some(file), found)
+            }
+            None => (None, Configuration::default()),
+        };
+        if found.anonymous.is_some() && options.anonymous.is_some() {
+            let problem =
+                "cannot be set when anonymous field is configured in authentication configuration file".to_owned();
+            return Err(ApiError::Authentication { flag: "--anonymous-auth", problem });
+        }
+        let issuers = Issuers::default();
+        let believed = options.issuers.iter().cloned().chain(found.issuers).collect();
+        issuers.replace(believed).map_err(|problem| ApiError::Authentication { flag: "--oidc-ca-file", problem })?;
+        Ok(Self {
+            openid,
+            key_set: jwk::set(&accounts.keys),
+            accounts,
+            bootstrap: options.bootstrap_tokens,
+            token_file: options.token_file.clone(),
+            issuers,
+            file,
+            webhook: setup::webhook(options.webhook.as_ref()).await?,
+            anonymous: found.anonymous.or_else(|| options.anonymous.clone()).unwrap_or_default(),
+            proxy_headers: options.front_proxy.headers(),
+        })
+    }
+
+    /// Whom the certificate that a connection came with speaks for; `None`: nobody, or not any more.
+    fn by_certificate(&self, shown: &Shown, headers: &HeaderMap) -> Option<Identity> {
+        if !shown.holds(Timestamp::now().as_second()) {
+            return None;
+        }
+        let said = || {
+            let all: Vec<(&str, String)> = headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+                .collect();
+            let all: Vec<(&str, &str)> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            self.proxy_headers.user(&all).map(tokens::identity)
+        };
+        let itself = || Some(shown.subject.clone()).filter(|one| shown.is_client && !one.user.is_empty());
+        shown.is_front_proxy.then(said).flatten().or_else(itself)
     }
 
     /// Whose `token` is, if it is for one of `audiences`; or why nobody believes it, as far as somebody has something to say of it.
     async fn of_token(&self, registry: &Registry, token: &str, audiences: &[String]) -> Result<Known, Vec<String>> {
-        match self.accounts.authenticate(registry, token, audiences).await {
-            Ok(Some(known)) => Ok(known),
-            Ok(None) => Err(Vec::new()),
-            Err(why) => Err(vec![why]),
+        // Who knows nothing of audiences vouches for those of this server.
+        let ours: Vec<String> =
+            self.accounts.terms.audiences.iter().filter(|one| audiences.contains(one)).cloned().collect();
+        let is_ours = !ours.is_empty();
+        if let Some(user) = self.token_file.user(token).filter(|_| is_ours) {
+            return Ok(Known { user: user.clone(), audiences: ours });
         }
+        let mut errors = Vec::new();
+        let mut heard = |answer: Result<Option<Known>, String>| {
+            answer.unwrap_or_else(|why| {
+                errors.push(why);
+                None
+            })
+        };
+        if let Some(known) = heard(self.accounts.authenticate(registry, token, audiences).await) {
+            return Ok(known);
+        }
+        if self.bootstrap
+            && is_ours
+            && let Some(known) = heard(joining::authenticate(registry, token, &ours).await)
+        {
+            return Ok(known);
+        }
+        if is_ours && let Some(known) = heard(self.issuers.authenticate(token, &ours).await) {
+            return Ok(known);
+        }
+        if let Some(webhook) = &self.webhook
+            && let Some(known) = heard(webhook.authenticate(token, audiences, &self.accounts.terms.audiences).await)
+        {
+            return Ok(known);
+        }
+        Err(errors)
     }
 
     /// Who sends a request with these headers, by the token among them; `None`: there is none.
@@ -111,9 +205,12 @@ fn authenticated(user: User) -> Identity {
     identity
 }
 
-/// Puts `identity` into the group of all who are known, unless its credential says that it is in it, or is not.
+/// Puts `identity` into the group of all who are known, unless its credential says that it is in it, or is not, or that nobody knows who it
+/// is.
 fn join_the_known(identity: &mut Identity) {
-    if !identity.groups.iter().any(|group| group == AUTHENTICATED || group == UNAUTHENTICATED) {
+    if identity.user != ANONYMOUS
+        && !identity.groups.iter().any(|group| group == AUTHENTICATED || group == UNAUTHENTICATED)
+    {
         identity.groups.push(AUTHENTICATED.to_owned());
     }
 }
@@ -142,11 +239,23 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 async fn admit(callers: &Callers, registry: &Registry, request: &mut Request) -> Result<(), Status> {
+    let shown = request.extensions_mut().remove::<Shown>();
+    if let Some(identity) = shown.as_ref().and_then(|shown| callers.by_certificate(shown, request.headers())) {
+        request.extensions_mut().insert(identity);
+    }
     if request.extensions().get::<Identity>().is_none()
         && let Some(identity) = Box::pin(callers.by_token(registry, request.headers())).await?
     {
         request.extensions_mut().insert(identity);
     }
+    if request.extensions().get::<Identity>().is_none() {
+        // A certificate that is no client's, or has ended, is a credential that nobody vouches for.
+        let is_refuted = shown.is_some_and(|shown| !shown.is_client || !shown.holds(Timestamp::now().as_second()));
+        if is_refuted || !callers.anonymous.allows(request.uri().path()) {
+            return Err(Status::unauthorized());
+        }
+    }
+    remove_if(request.headers_mut(), |name| callers.proxy_headers.include(name));
     act_as(request).await
 }
 
@@ -195,7 +304,7 @@ fn protocols(headers: &HeaderMap) -> Vec<String> {
 /// Takes credentials off the request, so that nobody behind us sees them: neither a handler nor a kubelet.
 fn forget_credentials(headers: &mut HeaderMap) {
     headers.remove(AUTHORIZATION);
-    remove_all(headers, PROXY_HEADERS);
+    remove_if(headers, |name| name.replace('_', "-").starts_with(PROXY_HEADERS));
     let all = protocols(headers);
     let kept: Vec<&str> = all.iter().map(String::as_str).filter(|name| !name.starts_with(TOKEN_PROTOCOL)).collect();
     if kept.len() < all.len() {
@@ -207,7 +316,11 @@ fn forget_credentials(headers: &mut HeaderMap) {
 }
 
 fn remove_all(headers: &mut HeaderMap, prefix: &str) {
-    let names: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(prefix)).cloned().collect();
+    remove_if(headers, |name| name.starts_with(prefix));
+}
+
+fn remove_if(headers: &mut HeaderMap, is_meant: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_meant(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }
@@ -255,7 +368,12 @@ mod tests {
     #[tokio::test]
     async fn credentials_go_no_further() {
         let token = format!("a, {TOKEN_PROTOCOL}eA, b");
-        let headers = [("authorization", "Bearer x"), ("x-remote-user", "root"), ("sec-websocket-protocol", &token)];
+        let headers = [
+            ("authorization", "Bearer x"),
+            ("x-remote-user", "root"),
+            ("x_remote_group", "a"),
+            ("sec-websocket-protocol", &token),
+        ];
         let mut request = request(&headers, Some(Identity::node("n")));
         act_as(&mut request).await.expect("nobody is impersonated");
         let left: Vec<_> = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();

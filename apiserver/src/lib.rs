@@ -44,6 +44,6 @@ mod proxy; // requests to what pods, services and nodes serve
 
 pub use admission::{AdmissionFile, AdmissionFileError};
 pub use authority::{Authorization, ChainError};
-pub use caller::{Authentication, ServiceAccounts};
+pub use caller::{Authentication, FrontProxy, ServiceAccounts, TokenWebhook};
 pub use pki::{Pki, PkiError};
 pub use server::{ApiError, ApiServer, Config};

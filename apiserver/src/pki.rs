@@ -129,6 +129,12 @@ impl Pki {
         &self.authority.certificate
     }
 
+    /// Certificate and key of the authority, for whoever signs on request.
+    #[must_use]
+    pub fn authority(&self) -> &CertKey {
+        &self.authority
+    }
+
     /// What the API server shows its clients.
     #[must_use]
     pub fn server(&self) -> &CertKey {
@@ -161,7 +167,7 @@ impl Pki {
         let directory = self.directory.join("front-proxy");
         file::create_private_directory(&directory)?;
         let authority = Authority::open_or_create(&directory)?;
-        let role = Role::Client { user: "front-proxy-client".to_owned(), group: "front-proxy".to_owned() };
+        let role = Role::Client { user: crate::caller::FRONT_PROXY.to_owned(), group: "front-proxy".to_owned() };
         let client = authority.leaf(&directory, "client", &role)?;
         Ok((authority.pair().certificate, client))
     }

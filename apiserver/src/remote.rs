@@ -4,7 +4,9 @@
 //! What it leaves to others: what is asked, and what the answer means.
 
 pub(crate) mod connect; // a connection: TCP, TLS, whose certificate
+pub(crate) mod document; // what others publish
 pub(crate) mod place; // which address a service stands for
+pub(crate) mod review; // who is asked about tokens and rights
 pub(crate) mod trust; // whom we believe, and as whom we come
 
 use crate::admission::Stored;

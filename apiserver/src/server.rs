@@ -97,7 +97,7 @@ pub enum ApiError {
 pub struct ApiServer {
     app: Arc<App>,
     router: Router,
-    tls: Arc<rustls::ServerConfig>,
+    tls: (Arc<rustls::ServerConfig>, Arc<tls::Peers>),
     /// The last clone takes the server's own tasks with it.
     _tasks: Arc<DropGuard>,
 }
@@ -121,7 +121,7 @@ impl ApiServer {
             return Err(ApiError::NodePorts { first, last });
         }
         let allocator = Allocator::new(addresses, config.node_port_range);
-        let callers = Callers::new(&config.authentication, &config.pki, config.advertise)?;
+        let callers = Callers::new(&config.authentication, &config.pki, config.advertise).await?;
         let registry = Registry::new(config.backend, config.engine, allocator);
         bootstrap(&registry, config.advertise).await.map_err(|(object, status)| ApiError::Bootstrap {
             operation: "create",
@@ -141,7 +141,10 @@ impl ApiServer {
         configured::load(&registry).await.map_err(unlisted("what configures admission"))?;
         authority::load(&registry).await.map_err(unlisted("roles and bindings"))?;
         let kubelets = Kubelets::new(&config.pki)?;
-        let aggregation = Aggregation::new(&config.pki).map_err(|error| ApiError::Tls(error.to_string()))?;
+        let (proxies, front) = config.pki.front_proxy().map_err(|error| ApiError::Tls(error.to_string()))?;
+        let peers = tls::Peers::new(&config.pki, &proxies, &config.authentication)?;
+        let tls = (Arc::new(tls::server_config(&config.pki, &peers)?), Arc::new(peers));
+        let aggregation = Aggregation::new(&config.pki, (&proxies, front), &config.authentication);
         let app = Arc::new(App {
             registry,
             callers,
@@ -158,10 +161,10 @@ impl ApiServer {
         aggregation::follow(&app, tasks.clone());
         repair::follow(&app, orphans, tasks.clone());
         bootstrap::keep(&app, tasks.clone());
+        caller::follow(&app, &tasks);
         let router =
             rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn_with_state(app.clone(), caller::settle));
         let router = router.layer(Extension(app.registry.authority().clone()));
-        let tls = Arc::new(tls::server_config(&config.pki)?);
         Ok(Self { router, app, tls, _tasks: Arc::new(tasks.drop_guard()) })
     }
 

@@ -1,11 +1,13 @@
 //! TLS: what the server shows, whom it believes, and who is at the other end.
 
+use crate::caller::Authentication;
 use crate::pki::Pki;
 use crate::server::ApiError;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use skiff_client::Identity;
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -27,37 +29,99 @@ pub(crate) fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, ApiError>
 
 /// The cluster's authority as the only one to trust.
 pub(crate) fn authorities(pki: &Pki) -> Result<RootCertStore, ApiError> {
+    roots(&[pki.authority_certificate()])
+}
+
+fn roots(pems: &[&str]) -> Result<RootCertStore, ApiError> {
     let mut store = RootCertStore::empty();
-    for certificate in certificates(pki.authority_certificate())? {
-        store.add(certificate).map_err(unusable)?;
+    for pem in pems {
+        for certificate in certificates(pem)? {
+            store.add(certificate).map_err(unusable)?;
+        }
     }
     Ok(store)
 }
 
-/// Serves our certificate; asks for one of the cluster's, but does without (health checks come without).
-pub(crate) fn server_config(pki: &Pki) -> Result<rustls::ServerConfig, ApiError> {
+/// What the other end of a connection has shown. It ends while the connection lasts, so each request looks at it anew.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    /// Whether it may say in headers for whom it asks.
+    pub(crate) is_front_proxy: bool,
+    /// Whether an authority for clients vouches for it.
+    pub(crate) is_client: bool,
+    /// Whom the certificate is made out to.
+    pub(crate) subject: Identity,
+    /// When it ends, seconds since 1970.
+    ends: i64,
+}
+
+impl Shown {
+    /// Whether it holds at `now`, seconds since 1970.
+    pub(crate) fn holds(&self, now: i64) -> bool {
+        now <= self.ends
+    }
+}
+
+/// Who may be at the other end, by who vouches for it.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    clients: Arc<dyn ClientCertVerifier>,
+    proxies: Arc<dyn ClientCertVerifier>,
+    both: Arc<dyn ClientCertVerifier>,
+    proxy_names: Vec<String>,
+}
+
+impl Peers {
+    /// Believes the cluster's authority and what `options` add to it, and of front proxies `proxies` unless they name another.
+    pub(crate) fn new(pki: &Pki, proxies: &str, options: &Authentication) -> Result<Self, ApiError> {
+        let clients: Vec<&str> =
+            [pki.authority_certificate()].into_iter().chain(options.client_authority.as_deref()).collect();
+        let proxies = [options.front_proxy.authority.as_deref().unwrap_or(proxies)];
+        Ok(Self {
+            both: verifier(&[&clients[..], &proxies].concat())?,
+            clients: verifier(&clients)?,
+            proxies: verifier(&proxies)?,
+            proxy_names: options.front_proxy.names.clone(),
+        })
+    }
+
+    /// What the other end has shown; `None`: no certificate.
+    pub(crate) fn shown(&self, connection: &rustls::ServerConnection) -> Option<Shown> {
+        let all = connection.peer_certificates()?;
+        let (first, others) = all.split_first()?;
+        let vouches =
+            |who: &Arc<dyn ClientCertVerifier>| who.verify_client_cert(first, others, UnixTime::now()).is_ok();
+        let (_, certificate) = X509Certificate::from_der(first).ok()?;
+        let subject = identity_of(&certificate);
+        let named = self.proxy_names.is_empty() || self.proxy_names.contains(&subject.user);
+        Some(Shown {
+            is_front_proxy: named && vouches(&self.proxies),
+            is_client: vouches(&self.clients),
+            subject,
+            ends: certificate.validity().not_after.timestamp(),
+        })
+    }
+}
+
+/// Checks client certificates by the authorities in `pems`, and does without one (health checks come without).
+fn verifier(pems: &[&str]) -> Result<Arc<dyn ClientCertVerifier>, ApiError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = Arc::new(authorities(pki)?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
-        .allow_unauthenticated()
-        .build()
-        .map_err(unusable)?;
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pems)?), provider);
+    builder.allow_unauthenticated().build().map_err(unusable)
+}
+
+/// Serves our certificate; asks for one of those whom `peers` believe.
+pub(crate) fn server_config(pki: &Pki, peers: &Peers) -> Result<rustls::ServerConfig, ApiError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let pair = pki.server();
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(peers.both.clone())
         .with_single_cert(certificates(&pair.certificate)?, private_key(&pair.private_key)?)
         .map_err(unusable)?;
     config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
-}
-
-/// Who the verified peer is; `None`: it showed no certificate.
-pub(crate) fn peer(connection: &rustls::ServerConnection) -> Option<Identity> {
-    let certificate = connection.peer_certificates()?.first()?;
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    Some(identity_of(&certificate)).filter(|identity| !identity.user.is_empty())
 }
 
 /// User and groups as Kubernetes reads them from a client certificate: the common name and the organizations.

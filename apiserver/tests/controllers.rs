@@ -55,7 +55,7 @@ impl Cluster {
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();
         let signer = SigningKey::from_pem(world.pki.service_account_key()).expect("a key");
-        let trust = Trust { authority: Some(AUTHORITY.into()), signer: Some(Arc::new(signer)) };
+        let trust = Trust { authority: Some(AUTHORITY.into()), signer: Some(Arc::new(signer)), ..Trust::default() };
         let running = tokio::spawn(async move {
             let caches = skiff_client::Caches::new(client.clone());
             skiff_controllers::run(client, caches, trust, until).await.expect("controllers run")

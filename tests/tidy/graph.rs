@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-policy", &["skiff-cel"]),
     ("skiff-schema", &["skiff-proto", "skiff-cel", "skiff-policy"]),
     ("skiff-client", &[]),
-    ("skiff-authn", &[]),
+    ("skiff-authn", &["skiff-cel"]),
     ("skiff-store", &["skiff-proto"]),
     ("skiff-authz", &[]),
     ("skiff-fairness", &[]),

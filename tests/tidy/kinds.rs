@@ -24,6 +24,7 @@ const MEANT: &[(&str, &str, &str)] = &[
     ("apiserver/src/bootstrap/servers.rs", "[\"endpoints\"]", "a field of endpoint slices"),
     ("apiserver/src/caller/accounts.rs", "(registry, \"", "a token names objects, and ends with them"),
     ("apiserver/src/caller/accounts.rs", "built_in(\"\", \"secrets\")", "a token in a secret is used"),
+    ("apiserver/src/caller/joining.rs", "built_in(\"\", \"secrets\")", "a token in a secret is used"),
     ("apiserver/src/caller/tokens.rs", "\"", "a token is asked for an account, and bound to an object"),
     ("apiserver/src/caller/impersonate.rs", "\"serviceaccounts\"", "what a user's name makes it: what is asked for"),
     ("apiserver/src/definitions.rs", "\"customresourcedefinitions\"", "the task of this one kind looks it up"),

@@ -1,4 +1,8 @@
-//! DER (X.690) as far as keys need it: lengths, sequences, and what stands in them.
+//! DER (X.690) as far as keys and certificates need it: lengths, sequences, and what stands in them.
+
+use crate::key::Algorithm;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// Tag of a sequence.
 const SEQUENCE: u8 = 0x30;
@@ -37,7 +41,41 @@ fn info(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
     tagged(SEQUENCE, &[algorithm, &bits].concat())
 }
 
-fn unsigned(number: &[u8]) -> Vec<u8> {
+/// A sequence of what is encoded already.
+pub(crate) fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+    tagged(SEQUENCE, &parts.concat())
+}
+
+/// A string of bits, the last `unused` of which are not there.
+pub(crate) fn bits(unused: u8, bytes: &[u8]) -> Vec<u8> {
+    tagged(BITS, &[&[unused], bytes].concat())
+}
+
+/// An extension of a certificate: its identifier (the content of an OBJECT IDENTIFIER), and its value.
+pub(crate) fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
+    let critical: &[u8] = if critical { b"\x01\x01\xff" } else { b"" };
+    sequence(&[&tagged(0x06, id), critical, &tagged(0x04, value)])
+}
+
+/// The AlgorithmIdentifier of how a key of ours signs.
+pub(crate) fn signature_algorithm(algorithm: Algorithm) -> &'static [u8] {
+    match algorithm {
+        Algorithm::Es256 => b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02",
+        Algorithm::Es384 => b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03",
+        // Keys of this kind sign by RS256, whatever else they check.
+        _ => b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00",
+    }
+}
+
+/// A block of PEM.
+pub(crate) fn pem(label: &str, block: &[u8]) -> String {
+    let text = STANDARD.encode(block);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+/// A number that is not negative, big endian.
+pub(crate) fn unsigned(number: &[u8]) -> Vec<u8> {
     let start = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
     let digits = &number[start..];
     // A first bit would make it negative.
@@ -45,7 +83,8 @@ fn unsigned(number: &[u8]) -> Vec<u8> {
     tagged(0x02, &[pad, digits].concat())
 }
 
-fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+/// One value.
+pub(crate) fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
     let digits = &length[length.iter().position(|byte| *byte != 0).unwrap_or(length.len() - 1)..];
     let mut out = vec![tag];

@@ -3,7 +3,7 @@
 use crate::user::User;
 use std::collections::BTreeMap;
 
-/// Which headers say it. Names are in lower case; the first that is there counts, of groups and extras all.
+/// Which headers say it. Names are in lower case; of user and uid the first that says something counts, of groups and extras all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     /// `--requestheader-username-headers`.
@@ -17,10 +17,12 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Whether the header `name` (in lower case) says something of the kind.
+    /// Whether the header `name` (in lower case) says something of the kind, or would to a server that takes `_` for `-`, as those do that
+    /// make variables of headers (RFC 3875).
     #[must_use]
     pub fn include(&self, name: &str) -> bool {
-        let named = [&self.user, &self.uid, &self.group].into_iter().flatten().any(|header| header == name);
+        let name = name.replace('_', "-");
+        let named = [&self.user, &self.uid, &self.group].into_iter().flatten().any(|header| *header == name);
         named || self.extra_prefix.iter().any(|prefix| name.starts_with(prefix.as_str()))
     }
 
@@ -31,8 +33,13 @@ impl Headers {
             let of = names.iter().flat_map(|name| headers.iter().filter(move |(header, _)| header == name));
             of.map(|(_, value)| (*value).to_owned()).filter(|value| !value.is_empty()).collect()
         };
-        let name = all(&self.user).into_iter().next()?;
-        let uid = all(&self.uid).into_iter().next().unwrap_or_default();
+        // A header that comes twice says what its first line says, be it nothing: whoever adds a line behind it adds nothing.
+        let first = |names: &[String]| {
+            let of = names.iter().filter_map(|name| headers.iter().find(|(header, _)| header == name));
+            of.map(|(_, value)| (*value).to_owned()).find(|value| !value.is_empty())
+        };
+        let name = first(&self.user)?;
+        let uid = first(&self.uid).unwrap_or_default();
         let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for prefix in &self.extra_prefix {
             for (header, value) in headers {
@@ -97,14 +104,22 @@ mod tests {
         assert_eq!(user.extra["scopes"], ["view", "edit"]);
         assert_eq!(usual().user(&[("x-remote-group", "system:masters")]), None);
         assert_eq!(usual().user(&[("x-remote-user", "")]), None);
+        assert_eq!(usual().user(&[("x-remote-user", ""), ("x-remote-user", "root")]), None);
+        let twice = usual().user(&[("x-remote-user", "u"), ("x-remote-user", "root"), ("x_remote_group", "masters")]);
+        assert_eq!(twice.map(|user| (user.name, user.groups)), Some(("u".to_owned(), Vec::new())));
         assert_eq!(Headers::default().user(&said), None);
     }
 
     #[test]
     fn whoever_is_not_the_proxy_loses_them() {
-        for (name, is_one) in
-            [("x-remote-user", true), ("x-remote-extra-a", true), ("x-remote-extra", false), ("accept", false)]
-        {
+        for (name, is_one) in [
+            ("x-remote-user", true),
+            ("x_remote_user", true),
+            ("x-remote_extra_a", true),
+            ("x-remote-extra-a", true),
+            ("x-remote-extra", false),
+            ("accept", false),
+        ] {
             assert_eq!(usual().include(name), is_one, "{name}");
         }
     }

@@ -60,6 +60,12 @@ impl<'a> Unverified<'a> {
         self.claims.get("iss").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// What it claims, to refuse what would be of no use even if it were proved.
+    #[must_use]
+    pub(crate) fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+
     /// The key that it says it is signed by; empty: it does not say.
     #[must_use]
     pub fn key_id(&self) -> &str {

@@ -5,7 +5,7 @@
 
 use crate::der;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{self as sig, EcdsaKeyPair, KeyPair as _, RsaKeyPair, UnparsedPublicKey};
@@ -289,9 +289,7 @@ impl SigningKey {
     pub fn generate() -> Result<String, String> {
         let made = EcdsaKeyPair::generate_pkcs8(&sig::ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
         let made = made.map_err(|_| "the system gives no random numbers".to_owned())?;
-        let text = STANDARD.encode(made.as_ref());
-        let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-        Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n")))
+        Ok(der::pem("PRIVATE KEY", made.as_ref()))
     }
 
     /// The first private key of a PEM file: PKCS #8, PKCS #1 (RSA) or SEC 1 (elliptic curves).

@@ -6,14 +6,13 @@
 //!
 //! Pure: no I/O, no clock, no store. The caller gives the time and the objects that a token is bound to.
 //!
-//! Nobody calls `bootstrap`, `front_proxy`, `oidc` and `token_file` yet: the API server believes certificates and tokens of accounts only.
-//!
 //! What it leaves to others: where tokens come from, where keys are kept, what the user may do.
 
-mod der; // as much of the encoding of keys as is needed
+mod der; // as much of the encoding of keys and certificates as is needed
 
 pub mod account; // what a service account's token claims, and whether that still holds
 pub mod bootstrap; // tokens with which nodes join
+pub mod certificate; // what a request for a certificate says, and the certificate
 pub mod claims; // the claims that every token has
 pub mod front_proxy; // what a proxy says of who asks
 pub mod jwk; // public keys as JSON, both ways

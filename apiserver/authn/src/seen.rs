@@ -39,7 +39,7 @@ impl Seen {
     /// # Errors
     /// Those of `prove`.
     pub fn get<E>(&self, token: &str, prove: impl FnOnce() -> Result<Map<String, Value>, E>) -> Result<Claimed, E> {
-        let name = name(token);
+        let name = fingerprint(token);
         if let Some(claims) = self.inside().claims.get(&name) {
             return Ok(Arc::clone(claims));
         }
@@ -78,7 +78,9 @@ impl Seen {
     }
 }
 
-fn name(token: &str) -> Digest {
+/// Stands for `token` where it is not to be kept.
+#[must_use]
+pub fn fingerprint(token: &str) -> [u8; 32] {
     let mut name = Digest::default();
     name.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
     name

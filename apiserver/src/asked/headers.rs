@@ -4,7 +4,8 @@ use super::Place::Header;
 use super::verbs::{ALL, CHANGES, FORMED, OBJECTS, STREAMS, WITHOUT_BODY};
 use super::{Row, honoured, refused, row, without};
 
-const NO_PROXY: &str = "no front proxy is configured, so nobody is believed it; taken off before anything else sees it";
+const NO_PROXY: &str =
+    "only a front proxy, known by its certificate, is believed it; taken off before anything else sees it";
 const NO_PRECONDITIONS: &str =
     "as in Kubernetes, preconditions are resourceVersion and uid, in the object or in options";
 const NO_RANGES: &str = "answers are sent whole, which HTTP allows";

@@ -1,24 +1,18 @@
 //! A server of others is asked (`authorization.k8s.io` SubjectAccessReview), and its answers are kept for a while.
 
 use crate::authority::ChainError;
-use http::{Request, header};
-use kube::Client;
+use crate::remote::review::Reviewer;
 use serde_json::{Map, Value, json};
 use skiff_authz::config::{OnFailure, Webhook};
 use skiff_authz::{Act, Attributes, Decision, Reason, Requirement};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How many answers are kept, and how long a question may be whose answer is kept (kube-apiserver: as many, as long).
 const KEPT_MAX: usize = 8192;
 const QUESTION_BYTES_MAX: usize = 10_000;
-/// How often a webhook is asked that does not answer, and how long apart; the pause grows by half.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(500);
-/// Names the server by nothing but the kubeconfig: its whole address, path included, is the webhook's.
-const ITSELF: &str = "webhook.invalid";
 
 /// What a webhook said, and until when that holds.
 struct Answer {
@@ -29,7 +23,7 @@ struct Answer {
 /// One webhook and its last answers.
 pub(super) struct Remote {
     settings: Webhook,
-    client: Client,
+    reviewer: Reviewer,
     answers: Mutex<HashMap<String, Answer>>,
 }
 
@@ -41,9 +35,9 @@ impl fmt::Debug for Remote {
 
 impl Remote {
     pub(super) async fn new(settings: Webhook) -> Result<Self, ChainError> {
-        let client = skiff_client::from_kubeconfig(&settings.kubeconfig).await;
-        let client = client.map_err(|source| ChainError::Webhook { name: settings.name.clone(), source })?;
-        Ok(Self { settings, client, answers: Mutex::default() })
+        let reviewer = Reviewer::new(&settings.kubeconfig, settings.timeout).await;
+        let reviewer = reviewer.map_err(|source| ChainError::Webhook { name: settings.name.clone(), source })?;
+        Ok(Self { settings, reviewer, answers: Mutex::default() })
     }
 
     /// What it says about a request; what stands instead if it says nothing.
@@ -53,7 +47,8 @@ impl Remote {
         if let Some(status) = self.kept(&question) {
             return decision(&status, self.settings.on_failure);
         }
-        match self.ask(&spec).await {
+        let version = format!("authorization.k8s.io/{}", self.settings.version);
+        match self.reviewer.ask(&version, "SubjectAccessReview", &spec, "allowed").await {
             Ok(status) => {
                 self.keep(question, &status);
                 decision(&status, self.settings.on_failure)
@@ -62,39 +57,6 @@ impl Remote {
                 tracing::warn!(webhook = self.settings.name, why, "an authorization webhook does not answer");
                 failed(self.settings.on_failure, format!("webhook {:?}: {why}", self.settings.name))
             }
-        }
-    }
-
-    async fn ask(&self, spec: &Value) -> Result<Value, String> {
-        let mut pause = PAUSE;
-        for tried in 1.. {
-            let why = match self.ask_once(spec).await {
-                Ok(status) => return Ok(status),
-                Err((why, is_final)) if is_final || tried == TRIES => return Err(why),
-                Err((why, _)) => why,
-            };
-            tracing::debug!(webhook = self.settings.name, why, "asking an authorization webhook again");
-            tokio::time::sleep(pause).await;
-            pause = pause * 3 / 2;
-        }
-        Err("was never asked".to_owned())
-    }
-
-    /// The status of its review; or why there is none, and whether asking again is of no use.
-    async fn ask_once(&self, spec: &Value) -> Result<Value, (String, bool)> {
-        let version = &self.settings.version;
-        let review = json!({"apiVersion": format!("authorization.k8s.io/{version}"), "kind": "SubjectAccessReview", "spec": spec});
-        let request = Request::post(ITSELF)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(review.to_string().into_bytes());
-        let request = request.map_err(|error| (error.to_string(), true))?;
-        let answer = tokio::time::timeout(self.settings.timeout, self.client.request::<Value>(request)).await;
-        match answer {
-            Ok(Ok(mut answer)) if answer["status"]["allowed"].is_boolean() => Ok(answer["status"].take()),
-            Ok(Ok(_)) => Err(("its answer has no status.allowed".to_owned(), true)),
-            Ok(Err(kube::Error::Api(status))) => Err((status.message.clone(), status.code < 500 && status.code != 429)),
-            Ok(Err(error)) => Err((skiff_client::sentence(&error), false)),
-            Err(_) => Err((format!("no answer within {} ms", self.settings.timeout.as_millis()), true)),
         }
     }
 

@@ -68,6 +68,11 @@ impl Accounts {
         Ok(Self { terms, signer, keys, issuers, seen: Seen::new(SEEN_MAX) })
     }
 
+    /// Whose tokens are believed.
+    pub(super) fn issuers(&self) -> &[String] {
+        &self.issuers
+    }
+
     /// Who `token` says it is. `None`: it is no token of a service account.
     pub(super) async fn authenticate(
         &self,

@@ -88,7 +88,7 @@ impl Callers {
 
     /// What OpenID Connect calls the provider's configuration.
     pub(crate) fn openid_configuration(&self) -> Result<&Value, Status> {
-        self.configuration.as_ref().ok_or_else(Status::no_such_path)
+        self.openid.as_ref().ok_or_else(Status::no_such_path)
     }
 
     /// The keys that tokens of ours are checked with.

@@ -85,7 +85,10 @@ fn of_handshake(error: &std::io::Error, name: &str) -> String {
     let unverified = |why: &str| format!("tls: failed to verify certificate: x509: {why}");
     match tls {
         Some(rustls::Error::InvalidCertificate(why)) => match why {
-            CertificateError::UnknownIssuer => unverified("certificate signed by unknown authority"),
+            // Of an authority with the name of one that we know, but not its key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                unverified("certificate signed by unknown authority")
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } | CertificateError::NotValidYet => {
                 unverified("certificate has expired or is not yet valid")
             }

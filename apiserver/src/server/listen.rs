@@ -5,7 +5,7 @@ mod opening; // the first bytes of a connection
 
 use super::ApiError;
 use crate::caller::Peer;
-use crate::tls;
+use crate::tls::Peers;
 use axum::Router;
 use axum::extract::Request;
 use gather::Gather;
@@ -50,7 +50,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(32);
 /// Accepts connections until `shutdown`, then cancels `stopping` and lets open requests finish.
 pub(super) async fn serve(
     listener: TcpListener,
-    config: Arc<rustls::ServerConfig>,
+    (config, peers): (Arc<rustls::ServerConfig>, Arc<Peers>),
     router: Router,
     shutdown: CancellationToken,
     stopping: &CancellationToken,
@@ -71,7 +71,8 @@ pub(super) async fn serve(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((socket, _)) => {
-                connections.spawn(connection(socket, acceptor.clone(), router.clone(), graceful.clone()));
+                let (tls, router) = ((acceptor.clone(), peers.clone()), router.clone());
+                connections.spawn(connection(socket, tls, router, graceful.clone()));
             }
             // The peer went away before we came to it.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
@@ -102,7 +103,12 @@ async fn drain(graceful: Arc<GracefulShutdown>, mut connections: JoinSet<()>) {
     connections.shutdown().await;
 }
 
-async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router, graceful: Arc<GracefulShutdown>) {
+async fn connection(
+    socket: TcpStream,
+    (acceptor, peers): (TlsAcceptor, Arc<Peers>),
+    router: Router,
+    graceful: Arc<GracefulShutdown>,
+) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
@@ -118,8 +124,8 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router, gr
     let (socket, session) = stream.get_ref();
     // What is upgraded, which HTTP/2 knows not here, goes on where nobody gathers.
     let gathers = session.alpn_protocol() == Some(&b"h2"[..]);
-    if let Some(identity) = tls::peer(session) {
-        known.insert(identity);
+    if let Some(shown) = peers.shown(session) {
+        known.insert(shown);
     }
     if let Ok(address) = socket.peer_addr() {
         known.insert(Peer(address.ip().to_canonical()));

@@ -1,4 +1,4 @@
-//! A webhook that does what its path says, behind TLS, and remembers what it was asked.
+//! A webhook that does what its path says, behind TLS, and remembers what it was asked. It also shows what is published at it.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -6,6 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +21,8 @@ pub(crate) struct Hook {
     pub(crate) address: SocketAddr,
     /// The authority of its certificate, PEM.
     pub(crate) authority: String,
-    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    asked: Arc<Asked>,
+    pages: Arc<Pages>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -44,21 +46,27 @@ impl Hook {
             .expect("a certificate");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let (asked, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let (asked, pages, connections) = <(Arc<Asked>, Arc<Pages>, Arc<AtomicUsize>)>::default();
         let acceptor = TlsAcceptor::from(Arc::new(tls));
-        let (log, count) = (Arc::clone(&asked), Arc::clone(&connections));
+        let (log, shown, count) = (Arc::clone(&asked), Arc::clone(&pages), Arc::clone(&connections));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, log, count) = (acceptor.clone(), Arc::clone(&log), Arc::clone(&count));
+                let (acceptor, log) = (acceptor.clone(), Arc::clone(&log));
+                let (shown, count) = (Arc::clone(&shown), Arc::clone(&count));
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
                         count.fetch_add(1, Ordering::Relaxed);
-                        talk(stream, &log).await;
+                        talk(stream, &log, &shown).await;
                     }
                 });
             }
         });
-        Self { address, authority: ca.pem(), asked, connections }
+        Self { address, authority: ca.pem(), asked, pages, connections }
+    }
+
+    /// Answers with `page` at `path` from now on.
+    pub(crate) fn publish(&self, path: &str, page: &Value) {
+        self.pages.lock().expect("unpoisoned").insert(path.to_owned(), page.to_string());
     }
 
     /// How it is called at `path`.
@@ -79,12 +87,19 @@ impl Hook {
 }
 
 type Asked = Mutex<Vec<(String, Value)>>;
+type Pages = Mutex<HashMap<String, String>>;
 
 /// Requests of one connection, one after the other.
-async fn talk(mut stream: TlsStream<TcpStream>, asked: &Asked) {
+async fn talk(mut stream: TlsStream<TcpStream>, asked: &Asked, pages: &Pages) {
     while let Some((path, review)) = read(&mut stream).await {
         asked.lock().expect("unpoisoned").push((path.clone(), review.clone()));
-        if answer(&mut stream, path.split('?').next().unwrap_or_default(), &review).await.is_none() {
+        let path = path.split('?').next().unwrap_or_default();
+        let page = pages.lock().expect("unpoisoned").get(path).cloned();
+        let answered = match page {
+            Some(page) => send(&mut stream, "200 OK", page.as_bytes()).await,
+            None => answer(&mut stream, path, &review).await,
+        };
+        if answered.is_none() {
             return;
         }
     }
@@ -100,13 +115,15 @@ async fn read(stream: &mut TlsStream<TcpStream>) -> Option<(String, Value)> {
         bytes.extend_from_slice(piece.get(..count)?);
     };
     let text = String::from_utf8_lossy(bytes.get(..head)?).to_ascii_lowercase();
-    let length: usize = text.split("content-length:").nth(1)?.lines().next()?.trim().parse().ok()?;
+    let length = text.split("content-length:").nth(1).and_then(|rest| rest.lines().next());
+    let length: usize = length.map_or(Some(0), |length| length.trim().parse().ok())?;
     while bytes.len() < head + length {
         let count = stream.read(&mut piece).await.ok().filter(|count| *count > 0)?;
         bytes.extend_from_slice(piece.get(..count)?);
     }
     let path = String::from_utf8_lossy(&bytes).split(' ').nth(1)?.to_owned();
-    Some((path, serde_json::from_slice(bytes.get(head..)?).ok()?))
+    let body = if length == 0 { Value::Null } else { serde_json::from_slice(bytes.get(head..)?).ok()? };
+    Some((path, body))
 }
 
 async fn send(stream: &mut TlsStream<TcpStream>, code: &str, body: &[u8]) -> Option<()> {

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Request, StatusCode};
 use serde_json::Value;
-use skiff_apiserver::{ApiServer, Authentication, Config, Pki};
+use skiff_apiserver::{ApiError, ApiServer, Authentication, Config, Pki};
 use skiff_client::Identity;
 use skiff_store::{Backend, Options, Store};
 use std::net::{SocketAddr, TcpListener};
@@ -83,6 +83,17 @@ impl World {
         let same = config(self.store.backend(), &self.pki, self.address.port());
         let config = Config { advertise: SocketAddr::from((advertise, self.address.port())), ..same };
         ApiServer::new(config).await.expect("another server")
+    }
+
+    /// Another server on the same store that believes others.
+    pub(crate) async fn believing(&self, authentication: Authentication) -> ApiServer {
+        self.try_believing(authentication).await.expect("another server")
+    }
+
+    /// The same, if it can be.
+    pub(crate) async fn try_believing(&self, authentication: Authentication) -> Result<ApiServer, ApiError> {
+        let config = Config { authentication, ..config(self.store.backend(), &self.pki, self.address.port()) };
+        ApiServer::new(config).await
     }
 
     /// Serves TLS until the token is cancelled.

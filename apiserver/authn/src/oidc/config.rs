@@ -1,8 +1,7 @@
 //! The file that `--authentication-config` names (`apiserver.config.k8s.io` AuthenticationConfiguration).
-//!
-//! Expressions in CEL are refused, not passed over: nothing here evaluates them.
 
-use super::{Issuer, Mapping};
+use super::expression::About;
+use super::{Expression, Issuer, Mapping, Rule, Source};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,17 +73,34 @@ impl Errors {
     }
 
     fn known(&mut self, value: &Value, path: &str, fields: &[&str]) {
+        if !value.is_null() && !value.is_object() {
+            self.add(path, "must be an object");
+        }
         let given = value.as_object().into_iter().flatten();
         for (field, _) in given.filter(|(field, _)| !fields.contains(&field.as_str())) {
             self.add(&format!("{path}.{field}"), "unknown field");
         }
     }
 
-    /// Fields that hold expressions, which nothing here evaluates.
-    fn no_expressions(&mut self, value: &Value, path: &str, fields: &[&str]) {
-        for field in fields.iter().filter(|field| !value[**field].is_null()) {
-            self.add(&format!("{path}.{field}"), "expressions in CEL are not implemented for authentication");
+    /// A list that may be.
+    fn list<'a>(&mut self, value: &'a Value, path: &str) -> &'a [Value] {
+        if !value.is_null() && !value.is_array() {
+            self.add(path, "must be a list");
         }
+        value.as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn invalid(&mut self, path: &str, value: &str, why: &str) {
+        self.add(path, &format!("Invalid value: {value:?}: {why}"));
+    }
+
+    fn duplicate(&mut self, path: &str, value: &str) {
+        self.add(path, &format!("Duplicate value: {value:?}"));
+    }
+
+    /// An expression, if it compiles.
+    fn compiled(&mut self, text: &str, path: &str, about: About, decides: bool) -> Option<Expression> {
+        Expression::compile(text, about, decides).map_err(|why| self.invalid(path, text, &why)).ok()
     }
 }
 
@@ -98,7 +114,7 @@ pub fn parse(file: &Value) -> Result<Configuration, Vec<String>> {
         return Err(vec![format!("it is no AuthenticationConfiguration of {}", VERSIONS[0])]);
     }
     errors.known(file, "", &["apiVersion", "kind", "jwt", "anonymous"]);
-    let given = file["jwt"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let given = errors.list(&file["jwt"], "jwt");
     if given.len() > ISSUERS_MAX {
         errors.add("jwt", &format!("Too many: {}: must have at most {ISSUERS_MAX} items", given.len()));
     }
@@ -122,7 +138,10 @@ fn anonymous(value: &Value, errors: &mut Errors) -> Option<Anonymous> {
     }
     errors.known(value, "anonymous", &["enabled", "conditions"]);
     let enabled = value["enabled"].as_bool().unwrap_or(false);
-    let conditions = value["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !value["enabled"].is_null() && !value["enabled"].is_boolean() {
+        errors.add("anonymous.enabled", "must be true or false");
+    }
+    let conditions = errors.list(&value["conditions"], "anonymous.conditions");
     if !enabled && !conditions.is_empty() {
         errors.add("anonymous.conditions", "enabled should be set to true when conditions are defined");
     }
@@ -138,194 +157,234 @@ fn issuer(value: &Value, path: &str, errors: &mut Errors) -> Issuer {
         ["url", "discoveryURL", "certificateAuthority", "audiences", "audienceMatchPolicy", "egressSelectorType"];
     errors.known(of, &at, &fields);
     let url = errors.text(of, &at, "url");
-    check_url(&url, &format!("{at}.url"), errors);
-    let discovery_url = errors.perhaps(of, &at, "discoveryURL").filter(|url| !url.is_empty());
-    if let Some(discovery) = &discovery_url {
-        check_url(discovery, &format!("{at}.discoveryURL"), errors);
-        if discovery.trim_end_matches('/') == url.trim_end_matches('/') {
-            errors.add(&format!("{at}.discoveryURL"), "discoveryURL must be different from URL");
-        }
+    if !url.is_empty() {
+        check_url(&url, &format!("{at}.url"), errors);
     }
     if !of["egressSelectorType"].is_null() && of["egressSelectorType"] != "" {
-        errors.add(&format!("{at}.egressSelectorType"), "there are no egress selectors here");
+        errors.add(&format!("{at}.egressSelectorType"), "egress selectors are not implemented");
     }
-    let audiences = audiences(of, &at, errors);
     let mappings = &value["claimMappings"];
-    let at = format!("{path}.claimMappings");
-    errors.known(mappings, &at, &["username", "groups", "uid", "extra"]);
-    if mappings["extra"].as_array().is_some_and(|extra| !extra.is_empty()) {
-        errors.add(&format!("{at}.extra"), "expressions in CEL are not implemented for authentication");
+    let (required, claim_rules) =
+        claim_rules(&value["claimValidationRules"], &format!("{path}.claimValidationRules"), errors);
+    let at_mappings = format!("{path}.claimMappings");
+    errors.known(mappings, &at_mappings, &["username", "groups", "uid", "extra"]);
+    let username = mapping(&mappings["username"], &format!("{at_mappings}.username"), true, errors);
+    if username.is_none() && mappings["username"].as_object().is_none_or(serde_json::Map::is_empty) {
+        errors.add(&format!("{at_mappings}.username"), "Required value: claim or expression is required");
     }
-    if value["userValidationRules"].as_array().is_some_and(|rules| !rules.is_empty()) {
-        errors.add(&format!("{path}.userValidationRules"), "expressions in CEL are not implemented for authentication");
-    }
-    let username = mapping(&mappings["username"], &format!("{at}.username"), errors);
-    if username.is_none() {
-        errors.add(&format!("{at}.username"), "claim or expression is required");
-    }
-    Issuer {
-        url,
-        discovery_url,
-        authority: errors
-            .perhaps(of, &format!("{path}.issuer"), "certificateAuthority")
-            .filter(|text| !text.is_empty()),
-        audiences,
+    let issuer = Issuer {
+        discovery_url: discovery_url(of, &url, &at, errors),
+        authority: errors.perhaps(of, &at, "certificateAuthority").filter(|text| !text.is_empty()),
+        audiences: audiences(of, &at, errors),
         algorithms: Vec::new(),
-        required: required(&value["claimValidationRules"], &format!("{path}.claimValidationRules"), errors),
+        required,
         username: username.unwrap_or_default(),
-        groups: mapping(&mappings["groups"], &format!("{at}.groups"), errors),
-        uid: uid(&mappings["uid"], &format!("{at}.uid"), errors),
+        groups: mapping(&mappings["groups"], &format!("{at_mappings}.groups"), true, errors),
+        uid: mapping(&mappings["uid"], &format!("{at_mappings}.uid"), false, errors),
+        extra: extra(&mappings["extra"], &format!("{at_mappings}.extra"), errors),
+        claim_rules,
+        user_rules: user_rules(&value["userValidationRules"], &format!("{path}.userValidationRules"), errors),
+        url,
+    };
+    check_email(&issuer, &format!("{at_mappings}.username.expression"), errors);
+    issuer
+}
+
+/// An address that nobody has verified is anybody's: an expression that takes it must look at that too.
+fn check_email(issuer: &Issuer, path: &str, errors: &mut Errors) {
+    let Source::Expression(username) = &issuer.username else { return };
+    let rules = issuer.claim_rules.iter().map(|rule| &rule.expression);
+    let mut all = [username].into_iter().chain(issuer.extra.iter().map(|(_, of)| of)).chain(rules);
+    if username.takes("email") && !all.any(|one| one.takes("email_verified")) {
+        let why = "claims.email_verified must be used in claimMappings.username.expression or \
+                   claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email is used \
+                   in claimMappings.username.expression";
+        errors.invalid(path, username.as_str(), why);
     }
+}
+
+fn discovery_url(of: &Value, url: &str, at: &str, errors: &mut Errors) -> Option<String> {
+    let discovery = errors.perhaps(of, at, "discoveryURL").filter(|url| !url.is_empty())?;
+    let path = format!("{at}.discoveryURL");
+    check_url(&discovery, &path, errors);
+    if discovery.trim_end_matches('/') == url.trim_end_matches('/') {
+        errors.invalid(&path, &discovery, "discoveryURL must be different from URL");
+    }
+    Some(discovery)
 }
 
 fn check_url(url: &str, path: &str, errors: &mut Errors) {
     let Some(rest) = url.strip_prefix("https://") else {
-        return errors.add(path, "URL scheme must be https");
+        return errors.invalid(path, url, "URL scheme must be https");
     };
-    if rest.split('/').next().is_some_and(|host| host.contains('@')) {
-        errors.add(path, "URL must not contain a username or password");
-    }
-    if rest.contains('?') {
-        errors.add(path, "URL must not contain a query");
-    }
-    if rest.contains('#') {
-        errors.add(path, "URL must not contain a fragment");
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    for (is_wrong, why) in [
+        (host.is_empty(), "URL must have a host"),
+        (host.contains('@'), "URL must not contain a username or password"),
+        (rest.contains('?'), "URL must not contain a query"),
+        (rest.contains('#'), "URL must not contain a fragment"),
+    ] {
+        if is_wrong {
+            errors.invalid(path, url, why);
+        }
     }
 }
 
 fn audiences(issuer: &Value, path: &str, errors: &mut Errors) -> Vec<String> {
     let at = format!("{path}.audiences");
-    let given = issuer["audiences"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let texts: Vec<String> = given.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    if texts.is_empty() || texts.len() < given.len() || texts.iter().any(String::is_empty) {
-        errors.add(&at, "Required value: at least one audience, and none may be empty");
+    let mut texts: Vec<String> = Vec::new();
+    for (index, one) in errors.list(&issuer["audiences"], &at).iter().enumerate() {
+        let (one, at) = (one.as_str().unwrap_or_default(), format!("{at}[{index}]"));
+        if one.is_empty() {
+            errors.add(&at, "Required value");
+        } else if texts.iter().any(|known| known == one) {
+            errors.duplicate(&at, one);
+        }
+        texts.push(one.to_owned());
+    }
+    if texts.is_empty() {
+        errors.add(&at, &format!("Required value: at least one {at} is required"));
     }
     let policy = issuer["audienceMatchPolicy"].as_str().unwrap_or_default();
+    let at = format!("{path}.audienceMatchPolicy");
     match (texts.len(), policy) {
-        (0 | 1, "" | "MatchAny") | (_, "MatchAny") => {}
-        (_, "") => {
-            errors.add(&format!("{path}.audienceMatchPolicy"), "must be MatchAny for multiple audiences");
-        }
-        _ => errors.add(&format!("{path}.audienceMatchPolicy"), "must be MatchAny or empty"),
+        (0 | 1, "") | (_, "MatchAny") => {}
+        (0 | 1, _) => errors.invalid(&at, policy, "audienceMatchPolicy must be empty or MatchAny for single audience"),
+        _ => errors.invalid(&at, policy, "audienceMatchPolicy must be MatchAny for multiple audiences"),
     }
     texts
 }
 
-/// A claim with its prefix, which must be said, be it empty: nobody should get a name of another kind by accident.
-fn mapping(value: &Value, path: &str, errors: &mut Errors) -> Option<Mapping> {
-    errors.known(value, path, &["claim", "prefix", "expression"]);
-    errors.no_expressions(value, path, &["expression"]);
-    let claim = errors.perhaps(value, path, "claim").unwrap_or_default();
+/// A claim or an expression. A claim's prefix must be said, be it empty: nobody should get a name of another kind by accident.
+fn mapping(value: &Value, path: &str, has_prefix: bool, errors: &mut Errors) -> Option<Source> {
+    errors.known(value, path, if has_prefix { &["claim", "prefix", "expression"] } else { &["claim", "expression"] });
+    let claim = errors.perhaps(value, path, "claim").filter(|claim| !claim.is_empty());
+    let expression = errors.perhaps(value, path, "expression").filter(|expression| !expression.is_empty());
     let prefix = errors.perhaps(value, path, "prefix");
-    match (claim.is_empty(), prefix) {
-        (true, None) => None,
-        (true, Some(_)) => {
-            errors.add(&format!("{path}.prefix"), "prefix can't be set when claim is not");
+    match (claim, expression) {
+        (Some(_), Some(_)) => {
+            errors.invalid(path, "", "claim and expression can't both be set");
             None
         }
-        (false, None) => {
-            let why = "prefix is required when claim is set. It can be set to an empty string to disable prefixing";
-            errors.add(&format!("{path}.prefix"), why);
+        (None, None) => {
+            if prefix.is_some() {
+                errors.add(path, "Required value: claim or expression is required");
+            }
             None
         }
-        (false, Some(prefix)) => Some(Mapping { claim, prefix }),
+        (None, Some(text)) => {
+            if let Some(prefix) = prefix {
+                errors.invalid(&format!("{path}.prefix"), &prefix, "may not be specified when expression is set");
+            }
+            errors.compiled(&text, &format!("{path}.expression"), About::Claims, false).map(Source::Expression)
+        }
+        (Some(claim), None) => {
+            if has_prefix && prefix.is_none() {
+                let why = "Required value: prefix is required when claim is set. It can be set to an empty string to disable \
+                           prefixing";
+                errors.add(&format!("{path}.prefix"), why);
+            }
+            Some(Source::Claim(Mapping { claim, prefix: prefix.unwrap_or_default() }))
+        }
     }
 }
 
-fn uid(value: &Value, path: &str, errors: &mut Errors) -> Option<String> {
-    errors.known(value, path, &["claim", "expression"]);
-    errors.no_expressions(value, path, &["expression"]);
-    errors.perhaps(value, path, "claim").filter(|claim| !claim.is_empty())
+fn extra(value: &Value, path: &str, errors: &mut Errors) -> Vec<(String, Expression)> {
+    let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
+    for (index, one) in errors.list(value, path).iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        errors.known(one, &path, &["key", "valueExpression"]);
+        let key = errors.text(one, &path, "key");
+        if !key.is_empty() {
+            check_key(&key, &format!("{path}.key"), errors);
+        }
+        if !seen.insert(key.clone()) {
+            errors.duplicate(&format!("{path}.key"), &key);
+        }
+        let text = errors.text(one, &path, "valueExpression");
+        if !text.is_empty()
+            && let Some(expression) = errors.compiled(&text, &format!("{path}.valueExpression"), About::Claims, false)
+        {
+            all.push((key, expression));
+        }
+    }
+    all
 }
 
-fn required(rules: &Value, path: &str, errors: &mut Errors) -> BTreeMap<String, String> {
-    let mut required = BTreeMap::new();
-    for (index, rule) in rules.as_array().into_iter().flatten().enumerate() {
+/// Keys of what else is known of a user belong to whoever says it: `example.org/foo`.
+fn check_key(key: &str, path: &str, errors: &mut Errors) {
+    let Some((domain, _)) = key.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty()) else {
+        return errors.invalid(path, key, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+    };
+    if key.chars().any(char::is_uppercase) {
+        errors.invalid(path, key, "must be lowercase");
+    }
+    let is_or_under = |of: &str| domain == of || domain.ends_with(&format!(".{of}"));
+    if is_or_under("k8s.io") || is_or_under("kubernetes.io") {
+        errors.invalid(path, key, "k8s.io, kubernetes.io and their subdomains are reserved for Kubernetes use");
+    }
+}
+
+/// Claims that must have a value, and what else tokens must fulfil.
+fn claim_rules(rules: &Value, path: &str, errors: &mut Errors) -> (BTreeMap<String, String>, Vec<Rule>) {
+    let (mut required, mut all, mut seen) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+    for (index, rule) in errors.list(rules, path).iter().enumerate() {
         let at = format!("{path}[{index}]");
         errors.known(rule, &at, &["claim", "requiredValue", "expression", "message"]);
-        errors.no_expressions(rule, &at, &["expression"]);
-        let claim = errors.perhaps(rule, &at, "claim").unwrap_or_default();
-        if claim.is_empty() {
-            errors.add(&at, "claim or expression is required");
-        } else if !rule["message"].is_null() && rule["message"] != "" {
-            errors.add(&format!("{at}.message"), "message can't be set when claim is set");
-        }
-        let value = errors.perhaps(rule, &at, "requiredValue").unwrap_or_default();
-        if required.insert(claim.clone(), value).is_some() {
-            errors.add(&format!("{at}.claim"), &format!("Duplicate value: {claim:?}"));
+        let mut said = |field: &str| errors.perhaps(rule, &at, field).unwrap_or_default();
+        let (claim, value, text, message) = (said("claim"), said("requiredValue"), said("expression"), said("message"));
+        match (claim.is_empty(), text.is_empty()) {
+            (true, true) => errors.add(&at, "Required value: claim or expression is required"),
+            (false, false) => errors.invalid(&at, &claim, "claim and expression can't both be set"),
+            (false, true) => {
+                if !message.is_empty() {
+                    errors.invalid(&format!("{at}.message"), &message, "may not be specified when claim is set");
+                }
+                if required.insert(claim.clone(), value).is_some() {
+                    errors.duplicate(&format!("{at}.claim"), &claim);
+                }
+            }
+            (true, false) => {
+                if !value.is_empty() {
+                    let why = "may not be specified when expression is set";
+                    errors.invalid(&format!("{at}.requiredValue"), &value, why);
+                }
+                all.extend(self::rule(text, message, &format!("{at}.expression"), About::Claims, &mut seen, errors));
+            }
         }
     }
-    required
+    (required, all)
+}
+
+fn user_rules(rules: &Value, path: &str, errors: &mut Errors) -> Vec<Rule> {
+    let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
+    for (index, one) in errors.list(rules, path).iter().enumerate() {
+        let at = format!("{path}[{index}]");
+        errors.known(one, &at, &["expression", "message"]);
+        let text = errors.text(one, &at, "expression");
+        let message = errors.perhaps(one, &at, "message").unwrap_or_default();
+        if !text.is_empty() {
+            all.extend(rule(text, message, &format!("{at}.expression"), About::User, &mut seen, errors));
+        }
+    }
+    all
+}
+
+fn rule(
+    text: String,
+    message: String,
+    path: &str,
+    about: About,
+    seen: &mut BTreeSet<String>,
+    errors: &mut Errors,
+) -> Option<Rule> {
+    let expression = errors.compiled(&text, path, about, true);
+    if !seen.insert(text.clone()) {
+        errors.duplicate(path, &text);
+        return None;
+    }
+    Some(Rule { expression: expression?, message })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn file(jwt: Value) -> Value {
-        json!({"apiVersion": VERSIONS[0], "kind": "AuthenticationConfiguration", "jwt": [jwt]})
-    }
-
-    fn sound() -> Value {
-        json!({
-            "issuer": {"url": "https://i", "audiences": ["a", "b"], "audienceMatchPolicy": "MatchAny", "certificateAuthority": "pem"},
-            "claimValidationRules": [{"claim": "hd", "requiredValue": "x"}],
-            "claimMappings": {"username": {"claim": "sub", "prefix": ""}, "groups": {"claim": "g", "prefix": "p:"}, "uid": {"claim": "o"}},
-        })
-    }
-
-    #[test]
-    fn a_sound_file_is_read() {
-        let mut whole = file(sound());
-        whole["anonymous"] = json!({"enabled": true, "conditions": [{"path": "/livez"}]});
-        let read = parse(&whole).unwrap();
-        let issuer = &read.issuers[0];
-        assert_eq!((issuer.url.as_str(), &issuer.audiences[..]), ("https://i", &["a".to_owned(), "b".to_owned()][..]));
-        assert_eq!(issuer.groups.as_ref().unwrap().prefix, "p:");
-        assert_eq!(issuer.required["hd"], "x");
-        let anonymous = read.anonymous.unwrap();
-        assert!(anonymous.allows("/livez") && !anonymous.allows("/livez/ping") && !anonymous.allows("/api"));
-        assert!(Anonymous::default().allows("/api"));
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (pointer, value, why) in [
-            ("/issuer/url", json!("http://i"), "jwt[0].issuer.url: URL scheme must be https"),
-            ("/issuer/url", json!("https://u:p@i"), "jwt[0].issuer.url: URL must not contain a username"),
-            ("/issuer/url", json!(""), "jwt[0].issuer.url: Required value"),
-            ("/issuer/discoveryURL", json!("https://i/"), "jwt[0].issuer.discoveryURL: discoveryURL must be different"),
-            ("/issuer/audiences", json!([]), "jwt[0].issuer.audiences: Required"),
-            ("/issuer/audienceMatchPolicy", json!(""), "jwt[0].issuer.audienceMatchPolicy: must be MatchAny"),
-            ("/issuer/egressSelectorType", json!("cluster"), "jwt[0].issuer.egressSelectorType: there are no"),
-            ("/issuer/color", json!(1), "jwt[0].issuer.color: unknown field"),
-            (
-                "/claimMappings/username",
-                json!({"claim": "sub"}),
-                "jwt[0].claimMappings.username.prefix: prefix is required",
-            ),
-            ("/claimMappings/username", json!({}), "jwt[0].claimMappings.username: claim or expression is required"),
-            (
-                "/claimMappings/username",
-                json!({"expression": "claims.sub"}),
-                "jwt[0].claimMappings.username.expression: expressions",
-            ),
-            ("/claimMappings/extra", json!([{"key": "a"}]), "jwt[0].claimMappings.extra: expressions"),
-            ("/claimValidationRules", json!([{}]), "jwt[0].claimValidationRules[0]: claim or expression"),
-            ("/userValidationRules", json!([{"expression": "true"}]), "jwt[0].userValidationRules: expressions"),
-        ] {
-            let mut jwt = sound();
-            let (parent, field) = pointer.rsplit_once('/').unwrap();
-            jwt.pointer_mut(parent).unwrap()[field] = value;
-            let errors = parse(&file(jwt)).unwrap_err();
-            assert!(errors.iter().any(|error| error.starts_with(why)), "{pointer}: {errors:?}");
-        }
-        let mut twice = file(sound());
-        twice["jwt"] = json!([sound(), sound()]);
-        assert!(parse(&twice).unwrap_err()[0].contains("Duplicate value"));
-        assert!(parse(&json!({"kind": "Pod"})).is_err());
-        let closed = json!({"apiVersion": VERSIONS[0], "kind": "AuthenticationConfiguration", "anonymous": {"enabled": false, "conditions": [{"path": "/x"}]}});
-        assert!(parse(&closed).unwrap_err()[0].starts_with("anonymous.conditions"));
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ mod rounds; // who looks again
 pub(crate) mod services; // addresses and ports that belong to one service at a time
 pub(crate) mod webhooks; // servers of others that are asked
 
+mod certificate_approval; // who approves and signs for whom
 mod certificate_subject_restriction; // nobody asks to be able to do everything
 mod default_toleration_seconds; // how long a pod stays on a node that stopped answering
 mod limit_ranger; // how much pods and claims may ask for
@@ -143,7 +144,7 @@ struct Plugin {
 }
 
 /// All of them, in the order of Kubernetes' `AllOrderedPlugins`.
-const PLUGINS: [Plugin; 13] = [
+const PLUGINS: [Plugin; 15] = [
     namespace_lifecycle::PLUGIN,
     limit_ranger::PLUGIN,
     service_account::PLUGIN,
@@ -151,6 +152,8 @@ const PLUGINS: [Plugin; 13] = [
     pod_security::PLUGIN,
     priority::PLUGIN,
     default_toleration_seconds::PLUGIN,
+    certificate_approval::APPROVAL,
+    certificate_approval::SIGNING,
     certificate_subject_restriction::PLUGIN,
     pod_resize_validator::PLUGIN,
     policies::mutating::PLUGIN,
@@ -214,6 +217,8 @@ mod tests {
                 "PodSecurity",
                 "Priority",
                 "DefaultTolerationSeconds",
+                "CertificateApproval",
+                "CertificateSigning",
                 "CertificateSubjectRestriction",
                 "PodResizeValidator",
                 "MutatingAdmissionPolicy",

@@ -26,6 +26,15 @@ pub(crate) struct ControllersArgs {
     /// The key that signs tokens of service accounts that are kept in secrets, PEM [default: such secrets stay as they are]
     #[arg(long, value_name = "FILE")]
     pub(crate) service_account_private_key_file: Option<PathBuf>,
+    /// The authority that signs certificates on request, PEM [default: approved requests stay as they are]
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    pub(crate) cluster_signing_cert_file: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    pub(crate) cluster_signing_key_file: Option<PathBuf>,
+    /// The longest life of a certificate that it signs; requests may ask for a shorter one
+    #[arg(long, default_value = "8760h", value_parser = duration::parse, value_name = "TIME")]
+    pub(crate) cluster_signing_duration: Duration,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
 }

@@ -5,9 +5,10 @@ use crate::cli::{ControllersArgs, LoopArgs, ProxyArgs};
 use crate::node::{PROXY_TABLE, engine, host_name};
 use crate::out::tell;
 use anyhow::Context;
+use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, authority_of_kubeconfig, from_kubeconfig, lead_if};
-use skiff_controllers::Trust;
+use skiff_controllers::{Signer, Trust};
 use skiff_proxy::ProxyConfig;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,11 +30,26 @@ pub(crate) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let client = from_kubeconfig(&args.client.kubeconfig).await?;
     let authority = authority_of_kubeconfig(&args.client.kubeconfig)?.map(Into::into);
     let signer = args.service_account_private_key_file.as_deref().map(signing_key).transpose()?;
-    let trust = Trust { authority, signer };
+    let certificates = signer_of_certificates(&args)?;
+    let trust = Trust { authority, signer, certificates };
     tell!("reconciling for {}", args.client.kubeconfig.display());
     let caches = Caches::new(client.clone());
     let work = |token| skiff_controllers::run(client.clone(), caches.clone(), trust.clone(), token);
     Ok(lead_if(election.as_ref(), &client, &shutdown, work).await.unwrap_or(Ok(()))?)
+}
+
+/// The authority that signs certificates on request.
+fn signer_of_certificates(args: &ControllersArgs) -> anyhow::Result<Option<Signer>> {
+    let (Some(certificate), Some(key)) = (&args.cluster_signing_cert_file, &args.cluster_signing_key_file) else {
+        return Ok(None);
+    };
+    let read =
+        |flag: &str, path: &Path| std::fs::read_to_string(path).with_context(|| format!("{flag} {}", path.display()));
+    let certificate = read("--cluster-signing-cert-file", certificate)?;
+    let key = read("--cluster-signing-key-file", key)?;
+    let authority = Authority::from_pem(&certificate, &key).map_err(anyhow::Error::msg);
+    let authority = authority.context("--cluster-signing-cert-file, --cluster-signing-key-file")?;
+    Ok(Some(Signer::new(authority, args.cluster_signing_duration)))
 }
 
 /// The key that signs tokens in secrets.

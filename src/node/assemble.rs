@@ -19,9 +19,10 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use skiff_apiserver::{ApiServer, Pki};
+use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, lead_if};
-use skiff_controllers::Trust;
+use skiff_controllers::{Signer, Trust};
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, PodCidr, PressureLimits};
 use skiff_proxy::ProxyConfig;
@@ -31,6 +32,10 @@ use skiff_store::etcd::{Listen, ServeOptions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long certificates last that are signed on request (kube-controller-manager: a year).
+const CERTIFICATE_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a node is made of.
 pub(crate) struct NodeConfig {
@@ -253,7 +258,13 @@ fn start_control_loops(
     let client = clients.of(Identity::controller_manager());
     let caches = shared.clone();
     let signer = SigningKey::from_pem(pki.service_account_key()).context("sa.key")?;
-    let trust = Trust { authority: Some(pki.authority_certificate().into()), signer: Some(Arc::new(signer)) };
+    let authority = Authority::from_pem(&pki.authority().certificate, &pki.authority().private_key);
+    let authority = authority.map_err(anyhow::Error::msg).context("ca.crt and ca.key")?;
+    let trust = Trust {
+        authority: Some(pki.authority_certificate().into()),
+        signer: Some(Arc::new(signer)),
+        certificates: Some(Signer::new(authority, CERTIFICATE_LIFE)),
+    };
     let election = stand("kube-controller-manager")?;
     components.spawn("controllers", |token| async move {
         let work = |token| skiff_controllers::run(client.clone(), caches.clone(), trust.clone(), token);

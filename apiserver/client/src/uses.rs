@@ -31,6 +31,8 @@ const fn of(group: &'static str, one: Use) -> Use {
 }
 
 const ADMISSION: &str = "admissionregistration.k8s.io";
+const CERTIFICATES: &str = "certificates.k8s.io";
+const REQUEST: &str = "CertificateSigningRequest";
 const LEASES: &str = "coordination.k8s.io";
 const ROLES: &str = "rbac.authorization.k8s.io";
 const SLICES: &str = "discovery.k8s.io";
@@ -72,6 +74,10 @@ pub const USES: &[Use] = &[
     on(CONTROLLERS, "PersistentVolumeClaim", "persistentvolumeclaims", WATCH),
     on(CONTROLLERS, "ResourceQuota", "resourcequotas", WATCH),
     on(CONTROLLERS, "ResourceQuota", "resourcequotas/status", &["update"]),
+    of(CERTIFICATES, on(CONTROLLERS, REQUEST, "certificatesigningrequests", &["delete", "list", "watch"])),
+    of(CERTIFICATES, on(CONTROLLERS, REQUEST, "certificatesigningrequests/approval", &["update"])),
+    of(CERTIFICATES, on(CONTROLLERS, REQUEST, "certificatesigningrequests/status", &["update"])),
+    of("authorization.k8s.io", on(CONTROLLERS, "SubjectAccessReview", "subjectaccessreviews", &["create"])),
     on(CONTROLLERS, "Event", "events", &["create"]),
     of(ROLES, on(CONTROLLERS, "ClusterRole", "clusterroles", &["list", "patch", "watch"])),
     of(LEASES, on(CONTROLLERS, "Lease", "leases", &["create", "get", "list", "update", "watch"])),

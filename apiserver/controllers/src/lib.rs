@@ -13,6 +13,7 @@ mod looking; // one loop: a queue of names, and no look before the last write sh
 mod owned; // owner references, pod readiness
 
 mod account_token; // tokens of accounts in secrets
+mod certificate_request; // certificates on request
 mod cluster_role_aggregation; // roles that gather the rules of others
 mod deployment; // rollouts: a replica set for each version of a template
 mod endpoint_mirror; // endpoints that a user wrote, as slices
@@ -27,6 +28,7 @@ mod resource_quota; // what a namespace's objects take of its quotas
 mod root_ca; // what pods trust, in every namespace
 mod service_account; // the default account of every namespace
 
+pub use certificate_request::Signer;
 pub use context::ControllerError;
 
 use context::Context;
@@ -68,6 +70,8 @@ pub struct Trust {
     pub authority: Option<Arc<str>>,
     /// The key that signs tokens of service accounts that are kept in secrets.
     pub signer: Option<Arc<SigningKey>>,
+    /// Signs certificates on request.
+    pub certificates: Option<Signer>,
 }
 
 /// Runs every controller against the API server behind `client` until `shutdown`; `caches` show what that server has.
@@ -90,6 +94,7 @@ pub async fn run(
     for start in LOOPS {
         loops.spawn(start(context.clone(), shutdown.clone()));
     }
+    loops.spawn(certificate_request::run(context.clone(), trust.clone(), shutdown.clone()).map(Ok));
     loops.spawn(account_token::run(context.clone(), trust.clone(), shutdown.clone()).map(Ok));
     loops.spawn(root_ca::run(context, trust.authority, shutdown).map(Ok));
     let mut outcome = Ok(());
@@ -120,8 +125,12 @@ mod tests {
         let shutdown = CancellationToken::new();
         let client = Client::new(silent, "default");
         let caches = Caches::new(client.clone());
-        let running =
-            tokio::spawn(run(client, caches, Trust { authority: Some("pem".into()), signer: None }, shutdown.clone()));
+        let running = tokio::spawn(run(
+            client,
+            caches,
+            Trust { authority: Some("pem".into()), ..Trust::default() },
+            shutdown.clone(),
+        ));
         tokio::task::yield_now().await;
         shutdown.cancel();
         running.await.unwrap().unwrap();

@@ -89,7 +89,7 @@ mod tests {
 
     fn trust() -> Trust {
         let key = SigningKey::from_pem(&SigningKey::generate().unwrap()).unwrap();
-        Trust { authority: Some("pem".into()), signer: Some(Arc::new(key)) }
+        Trust { authority: Some("pem".into()), signer: Some(Arc::new(key)), ..Trust::default() }
     }
 
     #[test]

@@ -1,0 +1,198 @@
+//! What becomes of a request for a certificate.
+
+use super::sign::{CLIENT_SIGNER, KUBELET_CLIENT_SIGNER, KUBELET_SERVING_SIGNER, kubelet_client};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use skiff_authn::certificate::{Request, ends};
+
+/// How long a request stays after it was issued, denied, or has failed.
+const SETTLED: SignedDuration = SignedDuration::from_hours(1);
+/// How long one stays about which nobody has said a word, or which was approved and not issued.
+const PENDING: SignedDuration = SignedDuration::from_hours(24);
+
+/// What an author needs so that a request is approved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Permission {
+    /// Of a kubelet for itself.
+    SelfNode,
+    /// Of somebody else for a node.
+    Node,
+}
+
+impl Permission {
+    /// The part of `certificatesigningrequests` that they may create.
+    pub(super) fn part(self) -> &'static str {
+        match self {
+            Self::SelfNode => "selfnodeclient",
+            Self::Node => "nodeclient",
+        }
+    }
+
+    /// What the approval says.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::SelfNode => "Auto approving self kubelet client certificate after SubjectAccessReview.",
+            Self::Node => "Auto approving kubelet client certificate after SubjectAccessReview.",
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Nothing; somebody else has to look at it.
+    Nothing,
+    /// Its time is over.
+    Delete,
+    /// Approve it, if its author has one of these permissions.
+    Approve(&'static [Permission]),
+    /// Sign it, or say why not.
+    Sign,
+}
+
+/// That, and in how long its time is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) act: Act,
+    pub(super) again: Option<SignedDuration>,
+}
+
+/// Decides it; `signs`: there is a signer.
+pub(super) fn next(request: &CertificateSigningRequest, signs: bool, now: Timestamp) -> Next {
+    let left = over(request).map(|at| at.duration_since(now));
+    if left.is_some_and(|left| left.is_negative()) {
+        return Next { act: Act::Delete, again: None };
+    }
+    // A time is over when it lies behind.
+    Next { act: act(request, signs), again: left.map(|left| left + SignedDuration::from_secs(1)) }
+}
+
+fn has(request: &CertificateSigningRequest, kind: &str) -> bool {
+    request.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|it| it.type_ == kind)
+}
+
+fn certificate(request: &CertificateSigningRequest) -> Option<&[u8]> {
+    let certificate = request.status.as_ref().and_then(|status| status.certificate.as_ref());
+    certificate.map(|bytes| &bytes.0[..]).filter(|bytes| !bytes.is_empty())
+}
+
+/// When the time of a request is over.
+fn over(request: &CertificateSigningRequest) -> Option<Timestamp> {
+    let conditions: Vec<_> = request.status.iter().flat_map(|status| status.conditions.iter().flatten()).collect();
+    let certificate = certificate(request);
+    if conditions.is_empty() {
+        return request.metadata.creation_timestamp.as_ref().and_then(|made| made.0.checked_add(PENDING).ok());
+    }
+    let after = conditions.iter().filter_map(|condition| {
+        let limit = match (condition.type_.as_str(), certificate) {
+            ("Denied" | "Failed", _) | ("Approved", Some(_)) => SETTLED,
+            ("Approved", None) => PENDING,
+            _ => return None,
+        };
+        condition.last_update_time.as_ref()?.0.checked_add(limit).ok()
+    });
+    let ended = certificate.filter(|_| has(request, "Approved")).and_then(ends);
+    after.chain(ended.and_then(|at| Timestamp::from_second(at).ok())).min()
+}
+
+fn act(request: &CertificateSigningRequest, signs: bool) -> Act {
+    let ours = [CLIENT_SIGNER, KUBELET_CLIENT_SIGNER, KUBELET_SERVING_SIGNER];
+    let settled = certificate(request).is_some() || has(request, "Denied") || has(request, "Failed");
+    if settled || !ours.contains(&request.spec.signer_name.as_str()) {
+        return Act::Nothing;
+    }
+    if has(request, "Approved") {
+        return if signs { Act::Sign } else { Act::Nothing };
+    }
+    if request.spec.signer_name != KUBELET_CLIENT_SIGNER {
+        return Act::Nothing;
+    }
+    let Ok(asked) = Request::from_pem(&request.spec.request.0) else { return Act::Nothing };
+    if kubelet_client(&asked, request.spec.usages.as_deref().unwrap_or_default()).is_err() {
+        return Act::Nothing;
+    }
+    match request.spec.username.as_deref() == Some(asked.name.as_str()) {
+        true => Act::Approve(&[Permission::SelfNode, Permission::Node]),
+        false => Act::Approve(&[Permission::Node]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sign::testing::request;
+    use super::*;
+    use k8s_openapi::ByteString;
+    use k8s_openapi::api::certificates::v1::CertificateSigningRequestCondition;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    const MADE: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn with(conditions: &[&str], certificate: Option<&str>) -> CertificateSigningRequest {
+        let mut request = request("system:node:n", "system:nodes", &[]);
+        request.metadata.creation_timestamp = Some(Time(MADE));
+        let status = request.status.get_or_insert_default();
+        let condition = |kind: &&str| CertificateSigningRequestCondition {
+            type_: (*kind).to_owned(),
+            last_update_time: Some(Time(MADE)),
+            ..CertificateSigningRequestCondition::default()
+        };
+        status.conditions = Some(conditions.iter().map(condition).collect());
+        status.certificate = certificate.map(|text| ByteString(text.as_bytes().to_vec()));
+        request
+    }
+
+    fn what(request: &CertificateSigningRequest, signs: bool) -> Act {
+        next(request, signs, MADE).act
+    }
+
+    #[test]
+    fn a_kubelets_request_is_approved_and_signed() {
+        let mut one = with(&[], None);
+        assert_eq!(what(&one, true), Act::Approve(&[Permission::Node]), "somebody asks for a node");
+        one.spec.username = Some("system:node:n".to_owned());
+        assert_eq!(what(&one, true), Act::Approve(&[Permission::SelfNode, Permission::Node]));
+        for (conditions, certificate, signs, expected) in [
+            (&["Approved"][..], None, true, Act::Sign),
+            (&["Approved"], None, false, Act::Nothing),
+            (&["Approved"], Some("x"), true, Act::Nothing),
+            (&["Approved", "Denied"], None, true, Act::Nothing),
+            (&["Approved", "Failed"], None, true, Act::Nothing),
+            (&["Denied"], None, true, Act::Nothing),
+        ] {
+            assert_eq!(what(&with(conditions, certificate), signs), expected, "{conditions:?} {certificate:?}");
+        }
+        for (name, group, sans) in [
+            ("system:node:n", "system:masters", &[][..]),
+            ("root", "system:nodes", &[]),
+            ("system:node:n", "system:nodes", &["x"]),
+        ] {
+            assert_eq!(what(&request(name, group, sans), true), Act::Nothing, "{name} {group}");
+        }
+        for signer in [KUBELET_SERVING_SIGNER, CLIENT_SIGNER, "example.com/x"] {
+            let mut other = with(&[], None);
+            other.spec.signer_name = signer.to_owned();
+            assert_eq!(what(&other, true), Act::Nothing, "somebody has to look at it");
+        }
+    }
+
+    #[test]
+    fn requests_do_not_stay() {
+        let at = |request: &CertificateSigningRequest, hours: i64, seconds: i64| {
+            let now = MADE + SignedDuration::from_secs(hours * 3600 + seconds);
+            next(request, false, now).act == Act::Delete
+        };
+        for (request, hours) in [
+            (with(&[], None), 24),
+            (with(&["Denied"], None), 1),
+            (with(&["Approved", "Failed"], None), 1),
+            (with(&["Approved"], None), 24),
+            (with(&["Approved"], Some("no certificate")), 1),
+        ] {
+            assert!(!at(&request, hours, 0), "{hours}");
+            assert!(at(&request, hours, 1), "{hours}");
+            let again = next(&request, false, MADE).again;
+            assert_eq!(again, Some(SignedDuration::from_secs(hours * 3600 + 1)));
+        }
+        assert_eq!(over(&with(&["Other"], None)), None, "somebody has said something else of it");
+    }
+}

@@ -33,7 +33,7 @@ use crate::authority::Authority;
 use crate::registry::{Target, built_in};
 use crate::request::Request;
 use crate::status::Status;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, Ready, ready};
 use rounds::Rounds;
 use serde_json::Value;
 use skiff_schema::{Catalog, Resource};
@@ -56,14 +56,26 @@ impl Operation {
     }
 }
 
-/// What is stored, to be looked at.
+/// Something that is known at once, nearly always, or has to be waited for.
+pub(crate) type Soon<'a, T> = Either<Ready<Result<T, Status>>, BoxFuture<'a, Result<T, Status>>>;
+
+/// What is known.
+pub(crate) fn known<'a, T>(outcome: Result<T, Status>) -> Soon<'a, T> {
+    Either::Left(ready(outcome))
+}
+
+/// What has to be waited for.
+pub(crate) fn later<'a, T>(outcome: impl Future<Output = Result<T, Status>> + Send + 'a) -> Soon<'a, T> {
+    Either::Right(Box::pin(outcome))
+}
+
+/// What is stored, to be looked at: parsed once for all who look.
 pub(crate) trait Stored: Send + Sync {
     /// One object.
-    fn get<'a>(&'a self, target: Target<'a>) -> BoxFuture<'a, Result<Value, Status>>;
+    fn get<'a>(&'a self, target: Target<'a>) -> Soon<'a, Arc<Value>>;
 
     /// All of a resource in `namespace`; empty: everywhere.
-    fn list<'a>(&'a self, resource: &'a Arc<Resource>, namespace: &'a str)
-    -> BoxFuture<'a, Result<Vec<Value>, Status>>;
+    fn list<'a>(&'a self, resource: &'a Arc<Resource>, namespace: &'a str) -> Soon<'a, Vec<Arc<Value>>>;
 
     /// An object of a custom resource that a webhook converts, in the version `wanted`.
     fn convert<'a>(
@@ -126,7 +138,7 @@ impl Attributes<'_> {
     }
 }
 
-type Admitted<'a> = BoxFuture<'a, Result<(), Status>>;
+type Admitted<'a> = Soon<'a, ()>;
 
 /// Changes the new object, or refuses it. A deletion has none: it is `null`.
 type Mutate = for<'a> fn(&'a Attributes<'a>, &'a mut Value) -> Admitted<'a>;

@@ -24,6 +24,7 @@ mod partial; // a few fields of an object
 mod patch; // what a patch makes of an object
 mod put; // a new state of what is there, or is not there yet
 mod read; // get and list
+mod recent; // what was written a moment ago, for who writes it again
 mod shared; // one object that many watch
 mod update; // changed objects
 mod watch; // what happens to objects
@@ -44,7 +45,7 @@ pub(crate) use write::{Change, Owners, Written};
 use crate::admission::configured::Current;
 use crate::admission::resource_quota::Quotas;
 use crate::admission::services::Allocator;
-use crate::admission::{Setting, Stored};
+use crate::admission::{Setting, Soon, Stored, known, later};
 use crate::authority::Authority;
 use crate::status::Status;
 use bytes::Bytes;
@@ -52,6 +53,7 @@ use convert::Converters;
 use feed::Feeds;
 use futures::future::BoxFuture;
 use object::{Object, meta};
+use recent::Recent;
 use serde_json::Value;
 use skiff_schema::{Catalog, Resource};
 use skiff_step::{Engine, Step};
@@ -143,6 +145,10 @@ impl Registry {
         Setting::new(self.catalog(), self.configured.get(), Arc::clone(&self.authority))
     }
 
+    fn recent(&self) -> &Recent {
+        self.feeds.recent()
+    }
+
     pub(crate) fn backend(&self) -> &dyn Backend {
         self.backend.as_ref()
     }
@@ -212,19 +218,21 @@ impl Registry {
 
 /// What plugins may look at; they write nothing.
 impl Stored for Registry {
-    fn get<'a>(&'a self, target: Target<'a>) -> BoxFuture<'a, Result<Value, Status>> {
-        Box::pin(async move { self.get_kept(&target).await?.value() })
+    fn get<'a>(&'a self, target: Target<'a>) -> Soon<'a, Arc<Value>> {
+        match self.get_now(&target) {
+            Some(object) => known(object),
+            None => later(async move { self.get_kept(&target).await?.parsed() }),
+        }
     }
 
-    fn list<'a>(
-        &'a self,
-        resource: &'a Arc<Resource>,
-        namespace: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Value>, Status>> {
-        Box::pin(async move {
+    fn list<'a>(&'a self, resource: &'a Arc<Resource>, namespace: &'a str) -> Soon<'a, Vec<Arc<Value>>> {
+        if let Some(objects) = self.list_now(resource, namespace) {
+            return known(objects);
+        }
+        later(async move {
             let options = ListOptions { version_match: VersionMatch::Own, ..ListOptions::default() };
             let list = Self::list(self, resource, namespace, &options).await?;
-            list.items.iter().map(Object::value).collect()
+            list.items.iter().map(Object::parsed).collect()
         })
     }
 

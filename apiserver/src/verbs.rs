@@ -114,7 +114,7 @@ pub(crate) async fn patch(
     }
     let kind = find_auxiliary("autoscaling/v1", "Scale")
         .ok_or_else(|| Status::internal("the table of resources lacks Scale"))?;
-    rescale(registry, request, |scale| patch.patched(kind, scale, request.options.validation)).await
+    rescale(registry, request, |scale| patch.patched(kind, (scale, scale.clone()), request.options.validation)).await
 }
 
 /// PATCH that applies a configuration.

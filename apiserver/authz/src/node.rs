@@ -69,6 +69,12 @@ impl Nodes {
         ("certificates.k8s.io", "podcertificaterequests"),
     ];
 
+    /// Whether `part` of an object tells all that [`Self::put`] wants to know: a pod that has no node has to do with none.
+    #[must_use]
+    pub fn is_told(plural: &str, part: &Value) -> bool {
+        plural == "pods" && part["spec"]["nodeName"].as_str().is_none_or(str::is_empty)
+    }
+
     /// Whether pods bring the right to read objects of this resource.
     #[must_use]
     pub fn brings(plural: &str) -> bool {

@@ -1,7 +1,7 @@
 //! What one write wants of the quotas of its namespace, and whether they have it.
 
 use crate::amounts::Amounts;
-use crate::scope::Scopes;
+use crate::scope::{Scopes, is_terminating};
 use crate::usage::{counted_by, usage};
 use crate::{Kind, UNCOUNTED, pod};
 use serde_json::Value;
@@ -56,6 +56,12 @@ impl Asked {
             old: old.map(|old| (usage(kind, old, now), Scopes::of(kind, old))),
             containers: (is_pod && !pod::asks_as_a_whole(new)).then(|| said(new)),
         })
+    }
+
+    /// Whether such a write can take anything of any quota.
+    #[must_use]
+    pub fn is_of(write: &Write<'_>) -> bool {
+        is_counted(write)
     }
 
     /// What it takes of `quota`, which is the quota as it is stored; empty if it takes nothing.
@@ -130,9 +136,7 @@ fn is_counted(write: &Write<'_>) -> bool {
     }
     let made = write.old.is_none();
     match (write.kind, write.part, write.old) {
-        (("", "pods"), "", Some(old)) => {
-            Scopes::of(write.kind, old).is_terminating() != Scopes::of(write.kind, write.new).is_terminating()
-        }
+        (("", "pods"), "", Some(old)) => is_terminating(old) != is_terminating(write.new),
         (("", "pods"), "resize", Some(_)) => true,
         (("", "persistentvolumeclaims"), "status", Some(old)) => {
             let promised = |claim: &Value| claim["status"]["allocatedResources"]["storage"].clone();

@@ -29,7 +29,7 @@ impl Scopes {
         match kind {
             ("", "pods") => Self {
                 pod: Some(Pod {
-                    terminating: spec["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0),
+                    terminating: is_terminating(object),
                     best_effort: is_best_effort(spec),
                     priority: spec["priorityClassName"].as_str().unwrap_or_default().to_owned(),
                     looks_elsewhere: looks_elsewhere(&spec["affinity"]),
@@ -55,10 +55,6 @@ impl Scopes {
             }
             _ => Self::default(),
         }
-    }
-
-    pub(crate) fn is_terminating(&self) -> bool {
-        self.pod.as_ref().is_some_and(|pod| pod.terminating)
     }
 
     /// Whether the object is in every scope of `quota`.
@@ -104,6 +100,11 @@ fn is_chosen(value: Option<&str>, operator: &str, values: &Value) -> bool {
         "DoesNotExist" => value.is_none(),
         _ => value.is_some(),
     }
+}
+
+/// Whether a pod ends by itself.
+pub(crate) fn is_terminating(pod: &Value) -> bool {
+    pod["spec"]["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0)
 }
 
 /// No container asks for CPU or memory ("Pod Quality of Service Classes").

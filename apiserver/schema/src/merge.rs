@@ -34,13 +34,13 @@ impl PatchError {
 ///
 /// # Errors
 /// [`PatchError`] names the field of the patch that does not fit.
-pub fn strategic_merge(resource: &Resource, original: &Value, patch: &Value) -> Result<Value, PatchError> {
+pub fn strategic_merge(resource: &Resource, original: Value, patch: &Value) -> Result<Value, PatchError> {
     let root = Path::Root;
     let (Value::Object(original), Value::Object(patch)) = (original, patch) else {
         return Err(PatchError::new(&root, "a strategic merge patch must be an object"));
     };
     let schema = builtin::of(resource);
-    object(Known::Struct(&schema, schema.root()), None, original.clone(), patch, &root).map(Value::Object)
+    object(Known::Struct(&schema, schema.root()), None, original, patch, &root).map(Value::Object)
 }
 
 /// What the schema says about an object.

@@ -1,6 +1,6 @@
 //! CertificateSubjectRestriction: nobody asks for a certificate that may do everything.
 
-use super::{Admitted, Attributes, Operation, Plugin};
+use super::{Admitted, Attributes, Operation, Plugin, known};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -21,16 +21,14 @@ const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 const MASTERS: &str = "system:masters";
 
 fn validate<'a>(seen: &'a Attributes<'a>, object: &'a Value) -> Admitted<'a> {
-    Box::pin(async move {
-        let spec = &object["spec"];
-        if !seen.is_about("certificates.k8s.io", "certificatesigningrequests")
-            || spec["signerName"] != CLIENT_SIGNER
-            || !organizations(&spec["request"]).iter().any(|name| name == MASTERS)
-        {
-            return Ok(());
-        }
-        Err(seen.forbidden(&format!("use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed")))
-    })
+    let spec = &object["spec"];
+    if !seen.is_about("certificates.k8s.io", "certificatesigningrequests")
+        || spec["signerName"] != CLIENT_SIGNER
+        || !organizations(&spec["request"]).iter().any(|name| name == MASTERS)
+    {
+        return known(Ok(()));
+    }
+    known(Err(seen.forbidden(&format!("use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed"))))
 }
 
 /// What a request calls the groups of its subject.

@@ -1,11 +1,12 @@
 //! LimitRanger: what a container asks for when it does not say, and how much a container, a pod or a claim may ask for.
 
-use super::{Admitted, Attributes, Operation, Plugin, built_in};
+use super::{Admitted, Attributes, Operation, Plugin, built_in, known, later};
 use crate::registry::object::{metadata_mut, object_at};
 use crate::status::Status;
 use serde_json::{Map, Value};
 use skiff_proto::quantity::Quantity;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(super) const PLUGIN: Plugin = Plugin {
     name: "LimitRanger",
@@ -18,11 +19,12 @@ const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
 /// Gives a new pod what its namespace says. The defaults have made a container's requests of its limits before.
 fn fill_in<'a>(seen: &'a Attributes<'a>, pod: &'a mut Value) -> Admitted<'a> {
-    Box::pin(async move {
-        if seen.is_about("", "pods") && seen.operation == Operation::Create && pod["spec"].is_object() {
-            for range in ranges(seen).await? {
-                merge_into(items(&range["spec"]["limits"]), pod);
-            }
+    if !seen.is_about("", "pods") || seen.operation != Operation::Create || !pod["spec"].is_object() {
+        return known(Ok(()));
+    }
+    later(async move {
+        for range in ranges(seen).await? {
+            merge_into(items(&range["spec"]["limits"]), pod);
         }
         Ok(())
     })
@@ -30,13 +32,13 @@ fn fill_in<'a>(seen: &'a Attributes<'a>, pod: &'a mut Value) -> Admitted<'a> {
 
 /// Refuses a pod or a claim that asks for too little or too much. What a pod asks for does not change.
 fn check<'a>(seen: &'a Attributes<'a>, object: &'a Value) -> Admitted<'a> {
-    Box::pin(async move {
-        let leaving = seen.old.is_some_and(|old| !old["metadata"]["deletionTimestamp"].is_null());
-        let broken_by = match () {
-            () if seen.is_about("", "pods") && seen.operation == Operation::Create => broken_by_pod,
-            () if seen.is_about("", "persistentvolumeclaims") && !leaving => broken_by_claim,
-            () => return Ok(()),
-        };
+    let leaving = seen.old.is_some_and(|old| !old["metadata"]["deletionTimestamp"].is_null());
+    let broken_by = match () {
+        () if seen.is_about("", "pods") && seen.operation == Operation::Create => broken_by_pod,
+        () if seen.is_about("", "persistentvolumeclaims") && !leaving => broken_by_claim,
+        () => return known(Ok(())),
+    };
+    later(async move {
         for range in ranges(seen).await? {
             let broken = broken_by(items(&range["spec"]["limits"]), &object["spec"]);
             match &broken[..] {
@@ -49,7 +51,7 @@ fn check<'a>(seen: &'a Attributes<'a>, object: &'a Value) -> Admitted<'a> {
     })
 }
 
-async fn ranges(seen: &Attributes<'_>) -> Result<Vec<Value>, Status> {
+async fn ranges(seen: &Attributes<'_>) -> Result<Vec<Arc<Value>>, Status> {
     seen.stored.list(built_in("", "limitranges")?, &seen.request.namespace).await
 }
 

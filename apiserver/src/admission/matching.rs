@@ -142,7 +142,8 @@ impl Matching {
             return Ok(self.namespaces.selects_object(object));
         }
         let target = Target { resource: built_in("", "namespaces")?, namespace: "", name: seen.namespace() };
-        Ok(self.namespaces.selects_object(&seen.stored.get(target).await?))
+        let namespace = seen.stored.get(target).await?;
+        Ok(self.namespaces.selects_object(&namespace))
     }
 }
 

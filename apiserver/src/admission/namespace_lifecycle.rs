@@ -1,6 +1,6 @@
 //! NamespaceLifecycle: a place must exist and stay before anything is put there, and three places stay for ever.
 
-use super::{Admitted, Attributes, Operation, Plugin, built_in};
+use super::{Admitted, Attributes, Operation, Plugin, built_in, known, later};
 use crate::registry::Target;
 use crate::registry::object::is_terminating;
 use crate::status::Status;
@@ -16,17 +16,15 @@ pub(super) const PLUGIN: Plugin = Plugin {
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 fn admit<'a>(seen: &'a Attributes<'a>) -> Admitted<'a> {
-    Box::pin(async move {
-        if seen.operation == Operation::Create {
-            // A question puts nothing anywhere.
-            let is_put = seen.request.resource.namespaced && seen.request.resource.is_stored();
-            return if is_put { check_open(seen).await } else { Ok(()) };
-        }
-        if seen.is_about("", "namespaces") && IMMORTAL.contains(&seen.name) {
-            return Err(seen.forbidden("this namespace may not be deleted"));
-        }
-        Ok(())
-    })
+    if seen.operation == Operation::Create {
+        // A question puts nothing anywhere.
+        let is_put = seen.request.resource.namespaced && seen.request.resource.is_stored();
+        return if is_put { later(check_open(seen)) } else { known(Ok(())) };
+    }
+    if seen.is_about("", "namespaces") && IMMORTAL.contains(&seen.name) {
+        return known(Err(seen.forbidden("this namespace may not be deleted")));
+    }
+    known(Ok(()))
 }
 
 /// Refuses creation in a namespace that does not exist or is going away.
@@ -36,7 +34,8 @@ async fn check_open(seen: &Attributes<'_>) -> Result<(), Status> {
         return Err(Status::bad_request("an empty namespace may not be set during creation"));
     }
     let target = Target { resource: built_in("", "namespaces")?, namespace: "", name };
-    if is_terminating(&seen.stored.get(target).await?) {
+    let namespace = seen.stored.get(target).await?;
+    if is_terminating(&namespace) {
         return Err(Status::namespace_terminating(&seen.request.resource, seen.name, name));
     }
     Ok(())

@@ -4,7 +4,7 @@
 
 mod pod; // pods that kubelets make, and what they say of pods
 
-use super::{Admitted, Attributes, Operation, Plugin};
+use super::{Admitted, Attributes, Operation, Plugin, known, later};
 use crate::auth::user;
 use crate::status::Status;
 use base64::Engine as _;
@@ -62,9 +62,9 @@ impl Asked<'_> {
 }
 
 fn admit<'a>(seen: &'a Attributes<'a>, object: &'a mut Value) -> Admitted<'a> {
-    Box::pin(async move {
-        let user = user(&seen.request.who);
-        let Some(node) = node_name(&user) else { return Ok(()) };
+    let user = user(&seen.request.who);
+    let Some(node) = node_name(&user) else { return known(Ok(())) };
+    later(async move {
         let asked = Asked { node, seen };
         if node.is_empty() {
             return Err(asked.no(&format!("could not determine node from user {:?}", user.name)));

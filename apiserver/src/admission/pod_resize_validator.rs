@@ -1,6 +1,6 @@
 //! PodResizeValidator: a pod becomes no larger than its node.
 
-use super::{Admitted, Attributes, Operation, Plugin, built_in};
+use super::{Admitted, Attributes, Operation, Plugin, built_in, known, later};
 use crate::registry::Target;
 use crate::status::Status;
 use serde_json::Value;
@@ -10,17 +10,17 @@ pub(super) const PLUGIN: Plugin =
     Plugin { name: "PodResizeValidator", handles: &[Operation::Update], mutate: None, validate: Some(validate) };
 
 fn validate<'a>(seen: &'a Attributes<'a>, pod: &'a Value) -> Admitted<'a> {
-    Box::pin(async move {
-        let request = seen.request;
-        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        let before = seen.old.map(|old| &old["metadata"]["generation"]);
-        if request.part != "resize"
-            || !request.resource.is("", "pods")
-            || node.is_empty()
-            || before == Some(&pod["metadata"]["generation"])
-        {
-            return Ok(());
-        }
+    let request = seen.request;
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    let before = seen.old.map(|old| &old["metadata"]["generation"]);
+    if request.part != "resize"
+        || !request.resource.is("", "pods")
+        || node.is_empty()
+        || before == Some(&pod["metadata"]["generation"])
+    {
+        return known(Ok(()));
+    }
+    later(async move {
         let target = Target { resource: built_in("", "nodes")?, namespace: "", name: node };
         let node = seen.stored.get(target).await.map_err(|status| match status.reason {
             "NotFound" => seen.forbidden(&format!("node {node:?} not found")),

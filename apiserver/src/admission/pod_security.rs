@@ -12,7 +12,7 @@ mod settings; // what administrators say at a start
 #[cfg(test)]
 mod tests;
 
-use super::{Admitted, Attributes, Operation, Plugin, built_in};
+use super::{Admitted, Attributes, Operation, Plugin, built_in, known, later};
 use crate::registry::Target;
 use crate::registry::object::name_of;
 use crate::status::Status;
@@ -21,6 +21,7 @@ use policy::{Level, PREFIX, Policy, Standard};
 use serde_json::Value;
 pub(crate) use settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub(super) const PLUGIN: Plugin = Plugin {
     name: "PodSecurity",
@@ -47,26 +48,24 @@ const TEMPLATES: [(&str, &str, &str); 8] = [
 ];
 
 fn check<'a>(seen: &'a Attributes<'a>, object: &'a Value) -> Admitted<'a> {
-    Box::pin(async move {
-        let resource = &seen.request.resource;
-        if resource.is("", "pods") {
-            return check_pod(seen, object).await;
-        }
-        if !seen.request.part.is_empty() {
-            return Ok(());
-        }
-        if resource.is("", "namespaces") {
-            return check_namespace(seen, object).await;
-        }
-        let template = TEMPLATES.iter().find(|(group, plural, _)| resource.is(group, plural));
-        match template.and_then(|(_, _, path)| object.pointer(path)) {
-            Some(template) => {
-                tell_about_template(seen, template).await;
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    })
+    let resource = &seen.request.resource;
+    if resource.is("", "pods") {
+        return later(check_pod(seen, object));
+    }
+    if !seen.request.part.is_empty() {
+        return known(Ok(()));
+    }
+    if resource.is("", "namespaces") {
+        return later(check_namespace(seen, object));
+    }
+    let template = TEMPLATES.iter().find(|(group, plural, _)| resource.is(group, plural));
+    match template.and_then(|(_, _, path)| object.pointer(path)) {
+        Some(template) => later(async move {
+            tell_about_template(seen, template).await;
+            Ok(())
+        }),
+        None => known(Ok(())),
+    }
 }
 
 /// Labels that cannot be read are refused, and pods that are there already are looked at when more is enforced than before.
@@ -138,20 +137,20 @@ fn is_spared(seen: &Attributes<'_>) -> bool {
 }
 
 /// The first pod of each controller before all the others, because the others are like it.
-fn in_order_of_weight(pods: &[Value]) -> Vec<&Value> {
+fn in_order_of_weight(pods: &[Arc<Value>]) -> Vec<&Arc<Value>> {
     let mut controllers = BTreeSet::new();
-    let is_first = |pod: &&Value| {
+    let is_first = |pod: &&Arc<Value>| {
         let owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
         let controller = owners.filter(|owner| owner["controller"] == true).find_map(|owner| owner["uid"].as_str());
         controller.is_none_or(|uid| controllers.insert(uid.to_owned()))
     };
-    let (mut first, others): (Vec<&Value>, Vec<&Value>) = pods.iter().partition(is_first);
+    let (mut first, others): (Vec<&Arc<Value>>, Vec<&Arc<Value>>) = pods.iter().partition(is_first);
     first.extend(others);
     first
 }
 
 /// What is told of pods that break what `namespace` enforces from now on.
-fn about_pods(namespace: &str, enforced: Standard, pods: &[Value]) -> Vec<String> {
+fn about_pods(namespace: &str, enforced: Standard, pods: &[Arc<Value>]) -> Vec<String> {
     let checked = pods.len().min(PODS_MAX);
     let mut broken: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for pod in in_order_of_weight(pods).into_iter().take(checked) {

@@ -105,7 +105,7 @@ struct Bound<'a, E> {
     /// The version in which the policy wants the object.
     resource: Arc<Resource>,
     /// The parameters, one after the other; a policy without some is asked once.
-    params: Vec<Option<Value>>,
+    params: Vec<Option<Arc<Value>>>,
 }
 
 /// What cannot be asked, because it is configured wrongly.
@@ -160,7 +160,7 @@ async fn one(
     object: &Value,
     binding: &Binding,
     params: Option<&Arc<Resource>>,
-) -> Result<Option<Vec<Option<Value>>>, String> {
+) -> Result<Option<Vec<Option<Arc<Value>>>>, String> {
     let text = |status: Status| status.message;
     if let Some(matching) = &binding.matching
         && matching.matched(seen, object).await.map_err(text)?.is_none()

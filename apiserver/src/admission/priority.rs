@@ -1,6 +1,6 @@
 //! Priority: a pod has the number of its class, or that of the class which is the default of all.
 
-use super::{Admitted, Attributes, Operation, Plugin, built_in};
+use super::{Admitted, Attributes, Operation, Plugin, built_in, known, later};
 use crate::registry::Target;
 use crate::status::Status;
 use serde_json::{Map, Value};
@@ -12,19 +12,15 @@ pub(super) const PLUGIN: Plugin =
 const PREEMPTION: &str = "PreemptLowerPriority";
 
 fn admit<'a>(seen: &'a Attributes<'a>, pod: &'a mut Value) -> Admitted<'a> {
-    Box::pin(async move {
-        let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
-        if !seen.is_about("", "pods") {
-            return Ok(());
+    let spec = pod.get_mut("spec").and_then(Value::as_object_mut);
+    let Some(spec) = spec.filter(|_| seen.is_about("", "pods")) else { return known(Ok(())) };
+    match seen.old {
+        Some(old) => {
+            keep(&old["spec"], spec);
+            known(Ok(()))
         }
-        match seen.old {
-            Some(old) => {
-                keep(&old["spec"], spec);
-                Ok(())
-            }
-            None => set(seen, spec).await,
-        }
-    })
+        None => later(set(seen, spec)),
+    }
 }
 
 /// An update by a client that keeps a manifest of its own, without what was added when the pod was made.
@@ -94,7 +90,7 @@ async fn class(seen: &Attributes<'_>, name: &str) -> Result<Class, Status> {
 async fn default_class(seen: &Attributes<'_>) -> Result<Class, Status> {
     let all = seen.stored.list(built_in("scheduling.k8s.io", "priorityclasses")?, "").await?;
     let defaults = all.iter().filter(|class| class["globalDefault"] == true);
-    let lowest = defaults.map(Class::of).min_by_key(|class| class.value);
+    let lowest = defaults.map(|class| Class::of(class)).min_by_key(|class| class.value);
     let none = || Class { name: String::new(), value: 0, preemption: Some(PREEMPTION.to_owned()) };
     Ok(lowest.unwrap_or_else(none))
 }

@@ -78,22 +78,37 @@ impl Quotas {
         (old, next): (Option<&Value>, &Value),
     ) -> Result<Charge, Status> {
         let namespace = target.namespace;
-        let mut charge = Charge { namespace: namespace.to_owned(), taken: Vec::new() };
         let kind = (target.resource.group.as_ref(), target.resource.plural.as_ref());
         let write = Write { kind, part: &request.part, old, new: next, now: jiff::Timestamp::now().as_second() };
-        let Some(asked) = Some(namespace).filter(|it| !it.is_empty()).and_then(|_| Asked::of(&write)) else {
-            return Ok(charge);
-        };
-        let asked = Arc::new(asked);
+        if namespace.is_empty() || !Asked::is_of(&write) {
+            return Ok(Charge::default());
+        }
+        let quotas = Stored::list(registry, built_in("", "resourcequotas")?, namespace).await?;
+        if quotas.is_empty() {
+            return Ok(Charge::default());
+        }
+        let Some(asked) = Asked::of(&write).map(Arc::new) else { return Ok(Charge::default()) };
+        Box::pin(self.charge_each(registry, (request, target), quotas, &asked)).await
+    }
+
+    async fn charge_each(
+        &self,
+        registry: &Registry,
+        (request, target): (&Request, &Target<'_>),
+        quotas: Vec<Arc<Value>>,
+        asked: &Arc<Asked>,
+    ) -> Result<Charge, Status> {
+        let namespace = target.namespace;
+        let mut charge = Charge { namespace: namespace.to_owned(), taken: Vec::new() };
         let refused = |Refused(why): Refused| Status::forbidden(target.resource, target.name, &why);
-        for quota in Stored::list(registry, built_in("", "resourcequotas")?, namespace).await? {
+        for quota in quotas {
             let wanted = asked.of_quota(&quota);
             if wanted.as_ref().is_ok_and(Amounts::is_empty) {
                 continue;
             }
             let answer = match request.run() {
                 Run::Dry => wanted,
-                Run::Real => self.take(registry, (namespace, name_of(&quota)), &asked).await?,
+                Run::Real => self.take(registry, (namespace, name_of(&quota)), asked).await?,
             };
             match answer {
                 Ok(taken) => charge.taken.push((name_of(&quota).to_owned(), taken)),

@@ -3,11 +3,12 @@
 mod mount; // the volume that carries the token
 mod mountable; // accounts that say which secrets their pods may have
 
-use super::{Admitted, Attributes, Operation, Plugin, built_in};
+use super::{Admitted, Attributes, Operation, Plugin, built_in, known, later};
 use crate::registry::{Target, generated_name};
 use crate::status::Status;
 use rand::Rng;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const PLUGIN: Plugin = Plugin {
@@ -27,21 +28,21 @@ const FIELDS: [&str; 2] = ["serviceAccountName", "serviceAccount"];
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 fn admit<'a>(seen: &'a Attributes<'a>, pod: &'a mut Value) -> Admitted<'a> {
-    Box::pin(async move {
-        if !seen.is_about("", "pods") {
-            return Ok(());
-        }
-        let Some(spec) = pod.get("spec").and_then(Value::as_object) else { return Ok(()) };
-        let named = FIELDS.iter().find_map(|field| spec.get(*field)?.as_str().filter(|name| !name.is_empty()));
-        let is_new = seen.operation == Operation::Create;
-        let new = is_new && !is_mirror(pod);
-        let Some(name) = named.or(new.then_some(DEFAULT)).map(str::to_owned) else { return Ok(()) };
-        for field in FIELDS {
+    let spec = pod.get("spec").and_then(Value::as_object);
+    let Some(spec) = spec.filter(|_| seen.is_about("", "pods")) else { return known(Ok(())) };
+    let named = FIELDS.iter().find_map(|field| spec.get(*field)?.as_str().filter(|name| !name.is_empty()));
+    let is_new = seen.operation == Operation::Create;
+    let new = is_new && !is_mirror(pod);
+    let Some(name) = named.or(new.then_some(DEFAULT)).map(str::to_owned) else { return known(Ok(())) };
+    for field in FIELDS {
+        if pod["spec"][field] != *name {
             pod["spec"][field] = name.as_str().into();
         }
-        if !new {
-            return Ok(());
-        }
+    }
+    if !new {
+        return known(Ok(()));
+    }
+    later(async move {
         let account = account(seen, &name).await?;
         if mount::is_wanted(pod, &account) {
             mount::mount(&mut pod["spec"], generated_name);
@@ -56,12 +57,12 @@ fn admit<'a>(seen: &'a Attributes<'a>, pod: &'a mut Value) -> Admitted<'a> {
 }
 
 fn validate<'a>(seen: &'a Attributes<'a>, pod: &'a Value) -> Admitted<'a> {
-    Box::pin(async move {
-        let ephemeral = seen.request.part == "ephemeralcontainers" && seen.request.resource.is("", "pods");
-        let new = seen.is_about("", "pods") && seen.operation == Operation::Create;
-        if !new && !ephemeral {
-            return Ok(());
-        }
+    let ephemeral = seen.request.part == "ephemeralcontainers" && seen.request.resource.is("", "pods");
+    let new = seen.is_about("", "pods") && seen.operation == Operation::Create;
+    if !new && !ephemeral {
+        return known(Ok(()));
+    }
+    later(async move {
         if new && is_mirror(pod) {
             return mountable::of_mirror(&pod["spec"]).map_err(|why| seen.forbidden(why));
         }
@@ -85,7 +86,7 @@ fn is_mirror(pod: &Value) -> bool {
 
 /// The account of the pod. For the default one it is waited a moment: whoever makes a namespace and a pod in it at once should not have to
 /// know that a controller stands between the two.
-async fn account(seen: &Attributes<'_>, name: &str) -> Result<Value, Status> {
+async fn account(seen: &Attributes<'_>, name: &str) -> Result<Arc<Value>, Status> {
     let namespace = seen.request.namespace.as_str();
     let target = Target { resource: built_in("", "serviceaccounts")?, namespace, name };
     let tries = if name == DEFAULT { TRIES } else { 1 };

@@ -97,7 +97,7 @@ impl Allocator {
             return Ok(Claims::default());
         }
         let mut claims = Claims::default();
-        match self.fill(backend, target, object, run, &mut claims).await {
+        match Box::pin(self.fill(backend, target, object, run, &mut claims)).await {
             Ok(()) => {
                 claims.replaced = plan::no_longer_held(old, object).into_iter().map(|held| held.claim(old)).collect();
                 Ok(claims)

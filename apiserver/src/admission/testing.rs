@@ -1,6 +1,6 @@
 //! Plugins without a server: objects at keys, and one write at a time.
 
-use super::{Attributes, Operation, Plugin, Setting, Stored, built_in};
+use super::{Attributes, Operation, Plugin, Setting, Soon, Stored, built_in, known};
 use crate::registry::Target;
 use crate::request::Request;
 use crate::status::Status;
@@ -12,31 +12,26 @@ use std::sync::{Arc, LazyLock};
 
 /// Objects by plural, namespace and name.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf(BTreeMap<[String; 3], Value>);
+pub(crate) struct Shelf(BTreeMap<[String; 3], Arc<Value>>);
 
 impl Shelf {
     pub(crate) fn with(mut self, plural: &str, namespace: &str, object: Value) -> Self {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        self.0.insert([plural, namespace, name].map(str::to_owned), object);
+        self.0.insert([plural, namespace, name].map(str::to_owned), Arc::new(object));
         self
     }
 }
 
 impl Stored for Shelf {
-    fn get<'a>(&'a self, target: Target<'a>) -> BoxFuture<'a, Result<Value, Status>> {
+    fn get<'a>(&'a self, target: Target<'a>) -> Soon<'a, Arc<Value>> {
         let key = [&*target.resource.plural, target.namespace, target.name].map(str::to_owned);
         let found = self.0.get(&key).cloned().ok_or_else(|| Status::not_found(target.resource, target.name));
-        Box::pin(async { found })
+        known(found)
     }
 
-    fn list<'a>(
-        &'a self,
-        resource: &'a Arc<Resource>,
-        namespace: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Value>, Status>> {
+    fn list<'a>(&'a self, resource: &'a Arc<Resource>, namespace: &'a str) -> Soon<'a, Vec<Arc<Value>>> {
         let is_of = |key: &[String; 3]| key[0] == resource.plural && (namespace.is_empty() || key[1] == namespace);
-        let found = self.0.iter().filter(|(key, _)| is_of(key)).map(|(_, object)| object.clone()).collect();
-        Box::pin(async { Ok(found) })
+        known(Ok(self.0.iter().filter(|(key, _)| is_of(key)).map(|(_, object)| Arc::clone(object)).collect()))
     }
 
     fn convert<'a>(&'a self, _: &'a Resource, _: &'a str, object: Value) -> BoxFuture<'a, Result<Value, Status>> {

@@ -103,7 +103,8 @@ impl Authority {
                 Asked::Node if node_name(&asked.user).is_none() => continue,
                 Asked::Node => self.nodes().decide(asked),
                 Asked::Roles => self.roles().decide(asked),
-                Asked::Remote(remote) => remote.decide(asked).await,
+                // Boxed: it is rare, and as large as a client of HTTP.
+                Asked::Remote(remote) => Box::pin(remote.decide(asked)).await,
             };
             if let Some(decision) = opinions.hear(decision) {
                 return decision;

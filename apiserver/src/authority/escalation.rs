@@ -22,8 +22,8 @@ pub(crate) async fn confirm(
         return Ok(());
     }
     match kind {
-        Kind::ClusterRole | Kind::Role => role(authority, request, kind, name, old, next).await,
-        Kind::ClusterRoleBinding | Kind::RoleBinding => binding(authority, request, name, next).await,
+        Kind::ClusterRole | Kind::Role => Box::pin(role(authority, request, kind, name, old, next)).await,
+        Kind::ClusterRoleBinding | Kind::RoleBinding => Box::pin(binding(authority, request, name, next)).await,
     }
 }
 

@@ -129,8 +129,11 @@ async fn follow_once(registry: &Registry, about: About) -> Result<(), Status> {
         for event in events {
             match event {
                 Event::Object(kind, object) => {
-                    if about == About::Roles || is_news(&mut decided, followed, kind, &object) {
-                        learn(registry.authority(), followed, kind, object.value()?);
+                    match if about == About::Roles { News::Unread } else { news(&mut decided, followed, kind, &object) }
+                    {
+                        News::None => {}
+                        News::Unread => learn(registry.authority(), followed, kind, object.value()?),
+                        News::All(object) => learn(registry.authority(), followed, kind, &object),
                     }
                 }
                 Event::Bookmark { .. } => {}
@@ -144,13 +147,22 @@ async fn follow_once(registry: &Registry, about: About) -> Result<(), Status> {
     Ok(())
 }
 
+/// What has happened to an object, as far as it matters to nodes.
+enum News {
+    None,
+    /// Something: the object has to be read.
+    Unread,
+    /// Something, and this is all that matters of it.
+    All(Value),
+}
+
 /// What a node has to do with objects changes with their generation and place only; statuses come far more often, and are not read.
-fn is_news(
+fn news(
     decided: &mut HashMap<(usize, String), Value>,
     (resource, _): Followed,
     event: EventKind,
     object: &Shared,
-) -> bool {
+) -> News {
     let paths = [
         vec!["metadata", "namespace"],
         vec!["metadata", "name"],
@@ -159,14 +171,20 @@ fn is_news(
         vec!["spec", "nodeName"],
         vec!["status", "resourceClaimStatuses"],
     ];
-    let Some(now) = object.some_of(&paths).filter(|now| now["metadata"]["generation"].is_i64()) else { return true };
+    let now = object.some_of(&paths).filter(|now| now["metadata"]["generation"].is_i64());
+    let Some(now) = now else { return News::Unread };
     let name = format!("{}/{}", meta(&now, "namespace"), name_of(&now));
     let key = (Arc::as_ptr(resource).addr(), name);
     if event == EventKind::Deleted {
         decided.remove(&key);
-        return true;
+        return News::Unread;
     }
-    decided.insert(key, now.clone()).is_none_or(|before| before != now)
+    if decided.get(&key) == Some(&now) {
+        return News::None;
+    }
+    let news = if Nodes::is_told(&resource.plural, &now) { News::All(now.clone()) } else { News::Unread };
+    decided.insert(key, now);
+    news
 }
 
 fn learn(authority: &Authority, (resource, kind): Followed, event: EventKind, object: &Value) {

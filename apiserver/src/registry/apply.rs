@@ -1,6 +1,7 @@
 //! Server-side apply (KEP-555): an object is made, or becomes what a configuration and its other owners want.
 
 use super::object::{metadata_mut, now};
+use super::recent::Spare;
 use super::write::{Change, Owners};
 use crate::author;
 use crate::request::Request;
@@ -47,7 +48,7 @@ impl Configuration {
         if request.part == "scale" {
             return Change::of_present(move |live| self.scaled(request, live)).owned(Owners::Said);
         }
-        let next = move |live: Option<&Value>| {
+        let next = move |live: Option<&Value>, _: Spare| {
             let mut decoded = self.applied(request, live)?;
             if live.is_none() {
                 metadata_mut(&mut decoded.object).insert("name".to_owned(), request.name.as_str().into());

@@ -5,7 +5,7 @@
 
 use super::object::{Object, meta};
 use super::{Target, prefix};
-use crate::admission::Stored;
+use crate::admission::{Soon, Stored, later};
 use crate::remote::trust::Credentials;
 use crate::remote::{Asked, Limits};
 use crate::status::Status;
@@ -254,22 +254,18 @@ fn accepted(original: &Value, mut converted: Value, wanted: &str) -> Result<Valu
 struct Direct(Arc<dyn Backend>);
 
 impl Stored for Direct {
-    fn get<'a>(&'a self, target: Target<'a>) -> BoxFuture<'a, Result<Value, Status>> {
-        Box::pin(async move {
+    fn get<'a>(&'a self, target: Target<'a>) -> Soon<'a, Arc<Value>> {
+        later(async move {
             let entry = self.0.get(target.key()).await?.entry;
-            Object::of(target.resource, entry.ok_or_else(|| target.not_found())?).value()
+            Object::of(target.resource, entry.ok_or_else(|| target.not_found())?).parsed()
         })
     }
 
-    fn list<'a>(
-        &'a self,
-        resource: &'a Arc<Resource>,
-        namespace: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Value>, Status>> {
-        Box::pin(async move {
+    fn list<'a>(&'a self, resource: &'a Arc<Resource>, namespace: &'a str) -> Soon<'a, Vec<Arc<Value>>> {
+        later(async move {
             let range = ListRange { prefix: prefix(resource, namespace), from: None, limit: 0, revision: 0 };
             let entries = self.0.list(range).await?.entries;
-            entries.into_iter().map(|entry| Object::of(resource, entry).value()).collect()
+            entries.into_iter().map(|entry| Object::of(resource, entry).parsed()).collect()
         })
     }
 

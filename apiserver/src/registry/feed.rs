@@ -34,6 +34,7 @@ pub(crate) use update::Update;
 use super::convert::Converters;
 use super::forms::Room;
 use super::prefix;
+use super::recent::Recent;
 use crate::status::Status;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -77,6 +78,8 @@ pub(crate) struct Feeds {
     /// Folders that were listed since the last look, and nobody follows.
     listed_once: Mutex<HashSet<String>>,
     rooms: Arc<Rooms>,
+    /// What was written a moment ago; forgotten when everything else is looked at.
+    recent: Recent,
     looking: OnceLock<Task>,
 }
 
@@ -100,7 +103,12 @@ impl Feeds {
     pub(crate) fn new(backend: Arc<dyn Backend>, converters: Arc<Converters>) -> Arc<Self> {
         let rooms = Rooms { states: Room::new(STATES_BYTES_MAX), forms: Room::new(FORMS_BYTES_MAX) };
         let (open, listed_once) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { backend, converters, open, listed_once, rooms: Arc::new(rooms), looking: OnceLock::new() })
+        let (recent, looking) = (Recent::default(), OnceLock::new());
+        Arc::new(Self { backend, converters, open, listed_once, rooms: Arc::new(rooms), recent, looking })
+    }
+
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Follows the resource from now on if nobody does yet; from `after` on if that was a short while ago.
@@ -168,6 +176,7 @@ impl Feeds {
     /// Forgets what watchers have had time to take, and ends feeds that nobody has used for a while.
     fn look(&self) {
         lock(&self.listed_once).clear();
+        self.recent.look();
         let feeds: Vec<Arc<Feed>> = lock(&self.open).values().map(|open| Arc::clone(&open.feed)).collect();
         // To look at many objects takes a while, in which others want to find their feed.
         let used: Vec<Arc<Feed>> = feeds.into_iter().filter(|feed| feed.look()).collect();

@@ -3,6 +3,7 @@
 use super::FormNumber;
 use crate::status::Status;
 use bytes::Bytes;
+use serde_json::Value;
 use skiff_schema::RowTemplate;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +40,11 @@ impl Room {
     }
 }
 
+/// A parsed object takes some twelve times its JSON.
+const PARSED_TIMES: usize = 12;
+/// The number of the object as a value; doors have smaller ones.
+const PARSED: FormNumber = FormNumber(u32::MAX);
+
 /// One form of an object.
 #[derive(Debug, Clone)]
 pub(crate) enum Form {
@@ -46,6 +52,8 @@ pub(crate) enum Form {
     Bytes(Bytes),
     /// The row of a table, in which only ages are open.
     Row(Arc<RowTemplate>),
+    /// The object itself, of so many bytes as JSON, for those who look into it.
+    Value(Arc<Value>, usize),
     /// Another one each time.
     Changing,
 }
@@ -58,6 +66,7 @@ impl Form {
             + match self {
                 Self::Bytes(bytes) => bytes.len(),
                 Self::Row(row) => row.size_bytes(),
+                Self::Value(_, bytes) => bytes * PARSED_TIMES,
                 Self::Changing => 0,
             }
     }
@@ -95,6 +104,18 @@ impl Forms {
             made.push((number, form.clone()));
         }
         Ok(form)
+    }
+
+    /// The object as a value, of so many bytes as JSON.
+    pub(crate) fn parsed(
+        &self,
+        bytes: usize,
+        parse: impl FnOnce() -> Result<Value, Status>,
+    ) -> Result<Arc<Value>, Status> {
+        match self.get(PARSED, || Ok(Form::Value(Arc::new(parse()?), bytes)))? {
+            Form::Value(value, _) => Ok(value),
+            _ => Err(Status::internal("another form was taken for an object")),
+        }
     }
 
     /// Forgets what nobody has asked for since the last time.

@@ -5,6 +5,7 @@ use super::object::Object;
 use super::read::{List, ListOptions, Place, VersionMatch, token};
 use super::{Registry, Target, prefix};
 use crate::status::Status;
+use serde_json::Value;
 use skiff_schema::Resource;
 use std::sync::Arc;
 
@@ -56,18 +57,42 @@ impl Registry {
         Ok(Some(list))
     }
 
-    /// One object of the newest state, as plugins look at it many times a second.
+    /// One object of the newest state, as plugins look at it many times a second; `None`: it has to be waited for.
+    pub(super) fn get_now(&self, target: &Target<'_>) -> Option<Result<Arc<Value>, Status>> {
+        let object = self.feeds.get_now(target.resource, &place(target))??;
+        Some(object.face(target.resource).object.parsed())
+    }
+
+    /// All objects of the newest state in a namespace, as plugins look at them; `None`: they have to be waited for.
+    pub(super) fn list_now(
+        &self,
+        resource: &Arc<Resource>,
+        namespace: &str,
+    ) -> Option<Result<Vec<Arc<Value>>, Status>> {
+        let (from, end) = (begin(namespace), behind(namespace));
+        let wanted = Wanted { resource, from: &from, end: end.as_deref(), value: None, pages: false };
+        let found = self.feeds.find_now(&wanted)?;
+        Some(found.objects(&wanted).map(|object| object.face(resource).object.parsed()).collect())
+    }
+
+    /// The same, waiting for it.
     pub(super) async fn get_kept(&self, target: &Target<'_>) -> Result<Object, Status> {
-        let place = match target.namespace {
-            "" => target.name.to_owned(),
-            namespace => format!("{namespace}/{}", target.name),
-        };
-        match self.feeds.get(target.resource, &place).await {
+        match self.feeds.get(target.resource, &place(target)).await {
             Some(Some(object)) => Ok(object.face(target.resource).object.clone()),
             // As informers do, what is missing is looked for where it would be.
             Some(None) | None => self.get(target).await,
         }
     }
+}
+
+/// Where a state has the object.
+fn place(target: &Target<'_>) -> String {
+    format!("{}{}", begin(target.namespace), target.name)
+}
+
+/// With what the places of a namespace begin.
+fn begin(namespace: &str) -> String {
+    if namespace.is_empty() { String::new() } else { format!("{namespace}/") }
 }
 
 /// The first place behind those of a namespace; `None`: there is none.

@@ -41,7 +41,8 @@ impl Object {
 
     /// Makes the object that `value` would be at `revision`.
     pub(crate) fn encode(resource: &Arc<Resource>, value: &Value, revision: Revision) -> Result<Self, Status> {
-        let stored = serde_json::to_vec(&InOrder(value)).map_err(|error| Status::internal(error.to_string()))?;
+        let mut stored = Vec::with_capacity(about_bytes(value));
+        serde_json::to_writer(&mut stored, &InOrder(value)).map_err(|error| Status::internal(error.to_string()))?;
         Ok(Self { resource: Arc::clone(resource), stored: stored.into(), revision, is_stale: false, forms: None })
     }
 
@@ -99,6 +100,14 @@ impl Object {
         Ok(out)
     }
 
+    /// The same as [`Self::value`], parsed once for all who look at a state that is kept.
+    pub(crate) fn parsed(&self) -> Result<Arc<Value>, Status> {
+        match &self.forms {
+            Some(forms) => forms.parsed(self.stored.len(), || self.value()),
+            None => self.value().map(Arc::new),
+        }
+    }
+
     /// The object as a value, with its resourceVersion if it has one.
     pub(crate) fn value(&self) -> Result<Value, Status> {
         let mut value: Value = serde_json::from_slice(&self.stored)
@@ -137,6 +146,19 @@ fn converted(resource: &Resource, stored: &Bytes) -> (Bytes, bool) {
     match serde_json::to_vec(&InOrder(&value)) {
         Ok(form) => (form.into(), is_stale),
         Err(_) => (stored.clone(), false),
+    }
+}
+
+/// How long the JSON of `value` will be; a little more where texts are escaped.
+fn about_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 6,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 3,
+        Value::Array(items) => 3 + items.iter().map(about_bytes).sum::<usize>(),
+        Value::Object(fields) => {
+            3 + fields.iter().map(|(name, value)| name.len() + 3 + about_bytes(value)).sum::<usize>()
+        }
     }
 }
 

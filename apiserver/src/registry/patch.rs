@@ -88,18 +88,20 @@ impl Patch {
 
     /// Makes of the object of the request what the patch says.
     pub(crate) fn change<'a>(&'a self, request: &'a Request) -> Change<'a> {
-        Change::of_present(move |current| self.patched(&request.resource, current, request.options.validation))
+        Change::of_copy(move |current, copy| {
+            self.patched(&request.resource, (current, copy), request.options.validation)
+        })
     }
 
-    /// What the patch makes of `current`, as an object of `resource`.
+    /// What the patch makes of `current`, of which the other is a copy, as an object of `resource`.
     pub(crate) fn patched(
         &self,
         resource: &Resource,
-        current: &Value,
+        (current, copy): (&Value, Value),
         validation: FieldValidation,
     ) -> Result<Decoded, Status> {
-        let decoded = decode_value(resource, self.apply(resource, current)?, &self.problems, validation);
-        let decoded = decoded.map_err(|error| match self.apply(resource, current) {
+        let decoded = decode_value(resource, self.apply(resource, copy)?, &self.problems, validation);
+        let decoded = decoded.map_err(|error| match self.apply(resource, current.clone()) {
             Ok(result) => Status::invalid_patch(&result, &error.to_string()),
             Err(status) => status,
         })?;
@@ -112,11 +114,10 @@ impl Patch {
         }
     }
 
-    /// What the patch makes of `current`.
-    fn apply(&self, resource: &Resource, current: &Value) -> Result<Value, Status> {
+    /// What the patch makes of `next`.
+    fn apply(&self, resource: &Resource, mut next: Value) -> Result<Value, Status> {
         match (&self.operations, self.kind) {
             (Parsed::Operations(operations), _) => {
-                let mut next = current.clone();
                 operate(&mut next, operations)
                     .map_err(|error| Status::unprocessable(format!("the patch cannot be applied: {error}")))?;
                 Ok(next)
@@ -125,10 +126,9 @@ impl Patch {
                 "the body of the request was in an unknown format - accepted media types include: \
                      application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             )),
-            (Parsed::Tree(tree), PatchKind::Strategic) => strategic_merge(resource, current, tree)
+            (Parsed::Tree(tree), PatchKind::Strategic) => strategic_merge(resource, next, tree)
                 .map_err(|error| Status::bad_request(format!("the patch cannot be applied: {error}"))),
             (Parsed::Tree(tree), _) => {
-                let mut next = current.clone();
                 json_patch::merge(&mut next, tree);
                 Ok(next)
             }

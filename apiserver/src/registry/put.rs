@@ -1,6 +1,7 @@
 //! PUT: the new state of an object that is there or, of some kinds, of one that is not there yet.
 
 use super::object::{meta, metadata_mut};
+use super::recent::Spare;
 use super::write::{Change, Owners};
 use crate::options;
 use crate::request::Request;
@@ -12,8 +13,9 @@ use skiff_schema::Decoded;
 ///
 /// Whoever replaces an object of a kind that is never replaced blindly must say the revision that he has seen.
 pub(crate) fn replacement<'a>(request: &'a Request, decoded: &'a Decoded) -> Change<'a> {
-    let next = move |present: Option<&Value>| {
-        let mut decoded = decoded.clone();
+    let next = move |present: Option<&Value>, spare: Spare| {
+        let (object, warnings) = (spare.copy(&decoded.object), decoded.warnings.clone());
+        let mut decoded = Decoded { object, warnings };
         match present {
             Some(_) => refuse_blind(request, &decoded.object)?,
             None => begin(request, &mut decoded.object)?,

@@ -14,6 +14,7 @@
 //! admission, commit, or again.
 
 use super::object::{Object, metadata_mut, name_of, now};
+use super::recent::{Pair, Spare};
 use super::{ATTEMPTS_MAX, Registry, Target, create, update};
 use crate::admission::{self, Attributes, Operation};
 use crate::author;
@@ -35,8 +36,8 @@ pub(crate) enum Owners {
     Keep,
 }
 
-/// What is computed of a present state; `None`: there is no such object.
-type Next<'a> = Box<dyn Fn(Option<&Value>) -> Result<Decoded, Status> + Send + Sync + 'a>;
+/// What is computed of a present state, in something that is easily made a copy of it; `None`: there is no such object.
+type Next<'a> = Box<dyn Fn(Option<&Value>, Spare) -> Result<Decoded, Status> + Send + Sync + 'a>;
 
 /// What a request wants of one object.
 pub(crate) struct Change<'a> {
@@ -50,13 +51,22 @@ pub(crate) struct Change<'a> {
 impl<'a> Change<'a> {
     /// Of an object that is there.
     pub(crate) fn of_present(next: impl Fn(&Value) -> Result<Decoded, Status> + Send + Sync + 'a) -> Self {
-        let next: Next<'a> = Box::new(move |present| next(present.unwrap_or(&Value::Null)));
+        let next: Next<'a> = Box::new(move |present, _| next(present.unwrap_or(&Value::Null)));
+        Self { makes: false, owners: Owners::Track, next }
+    }
+
+    /// The same, where a copy of the object becomes the next state.
+    pub(super) fn of_copy(next: impl Fn(&Value, Value) -> Result<Decoded, Status> + Send + Sync + 'a) -> Self {
+        let next: Next<'a> = Box::new(move |present, spare| {
+            let present = present.unwrap_or(&Value::Null);
+            next(present, spare.copy(present))
+        });
         Self { makes: false, owners: Owners::Track, next }
     }
 
     /// Of an object that is there, or of none yet, which is then made.
     pub(crate) fn of_any(next: impl Fn(Option<&Value>) -> Result<Decoded, Status> + Send + Sync + 'a) -> Self {
-        Self { makes: true, owners: Owners::Track, next: Box::new(next) }
+        Self { makes: true, owners: Owners::Track, next: Box::new(move |present, _| next(present)) }
     }
 
     /// The same, with other owners.
@@ -77,6 +87,7 @@ pub(crate) struct Written {
 pub(super) struct Present {
     pub(super) object: Object,
     pub(super) value: Value,
+    spare: Spare,
 }
 
 /// The attempts of one write: as many as it takes until nobody else is faster, within reason.
@@ -123,8 +134,9 @@ impl Registry {
         let mut attempts = Attempts::of(request);
         loop {
             attempts.begin()?;
-            let present = self.present(&request.target(), change.makes).await?;
-            let draft = (change.next)(present.as_ref().map(|present| &present.value))?;
+            let mut present = self.present(&request.target(), change.makes).await?;
+            let spare = present.as_mut().map(|present| std::mem::take(&mut present.spare));
+            let draft = (change.next)(present.as_ref().map(|present| &present.value), spare.unwrap_or_default())?;
             let made = present.is_none();
             if let Some(object) = self.attempt(request, present, draft, change.owners).await? {
                 return Ok(Written { object, made });
@@ -152,7 +164,13 @@ impl Registry {
     /// The object as it is; `None`, if that may be, when there is none.
     pub(super) async fn present(&self, target: &Target<'_>, may_be_missing: bool) -> Result<Option<Present>, Status> {
         match self.get(target).await {
-            Ok(object) => Ok(Some(Present { value: object.value()?, object })),
+            Ok(object) => {
+                let Pair { value, spare } = match self.recent().take(target.resource, &target.key(), object.revision) {
+                    Some(pair) => pair,
+                    None => Pair { value: object.value()?, spare: Spare::default() },
+                };
+                Ok(Some(Present { object, value, spare }))
+            }
             Err(status) if may_be_missing && status.reason == "NotFound" => Ok(None),
             Err(status) => Err(status),
         }
@@ -197,6 +215,9 @@ impl Registry {
         request.warn(resource.warnings(&next, old, request.written()));
         if let Some(present) = present {
             if next == present.value && !present.object.is_stale {
+                let at = (present.object.revision, present.object.stored.len());
+                let pair = Pair { value: present.value, spare: Spare::of(next) };
+                self.recent().keep(resource, target.key(), at, pair);
                 return Ok(Some(present.object));
             }
             return self.settle(request, &target, Some(present), next).await;
@@ -234,6 +255,11 @@ impl Registry {
                 claims.give_back(self.backend()).await;
                 charge.give_back(self).await;
             }
+        }
+        if let (Ok(Some(object)), Run::Real, Outcome::Stays) = (&outcome, request.run(), becomes) {
+            let spare = present.map(|present| Spare::of(present.value)).unwrap_or_default();
+            let at = (object.revision, object.stored.len());
+            self.recent().keep(target.resource, target.key(), at, Pair { value: next, spare });
         }
         outcome
     }

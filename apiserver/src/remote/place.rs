@@ -7,6 +7,7 @@ use crate::status::Status;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Where a service says which one its slices are.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -33,7 +34,7 @@ async fn get(
     stored: &dyn Stored,
     plural: &'static str,
     (namespace, name): (&str, &str),
-) -> Result<Option<Value>, Status> {
+) -> Result<Option<Arc<Value>>, Status> {
     match stored.get(Target { resource: built_in("", plural)?, namespace, name }).await {
         Ok(found) => Ok(Some(found)),
         Err(status) if status.reason == "NotFound" => Ok(None),
@@ -45,7 +46,7 @@ async fn get(
 ///
 /// # Errors
 /// The store failed.
-pub(crate) async fn service(stored: &dyn Stored, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
+pub(crate) async fn service(stored: &dyn Stored, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Status> {
     get(stored, "services", (namespace, name)).await
 }
 
@@ -71,7 +72,8 @@ pub(crate) async fn endpoints(
         return Ok(Some(found));
     }
     let slices = stored.list(built_in("discovery.k8s.io", "endpointslices")?, namespace).await?;
-    let of_it: Vec<&Value> = slices.iter().filter(|slice| slice["metadata"]["labels"][SERVICE_NAME] == name).collect();
+    let of_it: Vec<&Arc<Value>> =
+        slices.iter().filter(|slice| slice["metadata"]["labels"][SERVICE_NAME] == name).collect();
     if kept.is_none() && of_it.is_empty() {
         return Ok(None);
     }

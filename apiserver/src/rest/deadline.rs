@@ -3,16 +3,17 @@
 
 use super::options::Parameters;
 use crate::status::Status;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// The longest time for a request that is no stream.
 const REQUEST_MAX: Duration = Duration::from_secs(60);
 
-/// The answer, or the refusal that it took too long.
+/// The answer, or the refusal that it took too long. It stays where it is, because a future that is moved into another is kept twice.
 pub(super) async fn within<T>(
     parameters: &Parameters,
-    answer: impl Future<Output = Result<T, Status>>,
+    answer: Pin<&mut impl Future<Output = Result<T, Status>>>,
 ) -> Result<T, Status> {
     let limit = limit(parameters.text("timeout"))?;
     let late = || Status::timeout("request did not complete within requested timeout - context deadline exceeded");
@@ -90,7 +91,8 @@ mod tests {
     #[tokio::test]
     async fn who_is_late_is_told_so() {
         let parameters = Parameters::of(&"/x?timeout=1ms".parse().expect("a uri")).expect("parameters");
-        let error = within(&parameters, std::future::pending::<Result<(), Status>>()).await.expect_err("late");
+        let never = std::pin::pin!(std::future::pending::<Result<(), Status>>());
+        let error = within(&parameters, never).await.expect_err("late");
         assert_eq!((error.code.as_u16(), error.reason), (504, "Timeout"));
     }
 }

@@ -20,6 +20,7 @@ use axum::response::Response;
 use http::{Extensions, HeaderMap, Method, header};
 use skiff_client::is_upgrade;
 use skiff_schema::Resource;
+use std::pin::pin;
 use std::sync::Arc;
 
 pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Response, Status> {
@@ -34,7 +35,8 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
         path?;
         let (parts, _) = request.into_parts();
         let parameters = Parameters::of(&parts.uri)?;
-        return Box::pin(within(&parameters, discovery::answer(app, &parts, &parameters))).await;
+        let mut answer = Box::pin(discovery::answer(app, &parts, &parameters));
+        return within(&parameters, answer.as_mut()).await;
     };
     let parameters = Parameters::of(request.uri())?;
     let streamed = parameters.flag("watch");
@@ -70,7 +72,7 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
         _ if verb == "watch" => {
             Box::pin(watch(app, &asked, &parameters, request.headers(), request.extensions())).await
         }
-        _ => within(&parameters, object_request(app, asked, &parameters, request)).await,
+        _ => within(&parameters, pin!(object_request(app, asked, &parameters, request))).await,
     };
     match answer {
         Ok(answer) => Ok(with_warnings(answer, &told)),
@@ -132,9 +134,9 @@ async fn object_request(
     let headers = &parts.headers;
     let (verb, part) = (asked.verb, asked.part.clone());
     let call = verbs::Call { app, request: asked, parameters, style };
-    // Boxed each: together they would be as large as the largest, and a read is the most frequent.
+    // Boxed each: together they would be as large as the largest.
     match (verb, part.as_str()) {
-        ("get", _) => verbs::get(&call).await,
+        ("get", _) => Box::pin(verbs::get(&call)).await,
         ("list", _) => Box::pin(verbs::list(&call)).await,
         ("create", _) => Box::pin(verbs::create(call, headers, body)).await,
         ("update", _) => Box::pin(verbs::update(call, headers, body)).await,

@@ -162,7 +162,7 @@ fn form(object: &Object, number: u32, make: impl Fn() -> Result<Form, Status>) -
 fn bytes_of(form: Form) -> Result<Bytes, Status> {
     match form {
         Form::Bytes(bytes) => Ok(bytes),
-        Form::Row(_) | Form::Changing => Err(Status::internal("an item of a list was taken for a row of a table")),
+        _ => Err(Status::internal("an item of a list was taken for a row of a table")),
     }
 }
 

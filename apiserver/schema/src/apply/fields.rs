@@ -94,9 +94,9 @@ impl Element {
         match self {
             Self::Field(name) => format!("f:{name}"),
             Self::Key(keys) => {
-                let keys: Map<String, Value> =
-                    keys.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
-                format!("k:{}", Value::Object(keys))
+                let text = |name: &str| serde_json::to_string(name).unwrap_or_default();
+                let pairs: Vec<String> = keys.iter().map(|(name, value)| format!("{}:{value}", text(name))).collect();
+                format!("k:{{{}}}", pairs.join(","))
             }
             Self::Value(value) => format!("v:{value}"),
             Self::Index(index) => format!("i:{index}"),

@@ -57,8 +57,9 @@ impl Manager {
 
     fn to_json(&self) -> Value {
         let operation = if self.applied { "Apply" } else { "Update" };
-        let mut entry = json!({"operation": operation, "apiVersion": self.api_version, "fieldsType": "FieldsV1",
-            "fieldsV1": self.fields.to_json()});
+        let mut entry = json!({"operation": operation, "apiVersion": self.api_version, "fieldsType": "FieldsV1"});
+        // The macro would copy it.
+        entry["fieldsV1"] = self.fields.to_json();
         for (key, text) in
             [("manager", Some(&self.name)), ("subresource", Some(&self.part)), ("time", self.time.as_ref())]
         {

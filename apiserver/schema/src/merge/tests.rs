@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 fn apply(kind: (&str, &str), original: &Value, patch: &Value) -> Result<Value, PatchError> {
-    strategic_merge(find_kind(kind.0, kind.1).expect("the kind exists"), original, patch)
+    strategic_merge(find_kind(kind.0, kind.1).expect("the kind exists"), original.clone(), patch)
 }
 
 fn pod(original: Value, patch: Value) -> Value {

@@ -1,7 +1,7 @@
 //! Mutating admission policies: they change what a request writes, by apply configurations and JSON Patches.
 
 use super::super::webhooks::{review, versions};
-use super::super::{Admitted, Attributes, Operation, Plugin};
+use super::super::{Admitted, Attributes, Operation, Plugin, known, later};
 use super::scene::Stage;
 use super::{Bound, Misconfigured, bound, told_name};
 use crate::status::Status;
@@ -19,9 +19,12 @@ pub(in super::super) const PLUGIN: Plugin = Plugin {
 };
 
 fn mutate<'a>(seen: &'a Attributes<'a>, object: &'a mut Value) -> Admitted<'a> {
-    Box::pin(async move {
-        let configured = &*seen.setting.configured;
-        let (policies, bindings) = (&*configured.mutating_policies, &*configured.mutating_bindings);
+    let configured = &*seen.setting.configured;
+    let (policies, bindings) = (&*configured.mutating_policies, &*configured.mutating_bindings);
+    if bindings.is_empty() {
+        return known(Ok(()));
+    }
+    later(async move {
         let found = bound(seen, object, policies, bindings).await;
         if found.is_empty() {
             return Ok(());
@@ -76,10 +79,10 @@ async fn change(
     denials: &mut Vec<Denial>,
 ) -> Result<(), Status> {
     let rounds = &seen.setting.rounds;
-    for params in &one.params {
+    for params in one.params.iter().map(Option::as_deref) {
         let holds = {
             let stage = Stage::set(seen, object, &one.resource).await?;
-            stage.play(params.as_ref(), |scene| one.policy.evaluator.holds(scene))
+            stage.play(params, |scene| one.policy.evaluator.holds(scene))
         };
         match holds {
             Ok(true) => {}
@@ -89,13 +92,13 @@ async fn change(
                 continue;
             }
         }
-        let key = key(one, params.as_ref());
+        let key = key(one, params);
         if !rounds.is_asked(NAME, &key) {
             continue;
         }
         let before = object.clone();
         for index in 0..one.policy.evaluator.len() {
-            match changed(seen, object, one, params.as_ref(), index).await? {
+            match changed(seen, object, one, params, index).await? {
                 Ok(next) => *object = next,
                 Err(why) => denials.extend(one.policy.fail.then(|| Denial::of(one, &why))),
             }

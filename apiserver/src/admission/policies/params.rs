@@ -54,11 +54,15 @@ impl ParamRef {
     }
 
     /// The objects that are there now.
-    pub(super) async fn find(&self, seen: &Attributes<'_>, resource: &Arc<Resource>) -> Result<Vec<Value>, String> {
+    pub(super) async fn find(
+        &self,
+        seen: &Attributes<'_>,
+        resource: &Arc<Resource>,
+    ) -> Result<Vec<Arc<Value>>, String> {
         let namespace = self.place(seen, resource)?;
         let found = if self.name.is_empty() {
             let all = seen.stored.list(resource, namespace).await.map_err(|status| status.message)?;
-            let selects = |object: &Value| self.selector.selects(object["metadata"]["labels"].as_object());
+            let selects = |object: &Arc<Value>| self.selector.selects(object["metadata"]["labels"].as_object());
             all.into_iter().filter(selects).collect()
         } else {
             match seen.stored.get(Target { resource, namespace, name: &self.name }).await {

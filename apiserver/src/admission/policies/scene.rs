@@ -22,7 +22,7 @@ pub(in super::super) struct Stage<'a> {
     object: Cow<'a, Value>,
     old: Cow<'a, Value>,
     request: Value,
-    namespace: Value,
+    namespace: Option<Arc<Value>>,
     authorizer: Arc<dyn Authorizer>,
     question: Question,
 }
@@ -54,7 +54,7 @@ impl<'a> Stage<'a> {
             object: version(seen, object, resource).await?,
             old: version(seen, seen.before().unwrap_or(&NOTHING), resource).await?,
             request: review::request("", seen, resource, &NOTHING, &NOTHING),
-            namespace: Value::Null,
+            namespace: None,
             authorizer: Arc::new(Asker { authority: Arc::clone(&seen.setting.authority), who: asked.who.clone() }),
             question: Question {
                 group: own.group.to_string(),
@@ -80,7 +80,7 @@ impl<'a> Stage<'a> {
             old: &self.old,
             params: params.unwrap_or(&NOTHING),
             request: &self.request,
-            namespace: &self.namespace,
+            namespace: self.namespace.as_deref().unwrap_or(&NOTHING),
             authorizer,
         };
         evaluate(&scene)
@@ -96,11 +96,12 @@ async fn version<'a>(seen: &Attributes<'_>, object: &'a Value, resource: &Resour
 }
 
 /// The namespace of what is written; a namespace itself has none.
-async fn namespace(seen: &Attributes<'_>) -> Result<Value, Status> {
+async fn namespace(seen: &Attributes<'_>) -> Result<Option<Arc<Value>>, Status> {
     if seen.request.resource.is("", "namespaces") || seen.namespace().is_empty() {
-        return Ok(Value::Null);
+        return Ok(None);
     }
-    seen.stored.get(Target { resource: built_in("", "namespaces")?, namespace: "", name: seen.namespace() }).await
+    let target = Target { resource: built_in("", "namespaces")?, namespace: "", name: seen.namespace() };
+    seen.stored.get(target).await.map(Some)
 }
 
 /// Whether somebody may do something, asked by an expression on behalf of who made the request.

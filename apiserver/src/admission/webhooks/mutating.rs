@@ -2,7 +2,7 @@
 //! that were asked before it and want to be (`reinvocationPolicy: IfNeeded`) are asked once more.
 
 use super::super::matching::is_exempt;
-use super::super::{Admitted, Attributes, Operation, Plugin};
+use super::super::{Admitted, Attributes, Operation, Plugin, known, later};
 use super::answer::Sort;
 use super::failure::{Failure, wanted};
 use super::hook::Hook;
@@ -27,11 +27,11 @@ const OPERATIONS_MAX: usize = 10_000;
 const MADE_UP: [&str; 3] = ["uid", "creationTimestamp", "generation"];
 
 fn admit<'a>(seen: &'a Attributes<'a>, object: &'a mut Value) -> Admitted<'a> {
-    Box::pin(async move {
-        let hooks = &seen.setting.configured.mutating;
-        if hooks.is_empty() || is_exempt(&seen.request.resource) {
-            return Ok(());
-        }
+    let hooks = &seen.setting.configured.mutating;
+    if hooks.is_empty() || is_exempt(&seen.request.resource) {
+        return known(Ok(()));
+    }
+    later(async move {
         let made_up = take_made_up(seen, object);
         let done = ask_all(seen, object).await;
         if object.is_object() {

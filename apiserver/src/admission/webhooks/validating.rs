@@ -1,7 +1,7 @@
 //! Hooks that refuse: all that a write concerns are asked at once, and the first of them that refuses is heard.
 
 use super::super::matching::is_exempt;
-use super::super::{Admitted, Attributes, Operation, Plugin};
+use super::super::{Admitted, Attributes, Operation, Plugin, known, later};
 use super::answer::Sort;
 use super::failure::{Failure, wanted};
 use super::hook::Hook;
@@ -19,11 +19,11 @@ pub(in super::super) const PLUGIN: Plugin = Plugin {
 };
 
 fn admit<'a>(seen: &'a Attributes<'a>, object: &'a Value) -> Admitted<'a> {
-    Box::pin(async move {
-        let hooks = &seen.setting.configured.validating;
-        if hooks.is_empty() || is_exempt(&seen.request.resource) {
-            return Ok(());
-        }
+    let hooks = &seen.setting.configured.validating;
+    if hooks.is_empty() || is_exempt(&seen.request.resource) {
+        return known(Ok(()));
+    }
+    later(async move {
         let mut asked = Vec::new();
         for hook in hooks.iter() {
             if let Some(version) = wanted(hook, seen, object).await? {

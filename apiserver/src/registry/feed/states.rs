@@ -63,6 +63,27 @@ impl Feeds {
         Some(lock(&feed.present).as_mut()?.get(place))
     }
 
+    /// The same without waiting; the outer `None`: something has to be waited for.
+    pub(crate) fn get_now(&self, resource: &Arc<Resource>, place: &str) -> Option<Option<Arc<Kept>>> {
+        let feed = self.own(resource)?;
+        Some(lock(&feed.present).as_mut()?.get(place))
+    }
+
+    /// What is `wanted` of a state that plugins may decide by; `None`: something has to be waited for.
+    pub(crate) fn find_now(&self, wanted: &Wanted<'_>) -> Option<Found> {
+        let feed = self.own(wanted.resource)?;
+        Some(lock(&feed.present).as_mut()?.find(wanted))
+    }
+
+    /// The feed of a resource, if its state has all that this server itself has written.
+    fn own(&self, resource: &Arc<Resource>) -> Option<Arc<Feed>> {
+        if resource.conversion_webhook().is_some() {
+            return None;
+        }
+        let feed = lock(&self.open).get(&resource.storage_folder[..]).map(|open| Arc::clone(&open.feed))?;
+        self.is_new_now(&feed, &prefix(resource, ""), At::Own)?.then_some(feed)
+    }
+
     /// The feed of a resource whose state is kept. The first list reads the store; the second one lets the state be read for those to come.
     async fn listed(self: &Arc<Self>, resource: &Arc<Resource>) -> Option<Arc<Feed>> {
         if resource.conversion_webhook().is_some() {
@@ -101,19 +122,27 @@ impl Feeds {
         load(Arc::downgrade(self), feed, prefix(resource, "")).await;
     }
 
+    /// Whether the state is as new as it must be; `None`: something may be on its way.
+    fn is_new_now(&self, feed: &Feed, folder: &Bytes, at: At) -> Option<bool> {
+        let revision = lock(&feed.present).as_ref().map(Present::revision);
+        let Some(revision) = revision else { return Some(false) };
+        match (at, self.backend.since(folder, revision)) {
+            (At::Since(wanted), _) if revision >= wanted => Some(true),
+            (At::Own, Since::Unknown) => Some(revision >= feed.own.load(Ordering::Acquire)),
+            (_, Since::Nothing(newest)) => {
+                Some(feed.reach(newest) && !matches!(at, At::Since(wanted) if newest < wanted))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the state is as new as it must be; waits a moment for what is on its way.
     async fn is_new(&self, feed: &Feed, resource: &Resource, at: At) -> bool {
         let folder = prefix(resource, "");
-        let seen = || lock(&feed.present).as_ref().map(Present::revision);
-        let Some(revision) = seen() else { return false };
-        match (at, self.backend.since(&folder, revision)) {
-            (At::Since(wanted), _) if revision >= wanted => return true,
-            (At::Own, Since::Unknown) => return revision >= feed.own.load(Ordering::Acquire),
-            (_, Since::Nothing(newest)) => {
-                return feed.reach(newest) && !matches!(at, At::Since(wanted) if newest < wanted);
-            }
-            _ => {}
+        if let Some(is_new) = self.is_new_now(feed, &folder, at) {
+            return is_new;
         }
+        let seen = || lock(&feed.present).as_ref().map(Present::revision);
         let Ok(newest) = self.backend.get(folder.clone()).await.map(|got| got.revision) else { return false };
         let caught_up = async {
             loop {

@@ -2,6 +2,7 @@
 
 mod authentication; // whom an API server believes
 mod client; // the small client
+mod dns; // names
 mod election; // which of several works
 mod image; // `skiff image`
 mod names; // names that the API takes
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub(crate) use authentication::AuthenticationArgs;
 pub(crate) use client::*;
+pub(crate) use dns::{ClusterNameArgs, DnsArgs, Part};
 pub(crate) use election::{ControllersArgs, LoopArgs, standing};
 pub(crate) use image::*;
 pub(crate) use pressure::PressureArgs;
@@ -262,6 +264,8 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
     #[command(flatten)]
+    pub(crate) dns: DnsArgs,
+    #[command(flatten)]
     pub(crate) logs: LogArgs,
     #[command(flatten)]
     pub(crate) pressure: PressureArgs,
@@ -404,6 +408,8 @@ pub(crate) struct KubeletArgs {
     /// Kernel parameters that pods may set besides the safe ones: names, or starts of names with * (may be repeated)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
+    #[command(flatten)]
+    pub(crate) names: ClusterNameArgs,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 mod assemble; // one function per component, in the order in which they need each other
 mod clients; // who talks to the API server as whom
 mod components; // the tasks, by name
+mod dns; // the cluster's DNS server
 mod kubelet; // what a kubelet is told, wherever it runs
 mod memory; // given back after a burst
 mod publish; // node ports of a box on the host's loopback
@@ -14,7 +15,8 @@ mod teardown; // undoing all of it
 mod trace; // one engine per component
 
 pub(crate) use assemble::{Node, NodeConfig};
-pub(crate) use kubelet::{CLUSTER_DOMAIN, PODS_MAX, PressureDefaults, kubelet_tls, log_limits, pressure_limits};
+pub(crate) use dns::Names;
+pub(crate) use kubelet::{PODS_MAX, PressureDefaults, kubelet_tls, log_limits, pressure_limits};
 pub(crate) use publish::Published;
 pub(crate) use ranges::{Ranges, host_networks};
 pub(crate) use reach::Reach;

@@ -54,6 +54,7 @@ fn the_list_is_complete() {
         ("controllers", root.join("controllers/src")),
         ("kubelet", root.join("../kubelet/src")),
         ("proxy", root.join("../kubelet/proxy/src")),
+        ("dns", root.join("../kubelet/dns/src")),
     ] {
         let listed: Vec<&Use> = USES.iter().filter(|one| one.by == by).collect();
         let kinds: BTreeSet<&str> = listed.iter().map(|one| one.kind).chain(NO_KINDS).collect();

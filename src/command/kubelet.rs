@@ -4,8 +4,7 @@ use super::stop;
 use crate::cli::KubeletArgs;
 use crate::folders::Folders;
 use crate::node::{
-    CLUSTER_DOMAIN, PODS_MAX, PressureDefaults, Ranges, engine, host_address, host_name, kubelet_tls, log_limits,
-    pressure_limits, read,
+    PODS_MAX, PressureDefaults, Ranges, engine, host_address, host_name, kubelet_tls, log_limits, pressure_limits, read,
 };
 use crate::out::tell;
 use anyhow::Context;
@@ -37,8 +36,8 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         pod_cidr: PodCidr::FromNode(args.pod_cidr.clone()),
         listen: SocketAddr::new(node_ip, args.port),
         tls,
-        cluster_dns: Vec::new(),
-        cluster_domain: CLUSTER_DOMAIN.to_owned(),
+        cluster_dns: args.names.cluster_dns.clone(),
+        cluster_domain: args.names.cluster_domain.clone(),
         max_pods: PODS_MAX,
         allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
         logs: log_limits(&args.logs)?,

@@ -5,7 +5,7 @@ use crate::cli::UpArgs;
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
 use crate::node::{
-    BOX_ADDRESS, Node, NodeConfig, Place, PressureDefaults, Published, Reach, Site, check_ranges, host_address,
+    BOX_ADDRESS, Names, Node, NodeConfig, Place, PressureDefaults, Published, Reach, Site, check_ranges, host_address,
     host_name, log_limits, pressure_limits,
 };
 use crate::out::tell;
@@ -106,8 +106,10 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     let pod_side = if args.isolated { Some(BOX_ADDRESS.into()) } else { bridge.or(Some(node_ip)) };
     let Reach { advertise, listener } = Reach::open(public, args.advertise_address, pod_side)?;
     api.extend(listener);
+    let names = Names::choose(&args.dns, &args.ranges.service_cidr, bridge.unwrap_or(node_ip))?;
     let config = NodeConfig {
         site,
+        names,
         api,
         advertise,
         published,

@@ -7,10 +7,9 @@
 
 use super::clients::Clients;
 use super::components::Components;
+use super::dns::{Place, start_dns};
 use super::memory;
-use super::{
-    CLUSTER_DOMAIN, NODE_PORTS, OpenStore, PODS_MAX, PROXY_TABLE, Published, Site, engine, kubelet_tls, open_backend,
-};
+use super::{NODE_PORTS, Names, OpenStore, PODS_MAX, PROXY_TABLE, Published, Site, engine, kubelet_tls, open_backend};
 use crate::cli::{EtcdArgs, standing};
 use crate::embedded::Programs;
 use anyhow::{Context, bail};
@@ -40,6 +39,7 @@ const CERTIFICATE_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What a node is made of.
 pub(crate) struct NodeConfig {
     pub(crate) site: Site,
+    pub(crate) names: Names,
     /// Sockets of the API: the first is the one that the kubeconfig names.
     pub(crate) api: Vec<TcpListener>,
     /// Where pods reach it.
@@ -95,7 +95,20 @@ impl Node {
         let cri = cri.await.context("start the CRI service")??;
         components.spawn("cri", |token| async move { Ok(cri.run(token).await?) });
         start_kubelet(&mut components, &config, &pki, &clients).await?;
-        start_control_loops(&mut components, &config, &pki, &clients)?;
+        // What the scheduler, the proxy and the DNS server read the controllers read too, and Kubernetes' roles allow it to all of
+        // them: they share one identity's caches. Each writes as itself. The kubelet may see its own node's pods only, and has
+        // caches of its own.
+        let shared = Caches::new(clients.of(Identity::controller_manager()));
+        start_control_loops(&mut components, &config, &pki, &clients, shared.clone())?;
+        let ranges = [&config.site.ranges.service_cidr, &config.site.ranges.pod_cidr].map(Clone::clone);
+        let place = Place {
+            names: &config.names,
+            node_name: &config.node_name,
+            ranges: ranges.into(),
+            client: clients.administrator(),
+            caches: shared,
+        };
+        start_dns(&mut components, place).await?;
         components.spawn("memory", memory::keep);
         for published in config.published {
             let address = config.node_ip;
@@ -159,7 +172,7 @@ fn open_pki(config: &NodeConfig) -> anyhow::Result<Pki> {
     let first_service = first_address(&config.site.ranges.service_cidr)?;
     let mut names: Vec<String> =
         ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
-    names.push("kubernetes.default.svc.cluster.local".to_owned());
+    names.push(format!("kubernetes.default.svc.{}", config.names.domain));
     names.push(config.node_name.clone());
     names.extend([Ipv4Addr::LOCALHOST.to_string(), config.node_ip.to_string(), first_service.to_string()]);
     names.push(config.advertise.ip().to_string());
@@ -225,8 +238,8 @@ async fn start_kubelet(
         pod_cidr: PodCidr::Ours(config.site.ranges.pod_cidr.clone()),
         listen: SocketAddr::new(config.node_ip, config.kubelet_port),
         tls: kubelet_tls(pki),
-        cluster_dns: Vec::new(),
-        cluster_domain: CLUSTER_DOMAIN.to_owned(),
+        cluster_dns: vec![config.names.server],
+        cluster_domain: config.names.domain.clone(),
         max_pods: PODS_MAX,
         allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
         logs: config.logs,
@@ -243,11 +256,9 @@ fn start_control_loops(
     config: &NodeConfig,
     pki: &Pki,
     clients: &Clients,
+    shared: Caches,
 ) -> anyhow::Result<()> {
     let stand = |name: &str| config.leader_elect.then(|| standing(name)).transpose();
-    // What the scheduler and the proxy read the controllers read too, and Kubernetes' roles allow it to all three: they share
-    // one identity's caches. Each writes as itself. The kubelet may see its own node's pods only, and has caches of its own.
-    let shared = Caches::new(clients.of(Identity::controller_manager()));
     let (client, caches, steps) = (clients.of(Identity::scheduler()), shared.clone(), engine("scheduler")?);
     let election = stand("kube-scheduler")?;
     components.spawn("scheduler", |token| async move {

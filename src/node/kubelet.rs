@@ -6,8 +6,6 @@ use skiff_apiserver::Pki;
 use skiff_kubelet::{ImageLimits, KubeletTls, LogLimits, PressureLimits, Thresholds};
 use skiff_proto::quantity::Quantity;
 
-/// Domain of services and pods, as Kubernetes' installers choose it.
-pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 /// Kubernetes' own limit.
 pub(crate) const PODS_MAX: u32 = 110;
 /// How little space may be left under `skiff up` before pods are evicted. It shares the disk of a machine with much else, where

@@ -43,6 +43,7 @@ const CONTROLLERS: &str = "controllers";
 const SCHEDULER: &str = "scheduler";
 const KUBELET: &str = "kubelet";
 const PROXY: &str = "proxy";
+const DNS: &str = "dns";
 
 /// The list.
 pub const USES: &[Use] = &[
@@ -98,4 +99,7 @@ pub const USES: &[Use] = &[
     on(PROXY, "Service", "services", WATCH),
     of(SLICES, on(PROXY, "EndpointSlice", "endpointslices", WATCH)),
     on(PROXY, "Event", "events", &["create"]),
+    on(DNS, "Service", "services", &["get", "list", "patch", "watch"]),
+    of(SLICES, on(DNS, "EndpointSlice", "endpointslices", &["delete", "list", "patch", "watch"])),
+    on(DNS, "Node", "nodes", &["get"]),
 ];

@@ -1,5 +1,6 @@
 //! What may be typed. Names of flags are those of the programs that Skiff stands in for, where there is one.
 
+mod audit; // what an API server records
 mod authentication; // whom an API server believes
 mod client; // the small client
 mod dns; // names
@@ -22,6 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use audit::{AuditArgs, AuditCommand, AuditVerifyArgs};
 pub(crate) use authentication::AuthenticationArgs;
 pub(crate) use client::*;
 pub(crate) use dns::{ClusterNameArgs, DnsArgs, Part};
@@ -97,6 +99,9 @@ pub(crate) enum Command {
     /// Serve, save, restore, check, copy and watch the etcd stand-in
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Work on audit logs
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Run only the API server, on the embedded store or on any etcd
     Apiserver(Box<ApiserverArgs>),
     /// Run only the scheduler, against any API server
@@ -157,6 +162,7 @@ impl Command {
             Self::Up(_) => "up",
             Self::Down(_) => "down",
             Self::Store(_) => "store",
+            Self::Audit(_) => "audit",
             Self::Apiserver(_) => "apiserver",
             Self::Scheduler(_) => "scheduler",
             Self::Controllers(_) => "controllers",
@@ -359,6 +365,8 @@ pub(crate) struct ApiserverArgs {
     pub(crate) admission_control_config_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) authentication: AuthenticationArgs,
+    #[command(flatten)]
+    pub(crate) audit: AuditArgs,
     /// Features that Kubernetes has off by default; there is one: CBORServingAndStorage=true
     #[arg(long, value_name = "NAME=BOOL", value_delimiter = ',')]
     pub(crate) feature_gates: Vec<String>,

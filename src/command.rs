@@ -2,6 +2,7 @@
 
 mod apiserver;
 mod apply;
+mod audit;
 mod control; // scheduler, controllers, proxy: each needs a kubeconfig and nothing else
 mod cri;
 mod delete;
@@ -30,6 +31,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Up(args) => up::run(*args, cli.verbose),
         Command::Down(args) => down::run(&args),
         Command::Store(command) => serving(store::run(command)),
+        Command::Audit(command) => audit::run(command),
         Command::Apiserver(args) => serving(apiserver::run(*args)),
         Command::Scheduler(args) => serving(control::scheduler(args)),
         Command::Controllers(args) => serving(control::controllers(args)),

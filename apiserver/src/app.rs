@@ -1,10 +1,12 @@
 //! What every request handler can reach.
 
 use crate::aggregation::Aggregation;
+use crate::audit::Auditor;
 use crate::caller::Callers;
 use crate::kubelet::Kubelets;
 use crate::registry::Registry;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct App {
@@ -12,6 +14,8 @@ pub(crate) struct App {
     pub(crate) callers: Callers,
     pub(crate) kubelets: Kubelets,
     pub(crate) aggregation: Aggregation,
+    /// Who records; empty: nobody.
+    pub(crate) auditor: OnceLock<Arc<Auditor>>,
     pub(crate) advertise: SocketAddr,
     /// Cancelled when the server stops: watches end.
     pub(crate) stopping: CancellationToken,

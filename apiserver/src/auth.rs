@@ -1,6 +1,7 @@
 //! Who may do what, asked at the doors: one question for each request, answered by the [`Authority`] that the server has put into its
 //! extensions. Without one only members of `system:masters` may do anything.
 
+use crate::audit::{self, Record};
 use crate::authority::Authority;
 use crate::status::Status;
 use http::Extensions;
@@ -56,7 +57,21 @@ pub(crate) async fn authorize_selected(
         Some(authority) => authority.decide(&attributes).await,
         None => Authority::default().decide(&attributes).await,
     };
+    if let Some(record) = audit::of(extensions) {
+        decided(record, &decision);
+    }
     if decision.is_allowed() { Ok(()) } else { Err(refusal(&attributes, &decision)) }
+}
+
+/// Adds the decision to what is recorded of the request, and who made it.
+fn decided(record: &Record, decision: &Decision) {
+    let (word, reason) = match decision.is_allowed() {
+        true => ("allow", decision.reason.to_string()),
+        false if decision.error.is_empty() => ("forbid", decision.reason.to_string()),
+        false => return record.annotate("authorization.k8s.io/reason", "internal error".to_owned()),
+    };
+    record.annotate("authorization.k8s.io/decision", word.to_owned());
+    record.annotate("authorization.k8s.io/reason", reason);
 }
 
 /// How kube-apiserver says no: who may not do what, and what authorizers had to say about it.

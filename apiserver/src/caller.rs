@@ -22,7 +22,8 @@ pub use options::{Authentication, FrontProxy, ServiceAccounts, TokenWebhook};
 pub(crate) use setup::follow;
 
 use crate::app::App;
-use crate::auth::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
+use crate::audit::{Visit, answered};
+use crate::auth::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, sender};
 use crate::grpc;
 use crate::pki::Pki;
 use crate::registry::Registry;
@@ -218,14 +219,52 @@ fn join_the_known(identity: &mut Identity) {
 /// Settles the sender of `request`, then lets it go on, or refuses it in the words of the protocol it came with.
 pub(crate) async fn settle(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let audit_id = audit_id(request.headers());
-    let is_grpc = is_grpc(request.headers());
-    let mut response = match admit(&app.callers, &app.registry, &mut request).await {
-        Ok(()) => next.run(request).await,
-        Err(status) if is_grpc => grpc::refusal(&status),
-        Err(status) => rest::refusal(&request, &status),
+    let mut response = match app.auditor.get() {
+        None => match admit(&app.callers, &app.registry, &mut request).await {
+            Ok(()) => next.run(request).await,
+            Err(status) => refusal(&request, &status),
+        },
+        Some(auditor) => {
+            let visit = Visit::begin(auditor, &request, audit_id.to_str().unwrap_or_default());
+            Box::pin(visited(&app, visit, request, next)).await
+        }
     };
     response.headers_mut().entry(AUDIT_ID).or_insert(audit_id);
     response
+}
+
+/// The same for a request that may be recorded.
+async fn visited(app: &App, visit: Visit, mut request: Request, next: Next) -> Response {
+    if let Err(status) = identify(&app.callers, &app.registry, &mut request).await {
+        return visit.refused(refusal(&request, &status)).await;
+    }
+    let who = sender(request.extensions());
+    let record = match visit.known(&who).await {
+        Ok(record) => record,
+        Err(status) => return refusal(&request, &status),
+    };
+    let answer = async {
+        if let Err(status) = act_as(&mut request).await {
+            return refusal(&request, &status);
+        }
+        if let Some(record) = &record {
+            let acting = sender(request.extensions());
+            if acting != who {
+                record.impersonated(&acting);
+            }
+            request.extensions_mut().insert(Arc::clone(record));
+        }
+        next.run(request).await
+    };
+    match record.clone() {
+        Some(record) => answered(record, answer).await,
+        None => answer.await,
+    }
+}
+
+/// A refusal in the words of the protocol that the request came with.
+fn refusal(request: &Request, status: &Status) -> Response {
+    if is_grpc(request.headers()) { grpc::refusal(status) } else { rest::refusal(request, status) }
 }
 
 fn audit_id(headers: &HeaderMap) -> HeaderValue {
@@ -239,6 +278,12 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 async fn admit(callers: &Callers, registry: &Registry, request: &mut Request) -> Result<(), Status> {
+    identify(callers, registry, request).await?;
+    act_as(request).await
+}
+
+/// Finds out who asks, by what comes along.
+async fn identify(callers: &Callers, registry: &Registry, request: &mut Request) -> Result<(), Status> {
     let shown = request.extensions_mut().remove::<Shown>();
     if let Some(identity) = shown.as_ref().and_then(|shown| callers.by_certificate(shown, request.headers())) {
         request.extensions_mut().insert(identity);
@@ -256,14 +301,14 @@ async fn admit(callers: &Callers, registry: &Registry, request: &mut Request) ->
         }
     }
     remove_if(request.headers_mut(), |name| callers.proxy_headers.include(name));
-    act_as(request).await
+    if let Some(identity) = request.extensions_mut().get_mut::<Identity>() {
+        join_the_known(identity);
+    }
+    Ok(())
 }
 
 /// What remains once it is known who asks: whom it asks for.
 async fn act_as(request: &mut Request) -> Result<(), Status> {
-    if let Some(identity) = request.extensions_mut().get_mut::<Identity>() {
-        join_the_known(identity);
-    }
     forget_credentials(request.headers_mut());
     if let Some(wanted) = impersonate::wanted(request.headers())? {
         let identity = Box::pin(wanted.granted_to(request.extensions())).await?;
@@ -379,9 +424,6 @@ mod tests {
         let left: Vec<_> = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         assert_eq!(left, [("sec-websocket-protocol", &b"a, b"[..])]);
         let identity = request.extensions().get::<Identity>().expect("known");
-        assert_eq!(
-            (identity.user.as_str(), &identity.groups[..]),
-            ("system:node:n", &["system:nodes", AUTHENTICATED].map(ToOwned::to_owned)[..])
-        );
+        assert_eq!((identity.user.as_str(), &identity.groups[..]), ("system:node:n", &["system:nodes".to_owned()][..]));
     }
 }

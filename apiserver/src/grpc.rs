@@ -4,6 +4,7 @@ mod objects; // every resource
 mod pods; // logs and exec
 
 use crate::app::App;
+use crate::audit;
 use crate::auth::{Act, authorize, sender};
 use crate::registry::Target;
 use crate::request::Request;
@@ -108,7 +109,8 @@ async fn admit<T: Sync>(
         return Err(tonic::Status::invalid_argument(format!("address.namespace {problem}")));
     }
     let target = Target { resource: &resource, namespace: &address.namespace, name: &address.name };
-    Ok(Request::new(sender(request.extensions()), verb, &target).of_part(&address.subresource))
+    let record = audit::of(request.extensions());
+    Ok(Request::new(sender(request.extensions()), verb, &target).of_part(&address.subresource).recorded(record))
 }
 
 /// Refuses a part that this resource has not, or not for this verb, and those that have services of their own.

@@ -15,6 +15,7 @@ mod rest; // the Kubernetes API
 
 mod aggregation; // API servers behind this one
 mod app; // what every handler can reach
+mod audit; // what is recorded of who did what
 mod auth; // who may do what
 mod author; // who owns what is written
 mod authority; // who decides that
@@ -43,6 +44,7 @@ mod kubelet; // logs, exec, attach, port-forward
 mod proxy; // requests to what pods, services and nodes serve
 
 pub use admission::{AdmissionFile, AdmissionFileError};
+pub use audit::{Audit, AuditBatch, AuditError, AuditLimits, AuditLog, AuditMode, AuditWebhook, Rotation};
 pub use authority::{Authorization, ChainError};
 pub use caller::{Authentication, FrontProxy, ServiceAccounts, TokenWebhook};
 pub use pki::{Pki, PkiError};

@@ -3,11 +3,12 @@
 //! A door makes it once, and everybody behind the door gets it by reference: admission, the registry, whoever records what was done. What
 //! this server itself writes is a request too, by a user of its own.
 
+use crate::audit::Record;
 use crate::registry::Target;
 use http::{HeaderMap, header};
+use serde_json::Value;
 use skiff_client::Identity;
 use skiff_schema::{Author, FieldValidation, Resource};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The longest name of a field manager that a client's own name becomes.
@@ -67,7 +68,6 @@ pub(crate) struct Options {
 #[derive(Debug, Default)]
 struct Told {
     warnings: Vec<String>,
-    annotations: BTreeMap<String, String>,
 }
 
 /// A request about objects of one resource.
@@ -87,6 +87,8 @@ pub(crate) struct Request {
     pub(crate) options: Options,
     /// Whether admission has been asked about it already, as something else.
     pub(crate) admitted: bool,
+    /// The record of the call that it is part of; `None`: none is kept.
+    pub(crate) record: Option<Arc<Record>>,
     told: Mutex<Told>,
 }
 
@@ -102,6 +104,7 @@ impl Request {
             name: target.name.to_owned(),
             options: Options::default(),
             admitted: false,
+            record: None,
             told: Mutex::default(),
         }
     }
@@ -129,7 +132,8 @@ impl Request {
 
     /// The same about one object of those that it is about.
     pub(crate) fn about(&self, target: &Target<'_>) -> Self {
-        Self::new(self.who.clone(), self.verb, target).with(self.options.clone())
+        let record = self.record.clone();
+        Self { record, ..Self::new(self.who.clone(), self.verb, target) }.with(self.options.clone())
     }
 
     pub(crate) fn target(&self) -> Target<'_> {
@@ -157,17 +161,27 @@ impl Request {
 
     /// Adds what the audit record of the request says, by key (`plugin.example.com/what`).
     pub(crate) fn annotate(&self, key: &str, value: String) {
-        self.told().annotations.insert(key.to_owned(), value);
+        if let Some(record) = &self.record {
+            record.annotate(key, value);
+        }
     }
 
-    /// Ends the request: leaves what its audit record would say in the log, and answers its warnings.
-    pub(crate) fn finish(&self) -> Vec<String> {
-        let Told { warnings, annotations } = std::mem::take(&mut *self.told());
-        if !annotations.is_empty() {
-            let (user, verb, resource) = (self.who.user.as_str(), self.verb, self.resource.group_resource());
-            tracing::debug!(user, verb, resource, namespace = self.namespace, name = self.name, ?annotations, "audit");
+    /// The same with the record of the call that it is part of.
+    pub(crate) fn recorded(mut self, record: Option<&Arc<Record>>) -> Self {
+        self.record = record.cloned();
+        self
+    }
+
+    /// Says to the record which object was sent.
+    pub(crate) fn sent(&self, object: &Value) {
+        if let Some(record) = &self.record {
+            record.sent_object(self.part.is_empty().then_some(&*self.resource), object);
         }
-        warnings
+    }
+
+    /// Ends the request, and answers its warnings.
+    pub(crate) fn finish(&self) -> Vec<String> {
+        std::mem::take(&mut self.told().warnings)
     }
 
     /// How many warnings there are, for [`Self::forget_from`].

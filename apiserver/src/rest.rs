@@ -21,12 +21,18 @@ use crate::status::Status;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use http::StatusCode;
 use respond::Style;
 use std::sync::Arc;
 
 /// Serves every path that is not gRPC.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new().fallback(handle).with_state(app)
+}
+
+/// What is answered in place of an answer that came to no end.
+pub(crate) fn broken() -> Response {
+    respond::json_value(StatusCode::INTERNAL_SERVER_ERROR, &Status::internal("the answer broke off").value())
 }
 
 /// A refusal of a request that no handler has seen.

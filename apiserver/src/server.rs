@@ -7,6 +7,7 @@ use crate::admission::services::{Allocator, repair};
 use crate::admission::{AdmissionFile, AdmissionFileError, configured};
 use crate::aggregation::{self, Aggregation};
 use crate::app::App;
+use crate::audit::{Audit, AuditError, Auditor};
 use crate::authority::{self, Authorization, ChainError};
 use crate::bootstrap::{self, bootstrap};
 use crate::caller::{self, Authentication, Callers};
@@ -22,7 +23,7 @@ use axum::{Extension, Router};
 use skiff_store::backend::Backend;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What an API server is made of.
@@ -150,6 +151,7 @@ impl ApiServer {
             callers,
             kubelets,
             aggregation,
+            auditor: OnceLock::new(),
             advertise: config.advertise,
             stopping: CancellationToken::new(),
         });
@@ -182,6 +184,17 @@ impl ApiServer {
     pub async fn authorized_by(self, authorization: &Authorization) -> Result<Self, ChainError> {
         let authority = self.app.registry.authority();
         authority::follow_chain(authority, authorization, self.app.stopping.child_token()).await?;
+        Ok(self)
+    }
+
+    /// The same, recording what `audit` says where it says.
+    ///
+    /// # Errors
+    /// A place where it is to be recorded is not usable.
+    pub async fn audited(self, audit: &Audit) -> Result<Self, AuditError> {
+        if let Some(auditor) = Auditor::open(audit).await? {
+            self.app.auditor.get_or_init(|| auditor);
+        }
         Ok(self)
     }
 

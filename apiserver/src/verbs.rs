@@ -60,6 +60,7 @@ pub(crate) async fn create(app: &App, request: &Request, sent: Sent<'_>) -> Resu
         _ => return Err(Status::method_not_allowed()),
     }
     let decoded = body::object(&request.resource, sent, request.options.validation)?;
+    request.sent(&decoded.object);
     if request.resource.is_stored() {
         let object = registry.create(request, decoded).await?;
         return Ok(Answer::Object { object, made: true });
@@ -80,6 +81,7 @@ pub(crate) async fn update(registry: &Registry, request: &Request, sent: Sent<'_
         return rescale(registry, request, |_| Ok(wanted.clone())).await;
     }
     let decoded = body::object(&request.resource, sent, request.options.validation)?;
+    request.sent(&decoded.object);
     if name_of(&decoded.object).is_empty() {
         let name = &request.name;
         let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
@@ -105,6 +107,9 @@ pub(crate) async fn patch(
     body: &Bytes,
 ) -> Result<Answer, Status> {
     let scaled = request.part == "scale";
+    if let Some(record) = &request.record {
+        record.sent_patch(body);
+    }
     if media_type == APPLY {
         return apply(registry, request, &Configuration::parse(body)?).await;
     }
@@ -198,6 +203,7 @@ pub(crate) async fn delete_collection(
 /// Reads a body of another kind than the object's, which must be about the object that the request names.
 fn auxiliary(request: &Request, api_version: &str, kind: &str, sent: Sent<'_>) -> Result<Decoded, Status> {
     let decoded = body::auxiliary(api_version, kind, sent, request.options.validation)?;
+    request.sent(&decoded.object);
     if name_of(&decoded.object) != request.name {
         return Err(Status::bad_request(format!("name in URL does not match name in {kind} object")));
     }

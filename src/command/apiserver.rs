@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let cbor = speaks_cbor(&args.feature_gates)?;
     let authentication = args.authentication.read()?;
+    let audit = args.audit.read()?;
     let shutdown = stop::token()?;
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     folders.create()?;
@@ -46,6 +47,10 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
             let file = AdmissionFile::read(&path).context("--admission-control-config-file")?;
             server.with_admission(&file).await.context("--admission-control-config-file")?
         }
+        None => server,
+    };
+    let server = match audit {
+        Some(audit) => server.audited(&audit).await?,
         None => server,
     };
     tell!("serving the Kubernetes API on https://{address}; KUBECONFIG={}", folders.kubeconfig().display());

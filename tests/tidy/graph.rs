@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-policy", &["skiff-cel"]),
     ("skiff-schema", &["skiff-proto", "skiff-cel", "skiff-policy"]),
     ("skiff-client", &[]),
+    ("skiff-audit", &[]),
     ("skiff-authn", &["skiff-cel"]),
     ("skiff-store", &["skiff-proto"]),
     ("skiff-authz", &[]),
@@ -21,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "skiff-apiserver",
         &[
+            "skiff-audit",
             "skiff-authn",
             "skiff-authz",
             "skiff-cel",
@@ -60,6 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "skiff-proto",
             "skiff-apiserver",
             "skiff-store",
+            "skiff-audit",
             "skiff-authn",
             "skiff-client",
             "skiff-scheduler",

@@ -27,9 +27,12 @@ pub fn splice_upgrade<A, B, C: Default>(
     if backend.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(backend);
     }
-    let towards_client = hyper::upgrade::on(client);
+    let towards_client = hyper::upgrade::on(&mut *client);
     let towards_backend = hyper::upgrade::on(&mut backend);
+    // What the door has put into the request lasts as long as the connection.
+    let held = client.extensions().clone();
     tokio::spawn(async move {
+        let _held = held;
         match tokio::try_join!(towards_client, towards_backend) {
             Ok((near, far)) => {
                 let (mut near, mut far) = (TokioIo::new(near), TokioIo::new(far));

@@ -3,7 +3,7 @@
 //! RBAC lets somebody write `certificatesigningrequests/approval`, of all requests; for which signers is a right of its own: `approve` and
 //! `sign` of `signers`, by name or for a whole domain (`example.com/*`).
 
-use super::{Admitted, Attributes, Operation, Plugin};
+use super::{Admitted, Attributes, Operation, Plugin, later};
 use crate::auth::user;
 use serde_json::Value;
 use skiff_authz::Act;
@@ -17,7 +17,7 @@ pub(super) const SIGNING: Plugin =
 const GROUP: &str = "certificates.k8s.io";
 
 fn approve<'a>(seen: &'a Attributes<'a>, _: &'a Value) -> Admitted<'a> {
-    Box::pin(async move {
+    later(async move {
         if !is_part(seen, "approval") {
             return Ok(());
         }
@@ -26,7 +26,7 @@ fn approve<'a>(seen: &'a Attributes<'a>, _: &'a Value) -> Admitted<'a> {
 }
 
 fn sign<'a>(seen: &'a Attributes<'a>, object: &'a Value) -> Admitted<'a> {
-    Box::pin(async move {
+    later(async move {
         let old = seen.old.unwrap_or(&Value::Null);
         let same = |field: &str| old["status"][field] == object["status"][field];
         if !is_part(seen, "status") || (same("certificate") && same("conditions")) {

@@ -44,6 +44,7 @@ impl Scene {
             registry: Registry::new(store.backend(), skiff_step::Engine::off(), services),
             kubelets: Kubelets::new(&pki).unwrap(),
             aggregation: Aggregation::new(&pki, (&proxies, front), &Authentication::default()),
+            auditor: std::sync::OnceLock::new(),
             advertise: address,
             stopping: CancellationToken::new(),
         };

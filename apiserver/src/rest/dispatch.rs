@@ -7,6 +7,7 @@ use super::respond::{Style, with_warnings};
 use super::{discovery, stream, verbs};
 use crate::aggregation;
 use crate::app::App;
+use crate::audit;
 use crate::auth::{Act, authorize, authorize_selected, sender};
 use crate::connections;
 use crate::kubelet;
@@ -59,7 +60,8 @@ pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Respo
         return Err(Status::method_not_allowed());
     }
     let target = Target { resource, namespace, name };
-    let mut asked = Request::new(sender(request.extensions()), verb, &target).of_part(part);
+    let record = audit::of(request.extensions());
+    let mut asked = Request::new(sender(request.extensions()), verb, &target).of_part(part).recorded(record);
     asked.options.manager = manager(parameters.text("fieldManager"), agent(request.headers()));
     let told: Vec<String> = resource.deprecation().map(str::to_owned).into_iter().collect();
     if !told.is_empty() {

@@ -87,7 +87,11 @@ async fn read_delete_options(call: &mut Call<'_>, headers: &HeaderMap, body: Bod
         Value::Object(serde_json::Map::new())
     } else {
         let sent = body::sent_as(headers, raw, call.style.cbor)?;
-        body::auxiliary("meta.k8s.io/v1", "DeleteOptions", sent, FieldValidation::Ignore)?.object
+        let options = body::auxiliary("meta.k8s.io/v1", "DeleteOptions", sent, FieldValidation::Ignore)?.object;
+        if let Some(record) = &call.request.record {
+            record.sent_object(None, &options);
+        }
+        options
     };
     let manager = std::mem::take(&mut call.request.options.manager);
     call.request.options = call.parameters.delete(said)?;

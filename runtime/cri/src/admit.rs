@@ -37,6 +37,9 @@ pub(crate) fn sandbox(
     }
     let namespaces = pod_namespaces(config);
     namespace_modes(&namespaces)?;
+    if namespaces.pid() == NamespaceMode::Target {
+        return Err(CriError::Invalid("namespace_options.pid: TARGET is for containers".to_owned()));
+    }
     for (field, mode) in [("network", namespaces.network()), ("ipc", namespaces.ipc())] {
         if !matches!(mode, NamespaceMode::Pod | NamespaceMode::Node) {
             let mode = mode.as_str_name();
@@ -168,9 +171,8 @@ fn namespace_modes(asked: &NamespaceOption) -> Result<(), CriError> {
     for (field, mode) in [("network", asked.network), ("pid", asked.pid), ("ipc", asked.ipc)] {
         known::<NamespaceMode>(&format!("namespace_options.{field}"), mode)?;
     }
-    if asked.pid() == NamespaceMode::Target {
-        let target = &asked.target_id;
-        return Err(CriError::Unimplemented(format!("pid namespace TARGET (that of container {target})")));
+    if asked.pid() == NamespaceMode::Target && asked.target_id.is_empty() {
+        return Err(CriError::Invalid("namespace_options.pid: TARGET without target_id".to_owned()));
     }
     let Some(user) = &asked.userns_options else { return Ok(()) };
     let mode = known::<NamespaceMode>("userns_options.mode", user.mode)?;

@@ -34,7 +34,7 @@ pub(crate) struct Request<'a> {
     pub(crate) cgroups_path: String,
     /// Whose namespaces are the pod's.
     pub(crate) supervisor_pid: i32,
-    /// Whose pid namespace the pod's containers share, if this one shares it.
+    /// Whose pid namespace this one shares, if it shares one: the pod's or that of a container that it is to look into.
     pub(crate) pod_pid: Option<i32>,
     /// The files that every container of the pod sees.
     pub(crate) pod_files: PodFiles,

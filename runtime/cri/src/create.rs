@@ -100,6 +100,7 @@ impl Service {
         let record = container.record();
         let pod_pid = match namespaces(&record.config).pid() {
             NamespaceMode::Pod => Some(self.pod_pid(sandbox).await?),
+            NamespaceMode::Target => Some(self.target_pid(sandbox, &namespaces(&record.config).target_id)?),
             _ => None,
         };
         let (service, of_sandbox, of_container) = (self.clone(), sandbox.clone(), record.clone());
@@ -114,6 +115,18 @@ impl Service {
             Change::Made
         })?;
         Ok(())
+    }
+
+    /// The first process of a container of the same pod.
+    fn target_pid(&self, sandbox: &SandboxRecord, id: &str) -> Result<i32, CriError> {
+        let target = self.container(id)?.record();
+        if target.sandbox_id != sandbox.id {
+            return Err(CriError::Invalid(format!("namespace_options.target_id: container {id} is of another pod")));
+        }
+        let running = target.pid.filter(|_| target.phase == ContainerPhase::Running);
+        running.ok_or_else(|| {
+            CriError::Precondition(format!("container {id}, whose processes are to be seen, does not run"))
+        })
     }
 
     async fn pod_pid(&self, sandbox: &SandboxRecord) -> Result<i32, CriError> {

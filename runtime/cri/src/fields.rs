@@ -19,7 +19,7 @@ const USED: &[(&str, &str)] = &[
     ("PortMapping", "container_port host_ip host_port protocol"),
     ("LinuxPodSandboxConfig", "cgroup_parent resources security_context sysctls"),
     ("LinuxSandboxSecurityContext", "namespace_options privileged"),
-    ("NamespaceOption", "ipc network pid"),
+    ("NamespaceOption", "ipc network pid target_id"),
     ("UserNamespace", "mode"),
     ("CreateContainerRequest", "config pod_sandbox_id"),
     (
@@ -29,7 +29,7 @@ const USED: &[(&str, &str)] = &[
     ("ContainerMetadata", "attempt name"),
     ("ImageSpec", "image"),
     ("KeyValue", "key value"),
-    ("Mount", "container_path host_path propagation readonly"),
+    ("Mount", "container_path host_path propagation readonly recursive_read_only"),
     ("Device", "container_path host_path permissions"),
     ("LinuxContainerConfig", "resources security_context"),
     (
@@ -87,9 +87,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("ContainerConfig", "CDI_devices windows"),
     ("CDIDevice", "name"),
     ("ImageSpec", "runtime_handler"),
-    ("Mount", "gidMappings image image_sub_path mount_options recursive_read_only uidMappings"),
+    ("Mount", "gidMappings image image_sub_path mount_options uidMappings"),
     ("IDMapping", "container_id host_id length"),
-    ("NamespaceOption", "target_id userns_options"),
+    ("NamespaceOption", "userns_options"),
     ("UserNamespace", "gids uids"),
     ("LinuxContainerResources", "hugepage_limits"),
     ("HugepageLimit", "limit page_size"),
@@ -263,14 +263,8 @@ const REFUSALS: &[Refusal] = &[
     (|asked| asked.mount().image = Some(Default::default()), "image"),
     (|asked| asked.mount().image_sub_path = "sub".to_owned(), "image"),
     (|asked| asked.mount().mount_options = vec!["noatime".to_owned()], "mount_options"),
-    (|asked| asked.mount().recursive_read_only = true, "recursive_read_only"),
-    (
-        |asked| {
-            asked.namespaces().pid = pb::NamespaceMode::Target as i32;
-            asked.namespaces().target_id = "other".to_owned();
-        },
-        "TARGET (that of container other)",
-    ),
+    (|asked| asked.mount().recursive_read_only = true, "recursive_read_only needs readonly"),
+    (|asked| asked.namespaces().pid = pb::NamespaceMode::Target as i32, "TARGET without target_id"),
     (|asked| asked.namespaces().userns_options = Some(Default::default()), "userns_options"),
     (
         |asked| {

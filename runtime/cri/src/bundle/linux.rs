@@ -80,10 +80,10 @@ fn namespace_list(request: &Request<'_>) -> Result<Vec<Value>, CriError> {
     match (own.pid(), request.pod_pid) {
         (NamespaceMode::Node, _) => {}
         (NamespaceMode::Container, _) => all.push(json!({"type": "pid"})),
-        (NamespaceMode::Pod, Some(pid)) => all.push(joined("pid", pid, "pid")),
+        (NamespaceMode::Pod | NamespaceMode::Target, Some(pid)) => all.push(joined("pid", pid, "pid")),
         (NamespaceMode::Pod, None) => return Err(CriError::Runtime("pid namespace: the pod has none".to_owned())),
-        (NamespaceMode::Target, _) => {
-            return Err(CriError::Unimplemented("pid namespace TARGET (debugging another container)".to_owned()));
+        (NamespaceMode::Target, None) => {
+            return Err(CriError::Runtime("pid namespace: the target container has none".to_owned()));
         }
     }
     if !request.on_host_network() {

@@ -57,7 +57,11 @@ fn bind(mount: &Mount) -> Result<Value, CriError> {
         MountPropagation::PropagationHostToContainer => "rslave",
         MountPropagation::PropagationBidirectional => "rshared",
     };
-    let access = if mount.readonly { "ro" } else { "rw" };
+    let access = match (mount.readonly, mount.recursive_read_only) {
+        (true, true) => "rro",
+        (true, false) => "ro",
+        (false, _) => "rw",
+    };
     Ok(json!({
         "destination": mount.container_path, "type": "bind", "source": mount.host_path,
         "options": ["rbind", propagation, access],
@@ -69,7 +73,6 @@ pub(crate) fn check(mount: &Mount) -> Result<(), CriError> {
     let at = &mount.container_path;
     let unsupported = [
         (mount.image.is_some() || !mount.image_sub_path.is_empty(), "an image volume"),
-        (mount.recursive_read_only, "recursive_read_only"),
         (!mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty(), "an id-mapped mount"),
         (!mount.mount_options.is_empty(), "mount_options"),
     ];
@@ -77,6 +80,10 @@ pub(crate) fn check(mount: &Mount) -> Result<(), CriError> {
         return Err(CriError::Unimplemented(format!("mount at {at}: {what}")));
     }
     crate::admit::known::<MountPropagation>(&format!("mount at {at}: propagation"), mount.propagation)?;
+    if mount.recursive_read_only && (!mount.readonly || mount.propagation() != MountPropagation::PropagationPrivate) {
+        let why = "recursive_read_only needs readonly and private propagation";
+        return Err(CriError::Invalid(format!("mount at {at}: {why}")));
+    }
     if !Path::new(at).is_absolute() {
         return Err(CriError::Invalid(format!("mount at `{at}`: the container path is not absolute")));
     }

@@ -180,14 +180,34 @@ fn what_is_not_implemented_is_refused_by_name() {
         limits(config).hugepage_limits = vec![pb::HugepageLimit { page_size: "2MB".to_owned(), limit: 1 }];
     });
     assert_eq!(huge, "hugepage limit for 2MB is not implemented");
-    let target = refused(|config| {
-        security(config).namespace_options.as_mut().unwrap().pid = NamespaceMode::Target as i32;
-    });
-    assert!(target.contains("TARGET"), "{target}");
     let unified = refused(|config| {
         limits(config).unified = [("memory.high".to_owned(), "1".to_owned())].into();
     });
     assert_eq!(unified, "unified: this node's controllers are on cgroup v1");
+}
+
+#[test]
+fn a_container_that_looks_into_another_joins_its_processes() {
+    let bundle = build_with(|config, _, _| {
+        security(config).namespace_options.as_mut().unwrap().pid = NamespaceMode::Target as i32;
+    });
+    let config = bundle.unwrap().config;
+    let namespaces = config["linux"]["namespaces"].as_array().unwrap();
+    assert!(namespaces.contains(&json!({"type": "pid", "path": "/proc/4712/ns/pid"})), "{namespaces:?}");
+}
+
+#[test]
+fn a_mount_is_read_only_in_depth_if_asked() {
+    let bundle = build_with(|config, _, _| {
+        let (container_path, host_path) = ("/at".to_owned(), "/from".to_owned());
+        let mount =
+            pb::Mount { container_path, host_path, readonly: true, recursive_read_only: true, ..Default::default() };
+        config.mounts = vec![mount];
+    });
+    let config = bundle.unwrap().config;
+    let mounts = config["mounts"].as_array().unwrap();
+    let own = mounts.iter().find(|mount| mount["destination"] == "/at").unwrap();
+    assert_eq!(own["options"], json!(["rbind", "rprivate", "rro"]));
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! The kubelet's HTTPS API: logs, exec, attach and port-forward for the API server.
 //!
-//! Everybody but `/healthz` needs a client certificate of the cluster's authority, and one that may: see [`auth`].
+//! Everybody but `/healthz` needs a client certificate of the cluster's authority or a token, and has to be allowed: see [`auth`].
 
+mod attributes; // what a request is, for those who allow it; no I/O
 mod auth; // who may
 mod log_lines; // what a CRI log line says; no I/O
 mod logs; // reads CRI log files
+mod metrics; // figures for Prometheus; no I/O
 mod routes; // which path does what
 mod streams; // exec, attach, port-forward
+mod usage; // what is used at the moment
 
 use crate::agent::Agent;
 use crate::config::KubeletTls;

@@ -2,14 +2,16 @@
 
 use super::log_lines::Wish;
 use super::logs::{self, Order};
-use super::{auth, streams};
+use super::usage::{self, NodeUsage, PodUsage};
+use super::{auth, metrics, streams};
 use crate::agent::Agent;
 use crate::board::Posted;
+use crate::pod::ephemeral;
 use crate::pod::observed::Instance;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Json, Router, middleware};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
@@ -21,11 +23,14 @@ use tokio_stream::wrappers::ReceiverStream;
 /// A refusal: status and sentence.
 pub(super) type Refusal = (StatusCode, String);
 
+/// How long a command of `run` may take, seconds.
+const RUN_SECONDS_MAX: i64 = 120;
 /// Lines that may wait for a slow reader.
 const LINES_WAITING_MAX: usize = 64;
 
 /// The kubelet's API.
 pub(super) fn router(agent: Arc<Agent>) -> Router {
+    let guard = Arc::new(auth::Guard::new(Arc::clone(&agent)));
     let guarded = Router::new()
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
         .route("/exec/{namespace}/{pod}/{container}", any(streams::exec))
@@ -35,8 +40,13 @@ pub(super) fn router(agent: Arc<Agent>) -> Router {
         .route("/portForward/{namespace}/{pod}", any(streams::port_forward))
         .route("/portForward/{namespace}/{pod}/{uid}", any(streams::port_forward_by_uid))
         .route("/pods", get(pods))
+        .route("/runningpods/", get(pods))
         .route("/stats/summary", get(stats))
-        .layer(middleware::from_fn(auth::require));
+        .route("/metrics/resource", get(resource_metrics))
+        .route("/metrics/cadvisor", get(cadvisor_metrics))
+        .route("/configz", get(configz))
+        .route("/run/{namespace}/{pod}/{container}", post(run))
+        .layer(middleware::from_fn_with_state(guard, auth::require));
     Router::new().route("/healthz", get(|| async { "ok" })).merge(guarded).with_state(agent)
 }
 
@@ -139,10 +149,8 @@ fn read_order(pairs: &[(String, String)]) -> Result<LogOrder, Refusal> {
 
 fn choose<'a>(posted: &'a Posted, container: &str, previous: bool) -> Result<&'a Instance, Refusal> {
     let bad = |message: String| (StatusCode::BAD_REQUEST, message + "\n");
-    let spec = posted.pod.spec.as_ref();
-    let mut known = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
     let name = posted.pod.metadata.name.as_deref().unwrap_or_default();
-    if !known.any(|known| known.name == container) {
+    if ephemeral::find(&posted.pod, container).is_none() {
         return Err((StatusCode::NOT_FOUND, format!("container {container} not found in pod {name}\n")));
     }
     let mut instances = posted.seen.instances(container);
@@ -160,30 +168,65 @@ async fn pods(State(agent): State<Arc<Agent>>) -> Response {
     Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})).into_response()
 }
 
-/// The part of the summary API that CRI's container statistics give.
+async fn used(agent: &Agent) -> Result<(NodeUsage, Vec<PodUsage>), Refusal> {
+    let used = usage::read(agent).await;
+    used.map_err(|status| (StatusCode::BAD_GATEWAY, format!("ListContainerStats: {}\n", crate::cri::said(&status))))
+}
+
 async fn stats(State(agent): State<Arc<Agent>>) -> Result<Response, Refusal> {
-    let stats = agent.cri.container_stats().await;
-    let stats = stats
-        .map_err(|status| (StatusCode::BAD_GATEWAY, format!("ListContainerStats: {}\n", crate::cri::said(&status))))?;
-    let number = |value: &Option<skiff_proto::cri::v1::UInt64Value>| value.as_ref().map(|value| value.value);
-    let mut pods = Vec::new();
-    for posted in agent.board.all() {
-        let own = stats
-            .iter()
-            .filter(|stats| stats.attributes.as_ref().is_some_and(|a| posted.seen.containers.contains_key(&a.id)));
-        let containers: Vec<_> = own
-            .map(|stats| {
-                let name = stats.attributes.as_ref().and_then(|a| a.metadata.as_ref()).map(|meta| meta.name.clone());
-                let (cpu, memory) = (stats.cpu.unwrap_or_default(), stats.memory.unwrap_or_default());
-                json!({"name": name,
-                    "cpu": {"usageCoreNanoSeconds": number(&cpu.usage_core_nano_seconds), "usageNanoCores": number(&cpu.usage_nano_cores)},
-                    "memory": {"workingSetBytes": number(&memory.working_set_bytes), "usageBytes": number(&memory.usage_bytes)}})
-            })
-            .collect();
-        let meta = &posted.pod.metadata;
-        pods.push(json!({"podRef": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid}, "containers": containers}));
+    let (node, pods) = used(&agent).await?;
+    Ok(Json(usage::summary(&agent.node_name, &node, &pods, Timestamp::now())).into_response())
+}
+
+/// The form that Prometheus reads.
+const METRICS: [(http::HeaderName, &str); 1] =
+    [(http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+
+async fn resource_metrics(State(agent): State<Arc<Agent>>) -> Result<Response, Refusal> {
+    let (node, pods) = used(&agent).await?;
+    Ok((METRICS, metrics::resource(&node, &pods)).into_response())
+}
+
+async fn cadvisor_metrics(State(agent): State<Arc<Agent>>) -> Result<Response, Refusal> {
+    let (_, pods) = used(&agent).await?;
+    Ok((METRICS, metrics::cadvisor(&pods)).into_response())
+}
+
+/// What this kubelet was told, in the words of Kubernetes' configuration.
+async fn configz(State(agent): State<Arc<Agent>>) -> Response {
+    let config = json!({
+        "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "clusterDomain": agent.cluster.domain, "clusterDNS": agent.cluster.servers, "maxPods": agent.max_pods,
+        "cgroupRoot": agent.cgroup_root, "podLogsDir": agent.log_root,
+    });
+    Json(json!({ "kubeletconfig": config })).into_response()
+}
+
+/// Runs `cmd` in a container and answers with what it printed (an old interface, still used by scripts).
+async fn run(
+    State(agent): State<Arc<Agent>>,
+    Path((namespace, pod, container)): Path<(String, String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let command = pairs(query.as_deref()).into_iter().find(|(key, _)| key == "cmd").map(|(_, value)| value);
+    let command: Vec<_> = command.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    if command.is_empty() {
+        return Err((StatusCode::BAD_REQUEST, "run: no cmd\n".to_owned()));
     }
-    Ok(Json(json!({"node": {"nodeName": agent.node_name}, "pods": pods})).into_response())
+    let id = streams::running(&agent, &namespace, &pod, &container)?;
+    let answer = agent.cri.exec_sync(&id, command, RUN_SECONDS_MAX).await;
+    let failed = |status: tonic::Status| {
+        (StatusCode::INTERNAL_SERVER_ERROR, format!("ExecSync: {}\n", crate::cri::said(&status)))
+    };
+    let answer = answer.map_err(failed)?;
+    let said = [answer.stdout, answer.stderr].concat();
+    match answer.exit_code {
+        0 => Ok(said.into_response()),
+        code => {
+            let said = String::from_utf8_lossy(&said).into_owned();
+            Err((StatusCode::INTERNAL_SERVER_ERROR, format!("command exited with {code}: {said}\n")))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl Streams {
     }
 }
 
-fn running(agent: &Agent, namespace: &str, pod: &str, container: &str) -> Result<String, Refusal> {
+pub(super) fn running(agent: &Agent, namespace: &str, pod: &str, container: &str) -> Result<String, Refusal> {
     let posted = find(agent, namespace, pod)?;
     let instance =
         posted.seen.latest(container).filter(|instance| instance.is_running()).map(|instance| instance.id.clone());

@@ -266,6 +266,9 @@ pub(crate) struct UpArgs {
     /// Port of the kubelet's HTTPS API
     #[arg(long, default_value_t = 10250, value_name = "PORT")]
     pub(crate) kubelet_port: u16,
+    /// Folder with files that describe static pods
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) pod_manifest_path: Option<PathBuf>,
     /// Kernel parameters that pods may set besides the safe ones: names, or starts of names with * (may be repeated)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
@@ -413,6 +416,9 @@ pub(crate) struct KubeletArgs {
     /// Port of the HTTPS API
     #[arg(long, default_value_t = 10250, value_name = "PORT")]
     pub(crate) port: u16,
+    /// Folder with files that describe static pods
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) pod_manifest_path: Option<PathBuf>,
     /// Kernel parameters that pods may set besides the safe ones: names, or starts of names with * (may be repeated)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) allowed_unsafe_sysctls: Vec<String>,

@@ -16,6 +16,7 @@ use crate::pressure::Gauge;
 use crate::volume::PodDir;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use skiff_client::{Cache, Caches};
+use skiff_proto::cri::v1::RuntimeHandlerFeatures;
 use skiff_step::Engine;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(crate) struct Agent {
     pub(crate) caches: Caches,
     pub(crate) services: Cache<Service>,
     pub(crate) facts: NodeFacts,
+    /// What the runtime can do besides.
+    pub(crate) features: RuntimeHandlerFeatures,
     pub(crate) machine: Machine,
     pub(crate) cluster: ClusterNames,
     pub(crate) resolver: HostResolver,
@@ -37,6 +40,8 @@ pub(crate) struct Agent {
     pub(crate) log_root: PathBuf,
     pub(crate) cgroup_root: String,
     pub(crate) max_pods: u32,
+    /// The folder with the files of static pods.
+    pub(crate) static_pod_path: Option<PathBuf>,
     pub(crate) sysctls: Allowed,
     pub(crate) engine: Engine,
     pub(crate) board: Board,
@@ -50,7 +55,7 @@ impl Agent {
     pub(crate) fn new(
         config: &KubeletConfig,
         cri: Cri,
-        runtime_name: String,
+        (runtime_name, features): (String, RuntimeHandlerFeatures),
         recorder: Recorder,
         (machine, gauge): (Machine, Arc<Gauge>),
         sysctls: Allowed,
@@ -63,6 +68,7 @@ impl Agent {
             recorder,
             services: caches.all(),
             caches,
+            features,
             facts: NodeFacts { host_ip: config.node_ip.to_string(), runtime_name },
             machine,
             cluster: ClusterNames { servers: config.cluster_dns.clone(), domain: config.cluster_domain.clone() },
@@ -71,6 +77,7 @@ impl Agent {
             log_root: config.log_root(),
             cgroup_root: config.cgroup_root.clone(),
             max_pods: config.max_pods,
+            static_pod_path: config.static_pod_path.clone(),
             sysctls,
             engine: config.engine.clone(),
             board: Board::default(),

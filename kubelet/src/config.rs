@@ -37,6 +37,8 @@ pub struct KubeletConfig {
     pub cluster_domain: String,
     /// How many pods the node announces and accepts; Kubernetes says 110.
     pub max_pods: u32,
+    /// A folder with files that describe static pods.
+    pub static_pod_path: Option<PathBuf>,
     /// Kernel parameters that pods may set besides the safe ones: names, or starts of names that end in `*`.
     pub allowed_unsafe_sysctls: Vec<String>,
     /// How large container logs may become.

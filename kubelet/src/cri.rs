@@ -88,6 +88,13 @@ impl Cri {
         Ok(answer.status.unwrap_or_default())
     }
 
+    /// What its default handler can do besides; nothing for a runtime that does not say.
+    pub(crate) async fn features(&self) -> Result<cri::RuntimeHandlerFeatures, Status> {
+        let answer = self.runtime.clone().status(call(cri::StatusRequest::default())).await?.into_inner();
+        let default = answer.runtime_handlers.into_iter().find(|handler| handler.name.is_empty());
+        Ok(default.and_then(|handler| handler.features).unwrap_or_default())
+    }
+
     pub(crate) async fn set_pod_cidr(&self, pod_cidr: &str) -> Result<(), Status> {
         let network = cri::NetworkConfig { pod_cidr: pod_cidr.to_owned() };
         let config = cri::RuntimeConfig { network_config: Some(network) };
@@ -95,8 +102,9 @@ impl Cri {
         self.runtime.clone().update_runtime_config(call(request)).await.map(drop)
     }
 
-    pub(crate) async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> Result<String, Status> {
-        let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+    /// Makes and starts a sandbox with `handler`, which is empty for the runtime's own choice.
+    pub(crate) async fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: String) -> Result<String, Status> {
+        let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
         Ok(self.runtime.clone().run_pod_sandbox(call(request)).await?.into_inner().pod_sandbox_id)
     }
 
@@ -166,6 +174,16 @@ impl Cri {
         answer.status.ok_or_else(|| Status::internal(format!("ContainerStatus {id}: answer without status")))
     }
 
+    /// Gives a running container other limits; zero leaves one as it is.
+    pub(crate) async fn update_container(&self, id: &str, linux: cri::LinuxContainerResources) -> Result<(), Status> {
+        let request = cri::UpdateContainerResourcesRequest {
+            container_id: id.to_owned(),
+            linux: Some(linux),
+            ..Default::default()
+        };
+        self.runtime.clone().update_container_resources(call(request)).await.map(drop)
+    }
+
     pub(crate) async fn exec_sync(
         &self,
         id: &str,
@@ -201,6 +219,14 @@ impl Cri {
         Ok(self.runtime.clone().list_container_stats(call(request)).await?.into_inner().stats)
     }
 
+    /// The statistics of the containers of the pod `uid`.
+    pub(crate) async fn container_stats_of(&self, uid: &str) -> Result<Vec<cri::ContainerStats>, Status> {
+        let label_selector = [(crate::labels::POD_UID.to_owned(), uid.to_owned())].into();
+        let filter = Some(cri::ContainerStatsFilter { label_selector, ..Default::default() });
+        let request = cri::ListContainerStatsRequest { filter };
+        Ok(self.runtime.clone().list_container_stats(call(request)).await?.into_inner().stats)
+    }
+
     /// The runtime's events, until the connection ends.
     pub(crate) async fn events(&self) -> Result<Streaming<cri::ContainerEventResponse>, Status> {
         Ok(self.runtime.clone().get_container_events(Request::new(cri::GetEventsRequest {})).await?.into_inner())
@@ -230,8 +256,13 @@ impl Cri {
     }
 
     /// Pulls: without a limit of time, as images are as large as they are.
-    pub(crate) async fn pull(&self, spec: cri::ImageSpec, sandbox: cri::PodSandboxConfig) -> Result<String, Status> {
-        let request = cri::PullImageRequest { image: Some(spec), auth: None, sandbox_config: Some(sandbox) };
+    pub(crate) async fn pull(
+        &self,
+        spec: cri::ImageSpec,
+        auth: Option<cri::AuthConfig>,
+        sandbox: cri::PodSandboxConfig,
+    ) -> Result<String, Status> {
+        let request = cri::PullImageRequest { image: Some(spec), auth, sandbox_config: Some(sandbox) };
         Ok(self.images.clone().pull_image(Request::new(request)).await?.into_inner().image_ref)
     }
 }

@@ -82,8 +82,12 @@ impl Recorder {
         let meta = &pod.metadata;
         let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
         let field = container.map(|name| {
-            let list =
-                if init.clone().any(|container| container.name == name) { "initContainers" } else { "containers" };
+            let added = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+            let list = match name {
+                name if init.clone().any(|container| container.name == name) => "initContainers",
+                name if added.into_iter().any(|container| container.name == name) => "ephemeralContainers",
+                _ => "containers",
+            };
             format!("spec.{list}{{{name}}}")
         });
         let about = ObjectReference {

@@ -2,8 +2,7 @@
 //!
 //! It knows two things only: a container runtime behind CRI v1, and an API server behind a `kube::Client`.
 //!
-//! Left out so far: static pods, device plugins, ephemeral containers, in-place
-//! resizing. What a pod asks for and we do not do is listed in [`unsupported`] and refused by name.
+//! Left out so far: device plugins, volumes of plugins. What a pod asks for and we do not do is listed in [`unsupported`] and refused by name.
 
 mod agent; // what all pods' tasks share
 mod board; // what the HTTPS API may see
@@ -62,6 +61,7 @@ impl Kubelet {
         let server = server::Server::bind(config.listen, &config.tls).await?;
         let cri = Cri::connect(&config.container_runtime_endpoint).await?;
         let runtime = cri.version().await.map_err(|status| KubeletError::runtime("Version", &status))?;
+        let features = cri.features().await.map_err(|status| KubeletError::runtime("Status", &status))?;
         pod::cgroup::create_parents(&config.cgroup_root).map_err(|message| KubeletError::Cgroup { message })?;
         let machine = Machine::read(&config.root_dir);
         let inputs = NodeInputs {
@@ -81,7 +81,7 @@ impl Kubelet {
         let (recorder, write_events) = Recorder::new(config.client.clone(), &config.node_name);
         helpers.spawn(write_events);
         recorder.node(keeper.node(), Severity::Normal, "Starting", "Starting kubelet.");
-        let agent = Arc::new(Agent::new(&config, cri, runtime.name, recorder, (machine, gauge), sysctls));
+        let agent = Arc::new(Agent::new(&config, cri, (runtime.name, features), recorder, (machine, gauge), sysctls));
         if config.pod_cidr.ours().is_none() {
             helpers.spawn(pods.follow(agent.caches.clone()));
         }

@@ -9,7 +9,7 @@ mod streak; // how answers add up to a verdict; no I/O
 
 use crate::agent::Agent;
 use crate::events::Severity;
-use crate::pod::container::find;
+use crate::pod::ephemeral::find;
 use crate::pod::worker::{Event, Inbox};
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub(crate) struct Subject {
 
 /// The task that probes `subject`; `None` when it has no such probe.
 pub(crate) fn task(subject: Subject, kind: Kind, inbox: Inbox) -> Option<impl Future<Output = ()> + Send> {
-    let container = find(&subject.pod, &subject.container)?.clone();
+    let container = find(&subject.pod, &subject.container)?.into_owned();
     let probe = kind.of(&container)?.clone();
     Some(run(subject, container, probe, kind, inbox))
 }

@@ -1,8 +1,8 @@
 //! The one list of pod fields that we do not implement.
 //!
 //! A pod that uses one of them is not started: it is turned away, with an event and a message that name the fields.
-//! Nothing is ignored in silence. Ephemeral containers are not here, because they come to a pod that runs already: each is
-//! reported as waiting, for the same reason.
+//! Nothing is ignored in silence. Ephemeral containers are not looked through here, because they come to a pod that runs already:
+//! one that cannot start waits, for the same reason; see [`check`].
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 
@@ -11,9 +11,6 @@ mod fields; // a table of all of a pod's fields
 
 /// The reason in events, statuses and waiting states.
 pub(crate) const REASON: &str = "Unsupported";
-
-/// What is said of an ephemeral container.
-pub(crate) const EPHEMERAL: &str = "ephemeral containers are not implemented by this kubelet";
 
 /// The paths of the fields of `pod` that we do not implement, in reading order.
 pub(crate) fn fields(pod: &Pod) -> Vec<String> {
@@ -25,14 +22,19 @@ pub(crate) fn fields(pod: &Pod) -> Vec<String> {
     }
     let inits = spec.init_containers.iter().flatten().enumerate().map(|item| ("initContainers", item));
     for (list, (index, container)) in inits.chain(spec.containers.iter().enumerate().map(|item| ("containers", item))) {
-        let path = format!("spec.{list}[{index}]");
-        of_container(&path, container, &mut found);
-        // A policy of its own makes an init container a sidecar; another one only matters if it is not the pod's.
-        let own = container.restart_policy.as_deref();
-        let known = own == Some("Always") && list == "initContainers" || own == spec.restart_policy.as_deref();
-        note(&mut found, own.is_some() && !known, format!("{path}.restartPolicy"));
+        of_container(&format!("spec.{list}[{index}]"), container, &mut found);
     }
     found
+}
+
+/// Whether the container `name` can start.
+///
+/// # Errors
+/// The fields that we do not implement, as a sentence.
+pub(crate) fn check(name: &str, container: &Container) -> Result<(), String> {
+    let mut found = Vec::new();
+    of_container(name, container, &mut found);
+    if found.is_empty() { Ok(()) } else { Err(format!("not implemented by this kubelet: {}", found.join(", "))) }
 }
 
 /// Why `pod` cannot run here, as a sentence for people; `None` if it can.
@@ -50,13 +52,8 @@ fn note(found: &mut Vec<String>, used: bool, path: impl Into<String>) {
 fn of_spec(spec: &PodSpec, found: &mut Vec<String>) {
     note(found, spec.host_users == Some(false), "spec.hostUsers=false");
     note(found, spec.resource_claims.as_ref().is_some_and(|list| !list.is_empty()), "spec.resourceClaims");
-    note(found, spec.resources.is_some(), "spec.resources");
     note(found, spec.scheduling_group.is_some(), "spec.schedulingGroup");
-    note(found, spec.runtime_class_name.as_deref().is_some_and(|name| !name.is_empty()), "spec.runtimeClassName");
-    note(found, spec.set_hostname_as_fqdn == Some(true), "spec.setHostnameAsFQDN");
-    note(found, spec.hostname_override.is_some(), "spec.hostnameOverride");
     note(found, spec.os.as_ref().is_some_and(|os| os.name != "linux"), "spec.os");
-    note(found, spec.image_pull_secrets.as_ref().is_some_and(|list| !list.is_empty()), "spec.imagePullSecrets");
     let security = spec.security_context.clone().unwrap_or_default();
     note(found, security.windows_options.is_some(), "spec.securityContext.windowsOptions");
 }
@@ -67,29 +64,14 @@ fn of_container(path: &str, container: &Container, found: &mut Vec<String>) {
         container.volume_devices.as_ref().is_some_and(|list| !list.is_empty()),
         format!("{path}.volumeDevices"),
     );
-    note(found, container.restart_policy_rules.is_some(), format!("{path}.restartPolicyRules"));
+    for (index, rule) in container.restart_policy_rules.iter().flatten().enumerate() {
+        let at = format!("{path}.restartPolicyRules[{index}].action={}", rule.action);
+        note(found, rule.action != "Restart", at);
+    }
     let claims = container.resources.as_ref().and_then(|resources| resources.claims.as_ref());
     note(found, claims.is_some_and(|claims| !claims.is_empty()), format!("{path}.resources.claims"));
-    let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
-    // Requests count when a node is chosen; nobody measures what a container writes.
-    let storage = limits.is_some_and(|limits| limits.contains_key("ephemeral-storage"));
-    note(found, storage, format!("{path}.resources.limits.ephemeral-storage"));
     let security = container.security_context.clone().unwrap_or_default();
     note(found, security.windows_options.is_some(), format!("{path}.securityContext.windowsOptions"));
-    let lifecycle = container.lifecycle.clone().unwrap_or_default();
-    note(found, lifecycle.stop_signal.is_some(), format!("{path}.lifecycle.stopSignal"));
-    for (name, hook) in [("postStart", lifecycle.post_start), ("preStop", lifecycle.pre_stop)] {
-        note(found, hook.is_some_and(|hook| hook.tcp_socket.is_some()), format!("{path}.lifecycle.{name}.tcpSocket"));
-    }
-    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        let at = format!("{path}.volumeMounts[{index}]");
-        let recursive = mount.recursive_read_only.as_deref().is_some_and(|mode| mode == "Enabled");
-        note(found, recursive, format!("{at}.recursiveReadOnly=Enabled"));
-    }
-    for (index, env) in container.env.iter().flatten().enumerate() {
-        let file = env.value_from.as_ref().is_some_and(|from| from.file_key_ref.is_some());
-        note(found, file, format!("{path}.env[{index}].valueFrom.fileKeyRef"));
-    }
 }
 
 fn of_volume(path: &str, volume: &Volume, found: &mut Vec<String>) {
@@ -134,10 +116,11 @@ mod tests {
 
     #[test]
     fn each_unsupported_field_is_named_by_its_path() {
-        let spec = json!({"containers": [{"name": "a", "lifecycle": {"preStop": {"tcpSocket": {"port": 1}}}}],
+        let rules = json!([{"action": "RestartAllContainers"}]);
+        let spec = json!({"containers": [{"name": "a", "restartPolicy": "Never", "restartPolicyRules": rules}],
             "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}], "hostUsers": false});
-        let expected =
-            ["spec.hostUsers=false", "spec.volumes[0] (nfs)", "spec.containers[0].lifecycle.preStop.tcpSocket"];
+        let rule = "spec.containers[0].restartPolicyRules[0].action=RestartAllContainers";
+        let expected = ["spec.hostUsers=false", "spec.volumes[0] (nfs)", rule];
         assert_eq!(found(spec), expected);
     }
 }

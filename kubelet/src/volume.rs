@@ -18,7 +18,7 @@ mod subpath; // a folder inside a volume, found safely
 pub(crate) mod usage; // how much room one takes
 
 pub(crate) use clear::clear;
-pub(crate) use mounts::mounts;
+pub(crate) use mounts::{mounts, text_of_file};
 pub(crate) use prepare::{Preparation, prepare};
 
 use std::path::{Path, PathBuf};

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "node/changes.rs"]
+mod changes;
 #[path = "node/pressure.rs"]
 mod pressure;
 mod support;
@@ -100,6 +102,7 @@ impl Bench {
             cluster_dns: vec![],
             cluster_domain: "cluster.local".into(),
             max_pods: 110,
+            static_pod_path: None,
             allowed_unsafe_sysctls: vec![],
             logs: skiff_kubelet::LogLimits::default(),
             pressure: self.pressure.clone(),

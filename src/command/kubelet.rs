@@ -39,6 +39,7 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         cluster_dns: args.names.cluster_dns.clone(),
         cluster_domain: args.names.cluster_domain.clone(),
         max_pods: PODS_MAX,
+        static_pod_path: args.pod_manifest_path.clone(),
         allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
         logs: log_limits(&args.logs)?,
         pressure: pressure_limits(&args.pressure, PressureDefaults::of_the_kubelet())?,

@@ -116,6 +116,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         node_name: args.node_name.clone().unwrap_or_else(host_name),
         node_ip,
         kubelet_port: args.kubelet_port,
+        static_pod_path: args.pod_manifest_path.clone(),
         allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
         logs,
         pressure: pressure_limits(&args.pressure, PressureDefaults::of_up()?)?,

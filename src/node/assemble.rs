@@ -48,6 +48,8 @@ pub(crate) struct NodeConfig {
     pub(crate) node_name: String,
     pub(crate) node_ip: IpAddr,
     pub(crate) kubelet_port: u16,
+    /// A folder with files that describe static pods.
+    pub(crate) static_pod_path: Option<PathBuf>,
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
     pub(crate) logs: LogLimits,
     pub(crate) pressure: PressureLimits,
@@ -241,6 +243,7 @@ async fn start_kubelet(
         cluster_dns: vec![config.names.server],
         cluster_domain: config.names.domain.clone(),
         max_pods: PODS_MAX,
+        static_pod_path: config.static_pod_path.clone(),
         allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
         logs: config.logs,
         pressure: config.pressure.clone(),

@@ -1,18 +1,21 @@
 //! Performs one step of a plan and tells the worker how it went. No decisions here.
 
 use super::memory::{Failure, ReadyImage};
+use super::names::kernel_hostname;
 use super::observed::{Instance, Sandbox};
 use super::plan::{Logs, Step};
+use super::resources::{Needs, of_pod};
 use super::sandbox::{SandboxInputs, config, correlation};
 use super::sources::{self, References};
 use super::wanted::PullPolicy;
-use super::{env::Downward, hooks, report, start};
+use super::{env::Downward, ephemeral, hooks, pull_secrets, report, resize_act, start};
 use crate::agent::Agent;
 use crate::cri::said;
 use crate::events::Severity;
 use crate::volume::{self, Preparation};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use skiff_client::sentence;
 use skiff_proto::cri::v1 as cri;
@@ -29,14 +32,14 @@ const REMOVE: Named = Named::new("pod.remove", "CRI v1 RemovePodSandbox");
 /// How a step ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Folders, cgroup and volumes stand; they age at the given moment.
-    Prepared(Result<Option<Timestamp>, Failure>),
+    /// Folders, volumes and a cgroup that allows this stand; they age at the given moment.
+    Prepared(Result<(Option<Timestamp>, Needs), Failure>),
     /// A sandbox stands.
     Sandbox(Result<Sandbox, Failure>),
     /// An image is there, for a container's start with this restart count.
     Image(String, u32, Result<ReadyImage, Failure>),
-    /// A container runs; where it does not, there may still be an instance.
-    Started(String, Result<Instance, Box<(Failure, Option<Instance>)>>),
+    /// A container runs, with these resources; where it does not, there may still be an instance.
+    Started(String, ResourceRequirements, Result<Instance, Box<(Failure, Option<Instance>)>>),
     /// A postStart hook ran for an instance.
     Hooked(String, String, Result<(), String>),
     /// A container was stopped.
@@ -47,6 +50,8 @@ pub(crate) enum Outcome {
     Removed(Result<String, Failure>),
     /// Folders and cgroup are gone.
     Cleared(Result<(), Failure>),
+    /// The pod's cgroup allows this, and instances (by name and id) have these resources.
+    Resized(Needs, Result<Vec<(String, String, ResourceRequirements)>, Failure>),
     /// The API server knows.
     DeletionFinished(Result<(), Failure>),
 }
@@ -62,6 +67,8 @@ pub(crate) struct Scene {
     pub(crate) image: Option<ReadyImage>,
     /// When its image is fetched.
     pub(crate) pull: PullPolicy,
+    /// The container whose processes an ephemeral one sees, or why there is none.
+    pub(crate) target: Result<Option<String>, String>,
     /// The status to leave behind.
     pub(crate) last_status: PodStatus,
 }
@@ -116,7 +123,8 @@ pub(crate) async fn act(scene: Scene, step: Step) -> Outcome {
         }
         Step::Start { container, attempt, sandbox } => {
             let result = start::start(&scene, &container, attempt, &sandbox).await;
-            Outcome::Started(container, result.map_err(Box::new))
+            let resources = ephemeral::find(&scene.pod, &container).and_then(|found| found.resources.clone());
+            Outcome::Started(container, resources.unwrap_or_default(), result.map_err(Box::new))
         }
         Step::PostStart { container, id } => {
             let result = hooks::post_start(&scene, &container, &id).await;
@@ -134,6 +142,9 @@ pub(crate) async fn act(scene: Scene, step: Step) -> Outcome {
         }
         Step::RemoveSandbox { id } => Outcome::Removed(remove_sandbox(&scene, id).await),
         Step::Clear { logs } => Outcome::Cleared(clear(&scene, logs).await),
+        Step::Resize { before, containers } => {
+            Outcome::Resized(of_pod(&scene.pod), resize_act::resize(&scene, before, containers).await)
+        }
         Step::FinishDeletion => Outcome::DeletionFinished(finish_deletion(&scene).await),
     }
 }
@@ -152,8 +163,9 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-async fn prepare(scene: &Scene) -> Result<Option<Timestamp>, Failure> {
+async fn prepare(scene: &Scene) -> Result<(Option<Timestamp>, Needs), Failure> {
     let engine = scene.engine(0);
+    let needs = of_pod(&scene.pod);
     let work = async {
         let volumes = scene.pod.spec.as_ref().and_then(|spec| spec.volumes.clone()).unwrap_or_default();
         let namespace = scene.pod.metadata.namespace.clone().unwrap_or_default();
@@ -163,13 +175,13 @@ async fn prepare(scene: &Scene) -> Result<Option<Timestamp>, Failure> {
         let scene = scene.clone();
         blocking(move || {
             let cgroup = scene.agent.cgroup(&scene.pod);
-            cgroup.create(&scene.pod).map_err(|message| Failure::new("FailedCreatePodContainer", message))?;
+            cgroup.create(&needs).map_err(|message| Failure::new("FailedCreatePodContainer", message))?;
             let dir = scene.agent.dir(&scene.pod);
             let down = scene.downward(&[]);
             volume::prepare(&Preparation { dir: &dir, pod: &scene.pod, sources: &sources, tokens: &tokens, down })
         })
         .await?;
-        Ok(refresh_at)
+        Ok((refresh_at, needs))
     };
     let result: Result<_, Failure> =
         engine.run_async(&VOLUMES, || scene.agent.dir(&scene.pod).path().display().to_string(), work).await;
@@ -186,8 +198,16 @@ async fn run_sandbox(scene: &Scene, attempt: u32) -> Result<Sandbox, Failure> {
         tokio::fs::create_dir_all(&logs)
             .await
             .map_err(|error| Failure::new("FailedCreatePodSandBox", format!("create {}: {error}", logs.display())))?;
+        let wrong = |message: String| Failure::new("FailedCreatePodSandBox", message);
+        kernel_hostname(&scene.pod, &scene.agent.cluster).map_err(wrong)?;
+        let handler = runtime_handler(scene).await?;
         let blame = |call: &'static str| move |status: tonic::Status| failed("FailedCreatePodSandBox", call, &status);
-        let id = scene.agent.cri.run_sandbox(scene.sandbox_config(attempt)).await.map_err(blame("RunPodSandbox"))?;
+        let id = scene
+            .agent
+            .cri
+            .run_sandbox(scene.sandbox_config(attempt), handler)
+            .await
+            .map_err(blame("RunPodSandbox"))?;
         let answer = scene.agent.cri.sandbox_status(&id).await.map_err(blame("PodSandboxStatus"))?;
         answer.status.as_ref().map(Sandbox::of).ok_or_else(|| {
             Failure::new("FailedCreatePodSandBox", format!("PodSandboxStatus {id}: answer without status"))
@@ -201,8 +221,20 @@ async fn run_sandbox(scene: &Scene, attempt: u32) -> Result<Sandbox, Failure> {
     result
 }
 
+/// What the runtime is to run the pod with: its class's handler, or the default one.
+async fn runtime_handler(scene: &Scene) -> Result<String, Failure> {
+    let class = scene.pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref());
+    let Some(class) = class.filter(|class| !class.is_empty()) else { return Ok(String::new()) };
+    let classes: Api<RuntimeClass> = Api::all(scene.agent.client.clone());
+    let found = classes.get(class).await.map_err(|error| {
+        let message = format!("failed to get the handler of RuntimeClass \"{class}\": {}", sentence(&error));
+        Failure::new("FailedCreatePodSandBox", message)
+    })?;
+    Ok(found.handler)
+}
+
 async fn ensure_image(scene: &Scene, container: &str, attempt: u32) -> Result<ReadyImage, Failure> {
-    let name = super::container::find(&scene.pod, container).and_then(|container| container.image.clone());
+    let name = ephemeral::find(&scene.pod, container).and_then(|container| container.image.clone());
     let name = name.unwrap_or_default();
     let spec = cri::ImageSpec { image: name.clone(), user_specified_image: name.clone(), ..Default::default() };
     let work = find_or_pull(scene, container, &name, spec);
@@ -228,7 +260,7 @@ async fn find_or_pull(scene: &Scene, container: &str, name: &str, spec: cri::Ima
     }
     scene.event(Some(container), Severity::Normal, "Pulling", format!("Pulling image \"{name}\""));
     let started = Instant::now();
-    if let Err(status) = runtime.pull(spec.clone(), scene.sandbox_config(0)).await {
+    if let Err(status) = pull(scene, name, &spec).await {
         let message = format!("Failed to pull image \"{name}\": {}", said(&status));
         scene.event(Some(container), Severity::Warning, "Failed", &message);
         return Err(Failure::new("ErrImagePull", message));
@@ -240,6 +272,27 @@ async fn find_or_pull(scene: &Scene, container: &str, name: &str, spec: cri::Ima
     let message = format!("Successfully pulled image \"{name}\" in {took}ms. Image size: {} bytes.", image.size);
     scene.event(Some(container), Severity::Normal, "Pulled", message);
     Ok(ready(&image))
+}
+
+/// Pulls with each of the pod's credentials for the image until one is good for it, and without any if there are none.
+async fn pull(scene: &Scene, name: &str, spec: &cri::ImageSpec) -> Result<String, tonic::Status> {
+    let namespace = scene.pod.metadata.namespace.as_deref().unwrap_or_default();
+    let references = scene.pod.spec.as_ref().map(References::of_pulls).unwrap_or_default();
+    // A secret that is not there, or not ours to see, must not keep a pod from an image that everybody may have.
+    let found = sources::fetch(&scene.agent.client, namespace, &references).await;
+    let secrets: Vec<_> = found.unwrap_or_default().secrets.into_values().flatten().collect();
+    let mut tries: Vec<_> = pull_secrets::for_image(name, &secrets).into_iter().map(Some).collect();
+    if tries.is_empty() {
+        tries.push(None);
+    }
+    let mut last = Err(tonic::Status::unknown("no credentials were tried"));
+    for auth in tries {
+        last = scene.agent.cri.pull(spec.clone(), auth, scene.sandbox_config(0)).await;
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
 }
 
 fn ready(image: &cri::Image) -> ReadyImage {

@@ -3,12 +3,15 @@
 //! All through cgroups-rs, which finds the controllers itself, on v1, hybrid and v2 hosts. The runtime makes the
 //! containers' cgroups below these. Nothing outside the configured root is touched.
 
-use super::resources::{PERIOD_US, Qos, of_pod, qos_class, quota, shares};
+use super::resources::{Needs, PERIOD_US, Qos, qos_class, quota, shares};
 use cgroups_rs::cgroup::Cgroup;
 use cgroups_rs::cpu::CpuController;
 use cgroups_rs::hierarchies;
 use cgroups_rs::memory::MemController;
 use k8s_openapi::api::core::v1::Pod;
+
+/// How the kernel is told that there is no limit.
+const UNLIMITED: i64 = -1;
 
 /// The path of a pod's cgroup, relative to the hierarchies' roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,23 +34,22 @@ impl PodCgroup {
         format!("/{}", self.0)
     }
 
-    /// Makes it with the pod's limits; one that stands gets them again.
+    /// Makes it with what `needs` allows; one that stands gets it again, and loses limits that are no longer there.
     ///
     /// # Errors
     /// The kernel refuses a folder or a limit.
-    pub(crate) fn create(&self, pod: &Pod) -> Result<(), String> {
+    pub(crate) fn create(&self, needs: &Needs) -> Result<(), String> {
         let group = Cgroup::new(hierarchies::auto(), &self.0).map_err(|error| self.blame("create", &error))?;
-        let needs = of_pod(pod);
         if let Some(cpu) = group.controller_of::<CpuController>() {
             let shares = shares(needs.cpu_request).unsigned_abs();
             let weight = if group.v2() { weight(shares) } else { shares };
             cpu.set_shares(weight).map_err(|error| self.blame("set cpu.shares of", &error))?;
-            if let Some(limit) = needs.cpu_limit {
-                cpu.set_cfs_quota_and_period(Some(quota(limit)), Some(PERIOD_US.unsigned_abs()))
-                    .map_err(|error| self.blame("set the CPU quota of", &error))?;
-            }
+            let quota = needs.cpu_limit.map_or(UNLIMITED, quota);
+            cpu.set_cfs_quota_and_period(Some(quota), Some(PERIOD_US.unsigned_abs()))
+                .map_err(|error| self.blame("set the CPU quota of", &error))?;
         }
-        if let (Some(memory), Some(limit)) = (group.controller_of::<MemController>(), needs.memory_limit) {
+        if let Some(memory) = group.controller_of::<MemController>() {
+            let limit = needs.memory_limit.unwrap_or(UNLIMITED);
             memory.set_limit(limit).map_err(|error| self.blame("set the memory limit of", &error))?;
         }
         Ok(())

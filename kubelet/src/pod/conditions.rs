@@ -1,7 +1,8 @@
 //! The conditions of a pod's status.
 //!
-//! Five are ours; every other condition is kept as it is. A condition's transition time moves only when its status does.
+//! Seven are ours; every other condition is kept as it is. A condition's transition time moves only when its status does.
 
+use super::memory::{Failure, Memory};
 use super::status::seconds;
 use super::wanted::{Role, Wanted};
 use jiff::Timestamp;
@@ -16,13 +17,21 @@ pub(super) struct Facts<'a> {
     pub(super) containers: &'a [ContainerStatus],
     pub(super) inits: &'a [ContainerStatus],
     pub(super) wanted: &'a Wanted,
+    pub(super) memory: &'a Memory,
     pub(super) generation: Option<i64>,
     pub(super) now: Timestamp,
 }
 
 /// The conditions that are ours to write.
-pub(super) const OURS: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub(super) const OURS: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "PodResizePending",
+    "PodResizeInProgress",
+];
 
 /// One verdict: the status, and if it is no, why.
 struct Verdict {
@@ -44,7 +53,30 @@ pub(super) fn conditions(facts: &Facts<'_>, old: &[PodCondition], gates: &[Strin
         Verdict { kind: "PodScheduled", reason: YES },
     ];
     let foreign = old.iter().filter(|condition| !OURS.contains(&condition.type_.as_str()));
-    ours.iter().map(|verdict| render(facts, verdict, old)).chain(foreign.cloned()).collect()
+    let resizing = resizing(facts.memory).into_iter().map(|(kind, why)| render_true(facts, kind, why, old));
+    ours.iter().map(|verdict| render(facts, verdict, old)).chain(resizing).chain(foreign.cloned()).collect()
+}
+
+/// Conditions that are there only as long as they are true (KEP-1287), each with what there is to say.
+fn resizing(memory: &Memory) -> Vec<(&'static str, Option<&Failure>)> {
+    let pending = memory.resize_pending.as_ref().map(|failure| ("PodResizePending", Some(failure)));
+    let under_way = memory.resizing.as_ref().map(|failure| ("PodResizeInProgress", failure.as_ref()));
+    pending.into_iter().chain(under_way).collect()
+}
+
+fn render_true(facts: &Facts<'_>, kind: &str, why: Option<&Failure>, old: &[PodCondition]) -> PodCondition {
+    let before = old.iter().find(|condition| condition.type_ == kind);
+    PodCondition {
+        type_: kind.to_owned(),
+        status: "True".to_owned(),
+        reason: why.map(|failure| failure.reason.clone()),
+        message: why.map(|failure| failure.message.clone()),
+        last_transition_time: before
+            .and_then(|before| before.last_transition_time.clone())
+            .or(Some(Time(seconds(facts.now)))),
+        last_probe_time: None,
+        observed_generation: facts.generation,
+    }
 }
 
 fn render(facts: &Facts<'_>, verdict: &Verdict, old: &[PodCondition]) -> PodCondition {

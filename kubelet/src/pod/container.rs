@@ -17,16 +17,12 @@ pub(crate) struct ContainerInputs<'a> {
     pub(crate) attempt: u32,
     pub(crate) sandbox: &'a str,
     pub(crate) image: &'a ReadyImage,
+    /// The container whose processes this one sees, if it is there to look into that.
+    pub(crate) target: Option<String>,
     pub(crate) env: &'a Env,
     pub(crate) mounts: Vec<cri::Mount>,
     pub(crate) termination_file: &'a Path,
     pub(crate) memory_bytes: i64,
-}
-
-/// The container of that name in `pod`.
-pub(crate) fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
-    let spec = pod.spec.as_ref()?;
-    spec.init_containers.iter().flatten().chain(&spec.containers).find(|container| container.name == name)
 }
 
 /// Where its log is, below the pod's log folder.
@@ -73,11 +69,36 @@ pub(crate) fn config(
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
+        stop_signal: stop_signal(container)?.into(),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(resources::of_container(spec, container, inputs.memory_bytes)),
-            security_context: Some(security::of_container(spec, container, inputs.image)?),
+            security_context: Some(targeted(security::of_container(spec, container, inputs.image)?, inputs.target)),
         }),
         ..Default::default()
+    })
+}
+
+/// In a pod whose containers share their processes anyway, a target means nothing.
+fn targeted(
+    mut security: cri::LinuxContainerSecurityContext,
+    target: Option<String>,
+) -> cri::LinuxContainerSecurityContext {
+    let options = security.namespace_options.get_or_insert_default();
+    if let Some(target) = target.filter(|_| options.pid() == cri::NamespaceMode::Container) {
+        options.pid = cri::NamespaceMode::Target.into();
+        options.target_id = target;
+    }
+    security
+}
+
+/// What the container is told to stop with; the image's own signal where it names none.
+fn stop_signal(container: &Container) -> Result<cri::Signal, Failure> {
+    let named = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.as_deref());
+    let Some(name) = named.filter(|name| !name.is_empty()) else { return Ok(cri::Signal::RuntimeDefault) };
+    let in_cri = format!("SIGNAL_{}", name.replace('+', "PLUS").replace('-', "MINUS"));
+    cri::Signal::from_str_name(&in_cri).ok_or_else(|| {
+        let message = format!("container {}: lifecycle.stopSignal: {name} is not known", container.name);
+        Failure::new("CreateContainerConfigError", message)
     })
 }
 
@@ -105,3 +126,21 @@ fn annotations(
 
 /// Where a container finds its termination message file when it names no other place (Kubernetes' default).
 pub(crate) const TERMINATION_PATH: &str = "/dev/termination-log";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn signals_have_the_names_of_kubernetes() {
+        let signal = |name: &str| {
+            let container = json!({"name": "a", "lifecycle": {"stopSignal": name}});
+            stop_signal(&serde_json::from_value(container).unwrap()).map_err(|failure| failure.message)
+        };
+        assert_eq!(signal("SIGUSR1"), Ok(cri::Signal::Sigusr1));
+        assert_eq!(signal(""), Ok(cri::Signal::RuntimeDefault));
+        assert!(signal("SIGRTMIN+1").is_ok() && signal("SIGRTMAX-1").is_ok());
+        assert_eq!(signal("SIGNO").unwrap_err(), "container a: lifecycle.stopSignal: SIGNO is not known");
+    }
+}

@@ -5,9 +5,11 @@
 
 use super::admission::{self, Refusal};
 use super::backoff::{Backoff, RETRIES};
+use super::manifests::{self, Folder};
 use super::observed::Observed;
 use super::orphans;
 use super::runtime_events::{self, Inventory, News, Report};
+use super::statics::Statics;
 use super::worker::{self, Event, Inbox, Sighting};
 use crate::agent::Agent;
 use crate::events::Severity;
@@ -23,11 +25,11 @@ use tokio_util::sync::CancellationToken;
 /// How many controllers we remember whose pods we turned away, before those are forgotten that have been quiet since.
 const CONTROLLERS_MAX: usize = 1024;
 
-struct Dispatch {
-    agent: Arc<Agent>,
-    workers: HashMap<String, Inbox>,
+pub(super) struct Dispatch {
+    pub(super) agent: Arc<Agent>,
+    pub(super) workers: HashMap<String, Inbox>,
     running: JoinSet<String>,
-    cleanups: JoinSet<String>,
+    pub(super) cleanups: JoinSet<String>,
     cleaned: HashSet<String>,
     /// What the runtime had when we started, of pods that have not come yet.
     unclaimed: HashMap<String, Observed>,
@@ -39,6 +41,8 @@ struct Dispatch {
     forgotten: HashSet<String>,
     /// Whether a complete list has come.
     listed: bool,
+    /// Those that files describe.
+    pub(super) statics: Statics,
 }
 
 /// Runs the node's pods until `shutdown`; they keep running after it.
@@ -51,10 +55,17 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) -> Resul
     let (tell, mut changes) = mpsc::unbounded_channel();
     let mut following = JoinSet::new();
     following.spawn(follow(Arc::clone(&agent), tell));
+    let mut files = agent.static_pod_path.as_deref().map(|path| Folder::new(path, &agent.node_name));
+    let mut ticks = tokio::time::interval(manifests::PERIOD);
     let mut dispatch = Dispatch::new(agent, unclaimed);
     loop {
         tokio::select! {
+            // Files first: a mirror without one is taken away.
+            biased;
             () = shutdown.cancelled() => return Ok(()),
+            _ = ticks.tick(), if files.is_some() => {
+                files.iter_mut().flat_map(Folder::changes).for_each(|change| dispatch.file(change));
+            }
             Some(change) = changes.recv() => dispatch.change(change),
             Some((uid, report)) = reports.recv() => dispatch.report(uid, report),
             Some(ended) = dispatch.running.join_next() => dispatch.ended(ended),
@@ -104,18 +115,19 @@ impl Dispatch {
             done: HashSet::new(),
             forgotten: HashSet::new(),
             listed: false,
+            statics: Statics::default(),
         }
     }
 
     fn change(&mut self, change: Change) {
         match change {
-            Change::Pod(pod) => self.assign(pod),
+            Change::Pod(pod) => self.of_api(pod),
             Change::Gone(uid) => self.remove(&uid),
             Change::Listed => self.listed(),
         }
     }
 
-    fn assign(&mut self, pod: Arc<Pod>) {
+    pub(super) fn assign(&mut self, pod: Arc<Pod>) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         if self.done.contains(&uid) {
             return;
@@ -174,7 +186,7 @@ impl Dispatch {
         Duration::from_secs(seconds.unsigned_abs())
     }
 
-    fn remove(&mut self, uid: &str) {
+    pub(super) fn remove(&mut self, uid: &str) {
         self.done.remove(uid);
         if let Some(inbox) = self.workers.get(uid) {
             let _ended = inbox.send(Event::Removed);
@@ -234,6 +246,7 @@ impl Dispatch {
         match ended {
             Ok(uid) => {
                 self.workers.remove(&uid);
+                self.static_ended(&uid);
                 if !self.forgotten.remove(&uid) {
                     self.done.insert(uid);
                 }

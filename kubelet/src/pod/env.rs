@@ -3,11 +3,12 @@
 //! Pure. Order, as in Kubernetes: service variables, then `envFrom`, then `env`; a later one of the same name wins.
 //! `$(NAME)` refers to what is known before it, `$$` is a dollar sign.
 
+use super::env_file;
 use super::memory::Failure;
 use super::resources::milli;
 use super::sources::Sources;
 use k8s_openapi::api::core::v1::{
-    Container, EnvFromSource, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Service,
+    Container, EnvFromSource, EnvVarSource, FileKeySelector, ObjectFieldSelector, Pod, ResourceFieldSelector, Service,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -158,6 +159,9 @@ fn from_source(
     if let Some(resource) = &from.resource_field_ref {
         return resource_value(resource, container, down).map(Some);
     }
+    if let Some(reference) = &from.file_key_ref {
+        return from_file(reference, sources);
+    }
     let (kind, name, key, optional, is_there, found) = if let Some(reference) = &from.config_map_key_ref {
         let map = sources.config_maps.get(&reference.name).and_then(Option::as_ref);
         let value = map.and_then(|map| map.data.as_ref()?.get(&reference.key).cloned());
@@ -177,6 +181,21 @@ fn from_source(
         None => {
             let namespace = down.pod.metadata.namespace.as_deref().unwrap_or_default();
             Err(missing(format!("couldn't find key {key} in {kind} {namespace}/{name}")))
+        }
+        found => Ok(found),
+    }
+}
+
+/// An empty value counts as none, as in Kubernetes.
+fn from_file(reference: &FileKeySelector, sources: &Sources) -> Result<Option<String>, Failure> {
+    let (volume, path) = (&reference.volume_name, &reference.path);
+    let wrong = |why: &str| missing(format!("fileKeyRef: file {path} in volume {volume}: {why}"));
+    let file = sources.files.get(&(volume.clone(), path.clone()));
+    let text = file.ok_or_else(|| wrong("not read"))?.as_ref().map_err(|why| wrong(why))?;
+    let value = env_file::value(text, &reference.key).map_err(|why| wrong(&why))?;
+    match value.filter(|value| !value.is_empty()) {
+        None if reference.optional != Some(true) => {
+            Err(wrong(&format!("environment variable key {} not found", reference.key)))
         }
         found => Ok(found),
     }

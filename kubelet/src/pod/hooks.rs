@@ -1,7 +1,7 @@
 //! Lifecycle hooks: what runs right after a container's start and right before its end.
 
 use super::act::Scene;
-use super::container::find;
+use super::ephemeral::find;
 use crate::events::Severity;
 use crate::probe::http;
 use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler};
@@ -17,9 +17,9 @@ fn handler(
     name: &str,
     pick: fn(&Lifecycle) -> Option<&LifecycleHandler>,
 ) -> Option<(Container, LifecycleHandler)> {
-    let container = find(&scene.pod, name)?;
-    let handler = container.lifecycle.as_ref().and_then(pick)?;
-    Some((container.clone(), handler.clone()))
+    let container = find(&scene.pod, name)?.into_owned();
+    let handler = container.lifecycle.as_ref().and_then(pick)?.clone();
+    Some((container, handler))
 }
 
 /// Runs the postStart hook of the container `name`.
@@ -80,5 +80,6 @@ async fn run(
         tokio::time::sleep(Duration::from_secs(sleep.seconds.unsigned_abs())).await;
         return Ok(());
     }
-    Err("the hook names no action that is implemented".to_owned())
+    // A hook that only connects has never run in Kubernetes either: the field is there for old objects.
+    Err("invalid handler: neither exec nor httpGet nor sleep".to_owned())
 }

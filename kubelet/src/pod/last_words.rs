@@ -1,6 +1,6 @@
 //! What a container left behind: its termination message.
 
-use super::container::find;
+use super::ephemeral::find;
 use super::observed::Instance;
 use k8s_openapi::api::core::v1::Pod;
 use std::fs::File;

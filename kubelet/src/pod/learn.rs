@@ -7,16 +7,28 @@ use super::observed::Instance;
 use super::worker::{Sighting, Worker};
 use crate::events::Severity;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 
 impl Worker {
     pub(super) fn learn(&mut self, outcome: Outcome) {
         let now = Timestamp::now();
         match outcome {
-            Outcome::Prepared(Ok(refresh_at)) => {
+            Outcome::Prepared(Ok((refresh_at, cgroup))) => {
                 self.memory.prepared = true;
+                self.memory.cgroup = Some(cgroup);
                 self.memory.folders.clear();
                 self.memory.folder_failure = None;
-                self.memory.refresh_at = refresh_at;
+                // What changed while the files were written may not be in them.
+                self.memory.refresh_at = if self.memory.stale { Some(now) } else { refresh_at };
+            }
+            Outcome::Resized(cgroup, Ok(sizes)) => {
+                self.memory.cgroup = Some(cgroup);
+                self.memory.resizes.clear();
+                self.learn_sizes(sizes);
+            }
+            Outcome::Resized(_, Err(failure)) => {
+                self.memory.resizes.note(RETRIES, now);
+                self.learn_no_sizes(failure);
             }
             Outcome::Prepared(Err(failure)) | Outcome::Cleared(Err(failure)) => {
                 self.complain(&failure);
@@ -34,7 +46,7 @@ impl Worker {
                 self.memory.sandbox_failure = Some(failure);
             }
             Outcome::Image(name, attempt, result) => self.learn_image(&name, attempt, result, now),
-            Outcome::Started(name, result) => self.learn_start(&name, result, now),
+            Outcome::Started(name, resources, result) => self.learn_start(&name, resources, result, now),
             Outcome::Hooked(name, id, Ok(())) => self.memory.of(&name).hooked = Some(id),
             Outcome::Hooked(name, id, Err(error)) => {
                 let why = format!("FailedPostStartHook: {error}");
@@ -67,13 +79,21 @@ impl Worker {
         }
     }
 
-    fn learn_start(&mut self, name: &str, result: Result<Instance, Box<(Failure, Option<Instance>)>>, now: Timestamp) {
+    fn learn_start(
+        &mut self,
+        name: &str,
+        resources: ResourceRequirements,
+        result: Result<Instance, Box<(Failure, Option<Instance>)>>,
+        now: Timestamp,
+    ) {
         match result {
             Ok(instance) => {
                 let memory = self.memory.of(name);
                 memory.start_failure = None;
                 memory.starts.clear();
                 memory.image = None;
+                memory.resized = None;
+                memory.applied = Some((instance.id.clone(), resources));
                 self.absorb(instance);
             }
             Err(failed) => {

@@ -3,7 +3,9 @@
 //! None of it must survive a restart of the kubelet: what must (restart counts, ids) is in the runtime's annotations.
 
 use super::backoff::{Backoff, RESTARTS, RETRIES};
+use super::resources::Needs;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Things of which one at a time may be under way.
@@ -60,7 +62,7 @@ pub(crate) struct ToKill {
 }
 
 /// The memory of one container.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct ContainerMemory {
     /// The image for the start of this restart count.
     pub(crate) image: Option<(u32, ReadyImage)>,
@@ -82,6 +84,10 @@ pub(crate) struct ContainerMemory {
     pub(crate) to_kill: Option<ToKill>,
     /// The instance whose postStart hook is done.
     pub(crate) hooked: Option<String>,
+    /// The instance that has these resources; one that is not here has what the pod has been given.
+    pub(crate) applied: Option<(String, ResourceRequirements)>,
+    /// The instance that was stopped to get other resources.
+    pub(crate) resized: Option<String>,
 }
 
 /// The memory of a pod.
@@ -93,6 +99,8 @@ pub(crate) struct Memory {
     pub(crate) prepared: bool,
     /// When volumes have to be brought up to date: an object changed, a token ages.
     pub(crate) refresh_at: Option<Timestamp>,
+    /// Whether something that volumes show has changed since they were last begun to be written.
+    pub(crate) stale: bool,
     /// Whether they are gone again.
     pub(crate) cleared: bool,
     /// Whether the API server has taken the last status of a deleted pod.
@@ -105,6 +113,14 @@ pub(crate) struct Memory {
     pub(crate) sandbox_failure: Option<Failure>,
     /// Delays between tries.
     pub(crate) sandboxes: Backoff,
+    /// What the pod's cgroup allows, once it stands.
+    pub(crate) cgroup: Option<Needs>,
+    /// Delays between tries to change resources in place.
+    pub(crate) resizes: Backoff,
+    /// Why the pod has not been given the resources that its spec names now.
+    pub(crate) resize_pending: Option<Failure>,
+    /// Set while resources that were given are not in force yet; with what went wrong, if something did.
+    pub(crate) resizing: Option<Option<Failure>>,
     /// Delays between tries to end or remove something.
     pub(crate) endings: Backoff,
     /// Containers by name.

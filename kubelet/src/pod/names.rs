@@ -9,6 +9,8 @@ use std::net::IpAddr;
 
 /// Linux takes host names of 64 bytes, of which the last is a NUL elsewhere: Kubernetes cuts at 63.
 const HOSTNAME_BYTES_MAX: usize = 63;
+/// The longest host name that the kernel takes (sethostname(2)).
+const KERNEL_BYTES_MAX: usize = 64;
 
 /// The cluster's naming.
 #[derive(Debug, Clone, Default)]
@@ -49,21 +51,45 @@ impl HostResolver {
     }
 }
 
+/// The host name that the kernel is told: with its domain where the pod wants it so.
+///
+/// # Errors
+/// It is longer than the kernel takes.
+pub(crate) fn kernel_hostname(pod: &Pod, cluster: &ClusterNames) -> Result<String, String> {
+    let name = hostname(pod);
+    let whole = pod.spec.as_ref().is_some_and(|spec| spec.set_hostname_as_fqdn == Some(true));
+    match full_name(pod, cluster).filter(|_| whole && !name.is_empty()) {
+        Some(full) if full.len() > KERNEL_BYTES_MAX => Err(format!(
+            "Failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long ({KERNEL_BYTES_MAX} \
+             characters is the max, {} characters requested)",
+            full.len()
+        )),
+        Some(full) => Ok(full),
+        None => Ok(name),
+    }
+}
+
 /// The pod's host name, without domain. With the host's network it is the host's own, which CRI says by an empty name.
 pub(crate) fn hostname(pod: &Pod) -> String {
     let spec = pod.spec.as_ref();
     if spec.and_then(|spec| spec.host_network).unwrap_or(false) {
         return String::new();
     }
-    let named = spec.and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
+    let named = overridden(pod).or_else(|| spec.and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty()));
     let name = named.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
     let cut = name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= HOSTNAME_BYTES_MAX).last();
     name[..cut.unwrap_or(0)].trim_end_matches(['-', '.']).to_owned()
 }
 
+/// The name that the pod has whatever else it says of names (KEP-4762).
+fn overridden(pod: &Pod) -> Option<String> {
+    pod.spec.as_ref()?.hostname_override.clone().filter(|name| !name.is_empty())
+}
+
 /// `<hostname>.<subdomain>.<namespace>.svc.<domain>` of a pod with a subdomain.
 fn full_name(pod: &Pod, cluster: &ClusterNames) -> Option<String> {
-    let subdomain = pod.spec.as_ref()?.subdomain.as_deref().filter(|name| !name.is_empty())?;
+    let subdomain =
+        pod.spec.as_ref()?.subdomain.as_deref().filter(|name| !name.is_empty() && overridden(pod).is_none())?;
     let namespace = pod.metadata.namespace.as_deref()?;
     Some(format!("{}.{subdomain}.{namespace}.svc.{}", hostname(pod), cluster.domain))
 }
@@ -197,6 +223,24 @@ mod tests {
         let spec = json!({"containers": [], "hostname": "job-0", "subdomain": "workers"});
         let text = hosts_file(&pod(spec), &["10.244.0.5".to_owned()], &cluster());
         assert!(text.ends_with("10.244.0.5\tjob-0.workers.shop.svc.cluster.local\tjob-0\n"), "{text}");
+    }
+
+    #[test]
+    fn the_kernel_is_told_the_domain_if_the_pod_wants_it() {
+        let spec = json!({"containers": [], "subdomain": "db", "setHostnameAsFQDN": true});
+        assert_eq!(kernel_hostname(&pod(spec.clone()), &cluster()).unwrap(), "web.db.shop.svc.cluster.local");
+        let mut long = pod(spec);
+        long.metadata.name = Some("a".repeat(50));
+        assert!(kernel_hostname(&long, &cluster()).unwrap_err().contains("too long (64 characters is the max, 76"));
+    }
+
+    #[test]
+    fn a_name_that_overrides_has_no_domain() {
+        let spec = json!({"containers": [], "subdomain": "db", "hostname": "x", "hostnameOverride": "a.b",
+            "setHostnameAsFQDN": true});
+        let pod = pod(spec);
+        assert_eq!(kernel_hostname(&pod, &cluster()).unwrap(), "a.b");
+        assert!(hosts_file(&pod, &["10.0.0.1".to_owned()], &cluster()).ends_with("10.0.0.1\ta.b\n"));
     }
 
     #[test]

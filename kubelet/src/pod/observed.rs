@@ -6,6 +6,7 @@
 
 use crate::labels;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerUser, LinuxContainerUser};
 use skiff_proto::cri::v1 as cri;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +37,7 @@ pub(crate) struct Sandbox {
 }
 
 /// One container that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Instance {
     /// CRI id.
     pub(crate) id: String,
@@ -62,6 +63,8 @@ pub(crate) struct Instance {
     pub(crate) last_words: Option<String>,
     /// Where that file is.
     pub(crate) termination_file: Option<String>,
+    /// As whom its first process runs, where the runtime says so.
+    pub(crate) user: Option<ContainerUser>,
 }
 
 /// How far a container is.
@@ -126,6 +129,7 @@ impl Instance {
             log_path: status.log_path.clone(),
             last_words: None,
             termination_file: labels::get(&status.annotations, labels::TERMINATION_FILE).map(str::to_owned),
+            user: status.user.as_ref().and_then(user),
         })
     }
 
@@ -133,6 +137,13 @@ impl Instance {
     pub(crate) const fn is_running(&self) -> bool {
         matches!(self.life, Life::Running { .. })
     }
+}
+
+fn user(user: &cri::ContainerUser) -> Option<ContainerUser> {
+    let linux = user.linux.as_ref()?;
+    let groups = Some(linux.supplemental_groups.clone()).filter(|groups| !groups.is_empty());
+    let linux = LinuxContainerUser { uid: linux.uid, gid: linux.gid, supplemental_groups: groups };
+    Some(ContainerUser { linux: Some(linux) })
 }
 
 fn life(status: &cri::ContainerStatus) -> Life {

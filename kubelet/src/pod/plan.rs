@@ -9,10 +9,14 @@
 //! Pure: no clock, no call. Each step belongs to a lane, and nothing is planned for a lane that is busy, so planning
 //! again after every event is always safe.
 
+mod leave; // of those that go
+
 use super::backoff::{RESTARTS, RETRIES};
 use super::memory::{Lane, Memory};
-use super::observed::{Instance, Life, Observed, Sandbox};
-use super::wanted::{Ending, RestartPolicy, Role, Wanted, WantedContainer};
+use super::observed::{Instance, KILLED, Life, Observed, Sandbox};
+use super::resize;
+use super::resources::Needs;
+use super::wanted::{Ending, Role, Wanted, WantedContainer};
 use jiff::Timestamp;
 
 /// One thing to do.
@@ -83,6 +87,13 @@ pub(crate) enum Step {
     },
     /// Tell the API server that the pod may go, with its last status.
     FinishDeletion,
+    /// Give the pod's cgroup and running containers the CPU and memory that they are to have now.
+    Resize {
+        /// What the pod's cgroup allows so far.
+        before: Needs,
+        /// The containers that need a change, by name and instance.
+        containers: Vec<(String, String)>,
+    },
 }
 
 /// What becomes of the logs.
@@ -98,7 +109,7 @@ impl Step {
     /// The lane it occupies.
     pub(crate) fn lane(&self) -> Lane {
         match self {
-            Self::Prepare | Self::Clear { .. } => Lane::Folder,
+            Self::Prepare | Self::Clear { .. } | Self::Resize { .. } => Lane::Folder,
             Self::RunSandbox { .. } | Self::StopSandbox { .. } | Self::RemoveSandbox { .. } => Lane::Sandbox,
             Self::EnsureImage { container, .. }
             | Self::Start { container, .. }
@@ -142,10 +153,9 @@ pub(crate) fn plan(wanted: &Wanted, seen: &Observed, memory: &Memory, now: Times
 
 /// Whether the pod's containers have all ended for good.
 pub(crate) fn is_finished(wanted: &Wanted, seen: &Observed) -> bool {
-    let init_failed = wanted.restart == RestartPolicy::Never
-        && wanted.with_role(Role::Init).any(|container| ended_for_good(wanted, container, seen) == Some(Good::No));
+    let init_failed = wanted.with_role(Role::Init).any(|container| ended_for_good(container, seen) == Some(Good::No));
     init_failed
-        || wanted.with_role(Role::App).all(|container| ended_for_good(wanted, container, seen).is_some())
+        || wanted.with_role(Role::App).all(|container| ended_for_good(container, seen).is_some())
             && wanted.with_role(Role::App).next().is_some()
 }
 
@@ -159,19 +169,20 @@ pub(crate) enum Good {
 }
 
 /// How a container that does not start again ended; `None` while it runs or will run.
-pub(crate) fn ended_for_good(wanted: &Wanted, container: &WantedContainer, seen: &Observed) -> Option<Good> {
+pub(crate) fn ended_for_good(container: &WantedContainer, seen: &Observed) -> Option<Good> {
     let code = match seen.latest(&container.name) {
         Some(Instance { life: Life::Exited { code, .. }, .. }) => *code,
         Some(_) => return None,
         // The API knows an instance, the runtime has lost it: it ran, and must not run twice.
-        None if wanted.restart == RestartPolicy::Never && container.recorded.is_some() => super::observed::KILLED,
+        None if !container.restart.after(KILLED) && container.recorded.is_some() => KILLED,
         None => return None,
     };
-    match (container.role, wanted.restart, code) {
-        (Role::Sidecar, ..) | (Role::App, RestartPolicy::Always, _) => None,
-        (_, _, 0) => Some(Good::Yes),
-        (_, RestartPolicy::Never, _) => Some(Good::No),
-        _ => None,
+    match (container.role, code) {
+        (Role::Sidecar, _) => None,
+        (Role::Init, 0) => Some(Good::Yes),
+        _ if container.restart.after(code) => None,
+        (_, 0) => Some(Good::Yes),
+        _ => Some(Good::No),
     }
 }
 
@@ -207,6 +218,7 @@ impl Planner<'_> {
         if (!self.memory.prepared || refresh) && self.due(self.memory.folders_due()) {
             self.push(Step::Prepare);
         }
+        self.resize();
         match self.seen.standing().cloned() {
             Some(sandbox) => self.run_containers(Some(&sandbox)),
             None => self.replace_sandbox(),
@@ -229,11 +241,33 @@ impl Planner<'_> {
         self.run_containers(None);
     }
 
+    /// Changes in place what can be; see [`resize`].
+    fn resize(&mut self) {
+        if !self.memory.prepared {
+            return;
+        }
+        let running: Vec<_> = self.seen.containers.values().filter(|instance| instance.is_running()).collect();
+        let changed = running.into_iter().filter_map(|instance| {
+            let container = self.wanted.container(&instance.name)?;
+            let change = resize::change(container, self.memory.get(&instance.name), instance);
+            (change == Some(resize::Change::InPlace)).then(|| (instance.name.clone(), instance.id.clone()))
+        });
+        let containers: Vec<_> = changed.collect();
+        let before = self.memory.cgroup.unwrap_or(self.wanted.needs);
+        if (before != self.wanted.needs || !containers.is_empty()) && self.due(self.memory.resizes.retry_at(RETRIES)) {
+            self.push(Step::Resize { before, containers });
+        }
+    }
+
     /// Walks the containers in starting order. Without a sandbox this fetches the images that the first ones need.
     fn run_containers(&mut self, sandbox: Option<&Sandbox>) {
         let begun = self.apps_have_begun(sandbox);
         let wanted = self.wanted;
-        for container in wanted.containers.iter().filter(|container| container.role != Role::App) {
+        for container in wanted.with_role(Role::Ephemeral).filter(|_| sandbox.is_some()) {
+            self.tend_ephemeral(container, sandbox);
+        }
+        let first = |container: &&WantedContainer| matches!(container.role, Role::Init | Role::Sidecar);
+        for container in wanted.containers.iter().filter(first) {
             let passed = self.tend(container, sandbox);
             // A sidecar that falls later comes back by itself; an init container is never asked again.
             if !passed && !begun {
@@ -276,6 +310,17 @@ impl Planner<'_> {
         }
     }
 
+    fn tend_ephemeral(&mut self, container: &WantedContainer, sandbox: Option<&Sandbox>) {
+        match self.seen.latest(&container.name) {
+            None if container.recorded.is_none() => self.start(container, 0, sandbox),
+            Some(Instance { life: Life::Created, id, .. }) => {
+                let id = id.clone();
+                self.push(Step::Remove { container: container.name.clone(), id });
+            }
+            _ => {}
+        }
+    }
+
     fn tend_running(&mut self, container: &WantedContainer, instance: &Instance) -> bool {
         let memory = self.memory.get(&container.name);
         let to_kill = memory.and_then(|memory| memory.to_kill.clone()).filter(|to_kill| to_kill.id == instance.id);
@@ -286,6 +331,11 @@ impl Planner<'_> {
         }
         if instance.hash != container.hash && !instance.hash.is_empty() {
             let why = format!("Container {} definition changed, will be restarted", container.name);
+            self.stop(instance, self.wanted.grace_seconds, &why);
+            return false;
+        }
+        if resize::change(container, memory, instance) == Some(resize::Change::Restart) {
+            let why = format!("Container {} resize requires restart", container.name);
             self.stop(instance, self.wanted.grace_seconds, &why);
             return false;
         }
@@ -312,8 +362,14 @@ impl Planner<'_> {
         if container.role == Role::Init && self.apps_have_begun(sandbox) {
             return true;
         }
+        let memory = self.memory.get(&container.name);
+        if memory.is_some_and(|memory| memory.resized.as_deref() == Some(&instance.id)) {
+            // It ended because we wanted it to: neither its policy nor a back-off has a say.
+            self.start(container, instance.attempt + 1, sandbox);
+            return false;
+        }
         let init_again = container.role == Role::Init && fallen_sandbox;
-        if ended_for_good(self.wanted, container, self.seen).is_some() && !init_again {
+        if ended_for_good(container, self.seen).is_some() && !init_again {
             return false;
         }
         let runs = self.memory.get(&container.name).map(|memory| memory.runs).unwrap_or_default();
@@ -332,7 +388,9 @@ impl Planner<'_> {
             }
             return;
         }
-        let Some(sandbox) = sandbox.filter(|_| self.memory.prepared) else { return };
+        // With more than its pod's cgroup allows, a container cannot start.
+        let ready = self.memory.prepared && self.memory.cgroup == Some(self.wanted.needs);
+        let Some(sandbox) = sandbox.filter(|_| ready) else { return };
         if self.due(memory.start_due()) {
             let (container, sandbox) = (container.name.clone(), sandbox.id.clone());
             self.push(Step::Start { container, attempt, sandbox });
@@ -362,75 +420,6 @@ impl Planner<'_> {
             && self.due(self.memory.endings.retry_at(RETRIES))
         {
             self.push(Step::RemoveSandbox { id });
-        }
-    }
-
-    /// Stops everything; true when nothing is left that runs or could come to run.
-    fn quiet(&mut self, grace_seconds: i64, why: &str) -> bool {
-        let running = |role: Role| {
-            let of_role = self.wanted.with_role(role).filter_map(|container| self.seen.latest(&container.name));
-            of_role.filter(|instance| instance.is_running()).cloned().collect::<Vec<_>>()
-        };
-        let mut first: Vec<_> = running(Role::App).into_iter().chain(running(Role::Init)).collect();
-        if first.is_empty() {
-            first = running(Role::Sidecar).pop().into_iter().collect();
-        }
-        for instance in &first {
-            self.stop(instance, grace_seconds, why);
-        }
-        let starting = |lane: &Lane| matches!(lane, Lane::Container(_) | Lane::Sandbox);
-        let stray: Vec<_> = self.seen.containers.values().filter(|instance| instance.is_running()).cloned().collect();
-        if first.is_empty() {
-            // Instances that no name of the spec leads to.
-            for instance in &stray {
-                self.stop(instance, grace_seconds, why);
-            }
-        }
-        stray.is_empty() && !self.memory.busy.iter().any(starting)
-    }
-
-    fn settle(&mut self, grace_seconds: i64, why: &str) {
-        if !self.quiet(grace_seconds, why) {
-            return;
-        }
-        let standing = self.seen.sandboxes.values().find(|sandbox| sandbox.ready).map(|sandbox| sandbox.id.clone());
-        match standing {
-            Some(id) => {
-                if self.due(self.memory.endings.retry_at(RETRIES)) {
-                    self.push(Step::StopSandbox { id });
-                }
-            }
-            None => self.clear(Logs::Keep),
-        }
-    }
-
-    fn leave(&mut self, grace_seconds: i64) {
-        if !self.quiet(grace_seconds, "Stopping container") {
-            return;
-        }
-        if let Some(id) = self.seen.sandboxes.keys().next().cloned() {
-            if self.due(self.memory.endings.retry_at(RETRIES)) {
-                self.push(Step::RemoveSandbox { id });
-            }
-            return;
-        }
-        if self.memory.cleared {
-            match self.wanted.ending {
-                Ending::Deleting { .. } if !self.memory.deletion_finished => {
-                    if self.due(self.memory.endings.retry_at(RETRIES)) {
-                        self.push(Step::FinishDeletion);
-                    }
-                }
-                _ => self.plan.over = self.memory.busy.is_empty(),
-            }
-            return;
-        }
-        self.clear(Logs::Remove);
-    }
-
-    fn clear(&mut self, logs: Logs) {
-        if !self.memory.cleared && self.due(self.memory.folders_due()) {
-            self.push(Step::Clear { logs });
         }
     }
 }

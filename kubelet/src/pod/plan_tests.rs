@@ -6,8 +6,11 @@
 
 use super::*;
 use crate::pod::memory::{Failure, ReadyImage, ToKill};
-use crate::pod::wanted::PullPolicy;
+use crate::pod::restart::{Restart, RestartPolicy};
+use crate::pod::wanted::{PullPolicy, RestartOn};
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use proptest::prelude::*;
 
 struct World {
@@ -26,6 +29,9 @@ fn container(name: &str, role: Role) -> WantedContainer {
         role,
         hash: "h".to_owned(),
         pull: PullPolicy::IfNotPresent,
+        restart: Restart::by(RestartPolicy::Always),
+        needs: Needs::default(),
+        restart_on: RestartOn::default(),
         startup_probe: false,
         readiness_probe: false,
         post_start: false,
@@ -33,11 +39,18 @@ fn container(name: &str, role: Role) -> WantedContainer {
     }
 }
 
+/// All containers that the pod's policy is for.
+fn restart(wanted: &mut Wanted, policy: RestartPolicy) {
+    for container in wanted.containers.iter_mut().filter(|container| container.role != Role::Ephemeral) {
+        container.restart = Restart::by(policy);
+    }
+}
+
 impl World {
     fn new(pod: &str) -> Self {
         let mut wanted = Wanted {
             containers: Vec::new(),
-            restart: RestartPolicy::Always,
+            needs: Needs::default(),
             ending: Ending::Staying,
             deadline: None,
             grace_seconds: 30,
@@ -47,14 +60,33 @@ impl World {
                 ("init", name) => wanted.containers.push(container(name, Role::Init)),
                 ("side", name) => wanted.containers.push(container(name, Role::Sidecar)),
                 ("app", name) => wanted.containers.push(container(name, Role::App)),
-                ("restart", "never") => wanted.restart = RestartPolicy::Never,
-                ("restart", "onfailure") => wanted.restart = RestartPolicy::OnFailure,
+                ("debug", name) => wanted.containers.push(container(name, Role::Ephemeral)),
+                ("restart", "never") => restart(&mut wanted, RestartPolicy::Never),
+                ("restart", "onfailure") => restart(&mut wanted, RestartPolicy::OnFailure),
                 other => panic!("no such word: {other:?}"),
             }
         }
-        wanted.containers.sort_by_key(|container| container.role == Role::App);
+        wanted.containers.sort_by_key(|container| match container.role {
+            Role::Init | Role::Sidecar => 0,
+            Role::App => 1,
+            Role::Ephemeral => 2,
+        });
         let now = Timestamp::from_second(1_000_000).unwrap();
         Self { wanted, seen: Observed::default(), memory: Memory::default(), now, done: Vec::new(), ids: 0 }
+    }
+
+    /// What the container is to have, as a spec says it.
+    fn size(&self, name: &str) -> ResourceRequirements {
+        let cpu = self.wanted.container(name).and_then(|container| container.needs.cpu_request);
+        let requests = cpu.map(|cpu| [("cpu".to_owned(), Quantity(format!("{cpu}m")))].into());
+        ResourceRequirements { requests, ..Default::default() }
+    }
+
+    /// Has the container ask for this many thousandths of a CPU from now on.
+    fn resize(&mut self, name: &str, cpu: i64) {
+        let wanted = self.wanted.containers.iter_mut().find(|container| container.name == name).unwrap();
+        wanted.needs.cpu_request = Some(cpu);
+        self.wanted.needs.cpu_request = Some(cpu);
     }
 
     fn id(&mut self, kind: &str) -> String {
@@ -75,10 +107,31 @@ impl World {
         panic!("never at rest: {:?}", self.done);
     }
 
+    fn stop(&mut self, container: &str, id: &str, grace_seconds: i64) {
+        self.done.push(format!("stop {container} {grace_seconds}"));
+        let instance = &self.seen.containers[id];
+        let wanted = self.wanted.container(container);
+        let change = wanted.and_then(|wanted| resize::change(wanted, self.memory.get(container), instance));
+        if change == Some(resize::Change::Restart) {
+            self.memory.of(container).resized = Some(id.to_owned());
+        }
+        self.end(id, 143);
+    }
+
     fn perform(&mut self, step: Step) {
         let now = self.now;
         match step {
-            Step::Prepare => (self.memory.prepared, self.memory.refresh_at) = (true, None),
+            Step::Prepare => {
+                (self.memory.prepared, self.memory.refresh_at) = (true, None);
+                self.memory.cgroup = Some(self.wanted.needs);
+            }
+            Step::Resize { containers, .. } => {
+                self.memory.cgroup = Some(self.wanted.needs);
+                for (name, id) in containers {
+                    self.done.push(format!("resize {name}"));
+                    self.memory.of(&name).applied = Some((id, self.size(&name)));
+                }
+            }
             Step::RunSandbox { attempt } => {
                 let id = self.id("s");
                 self.done.push(format!("sandbox {attempt}"));
@@ -95,13 +148,13 @@ impl World {
                 self.done.push(format!("start {container} {attempt}"));
                 let id = self.id("c");
                 let life = Life::Running { started_at: now };
+                let size = self.size(&container);
+                let memory = self.memory.of(&container);
+                (memory.applied, memory.resized) = (Some((id.clone(), size)), None);
                 self.seen.absorb(instance(id, sandbox, &container, attempt, now, life));
             }
             Step::PostStart { container, id } => self.memory.of(&container).hooked = Some(id),
-            Step::Stop { container, id, grace_seconds, .. } => {
-                self.done.push(format!("stop {container} {grace_seconds}"));
-                self.end(&id, 143);
-            }
+            Step::Stop { container, id, grace_seconds, .. } => self.stop(&container, &id, grace_seconds),
             Step::Remove { container, id } => {
                 self.done.push(format!("remove {container}"));
                 self.seen.forget(&id);
@@ -158,6 +211,12 @@ impl World {
                 let attempt = self.seen.latest(name).map_or(0, |latest| latest.attempt + 1);
                 self.seen.absorb(instance(id, sandbox, name, attempt, self.now, Life::Created));
             }
+            ["cpu", name, cpu] => self.resize(name, cpu.parse().unwrap()),
+            ["cpu", name, cpu, "restarts"] => {
+                self.resize(name, cpu.parse().unwrap());
+                let wanted = self.wanted.containers.iter_mut().find(|container| container.name == name).unwrap();
+                wanted.restart_on.cpu = true;
+            }
             ["kubelet", "restarts"] => self.memory = Memory::default(),
             ["lost", name] => {
                 let id = self.seen.latest(name).unwrap().id.clone();
@@ -184,6 +243,7 @@ fn instance(id: String, sandbox: String, name: &str, attempt: u32, now: Timestam
         log_path: String::new(),
         last_words: None,
         termination_file: None,
+        user: None,
     }
 }
 
@@ -253,6 +313,25 @@ fn a_pod_leaves_in_order() {
     check("pod app=web; gone", &["stop web 5", "remove sandbox"]);
     let (_, plan) = play("pod app=web; delete 0");
     assert!(plan.over);
+}
+
+#[test]
+fn an_ephemeral_container_starts_at_once_and_once() {
+    let story = "pod init=migrate app=web debug=look";
+    check(story, &["sandbox 0", "start migrate 0", "start look 0"]);
+    check("pod app=web debug=look; exit look 1", &[]);
+    // It does not keep its pod from its end.
+    check("pod app=web debug=look restart=never; exit web 0", &["stop look 30", "stop sandbox"]);
+    check("pod app=web debug=look; delete 7", &["stop web 7", "stop look 7", "remove sandbox", "finish deletion"]);
+}
+
+#[test]
+fn resources_change_in_place_or_with_a_restart() {
+    check("pod app=web; cpu web 5", &["resize web"]);
+    check("pod app=web; cpu web 5; cpu web 5", &[]);
+    check("pod app=web restart=onfailure; cpu web 5 restarts", &["stop web 30", "start web 1"]);
+    // It counts as no failure: the next start after one waits as if there had been none.
+    check("pod app=web; cpu web 5 restarts; cpu web 6", &["stop web 30", "start web 2", "remove web"]);
 }
 
 #[test]

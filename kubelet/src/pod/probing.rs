@@ -17,8 +17,9 @@ impl Worker {
         {
             return;
         }
-        let container = super::container::find(&self.pod, &probed.container);
+        let container = super::ephemeral::find(&self.pod, &probed.container);
         let grace_seconds = container
+            .as_deref()
             .and_then(|container| probed.kind.of(container))
             .and_then(|probe| probe.termination_grace_period_seconds);
         let memory = self.memory.of(&probed.container);
@@ -38,7 +39,9 @@ impl Worker {
     pub(super) fn reconcile_probes(&mut self) {
         let ending = !self.is_staying();
         let mut due = HashMap::new();
-        for wanted in self.wanted.containers.iter().filter(|container| container.role != Role::Init) {
+        for wanted in
+            self.wanted.containers.iter().filter(|container| matches!(container.role, Role::App | Role::Sidecar))
+        {
             let Some(instance) = self.seen.latest(&wanted.name).filter(|instance| instance.is_running()) else {
                 continue;
             };

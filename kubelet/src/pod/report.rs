@@ -58,6 +58,12 @@ fn body(pod: &Pod, old: Option<&PodStatus>, new: &PodStatus) -> Value {
             clear_missing(before, condition);
         }
     }
+    // A condition that is gone has to be taken away by its key.
+    if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
+        let gone = known.iter().filter(|before| !conditions.iter().any(|now| now["type"] == before["type"]));
+        let gone: Vec<_> = gone.map(|before| json!({"type": before["type"], "$patch": "delete"})).collect();
+        conditions.extend(gone);
+    }
     clear_missing(&old, &mut status);
     replace_lists(&mut status, &OUR_LISTS);
     json!({"metadata": {"uid": pod.metadata.uid}, "status": status})
@@ -170,6 +176,18 @@ mod tests {
         assert_eq!(patch["status"]["podIPs"], json!([{"ip": "10.244.0.3"}, {"$patch": "replace"}]));
         let patch = body(&Pod::default(), Some(&status("10.244.0.2")), &PodStatus::default());
         assert_eq!(patch["status"]["podIPs"], json!(null));
+    }
+
+    #[test]
+    fn a_condition_that_is_gone_is_taken_away() {
+        let old: PodStatus = serde_json::from_value(json!({"conditions": [
+            {"type": "Ready", "status": "True"}, {"type": "PodResizeInProgress", "status": "True"}]}))
+        .unwrap();
+        let new: PodStatus =
+            serde_json::from_value(json!({"conditions": [{"type": "Ready", "status": "True"}]})).unwrap();
+        let expected =
+            json!([{"type": "Ready", "status": "True"}, {"type": "PodResizeInProgress", "$patch": "delete"}]);
+        assert_eq!(body(&Pod::default(), Some(&old), &new)["status"]["conditions"], expected);
     }
 
     #[test]

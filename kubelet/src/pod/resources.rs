@@ -14,6 +14,8 @@ pub(crate) const PERIOD_US: i64 = 100_000;
 const QUOTA_US_MIN: i64 = 1_000;
 /// The least number of cpu.shares the kernel takes.
 const SHARES_MIN: i64 = 2;
+/// The priority of `system-node-critical`: such a pod is spared like a guaranteed one when memory runs out.
+const NODE_CRITICAL: i32 = 2_000_001_000;
 /// The most number of cpu.shares the kernel takes.
 const SHARES_MAX: i64 = 262_144;
 
@@ -95,13 +97,18 @@ fn all(spec: &PodSpec) -> impl Iterator<Item = &Container> {
 /// The class of a pod (Kubernetes, "Pod Quality of Service Classes"): who asks for none of something asks for nothing.
 pub(crate) fn qos_class(spec: &PodSpec) -> Qos {
     let some = |amount: Option<i64>| amount.filter(|amount| *amount > 0);
+    let of_pod = Needs::of(spec.resources.as_ref());
     let counted = |needs: Needs| Needs {
         cpu_request: some(needs.cpu_request),
         cpu_limit: some(needs.cpu_limit),
         memory_request: some(needs.memory_request),
         memory_limit: some(needs.memory_limit),
     };
-    let needs: Vec<_> = all(spec).map(|container| counted(Needs::of(container.resources.as_ref()))).collect();
+    // What is said of the pod as a whole decides alone (KEP-2837).
+    let needs: Vec<_> = match counted(of_pod) {
+        of_pod if of_pod != Needs::default() => vec![of_pod],
+        _ => all(spec).map(|container| counted(Needs::of(container.resources.as_ref()))).collect(),
+    };
     if needs.iter().all(|needs| *needs == Needs::default()) {
         return Qos::BestEffort;
     }
@@ -124,15 +131,27 @@ pub(crate) fn quota(milli_cpu: i64) -> i64 {
 
 /// The CRI resources of a container; `memory_bytes` is the node's memory.
 pub(crate) fn of_container(spec: &PodSpec, container: &Container, memory_bytes: i64) -> cri::LinuxContainerResources {
-    let needs = Needs::of(container.resources.as_ref());
+    let (needs, of_pod) = (Needs::of(container.resources.as_ref()), Needs::of(spec.resources.as_ref()));
+    // A container without a limit may have what its pod may.
+    let (cpu_limit, memory_limit) = (needs.cpu_limit.or(of_pod.cpu_limit), needs.memory_limit.or(of_pod.memory_limit));
+    let request = needs.memory_request.unwrap_or(0).saturating_add(shared_request(spec, of_pod));
+    let class = if spec.priority == Some(NODE_CRITICAL) { Qos::Guaranteed } else { qos_class(spec) };
     cri::LinuxContainerResources {
-        cpu_period: if needs.cpu_limit.is_some() { PERIOD_US } else { 0 },
-        cpu_quota: needs.cpu_limit.map_or(0, quota),
+        cpu_period: if cpu_limit.is_some() { PERIOD_US } else { 0 },
+        cpu_quota: cpu_limit.map_or(0, quota),
         cpu_shares: shares(needs.cpu_request),
-        memory_limit_in_bytes: needs.memory_limit.unwrap_or(0),
-        oom_score_adj: oom_score_adj(qos_class(spec), needs.memory_request.unwrap_or(0), memory_bytes),
+        memory_limit_in_bytes: memory_limit.unwrap_or(0),
+        oom_score_adj: oom_score_adj(class, request, memory_bytes),
         ..Default::default()
     }
+}
+
+/// Of the memory that a pod asks for as a whole, a container's share of what its containers do not ask for themselves.
+fn shared_request(spec: &PodSpec, of_pod: Needs) -> i64 {
+    let Some(whole) = of_pod.memory_request else { return 0 };
+    let asked = all(spec).filter_map(|container| Needs::of(container.resources.as_ref()).memory_request);
+    let containers = i64::try_from(all(spec).count()).unwrap_or(i64::MAX).max(1);
+    whole.saturating_sub(asked.sum()).max(0) / containers
 }
 
 fn oom_score_adj(class: Qos, request: i64, memory_bytes: i64) -> i64 {
@@ -150,7 +169,7 @@ fn with(sum: Option<i64>, overhead: i64) -> Option<i64> {
     Some(sum.unwrap_or(0).saturating_add(overhead)).filter(|total| *total > 0)
 }
 
-/// The pod's sums: requests always, limits only when each container has one.
+/// The pod's sums: requests always, limits only when each container has one. What the pod says as a whole wins.
 pub(crate) fn of_pod(pod: &Pod) -> Needs {
     let Some(spec) = &pod.spec else { return Needs::default() };
     let sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
@@ -163,18 +182,19 @@ pub(crate) fn of_pod(pod: &Pod) -> Needs {
         let most = finite.iter().filter_map(read).max().unwrap_or(0);
         Some(sum.max(most)).filter(|total| *total > 0)
     };
+    let whole = Needs::of(spec.resources.as_ref());
     // What the sandbox itself takes comes on top, in the limits only where there is one (KEP-688).
-    let overhead = |name| of(spec.overhead.as_ref(), name).unwrap_or(0);
+    let overhead = |name: &str| of(spec.overhead.as_ref(), name).unwrap_or(0);
     let limited = |read: fn(&Needs) -> Option<i64>| lasting.iter().chain(&finite).all(|needs| read(needs).is_some());
+    let limit = |read: fn(&Needs) -> Option<i64>, name: &'static str| {
+        let sum = total(read).filter(|_| limited(read));
+        read(&whole).or(sum).map(|limit| limit.saturating_add(overhead(name)))
+    };
     Needs {
-        cpu_request: with(total(|needs| needs.cpu_request), overhead("cpu")),
-        memory_request: with(total(|needs| needs.memory_request), overhead("memory")),
-        cpu_limit: total(|needs| needs.cpu_limit)
-            .filter(|_| limited(|needs| needs.cpu_limit))
-            .map(|limit| limit.saturating_add(overhead("cpu"))),
-        memory_limit: total(|needs| needs.memory_limit)
-            .filter(|_| limited(|needs| needs.memory_limit))
-            .map(|limit| limit.saturating_add(overhead("memory"))),
+        cpu_request: with(whole.cpu_request.or(total(|needs| needs.cpu_request)), overhead("cpu")),
+        memory_request: with(whole.memory_request.or(total(|needs| needs.memory_request)), overhead("memory")),
+        cpu_limit: limit(|needs| needs.cpu_limit, "cpu"),
+        memory_limit: limit(|needs| needs.memory_limit, "memory"),
     }
 }
 
@@ -194,6 +214,24 @@ mod tests {
         let needs = of_pod(&pod(serde_json::json!({"limits": {"cpu": "1"}, "requests": {"cpu": "500m"}})));
         assert_eq!((needs.cpu_request, needs.cpu_limit), (Some(600), Some(1100)));
         assert_eq!((needs.memory_request, needs.memory_limit), (Some(1024), None));
+    }
+
+    /// KEP-2837.
+    #[test]
+    fn a_pod_as_a_whole_wins_over_its_containers() {
+        let container = serde_json::json!({"name": "a", "resources": {"requests": {"cpu": "100m", "memory": "1Mi"}}});
+        let whole = serde_json::json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2", "memory": "8Mi"}});
+        let spec = serde_json::json!({"containers": [container, {"name": "b"}], "resources": whole});
+        let pod: Pod = serde_json::from_value(serde_json::json!({ "spec": spec })).unwrap();
+        let needs = of_pod(&pod);
+        assert_eq!((needs.cpu_request, needs.cpu_limit), (Some(1000), Some(2000)));
+        assert_eq!((needs.memory_request, needs.memory_limit), (Some(8 << 20), Some(8 << 20)));
+        let spec = pod.spec.unwrap();
+        assert_eq!(qos_class(&spec), Qos::Burstable);
+        let of_b = of_container(&spec, &spec.containers[1], 1 << 30);
+        assert_eq!((of_b.cpu_quota, of_b.memory_limit_in_bytes, of_b.cpu_shares), (200_000, 8 << 20, SHARES_MIN));
+        // 3.5 MiB of a gibibyte: three thousandths.
+        assert_eq!(of_b.oom_score_adj, 997);
     }
 
     #[test]

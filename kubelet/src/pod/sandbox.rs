@@ -3,7 +3,7 @@
 //! Pure: from the pod and the node's settings to a `PodSandboxConfig`.
 
 use super::cgroup::PodCgroup;
-use super::names::{ClusterNames, HostResolver, dns_config, hostname};
+use super::names::{ClusterNames, HostResolver, dns_config, kernel_hostname};
 use super::resources;
 use super::security;
 use crate::labels;
@@ -41,7 +41,8 @@ pub(crate) fn config(pod: &Pod, inputs: &SandboxInputs<'_>) -> cri::PodSandboxCo
             namespace: text(&pod.metadata.namespace),
             attempt: inputs.attempt,
         }),
-        hostname: hostname(pod),
+        // One that is too long was refused before the sandbox was to be run.
+        hostname: kernel_hostname(pod, inputs.cluster).unwrap_or_default(),
         log_directory: inputs.log_directory.display().to_string(),
         dns_config: Some(dns_config(pod, inputs.cluster, inputs.resolver)),
         port_mappings: port_mappings(spec),

@@ -5,7 +5,7 @@
 
 use super::memory::Failure;
 use futures::FutureExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service, Volume};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret, Service, Volume};
 use kube::Api;
 use skiff_client::{Cache, Caches, Kept, Subscription};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,8 @@ pub(crate) struct Sources {
     pub(crate) secrets: BTreeMap<String, Option<Secret>>,
     /// Those whose variables the pod gets.
     pub(crate) services: Vec<Service>,
+    /// Files in volumes by volume and path, or why one cannot be read.
+    pub(crate) files: BTreeMap<(String, String), Result<String, String>>,
 }
 
 /// The names of objects that something refers to.
@@ -40,6 +42,12 @@ impl References {
             found.secrets.extend(from.secret_key_ref.iter().map(|reference| reference.name.clone()));
         }
         found
+    }
+
+    /// Those that `spec` names for pulling images.
+    pub(crate) fn of_pulls(spec: &PodSpec) -> Self {
+        let names = spec.image_pull_secrets.iter().flatten().map(|reference| reference.name.clone());
+        Self { secrets: names.filter(|name| !name.is_empty()).collect(), ..Self::default() }
     }
 
     /// Those of a pod's volumes.

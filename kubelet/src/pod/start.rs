@@ -1,17 +1,20 @@
 //! Creates and starts one container, and says what it became.
 
 use super::act::{Scene, blocking, failed};
-use super::container::{ContainerInputs, config, find};
+use super::container::{ContainerInputs, config};
 use super::env::{Env, environment};
+use super::ephemeral::find;
 use super::memory::Failure;
 use super::names;
 use super::observed::{Instance, Life};
 use super::sources::{self, References};
 use crate::events::Severity;
+use crate::unsupported;
 use crate::volume;
 use k8s_openapi::api::core::v1::Container;
 use skiff_proto::cri::v1 as cri;
 use skiff_step::Step as Named;
+use std::collections::BTreeMap;
 
 const CREATE: Named = Named::new("pod.create", "CRI v1 CreateContainer");
 const START: Named = Named::new("pod.start", "CRI v1 StartContainer");
@@ -53,7 +56,9 @@ pub(super) async fn start(
 
 async fn create(scene: &Scene, name: &str, attempt: u32, sandbox: &str) -> Result<String, Failure> {
     let wrong = |message: &str| Failure::new("CreateContainerConfigError", format!("container {name}: {message}"));
-    let container = find(&scene.pod, name).cloned().ok_or_else(|| wrong("not in the pod's spec"))?;
+    let container = find(&scene.pod, name).ok_or_else(|| wrong("not in the pod's spec"))?.into_owned();
+    let target = scene.target.clone().map_err(|why| wrong(&why))?;
+    unsupported::check(name, &container).map_err(|why| Failure::new(unsupported::REASON, why))?;
     let image = scene.image.clone().ok_or_else(|| wrong("its image is not known"))?;
     let host_network = scene.pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
     let ips = match &scene.sandbox {
@@ -69,6 +74,7 @@ async fn create(scene: &Scene, name: &str, attempt: u32, sandbox: &str) -> Resul
         attempt,
         sandbox,
         image: &image,
+        target,
         env: &env,
         mounts,
         termination_file: &dir.termination_file(name, attempt),
@@ -88,7 +94,30 @@ async fn env_of(scene: &Scene, container: &Container, ips: &[String]) -> Result<
     let references = References::of_env(container);
     let mut sources = sources::fetch(&scene.agent.client, &namespace, &references).await?;
     sources.services = sources::linked(&scene.pod, &scene.agent.services);
+    sources.files = files(scene, container).await?;
     environment(container, &sources, &scene.downward(ips))
+}
+
+/// The files of variables that `container` names, as the containers before it left them.
+async fn files(
+    scene: &Scene,
+    container: &Container,
+) -> Result<BTreeMap<(String, String), Result<String, String>>, Failure> {
+    let named = container.env.iter().flatten().filter_map(|env| env.value_from.as_ref()?.file_key_ref.as_ref());
+    let named: Vec<_> = named.map(|file| (file.volume_name.clone(), file.path.clone())).collect();
+    if named.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let scene = scene.clone();
+    blocking(move || {
+        let dir = scene.agent.dir(&scene.pod);
+        let read = |file: (String, String)| {
+            let text = volume::text_of_file(&dir, &scene.pod, &file.0, &file.1);
+            (file, text)
+        };
+        Ok(named.into_iter().map(read).collect())
+    })
+    .await
 }
 
 async fn mounts(
@@ -108,7 +137,7 @@ async fn mounts(
         };
         std::fs::create_dir_all(&logs).map_err(wrong(&logs))?;
         std::fs::write(dir.hosts(), hosts(&scene, &ips)).map_err(wrong(&dir.hosts()))?;
-        volume::mounts(&dir, &scene.pod, &container, attempt, &env)
+        volume::mounts(&dir, &scene.pod, &container, attempt, (&env, &scene.agent.features))
     })
     .await
 }

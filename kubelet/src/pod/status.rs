@@ -4,16 +4,16 @@
 
 use super::backoff::RESTARTS;
 use super::conditions::{self, Facts};
+use super::ephemeral;
 use super::memory::{ContainerMemory, Memory};
 use super::observed::{Instance, KILLED, Life, Observed, one_of_each_family};
 use super::plan::{Good, ended_for_good, is_finished};
 use super::resources::qos_class;
-use super::wanted::{Ending, RestartPolicy, Role, Wanted, WantedContainer};
-use crate::unsupported;
+use super::wanted::{Ending, Role, Wanted, WantedContainer};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    EphemeralContainer, HostIP, Pod, PodIP, PodStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    HostIP, Pod, PodIP, PodStatus, ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -54,6 +54,7 @@ pub(crate) fn status(inputs: &Inputs<'_>) -> PodStatus {
     };
     let apps = of(&[Role::App], old.container_statuses.as_ref());
     let inits = of(&[Role::Init, Role::Sidecar], old.init_container_statuses.as_ref());
+    let added = of(&[Role::Ephemeral], old.ephemeral_container_statuses.as_ref());
     let facts = Facts {
         phase,
         has_sandbox: inputs.seen.standing().is_some(),
@@ -61,6 +62,7 @@ pub(crate) fn status(inputs: &Inputs<'_>) -> PodStatus {
         containers: &apps,
         inits: &inits,
         wanted: inputs.wanted,
+        memory: inputs.memory,
         generation: inputs.pod.metadata.generation,
         now: inputs.now,
     };
@@ -69,11 +71,12 @@ pub(crate) fn status(inputs: &Inputs<'_>) -> PodStatus {
     let conditions = conditions::conditions(&facts, &old.conditions.clone().unwrap_or_default(), &gates);
     let ips = pod_ips(inputs, &old);
     let (reason, message) = explanation(inputs, &old);
+    let of_pod = inputs.pod.spec.as_ref().and_then(|spec| spec.resources.clone());
     PodStatus {
         phase: Some(phase.to_owned()),
         conditions: Some(conditions),
         container_statuses: Some(apps).filter(|list| !list.is_empty()),
-        ephemeral_container_statuses: ephemeral_statuses(inputs.pod),
+        ephemeral_container_statuses: Some(added).filter(|list| !list.is_empty()),
         init_container_statuses: Some(inits).filter(|list| !list.is_empty()),
         host_ip: Some(inputs.node.host_ip.clone()),
         host_ips: Some(vec![HostIP { ip: inputs.node.host_ip.clone() }]),
@@ -82,6 +85,8 @@ pub(crate) fn status(inputs: &Inputs<'_>) -> PodStatus {
         start_time: old.start_time.clone().or(Some(Time(seconds(inputs.first_seen)))),
         qos_class: inputs.pod.spec.as_ref().map(|spec| qos_class(spec).name().to_owned()),
         observed_generation: inputs.pod.metadata.generation,
+        resources: of_pod.clone(),
+        allocated_resources: of_pod.and_then(|resources| resources.requests),
         reason,
         message,
         ..old
@@ -135,7 +140,7 @@ fn phase(inputs: &Inputs<'_>) -> &'static str {
     }
     let began = wanted.with_role(Role::App).all(|container| {
         seen.latest(&container.name).is_some_and(|instance| instance.life != Life::Created)
-            || (container.recorded.is_some() && wanted.restart != RestartPolicy::Never)
+            || (container.recorded.is_some() && container.restart.after(KILLED))
     });
     match (began, leaving && still) {
         (true, true) => left_phase(wanted, seen),
@@ -146,7 +151,7 @@ fn phase(inputs: &Inputs<'_>) -> &'static str {
 
 fn finished_phase(wanted: &Wanted, seen: &Observed) -> &'static str {
     let finite = wanted.with_role(Role::Init).chain(wanted.with_role(Role::App));
-    let bad = finite.filter_map(|container| ended_for_good(wanted, container, seen)).any(|end| end == Good::No);
+    let bad = finite.filter_map(|container| ended_for_good(container, seen)).any(|end| end == Good::No);
     if bad { "Failed" } else { "Succeeded" }
 }
 
@@ -165,18 +170,6 @@ fn explanation(inputs: &Inputs<'_>, old: &PodStatus) -> (Option<String>, Option<
     }
 }
 
-/// Ephemeral containers wait for ever: we do not start them, and say so.
-fn ephemeral_statuses(pod: &Pod) -> Option<Vec<ContainerStatus>> {
-    let all = pod.spec.as_ref()?.ephemeral_containers.as_ref()?;
-    let status = |container: &EphemeralContainer| ContainerStatus {
-        name: container.name.clone(),
-        image: container.image.clone().unwrap_or_default(),
-        state: Some(waiting_for(unsupported::REASON, Some(unsupported::EPHEMERAL.to_owned()))),
-        ..Default::default()
-    };
-    Some(all.iter().map(status).collect()).filter(|list: &Vec<_>| !list.is_empty())
-}
-
 fn container_status(inputs: &Inputs<'_>, wanted: &WantedContainer, old: Option<&ContainerStatus>) -> ContainerStatus {
     let latest = inputs.seen.latest(&wanted.name);
     let memory = inputs.memory.get(&wanted.name);
@@ -185,9 +178,13 @@ fn container_status(inputs: &Inputs<'_>, wanted: &WantedContainer, old: Option<&
     let started = running.is_some_and(|instance| has_started(wanted, memory, &instance.id));
     let ready = match wanted.role {
         Role::Init => state.terminated.as_ref().is_some_and(|end| end.exit_code == 0),
+        Role::Ephemeral => false,
         Role::Sidecar | Role::App => running.is_some_and(|instance| is_ready(wanted, memory, &instance.id)),
     };
-    let spec_image = image_of(inputs.pod, &wanted.name);
+    let spec = ephemeral::find(inputs.pod, &wanted.name);
+    let spec = spec.as_deref();
+    let spec_image = spec.and_then(|container| container.image.clone()).unwrap_or_default();
+    let shared = wanted.role != Role::Ephemeral;
     let scheme = &inputs.node.runtime_name;
     let known = |read: fn(&ContainerStatus) -> Option<String>| old.and_then(read);
     ContainerStatus {
@@ -206,8 +203,12 @@ fn container_status(inputs: &Inputs<'_>, wanted: &WantedContainer, old: Option<&
             || wanted.recorded.map_or(0, |count| i32::try_from(count).unwrap_or(i32::MAX)),
             |instance| i32::try_from(instance.attempt).unwrap_or(i32::MAX),
         ),
-        started: Some(started),
+        started: shared.then_some(started),
         state: Some(state),
+        allocated_resources: spec.filter(|_| shared).and_then(|spec| spec.resources.as_ref()?.requests.clone()),
+        resources: spec.filter(|_| shared).map(|spec| resources(spec, memory, running)),
+        volume_mounts: spec.and_then(super::mount_status::of),
+        user: running.and_then(|instance| instance.user.clone()),
         ..Default::default()
     }
 }
@@ -223,10 +224,11 @@ fn is_ready(wanted: &WantedContainer, memory: Option<&ContainerMemory>, instance
     has_started(wanted, memory, instance) && probed
 }
 
-fn image_of(pod: &Pod, name: &str) -> String {
-    let spec = pod.spec.iter();
-    let mut all = spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
-    all.find(|container| container.name == name).and_then(|container| container.image.clone()).unwrap_or_default()
+/// What a running container has, and what another one is to have.
+fn resources(spec: &Container, memory: Option<&ContainerMemory>, running: Option<&Instance>) -> ResourceRequirements {
+    let applied = memory.and_then(|memory| memory.applied.as_ref());
+    let now = applied.filter(|(id, _)| running.is_some_and(|running| running.id == *id));
+    now.map_or_else(|| spec.resources.clone().unwrap_or_default(), |(_, resources)| resources.clone())
 }
 
 fn state(
@@ -259,14 +261,14 @@ fn stays_ended(inputs: &Inputs<'_>, wanted: &WantedContainer) -> bool {
         || inputs.wanted.ending != Ending::Staying
         || inputs.memory.ended_by.is_some()
         || is_finished(inputs.wanted, inputs.seen)
-        || ended_for_good(inputs.wanted, wanted, inputs.seen).is_some()
+        || ended_for_good(wanted, inputs.seen).is_some()
 }
 
 /// An instance the API knows and the runtime has lost, in a pod that does not start it again.
 fn lost(inputs: &Inputs<'_>, wanted: &WantedContainer, old: Option<&ContainerStatus>) -> bool {
     old.is_some()
         && wanted.recorded.is_some()
-        && (inputs.wanted.restart == RestartPolicy::Never || inputs.wanted.ending != Ending::Staying)
+        && (!wanted.restart.after(KILLED) || inputs.wanted.ending != Ending::Staying)
 }
 
 fn lost_state(old: Option<&ContainerStatus>) -> ContainerState {
@@ -327,7 +329,8 @@ fn waiting(inputs: &Inputs<'_>, memory: Option<&ContainerMemory>) -> ContainerSt
     if let Some(failure) = failure {
         return waiting_for(&failure.reason, Some(failure.message.clone()));
     }
-    let has_init = inputs.wanted.containers.iter().any(|container| container.role != Role::App);
+    let is_init = |container: &WantedContainer| matches!(container.role, Role::Init | Role::Sidecar);
+    let has_init = inputs.wanted.containers.iter().any(is_init);
     waiting_for(if has_init { "PodInitializing" } else { "ContainerCreating" }, None)
 }
 

@@ -41,6 +41,7 @@ fn instance(name: &str, life: Life) -> Instance {
         log_path: String::new(),
         last_words: None,
         termination_file: None,
+        user: None,
     }
 }
 
@@ -114,14 +115,38 @@ fn addresses_class_and_generation_are_told() {
 }
 
 #[test]
-fn an_ephemeral_container_waits_and_its_pod_goes_on() {
+fn an_ephemeral_container_changes_nothing_of_its_pod() {
     let pod = pod(json!({"spec": {"ephemeralContainers": [{"name": "debugger", "image": "tools"}]}}));
-    let running = vec![instance("web", Life::Running { started_at: at(2) })];
-    let status = compute(&pod, running, &Memory::default());
+    let running = instance("web", Life::Running { started_at: at(2) });
+    let status = compute(&pod, vec![running.clone(), instance("debugger", exited(3))], &Memory::default());
     assert_eq!(summary(&status), "Running / running / ready True");
     let ephemeral = &status.ephemeral_container_statuses.unwrap()[0];
-    let waiting = ephemeral.state.as_ref().unwrap().waiting.as_ref().unwrap();
-    assert_eq!((ephemeral.name.as_str(), waiting.reason.as_deref()), ("debugger", Some("Unsupported")));
+    let ended = ephemeral.state.as_ref().unwrap().terminated.as_ref().unwrap();
+    assert_eq!((ephemeral.name.as_str(), ended.exit_code, ephemeral.ready), ("debugger", 3, false));
+    assert!(compute(&pod, vec![running], &Memory::default()).ephemeral_container_statuses.is_some());
+}
+
+#[test]
+fn a_resize_is_told_while_it_lasts() {
+    let pod = pod(json!({"spec": {"containers": [{"name": "web", "resources": {"requests": {"cpu": "2"}}}]}}));
+    let running = vec![instance("web", Life::Running { started_at: at(2) })];
+    let mut memory = Memory { resizing: Some(None), ..Default::default() };
+    let before: ResourceRequirements = serde_json::from_value(json!({"requests": {"cpu": "1"}})).unwrap();
+    memory.of("web").applied = Some(("id-web".into(), before.clone()));
+    let status = compute(&pod, running.clone(), &memory);
+    let told = |status: &PodStatus| status.conditions.iter().flatten().any(|one| one.type_ == "PodResizeInProgress");
+    assert!(told(&status));
+    let container = &status.container_statuses.as_ref().unwrap()[0];
+    assert_eq!(container.resources, Some(before));
+    assert_eq!(container.allocated_resources.as_ref().unwrap()["cpu"].0, "2");
+    memory.resizing = None;
+    memory.of("web").applied = None;
+    let status = compute(&Pod { status: Some(status), ..pod }, running, &memory);
+    assert!(!told(&status));
+    assert_eq!(
+        status.container_statuses.unwrap()[0].resources.as_ref().unwrap().requests.as_ref().unwrap()["cpu"].0,
+        "2"
+    );
 }
 
 #[test]

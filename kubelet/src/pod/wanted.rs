@@ -3,20 +3,12 @@
 //! Reading happens here once, so that `plan` has no `Option` chains; everything else of the spec is read where the CRI
 //! messages are built.
 
+use super::ephemeral;
+use super::resources::{self, Needs};
+use super::restart::{Restart, RestartPolicy};
 use crate::labels;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
-
-/// Which containers start again after they end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RestartPolicy {
-    /// All.
-    Always,
-    /// Those that failed.
-    OnFailure,
-    /// None.
-    Never,
-}
 
 /// The part a container plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +19,8 @@ pub(crate) enum Role {
     Sidecar,
     /// The pod's purpose.
     App,
+    /// Added to a pod that runs; see [`ephemeral`].
+    Ephemeral,
 }
 
 /// When an image is fetched.
@@ -59,6 +53,15 @@ pub(crate) enum Ending {
     },
 }
 
+/// With the change of which resources a container has to start again (`resizePolicy`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RestartOn {
+    /// CPU.
+    pub(crate) cpu: bool,
+    /// Memory.
+    pub(crate) memory: bool,
+}
+
 /// One container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WantedContainer {
@@ -70,6 +73,12 @@ pub(crate) struct WantedContainer {
     pub(crate) hash: String,
     /// When its image is fetched.
     pub(crate) pull: PullPolicy,
+    /// Whether it starts again after an end.
+    pub(crate) restart: Restart,
+    /// What it is to have now of CPU and memory.
+    pub(crate) needs: Needs,
+    /// The resources with whose change it has to start again.
+    pub(crate) restart_on: RestartOn,
     /// Whether a startup probe decides when it has started.
     pub(crate) startup_probe: bool,
     /// Whether a readiness probe decides when it is ready.
@@ -83,10 +92,10 @@ pub(crate) struct WantedContainer {
 /// The pod.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wanted {
-    /// Init containers and sidecars in their order, then the others.
+    /// Init containers and sidecars in their order, then the others, then the ephemeral ones.
     pub(crate) containers: Vec<WantedContainer>,
-    /// Which of them start again.
-    pub(crate) restart: RestartPolicy,
+    /// What the pod's cgroup is to allow.
+    pub(crate) needs: Needs,
     /// Whether the pod stays.
     pub(crate) ending: Ending,
     /// When `activeDeadlineSeconds` is over.
@@ -108,18 +117,16 @@ impl Wanted {
         let inits = spec.init_containers.iter().flatten().map(|container| {
             let sidecar = container.restart_policy.as_deref() == Some("Always");
             let recorded = status.and_then(|status| status.init_container_statuses.as_deref());
-            read(container, if sidecar { Role::Sidecar } else { Role::Init }, recorded)
+            read(spec, container, if sidecar { Role::Sidecar } else { Role::Init }, recorded)
         });
         let recorded = status.and_then(|status| status.container_statuses.as_deref());
-        let apps = spec.containers.iter().map(|container| read(container, Role::App, recorded));
+        let apps = spec.containers.iter().map(|container| read(spec, container, Role::App, recorded));
+        let recorded = status.and_then(|status| status.ephemeral_container_statuses.as_deref());
+        let added = ephemeral::all(pod).map(|own| read(spec, &ephemeral::as_container(own), Role::Ephemeral, recorded));
         let started = status.and_then(|status| status.start_time.as_ref());
         Self {
-            containers: inits.chain(apps).collect(),
-            restart: match spec.restart_policy.as_deref() {
-                Some("Never") => RestartPolicy::Never,
-                Some("OnFailure") => RestartPolicy::OnFailure,
-                _ => RestartPolicy::Always,
-            },
+            containers: inits.chain(apps).chain(added).collect(),
+            needs: resources::of_pod(pod),
             ending: ending(pod, removed, grace_seconds),
             deadline: started
                 .zip(spec.active_deadline_seconds)
@@ -159,7 +166,7 @@ fn ending(pod: &Pod, removed: Removed, grace_seconds: i64) -> Ending {
     }
 }
 
-fn read(container: &Container, role: Role, recorded: Option<&[ContainerStatus]>) -> WantedContainer {
+fn read(spec: &PodSpec, container: &Container, role: Role, recorded: Option<&[ContainerStatus]>) -> WantedContainer {
     let image = container.image.as_deref().unwrap_or_default();
     let recorded = recorded
         .and_then(|statuses| statuses.iter().find(|status| status.name == container.name))
@@ -176,11 +183,19 @@ fn read(container: &Container, role: Role, recorded: Option<&[ContainerStatus]>)
             None if is_floating(image) => PullPolicy::Always,
             None => PullPolicy::IfNotPresent,
         },
+        restart: if role == Role::Ephemeral { Restart::by(RestartPolicy::Never) } else { Restart::of(spec, container) },
+        needs: Needs::of(container.resources.as_ref()),
+        restart_on: RestartOn { cpu: restarts_with(container, "cpu"), memory: restarts_with(container, "memory") },
         startup_probe: container.startup_probe.is_some(),
         readiness_probe: container.readiness_probe.is_some(),
         post_start: container.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some()),
         recorded,
     }
+}
+
+fn restarts_with(container: &Container, resource: &str) -> bool {
+    let mut policies = container.resize_policy.iter().flatten();
+    policies.any(|policy| policy.resource_name == resource && policy.restart_policy == "RestartContainer")
 }
 
 /// Whether `image` names what may change: `:latest`, or neither tag nor digest (Kubernetes' default pull policy).

@@ -7,10 +7,11 @@ use super::backoff::RESTARTS;
 use super::memory::{Failure, Lane, Memory};
 use super::observed::{Instance, Life, Observed, Sandbox};
 use super::plan::{Plan, Step, plan};
+use super::resizing::Resizing;
 use super::sources::References;
 use super::status::{Inputs, status};
 use super::wanted::{Ending, PullPolicy, Removed, Wanted};
-use super::{eviction, last_words, report};
+use super::{ephemeral, eviction, last_words, mirrors, report, static_pod};
 use crate::agent::Agent;
 use crate::board::Posted;
 use crate::events::Severity;
@@ -79,6 +80,7 @@ pub(super) struct Worker {
     pub(super) seen: Observed,
     learned: HashMap<String, Instant>,
     pub(super) memory: Memory,
+    pub(super) sizes: Resizing,
 
     // What runs for us; dropped with us.
     pub(super) tasks: JoinSet<()>,
@@ -125,7 +127,11 @@ impl Worker {
         let engine = agent.engine.correlated(Some(&super::sandbox::correlation(&pod, 0)));
         engine.note(&SEEN, || pod.metadata.name.clone().unwrap_or_default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(report::follow(agent.client.clone(), Arc::clone(&pod), statuses, engine));
+        if static_pod::is_static(&pod) {
+            tasks.spawn(mirrors::follow(Arc::clone(&agent), Arc::clone(&pod), statuses));
+        } else {
+            tasks.spawn(report::follow(agent.client.clone(), Arc::clone(&pod), statuses, engine));
+        }
         let wanted = Wanted::of(&pod, Removed::No);
         let mut worker = Self {
             agent,
@@ -138,6 +144,7 @@ impl Worker {
             seen: Observed::default(),
             learned: HashMap::new(),
             memory: Memory::default(),
+            sizes: Resizing::default(),
             tasks,
             lanes: HashMap::new(),
             probes: HashMap::new(),
@@ -150,7 +157,6 @@ impl Worker {
         if let Some(sentence) = unsupported::sentence(&worker.pod).filter(|_| worker.is_staying()) {
             worker.doom(unsupported::REASON, Failure::new(unsupported::REASON, sentence));
         }
-        worker.tell_of_ephemeral(0);
         worker
     }
 
@@ -164,7 +170,9 @@ impl Worker {
         let statuses = self.pod.status.clone().unwrap_or_default();
         let all: Vec<_> =
             statuses.container_statuses.into_iter().chain(statuses.init_container_statuses).flatten().collect();
-        for instance in adopted.containers.values().filter(|instance| instance.is_running()) {
+        let running: Vec<_> = adopted.containers.values().filter(|instance| instance.is_running()).cloned().collect();
+        self.adopt_sizes(&running);
+        for instance in &running {
             let reported = all.iter().find(|status| status.name == instance.name);
             let memory = self.memory.of(&instance.name);
             memory.hooked = Some(instance.id.clone());
@@ -202,7 +210,9 @@ impl Worker {
             let message = "Pod was active on the node longer than the specified deadline";
             self.doom("Failed", Failure::new("DeadlineExceeded", message));
         }
-        let plan = plan(&self.wanted, &self.seen, &self.memory, now);
+        self.reconsider_sizes();
+        let mut plan = plan(&self.wanted, &self.seen, &self.memory, now);
+        self.follow_sizes(&mut plan, now);
         let finishes_deletion = plan.steps.contains(&Step::FinishDeletion);
         self.report(now, finishes_deletion);
         for step in plan.steps.clone() {
@@ -231,20 +241,12 @@ impl Worker {
         }
     }
 
-    /// Sees that volumes keep to their limits.
+    /// Sees that the pod keeps to its limits of local storage.
     fn watch_volumes(&mut self) {
-        let limits = self.pod.spec.as_ref().map(eviction::limits).unwrap_or_default();
+        let limits = self.pod.spec.as_ref().map(eviction::Limits::of).unwrap_or_default();
         if !limits.is_empty() && self.wanted.ending == Ending::Staying {
-            self.tasks.spawn(eviction::follow(self.agent.dir(&self.pod), limits, self.inbox.clone()));
-        }
-    }
-
-    /// Says of each ephemeral container but the first `known` that it does not start.
-    fn tell_of_ephemeral(&self, known: usize) {
-        let all = self.pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
-        for container in all.skip(known) {
-            let message = format!("{}: {}", container.name, unsupported::EPHEMERAL);
-            self.event(None, Severity::Warning, unsupported::REASON, &message);
+            let (agent, pod) = (Arc::clone(&self.agent), Arc::clone(&self.pod));
+            self.tasks.spawn(eviction::follow(agent, pod, limits, self.inbox.clone()));
         }
     }
 
@@ -279,10 +281,13 @@ impl Worker {
         let (lane, container) = (step.lane(), container_of(&step));
         // A pull, a hook and a wait for an end can be asked for again; anything else makes or removes something.
         let can_be_given_up = matches!(step, Step::EnsureImage { .. } | Step::PostStart { .. } | Step::Stop { .. });
-        if let Step::Start { container, attempt, .. } = &step
-            && *attempt > 0
-        {
-            self.memory.of(container).runs.note(RESTARTS, Timestamp::now());
+        match &step {
+            Step::Start { container, attempt, .. } if *attempt > 0 && self.memory.of(container).resized.is_none() => {
+                self.memory.of(container).runs.note(RESTARTS, Timestamp::now());
+            }
+            Step::Prepare => self.memory.stale = false,
+            Step::Stop { container, id, .. } => self.note_stop(&container.clone(), &id.clone()),
+            _ => {}
         }
         let image = container.as_ref().and_then(|name| self.memory.get(name)?.image.clone()).map(|(_, image)| image);
         let pull = container
@@ -295,6 +300,7 @@ impl Worker {
             sandbox: self.seen.newest_sandbox().cloned(),
             image,
             pull,
+            target: container.map_or(Ok(None), |name| ephemeral::target(&self.pod, &name, &self.seen)),
             last_status: self.pod.status.clone().unwrap_or_default(),
         };
         let (inbox, to) = (self.inbox.clone(), lane.clone());
@@ -322,7 +328,15 @@ impl Worker {
             }
             Event::Probed(probed) => self.judge(probed),
             Event::Evicted(failure) => self.evict(failure),
-            Event::SourceChanged => self.memory.refresh_at = Some(Timestamp::now()),
+            Event::SourceChanged => self.note_change(),
+        }
+    }
+
+    /// Volumes have to be written again.
+    fn note_change(&mut self) {
+        self.memory.stale = true;
+        if self.memory.prepared {
+            self.memory.refresh_at = Some(Timestamp::now());
         }
     }
 
@@ -331,8 +345,8 @@ impl Worker {
         let changed = |old: &Pod, new: &Pod| {
             old.metadata.labels != new.metadata.labels || old.metadata.annotations != new.metadata.annotations
         };
-        if self.memory.prepared && changed(&self.pod, &pod) {
-            self.memory.refresh_at = Some(Timestamp::now());
+        if changed(&self.pod, &pod) {
+            self.note_change();
         }
         let mut pod = pod;
         if let Some(ours) = self.pod.status.clone() {
@@ -346,15 +360,13 @@ impl Worker {
                 conditions.push(condition);
             }
         }
-        let ephemeral = |pod: &Pod| pod.spec.as_ref().and_then(|spec| Some(spec.ephemeral_containers.as_ref()?.len()));
-        let known = ephemeral(&self.pod).unwrap_or(0);
+        self.size(&mut pod);
         self.pod = pod;
-        self.tell_of_ephemeral(known);
         self.rethink();
     }
 
     /// Reads the wish again; when the pod is told to go, what would only delay that is given up.
-    fn rethink(&mut self) {
+    pub(super) fn rethink(&mut self) {
         let before = self.wanted.ending;
         self.wanted = Wanted::of(&self.pod, self.removed);
         if self.wanted.ending == before {

@@ -14,17 +14,26 @@ use std::collections::{BTreeMap, BTreeSet};
 const USED: &[(&str, &str)] = &[
     (
         "PodSpec",
-        "activeDeadlineSeconds affinity containers dnsConfig dnsPolicy enableServiceLinks hostAliases hostIPC hostNetwork \
-         hostPID hostname initContainers nodeName nodeSelector overhead priority priorityClassName readinessGates \
-         restartPolicy schedulerName schedulingGates securityContext serviceAccount serviceAccountName \
-         shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations volumes",
+        "activeDeadlineSeconds affinity containers dnsConfig dnsPolicy enableServiceLinks ephemeralContainers hostAliases \
+         hostIPC hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers nodeName nodeSelector overhead priority \
+         priorityClassName readinessGates resources restartPolicy runtimeClassName schedulerName schedulingGates \
+         securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain \
+         terminationGracePeriodSeconds tolerations volumes",
     ),
     (
         "Container",
-        "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resources \
-         securityContext startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeMounts \
-         workingDir",
+        "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resizePolicy \
+         resources restartPolicy restartPolicyRules securityContext startupProbe stdin stdinOnce terminationMessagePath \
+         terminationMessagePolicy tty volumeMounts workingDir",
     ),
+    (
+        "EphemeralContainer",
+        "args command env envFrom image imagePullPolicy name securityContext stdin stdinOnce targetContainerName \
+         terminationMessagePath terminationMessagePolicy tty volumeMounts workingDir",
+    ),
+    ("ContainerResizePolicy", "resourceName restartPolicy"),
+    ("ContainerRestartRule", "action exitCodes"),
+    ("ContainerRestartRuleOnExitCodes", "operator values"),
     ("PodDNSConfig", "nameservers options searches"),
     ("PodDNSConfigOption", "name value"),
     ("HostAlias", "hostnames ip"),
@@ -53,7 +62,9 @@ const USED: &[(&str, &str)] = &[
     ("NodeSelectorTerm", "matchExpressions matchFields"),
     ("NodeSelectorRequirement", "key operator values"),
     ("EnvVar", "name value valueFrom"),
-    ("EnvVarSource", "configMapKeyRef fieldRef resourceFieldRef secretKeyRef"),
+    ("EnvVarSource", "configMapKeyRef fieldRef fileKeyRef resourceFieldRef secretKeyRef"),
+    ("FileKeySelector", "key optional path volumeName"),
+    ("LocalObjectReference", "name"),
     ("ConfigMapKeySelector", "key name optional"),
     ("SecretKeySelector", "key name optional"),
     ("ObjectFieldSelector", "fieldPath"),
@@ -61,8 +72,8 @@ const USED: &[(&str, &str)] = &[
     ("EnvFromSource", "configMapRef prefix secretRef"),
     ("ConfigMapEnvSource", "name optional"),
     ("SecretEnvSource", "name optional"),
-    ("Lifecycle", "postStart preStop"),
-    ("LifecycleHandler", "exec httpGet sleep"),
+    ("Lifecycle", "postStart preStop stopSignal"),
+    ("LifecycleHandler", "exec httpGet sleep tcpSocket"),
     ("ExecAction", "command"),
     ("HTTPGetAction", "host httpHeaders path port scheme"),
     ("HTTPHeader", "name value"),
@@ -75,7 +86,7 @@ const USED: &[(&str, &str)] = &[
          terminationGracePeriodSeconds timeoutSeconds",
     ),
     ("ContainerPort", "containerPort hostIP hostPort name protocol"),
-    ("VolumeMount", "mountPath mountPropagation name readOnly subPath subPathExpr"),
+    ("VolumeMount", "mountPath mountPropagation name readOnly recursiveReadOnly subPath subPathExpr"),
     ("Volume", "configMap downwardAPI emptyDir hostPath name projected secret"),
     ("EmptyDirVolumeSource", "medium sizeLimit"),
     ("HostPathVolumeSource", "path type"),
@@ -103,40 +114,35 @@ const NO_EFFECT: &[(&str, &str, &str)] = &[
         "seLinuxChangePolicy",
         "about mounting volumes with labels, which none of our kinds of volume can",
     ),
-    (
-        "PodSpec",
-        "ephemeralContainers",
-        "comes to pods that run: each is reported as waiting, with the reason Unsupported",
-    ),
+    ("EphemeralContainer", "lifecycle", NOT_EPHEMERAL),
+    ("EphemeralContainer", "livenessProbe", NOT_EPHEMERAL),
+    ("EphemeralContainer", "ports", NOT_EPHEMERAL),
+    ("EphemeralContainer", "readinessProbe", NOT_EPHEMERAL),
+    ("EphemeralContainer", "resizePolicy", NOT_EPHEMERAL),
+    ("EphemeralContainer", "resources", NOT_EPHEMERAL),
+    ("EphemeralContainer", "restartPolicy", NOT_EPHEMERAL),
+    ("EphemeralContainer", "restartPolicyRules", NOT_EPHEMERAL),
+    ("EphemeralContainer", "startupProbe", NOT_EPHEMERAL),
+    ("EphemeralContainer", "volumeDevices", "refused when the container starts, like those of other containers"),
     ("Toleration", "tolerationSeconds", "no pod is evicted because of a taint: there is no other node"),
     ("Affinity", "podAffinity", "required terms are refused by the API server, with one node preferences are void"),
     ("Affinity", "podAntiAffinity", "as podAffinity"),
     ("NodeAffinity", "preferredDuringSchedulingIgnoredDuringExecution", "with one node there is nothing to prefer"),
-    ("Container", "resizePolicy", "resources are not changed in place"),
     ("ObjectFieldSelector", "apiVersion", "v1 is the only version of pods"),
 ];
+
+const NOT_EPHEMERAL: &str = "the API server lets no ephemeral container have it";
 
 /// Struct, field and a value with which the kubelet has to refuse it.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("PodSpec", "hostUsers", "false"),
-    ("PodSpec", "hostnameOverride", r#""h""#),
-    ("PodSpec", "imagePullSecrets", r#"[{"name": "s"}]"#),
     ("PodSpec", "os", r#"{"name": "windows"}"#),
     ("PodSpec", "resourceClaims", r#"[{"name": "c"}]"#),
-    ("PodSpec", "resources", "{}"),
-    ("PodSpec", "runtimeClassName", r#""r""#),
     ("PodSpec", "schedulingGroup", "{}"),
-    ("PodSpec", "setHostnameAsFQDN", "true"),
     ("PodSecurityContext", "windowsOptions", "{}"),
-    ("Container", "restartPolicy", r#""Never""#),
-    ("Container", "restartPolicyRules", "[]"),
     ("Container", "volumeDevices", r#"[{"name": "d"}]"#),
     ("SecurityContext", "windowsOptions", "{}"),
     ("ResourceRequirements", "claims", r#"[{"name": "c"}]"#),
-    ("Lifecycle", "stopSignal", r#""SIGUSR1""#),
-    ("LifecycleHandler", "tcpSocket", r#"{"port": 1}"#),
-    ("EnvVarSource", "fileKeyRef", "{}"),
-    ("VolumeMount", "recursiveReadOnly", r#""Enabled""#),
     ("VolumeProjection", "clusterTrustBundle", "{}"),
     ("VolumeProjection", "podCertificate", "{}"),
 ];
@@ -214,10 +220,6 @@ fn pod_with(of: &str, field: &str, value: &Value) -> Pod {
         "Container" => holder.clone(),
         "SecurityContext" => json!({ "securityContext": holder }),
         "ResourceRequirements" => json!({ "resources": holder }),
-        "Lifecycle" => json!({ "lifecycle": holder }),
-        "LifecycleHandler" => json!({"lifecycle": {"preStop": holder}}),
-        "EnvVarSource" => json!({"env": [{"name": "E", "valueFrom": holder}]}),
-        "VolumeMount" => json!({ "volumeMounts": [holder] }),
         _ => json!({}),
     };
     let mut spec = match of {

@@ -185,9 +185,9 @@ fn downward(
             (Some(field), _) => field_value(field, given.down)?,
             (None, Some(resource)) => {
                 let name = resource.container_name.clone().unwrap_or_default();
-                let container = crate::pod::container::find(given.down.pod, &name)
+                let container = crate::pod::ephemeral::find(given.down.pod, &name)
                     .ok_or_else(|| failed(format!("downward API: there is no container {name}")))?;
-                resource_value(resource, container, given.down)?
+                resource_value(resource, &container, given.down)?
             }
             (None, None) => continue,
         };

@@ -4,6 +4,7 @@ use super::{PodDir, subpath};
 use crate::pod::container::TERMINATION_PATH;
 use crate::pod::env::Env;
 use crate::pod::memory::Failure;
+use crate::pod::mount_status::is_recursive;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
 use skiff_proto::cri::v1 as cri;
 use std::fs;
@@ -19,11 +20,15 @@ pub(crate) fn mounts(
     pod: &Pod,
     container: &Container,
     attempt: u32,
-    env: &Env,
+    (env, features): (&Env, &cri::RuntimeHandlerFeatures),
 ) -> Result<Vec<cri::Mount>, Failure> {
     let mut out = Vec::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        out.push(volume_mount(dir, pod, container, index, mount, env)?);
+        let recursive = recursive(mount, features.recursive_read_only_mounts)?;
+        out.push(cri::Mount {
+            recursive_read_only: recursive,
+            ..volume_mount(dir, pod, container, index, mount, env)?
+        });
     }
     let taken = |path: &str, out: &[cri::Mount]| out.iter().any(|mount| mount.container_path == path);
     if !taken("/etc/hosts", &out) && dir.hosts().exists() {
@@ -38,6 +43,19 @@ pub(crate) fn mounts(
         out.push(plain(&file, inside));
     }
     Ok(out)
+}
+
+/// Whether what is mounted below becomes read-only too; a runtime that cannot do it would say nothing.
+fn recursive(mount: &VolumeMount, can: bool) -> Result<bool, Failure> {
+    if !is_recursive(mount) || can {
+        return Ok(is_recursive(mount));
+    }
+    if mount.recursive_read_only.as_deref() == Some("IfPossible") {
+        return Ok(false);
+    }
+    let at = &mount.mount_path;
+    let message = format!("mount at {at}: recursiveReadOnly: the container runtime has no recursive read-only mounts");
+    Err(Failure::new("CreateContainerConfigError", message))
 }
 
 /// Any user of the container may write its termination message.
@@ -88,6 +106,16 @@ fn volume_mount(
         propagation: propagation(mount).into(),
         ..plain(&host, &absolute)
     })
+}
+
+/// The text of the file `path` in the volume `name` of `pod`.
+///
+/// # Errors
+/// Why it cannot be read, without a path of the node.
+pub(crate) fn text_of_file(dir: &PodDir, pod: &Pod, name: &str, path: &str) -> Result<String, String> {
+    let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let volume = volumes.find(|volume| volume.name == name).ok_or("the pod has no such volume")?;
+    subpath::read(&source(dir, volume).map_err(|failure| failure.message)?, Path::new(path))
 }
 
 /// Volumes whose files we replace are read-only to containers.

@@ -12,9 +12,12 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+
+/// How large a file of variables may be.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// How often a walk is tried again when the kernel reports a concurrent rename (`EAGAIN`): each try is fresh, and a
 /// tenant that wins this often is attacking.
@@ -54,6 +57,24 @@ pub(super) fn open(volume: &Path, path: &Path) -> Result<OwnedFd, String> {
         Err(Errno::ENOENT) => make(root.as_fd(), path).map_err(blame),
         found => found.map_err(blame),
     }
+}
+
+/// The text of the file `path` below `volume`.
+pub(super) fn read(volume: &Path, path: &Path) -> Result<String, String> {
+    let root = nix::fcntl::open(volume, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|errno| format!("the volume cannot be opened: {}", errno.desc()))?;
+    // A pipe that a container put there must not keep us waiting.
+    let opened =
+        beneath(root.as_fd(), path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).map_err(|errno| reason(path, errno))?;
+    let file = fs::File::from(opened);
+    let said = |error: io::Error| format!("it cannot be read: {error}");
+    let meta = file.metadata().map_err(said)?;
+    if !meta.is_file() || meta.len() > FILE_BYTES_MAX {
+        return Err(format!("it is not a file of at most {FILE_BYTES_MAX} bytes"));
+    }
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(said)?;
+    Ok(text)
 }
 
 /// Makes the folder `path` and those above it that are missing. The last one gets the volume's permission bits, so that

@@ -288,6 +288,19 @@ impl RuntimeService for FakeRuntime {
         Ok(Response::new(ExecSyncResponse { exit_code, ..Default::default() }))
     }
 
+    async fn update_container_resources(
+        &self,
+        request: Request<UpdateContainerResourcesRequest>,
+    ) -> Answer<UpdateContainerResourcesResponse> {
+        let linux = request.into_inner().linux.unwrap_or_default();
+        self.note(format!("update shares {} memory {}", linux.cpu_shares, linux.memory_limit_in_bytes));
+        Ok(Response::new(UpdateContainerResourcesResponse {}))
+    }
+
+    async fn list_container_stats(&self, _: Request<ListContainerStatsRequest>) -> Answer<ListContainerStatsResponse> {
+        Ok(Response::new(ListContainerStatsResponse::default()))
+    }
+
     async fn update_runtime_config(
         &self,
         request: Request<UpdateRuntimeConfigRequest>,
@@ -305,13 +318,11 @@ impl RuntimeService for FakeRuntime {
     not_here! {
         stream_pod_sandboxes(StreamPodSandboxesRequest) -> Self::StreamPodSandboxesStream;
         stream_containers(StreamContainersRequest) -> Self::StreamContainersStream;
-        update_container_resources(UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse;
         reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse;
         exec(ExecRequest) -> ExecResponse;
         attach(AttachRequest) -> AttachResponse;
         port_forward(PortForwardRequest) -> PortForwardResponse;
         container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
-        list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
         stream_container_stats(StreamContainerStatsRequest) -> Self::StreamContainerStatsStream;
         pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse;
         list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;

@@ -9,6 +9,7 @@ mod memory; // given back after a burst
 mod publish; // node ports of a box on the host's loopback
 mod ranges; // those that would take what means something already
 mod reach; // where pods reach the API
+mod renewed; // certificates were issued again
 mod site; // where it is, and which addresses it gives
 mod store; // an API server's store
 mod teardown; // undoing all of it
@@ -20,6 +21,7 @@ pub(crate) use kubelet::{PODS_MAX, PressureDefaults, kubelet_tls, log_limits, pr
 pub(crate) use publish::Published;
 pub(crate) use ranges::{Ranges, host_networks};
 pub(crate) use reach::Reach;
+pub(crate) use renewed::{hand_over, present_kubelet};
 pub(crate) use site::{Place, Site, check_ranges};
 pub(crate) use store::{OpenStore, client_tls, look_at_store, open_backend, open_store, read};
 pub(crate) use teardown::{Undone, remove_folder};

@@ -23,16 +23,18 @@ pub(crate) use openapi::{answer_v3, with_v3};
 
 use crate::caller::Authentication;
 use crate::pki::{CertKey, Pki};
-use crate::remote::trust::ClientPair;
+use crate::server::ApiError;
+use crate::tls::presented;
 use remote::Remote;
 use serde_json::Value;
+use skiff_client::Presented;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
 
 /// All of them.
 pub(crate) struct Aggregation {
     /// How we show that we are the front proxy.
-    front: ClientPair,
+    front: Arc<Presented>,
     /// What they are told about whom to believe.
     published: Value,
     remotes: RwLock<Arc<Vec<Arc<Remote>>>>,
@@ -41,14 +43,19 @@ pub(crate) struct Aggregation {
 }
 
 impl Aggregation {
-    /// Comes to them with the certificate `front`, which `authority` vouches for.
-    pub(crate) fn new(pki: &Pki, (authority, front): (&str, CertKey), believed: &Authentication) -> Self {
+    /// Comes to them with the certificate of the cluster's front proxy.
+    pub(crate) fn new(pki: &Pki, believed: &Authentication) -> Result<Self, ApiError> {
         let own = pki.authority_certificate();
         let clients = believed.client_authority.as_deref();
         let clients = clients.map_or_else(|| own.to_owned(), |other| published::bundle(&[own, other]));
-        let published = published::data(&clients, authority, &believed.front_proxy);
-        let front = ClientPair { certificate: front.certificate, key: front.private_key };
-        Self { front, published, remotes: RwLock::default(), changed: Notify::new() }
+        let published = published::data(&clients, pki.front_proxy_authority(), &believed.front_proxy);
+        let front = presented(pki.front_proxy())?;
+        Ok(Self { front, published, remotes: RwLock::default(), changed: Notify::new() })
+    }
+
+    /// Comes with another certificate from now on.
+    pub(crate) fn present(&self, pair: &CertKey) -> Result<(), String> {
+        self.front.replace(&pair.certificate, &pair.private_key)
     }
 
     /// Those that there are now, by name.

@@ -10,13 +10,15 @@
 //! ```
 //!
 //! Each is a pair of PEM files, `<name>.crt` and `<name>.key`, in one folder. A key is made once; its certificate is issued
-//! again when it is missing, does not fit the key, the authority or the names asked for, or expires within a month.
+//! again when it is missing, does not fit the key, the authority or the names asked for, or has seen most of its life, at a start and while
+//! the program runs ([`Pki::keep`]).
 //!
 //! What it leaves to others: revocation, and rotation of the authority (remove the folder while nothing runs).
 
 mod file; // private files, written whole or not at all
 mod issue; // what stands in a certificate
 mod kubeconfig; // how an administrator finds the server
+mod renewal; // when certificates are issued again
 
 pub use issue::SERVING_NAME;
 
@@ -77,11 +79,14 @@ pub enum PkiError {
 #[derive(Debug, Clone)]
 pub struct Pki {
     directory: PathBuf,
+    sans: Vec<String>,
     authority: CertKey,
     server: CertKey,
     admin: CertKey,
     kubelet_serving: CertKey,
     apiserver_kubelet_client: CertKey,
+    front_proxy_authority: String,
+    front_proxy: CertKey,
     service_account_key: Secret,
 }
 
@@ -107,6 +112,7 @@ impl Pki {
         let server = authority.leaf(directory, "apiserver", &Role::Server { sans: server_names(sans) })?;
         let kubelet_sans = [SERVING_NAME.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned()];
         let kubelet_sans = Role::Server { sans: kubelet_sans.iter().chain(sans).cloned().collect() };
+        let (front_proxy_authority, front_proxy) = front_proxy(directory)?;
         let masters = |user: &str| Role::Client { user: user.to_owned(), group: "system:masters".to_owned() };
         Ok(Self {
             admin: authority.leaf(directory, "admin", &masters("kubernetes-admin"))?,
@@ -119,6 +125,9 @@ impl Pki {
             service_account_key: Secret(service_account_key(directory)?),
             server,
             authority: authority.pair(),
+            front_proxy_authority,
+            front_proxy,
+            sans: sans.to_vec(),
             directory: directory.to_owned(),
         })
     }
@@ -159,17 +168,24 @@ impl Pki {
         &self.apiserver_kubelet_client
     }
 
-    /// What the API server shows API servers behind it, and the authority that signs it: they believe what comes with it about users.
-    ///
-    /// # Errors
-    /// The files cannot be read or written.
-    pub fn front_proxy(&self) -> Result<(String, CertKey), PkiError> {
-        let directory = self.directory.join("front-proxy");
-        file::create_private_directory(&directory)?;
-        let authority = Authority::open_or_create(&directory)?;
-        let role = Role::Client { user: crate::caller::FRONT_PROXY.to_owned(), group: "front-proxy".to_owned() };
-        let client = authority.leaf(&directory, "client", &role)?;
-        Ok((authority.pair().certificate, client))
+    /// What the API server shows API servers behind it: they believe what comes with it about users.
+    #[must_use]
+    pub fn front_proxy(&self) -> &CertKey {
+        &self.front_proxy
+    }
+
+    /// The authority of front proxies, as PEM.
+    #[must_use]
+    pub fn front_proxy_authority(&self) -> &str {
+        &self.front_proxy_authority
+    }
+
+    /// From when until when certificates hold that [`Self::keep`] issues again.
+    fn validities(&self) -> Vec<renewal::Validity> {
+        let all = [&self.server, &self.admin, &self.kubelet_serving, &self.apiserver_kubelet_client, &self.front_proxy];
+        // One that cannot be read has ended.
+        let of = |pair: &CertKey| skiff_authn::certificate::validity(pair.certificate.as_bytes()).unwrap_or_default();
+        all.into_iter().map(of).collect()
     }
 
     /// The private key that signs the tokens of service accounts, as PEM.
@@ -205,6 +221,16 @@ impl Pki {
         let text = kubeconfig::text(server_url, &user, self.authority_certificate(), &self.kubelet_client(node)?);
         file::write_private(path, &text)
     }
+}
+
+/// The authority of front proxies, and the certificate that it signs for this server.
+fn front_proxy(directory: &Path) -> Result<(String, CertKey), PkiError> {
+    let directory = directory.join("front-proxy");
+    file::create_private_directory(&directory)?;
+    let authority = Authority::open_or_create(&directory)?;
+    let role = Role::Client { user: crate::caller::FRONT_PROXY.to_owned(), group: "front-proxy".to_owned() };
+    let client = authority.leaf(&directory, "client", &role)?;
+    Ok((authority.pair().certificate, client))
 }
 
 /// Reads `sa.key`, or makes it: a new key would end every token that was issued.

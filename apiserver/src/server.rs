@@ -20,6 +20,7 @@ use crate::status::Status;
 use crate::{grpc, rest, tls};
 use axum::middleware::from_fn_with_state;
 use axum::{Extension, Router};
+use skiff_client::Presented;
 use skiff_store::backend::Backend;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
@@ -98,6 +99,7 @@ pub enum ApiError {
 pub struct ApiServer {
     app: Arc<App>,
     router: Router,
+    own: Arc<Presented>,
     tls: (Arc<rustls::ServerConfig>, Arc<tls::Peers>),
     /// The last clone takes the server's own tasks with it.
     _tasks: Arc<DropGuard>,
@@ -142,10 +144,10 @@ impl ApiServer {
         configured::load(&registry).await.map_err(unlisted("what configures admission"))?;
         authority::load(&registry).await.map_err(unlisted("roles and bindings"))?;
         let kubelets = Kubelets::new(&config.pki)?;
-        let (proxies, front) = config.pki.front_proxy().map_err(|error| ApiError::Tls(error.to_string()))?;
-        let peers = tls::Peers::new(&config.pki, &proxies, &config.authentication)?;
-        let tls = (Arc::new(tls::server_config(&config.pki, &peers)?), Arc::new(peers));
-        let aggregation = Aggregation::new(&config.pki, (&proxies, front), &config.authentication);
+        let peers = tls::Peers::new(&config.pki, &config.authentication)?;
+        let own = tls::presented(config.pki.server())?;
+        let tls = (Arc::new(tls::server_config(own.clone(), &peers)?), Arc::new(peers));
+        let aggregation = Aggregation::new(&config.pki, &config.authentication)?;
         let app = Arc::new(App {
             registry,
             callers,
@@ -167,7 +169,7 @@ impl ApiServer {
         let router =
             rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn_with_state(app.clone(), caller::settle));
         let router = router.layer(Extension(app.registry.authority().clone()));
-        Ok(Self { router, app, tls, _tasks: Arc::new(tasks.drop_guard()) })
+        Ok(Self { router, app, own, tls, _tasks: Arc::new(tasks.drop_guard()) })
     }
 
     /// The same, speaking CBOR too (KEP-4222): `CBORServingAndStorage` is alpha in Kubernetes 1.36 and off there, so it is off here unless
@@ -211,6 +213,16 @@ impl ApiServer {
         let loaded = configured::load(&self.app.registry).await;
         loaded.map_err(|status| ApiError::Admission(status.message))?;
         Ok(self)
+    }
+
+    /// Shows the certificates of `pki`, which were issued again, from now on; connections that are open stay.
+    ///
+    /// # Errors
+    /// One of them cannot be read: a sentence.
+    pub fn present(&self, pki: &Pki) -> Result<(), String> {
+        self.own.replace(&pki.server().certificate, &pki.server().private_key)?;
+        self.app.kubelets.present(pki.apiserver_kubelet_client())?;
+        self.app.aggregation.present(pki.front_proxy())
     }
 
     /// REST and gRPC as a tower service, for `skiff_client::in_process`: requests carry their `Identity` as an extension.

@@ -1,14 +1,14 @@
 //! TLS: what the server shows, whom it believes, and who is at the other end.
 
 use crate::caller::Authentication;
-use crate::pki::Pki;
+use crate::pki::{CertKey, Pki};
 use crate::server::ApiError;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use skiff_client::Identity;
+use skiff_client::{Identity, Presented};
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -19,12 +19,8 @@ fn unusable(error: impl std::fmt::Display) -> ApiError {
     ApiError::Tls(error.to_string())
 }
 
-pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, ApiError> {
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, ApiError> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(unusable)
-}
-
-pub(crate) fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, ApiError> {
-    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(unusable)
 }
 
 /// The cluster's authority as the only one to trust.
@@ -72,11 +68,11 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// Believes the cluster's authority and what `options` add to it, and of front proxies `proxies` unless they name another.
-    pub(crate) fn new(pki: &Pki, proxies: &str, options: &Authentication) -> Result<Self, ApiError> {
+    /// Believes the cluster's authorities, and what `options` add to one or name in the other's place.
+    pub(crate) fn new(pki: &Pki, options: &Authentication) -> Result<Self, ApiError> {
         let clients: Vec<&str> =
             [pki.authority_certificate()].into_iter().chain(options.client_authority.as_deref()).collect();
-        let proxies = [options.front_proxy.authority.as_deref().unwrap_or(proxies)];
+        let proxies = [options.front_proxy.authority.as_deref().unwrap_or(pki.front_proxy_authority())];
         Ok(Self {
             both: verifier(&[&clients[..], &proxies].concat())?,
             clients: verifier(&clients)?,
@@ -110,16 +106,19 @@ fn verifier(pems: &[&str]) -> Result<Arc<dyn ClientCertVerifier>, ApiError> {
     builder.allow_unauthenticated().build().map_err(unusable)
 }
 
-/// Serves our certificate; asks for one of those whom `peers` believe.
-pub(crate) fn server_config(pki: &Pki, peers: &Peers) -> Result<rustls::ServerConfig, ApiError> {
+/// A certificate that is shown until another takes its place.
+pub(crate) fn presented(pair: &CertKey) -> Result<Arc<Presented>, ApiError> {
+    Presented::new(&pair.certificate, &pair.private_key).map(Arc::new).map_err(unusable)
+}
+
+/// Serves `own`; asks for a certificate of those whom `peers` believe.
+pub(crate) fn server_config(own: Arc<Presented>, peers: &Peers) -> Result<rustls::ServerConfig, ApiError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let pair = pki.server();
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
         .with_client_cert_verifier(peers.both.clone())
-        .with_single_cert(certificates(&pair.certificate)?, private_key(&pair.private_key)?)
-        .map_err(unusable)?;
+        .with_cert_resolver(own);
     config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
 }

@@ -70,7 +70,7 @@ fn client_of_another(name: &str) -> (String, CertKey) {
 async fn a_front_proxy_says_who_asks() {
     let world = World::new().await;
     let served = serve(world.server.clone());
-    let proxy = world.pki.front_proxy().expect("keys").1;
+    let proxy = world.pki.front_proxy().clone();
     let alice = whoami(&world, served.address, &proxy, &ALICE).await.expect("believed");
     let groups = ["dev", "ops", "system:authenticated"];
     assert_eq!(alice, json!({"username": "alice", "groups": groups, "extra": {"scopes": ["view"]}}));
@@ -85,7 +85,7 @@ async fn a_front_proxy_says_who_asks() {
 async fn nobody_else_says_who_asks() {
     let world = World::new().await;
     let served = serve(world.server.clone());
-    let proxy = world.pki.front_proxy().expect("keys").1;
+    let proxy = world.pki.front_proxy().clone();
     let masters = [("X-Remote-User", "root"), ("X-Remote-Group", "system:masters")];
     let node = world.pki.kubelet_client("n").expect("keys");
     let user = whoami(&world, served.address, &node, &masters).await.expect("a client");
@@ -111,7 +111,7 @@ async fn nobody_else_says_who_asks() {
 async fn a_front_proxy_gives_its_users_no_more_than_they_have() {
     let world = World::new().await;
     let served = serve(world.server.clone());
-    let proxy = world.pki.front_proxy().expect("keys").1;
+    let proxy = world.pki.front_proxy().clone();
     let smuggled = [("X-Remote-User", "alice"), ("Impersonate-User", "root"), ("Impersonate-Group", "system:masters")];
     let refused = whoami(&world, served.address, &proxy, &smuggled).await.expect_err("she may not");
     assert!(refused.contains("alice") && refused.contains("cannot impersonate"), "{refused}");
@@ -146,7 +146,7 @@ async fn front_proxies_may_be_others() {
         assert_eq!(found.is_ok(), is_believed, "{names:?}: {found:?}");
         let usual = whoami(&world, served.address, &gate, &[("X-Remote-User", "alice")]).await;
         assert!(usual.is_err_and(|error| error.contains("401")), "the header has another name");
-        let own = world.pki.front_proxy().expect("keys").1;
+        let own = world.pki.front_proxy().clone();
         assert!(
             whoami(&world, served.address, &own, &said).await.is_err(),
             "another authority takes the place of ours"

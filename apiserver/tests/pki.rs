@@ -3,6 +3,7 @@
 use skiff_apiserver::{Pki, PkiError};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("skiff-pki").tempdir().expect("scratch folder")
@@ -16,7 +17,9 @@ fn keys_are_private_and_stay() {
     let node = first.kubelet_client("n").expect("made");
     for entry in fs::read_dir(&directory).expect("listed") {
         let entry = entry.expect("an entry");
-        assert_eq!(entry.metadata().expect("stat").permissions().mode() & 0o777, 0o600, "{entry:?}");
+        let metadata = entry.metadata().expect("stat");
+        let mode = if metadata.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(metadata.permissions().mode() & 0o777, mode, "{entry:?}");
     }
     assert_eq!(fs::metadata(&directory).expect("stat").permissions().mode() & 0o777, 0o700);
     let second = Pki::open_or_create(&directory, &["10.0.0.5".to_owned()]).expect("read");
@@ -57,4 +60,39 @@ fn an_authority_without_its_key_is_not_replaced() {
     assert!(error.to_string().contains("ca.key: missing, but ca.crt exists"), "{error}");
     fs::write(folder.path().join("ca.key"), "nonsense").expect("written");
     assert!(Pki::open_or_create(folder.path(), &[]).is_err());
+}
+
+/// A certificate of `name` by the authority in `folder`, that began so many days ago and ends in so many.
+fn put(folder: &Path, name: &str, days: (i64, i64)) -> String {
+    let read = |file: &str| fs::read_to_string(folder.join(file)).expect("there");
+    let key = |file: &str| rcgen::KeyPair::from_pem(&read(file)).expect("a key");
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("ca.crt"), key("ca.key")).expect("an authority");
+    let own = key(&format!("{name}.key"));
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:masters");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "kubernetes-admin");
+    let day = |days: i64| {
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+        let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
+        rcgen::date_time_ymd(i32::from(date.year()), date.month().unsigned_abs(), date.day().unsigned_abs())
+    };
+    (params.not_before, params.not_after) = (day(-days.0), day(days.1));
+    let text = params.signed_by(&own, &issuer).expect("signed").pem();
+    fs::write(folder.join(format!("{name}.crt")), &text).expect("written");
+    text
+}
+
+/// At a start, after a clock jumped, and while a program runs alike: certificates are issued again late in their life.
+#[test]
+fn certificates_are_issued_again_before_they_end() {
+    let folder = scratch();
+    let first = Pki::open_or_create(folder.path(), &[]).expect("made");
+    for (days, is_kept) in [((60, 40), true), ((71, 29), false), ((100, -1), false), ((-1, 100), false)] {
+        let text = put(folder.path(), "admin", days);
+        let next = Pki::open_or_create(folder.path(), &[]).expect("opened");
+        assert_eq!(next.admin().certificate == text, is_kept, "{days:?}");
+        assert_eq!(next.admin().private_key, first.admin().private_key, "the key is the same");
+        assert_eq!(next.server().certificate, first.server().certificate, "and others are left alone");
+    }
 }

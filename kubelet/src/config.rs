@@ -5,10 +5,12 @@
 
 use crate::pressure::PressureLimits;
 use crate::rotation::LogLimits;
+use skiff_client::Presented;
 use skiff_step::Engine;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Everything a kubelet needs from the outside.
 #[derive(Clone)]
@@ -77,22 +79,13 @@ impl PodCidr {
     }
 }
 
-/// PEM texts for the kubelet's HTTPS API.
-#[derive(Clone)]
+/// Keys of the kubelet's HTTPS API.
+#[derive(Debug, Clone)]
 pub struct KubeletTls {
-    /// The serving certificate (chain).
-    pub certificate: String,
-    /// Its private key.
-    pub private_key: String,
-    /// Client certificates must come from this authority.
+    /// The serving certificate; whoever has made it puts another in its place before it ends.
+    pub serving: Arc<Presented>,
+    /// Client certificates must come from this authority (PEM).
     pub client_ca: String,
-}
-
-impl fmt::Debug for KubeletTls {
-    /// Leaves the private key out.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KubeletTls").field("certificate", &self.certificate).finish_non_exhaustive()
-    }
 }
 
 impl KubeletConfig {

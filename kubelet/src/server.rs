@@ -19,8 +19,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::{setsockopt, sockopt};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::net::SocketAddr;
@@ -95,15 +95,11 @@ fn server_config(tls: &KubeletTls) -> Result<ServerConfig, KubeletError> {
         .allow_unauthenticated()
         .build()
         .map_err(|error| wrong("client CA")(&error))?;
-    let chain = CertificateDer::pem_slice_iter(tls.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let key =
-        PrivateKeyDer::from_pem_slice(tls.private_key.as_bytes()).map_err(|error| wrong("private key")(&error))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| wrong("protocol versions")(&error))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain.map_err(|error| wrong("certificate")(&error))?, key)
-        .map_err(|error| wrong("certificate")(&error))?;
+        .with_cert_resolver(tls.serving.clone());
     // Only HTTP/1.1 can be upgraded to what exec and port-forward speak.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)

@@ -14,9 +14,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, ServiceAccount};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
-use skiff_client::Identity;
+use skiff_client::{Identity, Presented};
 use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls, PodCidr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::api::Api as Server;
 use support::runtime::FakeRuntime;
@@ -42,7 +43,8 @@ struct Bench {
 fn tls() -> KubeletTls {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-    KubeletTls { certificate: certificate.pem(), private_key: key.serialize_pem(), client_ca: certificate.pem() }
+    let serving = Presented::new(&certificate.pem(), &key.serialize_pem()).expect("keys");
+    KubeletTls { serving: Arc::new(serving), client_ca: certificate.pem() }
 }
 
 impl Bench {

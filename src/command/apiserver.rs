@@ -3,7 +3,7 @@
 use super::stop;
 use crate::cli::ApiserverArgs;
 use crate::folders::Folders;
-use crate::node::{NODE_PORTS, OpenStore, Ranges, engine, host_name, open_backend};
+use crate::node::{NODE_PORTS, OpenStore, Ranges, engine, hand_over, host_name, open_backend};
 use crate::out::tell;
 use anyhow::{Context, bail};
 use skiff_apiserver::{AdmissionFile, ApiServer, Authorization, Config, Pki};
@@ -25,7 +25,8 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let own = [address.ip().to_string(), advertise.ip().to_string()];
     let names: Vec<_> = own.into_iter().chain(["127.0.0.1".to_owned(), "localhost".to_owned(), host_name()]).collect();
     let pki = Pki::open_or_create(&folders.pki(), &names).context("keys of the cluster")?;
-    pki.write_kubeconfig(&folders.kubeconfig(), &format!("https://{address}")).context("write the kubeconfig")?;
+    let (own, url) = (pki.clone(), format!("https://{address}"));
+    pki.write_kubeconfig(&folders.kubeconfig(), &url).context("write the kubeconfig")?;
     let config = Config {
         backend,
         service_cidr: args.service_cluster_ip_range,
@@ -57,6 +58,8 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     if let Some((compactor, every)) = compaction {
         tokio::spawn(compactor.run(every, shutdown.clone()));
     }
+    let renewed = server.clone();
+    tokio::spawn(own.keep(shutdown.clone(), move |next| hand_over(&renewed, next, &folders.kubeconfig(), &url)));
     let served = server.serve(listener, shutdown).await;
     if let Some(store) = embedded {
         store.close().await;

@@ -4,15 +4,17 @@ use super::stop;
 use crate::cli::KubeletArgs;
 use crate::folders::Folders;
 use crate::node::{
-    PODS_MAX, PressureDefaults, Ranges, engine, host_address, host_name, kubelet_tls, log_limits, pressure_limits, read,
+    PODS_MAX, PressureDefaults, Ranges, engine, host_address, host_name, log_limits, present_kubelet, pressure_limits,
+    read,
 };
 use crate::out::tell;
 use anyhow::Context;
 use skiff_apiserver::Pki;
-use skiff_client::from_kubeconfig;
+use skiff_client::{Presented, from_kubeconfig};
 use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls, PodCidr};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let shutdown = stop::token()?;
@@ -25,7 +27,8 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let node_name = args.hostname_override.clone().unwrap_or_else(host_name);
     let pki = Pki::open_or_create(&folders.pki(), &[node_ip.to_string(), node_name.clone()])
         .context("keys of the kubelet")?;
-    let tls = tls(&args, kubelet_tls(&pki))?;
+    let tls = tls(&args, &pki)?;
+    let shown = tls.serving.clone();
     let config = KubeletConfig {
         node_name,
         client: from_kubeconfig(&args.client.kubeconfig).await?,
@@ -47,18 +50,23 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     };
     let kubelet = Kubelet::start(config).await.context("start the kubelet")?;
     tell!("kubelet listens on https://{}", kubelet.address());
+    // A certificate of our own is issued again before it ends; one that was named is the business of whoever named it.
+    if args.tls_cert_file.is_none() {
+        tokio::spawn(pki.keep(shutdown.clone(), move |next| present_kubelet(&shown, next)));
+    }
     Ok(kubelet.run(shutdown).await?)
 }
 
 /// The keys of the HTTPS API: from the files that were named, otherwise our own.
-fn tls(args: &KubeletArgs, own: KubeletTls) -> anyhow::Result<KubeletTls> {
-    let pem = |file: Option<&Path>, own: String| match file {
+fn tls(args: &KubeletArgs, pki: &Pki) -> anyhow::Result<KubeletTls> {
+    let pem = |file: Option<&Path>, own: &str| match file {
         Some(file) => String::from_utf8(read(file)?).with_context(|| format!("read {}: it is not PEM", file.display())),
-        None => Ok(own),
+        None => Ok(own.to_owned()),
     };
-    Ok(KubeletTls {
-        certificate: pem(args.tls_cert_file.as_deref(), own.certificate)?,
-        private_key: pem(args.tls_private_key_file.as_deref(), own.private_key)?,
-        client_ca: pem(args.client_ca_file.as_deref(), own.client_ca)?,
-    })
+    let own = pki.kubelet_serving();
+    let certificate = pem(args.tls_cert_file.as_deref(), &own.certificate)?;
+    let private_key = pem(args.tls_private_key_file.as_deref(), &own.private_key)?;
+    let serving = Presented::new(&certificate, &private_key).map_err(anyhow::Error::msg);
+    let serving = Arc::new(serving.context("serving certificate of the kubelet")?);
+    Ok(KubeletTls { serving, client_ca: pem(args.client_ca_file.as_deref(), pki.authority_certificate())? })
 }

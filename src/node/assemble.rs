@@ -9,7 +9,10 @@ use super::clients::Clients;
 use super::components::Components;
 use super::dns::{Place, start_dns};
 use super::memory;
-use super::{NODE_PORTS, Names, OpenStore, PODS_MAX, PROXY_TABLE, Published, Site, engine, kubelet_tls, open_backend};
+use super::{
+    NODE_PORTS, Names, OpenStore, PODS_MAX, PROXY_TABLE, Published, Site, engine, hand_over, kubelet_tls, open_backend,
+    present_kubelet,
+};
 use crate::cli::{EtcdArgs, standing};
 use crate::embedded::Programs;
 use anyhow::{Context, bail};
@@ -20,7 +23,7 @@ use kube::{Api, Client};
 use skiff_apiserver::{ApiServer, Pki};
 use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
-use skiff_client::{Caches, Identity, lead_if};
+use skiff_client::{Caches, Identity, Presented, lead_if};
 use skiff_controllers::{Signer, Trust};
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, PodCidr, PressureLimits};
@@ -92,11 +95,11 @@ impl Node {
             });
         }
         let pki = open_pki(&config)?;
-        let server = start_api(&mut components, &config, backend, pki.clone()).await?;
+        let (server, url) = start_api(&mut components, &config, backend, pki.clone()).await?;
         let clients = Clients::new(server.router());
         let cri = cri.await.context("start the CRI service")??;
         components.spawn("cri", |token| async move { Ok(cri.run(token).await?) });
-        start_kubelet(&mut components, &config, &pki, &clients).await?;
+        let shown = start_kubelet(&mut components, &config, &pki, &clients).await?;
         // What the scheduler, the proxy and the DNS server read the controllers read too, and Kubernetes' roles allow it to all of
         // them: they share one identity's caches. Each writes as itself. The kubelet may see its own node's pods only, and has
         // caches of its own.
@@ -111,6 +114,7 @@ impl Node {
             caches: shared,
         };
         start_dns(&mut components, place).await?;
+        keep_certificates(&mut components, pki, (server, url), shown, config.site.folders.kubeconfig());
         components.spawn("memory", memory::keep);
         for published in config.published {
             let address = config.node_ip;
@@ -182,6 +186,24 @@ fn open_pki(config: &NodeConfig) -> anyhow::Result<Pki> {
     Pki::open_or_create(&config.site.folders.pki(), &names).context("keys of the cluster")
 }
 
+/// Certificates are issued again before they end; whoever shows or reads them gets them.
+fn keep_certificates(
+    components: &mut Components,
+    pki: Pki,
+    (server, url): (Arc<ApiServer>, String),
+    kubelet: Arc<Presented>,
+    kubeconfig: PathBuf,
+) {
+    components.spawn("certificates", |token| async move {
+        let renewed = move |next: &Pki| {
+            hand_over(&server, next, &kubeconfig, &url);
+            present_kubelet(&kubelet, next);
+        };
+        pki.keep(token, renewed).await;
+        Ok(())
+    });
+}
+
 /// The first usable address of an IPv4 range: the `kubernetes` service's.
 fn first_address(cidr: &str) -> anyhow::Result<Ipv4Addr> {
     let base = cidr.split_once('/').and_then(|(base, _)| base.parse::<Ipv4Addr>().ok());
@@ -194,14 +216,14 @@ async fn start_api(
     config: &NodeConfig,
     backend: Arc<dyn Backend>,
     pki: Pki,
-) -> anyhow::Result<Arc<ApiServer>> {
+) -> anyhow::Result<(Arc<ApiServer>, String)> {
     let mut public =
         config.api.first().context("the API needs an address")?.local_addr().context("address of the API")?;
     if public.ip().is_unspecified() {
         public.set_ip(Ipv4Addr::LOCALHOST.into());
     }
-    pki.write_kubeconfig(&config.site.folders.kubeconfig(), &format!("https://{public}"))
-        .context("write the kubeconfig")?;
+    let url = format!("https://{public}");
+    pki.write_kubeconfig(&config.site.folders.kubeconfig(), &url).context("write the kubeconfig")?;
     let server = skiff_apiserver::Config {
         backend,
         service_cidr: config.site.ranges.service_cidr.clone(),
@@ -217,7 +239,7 @@ async fn start_api(
         let server = server.clone();
         components.spawn("apiserver", |token| async move { Ok(server.serve(listener, token).await?) });
     }
-    Ok(server)
+    Ok((server, url))
 }
 
 async fn bind_cri(config: CriConfig) -> anyhow::Result<Cri> {
@@ -229,7 +251,9 @@ async fn start_kubelet(
     config: &NodeConfig,
     pki: &Pki,
     clients: &Clients,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Arc<Presented>> {
+    let tls = kubelet_tls(pki)?;
+    let shown = tls.serving.clone();
     let kubelet = KubeletConfig {
         node_name: config.node_name.clone(),
         client: clients.of(Identity::node(&config.node_name)),
@@ -239,7 +263,7 @@ async fn start_kubelet(
         node_ip: config.node_ip,
         pod_cidr: PodCidr::Ours(config.site.ranges.pod_cidr.clone()),
         listen: SocketAddr::new(config.node_ip, config.kubelet_port),
-        tls: kubelet_tls(pki),
+        tls,
         cluster_dns: vec![config.names.server],
         cluster_domain: config.names.domain.clone(),
         max_pods: PODS_MAX,
@@ -251,7 +275,7 @@ async fn start_kubelet(
     };
     let kubelet = Kubelet::start(kubelet).await.context("start the kubelet")?;
     components.spawn("kubelet", |token| async move { Ok(kubelet.run(token).await?) });
-    Ok(())
+    Ok(shown)
 }
 
 fn start_control_loops(

@@ -3,8 +3,10 @@
 use crate::cli::{LogArgs, PressureArgs};
 use anyhow::{Context, bail};
 use skiff_apiserver::Pki;
+use skiff_client::Presented;
 use skiff_kubelet::{ImageLimits, KubeletTls, LogLimits, PressureLimits, Thresholds};
 use skiff_proto::quantity::Quantity;
+use std::sync::Arc;
 
 /// Kubernetes' own limit.
 pub(crate) const PODS_MAX: u32 = 110;
@@ -16,13 +18,14 @@ const UP_THRESHOLDS: &str =
 const NEVER_PERCENT: u8 = 100;
 
 /// Keys of its HTTPS API.
-pub(crate) fn kubelet_tls(pki: &Pki) -> KubeletTls {
-    let serving = pki.kubelet_serving();
-    KubeletTls {
-        certificate: serving.certificate.clone(),
-        private_key: serving.private_key.clone(),
-        client_ca: pki.authority_certificate().to_owned(),
-    }
+///
+/// # Errors
+/// They cannot be read.
+pub(crate) fn kubelet_tls(pki: &Pki) -> anyhow::Result<KubeletTls> {
+    let pair = pki.kubelet_serving();
+    let serving = Presented::new(&pair.certificate, &pair.private_key).map_err(anyhow::Error::msg);
+    let serving = Arc::new(serving.context("serving certificate of the kubelet")?);
+    Ok(KubeletTls { serving, client_ca: pki.authority_certificate().to_owned() })
 }
 
 /// Limits of container logs.

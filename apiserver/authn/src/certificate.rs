@@ -214,9 +214,16 @@ impl Authority {
 /// When the first certificate of a PEM text ends, seconds since 1970.
 #[must_use]
 pub fn ends(pem: &[u8]) -> Option<i64> {
+    validity(pem).map(|(_, until)| until)
+}
+
+/// From when until when it holds.
+#[must_use]
+pub fn validity(pem: &[u8]) -> Option<(i64, i64)> {
     let (_, block) = parse_x509_pem(pem).ok()?;
     let (_, certificate) = X509Certificate::from_der(&block.contents).ok()?;
-    Some(certificate.validity().not_after.timestamp())
+    let validity = certificate.validity();
+    Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
 
 /// UTCTime up to 2049, GeneralizedTime from then on (RFC 5280, 4.1.2.5).

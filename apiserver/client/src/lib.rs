@@ -14,6 +14,7 @@ mod election;
 mod events;
 pub mod expect;
 mod identity;
+mod presented;
 mod queue;
 mod sentence;
 mod upgrade;
@@ -25,6 +26,7 @@ pub use connect::{ConnectError, authority_of_kubeconfig, from_kubeconfig, in_pro
 pub use election::{Election, lead_if};
 pub use events::{EventKind, event_about, record};
 pub use identity::Identity;
+pub use presented::Presented;
 pub use queue::{Key, Queue};
 pub use sentence::sentence;
 pub use upgrade::{is_upgrade, splice_upgrade};

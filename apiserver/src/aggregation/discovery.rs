@@ -122,14 +122,16 @@ fn entries(list: &Value, remote: &Remote) -> Vec<Value> {
 mod tests {
     use super::super::remote::Learned;
     use super::*;
-    use crate::remote::trust::ClientPair;
+    use skiff_client::Presented;
 
     fn remote(group: &str, version: &str, priorities: (i64, i64)) -> Arc<Remote> {
         let service = json!({"metadata": {"name": format!("{version}.{group}")}, "spec": {"group": group, "version": version,
             "groupPriorityMinimum": priorities.0, "versionPriority": priorities.1, "service": {"namespace": "n", "name": "s"}},
             "status": {"conditions": [{"type": "Available", "status": "True"}]}});
-        let front = ClientPair { certificate: String::new(), key: String::new() };
-        Arc::new(Remote::read(&service, &front))
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let own = rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").pem();
+        let front = Presented::new(&own, &key.serialize_pem()).expect("keys");
+        Arc::new(Remote::read(&service, &Arc::new(front)))
     }
 
     #[test]

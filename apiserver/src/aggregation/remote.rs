@@ -3,7 +3,7 @@
 use crate::registry::Registry;
 use crate::remote::connect::Connector;
 use crate::remote::place;
-use crate::remote::trust::{ClientPair, Trust};
+use crate::remote::trust::Trust;
 use crate::status::Status;
 use axum::body::Body;
 use base64::Engine as _;
@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
+use skiff_client::Presented;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,7 +51,7 @@ pub(super) struct Learned {
 }
 
 impl Remote {
-    pub(super) fn read(service: &Value, front: &ClientPair) -> Self {
+    pub(super) fn read(service: &Value, front: &Arc<Presented>) -> Self {
         let spec = &service["spec"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let number = |field: &str| spec[field].as_i64().unwrap_or_default();
@@ -107,11 +108,11 @@ pub(super) fn available(service: &Value) -> Option<&str> {
     conditions.find(|condition| condition["type"] == "Available")?["status"].as_str()
 }
 
-fn client(spec: &Value, server: String, front: &ClientPair) -> Result<Client<Connector, Body>, String> {
+fn client(spec: &Value, server: String, front: &Arc<Presented>) -> Result<Client<Connector, Body>, String> {
     let bundle = spec["caBundle"].as_str().unwrap_or_default();
     let bundle = BASE64.decode(bundle).map_err(|error| format!("caBundle is not base64: {error}"))?;
     let trust = if spec["insecureSkipTLSVerify"] == true { Trust::Anyone } else { Trust::of(&bundle) };
-    let connector = Connector::new(trust.client(Some(front))?, Some(server));
+    let connector = Connector::new(trust.client_of(front.clone())?, Some(server));
     let mut builder = Client::builder(TokioExecutor::new());
     Ok(builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
 }

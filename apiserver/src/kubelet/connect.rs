@@ -1,16 +1,17 @@
 //! A connection to one kubelet: TLS with our certificate, HTTP/1.1 (the only version that upgrades), one request each.
 
 use super::place::Place;
-use crate::pki::{Pki, SERVING_NAME};
+use crate::pki::{CertKey, Pki, SERVING_NAME};
 use crate::server::ApiError;
 use crate::status::Status;
-use crate::tls::{authorities, certificates, private_key};
+use crate::tls::{authorities, presented};
 use axum::body::Body;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use skiff_client::Presented;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -25,6 +26,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Kubelets {
     tls: TlsConnector,
+    own: Arc<Presented>,
 }
 
 /// A request for the kubelet at `place`.
@@ -39,14 +41,18 @@ pub(super) fn request(method: &str, place: &Place, path: &str) -> Result<Request
 
 impl Kubelets {
     pub(crate) fn new(pki: &Pki) -> Result<Self, ApiError> {
-        let pair = pki.apiserver_kubelet_client();
+        let own = presented(pki.apiserver_kubelet_client())?;
         let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| ApiError::Tls(error.to_string()))?
             .with_root_certificates(authorities(pki)?)
-            .with_client_auth_cert(certificates(&pair.certificate)?, private_key(&pair.private_key)?)
-            .map_err(|error| ApiError::Tls(error.to_string()))?;
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+            .with_client_cert_resolver(own.clone());
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), own })
+    }
+
+    /// Shows another certificate from now on.
+    pub(crate) fn present(&self, pair: &CertKey) -> Result<(), String> {
+        self.own.replace(&pair.certificate, &pair.private_key)
     }
 
     pub(super) async fn dial(&self, authority: &str) -> Result<TlsStream<TcpStream>, Status> {

@@ -1,6 +1,7 @@
 //! Issues certificates: what stands in them, and when an existing one still serves.
 
 use super::file::{read, write_private};
+use super::renewal::may_be_renewed;
 use super::{CertKey, PkiError};
 use jiff::{Span, Timestamp, tz::TimeZone};
 use rcgen::{
@@ -19,9 +20,8 @@ pub const SERVING_NAME: &str = "kubelet.skiff.internal";
 
 /// How long the authority lasts.
 const AUTHORITY_YEARS: i16 = 10;
-/// How long other certificates last (kubeadm: one year); they are issued again at a start in their last month.
+/// How long other certificates last (kubeadm: one year).
 const LEAF_YEARS: i16 = 1;
-const RENEW_BEFORE_SECONDS: i64 = 30 * 24 * 3600;
 
 /// What a certificate is for.
 #[derive(Debug)]
@@ -91,9 +91,10 @@ impl Authority {
             return false;
         };
         let (Ok(leaf), Ok(authority)) = (leaf.parse_x509(), authority.parse_x509()) else { return false };
+        let validity = (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
         leaf.verify_signature(Some(authority.public_key())).is_ok()
             && leaf.public_key().subject_public_key.data.as_ref() == key.der_bytes()
-            && leaf.validity().not_after.timestamp() > Timestamp::now().as_second() + RENEW_BEFORE_SECONDS
+            && !may_be_renewed(validity, Timestamp::now().as_second())
             && fits(&leaf, role)
     }
 }

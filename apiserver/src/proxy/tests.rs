@@ -38,12 +38,11 @@ impl Scene {
         let services = Allocator::new("10.96.0.0/24".parse().unwrap(), 30000..=30002);
         let pki = Pki::open_or_create(&folder.path().join("pki"), &[]).unwrap();
         let address = SocketAddr::from(([192, 0, 2, 1], 6443));
-        let (proxies, front) = pki.front_proxy().unwrap();
         let app = App {
             callers: Callers::new(&Authentication::default(), &pki, address).await.unwrap(),
             registry: Registry::new(store.backend(), skiff_step::Engine::off(), services),
             kubelets: Kubelets::new(&pki).unwrap(),
-            aggregation: Aggregation::new(&pki, (&proxies, front), &Authentication::default()),
+            aggregation: Aggregation::new(&pki, &Authentication::default()).unwrap(),
             auditor: std::sync::OnceLock::new(),
             advertise: address,
             stopping: CancellationToken::new(),

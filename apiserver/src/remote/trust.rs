@@ -1,9 +1,11 @@
 //! Whom we believe, and as whom we come: the authorities of a `caBundle` or of the machine, and what a kubeconfig file says about users
 //! (`--admission-control-config-file`, "Authenticate apiservers").
 
+use rustls::client::WantsClientCert;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use skiff_client::Presented;
 use std::sync::{Arc, OnceLock};
 
 /// Whose certificates are believed.
@@ -68,21 +70,27 @@ impl<'a> Trust<'a> {
     /// # Errors
     /// A certificate or a key cannot be read: a sentence.
     pub(crate) fn client(self, user: Option<&ClientPair>) -> Result<Arc<ClientConfig>, String> {
+        let builder = self.builder()?;
+        let Some(user) = user else { return Ok(Arc::new(builder.with_no_client_auth())) };
+        let own = Presented::new(&user.certificate, &user.key).map_err(|why| format!("client certificate: {why}"))?;
+        Ok(Arc::new(builder.with_client_cert_resolver(Arc::new(own))))
+    }
+
+    /// The same, coming with a certificate in whose place others come.
+    pub(crate) fn client_of(self, own: Arc<Presented>) -> Result<Arc<ClientConfig>, String> {
+        Ok(Arc::new(self.builder()?.with_client_cert_resolver(own)))
+    }
+
+    fn builder(self) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
-        let builder = match self {
+        Ok(match self {
             Self::Bundle(bundle) => builder.with_root_certificates(of_bundle(bundle)?),
             Self::Machine => builder.with_root_certificates(of_machine()),
             Self::Anyone => builder.dangerous().with_custom_certificate_verifier(skiff_client::anyone()),
-        };
-        let Some(user) = user else { return Ok(Arc::new(builder.with_no_client_auth())) };
-        let unusable = |error: &dyn std::fmt::Display| format!("client certificate: {error}");
-        let chain = CertificateDer::pem_slice_iter(user.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
-        let chain = chain.map_err(|error| unusable(&error))?;
-        let key = PrivateKeyDer::from_pem_slice(user.key.as_bytes()).map_err(|error| unusable(&error))?;
-        builder.with_client_auth_cert(chain, key).map(Arc::new).map_err(|error| unusable(&error))
+        })
     }
 }
 

@@ -7,7 +7,6 @@ use crate::pressure::PressureLimits;
 use crate::rotation::LogLimits;
 use skiff_client::Presented;
 use skiff_step::Engine;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -5,6 +5,7 @@ mod authentication; // whom an API server believes
 mod client; // the small client
 mod dns; // names
 mod election; // which of several works
+mod encryption; // who encrypts what is stored
 mod image; // `skiff image`
 mod names; // names that the API takes
 mod pressure; // when a node is short of something
@@ -28,6 +29,7 @@ pub(crate) use authentication::AuthenticationArgs;
 pub(crate) use client::*;
 pub(crate) use dns::{ClusterNameArgs, DnsArgs, Part};
 pub(crate) use election::{ControllersArgs, LoopArgs, standing};
+pub(crate) use encryption::EncryptionArgs;
 pub(crate) use image::*;
 pub(crate) use pressure::PressureArgs;
 pub(crate) use store::*;
@@ -286,6 +288,10 @@ pub(crate) struct UpArgs {
     pub(crate) etcd_listen: Vec<String>,
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
+    #[command(flatten)]
+    pub(crate) audit: AuditArgs,
+    #[command(flatten)]
+    pub(crate) encryption: EncryptionArgs,
     /// Use this OCI runtime instead of the one carried inside (e.g. /usr/bin/crun)
     #[arg(long, value_name = "FILE")]
     pub(crate) oci_runtime: Option<PathBuf>,
@@ -370,6 +376,8 @@ pub(crate) struct ApiserverArgs {
     pub(crate) authentication: AuthenticationArgs,
     #[command(flatten)]
     pub(crate) audit: AuditArgs,
+    #[command(flatten)]
+    pub(crate) encryption: EncryptionArgs,
     /// Features that Kubernetes has off by default; there is one: CBORServingAndStorage=true
     #[arg(long, value_name = "NAME=BOOL", value_delimiter = ',')]
     pub(crate) feature_gates: Vec<String>,

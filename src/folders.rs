@@ -77,6 +77,11 @@ impl Folders {
         self.data.join("pki")
     }
 
+    /// Who encrypts what is in the store, with the key that was made for it.
+    pub(crate) fn encryption(&self) -> PathBuf {
+        self.pki().join("encryption.yaml")
+    }
+
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.data.join("admin.kubeconfig")
     }

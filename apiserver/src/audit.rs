@@ -8,6 +8,7 @@
 //! Without a policy nobody is recorded, and a request passes by one look at an empty place.
 
 mod arrival; // what is known before anybody is asked
+mod call; // a call over gRPC
 mod door; // a request passes
 mod log; // the file
 mod options; // what is recorded, and where
@@ -18,6 +19,7 @@ mod webhook; // a server of others
 
 pub use options::{Audit, AuditBatch, AuditError, AuditLimits, AuditLog, AuditMode, AuditWebhook, Rotation};
 
+pub(crate) use call::Call;
 pub(crate) use door::{Visit, answered};
 pub(crate) use record::Record;
 
@@ -74,7 +76,7 @@ impl Auditor {
 
 /// The record of the request with these extensions; `None`: it is not recorded.
 pub(crate) fn of(extensions: &Extensions) -> Option<&Arc<Record>> {
-    extensions.get::<Arc<Record>>()
+    extensions.get::<Arc<Record>>().or_else(|| extensions.get::<Arc<Call>>()?.record())
 }
 
 /// Microseconds since 1970.

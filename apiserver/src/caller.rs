@@ -22,7 +22,7 @@ pub use options::{Authentication, FrontProxy, ServiceAccounts, TokenWebhook};
 pub(crate) use setup::follow;
 
 use crate::app::App;
-use crate::audit::{Visit, answered};
+use crate::audit::{Call, Visit, answered};
 use crate::auth::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, sender};
 use crate::grpc;
 use crate::pki::Pki;
@@ -239,6 +239,9 @@ async fn visited(app: &App, visit: Visit, mut request: Request, next: Next) -> R
         return visit.refused(refusal(&request, &status)).await;
     }
     let who = sender(request.extensions());
+    if is_grpc(request.headers()) {
+        return called(visit, who, request, next).await;
+    }
     let record = match visit.known(&who).await {
         Ok(record) => record,
         Err(status) => return refusal(&request, &status),
@@ -260,6 +263,20 @@ async fn visited(app: &App, visit: Visit, mut request: Request, next: Next) -> R
         Some(record) => answered(record, answer).await,
         None => answer.await,
     }
+}
+
+/// The same for a call over gRPC, which says in its message what it asks for.
+async fn called(visit: Visit, who: Identity, mut request: Request, next: Next) -> Response {
+    let refused = act_as(&mut request).await.err();
+    let call = Call::new(visit, who, sender(request.extensions()));
+    let response = match refused {
+        Some(status) => refusal(&request, &status),
+        None => {
+            request.extensions_mut().insert(Arc::clone(&call));
+            next.run(request).await
+        }
+    };
+    call.answered(response).await
 }
 
 /// A refusal in the words of the protocol that the request came with.

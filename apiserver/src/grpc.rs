@@ -4,7 +4,7 @@ mod objects; // every resource
 mod pods; // logs and exec
 
 use crate::app::App;
-use crate::audit;
+use crate::audit::{self, Call};
 use crate::auth::{Act, authorize, sender};
 use crate::registry::Target;
 use crate::request::Request;
@@ -14,6 +14,7 @@ use axum::extract::Request as HttpRequest;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use skiff_audit::{Attributes, Object};
 use skiff_proto::api::v1::Address;
 use skiff_proto::api::v1::objects_server::ObjectsServer;
 use skiff_proto::api::v1::pods_server::PodsServer;
@@ -86,6 +87,9 @@ async fn admit<T: Sync>(
         .find(&address.group, &address.version, &address.resource)
         .cloned()
         .ok_or_else(|| refuse(&Status::no_such_path()))?;
+    if let Some(call) = request.extensions().get::<Arc<Call>>() {
+        call.begin(Some(asked(&resource, address, verb))).await.map_err(|status| refuse(&status))?;
+    }
     let act = Act::Resource {
         verb,
         group: &resource.group,
@@ -111,6 +115,19 @@ async fn admit<T: Sync>(
     let target = Target { resource: &resource, namespace: &address.namespace, name: &address.name };
     let record = audit::of(request.extensions());
     Ok(Request::new(sender(request.extensions()), verb, &target).of_part(&address.subresource).recorded(record))
+}
+
+/// What is asked for, as its audit record says it.
+fn asked(resource: &Resource, address: &Address, verb: &str) -> Attributes {
+    let object = Object {
+        group: resource.group.to_string(),
+        version: resource.version.to_string(),
+        resource: resource.plural.to_string(),
+        part: address.subresource.clone(),
+        namespace: address.namespace.clone(),
+        name: address.name.clone(),
+    };
+    Attributes { verb: verb.to_owned(), path: String::new(), object: Some(object) }
 }
 
 /// Refuses a part that this resource has not, or not for this verb, and those that have services of their own.

@@ -28,6 +28,7 @@ mod binding; // a pod gets its node
 mod bootstrap; // what every cluster has
 mod connections; // what is done with what runs
 mod definitions; // custom resources come and go
+mod encryption; // how values are stored
 mod options; // the same, checked
 mod over; // values of which little is read
 mod registrations; // what is served is registered
@@ -47,5 +48,6 @@ pub use admission::{AdmissionFile, AdmissionFileError};
 pub use audit::{Audit, AuditBatch, AuditError, AuditLimits, AuditLog, AuditMode, AuditWebhook, Rotation};
 pub use authority::{Authorization, ChainError};
 pub use caller::{Authentication, FrontProxy, ServiceAccounts, TokenWebhook};
+pub use encryption::{Encryption, EncryptionError, encrypted};
 pub use pki::{Pki, PkiError};
 pub use server::{ApiError, ApiServer, Config};

@@ -437,7 +437,7 @@ impl From<BackendError> for Status {
                 let message = format!("the object cannot be stored because there is no space: {why}");
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "InsufficientStorage", message)
             }
-            BackendError::Internal(_) => Self::internal(error.to_string()),
+            BackendError::Transform { .. } | BackendError::Internal(_) => Self::internal(error.to_string()),
         }
     }
 }

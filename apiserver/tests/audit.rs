@@ -13,6 +13,8 @@ use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Map, Value, json};
 use skiff_apiserver::{Audit, AuditBatch, AuditLog, AuditMode, Rotation};
 use skiff_client::Identity;
+use skiff_proto::api::v1::objects_client::ObjectsClient;
+use skiff_proto::api::v1::{Address, GetRequest};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -259,5 +261,59 @@ async fn what_cannot_be_recorded_is_refused() {
         let server = world.server.clone().audited(&audit).await.unwrap();
         let (code, _) = common::send(server.router(), common::request("GET", "/api/v1/namespaces", "", "")).await;
         assert_eq!(code.as_u16(), expected, "{mode:?}");
+    }
+}
+
+/// A rule about a resource holds for calls over gRPC too, and says how they end.
+#[tokio::test]
+async fn calls_are_recorded_by_what_their_messages_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = json!({"level": "Metadata", "resources": [{"resources": ["secrets"]}]});
+    let (world, path) = recorded(&policy_file(folder.path(), &json!([secrets]))).await;
+    let server = world.server.router().map_request(|mut request: Request<tonic::body::Body>| {
+        request.extensions_mut().insert(administrator());
+        request
+    });
+    let mut objects = ObjectsClient::with_origin(server, "https://skiff".parse().unwrap());
+    let get = |resource: &str| {
+        let address = Address {
+            version: "v1".into(),
+            resource: resource.into(),
+            namespace: "default".into(),
+            name: "none".into(),
+            ..Address::default()
+        };
+        GetRequest { address: Some(address) }
+    };
+    objects.get(get("configmaps")).await.expect_err("there is none");
+    objects.get(get("secrets")).await.expect_err("there is none");
+    let told: Vec<Value> = events(&path);
+    let stages: Vec<&str> = told.iter().filter_map(|event| event["stage"].as_str()).collect();
+    assert_eq!(stages, ["RequestReceived", "ResponseComplete"]);
+    let end = &told[1];
+    assert_eq!((&end["verb"], &end["objectRef"]["name"]), (&json!("get"), &json!("none")), "{end}");
+    assert_eq!((&end["responseStatus"]["code"], &end["responseStatus"]["reason"]), (&json!(404), &json!("NotFound")));
+    assert_eq!(end["annotations"]["authorization.k8s.io/decision"], "allow");
+}
+
+/// What recording costs, with `SKIFF_BENCH=1`: microseconds of a read without and with it.
+#[tokio::test]
+async fn costs() {
+    if std::env::var_os("SKIFF_BENCH").is_none() {
+        return skiff_harness::skip("figures are measured with SKIFF_BENCH=1");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let policy = policy_file(folder.path(), &json!([{"level": "Metadata"}]));
+    let (recorded, _) = recorded(&policy).await;
+    let plain = World::new().await;
+    for round in 0..3 {
+        for (name, world) in [("without", &plain), ("recorded", &recorded)] {
+            let begin = std::time::Instant::now();
+            for _ in 0..2000 {
+                assert_eq!(world.get("/api/v1/namespaces/default").await.0, StatusCode::OK);
+            }
+            let micros = begin.elapsed().as_micros() / 2000;
+            eprintln!("round {round}: {micros} µs a read {name}");
+        }
     }
 }

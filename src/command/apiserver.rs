@@ -6,7 +6,7 @@ use crate::folders::Folders;
 use crate::node::{NODE_PORTS, OpenStore, Ranges, engine, hand_over, host_name, open_backend};
 use crate::out::tell;
 use anyhow::{Context, bail};
-use skiff_apiserver::{AdmissionFile, ApiServer, Authorization, Config, Pki};
+use skiff_apiserver::{AdmissionFile, ApiServer, Authorization, Config, Pki, encrypted};
 use std::net::{SocketAddr, TcpListener};
 
 pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
@@ -20,7 +20,13 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let address = listener.local_addr().context("address of the API")?;
     let services = ("--service-cluster-ip-range", args.service_cluster_ip_range.as_str());
     Ranges { asked: &[services], node_ip: Some(address.ip()) }.check(&[])?;
+    let own = args.etcd.etcd_servers.is_empty().then(|| folders.encryption());
+    let encryption = args.encryption.read(own.as_deref())?;
     let OpenStore { backend, embedded, compaction } = open_backend(&folders, &args.etcd).await?;
+    let backend = match encryption {
+        Some(encryption) => encrypted(backend, encryption, shutdown.clone()).await,
+        None => backend,
+    };
     let advertise = SocketAddr::new(args.advertise_address.unwrap_or(address.ip()), address.port());
     let own = [address.ip().to_string(), advertise.ip().to_string()];
     let names: Vec<_> = own.into_iter().chain(["127.0.0.1".to_owned(), "localhost".to_owned(), host_name()]).collect();

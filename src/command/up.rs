@@ -90,6 +90,8 @@ pub(crate) fn check_runtime(program: Option<&Path>) -> anyhow::Result<()> {
 /// Opens what must be opened on the host, then enters the box if there is to be one.
 fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Option<NewBox>)> {
     let logs = log_limits(&args.logs)?;
+    let own = args.etcd.etcd_servers.is_empty().then(|| folders.encryption());
+    let (encryption, audit) = (args.encryption.read(own.as_deref())?, args.audit.read()?);
     let mut api = vec![listen(args)?];
     let public = api[0].local_addr().context("address of the API")?;
     let published = args.publish.iter().map(|text| Published::open(text)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -122,6 +124,8 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         pressure: pressure_limits(&args.pressure, PressureDefaults::of_up()?)?,
         etcd_listen: args.etcd_listen.clone(),
         etcd: args.etcd.clone(),
+        encryption,
+        audit,
         oci_runtime: args.oci_runtime.clone(),
         leader_elect: args.leader_elect,
     };

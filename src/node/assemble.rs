@@ -20,7 +20,7 @@ use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::runtime::watcher;
 use kube::{Api, Client};
-use skiff_apiserver::{ApiServer, Pki};
+use skiff_apiserver::{ApiServer, Audit, Encryption, Pki, encrypted};
 use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, Presented, lead_if};
@@ -58,6 +58,10 @@ pub(crate) struct NodeConfig {
     pub(crate) pressure: PressureLimits,
     pub(crate) etcd_listen: Vec<String>,
     pub(crate) etcd: EtcdArgs,
+    /// Who encrypts what is stored; `None`: nobody.
+    pub(crate) encryption: Option<Encryption>,
+    /// What is recorded; `None`: nothing.
+    pub(crate) audit: Option<Audit>,
     pub(crate) oci_runtime: Option<PathBuf>,
     /// Whether scheduler and controllers work only while they lead.
     pub(crate) leader_elect: bool,
@@ -94,6 +98,10 @@ impl Node {
                 Ok(())
             });
         }
+        let backend = match config.encryption.clone() {
+            Some(encryption) => encrypted(backend, encryption, components.stopping()).await,
+            None => backend,
+        };
         let pki = open_pki(&config)?;
         let (server, url) = start_api(&mut components, &config, backend, pki.clone()).await?;
         let clients = Clients::new(server.router());
@@ -233,7 +241,11 @@ async fn start_api(
         authentication: skiff_apiserver::Authentication::default(),
         engine: engine("apiserver")?,
     };
-    let server = Arc::new(ApiServer::new(server).await.context("start the API server")?);
+    let server = ApiServer::new(server).await.context("start the API server")?;
+    let server = Arc::new(match &config.audit {
+        Some(audit) => server.audited(audit).await?,
+        None => server,
+    });
     for listener in &config.api {
         let listener = listener.try_clone().context("socket of the API")?;
         let server = server.clone();

@@ -29,6 +29,11 @@ impl Components {
         self.names.insert(task.id(), name);
     }
 
+    /// Cancelled when all have to end.
+    pub(super) fn stopping(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
     /// Waits until a component ends by itself, which none should.
     pub(super) async fn ended_early(&mut self) -> anyhow::Error {
         match self.next().await {

@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-authn", &["skiff-cel"]),
     ("skiff-store", &["skiff-proto"]),
     ("skiff-authz", &[]),
+    ("skiff-encryption", &[]),
     ("skiff-fairness", &[]),
     (
         "skiff-apiserver",
@@ -27,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "skiff-authz",
             "skiff-cel",
             "skiff-client",
+            "skiff-encryption",
             "skiff-fairness",
             "skiff-policy",
             "skiff-quota",

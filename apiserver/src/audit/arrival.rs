@@ -39,6 +39,15 @@ impl Arrival {
     }
 }
 
+impl Arrival {
+    /// Something else is asked for than the path says.
+    pub(super) fn turn_to(&mut self, attributes: Attributes) {
+        self.event.verb.clone_from(&attributes.verb);
+        self.event.object = attributes.object.as_ref().map(reference);
+        self.attributes = attributes;
+    }
+}
+
 fn reference(object: &Object) -> ObjectRef {
     let object = object.clone();
     ObjectRef {

@@ -9,12 +9,14 @@ use crate::status::Status;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 use futures::FutureExt;
 use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use skiff_audit::{Level, Stage};
+use skiff_audit::{Attributes, Level, Stage};
 use skiff_client::Identity;
 use skiff_schema::{cbor, protobuf};
 use std::any::Any;
@@ -33,6 +35,12 @@ impl Visit {
     /// Looks at `request` before its credentials are taken off it.
     pub(crate) fn begin(auditor: &Arc<Auditor>, request: &Request, audit_id: &str) -> Self {
         Self { arrival: Arrival::of(request, audit_id, super::now()), auditor: Arc::clone(auditor) }
+    }
+
+    /// The same about what a message names.
+    pub(super) fn about(mut self, attributes: Attributes) -> Self {
+        self.arrival.turn_to(attributes);
+        self
     }
 
     /// Records that nobody believes who asks, and passes the refusal on.
@@ -84,6 +92,11 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 /// Tells `record` what `response` says, which is read for that if it must be.
 async fn observed(record: &Record, response: Response) -> Response {
     let code = response.status();
+    if let Some(status) = of_call(response.headers()) {
+        let code = status["code"].as_u64().and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok());
+        record.answered(code.unwrap_or(StatusCode::OK), code.is_some().then_some(&status), None);
+        return response;
+    }
     let objects = record.wants(Level::RequestResponse) && code.as_u16() != 101;
     let ends = response.body().size_hint().exact().is_some() || !record.lasting;
     // A Status is told of whatever the level is: refusals are ones, and some successes. Other answers that have no length are lists.
@@ -103,6 +116,14 @@ async fn observed(record: &Record, response: Response) -> Response {
     let text = value.clone().filter(|_| objects).map(|value| record.written(value));
     record.answered(code, status, text);
     Response::from_parts(parts, Body::from(bytes))
+}
+
+/// The Status that a call over gRPC was refused with; null: none that is said so. Nothing: it is no answer to a call.
+fn of_call(headers: &HeaderMap) -> Option<Value> {
+    let is_call =
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let said = headers.get("status-json-bin").and_then(|said| BASE64_STANDARD_NO_PAD.decode(said.as_bytes()).ok());
+    is_call.then(|| said.and_then(|said| serde_json::from_slice(&said).ok()).unwrap_or_default())
 }
 
 /// The object that an answer is, whatever its form.

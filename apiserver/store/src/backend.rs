@@ -132,6 +132,14 @@ pub enum BackendError {
     /// The store cannot be reached or does not answer; for a write, its outcome is unknown.
     #[error("store unavailable: {0}")]
     Unavailable(String),
+    /// A value stands there and cannot be decrypted, or could not be encrypted (Kubernetes: 500, in these words).
+    #[error("unable to transform key {key:?}: {problem}")]
+    Transform {
+        /// The key.
+        key: String,
+        /// Why.
+        problem: String,
+    },
     /// Anything else: a failed disk, a broken protocol.
     #[error("store: {0}")]
     Internal(String),

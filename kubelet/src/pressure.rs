@@ -34,6 +34,8 @@ pub use threshold::Thresholds;
 
 /// Between two looks: the kubelet's own period.
 const PERIOD: Duration = Duration::from_secs(10);
+/// How often people are told of one and the same shortage.
+const TELL_PERIOD: Duration = Duration::from_secs(60);
 /// Between two looks at images: Kubernetes' own period.
 const IMAGE_PERIOD: Duration = Duration::from_secs(300);
 
@@ -130,7 +132,7 @@ impl Gauge {
 
 /// Looks after the node, for ever.
 pub(crate) async fn keep(agent: Arc<Agent>) {
-    let (mut known, mut looked) = (Known::default(), None::<Instant>);
+    let (mut known, mut looked, mut told) = (Known::default(), None::<Instant>, None);
     let mut looks = interval(PERIOD);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -141,7 +143,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
             keep_images(&agent, &mut known).await;
         }
         if let Some(met) = agent.gauge.met().into_iter().next() {
-            relieve(&agent, &mut known, met).await;
+            relieve(&agent, &mut known, &mut told, met).await;
         }
     }
 }
@@ -168,11 +170,18 @@ async fn keep_images(agent: &Agent, known: &mut Known) {
     }
 }
 
+/// What people were told of last, and when.
+type Told = Option<(Signal, Instant)>;
+
 /// Makes room, and lets a pod go if that is not enough.
-async fn relieve(agent: &Arc<Agent>, known: &mut Known, (threshold, _): (Threshold, Level)) {
+async fn relieve(agent: &Arc<Agent>, known: &mut Known, told: &mut Told, (threshold, _): (Threshold, Level)) {
     let resource = threshold.signal.resource();
-    let message = format!("Attempting to reclaim {resource}");
-    agent.recorder.this_node(&agent.node_name, Severity::Warning, "EvictionThresholdMet", &message);
+    let is_news = told.is_none_or(|(signal, at)| signal != threshold.signal || at.elapsed() >= TELL_PERIOD);
+    if is_news {
+        *told = Some((threshold.signal, Instant::now()));
+        let message = format!("Attempting to reclaim {resource}");
+        agent.recorder.this_node(&agent.node_name, Severity::Warning, "EvictionThresholdMet", &message);
+    }
     if threshold.signal.is_disk() {
         let of = Arc::clone(agent);
         // It removes what it can.
@@ -192,6 +201,7 @@ async fn relieve(agent: &Arc<Agent>, known: &mut Known, (threshold, _): (Thresho
             tracing::warn!(pod = pod.uid, message = failure.message, "a pod is evicted");
             agent.board.tell(&pod.uid, Event::Evicted(failure));
         }
-        None => tracing::warn!(resource, "the node is short of it, and there is no pod that may go"),
+        None if is_news => tracing::warn!(resource, "the node is short of it, and there is no pod that may go"),
+        None => {}
     }
 }

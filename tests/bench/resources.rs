@@ -69,9 +69,9 @@ pub(crate) fn after_burst(node: &TestNode) -> Vec<Figure> {
     node_memory(node, "after the bursts")
 }
 
-/// Supervisors of this node: they are started from its data folder.
+/// Supervisors of this node: they are started from its run folder, where the programs of its data folder are shown read-only.
 fn supervisors(node: &TestNode) -> Vec<i32> {
-    let program = node.data().join("bin/skiff-oci");
+    let program = node.run_dir().join("bin/skiff-oci");
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
     pids.filter(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| path == program)).collect()

@@ -130,6 +130,23 @@ pub fn decode_value(
     judge(object, problems.iter().cloned().chain(unknown).collect(), validation)
 }
 
+/// Reads what an applied configuration made of an object. Kubernetes does not decode that again, so a null that is no value of a custom
+/// resource's schema is still there, for validation to refuse.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_applied(
+    resource: &Resource,
+    value: Value,
+    problems: &[Problem],
+    validation: FieldValidation,
+) -> Result<Decoded, DecodeError> {
+    let Some(custom) = &resource.custom else { return decode_value(resource, value, problems, validation) };
+    let (object, unknown) = read_custom(resource, value, |object| custom.version.form_applied(object))?;
+    let unknown = unknown.into_iter().map(Problem::Unknown);
+    judge(object, problems.iter().cloned().chain(unknown).collect(), validation)
+}
+
 /// Parses a text that is no object of a resource yet, such as a patch; the problems are keys that stand in it twice.
 ///
 /// # Errors
@@ -141,20 +158,29 @@ pub fn parse(body: &[u8]) -> Result<(Value, Vec<Problem>), DecodeError> {
 
 /// The object, and the paths of its unknown fields.
 fn read(resource: &Resource, value: Value) -> Result<(Value, Vec<String>), DecodeError> {
-    let wrong = |walk::Wrong { field, expected, got }| {
-        let (kind, version) = (resource.kind.to_string(), resource.version.to_string());
-        DecodeError::Type { kind, version, field, expected, got }
-    };
     if let Some(custom) = &resource.custom {
-        let mut value = value;
-        if value.is_object() {
-            set_kind(resource, &mut value)?;
-        }
-        return custom.version.form(value).map_err(wrong);
+        return read_custom(resource, value, |object| custom.version.form(object));
     }
-    let (mut object, unknown) = walk::object(&builtin::of(resource), value).map_err(wrong)?;
+    let read = walk::object(&builtin::of(resource), value);
+    let (mut object, unknown) = read.map_err(|wrong| wrong_type(resource, wrong))?;
     set_kind(resource, &mut object)?;
     Ok((object, unknown))
+}
+
+fn read_custom(
+    resource: &Resource,
+    mut value: Value,
+    form: impl FnOnce(Value) -> Result<(Value, Vec<String>), walk::Wrong>,
+) -> Result<(Value, Vec<String>), DecodeError> {
+    if value.is_object() {
+        set_kind(resource, &mut value)?;
+    }
+    form(value).map_err(|wrong| wrong_type(resource, wrong))
+}
+
+fn wrong_type(resource: &Resource, walk::Wrong { field, expected, got }: walk::Wrong) -> DecodeError {
+    let (kind, version) = (resource.kind.to_string(), resource.version.to_string());
+    DecodeError::Type { kind, version, field, expected, got }
 }
 
 fn judge(object: Value, problems: Vec<Problem>, validation: FieldValidation) -> Result<Decoded, DecodeError> {

@@ -241,8 +241,11 @@ impl Resource {
 
     /// What clients are told in every answer, because there is a successor.
     #[must_use]
-    pub fn deprecation(&self) -> Option<&'static str> {
-        Some(self.rules.deprecation).filter(|text| !text.is_empty())
+    pub fn deprecation(&self) -> Option<&str> {
+        match &self.custom {
+            Some(custom) => custom.deprecation.as_deref(),
+            None => Some(self.rules.deprecation).filter(|text| !text.is_empty()),
+        }
     }
 
     /// How long an object lives, in seconds; 0: until it is deleted.

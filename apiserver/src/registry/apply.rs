@@ -10,7 +10,7 @@ use crate::status::Status;
 use crate::yaml;
 use serde_json::Value;
 use skiff_schema::{
-    ApplyError, Decoded, FieldValidation, Problem, apply, apply_scale, decode_value, find_auxiliary, parse, sentence,
+    ApplyError, Decoded, FieldValidation, Problem, apply, apply_scale, decode_applied, decode_value, find_auxiliary, parse, sentence,
 };
 
 /// A configuration as it came.
@@ -66,7 +66,7 @@ impl Configuration {
             let why = sentence(&self.repeated);
             return Err(Status::bad_request(format!("error strict decoding YAML: {why}")));
         }
-        let decoded = decode_value(resource, applied.object, &self.repeated, options.validation);
+        let decoded = decode_applied(resource, applied.object, &self.repeated, options.validation);
         let mut decoded = decoded.map_err(|error| Status::bad_request(error.to_string()))?;
         author::put(&mut decoded.object, applied.managed_fields);
         Ok(decoded)

@@ -276,7 +276,15 @@ impl Registry {
         match (run, becomes) {
             (Run::Dry, _) => {
                 let taken = revision == 0 && self.backend().get(target.key()).await?.entry.is_some();
-                if taken { Ok(None) } else { Object::encode(target.resource, next, revision).map(Some) }
+                if taken {
+                    return Ok(None);
+                }
+                let object = Object::encode(target.resource, next, revision)?;
+                if becomes == Outcome::Stays && target.resource.conversion_webhook().is_some() {
+                    // Kubernetes turns it into the version that it would store, and says so if that fails.
+                    self.to_store(&object, next).await?;
+                }
+                Ok(Some(object))
             }
             (Run::Real, Outcome::Stays) => self.commit(target, next, revision).await,
             (Run::Real, Outcome::Goes) => {

@@ -2,7 +2,7 @@
 
 use super::fields::{Element, Entry, Set};
 use super::types::{Form, Type, elements, field, inner};
-use crate::node::Schema;
+use crate::node::{Schema, Shape, Struct};
 use serde_json::Value;
 
 /// The fields of `object`. What cannot be told apart has no field.
@@ -55,21 +55,9 @@ pub(super) fn problems(schema: &Schema, object: &Value) -> Vec<String> {
 
 fn check(schema: &Schema, kind: Type<'_>, value: &Value, path: &str, out: &mut Vec<String>) {
     match kind.form(schema, value) {
-        Form::Leaf => {}
-        Form::Struct(known) => {
-            for (name, value) in value.as_object().into_iter().flatten() {
-                let path = format!("{path}.{name}");
-                match field(known, name) {
-                    Some(kind) => check(schema, kind, value, &path, out),
-                    None => out.push(format!("{path}: field not declared in schema")),
-                }
-            }
-        }
-        Form::Map(kind) => {
-            for (name, value) in value.as_object().into_iter().flatten() {
-                check(schema, kind, value, &format!("{path}.{name}"), out);
-            }
-        }
+        Form::Leaf => check_whole(schema, kind, value, path, out),
+        Form::Struct(known) => check_fields(schema, known, value, path, out),
+        Form::Map(kind) => check_values(schema, kind, value, path, out),
         form => {
             let mut seen = Vec::new();
             for (place, (element, item)) in elements(schema, form, Some(value)).into_iter().enumerate() {
@@ -85,5 +73,42 @@ fn check(schema: &Schema, kind: Type<'_>, value: &Value, path: &str, out: &mut V
                 }
             }
         }
+    }
+}
+
+/// The same below what has one owner as a whole: atomic lists, maps and structs.
+fn check_whole(schema: &Schema, kind: Type<'_>, value: &Value, path: &str, out: &mut Vec<String>) {
+    let Type::Node(node) = kind else { return };
+    match (&node.shape, value) {
+        (Shape::Struct(id) | Shape::Either(id, _), Value::Object(_)) => {
+            check_fields(schema, schema.get(*id), value, path, out);
+        }
+        (Shape::Map(inner), Value::Object(_)) => check_values(schema, Type::Node(inner), value, path, out),
+        (Shape::List(inner), Value::Array(items)) => {
+            for (place, item) in items.iter().enumerate() {
+                check(schema, Type::Node(inner), item, &format!("{path}[{place}]"), out);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn check_fields(schema: &Schema, known: &Struct, value: &Value, path: &str, out: &mut Vec<String>) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        match field(known, name) {
+            Some(kind) => check(schema, kind, value, &path, out),
+            None => {
+                // Kubernetes names one of a map.
+                out.push(format!("{path}: field not declared in schema"));
+                return;
+            }
+        }
+    }
+}
+
+fn check_values(schema: &Schema, kind: Type<'_>, value: &Value, path: &str, out: &mut Vec<String>) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        check(schema, kind, value, &format!("{path}.{name}"), out);
     }
 }

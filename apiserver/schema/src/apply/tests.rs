@@ -158,4 +158,9 @@ fn what_the_schema_does_not_know_is_refused() {
     let error = applied(None, &wrong, "m", false).expect_err("unknown");
     let wanted = "failed to create typed patch object (a/web; apps/v1, Kind=Deployment): .spec.foo: field not declared in schema";
     assert_eq!(error, ApplyError::Failed(wanted.to_owned()));
+    // A list of tolerations has one owner, and its elements have a schema all the same.
+    let mut wrong = config(None);
+    wrong["spec"]["template"]["spec"]["tolerations"] = json!([{"key": "a"}, {"strange": "b"}]);
+    let ApplyError::Failed(error) = applied(None, &wrong, "m", false).expect_err("unknown") else { panic!("failed") };
+    assert!(error.ends_with(": .spec.template.spec.tolerations[1].strange: field not declared in schema"), "{error}");
 }

@@ -22,6 +22,8 @@ pub(crate) struct Custom {
     pub(crate) stored: Name,
     /// `spec.conversion.webhook`, if that is the strategy.
     pub(crate) conversion: Option<Arc<Value>>,
+    /// What is told to whoever uses the version, if its definition calls it deprecated.
+    pub(crate) deprecation: Option<Box<str>>,
 }
 
 /// A definition as a server keeps it: its versions read, and of itself all that is decided by; the schemas, which may be most of a
@@ -101,8 +103,10 @@ fn is_established(definition: &Value) -> bool {
 
 /// A definition without what takes room and decides nothing.
 fn brief(definition: &Value) -> Value {
-    let version =
-        |version: &Value| json!({"name": version["name"], "served": version["served"], "storage": version["storage"]});
+    let version = |version: &Value| {
+        json!({"name": version["name"], "served": version["served"], "storage": version["storage"],
+            "deprecated": version["deprecated"], "deprecationWarning": version["deprecationWarning"]})
+    };
     let (metadata, spec) = (&definition["metadata"], &definition["spec"]);
     let annotations = json!({approval::ANNOTATION: metadata["annotations"][approval::ANNOTATION]});
     json!({
@@ -182,13 +186,33 @@ fn one(definition: &Value, read: &Read) -> Option<Resource> {
             conversion: (spec["conversion"]["strategy"] == "Webhook")
                 .then(|| Arc::new(spec["conversion"]["webhook"].clone())),
             stored: Name::Owned(format!("{group}/{}", text(storage, "name"))),
+            deprecation: deprecation(spec, version, kind),
         }),
     })
+}
+
+/// What is told to whoever uses `version`, if it is deprecated: what the definition says, or that a more preferred one is there.
+fn deprecation(spec: &Value, version: &str, kind: &str) -> Option<Box<str>> {
+    let versions = list(spec, "versions");
+    let this = versions.iter().find(|one| one["name"] == version && one["deprecated"] == true)?;
+    if let Some(said) = this["deprecationWarning"].as_str() {
+        return Some(said.into());
+    }
+    let newer = versions.iter().filter(|one| one["served"] == true && one["deprecated"] != true);
+    let newer = newer.map(|one| text(one, "name")).filter(|name| order(name) > order(version)).max_by_key(|name| order(name));
+    let group = text(spec, "group");
+    let told = format!("{group}/{version} {kind} is deprecated");
+    Some(newer.map_or_else(|| told.clone(), |newer| format!("{told}; use {group}/{newer} {kind}")).into())
 }
 
 /// Groups by name, in them versions in order of preference, in them resources by name.
 fn place(resource: &Resource) -> (&str, Reverse<(u8, u64, u64)>, &str, &str) {
     (&resource.group, Reverse(rank(&resource.version)), &resource.version, &resource.plural)
+}
+
+/// Versions that are more preferred are greater.
+fn order(version: &str) -> ((u8, u64, u64), Reverse<&str>) {
+    (rank(version), Reverse(version))
 }
 
 /// How much a version is preferred: `v2` before `v1` before `v1beta2` before `v1alpha1` before all that look otherwise.
@@ -248,6 +272,27 @@ mod tests {
         assert!(object.get("gone").is_none(), "the store may hold what the schema no longer knows");
         definition["metadata"]["deletionTimestamp"] = "x".into();
         assert!(!resources(&definition)[0].verbs.contains(&"create"));
+    }
+
+    #[test]
+    fn a_deprecated_version_says_what_to_use() {
+        let version = |name: &str, served: bool, deprecated: bool| {
+            json!({"name": name, "served": served, "storage": name == "v1", "deprecated": deprecated})
+        };
+        let versions = [
+            version("v1", true, false),
+            version("v2", false, false),
+            version("v1beta1", true, true),
+            version("v1alpha1", true, true),
+        ];
+        let mut spec = json!({"group": "a.b", "versions": versions});
+        let told = |spec: &Value, version: &str| deprecation(spec, version, "Widget");
+        assert_eq!(told(&spec, "v1"), None);
+        assert_eq!(told(&spec, "v1beta1").as_deref(), Some("a.b/v1beta1 Widget is deprecated; use a.b/v1 Widget"));
+        spec["versions"][0]["served"] = false.into();
+        assert_eq!(told(&spec, "v1alpha1").as_deref(), Some("a.b/v1alpha1 Widget is deprecated"));
+        spec["versions"][3]["deprecationWarning"] = "in its own words".into();
+        assert_eq!(told(&spec, "v1alpha1").as_deref(), Some("in its own words"));
     }
 
     /// A thousand definitions whose status changes are not read a thousand times.

@@ -33,6 +33,13 @@ pub(crate) struct Version {
     pub(crate) has_status: bool,
 }
 
+/// What becomes of nulls that are no values and have no default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    Dropped,
+    Kept,
+}
+
 impl Version {
     /// Reads one of a definition's `spec.versions`.
     ///
@@ -79,12 +86,20 @@ impl Version {
     /// # Errors
     /// Type or metadata are of the wrong type.
     pub(crate) fn form(&self, object: Value) -> Result<(Value, Vec<String>), Wrong> {
-        self.formed(object, Bad::Refused)
+        self.formed(object, Bad::Refused, Nulls::Dropped)
+    }
+
+    /// The same for what was applied, which Kubernetes does not decode again: a null that is no value is for validation to refuse.
+    ///
+    /// # Errors
+    /// See [`Self::form`].
+    pub(crate) fn form_applied(&self, object: Value) -> Result<(Value, Vec<String>), Wrong> {
+        self.formed(object, Bad::Refused, Nulls::Kept)
     }
 
     /// Puts an object from the store into the form of today's schema.
     pub(crate) fn stored(&self, object: Value) -> Value {
-        match self.formed(object, Bad::Dropped) {
+        match self.formed(object, Bad::Dropped, Nulls::Dropped) {
             Ok((mut object, _)) => {
                 if object["metadata"]["generation"].as_i64().unwrap_or_default() == 0 && object["metadata"].is_object()
                 {
@@ -97,13 +112,15 @@ impl Version {
         }
     }
 
-    fn formed(&self, mut object: Value, bad: Bad) -> Result<(Value, Vec<String>), Wrong> {
+    fn formed(&self, mut object: Value, bad: Bad, nulls: Nulls) -> Result<(Value, Vec<String>), Wrong> {
         if !object.is_object() {
             return Err(Wrong::new(&Path::Root, "an object", &object));
         }
         default::fill(&mut object, &self.structural);
         let mut unknown = prune::prune(&mut object, &self.structural, true);
-        default::drop_nulls(&mut object, Some(&self.structural));
+        if nulls == Nulls::Dropped {
+            default::drop_nulls(&mut object, Some(&self.structural));
+        }
         metadata::coerce(&mut object, &self.structural, bad, &mut unknown)?;
         Ok((object, unknown))
     }

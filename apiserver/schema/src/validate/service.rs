@@ -128,7 +128,11 @@ fn policies(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
         errors.invalid(&path.field("externalTrafficPolicy"), text(spec, "externalTrafficPolicy"), detail);
     }
     // The cluster has IPv4 addresses only.
-    errors.one_of(&path.field("ipFamilyPolicy"), text(spec, "ipFamilyPolicy"), &["PreferDualStack", "SingleStack"]);
+    let (policy, at) = (text(spec, "ipFamilyPolicy"), path.field("ipFamilyPolicy"));
+    if policy == "RequireDualStack" {
+        errors.invalid(&at, policy, "this cluster is not configured for dual-stack services");
+    }
+    errors.one_of(&at, policy, &["PreferDualStack", "RequireDualStack", "SingleStack"]);
     for (index, family) in list(spec, "ipFamilies").iter().enumerate() {
         let families = path.field("ipFamilies");
         let family = family.as_str().unwrap_or_default();

@@ -54,7 +54,9 @@ pub use custom::naming::{
     CLEANUP_FINALIZER, is_true as definition_is, set as set_condition, settle as settle_definition,
 };
 pub use custom::{Definition, custom_resources, stored_resource};
-pub use decode::{DecodeError, Decoded, FieldValidation, Parsed, Problem, decode, decode_applied, decode_value, parse, sentence};
+pub use decode::{
+    DecodeError, Decoded, FieldValidation, Parsed, Problem, decode, decode_applied, decode_value, parse, sentence,
+};
 pub use defaults::apply_defaults;
 pub use error::{FieldError, FieldErrorKind};
 pub use kinds::apiregistration::registered::{Registration, registrations, served_versions};

@@ -10,7 +10,8 @@ use crate::status::Status;
 use crate::yaml;
 use serde_json::Value;
 use skiff_schema::{
-    ApplyError, Decoded, FieldValidation, Problem, apply, apply_scale, decode_applied, decode_value, find_auxiliary, parse, sentence,
+    ApplyError, Decoded, FieldValidation, Problem, apply, apply_scale, decode_applied, decode_value, find_auxiliary,
+    parse, sentence,
 };
 
 /// A configuration as it came.

@@ -199,7 +199,8 @@ fn deprecation(spec: &Value, version: &str, kind: &str) -> Option<Box<str>> {
         return Some(said.into());
     }
     let newer = versions.iter().filter(|one| one["served"] == true && one["deprecated"] != true);
-    let newer = newer.map(|one| text(one, "name")).filter(|name| order(name) > order(version)).max_by_key(|name| order(name));
+    let newer =
+        newer.map(|one| text(one, "name")).filter(|name| order(name) > order(version)).max_by_key(|name| order(name));
     let group = text(spec, "group");
     let told = format!("{group}/{version} {kind} is deprecated");
     Some(newer.map_or_else(|| told.clone(), |newer| format!("{told}; use {group}/{newer} {kind}")).into())
@@ -276,9 +277,7 @@ mod tests {
 
     #[test]
     fn a_deprecated_version_says_what_to_use() {
-        let version = |name: &str, served: bool, deprecated: bool| {
-            json!({"name": name, "served": served, "storage": name == "v1", "deprecated": deprecated})
-        };
+        let version = |name: &str, served: bool, deprecated: bool| json!({"name": name, "served": served, "storage": name == "v1", "deprecated": deprecated});
         let versions = [
             version("v1", true, false),
             version("v2", false, false),

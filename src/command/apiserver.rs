@@ -8,6 +8,7 @@ use crate::out::tell;
 use anyhow::{Context, bail};
 use skiff_apiserver::{AdmissionFile, ApiServer, Authorization, Config, Pki, encrypted};
 use std::net::{SocketAddr, TcpListener};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let cbor = speaks_cbor(&args.feature_gates)?;
@@ -20,13 +21,7 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let address = listener.local_addr().context("address of the API")?;
     let services = ("--service-cluster-ip-range", args.service_cluster_ip_range.as_str());
     Ranges { asked: &[services], node_ip: Some(address.ip()) }.check(&[])?;
-    let own = args.etcd.etcd_servers.is_empty().then(|| folders.encryption());
-    let encryption = args.encryption.read(own.as_deref())?;
-    let OpenStore { backend, embedded, compaction } = open_backend(&folders, &args.etcd).await?;
-    let backend = match encryption {
-        Some(encryption) => encrypted(backend, encryption, shutdown.clone()).await,
-        None => backend,
-    };
+    let OpenStore { backend, embedded, compaction } = open(&args, &folders, &shutdown).await?;
     let advertise = SocketAddr::new(args.advertise_address.unwrap_or(address.ip()), address.port());
     let own = [address.ip().to_string(), advertise.ip().to_string()];
     let names: Vec<_> = own.into_iter().chain(["127.0.0.1".to_owned(), "localhost".to_owned(), host_name()]).collect();
@@ -71,6 +66,17 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         store.close().await;
     }
     served.context("serve")
+}
+
+/// The store, encrypted if it is ours or somebody says how.
+async fn open(args: &ApiserverArgs, folders: &Folders, shutdown: &CancellationToken) -> anyhow::Result<OpenStore> {
+    let own = args.etcd.etcd_servers.is_empty().then(|| folders.encryption());
+    let encryption = args.encryption.read(own.as_deref())?;
+    let mut store = open_backend(folders, &args.etcd).await?;
+    if let Some(encryption) = encryption {
+        store.backend = encrypted(store.backend, encryption, shutdown.clone()).await;
+    }
+    Ok(store)
 }
 
 /// Whether the one feature gate that there is opens.

@@ -17,6 +17,7 @@ pub(crate) mod resources;
 pub(crate) mod service;
 pub(crate) mod update;
 pub(crate) mod volume;
+pub(crate) mod warnings; // what is told beside the answer
 pub(crate) mod workload;
 
 use self::errors::Errors;

@@ -7,6 +7,7 @@ use crate::table::text::{age, labels, name, number};
 use crate::table::workload::{CONTAINERS, IMAGES, SELECTOR, with_template};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
+use crate::validate::warnings::of_template;
 use crate::validate::{meta, pod, update, workload};
 use crate::view::{default, object_mut, text};
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ pub(super) static ROW: Row = Row {
         defaults: |it| crate::defaults::with_spec(it, defaults),
         prepare: |new, old, _| prepare(new, old),
         validate,
+        warnings: of_template,
         printer: &PRINTER,
         generation: true,
         ..Rules::PLAIN

@@ -3,6 +3,7 @@
 use crate::kinds::{Change, Row, Rules, SCALE, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
+use crate::validate::warnings::of_template;
 use crate::validate::{update, workload};
 use crate::{defaults, table};
 
@@ -14,6 +15,7 @@ pub(super) static ROW: Row = Row {
     rules: Rules {
         defaults: |it| defaults::with_spec(it, defaults::workload::deployment),
         validate,
+        warnings: of_template,
         printer: &table::workload::DEPLOYMENT,
         generation: true,
         generation_counts: &["annotations"],

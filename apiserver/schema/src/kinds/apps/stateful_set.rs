@@ -9,6 +9,7 @@ use crate::table::workload::{CONTAINERS, IMAGES, names_and_images};
 use crate::table::{AGE, Column, NAME, Printer};
 use crate::validate::errors::Errors;
 use crate::validate::names::Format;
+use crate::validate::warnings::of_template;
 use crate::validate::{pod, update, workload};
 use crate::view::{default, given, list, list_mut, object_mut, text};
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ pub(super) static ROW: Row = Row {
         name: Format::Label,
         defaults: |it| crate::defaults::with_spec(it, defaults),
         validate,
+        warnings: of_template,
         printer: &PRINTER,
         generation: true,
         ..Rules::PLAIN

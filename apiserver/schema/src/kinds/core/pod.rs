@@ -3,12 +3,14 @@
 mod app_armor; // profiles that annotations name
 mod ephemeral; // containers for looking into it
 mod quality;
-mod resize; // other resources while it runs
+mod resize;
+mod scheduling; // what is settled before anybody schedules it // other resources while it runs
 
 use self::quality::quality;
 use crate::kinds::{Change, Part, READ_WRITE, Row, Rules, Selectable, proxy, status};
 use crate::path::Path;
 use crate::validate::errors::Errors;
+use crate::validate::warnings::warnings;
 use crate::validate::{pod, update};
 use crate::view::{given, text};
 use crate::{defaults, table};
@@ -33,12 +35,19 @@ pub(super) static ROW: Row = Row {
         complete: |new, old| {
             if old.is_none() {
                 new["status"] = json!({"phase": "Pending", "qosClass": quality(&new["spec"])});
+                scheduling::gate(new);
+                scheduling::merge_label_keys(new);
                 app_armor::fill_in(new);
             }
         },
         grace_seconds: Some(grace_seconds),
         is_traced: true,
         validate,
+        warnings: |change| match (change.old, change.part) {
+            // People seldom write pods that are there already.
+            (None, "") => warnings(change.new, &Path::Root),
+            _ => Vec::new(),
+        },
         printer: &table::pod::POD,
         fields: FIELDS,
         generation: true,

@@ -8,6 +8,7 @@
 //! Tasks keep what they know up to date ([`follow`]); at first start the default roles are written (`seed`).
 
 mod chain; // who is asked, and in which order
+mod conditions; // whether a webhook is asked at all
 mod escalation; // nobody gives what they do not have
 mod follow; // what is stored becomes what is known
 mod seed; // default roles and bindings are written

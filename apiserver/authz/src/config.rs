@@ -39,6 +39,8 @@ pub struct Webhook {
     pub on_failure: OnFailure,
     /// Where it is, and who asks.
     pub kubeconfig: PathBuf,
+    /// Expressions that must all hold of what it is asked; otherwise it has no opinion.
+    pub conditions: Vec<String>,
 }
 
 /// One authorizer.
@@ -169,10 +171,7 @@ fn webhook(path: &str, name: &str, hook: &Value, errors: &mut Vec<String>) -> We
             "{path}.connectionInfo.type: Unsupported value: {other:?}: supported values: \"KubeConfigFile\""
         )),
     }
-    // Without them the webhook would be asked about what it is not meant for.
-    if hook["matchConditions"].as_array().is_some_and(|conditions| !conditions.is_empty()) {
-        errors.push(format!("{path}.matchConditions: not implemented: expressions are not compiled here yet"));
-    }
+    let conditions = conditions(path, hook, errors);
     Webhook {
         name: name.to_owned(),
         authorized_ttl: ttl(authorized, "cacheAuthorizedRequests"),
@@ -181,7 +180,24 @@ fn webhook(path: &str, name: &str, hook: &Value, errors: &mut Vec<String>) -> We
         version,
         on_failure,
         kubeconfig: file.into(),
+        conditions,
     }
+}
+
+/// The expressions of `matchConditions`; what they mean is seen when they are compiled.
+fn conditions(path: &str, hook: &Value, errors: &mut Vec<String>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for (index, condition) in hook["matchConditions"].as_array().into_iter().flatten().enumerate() {
+        let (at, expression) = (format!("{path}.matchConditions[{index}].expression"), text(condition, "expression"));
+        if expression.trim().is_empty() {
+            errors.push(format!("{at}: Required value"));
+        } else if found.iter().any(|other| other == expression) {
+            errors.push(format!("{at}: Duplicate value: {expression:?}"));
+        } else {
+            found.push(expression.to_owned());
+        }
+    }
+    found
 }
 
 fn one_of(path: &str, hook: &Value, field: &str, words: &[&str], errors: &mut Vec<String>) -> String {
@@ -285,7 +301,14 @@ mod tests {
                 with("/webhook/connectionInfo", json!({"type": "InClusterConfig"})),
                 "Unsupported value: \"InClusterConfig\"",
             ),
-            (with("/webhook/matchConditions", json!([{"expression": "true"}])), "matchConditions: not implemented"),
+            (
+                with("/webhook/matchConditions", json!([{"expression": " "}])),
+                "matchConditions[0].expression: Required value",
+            ),
+            (
+                with("/webhook/matchConditions", json!([{"expression": "true"}, {"expression": "true"}])),
+                "matchConditions[1].expression: Duplicate value: \"true\"",
+            ),
         ] {
             let errors = read(&config(authorizers)).expect_err(why);
             assert!(errors.iter().any(|error| error.contains(why)), "{errors:?} does not say {why}");

@@ -40,6 +40,14 @@ pub enum ChainError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A webhook's match conditions cannot be compiled.
+    #[error("authorization webhook {name:?}: {problem}")]
+    Conditions {
+        /// Which.
+        name: String,
+        /// Which condition, and what is wrong with it.
+        problem: String,
+    },
     /// There is no client for a webhook.
     #[error("authorization webhook {name:?}")]
     Webhook {

@@ -1,5 +1,6 @@
 //! A server of others is asked (`authorization.k8s.io` SubjectAccessReview), and its answers are kept for a while.
 
+use super::conditions::Conditions;
 use crate::authority::ChainError;
 use crate::remote::review::Reviewer;
 use serde_json::{Map, Value, json};
@@ -23,6 +24,7 @@ struct Answer {
 /// One webhook and its last answers.
 pub(super) struct Remote {
     settings: Webhook,
+    conditions: Conditions,
     reviewer: Reviewer,
     answers: Mutex<HashMap<String, Answer>>,
 }
@@ -35,13 +37,22 @@ impl fmt::Debug for Remote {
 
 impl Remote {
     pub(super) async fn new(settings: Webhook) -> Result<Self, ChainError> {
+        let conditions = Conditions::compile(&settings.conditions);
+        let conditions =
+            conditions.map_err(|problem| ChainError::Conditions { name: settings.name.clone(), problem })?;
         let reviewer = Reviewer::new(&settings.kubeconfig, settings.timeout).await;
         let reviewer = reviewer.map_err(|source| ChainError::Webhook { name: settings.name.clone(), source })?;
-        Ok(Self { settings, reviewer, answers: Mutex::default() })
+        Ok(Self { settings, conditions, reviewer, answers: Mutex::default() })
     }
 
     /// What it says about a request; what stands instead if it says nothing.
     pub(super) async fn decide(&self, asked: &Attributes<'_>) -> Decision {
+        // Expressions see the newest form, whatever the webhook is sent.
+        match self.conditions.hold(&spec(asked, "v1")) {
+            Ok(true) => {}
+            Ok(false) => return Decision::no_opinion(Reason::None),
+            Err(why) => return failed(self.settings.on_failure, why),
+        }
         let spec = spec(asked, &self.settings.version);
         let question = spec.to_string();
         if let Some(status) = self.kept(&question) {

@@ -1,5 +1,6 @@
 //! What may be typed. Names of flags are those of the programs that Skiff stands in for, where there is one.
 
+mod apiserver; // `skiff apiserver`
 mod audit; // what an API server records
 mod authentication; // whom an API server believes
 mod client; // the small client
@@ -13,6 +14,8 @@ mod refused; // flags of etcd that do not work here
 mod store; // `skiff store`
 mod tips; // what a refused command line is answered
 
+mod without_effect; // flags that stock manifests pass and that do nothing here
+
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use apiserver::ApiserverArgs;
 pub(crate) use audit::{AuditArgs, AuditCommand, AuditVerifyArgs};
 pub(crate) use authentication::AuthenticationArgs;
 pub(crate) use client::*;
@@ -33,6 +37,7 @@ pub(crate) use encryption::EncryptionArgs;
 pub(crate) use image::*;
 pub(crate) use pressure::PressureArgs;
 pub(crate) use store::*;
+use without_effect::{Kubelet, Proxy, WithoutEffect};
 
 /// A whole Kubernetes node that one person can hold in the head.
 #[derive(Debug, Parser)]
@@ -344,45 +349,6 @@ pub(crate) struct EtcdArgs {
     pub(crate) etcd_request_timeout: Duration,
 }
 
-/// `skiff apiserver`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  skiff apiserver --data-dir /var/lib/skiff
-  skiff apiserver --etcd-servers https://10.0.0.1:2379,https://10.0.0.2:2379 --etcd-cafile ca.pem")]
-pub(crate) struct ApiserverArgs {
-    #[command(flatten)]
-    pub(crate) folders: FolderArgs,
-    /// Where the API listens
-    #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDR:PORT")]
-    pub(crate) api_listen: SocketAddr,
-    /// Where pods reach it: the service `kubernetes` leads there [default: the address of --api-listen]
-    #[arg(long, value_name = "IP")]
-    pub(crate) advertise_address: Option<IpAddr>,
-    #[command(flatten)]
-    pub(crate) etcd: EtcdArgs,
-    /// Addresses of services
-    #[arg(long, default_value = "10.96.0.0/16", value_name = "CIDR")]
-    pub(crate) service_cluster_ip_range: String,
-    /// Who is asked whether a request may be done, in this order: AlwaysAllow, AlwaysDeny, Node, RBAC [default: Node,RBAC]
-    #[arg(long, value_name = "MODES", conflicts_with = "authorization_config")]
-    pub(crate) authorization_mode: Option<String>,
-    /// The same from a file (AuthorizationConfiguration), webhooks included; it is read again when it changes
-    #[arg(long, value_name = "FILE")]
-    pub(crate) authorization_config: Option<PathBuf>,
-    /// What admission plugins are told (AdmissionConfiguration): whom the Pod Security Standards spare, as whom webhooks are asked
-    #[arg(long, value_name = "FILE")]
-    pub(crate) admission_control_config_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) authentication: AuthenticationArgs,
-    #[command(flatten)]
-    pub(crate) audit: AuditArgs,
-    #[command(flatten)]
-    pub(crate) encryption: EncryptionArgs,
-    /// Features that Kubernetes has off by default; there is one: CBORServingAndStorage=true
-    #[arg(long, value_name = "NAME=BOOL", value_delimiter = ',')]
-    pub(crate) feature_gates: Vec<String>,
-}
-
 /// How large container logs may become; names of the kubelet's flags.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LogArgs {
@@ -451,6 +417,8 @@ pub(crate) struct KubeletArgs {
     /// Authorities of those who may use the HTTPS API (PEM) [default: the one in the data folder]
     #[arg(long, value_name = "FILE")]
     pub(crate) client_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) without_effect: WithoutEffect<Kubelet>,
 }
 
 /// `skiff proxy`.
@@ -466,6 +434,8 @@ pub(crate) struct ProxyArgs {
     /// Addresses of pods
     #[arg(long, default_value = "10.244.0.0/24", value_name = "CIDR")]
     pub(crate) cluster_cidr: String,
+    #[command(flatten)]
+    pub(crate) without_effect: WithoutEffect<Proxy>,
 }
 
 /// `skiff cri`.

@@ -1,6 +1,7 @@
 //! Flags of the control loops and of leader election, named and measured as those of Kubernetes' components.
 
 use super::ClientArgs;
+use super::without_effect::{ControllerManager, Scheduler, WithoutEffect};
 use crate::duration;
 use crate::node::host_name;
 use anyhow::{Context, ensure};
@@ -16,6 +17,8 @@ pub(crate) struct LoopArgs {
     pub(crate) client: ClientArgs,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
+    #[command(flatten)]
+    pub(crate) without_effect: WithoutEffect<Scheduler>,
 }
 
 /// `skiff controllers`.
@@ -37,6 +40,8 @@ pub(crate) struct ControllersArgs {
     pub(crate) cluster_signing_duration: Duration,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
+    #[command(flatten)]
+    pub(crate) without_effect: WithoutEffect<ControllerManager>,
 }
 
 /// Leader election.

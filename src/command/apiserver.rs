@@ -3,10 +3,10 @@
 use super::stop;
 use crate::cli::ApiserverArgs;
 use crate::folders::Folders;
-use crate::node::{NODE_PORTS, OpenStore, Ranges, engine, hand_over, host_name, open_backend};
+use crate::node::{OpenStore, Ranges, engine, hand_over, host_name, open_backend};
 use crate::out::tell;
 use anyhow::{Context, bail};
-use skiff_apiserver::{AdmissionFile, ApiServer, Authorization, Config, Pki, encrypted};
+use skiff_apiserver::{AdmissionFile, AdmissionPlugins, ApiServer, Authorization, Config, Pki, encrypted};
 use std::net::{SocketAddr, TcpListener};
 use tokio_util::sync::CancellationToken;
 
@@ -14,10 +14,15 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let cbor = speaks_cbor(&args.feature_gates)?;
     let authentication = args.authentication.read()?;
     let audit = args.audit.read()?;
+    args.without_effect.warn();
+    let plugins = AdmissionPlugins {
+        enabled: args.enable_admission_plugins.clone(),
+        disabled: args.disable_admission_plugins.clone(),
+    };
     let shutdown = stop::token()?;
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     folders.create()?;
-    let listener = TcpListener::bind(args.api_listen).with_context(|| format!("listen on {}", args.api_listen))?;
+    let listener = TcpListener::bind(args.listen()).with_context(|| format!("listen on {}", args.listen()))?;
     let address = listener.local_addr().context("address of the API")?;
     let services = ("--service-cluster-ip-range", args.service_cluster_ip_range.as_str());
     Ranges { asked: &[services], node_ip: Some(address.ip()) }.check(&[])?;
@@ -31,7 +36,7 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let config = Config {
         backend,
         service_cidr: args.service_cluster_ip_range,
-        node_port_range: NODE_PORTS,
+        node_port_range: args.service_node_port_range.clone(),
         pki,
         advertise,
         authentication,
@@ -44,13 +49,9 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         Some(authorization) => server.authorized_by(&authorization).await.context("start the API server")?,
         None => server,
     };
-    let server = match args.admission_control_config_file {
-        Some(path) => {
-            let file = AdmissionFile::read(&path).context("--admission-control-config-file")?;
-            server.with_admission(&file).await.context("--admission-control-config-file")?
-        }
-        None => server,
-    };
+    let file = args.admission_control_config_file.as_deref().map(AdmissionFile::read).transpose();
+    let file = file.context("--admission-control-config-file")?.unwrap_or_default();
+    let server = server.with_admission(&file, &plugins).await.context("start the API server")?;
     let server = match audit {
         Some(audit) => server.audited(&audit).await?,
         None => server,

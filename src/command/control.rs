@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) async fn scheduler(args: LoopArgs) -> anyhow::Result<()> {
+    args.without_effect.warn();
     let election = args.election.election("kube-scheduler")?;
     let shutdown = stop::token()?;
     let (client, steps) = (from_kubeconfig(&args.client.kubeconfig).await?, engine("scheduler")?);
@@ -25,6 +26,7 @@ pub(crate) async fn scheduler(args: LoopArgs) -> anyhow::Result<()> {
 }
 
 pub(crate) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
+    args.without_effect.warn();
     let election = args.election.election("kube-controller-manager")?;
     let shutdown = stop::token()?;
     let client = from_kubeconfig(&args.client.kubeconfig).await?;
@@ -60,6 +62,7 @@ fn signing_key(path: &Path) -> anyhow::Result<Arc<SigningKey>> {
 }
 
 pub(crate) async fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
+    args.without_effect.warn();
     let shutdown = stop::token()?;
     let client = from_kubeconfig(&args.client.kubeconfig).await?;
     let config = ProxyConfig {

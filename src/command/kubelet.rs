@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
+    args.without_effect.warn();
     let shutdown = stop::token()?;
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     folders.create()?;

@@ -4,6 +4,7 @@
 //! First all that change the object run, then, when its kind has nothing against it any more, all that only look. Addresses and ports of
 //! services are claimed last, because claiming writes (`services`).
 
+mod chosen; // which plugins are asked
 pub(crate) mod configured; // what administrators have configured
 mod file; // what plugins are told at a start
 pub(crate) mod matching; // which requests that is about
@@ -13,18 +14,39 @@ mod rounds; // who looks again
 pub(crate) mod services; // addresses and ports that belong to one service at a time
 pub(crate) mod webhooks; // servers of others that are asked
 
+mod reading; // looking into objects
+mod tolerations; // what tolerations have to do with each other
+
+mod always; // everything, or nothing
+mod always_pull_images; // nobody runs what only others may pull
 mod certificate_approval; // who approves and signs for whom
 mod certificate_subject_restriction; // nobody asks to be able to do everything
+mod default_class; // who names no class
 mod default_toleration_seconds; // how long a pod stays on a node that stopped answering
+mod deny_service_external_ips; // whose traffic a service takes
+mod event_rate_limit; // how fast events come
+mod extended_resource_toleration; // who may come to a node with devices
+mod limit_pod_hard_anti_affinity_topology; // how far pods keep others away
 mod limit_ranger; // how much pods and claims may ask for
+mod namespace_exists; // is there such a place
 mod namespace_lifecycle; // is this place open
 mod network; // addresses of a network
 mod node_restriction; // kubelets write what is theirs
+mod owner_references_permission_enforcement; // who may have what deleted
+mod persistent_volume_claim_resize; // which claims grow
+mod pod_node_selector; // where pods of a namespace go
 mod pod_resize_validator; // no pod becomes larger than its node
 mod pod_security; // what pods may have of the host
+mod pod_toleration_restriction; // what pods of a namespace tolerate
+mod pod_topology_labels; // where a pod's node is
 mod priority; // who goes first
+mod runtime_class; // what a class of runtimes needs for itself
 mod service_account; // as whom a pod runs
+mod storage_object_in_use_protection; // what is used stays
+mod taint_nodes_by_condition; // a new node takes no pods yet
 
+pub use chosen::AdmissionPlugins;
+pub(crate) use chosen::Chosen;
 pub(crate) use configured::Configured;
 pub use file::{AdmissionFile, AdmissionFileError};
 pub(crate) use network::Network;
@@ -76,6 +98,9 @@ pub(crate) trait Stored: Send + Sync {
 
     /// All of a resource in `namespace`; empty: everywhere.
     fn list<'a>(&'a self, resource: &'a Arc<Resource>, namespace: &'a str) -> Soon<'a, Vec<Arc<Value>>>;
+
+    /// Makes an object, unless it is there already.
+    fn make<'a>(&'a self, resource: &'a Arc<Resource>, object: Value) -> Soon<'a, ()>;
 
     /// An object of a custom resource that a webhook converts, in the version `wanted`.
     fn convert<'a>(
@@ -146,7 +171,8 @@ type Mutate = for<'a> fn(&'a Attributes<'a>, &'a mut Value) -> Admitted<'a>;
 type Validate = for<'a> fn(&'a Attributes<'a>, &'a Value) -> Admitted<'a>;
 
 /// One decision.
-struct Plugin {
+#[derive(Debug)]
+pub(crate) struct Plugin {
     /// As `--enable-admission-plugins` calls it.
     name: &'static str,
     /// What it is asked about.
@@ -156,27 +182,42 @@ struct Plugin {
 }
 
 /// All of them, in the order of Kubernetes' `AllOrderedPlugins`.
-const PLUGINS: [Plugin; 15] = [
+static PLUGINS: [Plugin; 34] = [
+    always::ADMIT,
+    namespace_exists::AUTO_PROVISION,
     namespace_lifecycle::PLUGIN,
+    namespace_exists::EXISTS,
+    limit_pod_hard_anti_affinity_topology::PLUGIN,
     limit_ranger::PLUGIN,
     service_account::PLUGIN,
     node_restriction::PLUGIN,
+    taint_nodes_by_condition::PLUGIN,
+    always_pull_images::PLUGIN,
     pod_security::PLUGIN,
+    pod_node_selector::PLUGIN,
     priority::PLUGIN,
     default_toleration_seconds::PLUGIN,
+    pod_toleration_restriction::PLUGIN,
+    event_rate_limit::PLUGIN,
+    extended_resource_toleration::PLUGIN,
+    default_class::STORAGE,
+    storage_object_in_use_protection::PLUGIN,
+    owner_references_permission_enforcement::PLUGIN,
+    persistent_volume_claim_resize::PLUGIN,
+    runtime_class::PLUGIN,
     certificate_approval::APPROVAL,
     certificate_approval::SIGNING,
     certificate_subject_restriction::PLUGIN,
+    default_class::INGRESS,
+    deny_service_external_ips::PLUGIN,
+    pod_topology_labels::PLUGIN,
     pod_resize_validator::PLUGIN,
     policies::mutating::PLUGIN,
     webhooks::MUTATING,
     policies::validating::PLUGIN,
     webhooks::VALIDATING,
+    always::DENY,
 ];
-
-fn asked(operation: Operation) -> impl Iterator<Item = &'static Plugin> {
-    PLUGINS.iter().filter(move |plugin| plugin.handles.contains(&operation))
-}
 
 /// Lets every plugin change `object` that has something to add, or refuse it; once more, if one that was configured changes it.
 pub(crate) async fn mutate(seen: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
@@ -188,7 +229,7 @@ pub(crate) async fn mutate(seen: &Attributes<'_>, object: &mut Value) -> Result<
 }
 
 async fn mutate_once(seen: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
-    for plugin in asked(seen.operation) {
+    for plugin in seen.setting.configured.chosen.asked(seen.operation) {
         if let Some(mutate) = plugin.mutate {
             tracing::trace!(plugin = plugin.name, verb = seen.request.verb, "mutating admission");
             mutate(seen, object).await?;
@@ -199,7 +240,7 @@ async fn mutate_once(seen: &Attributes<'_>, object: &mut Value) -> Result<(), St
 
 /// Lets every plugin refuse `object`, or warn of it.
 pub(crate) async fn validate(seen: &Attributes<'_>, object: &Value) -> Result<(), Status> {
-    for plugin in asked(seen.operation) {
+    for plugin in seen.setting.configured.chosen.asked(seen.operation) {
         if let Some(validate) = plugin.validate {
             tracing::trace!(plugin = plugin.name, verb = seen.request.verb, "validating admission");
             validate(seen, object).await?;
@@ -212,6 +253,9 @@ pub(crate) async fn validate(seen: &Attributes<'_>, object: &Value) -> Result<()
 pub(crate) mod testing; // a few objects, and what plugins make of them
 
 #[cfg(test)]
+mod cases; // what plugins of a real server do
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -222,21 +266,40 @@ mod tests {
         assert_eq!(
             names,
             [
+                "AlwaysAdmit",
+                "NamespaceAutoProvision",
                 "NamespaceLifecycle",
+                "NamespaceExists",
+                "LimitPodHardAntiAffinityTopology",
                 "LimitRanger",
                 "ServiceAccount",
                 "NodeRestriction",
+                "TaintNodesByCondition",
+                "AlwaysPullImages",
                 "PodSecurity",
+                "PodNodeSelector",
                 "Priority",
                 "DefaultTolerationSeconds",
+                "PodTolerationRestriction",
+                "EventRateLimit",
+                "ExtendedResourceToleration",
+                "DefaultStorageClass",
+                "StorageObjectInUseProtection",
+                "OwnerReferencesPermissionEnforcement",
+                "PersistentVolumeClaimResize",
+                "RuntimeClass",
                 "CertificateApproval",
                 "CertificateSigning",
                 "CertificateSubjectRestriction",
+                "DefaultIngressClass",
+                "DenyServiceExternalIPs",
+                "PodTopologyLabels",
                 "PodResizeValidator",
                 "MutatingAdmissionPolicy",
                 "MutatingAdmissionWebhook",
                 "ValidatingAdmissionPolicy",
                 "ValidatingAdmissionWebhook",
+                "AlwaysDeny",
             ]
         );
         assert!(PLUGINS.iter().all(|plugin| plugin.mutate.is_some() || plugin.validate.is_some()));

@@ -44,7 +44,7 @@ mod yaml; // keys that stand there twice
 mod kubelet; // logs, exec, attach, port-forward
 mod proxy; // requests to what pods, services and nodes serve
 
-pub use admission::{AdmissionFile, AdmissionFileError};
+pub use admission::{AdmissionFile, AdmissionFileError, AdmissionPlugins};
 pub use audit::{Audit, AuditBatch, AuditError, AuditLimits, AuditLog, AuditMode, AuditWebhook, Rotation};
 pub use authority::{Authorization, ChainError};
 pub use caller::{Authentication, FrontProxy, ServiceAccounts, TokenWebhook};

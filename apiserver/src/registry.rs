@@ -47,6 +47,7 @@ use crate::admission::resource_quota::Quotas;
 use crate::admission::services::Allocator;
 use crate::admission::{Setting, Soon, Stored, known, later};
 use crate::authority::Authority;
+use crate::request::Request;
 use crate::status::Status;
 use bytes::Bytes;
 use convert::Converters;
@@ -55,7 +56,7 @@ use futures::future::BoxFuture;
 use object::{Object, meta};
 use recent::Recent;
 use serde_json::Value;
-use skiff_schema::{Catalog, Resource};
+use skiff_schema::{Catalog, Decoded, Resource};
 use skiff_step::{Engine, Step};
 use skiff_store::backend::{Backend, Entry, Revision, Swapped};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -233,6 +234,16 @@ impl Stored for Registry {
             let options = ListOptions { version_match: VersionMatch::Own, ..ListOptions::default() };
             let list = Self::list(self, resource, namespace, &options).await?;
             list.items.iter().map(Object::parsed).collect()
+        })
+    }
+
+    fn make<'a>(&'a self, resource: &'a Arc<Resource>, object: Value) -> Soon<'a, ()> {
+        later(async move {
+            let request = Request::own("create", &Target { resource, namespace: "", name: "" });
+            match self.create(&request, Decoded { object, warnings: Vec::new() }).await {
+                Err(status) if status.reason != "AlreadyExists" => Err(status),
+                _ => Ok(()),
+            }
         })
     }
 

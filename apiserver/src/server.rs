@@ -4,7 +4,7 @@ mod listen; // connections
 
 use crate::admission::Network;
 use crate::admission::services::{Allocator, repair};
-use crate::admission::{AdmissionFile, AdmissionFileError, configured};
+use crate::admission::{AdmissionFile, AdmissionPlugins, Chosen, configured};
 use crate::aggregation::{self, Aggregation};
 use crate::app::App;
 use crate::audit::{Audit, AuditError, Auditor};
@@ -81,6 +81,9 @@ pub enum ApiError {
     /// The server's certificate or key is unusable.
     #[error("TLS: {0}")]
     Tls(String),
+    /// Plugins of admission are named that there are not.
+    #[error("{0}")]
+    Plugins(String),
     /// What plugins of admission are told is not usable.
     #[error("--admission-control-config-file: {0}")]
     Admission(String),
@@ -200,16 +203,14 @@ impl ApiServer {
         Ok(self)
     }
 
-    /// The same, with what a file tells its plugins of admission.
+    /// The same, with these plugins of admission, and with what a file tells them.
     ///
     /// # Errors
-    /// A file that it names is not usable, or the store fails.
-    pub async fn with_admission(self, file: &AdmissionFile) -> Result<Self, ApiError> {
-        let unusable = |error: AdmissionFileError| ApiError::Admission(error.to_string());
-        let mutating = file.credentials("MutatingAdmissionWebhook").map_err(unusable)?;
-        let validating = file.credentials("ValidatingAdmissionWebhook").map_err(unusable)?;
-        let pod_security = file.pod_security().map_err(unusable)?;
-        self.app.registry.configured().introduce([mutating, validating], pod_security);
+    /// There is no such plugin, a file that it names is not usable, or the store fails.
+    pub async fn with_admission(self, file: &AdmissionFile, plugins: &AdmissionPlugins) -> Result<Self, ApiError> {
+        let chosen = Chosen::of(plugins).map_err(ApiError::Plugins)?;
+        let told = self.app.registry.configured().introduce(file, chosen);
+        told.map_err(|error| ApiError::Admission(error.to_string()))?;
         let loaded = configured::load(&self.app.registry).await;
         loaded.map_err(|status| ApiError::Admission(status.message))?;
         Ok(self)

@@ -366,6 +366,11 @@ impl Status {
             .retry_after(1)
     }
 
+    /// Asked too often.
+    pub(crate) fn too_many(message: String) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
+    }
+
     /// Not done in time; it may still happen.
     pub(crate) fn timeout(why: &str) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", format!("Timeout: {why}")).with_details(json!({}))

@@ -13,7 +13,7 @@ mod usage; // what one object takes
 
 pub use amounts::Amounts;
 pub use asked::{Asked, Refused, Write};
-pub use scope::Scopes;
+pub use scope::{Scopes, is_best_effort};
 pub use usage::{counted_by, counted_kinds, usage};
 
 use serde_json::Value;

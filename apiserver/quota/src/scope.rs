@@ -107,8 +107,9 @@ pub(crate) fn is_terminating(pod: &Value) -> bool {
     pod["spec"]["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0)
 }
 
-/// No container asks for CPU or memory ("Pod Quality of Service Classes").
-fn is_best_effort(spec: &Value) -> bool {
+/// No container asks for CPU or memory ("Pod Quality of Service Classes"); `spec` is a pod's.
+#[must_use]
+pub fn is_best_effort(spec: &Value) -> bool {
     let asks = |one: &Value| {
         ["requests", "limits"].iter().any(|kind| {
             let amounts = Amounts::of(&one["resources"][kind]).only(&["cpu", "memory"]).without_zeros();

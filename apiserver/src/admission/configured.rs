@@ -4,9 +4,12 @@
 //! A write takes it once and keeps it, so that nothing changes under it. What is stored is found before the server is ready, so that no
 //! write passes by what guards it.
 
+use super::chosen::Chosen;
+use super::file::{AdmissionFile, AdmissionFileError};
 use super::pod_security::Settings as PodSecurity;
 use super::policies::{self, Bindings, Policies};
 use super::webhooks::{self, Hooks};
+use super::{event_rate_limit, pod_node_selector, pod_toleration_restriction};
 use crate::app::App;
 use crate::registry::object::name_of;
 use crate::registry::{Known, ListOptions, Registry, built_in};
@@ -47,6 +50,18 @@ pub(crate) struct Configured {
     pub(crate) credentials: Arc<[Credentials; 2]>,
     /// What the Pod Security Standards ask of namespaces that say nothing, and whom they spare.
     pub(crate) pod_security: Arc<PodSecurity>,
+    /// What other plugins are told.
+    pub(crate) told: Arc<Told>,
+    /// Which plugins are asked.
+    pub(crate) chosen: Arc<Chosen>,
+}
+
+/// What plugins are told at a start.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) node_selectors: pod_node_selector::Settings,
+    pub(crate) tolerations: pod_toleration_restriction::Settings,
+    pub(crate) events: event_rate_limit::Limits,
 }
 
 /// The present one.
@@ -58,12 +73,27 @@ impl Current {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks all hooks as somebody else from now on, and pods by other standards; compile the hooks again.
-    pub(crate) fn introduce(&self, credentials: [Credentials; 2], pod_security: PodSecurity) {
-        let (credentials, pod_security) = (Arc::new(credentials), Arc::new(pod_security));
-        self.change(|configured| {
-            *configured = Configured { credentials, pod_security, ..Configured::default() };
-        });
+    /// Asks all hooks as somebody else from now on, pods by other standards, and other plugins; compile the hooks again.
+    pub(crate) fn introduce(&self, file: &AdmissionFile, chosen: Chosen) -> Result<(), AdmissionFileError> {
+        let hooks = ["MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"].map(|plugin| file.credentials(plugin));
+        let [mutating, validating] = hooks;
+        let told = Told {
+            node_selectors: file.told("PodNodeSelector", pod_node_selector::Settings::parse)?,
+            tolerations: file.told("PodTolerationRestriction", pod_toleration_restriction::Settings::parse)?,
+            events: file.told("EventRateLimit", event_rate_limit::Limits::parse)?,
+        };
+        if chosen.has("EventRateLimit") && told.events.is_empty() {
+            return Err(file.lacks("EventRateLimit", "limits: must not be empty"));
+        }
+        let next = Configured {
+            credentials: Arc::new([mutating?, validating?]),
+            pod_security: Arc::new(file.told("PodSecurity", PodSecurity::parse)?),
+            told: Arc::new(told),
+            chosen: Arc::new(chosen),
+            ..Configured::default()
+        };
+        self.change(|configured| *configured = next);
+        Ok(())
     }
 
     fn change(&self, change: impl FnOnce(&mut Configured)) {

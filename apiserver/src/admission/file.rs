@@ -1,6 +1,5 @@
 //! The file of `--admission-control-config-file` (`apiserver.config.k8s.io/v1` AdmissionConfiguration): what plugins are told at a start.
 
-use super::pod_security::Settings as PodSecurity;
 use crate::remote::trust::{ClientPair, Credentials, User};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -32,7 +31,14 @@ fn read(path: &Path) -> Result<Value, AdmissionFileError> {
 }
 
 /// What plugins may be told here.
-const PLUGINS: [&str; 3] = ["MutatingAdmissionWebhook", "PodSecurity", "ValidatingAdmissionWebhook"];
+const PLUGINS: [&str; 6] = [
+    "EventRateLimit",
+    "MutatingAdmissionWebhook",
+    "PodNodeSelector",
+    "PodSecurity",
+    "PodTolerationRestriction",
+    "ValidatingAdmissionWebhook",
+];
 
 impl AdmissionFile {
     /// Reads the file, and those that it names.
@@ -60,11 +66,19 @@ impl AdmissionFile {
         Ok(Self { plugins, path: path.to_owned() })
     }
 
-    /// What the Pod Security Standards are told.
-    pub(crate) fn pod_security(&self) -> Result<PodSecurity, AdmissionFileError> {
-        let told = self.plugins.iter().find(|(name, _)| name == "PodSecurity").map(|(_, told)| told);
-        let read = told.map_or(Ok(PodSecurity::default()), PodSecurity::parse);
-        read.map_err(|problem| wrong(&self.path, format!("plugin PodSecurity: {problem}")))
+    /// What a plugin is told, as it reads that; `null`: nothing.
+    pub(crate) fn told<T>(
+        &self,
+        plugin: &str,
+        parse: fn(&Value) -> Result<T, String>,
+    ) -> Result<T, AdmissionFileError> {
+        let told = self.plugins.iter().find(|(name, _)| name == plugin).map(|(_, told)| told);
+        parse(told.unwrap_or(&Value::Null)).map_err(|problem| wrong(&self.path, format!("plugin {plugin}: {problem}")))
+    }
+
+    /// That a plugin needs to be told something.
+    pub(crate) fn lacks(&self, plugin: &str, what: &str) -> AdmissionFileError {
+        wrong(&self.path, format!("plugin {plugin}: {what}"))
     }
 
     /// As whom the hooks of a plugin are asked.

@@ -80,7 +80,8 @@ impl Quotas {
         let namespace = target.namespace;
         let kind = (target.resource.group.as_ref(), target.resource.plural.as_ref());
         let write = Write { kind, part: &request.part, old, new: next, now: jiff::Timestamp::now().as_second() };
-        if namespace.is_empty() || !Asked::is_of(&write) {
+        let is_on = registry.configured().get().chosen.charges_quotas();
+        if !is_on || namespace.is_empty() || !Asked::is_of(&write) {
             return Ok(Charge::default());
         }
         let quotas = Stored::list(registry, built_in("", "resourcequotas")?, namespace).await?;

@@ -34,6 +34,10 @@ impl Stored for Shelf {
         known(Ok(self.0.iter().filter(|(key, _)| is_of(key)).map(|(_, object)| Arc::clone(object)).collect()))
     }
 
+    fn make<'a>(&'a self, _: &'a Arc<Resource>, _: Value) -> Soon<'a, ()> {
+        known(Ok(()))
+    }
+
     fn convert<'a>(&'a self, _: &'a Resource, _: &'a str, object: Value) -> BoxFuture<'a, Result<Value, Status>> {
         Box::pin(async { Ok(object) })
     }
@@ -48,7 +52,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// What `plugin` makes of an object of the core group, with what the request is told.
+/// What `plugin` makes of an object of the core group, or of `group/plural`, with what the request is told.
 pub(super) async fn play(
     plugin: &Plugin,
     shelf: &Shelf,
@@ -56,7 +60,8 @@ pub(super) async fn play(
     old: Option<&Value>,
     mut object: Value,
 ) -> Result<(Value, Vec<String>), Status> {
-    let resource = built_in("", plural)?;
+    let (group, plural) = plural.split_once('/').unwrap_or(("", plural));
+    let resource = built_in(group, plural)?;
     let name = object["metadata"]["name"].as_str().or(old.and_then(|old| old["metadata"]["name"].as_str()));
     let name = name.unwrap_or_default().to_owned();
     let namespace = if resource.namespaced { "a" } else { "" };

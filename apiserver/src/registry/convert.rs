@@ -5,7 +5,7 @@
 
 use super::object::{Object, meta};
 use super::{Target, prefix};
-use crate::admission::{Soon, Stored, later};
+use crate::admission::{Soon, Stored, known, later};
 use crate::remote::trust::Credentials;
 use crate::remote::{Asked, Limits};
 use crate::status::Status;
@@ -267,6 +267,10 @@ impl Stored for Direct {
             let entries = self.0.list(range).await?.entries;
             entries.into_iter().map(|entry| Object::of(resource, entry).parsed()).collect()
         })
+    }
+
+    fn make<'a>(&'a self, resource: &'a Arc<Resource>, _: Value) -> Soon<'a, ()> {
+        known(Err(Status::internal(format!("{} are not made here", resource.plural))))
     }
 
     fn convert<'a>(&'a self, resource: &'a Resource, _: &'a str, _: Value) -> BoxFuture<'a, Result<Value, Status>> {

@@ -3,6 +3,7 @@
 use super::without_effect::{Apiserver, WithoutEffect};
 use super::{AuditArgs, AuthenticationArgs, EncryptionArgs, EtcdArgs, FolderArgs};
 use clap::Args;
+use skiff_apiserver::AdmissionPlugins;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -64,6 +65,14 @@ pub(crate) struct ApiserverArgs {
 }
 
 impl ApiserverArgs {
+    /// Which admission plugins are asked.
+    pub(crate) fn plugins(&self) -> AdmissionPlugins {
+        AdmissionPlugins {
+            enabled: self.enable_admission_plugins.clone(),
+            disabled: self.disable_admission_plugins.clone(),
+        }
+    }
+
     /// Where the API listens, in whichever words it was said.
     pub(crate) fn listen(&self) -> SocketAddr {
         match (self.bind_address, self.secure_port) {

@@ -6,7 +6,7 @@ use crate::folders::Folders;
 use crate::node::{OpenStore, Ranges, engine, hand_over, host_name, open_backend};
 use crate::out::tell;
 use anyhow::{Context, bail};
-use skiff_apiserver::{AdmissionFile, AdmissionPlugins, ApiServer, Authorization, Config, Pki, encrypted};
+use skiff_apiserver::{AdmissionFile, ApiServer, Authorization, Config, Pki, encrypted};
 use std::net::{SocketAddr, TcpListener};
 use tokio_util::sync::CancellationToken;
 
@@ -15,10 +15,7 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let authentication = args.authentication.read()?;
     let audit = args.audit.read()?;
     args.without_effect.warn();
-    let plugins = AdmissionPlugins {
-        enabled: args.enable_admission_plugins.clone(),
-        disabled: args.disable_admission_plugins.clone(),
-    };
+    let plugins = args.plugins();
     let shutdown = stop::token()?;
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     folders.create()?;

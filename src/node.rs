@@ -41,6 +41,8 @@ pub(crate) const INTERFACE_PREFIX: &str = "skiff";
 pub(crate) const NET_TABLE: &str = "skiff";
 /// nftables table of the service proxy.
 pub(crate) const PROXY_TABLE: &str = "skiff-proxy";
+/// nftables table of network policies.
+pub(crate) const POLICY_TABLE: &str = "skiff-policy";
 /// Node ports.
 pub(crate) const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 

@@ -55,6 +55,7 @@ fn the_list_is_complete() {
         ("kubelet", root.join("../kubelet/src")),
         ("proxy", root.join("../kubelet/proxy/src")),
         ("dns", root.join("../kubelet/dns/src")),
+        ("netpol", root.join("../kubelet/netpol/src")),
     ] {
         let listed: Vec<&Use> = USES.iter().filter(|one| one.by == by).collect();
         let kinds: BTreeSet<&str> = listed.iter().map(|one| one.kind).chain(NO_KINDS).collect();

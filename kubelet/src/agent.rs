@@ -1,7 +1,7 @@
 //! What every pod's task shares: the doors to the runtime and the API, and the node's settings.
 
 use crate::board::Board;
-use crate::config::KubeletConfig;
+use crate::config::{KubeletConfig, OnAddresses};
 use crate::cri::Cri;
 use crate::events::Recorder;
 use crate::node::Machine;
@@ -43,6 +43,8 @@ pub(crate) struct Agent {
     /// The folder with the files of static pods.
     pub(crate) static_pod_path: Option<PathBuf>,
     pub(crate) sysctls: Allowed,
+    /// Awaited when a pod has its addresses.
+    pub(crate) on_addresses: Option<OnAddresses>,
     pub(crate) engine: Engine,
     pub(crate) board: Board,
     pub(crate) gauge: Arc<Gauge>,
@@ -79,6 +81,7 @@ impl Agent {
             max_pods: config.max_pods,
             static_pod_path: config.static_pod_path.clone(),
             sysctls,
+            on_addresses: config.on_addresses.clone(),
             engine: config.engine.clone(),
             board: Board::default(),
             gauge,

@@ -5,8 +5,11 @@
 
 use crate::pressure::PressureLimits;
 use crate::rotation::LogLimits;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Pod;
 use skiff_client::Presented;
 use skiff_step::Engine;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,8 +49,33 @@ pub struct KubeletConfig {
     pub logs: LogLimits,
     /// When the node is short of memory, space or processes, and what goes then.
     pub pressure: PressureLimits,
+    /// Awaited when a pod has its addresses, before any of its containers starts; `None`: nobody has to know of them.
+    pub on_addresses: Option<OnAddresses>,
     /// Records the steps of pod starts.
     pub engine: Engine,
+}
+
+/// What has to happen before a pod's first packet: whoever enforces network policies gets to know the pod's addresses.
+#[derive(Clone)]
+pub struct OnAddresses(Arc<dyn Fn(Arc<Pod>, Vec<String>) -> BoxFuture<'static, ()> + Send + Sync>);
+
+impl OnAddresses {
+    /// Of a function that returns once the addresses may be used.
+    #[must_use]
+    pub fn new(act: impl Fn(Arc<Pod>, Vec<String>) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(act))
+    }
+
+    /// Waits until they may be used.
+    pub(crate) async fn wait(&self, pod: Arc<Pod>, addresses: Vec<String>) {
+        (self.0)(pod, addresses).await;
+    }
+}
+
+impl fmt::Debug for OnAddresses {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("OnAddresses")
+    }
 }
 
 /// Who gives the range of the node's pods.

@@ -20,7 +20,7 @@ mod server; // the HTTPS API: logs, exec, attach, port-forward
 mod unsupported; // what we refuse
 mod volume; // its files
 
-pub use config::{KubeletConfig, KubeletTls, PodCidr};
+pub use config::{KubeletConfig, KubeletTls, OnAddresses, PodCidr};
 pub use error::KubeletError;
 pub use pressure::{ImageLimits, PressureLimits, Thresholds};
 pub use rotation::LogLimits;

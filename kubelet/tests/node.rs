@@ -108,6 +108,7 @@ impl Bench {
             allowed_unsafe_sysctls: vec![],
             logs: skiff_kubelet::LogLimits::default(),
             pressure: self.pressure.clone(),
+            on_addresses: None,
             engine: skiff_step::Engine::off(),
         }
     }

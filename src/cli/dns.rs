@@ -8,6 +8,8 @@ use std::net::IpAddr;
 pub(crate) enum Part {
     /// The DNS server of the cluster
     Dns,
+    /// The enforcement of network policies
+    NetworkPolicy,
 }
 
 /// Names in `skiff up`.
@@ -19,7 +21,7 @@ pub(crate) struct DnsArgs {
     /// Domain of the names of services and pods
     #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
     pub(crate) cluster_domain: String,
-    /// Do not run this part, because another one stands in for it (CoreDNS for dns, at the same address)
+    /// Do not run this part, because another one stands in for it: CoreDNS for dns, at the same address; a network plugin for network-policy
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     pub(crate) disable: Vec<Part>,
 }

@@ -47,6 +47,8 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
         logs: log_limits(&args.logs)?,
         pressure: pressure_limits(&args.pressure, PressureDefaults::of_the_kubelet())?,
+        // Whoever connects the pods there enforces policies, too.
+        on_addresses: None,
         engine: engine("kubelet")?,
     };
     let kubelet = Kubelet::start(config).await.context("start the kubelet")?;

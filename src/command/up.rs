@@ -1,7 +1,7 @@
 //! `skiff up`: a whole node in this process.
 
 use super::{demo, serving, stop};
-use crate::cli::UpArgs;
+use crate::cli::{Part, UpArgs};
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
 use crate::node::{
@@ -112,6 +112,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     let config = NodeConfig {
         site,
         names,
+        policies: !args.dns.disable.contains(&Part::NetworkPolicy),
         api,
         advertise,
         published,

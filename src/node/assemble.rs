@@ -10,8 +10,8 @@ use super::components::Components;
 use super::dns::{Place, start_dns};
 use super::memory;
 use super::{
-    NODE_PORTS, Names, OpenStore, PODS_MAX, PROXY_TABLE, Published, Site, engine, hand_over, kubelet_tls, open_backend,
-    present_kubelet,
+    NODE_PORTS, Names, OpenStore, PODS_MAX, POLICY_TABLE, PROXY_TABLE, Published, Site, engine, hand_over, kubelet_tls,
+    open_backend, present_kubelet,
 };
 use crate::cli::{EtcdArgs, standing};
 use crate::embedded::Programs;
@@ -26,7 +26,8 @@ use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, Presented, lead_if};
 use skiff_controllers::{Signer, Trust};
 use skiff_cri::{Cri, CriConfig};
-use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, PodCidr, PressureLimits};
+use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, OnAddresses, PodCidr, PressureLimits};
+use skiff_netpol::{Gate, NetpolConfig, enforcer};
 use skiff_proxy::ProxyConfig;
 use skiff_store::Store;
 use skiff_store::backend::Backend;
@@ -43,6 +44,8 @@ const CERTIFICATE_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(crate) struct NodeConfig {
     pub(crate) site: Site,
     pub(crate) names: Names,
+    /// Whether network policies are enforced.
+    pub(crate) policies: bool,
     /// Sockets of the API: the first is the one that the kubeconfig names.
     pub(crate) api: Vec<TcpListener>,
     /// Where pods reach it.
@@ -107,11 +110,12 @@ impl Node {
         let clients = Clients::new(server.router());
         let cri = cri.await.context("start the CRI service")??;
         components.spawn("cri", |token| async move { Ok(cri.run(token).await?) });
-        let shown = start_kubelet(&mut components, &config, &pki, &clients).await?;
-        // What the scheduler, the proxy and the DNS server read the controllers read too, and Kubernetes' roles allow it to all of
-        // them: they share one identity's caches. Each writes as itself. The kubelet may see its own node's pods only, and has
-        // caches of its own.
+        // What the scheduler, the proxy, the DNS server and whoever enforces policies read the controllers read too, and Kubernetes'
+        // roles allow it to all of them: they share one identity's caches. Each writes as itself. The kubelet may see its own
+        // node's pods only, and has caches of its own.
         let shared = Caches::new(clients.of(Identity::controller_manager()));
+        let gate = start_policies(&mut components, &config, shared.clone())?;
+        let shown = start_kubelet(&mut components, &config, &pki, &clients, gate).await?;
         start_control_loops(&mut components, &config, &pki, &clients, shared.clone())?;
         let ranges = [&config.site.ranges.service_cidr, &config.site.ranges.pod_cidr].map(Clone::clone);
         let place = Place {
@@ -258,11 +262,29 @@ async fn bind_cri(config: CriConfig) -> anyhow::Result<Cri> {
     Cri::bind(config).await.context("start the CRI service")
 }
 
+/// What pods wait for before their first packet, if policies are enforced here.
+fn start_policies(components: &mut Components, config: &NodeConfig, caches: Caches) -> anyhow::Result<Option<Gate>> {
+    if !config.policies {
+        skiff_netpol::remove(POLICY_TABLE).context("turn network policies off")?;
+        return Ok(None);
+    }
+    let (gate, enforcer) = enforcer();
+    let netpol = NetpolConfig {
+        node_name: config.node_name.clone(),
+        caches,
+        table: POLICY_TABLE.to_owned(),
+        engine: engine("netpol")?,
+    };
+    components.spawn("network policies", |token| async move { Ok(enforcer.run(netpol, token).await?) });
+    Ok(Some(gate))
+}
+
 async fn start_kubelet(
     components: &mut Components,
     config: &NodeConfig,
     pki: &Pki,
     clients: &Clients,
+    gate: Option<Gate>,
 ) -> anyhow::Result<Arc<Presented>> {
     let tls = kubelet_tls(pki)?;
     let shown = tls.serving.clone();
@@ -283,6 +305,12 @@ async fn start_kubelet(
         allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
         logs: config.logs,
         pressure: config.pressure.clone(),
+        on_addresses: gate.map(|gate| {
+            OnAddresses::new(move |pod, addresses| {
+                let gate = gate.clone();
+                Box::pin(async move { gate.wait(pod, addresses).await })
+            })
+        }),
         engine: engine("kubelet")?,
     };
     let kubelet = Kubelet::start(kubelet).await.context("start the kubelet")?;

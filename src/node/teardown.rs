@@ -9,7 +9,7 @@ mod mounts;
 mod processes;
 mod sandboxes;
 
-use super::{NET_TABLE, PROXY_TABLE, Site};
+use super::{NET_TABLE, POLICY_TABLE, PROXY_TABLE, Site};
 use crate::embedded::Programs;
 use crate::exit::sentence;
 use anyhow::Context;
@@ -50,6 +50,7 @@ impl Site {
         undone.note("processes", processes::kill_all(&self.cgroup_root, &self.folders.run).await);
         undone.note("pod network", self.remove_network().await);
         undone.note("service rules", remove_proxy());
+        undone.note("network policies", remove_policies());
         undone.note("mounts", mounts::unmount_below(&[&self.folders.run, &self.folders.data]));
         undone.note("cgroups", cgroups::remove(&self.cgroup_root).await);
         undone
@@ -68,6 +69,10 @@ impl Site {
 
 fn remove_proxy() -> anyhow::Result<usize> {
     skiff_proxy::remove(PROXY_TABLE).with_context(|| format!("remove nftables table {PROXY_TABLE}")).map(|()| 0)
+}
+
+fn remove_policies() -> anyhow::Result<usize> {
+    skiff_netpol::remove(POLICY_TABLE).with_context(|| format!("remove nftables table {POLICY_TABLE}")).map(|()| 0)
 }
 
 /// Deletes a folder that must not contain a mount: what is mounted there is not ours to delete.

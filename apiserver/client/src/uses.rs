@@ -44,6 +44,7 @@ const SCHEDULER: &str = "scheduler";
 const KUBELET: &str = "kubelet";
 const PROXY: &str = "proxy";
 const DNS: &str = "dns";
+const NETPOL: &str = "netpol";
 
 /// The list.
 pub const USES: &[Use] = &[
@@ -102,4 +103,7 @@ pub const USES: &[Use] = &[
     on(DNS, "Service", "services", &["get", "list", "patch", "watch"]),
     of(SLICES, on(DNS, "EndpointSlice", "endpointslices", &["delete", "list", "patch", "watch"])),
     on(DNS, "Node", "nodes", &["get"]),
+    of("networking.k8s.io", on(NETPOL, "NetworkPolicy", "networkpolicies", WATCH)),
+    on(NETPOL, "Pod", "pods", WATCH),
+    on(NETPOL, "Namespace", "namespaces", WATCH),
 ];

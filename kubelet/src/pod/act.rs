@@ -209,11 +209,15 @@ async fn run_sandbox(scene: &Scene, attempt: u32) -> Result<Sandbox, Failure> {
             .await
             .map_err(blame("RunPodSandbox"))?;
         let answer = scene.agent.cri.sandbox_status(&id).await.map_err(blame("PodSandboxStatus"))?;
-        answer.status.as_ref().map(Sandbox::of).ok_or_else(|| {
+        let sandbox = answer.status.as_ref().map(Sandbox::of).ok_or_else(|| {
             Failure::new("FailedCreatePodSandBox", format!("PodSandboxStatus {id}: answer without status"))
-        })
+        })?;
+        if let Some(on_addresses) = &scene.agent.on_addresses {
+            on_addresses.wait(Arc::clone(&scene.pod), sandbox.ips.clone()).await;
+        }
+        Ok(sandbox)
     };
-    let result = engine.run_async(&SANDBOX, || format!("attempt {attempt}"), work).await;
+    let result: Result<_, Failure> = engine.run_async(&SANDBOX, || format!("attempt {attempt}"), work).await;
     if let Err(failure) = &result {
         let message = format!("Failed to create pod sandbox: {}", failure.message);
         scene.event(None, Severity::Warning, "FailedCreatePodSandBox", message);

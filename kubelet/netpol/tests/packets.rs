@@ -72,12 +72,12 @@ impl Node {
 
     /// Enforces `policies` over the pods of these names, while `work` looks.
     fn enforcing(&self, pods: &[&str], policies: &[Value], work: impl FnOnce(&Gate)) {
-        let client = api(pods.iter().map(|name| self.object(name)).collect(), policies.to_vec());
+        let (pods, policies) = (pods.iter().map(|name| self.object(name)).collect(), policies.to_vec());
         let ((gate, enforcer), shutdown, inside) = (enforcer(), CancellationToken::new(), self.node.again());
         let token = shutdown.clone();
         let thread = std::thread::spawn(move || {
             inside.block_on(async move {
-                let caches = skiff_client::Caches::new(client);
+                let caches = skiff_client::Caches::new(api(pods, policies));
                 let engine = skiff_step::Engine::off();
                 let config = NetpolConfig { node_name: "node".into(), caches, table: TABLE.into(), engine };
                 enforcer.run(config, token).await.expect("it runs");

@@ -3,6 +3,7 @@
 use crate::aggregation::Aggregation;
 use crate::audit::Auditor;
 use crate::caller::Callers;
+use crate::fairness::Fairness;
 use crate::kubelet::Kubelets;
 use crate::registry::Registry;
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ pub(crate) struct App {
     pub(crate) aggregation: Aggregation,
     /// Who records; empty: nobody.
     pub(crate) auditor: OnceLock<Arc<Auditor>>,
+    /// Who goes first.
+    pub(crate) fairness: Arc<Fairness>,
     pub(crate) advertise: SocketAddr,
     /// Cancelled when the server stops: watches end.
     pub(crate) stopping: CancellationToken,

@@ -7,6 +7,7 @@ use crate::status::Status;
 use http::Extensions;
 use skiff_authz::{Attributes, Decision, Selection, User};
 use skiff_client::Identity;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub(crate) use skiff_authz::Act;
@@ -21,6 +22,11 @@ pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Who sends a request with these extensions.
 pub(crate) fn sender(extensions: &Extensions) -> Identity {
     extensions.get::<Identity>().cloned().unwrap_or_else(anonymous)
+}
+
+/// The same, lent where it is there.
+pub(crate) fn sender_or(extensions: &Extensions) -> Cow<'_, Identity> {
+    extensions.get::<Identity>().map_or_else(|| Cow::Owned(anonymous()), Cow::Borrowed)
 }
 
 fn anonymous() -> Identity {

@@ -24,6 +24,7 @@ pub(crate) use setup::follow;
 use crate::app::App;
 use crate::audit::{Call, Visit, answered};
 use crate::auth::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, sender};
+use crate::fairness;
 use crate::grpc;
 use crate::pki::Pki;
 use crate::registry::Registry;
@@ -221,7 +222,7 @@ pub(crate) async fn settle(State(app): State<Arc<App>>, mut request: Request, ne
     let audit_id = audit_id(request.headers());
     let mut response = match app.auditor.get() {
         None => match admit(&app.callers, &app.registry, &mut request).await {
-            Ok(()) => next.run(request).await,
+            Ok(()) => fairness::shaped(&app, request, next).await,
             Err(status) => refusal(&request, &status),
         },
         Some(auditor) => {
@@ -257,7 +258,7 @@ async fn visited(app: &App, visit: Visit, mut request: Request, next: Next) -> R
             }
             request.extensions_mut().insert(Arc::clone(record));
         }
-        next.run(request).await
+        fairness::shaped(app, request, next).await
     };
     match record.clone() {
         Some(record) => answered(record, answer).await,
@@ -290,7 +291,7 @@ fn audit_id(headers: &HeaderMap) -> HeaderValue {
     given.or_else(|| made_up().ok()).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 

@@ -6,6 +6,7 @@ mod pods; // logs and exec
 use crate::app::App;
 use crate::audit::{self, Call};
 use crate::auth::{Act, authorize, sender};
+use crate::fairness;
 use crate::registry::Target;
 use crate::request::Request;
 use crate::status::Status;
@@ -60,7 +61,9 @@ fn refuse(status: &Status) -> tonic::Status {
         StatusCode::CONFLICT if status.reason == "AlreadyExists" => Code::AlreadyExists,
         StatusCode::CONFLICT => Code::Aborted,
         StatusCode::GONE => Code::OutOfRange,
-        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::INSUFFICIENT_STORAGE => Code::ResourceExhausted,
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::INSUFFICIENT_STORAGE | StatusCode::TOO_MANY_REQUESTS => {
+            Code::ResourceExhausted
+        }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => Code::Unavailable,
         StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
         _ => Code::Internal,
@@ -98,6 +101,8 @@ async fn admit<T: Sync>(
         namespace: &address.namespace,
         name: &address.name,
     };
+    let seat = fairness::enter_call(request.extensions(), verb, address).await;
+    let seat = seat.map_err(|status| refuse(&status))?;
     authorize(request.extensions(), act).await.map_err(|status| refuse(&status))?;
     refuse_part(&resource, &address.subresource, verb)?;
     if matches!(verb, "list" | "watch" | "create") && !address.name.is_empty() && address.subresource.is_empty() {
@@ -114,7 +119,8 @@ async fn admit<T: Sync>(
     }
     let target = Target { resource: &resource, namespace: &address.namespace, name: &address.name };
     let record = audit::of(request.extensions());
-    Ok(Request::new(sender(request.extensions()), verb, &target).of_part(&address.subresource).recorded(record))
+    let asked = Request::new(sender(request.extensions()), verb, &target).of_part(&address.subresource);
+    Ok(asked.recorded(record).seated(seat))
 }
 
 /// What is asked for, as its audit record says it.

@@ -20,6 +20,7 @@ mod auth; // who may do what
 mod author; // who owns what is written
 mod authority; // who decides that
 mod caller; // who asks, and as whom
+mod fairness; // who goes first
 mod tls; // who is at the other end
 
 mod admission; // what the server adds and refuses
@@ -49,5 +50,6 @@ pub use audit::{Audit, AuditBatch, AuditError, AuditLimits, AuditLog, AuditMode,
 pub use authority::{Authorization, ChainError};
 pub use caller::{Authentication, FrontProxy, ServiceAccounts, TokenWebhook};
 pub use encryption::{Encryption, EncryptionError, encrypted};
+pub use fairness::Limits;
 pub use pki::{Pki, PkiError};
 pub use server::{ApiError, ApiServer, Config};

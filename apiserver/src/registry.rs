@@ -136,6 +136,11 @@ impl Registry {
         *catalog = Arc::new(next(&catalog));
     }
 
+    /// How many objects of the resource there are, and how many bytes; `None`: nobody has counted them.
+    pub(crate) fn size(&self, resource: &Resource) -> Option<(usize, usize)> {
+        self.feeds.size(resource)
+    }
+
     /// What administrators have configured admission to ask.
     pub(crate) fn configured(&self) -> &Current {
         &self.configured

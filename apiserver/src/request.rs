@@ -4,6 +4,7 @@
 //! this server itself writes is a request too, by a user of its own.
 
 use crate::audit::Record;
+use crate::fairness::Seat;
 use crate::registry::Target;
 use http::{HeaderMap, header};
 use serde_json::Value;
@@ -18,7 +19,7 @@ const OURSELVES: &str = "kube-apiserver";
 /// The user that this server is to itself (kube-apiserver's loopback client).
 const OUR_USER: &str = "system:apiserver";
 /// The group of those who may do everything.
-const ADMINISTRATORS: &str = "system:masters";
+pub(crate) const ADMINISTRATORS: &str = "system:masters";
 
 /// Whether a write is meant (`dryRun=All` is not).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,6 +90,8 @@ pub(crate) struct Request {
     pub(crate) admitted: bool,
     /// The record of the call that it is part of; `None`: none is kept.
     pub(crate) record: Option<Arc<Record>>,
+    /// The seat that it has, if its door gives seats here.
+    pub(crate) seat: Option<Seat>,
     told: Mutex<Told>,
 }
 
@@ -105,6 +108,7 @@ impl Request {
             options: Options::default(),
             admitted: false,
             record: None,
+            seat: None,
             told: Mutex::default(),
         }
     }
@@ -121,6 +125,12 @@ impl Request {
     /// The same about a part of the object.
     pub(crate) fn of_part(mut self, part: &str) -> Self {
         part.clone_into(&mut self.part);
+        self
+    }
+
+    /// The same on a seat.
+    pub(crate) fn seated(mut self, seat: Option<Seat>) -> Self {
+        self.seat = seat;
         self
     }
 

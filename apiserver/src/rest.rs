@@ -13,6 +13,7 @@ mod respond; // the answer
 mod stream; // watches
 mod verbs; // get, list, create, update, patch, delete
 
+pub(crate) use deadline::limit as time_limit;
 pub(crate) use negotiate::Cbor;
 pub(crate) use path::{percent_bytes, percent_decode};
 

@@ -12,6 +12,7 @@ use crate::authority::{self, Authorization, ChainError};
 use crate::bootstrap::{self, bootstrap};
 use crate::caller::{self, Authentication, Callers};
 use crate::definitions;
+use crate::fairness::{self, Fairness, Limits};
 use crate::kubelet::Kubelets;
 use crate::pki::Pki;
 use crate::registrations;
@@ -146,6 +147,8 @@ impl ApiServer {
         let known = loaded.map_err(unlisted("customresourcedefinitions"))?;
         configured::load(&registry).await.map_err(unlisted("what configures admission"))?;
         authority::load(&registry).await.map_err(unlisted("roles and bindings"))?;
+        let fairness = Fairness::new();
+        fairness::load(&registry, &fairness).await.map_err(unlisted("flow schemas and priority levels"))?;
         let kubelets = Kubelets::new(&config.pki)?;
         let peers = tls::Peers::new(&config.pki, &config.authentication)?;
         let own = tls::presented(config.pki.server())?;
@@ -157,6 +160,7 @@ impl ApiServer {
             kubelets,
             aggregation,
             auditor: OnceLock::new(),
+            fairness,
             advertise: config.advertise,
             stopping: CancellationToken::new(),
         });
@@ -164,6 +168,7 @@ impl ApiServer {
         definitions::follow(&app, known, tasks.clone());
         configured::follow(&app, &tasks);
         authority::follow(&app, tasks.clone());
+        fairness::follow(&app, &tasks);
         registrations::follow(&app, tasks.clone());
         aggregation::follow(&app, tasks.clone());
         repair::follow(&app, orphans, tasks.clone());
@@ -171,7 +176,7 @@ impl ApiServer {
         caller::follow(&app, &tasks);
         let router =
             rest::router(app.clone()).merge(grpc::router(&app)).layer(from_fn_with_state(app.clone(), caller::settle));
-        let router = router.layer(Extension(app.registry.authority().clone()));
+        let router = router.layer(Extension(app.registry.authority().clone())).layer(Extension(app.fairness.clone()));
         Ok(Self { router, app, own, tls, _tasks: Arc::new(tasks.drop_guard()) })
     }
 
@@ -201,6 +206,13 @@ impl ApiServer {
             self.app.auditor.get_or_init(|| auditor);
         }
         Ok(self)
+    }
+
+    /// The same, with so many requests at the same time; without API priority and fairness those beyond are refused, whoever asks.
+    #[must_use]
+    pub fn limited_to(self, limits: Limits, fairly: bool) -> Self {
+        self.app.fairness.limit(limits, fairly);
+        self
     }
 
     /// The same, with these plugins of admission, and with what a file tells them.

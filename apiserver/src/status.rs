@@ -171,6 +171,12 @@ impl Status {
         self
     }
 
+    /// There is no room for the request, now.
+    pub(crate) fn too_many_requests(seconds: u64) -> Self {
+        let advice = "Too many requests, please try again later.";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", advice).retry_after(seconds)
+    }
+
     /// Whether a write that was refused so may have happened: the store did not answer, or not in words that we know.
     pub(crate) fn leaves_outcome_open(&self) -> bool {
         self.code.is_server_error() && self.code != StatusCode::INSUFFICIENT_STORAGE

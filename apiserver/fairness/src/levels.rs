@@ -111,9 +111,11 @@ impl<W: Waiter> Levels<W> {
         Self { seats, hasher, states: BTreeMap::new(), nominal_sum: 0, fair_fraction: 0.0 }
     }
 
-    /// Has another number of seats from the next objects on.
-    pub fn set_seats(&mut self, seats: u32) {
+    /// Has another number of seats from now on.
+    pub fn set_seats(&mut self, now: Duration, seats: u32) {
         self.seats = seats;
+        self.divide();
+        self.adjust(now);
     }
 
     /// Takes all stored levels and schemas: which requests belong where from now on, and which schemas name levels that are missing. The

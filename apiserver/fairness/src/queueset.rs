@@ -94,6 +94,8 @@ pub struct QueueSet<W> {
     slots: Slots<W>,
     /// When seats come free by themselves.
     lapses: BinaryHeap<Reverse<(Duration, Ticket)>>,
+    /// When somebody will look.
+    alarmed: Option<Duration>,
     /// How far each queue that has work has come in the virtual world.
     progress: SeatNanos,
     now: Duration,
@@ -115,6 +117,7 @@ impl<W: Waiter> QueueSet<W> {
             queues: Vec::new(),
             slots: Slots::default(),
             lapses: BinaryHeap::new(),
+            alarmed: None,
             progress: 0,
             now,
             active: 0,
@@ -205,6 +208,24 @@ impl<W: Waiter> QueueSet<W> {
     pub fn pass(&mut self, now: Duration) {
         self.advance(now);
         self.dispatch();
+    }
+
+    /// The same, once: nobody else need look until [`Self::ring`] is called.
+    pub fn take_alarm(&mut self) -> Option<Duration> {
+        let next = self.alarm()?;
+        if self.alarmed.is_some_and(|at| at <= next) {
+            return None;
+        }
+        self.alarmed = Some(next);
+        Some(next)
+    }
+
+    /// Lets time pass, because the time of an alarm has come.
+    pub fn ring(&mut self, now: Duration) {
+        if self.alarmed.is_some_and(|at| at <= now) {
+            self.alarmed = None;
+        }
+        self.pass(now);
     }
 
     /// When somebody has to let time pass, because a request waits for seats that come free by themselves.

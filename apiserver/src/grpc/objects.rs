@@ -2,6 +2,7 @@
 
 use super::{admit, refuse};
 use crate::app::App;
+use crate::fairness::Counted;
 use crate::options;
 use crate::registry::object::Object as Stored;
 use crate::registry::selector::Selection;
@@ -121,7 +122,7 @@ impl Objects for Service {
     }
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Answer<Self::WatchStream> {
-        let about = self.admit(&request, request.get_ref().address.as_ref(), "watch").await?;
+        let mut about = self.admit(&request, request.get_ref().address.as_ref(), "watch").await?;
         let asked = request.get_ref();
         let selection = Selection::parse(&about.resource, &asked.label_selector, &asked.field_selector)
             .map_err(|status| refuse(&status))?;
@@ -129,8 +130,10 @@ impl Objects for Service {
         let options =
             WatchOptions { selection, after, initial: after == 0, mark_initial_end: false, bookmarks: asked.bookmarks };
         let watcher = self.app.registry.watch(&about.resource, &about.namespace, options).await;
+        // What a watch begins with is sent as its client takes it; its seat was for what was looked up.
         let events = Events {
             watcher: watcher.map_err(|status| refuse(&status))?,
+            _counted: about.seat.take().and_then(|mut seat| seat.counted()),
             resource: about.resource,
             table: asked.as_table,
             headed: false,
@@ -247,6 +250,8 @@ impl Service {
 /// A watch as protobuf messages.
 struct Events {
     watcher: Watcher,
+    /// Writers pay for those who watch.
+    _counted: Option<Counted>,
     resource: Arc<Resource>,
     table: bool,
     headed: bool,

@@ -5,6 +5,7 @@ use crate::admission::services::Allocator;
 use crate::aggregation::Aggregation;
 use crate::caller::Peer;
 use crate::caller::{Authentication, Callers};
+use crate::fairness::Fairness;
 use crate::kubelet::Kubelets;
 use crate::pki::Pki;
 use crate::registry::Registry;
@@ -44,6 +45,7 @@ impl Scene {
             kubelets: Kubelets::new(&pki).unwrap(),
             aggregation: Aggregation::new(&pki, &Authentication::default()).unwrap(),
             auditor: std::sync::OnceLock::new(),
+            fairness: Fairness::new(),
             advertise: address,
             stopping: CancellationToken::new(),
         };

@@ -20,7 +20,8 @@ pub(super) async fn within<T>(
     timeout(limit, answer).await.unwrap_or_else(|_| Err(late()))
 }
 
-fn limit(asked: &str) -> Result<Duration, Status> {
+/// How long a request may take whose query says so.
+pub(crate) fn limit(asked: &str) -> Result<Duration, Status> {
     if asked.is_empty() {
         return Ok(REQUEST_MAX);
     }

@@ -19,6 +19,9 @@ use skiff_schema::discovery::{
 const MAJOR: &str = "1";
 const MINOR: &str = "36";
 
+/// Prometheus' text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// Answers a path that is no resource.
 pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) -> Result<Response, Status> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
@@ -54,9 +57,15 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
         ["openid", "v1", "jwks"] => Ok(published("application/jwk-set+json", app.callers.key_set())),
         ["openapi", rest @ ..] => openapi::answer(catalog.documents(), headers, parameters, rest),
         ["healthz" | "livez" | "readyz", ..] => health(app, parameters, &segments).await,
+        ["metrics"] => Ok(bytes(StatusCode::OK, METRICS, app.fairness.metrics())),
+        ["debug", "api_priority_and_fairness", page] => {
+            let details = parameters.text("includeRequestDetails");
+            let text = app.fairness.page(page, !details.is_empty()).ok_or_else(Status::no_such_path)?;
+            Ok(bytes(StatusCode::OK, "text/plain; charset=utf-8", text))
+        }
         [] => found(Some(json!({"paths": [
             "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks",
-            "/readyz", "/version",
+            "/metrics", "/readyz", "/version",
         ]}))),
         _ => Err(Status::no_such_path()),
     }

@@ -3,7 +3,7 @@
 mod flow_schema;
 mod priority_level_configuration;
 
-use super::{Change, Row};
+use super::Row;
 use crate::path::Path;
 use crate::validate::errors::Errors;
 use crate::view::{list, text};
@@ -25,10 +25,4 @@ fn conditions(status: &Value, errors: &mut Errors) {
             errors.required(&path.field("type"), "");
         }
     }
-}
-
-/// What an author should know: nothing here shapes requests yet.
-fn not_enforced(change: &Change<'_>) -> Vec<String> {
-    let said = change.is_whole().then_some("this object is stored, but requests are not shaped by it yet");
-    said.into_iter().map(str::to_owned).collect()
 }

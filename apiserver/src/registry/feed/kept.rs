@@ -61,6 +61,11 @@ impl Kept {
         &self.place
     }
 
+    /// Bytes of the object as it is stored.
+    pub(super) fn stored_bytes(&self) -> usize {
+        self.value.len()
+    }
+
     fn size_bytes(&self) -> usize {
         OVERHEAD_BYTES + self.place.len() + self.value.len()
     }

@@ -18,6 +18,8 @@ pub(super) const UNREAD_LOOKS_MAX: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Present {
     objects: Sorted<Kept>,
+    /// All of them, as they are stored.
+    bytes: usize,
     /// The state at every revision from `changed` to `revision`.
     revision: Revision,
     changed: Revision,
@@ -79,6 +81,7 @@ impl Present {
     /// Of objects that stand in order, as they were at `revision`.
     pub(super) fn new(objects: Vec<Arc<Kept>>, revision: Revision) -> Self {
         Self {
+            bytes: objects.iter().map(|object| object.stored_bytes()).sum(),
             objects: Sorted::of(objects),
             revision,
             changed: revision,
@@ -91,6 +94,11 @@ impl Present {
 
     pub(super) fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// How many objects there are, and how many bytes they are.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.objects.count("", None), self.bytes)
     }
 
     /// Nothing up to this revision is missing.
@@ -108,6 +116,7 @@ impl Present {
             let old = match update.entry() {
                 Some(entry) => {
                     let new = Arc::new(Kept::new(update.place(), entry, rooms));
+                    self.bytes += new.stored_bytes();
                     let old = self.objects.put(Arc::clone(&new));
                     self.finder.replace(old.as_ref(), Some(&new));
                     old
@@ -118,6 +127,7 @@ impl Present {
                     old
                 }
             };
+            self.bytes -= old.as_ref().map_or(0, |old| old.stored_bytes());
             drop(old);
             (self.revision, self.changed) = (update.revision, update.revision);
         }

@@ -84,6 +84,13 @@ impl Feeds {
         self.is_new_now(&feed, &prefix(resource, ""), At::Own)?.then_some(feed)
     }
 
+    /// How many objects of the resource there are, and how many bytes; `None`: nobody has counted them.
+    pub(crate) fn size(&self, resource: &Resource) -> Option<(usize, usize)> {
+        let feed = lock(&self.open).get(&resource.storage_folder[..]).map(|open| Arc::clone(&open.feed))?;
+        let present = lock(&feed.present);
+        present.as_ref().map(Present::size)
+    }
+
     /// The feed of a resource whose state is kept. The first list reads the store; the second one lets the state be read for those to come.
     async fn listed(self: &Arc<Self>, resource: &Arc<Resource>) -> Option<Arc<Feed>> {
         if resource.conversion_webhook().is_some() {

@@ -1,6 +1,4 @@
 //! FlowSchema: which requests belong to which priority level.
-//!
-//! It is kept and checked; the API server shapes no requests yet.
 
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
@@ -23,7 +21,6 @@ pub(super) static ROW: Row = Row {
             }
         },
         validate,
-        warnings: |change| super::not_enforced(change),
         printer: &PRINTER,
         generation: true,
         create_on_update: true,

@@ -1,6 +1,4 @@
 //! PriorityLevelConfiguration: how many requests of a level are served at once, and what becomes of the others.
-//!
-//! It is kept and checked; the API server shapes no requests yet.
 
 use crate::kinds::{Change, Row, Rules, status};
 use crate::path::Path;
@@ -18,7 +16,6 @@ pub(super) static ROW: Row = Row {
     rules: Rules {
         defaults,
         validate,
-        warnings: |change| super::not_enforced(change),
         printer: &PRINTER,
         generation: true,
         create_on_update: true,

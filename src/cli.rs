@@ -7,6 +7,7 @@ mod client; // the small client
 mod dns; // names
 mod election; // which of several works
 mod encryption; // who encrypts what is stored
+mod fairness; // how many requests at a time
 mod image; // `skiff image`
 mod names; // names that the API takes
 mod pressure; // when a node is short of something
@@ -34,6 +35,7 @@ pub(crate) use client::*;
 pub(crate) use dns::{ClusterNameArgs, DnsArgs, Part};
 pub(crate) use election::{ControllersArgs, LoopArgs, standing};
 pub(crate) use encryption::EncryptionArgs;
+pub(crate) use fairness::FairnessArgs;
 pub(crate) use image::*;
 pub(crate) use pressure::PressureArgs;
 pub(crate) use store::*;
@@ -118,7 +120,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  skiff controllers --kubeconfig /etc/kubernetes/controller-manager.conf")]
     Controllers(ControllersArgs),
     /// Run only the node agent, against any API server and CRI runtime
-    Kubelet(KubeletArgs),
+    Kubelet(Box<KubeletArgs>),
     /// Run only the service proxy, against any API server
     Proxy(ProxyArgs),
     /// Run only the CRI service

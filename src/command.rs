@@ -35,7 +35,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Apiserver(args) => serving(apiserver::run(*args)),
         Command::Scheduler(args) => serving(control::scheduler(args)),
         Command::Controllers(args) => serving(control::controllers(args)),
-        Command::Kubelet(args) => serving(kubelet::run(args)),
+        Command::Kubelet(args) => serving(kubelet::run(*args)),
         Command::Proxy(args) => serving(control::proxy(args)),
         Command::Cri(args) => serving(cri::run(args)),
         Command::Image(args) => image::run(args),

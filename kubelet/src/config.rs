@@ -55,9 +55,12 @@ pub struct KubeletConfig {
     pub engine: Engine,
 }
 
+/// What is called with a pod and its addresses.
+type Act = dyn Fn(Arc<Pod>, Vec<String>) -> BoxFuture<'static, ()> + Send + Sync;
+
 /// What has to happen before a pod's first packet: whoever enforces network policies gets to know the pod's addresses.
 #[derive(Clone)]
-pub struct OnAddresses(Arc<dyn Fn(Arc<Pod>, Vec<String>) -> BoxFuture<'static, ()> + Send + Sync>);
+pub struct OnAddresses(Arc<Act>);
 
 impl OnAddresses {
     /// Of a function that returns once the addresses may be used.

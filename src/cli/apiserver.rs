@@ -1,7 +1,7 @@
 //! Flags of an API server, named as those of kube-apiserver.
 
 use super::without_effect::{Apiserver, WithoutEffect};
-use super::{AuditArgs, AuthenticationArgs, EncryptionArgs, EtcdArgs, FolderArgs};
+use super::{AuditArgs, AuthenticationArgs, EncryptionArgs, EtcdArgs, FairnessArgs, FolderArgs};
 use clap::Args;
 use skiff_apiserver::AdmissionPlugins;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -51,6 +51,8 @@ pub(crate) struct ApiserverArgs {
     /// Admission plugins that are not to be asked (may be repeated)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) disable_admission_plugins: Vec<String>,
+    #[command(flatten)]
+    pub(crate) fairness: FairnessArgs,
     #[command(flatten)]
     pub(crate) authentication: AuthenticationArgs,
     #[command(flatten)]

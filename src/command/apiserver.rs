@@ -14,6 +14,7 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let cbor = speaks_cbor(&args.feature_gates)?;
     let authentication = args.authentication.read()?;
     let audit = args.audit.read()?;
+    let (limits, fairly) = args.fairness.read()?;
     args.without_effect.warn();
     let plugins = args.plugins();
     let shutdown = stop::token()?;
@@ -40,6 +41,7 @@ pub(crate) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         engine: engine("apiserver")?,
     };
     let server = ApiServer::new(config).await.context("start the API server")?;
+    let server = server.limited_to(limits, fairly);
     let server = if cbor { server.with_cbor() } else { server };
     let modes = args.authorization_mode.map(Authorization::Modes);
     let server = match modes.or(args.authorization_config.map(Authorization::File)) {

@@ -128,7 +128,7 @@ proptest! {
     fn any_json_goes_through_without_a_panic(resource in resource(), object in object(), other in object()) {
         let body = object.to_string();
         let _ = decode(resource, body.as_bytes(), FieldValidation::Strict);
-        let _ = strategic_merge(resource, &object, &other);
+        let _ = strategic_merge(resource, object.clone(), &other);
         let mut filled = object.clone();
         apply_defaults(resource, &mut filled);
         let _ = validate_create(resource, &filled);

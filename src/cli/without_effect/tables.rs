@@ -71,8 +71,7 @@ impl Component for Apiserver {
         (
             "the limit is not adjustable here",
             "max-connection-bytes-per-sec http2-max-streams-per-connection min-request-timeout request-timeout \
-             livez-grace-period storage-initialization-timeout goaway-chance delete-collection-workers \
-             max-requests-inflight max-mutating-requests-inflight",
+             livez-grace-period storage-initialization-timeout goaway-chance delete-collection-workers",
         ),
         (
             "requests under way are answered before the server ends, and watches are closed within a second",
@@ -102,7 +101,6 @@ impl Component for Apiserver {
              authorization-webhook-cache-unauthorized-ttl authorization-webhook-config-file \
              authorization-webhook-version",
         ),
-        ("fairness is not built in", "enable-priority-and-fairness"),
         (
             "every server of others is reached directly",
             "egress-selector-config-file aggregator-reject-forwarding-redirect enable-aggregator-routing",

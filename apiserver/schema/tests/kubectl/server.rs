@@ -207,7 +207,7 @@ fn pods(request: &Request, name: Option<&str>, state: &mut State) -> Answer {
         ("POST", _, _) => request.body.clone(),
         ("PATCH", _, Some(pod)) => {
             let patch = serde_json::from_slice(&request.body).expect("a patch in JSON");
-            match skiff_schema::strategic_merge(resource, pod, &patch) {
+            match skiff_schema::strategic_merge(resource, pod.clone(), &patch) {
                 Ok(merged) => merged.to_string().into_bytes(),
                 Err(error) => return failed(400, "BadRequest", &error.to_string()),
             }

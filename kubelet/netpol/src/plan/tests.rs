@@ -102,7 +102,7 @@ impl Machine<'_> {
                 return (is_equal != (*how == Compare::Equal)).then_some(None);
             }
             Expression::InSet { set, key } => return self.lookup(set, *key).is_none().then_some(None),
-            Expression::VerdictMap { map, key } => return Some(self.lookup(map, *key).map(Clone::clone)),
+            Expression::VerdictMap { map, key } => return Some(self.lookup(map, *key).cloned()),
             Expression::Goto(chain) => return Some(Some(Some(chain.clone()))),
             Expression::Drop => return Some(Some(None)),
             other => panic!("no rule of ours has {other:?}"),

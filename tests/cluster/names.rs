@@ -1,34 +1,46 @@
 //! Names in pods, and who may come to whom.
 
-use crate::support::{apply, cluster_ip, in_pod, pod, ready_pod, service, shell, web};
+use crate::support::{apply, cluster_ip, in_pod, pod, ready_pod, service, web};
 use serde_json::{Value, json};
 use skiff_harness::{TestNode, eventually};
 
 /// What `nslookup` of a pod finds: the addresses behind the one of the server.
 fn found(node: &TestNode, from: &str, name: &str) -> Result<Vec<String>, String> {
-    let ended = in_pod(node, from, &format!("nslookup {name}"));
+    let ended = in_pod(node, from, &format!("busybox nslookup {name}"));
     let (_, answer) = ended.out.split_once("\n\n").unwrap_or_default();
     let addresses: Vec<String> =
         answer.lines().filter_map(|line| line.strip_prefix("Address: ").map(str::to_owned)).collect();
     if addresses.is_empty() { Err(ended.out + &ended.err) } else { Ok(addresses) }
 }
 
+/// Programs of this host that ask for names and for pages.
+const TOOLS: &str = "skiff.local/tools:1";
+
+fn build_tools(node: &TestNode) {
+    let data = node.data().display().to_string();
+    let programs = ["/usr/bin/getent", "/bin/busybox", "/bin/bash", "/bin/sh", "/bin/sleep", "/usr/bin/timeout"]
+        .into_iter()
+        .flat_map(|path| ["--add", path]);
+    let build = ["image", "build", TOOLS].into_iter().chain(programs);
+    node.skiff(build.chain(["--data-dir", &data, "--", "/bin/sleep", "1000"])).ok();
+}
+
+fn tools(script: &str) -> Value {
+    json!({"name": "main", "image": TOOLS, "command": ["sh", "-c", script]})
+}
+
 /// A shell's own look-ups, and those of the C library with its search path.
 #[test]
 fn pods_find_services_and_each_other_by_name() {
     let node = TestNode::up(&[]);
-    let data = node.data().display().to_string();
-    let programs = ["--add", "/usr/bin/getent", "--add", "/bin/sh", "--add", "/bin/sleep"];
-    let build = ["image", "build", "skiff.local/getent:1"].into_iter().chain(programs);
-    node.skiff(build.chain(["--data-dir", &data, "--", "/bin/sleep", "1000"])).ok();
-    let mut headless = service("db", "db", json!([{"name": "sql", "port": 8080}]));
+    build_tools(&node);
+    let mut headless = service("db", "db-0", json!([{"name": "sql", "port": 8080}]));
     headless["spec"]["clusterIP"] = "None".into();
     let mut first = pod("db-0", &[web()]);
-    first["metadata"]["labels"]["app"] = "db".into();
     (first["spec"]["hostname"], first["spec"]["subdomain"]) = ("first".into(), "db".into());
-    let glibc = pod("glibc", &[json!({"name": "c", "image": "skiff.local/getent:1"})]);
+    let glibc = pod("glibc", &[json!({"name": "c", "image": TOOLS})]);
     let ports = json!([{"port": 80, "targetPort": "http"}]);
-    let guest = pod("guest", &[shell("exec sleep 1000")]);
+    let guest = pod("guest", &[tools("exec sleep 1000")]);
     apply(&node, &[pod("web", &[web()]), service("web", "web", ports), headless, first, glibc, guest]);
     let (db, _) = (ready_pod(&node, "db-0"), ready_pod(&node, "web"));
     ready_pod(&node, "guest");
@@ -57,6 +69,7 @@ fn pods_find_services_and_each_other_by_name() {
 #[test]
 fn a_policy_holds_for_a_pods_first_packet() {
     let node = TestNode::up(&[]);
+    build_tools(&node);
     let policy = |name: &str, spec: Value| {
         let meta = json!({"name": name});
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec})
@@ -71,18 +84,18 @@ fn a_policy_holds_for_a_pods_first_packet() {
     apply(&node, &[policy("closed", closed), policy("friends", friends)]);
     // What comes before anything else in a container: one try, and no second one.
     let ask = format!(
-        "wget -q -T 2 -O /dev/null http://{}/ && echo reached || echo not; exec sleep 1000",
+        "timeout 2 bash -c ': < /dev/tcp/{}/80' && echo reached || echo not; exec sleep 1000",
         cluster_ip(&node, "web")
     );
-    let asking = |name: &str| pod(name, &[shell(&ask)]);
+    let asking = |name: &str| pod(name, &[tools(&ask)]);
     apply(&node, &[asking("closed"), asking("friend"), asking("stranger")]);
     for (name, expected) in [("friend", "reached\n"), ("closed", "not\n"), ("stranger", "not\n")] {
         ready_pod(&node, name);
         let said = eventually("it has asked", || match crate::support::logs(&node, name) {
-            said if said.is_empty() => Err("nothing yet"),
+            said if said.is_empty() => Err(format!("nothing yet of {name}")),
             said => Ok(said),
         });
-        assert_eq!(said, expected, "{name}");
+        assert!(said.starts_with(expected), "{name}: {said}");
     }
     node.down();
 }

@@ -3,7 +3,7 @@
 
 use super::Authority;
 use crate::auth::user;
-use crate::registry::built_in;
+use crate::registry::{Registry, Target, built_in};
 use crate::request::Request;
 use crate::status::Status;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use skiff_authz::{Act, Attributes, GROUP, Kind, MASTERS, Role, RoleRef, Rule, fu
 
 /// Refuses a role or binding by which its author would give more than they have.
 pub(crate) async fn confirm(
-    authority: &Authority,
+    registry: &Registry,
     request: &Request,
     name: &str,
     old: Option<&Value>,
@@ -21,9 +21,10 @@ pub(crate) async fn confirm(
     if user(&request.who).is_in(MASTERS) || old.is_some_and(|old| only_collected(old, next)) {
         return Ok(());
     }
+    let authority = registry.authority();
     match kind {
         Kind::ClusterRole | Kind::Role => Box::pin(role(authority, request, kind, name, old, next)).await,
-        Kind::ClusterRoleBinding | Kind::RoleBinding => Box::pin(binding(authority, request, name, next)).await,
+        Kind::ClusterRoleBinding | Kind::RoleBinding => Box::pin(binding(registry, request, name, next)).await,
     }
 }
 
@@ -68,17 +69,20 @@ async fn role(
     Ok(())
 }
 
-async fn binding(authority: &Authority, request: &Request, name: &str, next: &Value) -> Result<(), Status> {
-    let role = RoleRef::read(&next["roleRef"]);
+async fn binding(registry: &Registry, request: &Request, name: &str, next: &Value) -> Result<(), Status> {
+    let (authority, role) = (registry.authority(), RoleRef::read(&next["roleRef"]));
     let kind = if role.kind == "Role" { Kind::Role } else { Kind::ClusterRole };
     if may(authority, request, "bind", kind.plural(), &role.name).await {
         return Ok(());
     }
-    let found = authority.roles().rules_of_role(&role, &request.namespace).cloned();
-    match found {
-        Ok(rules) => held(authority, request, name, &rules),
-        Err(_) => Err(Status::not_found(built_in(GROUP, kind.plural())?, &role.name)),
-    }
+    let namespace = if kind == Kind::Role { &*request.namespace } else { "" };
+    let target = Target { resource: built_in(GROUP, kind.plural())?, namespace, name: &role.name };
+    // A role that was written a moment ago may not have reached who decides; default roles are known before they are written.
+    let rules = match registry.get(&target).await {
+        Ok(stored) => Role::read(&stored.value()?).rules,
+        Err(missing) => authority.roles().rules_of_role(&role, &request.namespace).cloned().map_err(|_| missing)?,
+    };
+    held(authority, request, name, &rules)
 }
 
 fn held(authority: &Authority, request: &Request, name: &str, rules: &[Rule]) -> Result<(), Status> {

@@ -203,7 +203,7 @@ impl Registry {
         admission::mutate(&seen, &mut next).await?;
         let name = create::admitted_name(request, old, &next)?;
         let (target, seen) = (Target { name: &name, ..request.target() }, Attributes { name: &name, ..seen });
-        authority::confirm(self.authority(), request, &name, old, &next).await?;
+        authority::confirm(self, request, &name, old, &next).await?;
         resource.complete(&mut next, old);
         if resource.is_stamped() {
             resource.stamp(&mut next, old, &Stamp { who: &user_info(&request.who), now: &now() });

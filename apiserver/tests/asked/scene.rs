@@ -177,7 +177,11 @@ impl Scene {
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().replace(&self.namespace, "NAMESPACE");
         // The server's own names for requests all look alike.
         let plain = |name: &HeaderName, value: String| match name.as_str() {
-            "audit-id" if value.len() == 36 => "a uuid".to_owned(),
+            "audit-id" | "x-kubernetes-pf-flowschema-uid" | "x-kubernetes-pf-prioritylevel-uid"
+                if value.len() == 36 =>
+            {
+                "a uuid".to_owned()
+            }
             _ => value,
         };
         told.map(|(name, value)| (name.to_string(), plain(name, text(value)))).collect()

@@ -22,7 +22,8 @@ fn build_tools(node: &TestNode) {
         .into_iter()
         .flat_map(|path| ["--add", path]);
     let build = ["image", "build", TOOLS].into_iter().chain(programs);
-    node.skiff(build.chain(["--data-dir", &data, "--", "/bin/sleep", "1000"])).ok();
+    let said = node.skiff(build.chain(["--data-dir", &data, "--", "/bin/sleep", "1000"])).ok();
+    assert!(said.contains(TOOLS), "{said}");
 }
 
 fn tools(script: &str) -> Value {
@@ -52,7 +53,7 @@ fn pods_find_services_and_each_other_by_name() {
         ("first.db.default.svc.cluster.local", &db),
     ] {
         let all = eventually(name, || found(&node, "guest", name));
-        assert_eq!(all, [address.clone()], "{name}");
+        assert_eq!(all, std::slice::from_ref(address), "{name}");
     }
     for name in ["web", "web.default", "kubernetes.default.svc"] {
         let said = node.skiff(["exec", "glibc", "--", "getent", "ahostsv4", name]).ok();

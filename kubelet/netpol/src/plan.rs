@@ -4,13 +4,13 @@
 //! much as its pod has rules, however many pods and policies there are.
 
 use crate::pods::PodFacts;
-use crate::rules::{self, Block, Peers, Ports, Protocol};
+use crate::rules::{self, Peers, Ports};
 use crate::select::{Direction, Scene, covers};
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use skiff_sys::nft::{Chain, Change, Data, Element, Expression, Rule, Set};
+use skiff_sys::nft::{Block, Change, Contents, Data, Expression, Transport};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -19,12 +19,7 @@ const NAME_BYTES_MAX: usize = 200;
 
 /// What depends on policies: the rest of the table is always the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Table {
-    pub(crate) chains: BTreeMap<String, Vec<Vec<Expression>>>,
-    pub(crate) sets: BTreeMap<String, Set>,
-    /// Elements by set and key; those of verdict maps lead to a chain.
-    pub(crate) elements: BTreeMap<(String, Vec<u8>), Option<String>>,
-}
+pub(crate) struct Table(pub(crate) Contents);
 
 /// The policies that are about one pod, by namespace and name.
 type Policies = BTreeSet<(String, String)>;
@@ -80,14 +75,14 @@ impl Table {
         }
         for (pod, policies) in about.into_values() {
             let chain = class(direction, &policies);
-            if !self.chains.contains_key(&chain) {
+            if !self.0.chains.contains_key(&chain) {
                 let mut all: Vec<_> = policies.iter().filter_map(|key| rules.get(key)).flatten().cloned().collect();
                 all.push(vec![Expression::Drop]);
-                self.chains.insert(chain.clone(), all);
+                self.0.chains.insert(chain.clone(), all);
             }
             for address in &pod.addresses {
-                self.element(direction.name(), rules::address_key(*address), Some(&chain));
-                self.element(rules::SELVES, rules::self_key(*address), None);
+                self.element(direction.name(), rules::address_key(*address), Data::Goto(chain.clone()));
+                self.element(rules::SELVES, rules::self_key(*address), Data::Nothing);
             }
         }
     }
@@ -132,9 +127,9 @@ impl Table {
         let mut all = Vec::new();
         if peers.iter().any(|peer| peer.ip_block.is_none()) {
             let set = format!("{stem}/pods");
-            self.sets.insert(set.clone(), rules::address_set(&set));
+            self.0.sets.insert(set.clone(), rules::address_set(&set));
             for address in pods.iter().flat_map(|pod| &pod.addresses) {
-                self.element(&set, rules::address_key(*address), None);
+                self.element(&set, rules::address_key(*address), Data::Nothing);
             }
             all.push(Peers::Set(set));
         }
@@ -154,7 +149,7 @@ impl Table {
         let (numbered, named) = (format!("{stem}/ports"), format!("{stem}/named"));
         let mut all = Vec::new();
         for one in ports {
-            let Some(protocol) = Protocol::of(one.protocol.as_deref()) else { continue };
+            let Some(protocol) = Transport::named(one.protocol.as_deref().unwrap_or("TCP")) else { continue };
             match &one.port {
                 None => all.push(Ports::Protocol(protocol)),
                 Some(IntOrString::Int(number)) => {
@@ -162,93 +157,45 @@ impl Table {
                     match one.end_port.and_then(|last| u16::try_from(last).ok()).filter(|last| *last > first) {
                         Some(last) => all.extend(rules::aligned(protocol, first, last)),
                         None => {
-                            self.sets.entry(numbered.clone()).or_insert_with(|| rules::port_set(&numbered));
-                            self.element(&numbered, rules::port_key(protocol, first), None);
+                            self.0.sets.entry(numbered.clone()).or_insert_with(|| rules::port_set(&numbered));
+                            self.element(&numbered, rules::port_key(protocol, first), Data::Nothing);
                         }
                     }
                 }
                 Some(IntOrString::String(name)) => {
-                    self.sets.entry(named.clone()).or_insert_with(|| rules::named_set(&named));
+                    self.0.sets.entry(named.clone()).or_insert_with(|| rules::named_set(&named));
                     self.named(&named, name, protocol, receivers);
                 }
             }
         }
-        all.extend(self.sets.contains_key(&numbered).then_some(Ports::Set(numbered)));
-        all.extend(self.sets.contains_key(&named).then_some(Ports::Named(named)));
+        all.extend(self.0.sets.contains_key(&numbered).then_some(Ports::Set(numbered)));
+        all.extend(self.0.sets.contains_key(&named).then_some(Ports::Named(named)));
         all
     }
 
-    fn named(&mut self, set: &str, name: &str, protocol: Protocol, receivers: &[&PodFacts]) {
+    fn named(&mut self, set: &str, name: &str, protocol: Transport, receivers: &[&PodFacts]) {
         for pod in receivers {
             let meant = pod.ports.iter().filter(|port| port.0 == name && port.1 == protocol);
             for (_, _, number) in meant {
                 for address in &pod.addresses {
-                    self.element(set, rules::named_key(*address, protocol, *number), None);
+                    self.element(set, rules::named_key(*address, protocol, *number), Data::Nothing);
                 }
             }
         }
     }
 
-    fn element(&mut self, set: &str, key: Vec<u8>, chain: Option<&str>) {
-        self.elements.insert((set.to_owned(), key), chain.map(str::to_owned));
+    fn element(&mut self, set: &str, key: Vec<u8>, data: Data) {
+        self.0.elements.insert((set.to_owned(), key), data);
     }
 
     /// Changes that replace whatever table is there by this one.
     pub(crate) fn replace(&self) -> Vec<Change> {
-        // Removing a table that may not be there: ensure it first.
-        let mut changes = vec![Change::EnsureTable, Change::RemoveTable, Change::EnsureTable];
-        changes.extend(rules::sets().into_iter().map(Change::AddSet));
-        changes.extend(rules::chains().into_iter().map(Change::AddChain));
-        changes.extend(rules::rules().into_iter().map(Change::AddRule));
-        changes.extend(self.changes_since(&Self::default()));
-        changes
+        self.0.replace(rules::frame())
     }
 
-    /// Changes that make this table of `old`: as many as there are differences. The order is the kernel's: a thing exists before
-    /// something refers to it, and nothing refers to it when it goes.
+    /// Changes that make this table of `old`.
     pub(crate) fn changes_since(&self, old: &Self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        let new_sets = self.sets.iter().filter(|(name, set)| old.sets.get(*name) != Some(*set));
-        changes.extend(new_sets.map(|(_, set)| Change::AddSet(set.clone())));
-        let new_chains = self.chains.keys().filter(|name| !old.chains.contains_key(*name));
-        changes.extend(new_chains.map(|name| Change::AddChain(Chain { name: name.clone(), base: None })));
-        let gone_elements = old.difference(self, |set| self.has_set(set));
-        changes.extend(gone_elements.into_iter().map(|(set, elements)| Change::RemoveElements(set, elements)));
-        let new_elements = self.difference(old, |_| true);
-        changes.extend(new_elements.into_iter().map(|(set, elements)| Change::AddElements(set, elements)));
-        for (name, rules) in &self.chains {
-            let before = old.chains.get(name);
-            if before == Some(rules) {
-                continue;
-            }
-            changes.extend(before.map(|_| Change::FlushChain(name.clone())));
-            let rule = |expressions: &Vec<Expression>| Rule { chain: name.clone(), expressions: expressions.clone() };
-            changes.extend(rules.iter().map(|expressions| Change::AddRule(rule(expressions))));
-        }
-        let gone: Vec<&String> = old.chains.keys().filter(|name| !self.chains.contains_key(*name)).collect();
-        changes.extend(gone.iter().map(|name| Change::FlushChain((*name).clone())));
-        changes.extend(gone.iter().map(|name| Change::RemoveChain((*name).clone())));
-        let gone = old.sets.keys().filter(|name| !self.sets.contains_key(*name));
-        changes.extend(gone.map(|name| Change::RemoveSet(name.clone())));
-        changes
-    }
-
-    /// Whether a set stays: the elements of one that goes go with it.
-    fn has_set(&self, set: &str) -> bool {
-        self.sets.contains_key(set) || rules::sets().iter().any(|known| known.name == set)
-    }
-
-    /// The elements that this table has and `other` has not, or has with another chain, by set.
-    fn difference(&self, other: &Self, is_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<Element>> {
-        let mut by_set: BTreeMap<String, Vec<Element>> = BTreeMap::new();
-        for ((set, key), chain) in &self.elements {
-            let place = (set.clone(), key.clone());
-            if other.elements.get(&place) != Some(chain) && is_wanted(set) {
-                let data = chain.as_ref().map_or(Data::Nothing, |chain| Data::Goto(chain.clone()));
-                by_set.entry(place.0).or_default().push(Element { key: place.1, data });
-            }
-        }
-        by_set
+        self.0.changes_since(&old.0)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What pods are to policies: labels, addresses and the names of their ports. No I/O.
 
-use crate::rules::Protocol;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use skiff_sys::nft::Transport;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -18,7 +18,7 @@ pub(crate) struct PodFacts {
     /// Whether it is on this node.
     pub(crate) is_here: bool,
     /// Ports that have names.
-    pub(crate) ports: Vec<(String, Protocol, u16)>,
+    pub(crate) ports: Vec<(String, Transport, u16)>,
 }
 
 impl PodFacts {
@@ -54,10 +54,10 @@ impl PodFacts {
     }
 }
 
-fn named_ports(container: &Container) -> Vec<(String, Protocol, u16)> {
+fn named_ports(container: &Container) -> Vec<(String, Transport, u16)> {
     let ports = container.ports.iter().flatten().filter_map(|port| {
         let number = u16::try_from(port.container_port).ok()?;
-        Some((port.name.clone()?, Protocol::of(port.protocol.as_deref())?, number))
+        Some((port.name.clone()?, Transport::named(port.protocol.as_deref().unwrap_or("TCP"))?, number))
     });
     ports.collect()
 }

@@ -11,7 +11,8 @@
 
 use crate::select::Direction;
 use skiff_sys::nft::{
-    Chain, ChainType, Compare, DataType, Expression as E, Hook, Register, Rule, Set, SetKind, port, protocol,
+    Block, Chain, ChainType, Compare, DataType, Expression as E, Frame, Hook, Register, Rule, Set, SetKind, Transport,
+    destination, destination_port, port, protocol, source,
 };
 use std::net::Ipv4Addr;
 
@@ -20,8 +21,6 @@ const PROTOCOL: DataType = DataType::Protocol;
 const SERVICE: DataType = DataType::Service;
 /// After what others do at the standard priority.
 const PRIORITY: i32 = 10;
-const SOURCE_OFFSET: u32 = 12;
-const DESTINATION_OFFSET: u32 = 16;
 /// `NF_CT_STATE_BIT` of `IP_CT_ESTABLISHED` and of `IP_CT_RELATED`.
 const STATE_KNOWN: u32 = 1 << 1 | 1 << 2;
 
@@ -29,51 +28,6 @@ const STATE_KNOWN: u32 = 1 << 1 | 1 << 2;
 pub(crate) const ALLOWED: &str = "allowed";
 /// Addresses of pods of this node, each twice.
 pub(crate) const SELVES: &str = "selves";
-
-/// Transport protocols that policies name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Protocol {
-    Tcp,
-    Udp,
-    Sctp,
-}
-
-impl Protocol {
-    pub(crate) fn of(text: Option<&str>) -> Option<Self> {
-        match text.unwrap_or("TCP") {
-            "TCP" => Some(Self::Tcp),
-            "UDP" => Some(Self::Udp),
-            "SCTP" => Some(Self::Sctp),
-            _ => None,
-        }
-    }
-
-    /// Protocol number in the IP header (IANA).
-    pub(crate) const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-            Self::Sctp => 132,
-        }
-    }
-}
-
-/// Addresses with the same first bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Block {
-    base: [u8; 4],
-    mask: [u8; 4],
-}
-
-impl Block {
-    /// Reads `ADDRESS/BITS`; `None` for one of IPv6, which no pod has an address of.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = text.split_once('/')?;
-        let (address, bits): (Ipv4Addr, u32) = (address.parse().ok()?, bits.parse().ok()?);
-        let mask = u32::MAX.checked_shl(32_u32.checked_sub(bits)?).unwrap_or(0);
-        Some(Self { base: (u32::from(address) & mask).to_be_bytes(), mask: mask.to_be_bytes() })
-    }
-}
 
 /// Who the other end may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,21 +44,21 @@ pub(crate) enum Peers {
 pub(crate) enum Ports {
     Any,
     /// Any of one protocol.
-    Protocol(Protocol),
+    Protocol(Transport),
     /// A set of protocols with ports.
     Set(String),
     /// A set of addresses with protocols and ports: what a port's name means at each pod.
     Named(String),
     /// The ports that have these first bits.
     Aligned {
-        protocol: Protocol,
+        protocol: Transport,
         base: u16,
         mask: u16,
     },
 }
 
 /// Splits a range of ports into aligned ones, of which there are 30 at most.
-pub(crate) fn aligned(protocol: Protocol, first: u16, last: u16) -> Vec<Ports> {
+pub(crate) fn aligned(protocol: Transport, first: u16, last: u16) -> Vec<Ports> {
     let (mut all, mut next, end) = (Vec::new(), u32::from(first), u32::from(last) + 1);
     while next < end {
         let room = (end - next).ilog2();
@@ -127,12 +81,12 @@ pub(crate) fn self_key(address: Ipv4Addr) -> Vec<u8> {
 }
 
 /// Key of a set of ports.
-pub(crate) fn port_key(transport: Protocol, number: u16) -> Vec<u8> {
+pub(crate) fn port_key(transport: Transport, number: u16) -> Vec<u8> {
     [protocol(transport.number()), port(number)].concat()
 }
 
 /// Key of a set of named ports.
-pub(crate) fn named_key(address: Ipv4Addr, transport: Protocol, number: u16) -> Vec<u8> {
+pub(crate) fn named_key(address: Ipv4Addr, transport: Transport, number: u16) -> Vec<u8> {
     [address.octets(), protocol(transport.number()), port(number)].concat()
 }
 
@@ -151,16 +105,19 @@ pub(crate) fn named_set(name: &str) -> Set {
     Set { name: name.to_owned(), key: vec![ADDRESS, PROTOCOL, SERVICE], kind: SetKind::Keys }
 }
 
-/// The sets that every node has.
-pub(crate) fn sets() -> Vec<Set> {
+/// What the table of every node has.
+pub(crate) fn frame() -> Frame {
+    Frame { sets: sets(), chains: chains(), rules: rules() }
+}
+
+fn sets() -> Vec<Set> {
     let map =
         |direction: Direction| Set { name: direction.name().to_owned(), key: vec![ADDRESS], kind: SetKind::Verdicts };
     let selves = Set { name: SELVES.to_owned(), key: vec![ADDRESS, ADDRESS], kind: SetKind::Keys };
     Direction::BOTH.map(map).into_iter().chain([selves]).collect()
 }
 
-/// The chains that every node has.
-pub(crate) fn chains() -> Vec<Chain> {
+fn chains() -> Vec<Chain> {
     let base = |direction: Direction| Chain {
         name: hook(direction).to_owned(),
         base: Some((ChainType::Filter, Hook::Forward, PRIORITY)),
@@ -176,8 +133,7 @@ const fn hook(direction: Direction) -> &'static str {
     }
 }
 
-/// The rules that every node has.
-pub(crate) fn rules() -> Vec<Rule> {
+fn rules() -> Vec<Rule> {
     let mut rules = Vec::new();
     for direction in Direction::BOTH {
         let subject = match direction {
@@ -220,8 +176,7 @@ fn other_end(direction: Direction, peers: &Peers) -> Vec<E> {
 }
 
 fn to_ports(ports: &Ports) -> Vec<E> {
-    let destination_port = |to| E::TransportHeader { to, offset: 2, bytes: 2 };
-    let is = |protocol: &Protocol| [E::TransportProtocol(Register(0)), equal(Register(0), &[protocol.number()])];
+    let is = |protocol: &Transport| [E::TransportProtocol(Register(0)), equal(Register(0), &[protocol.number()])];
     match ports {
         Ports::Any => Vec::new(),
         Ports::Protocol(protocol) => is(protocol).into(),
@@ -245,14 +200,6 @@ fn to_ports(ports: &Ports) -> Vec<E> {
             rule
         }
     }
-}
-
-fn source(to: Register) -> E {
-    E::NetworkHeader { to, offset: SOURCE_OFFSET, bytes: 4 }
-}
-
-fn destination(to: Register) -> E {
-    E::NetworkHeader { to, offset: DESTINATION_OFFSET, bytes: 4 }
 }
 
 fn equal(register: Register, value: &[u8]) -> E {

@@ -3,12 +3,11 @@
 use crate::ProxyError;
 use crate::flows::Flows;
 use crate::plan::Table;
-use crate::rules::PodRange;
-use crate::service::{Port, Protocol};
+use crate::service::Port;
 use skiff_step::{Engine, Injected, Step};
 use skiff_sys::conntrack;
 use skiff_sys::netlink::Refusal;
-use skiff_sys::nft::{Change, Transaction, table_exists};
+use skiff_sys::nft::{Block, Change, Transaction, Transport, table_exists};
 
 const APPLY: Step = Step::new("proxy.apply", "nftables: one transaction");
 const FORGET: Step = Step::new("proxy.forget", "ctnetlink: IPCTNL_MSG_CT_DELETE");
@@ -18,7 +17,7 @@ const FORGET: Step = Step::new("proxy.forget", "ctnetlink: IPCTNL_MSG_CT_DELETE"
 pub(crate) struct Applier {
     // Fixed.
     table: String,
-    pods: PodRange,
+    pods: Block,
     engine: Engine,
     // What the kernel has. Without a table we do not know, and replace what is there.
     applied: Option<Table>,
@@ -26,7 +25,7 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
-    pub(crate) const fn new(table: String, pods: PodRange, engine: Engine) -> Self {
+    pub(crate) const fn new(table: String, pods: Block, engine: Engine) -> Self {
         Self { table, pods, engine, applied: None, flows: None }
     }
 
@@ -109,7 +108,7 @@ fn forget(flows: &Flows) -> Result<(), ForgetError> {
     if flows.is_empty() {
         return Ok(());
     }
-    for connection in conntrack::list(Protocol::Udp.number())? {
+    for connection in conntrack::list(Transport::Udp.number())? {
         if flows.is_stale(connection.to, connection.answered_by) {
             conntrack::forget(&connection)?;
         }

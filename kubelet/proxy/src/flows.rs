@@ -1,7 +1,8 @@
 //! Decides which UDP flows the kernel has to forget: those that still lead to an endpoint that is gone, and those that
 //! began before there was a rule. TCP needs none of this: a broken connection ends, and the next one is new.
 
-use crate::service::{Port, Protocol};
+use crate::service::Port;
+use skiff_sys::nft::Transport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
@@ -16,7 +17,7 @@ impl Flows {
     /// As the services say.
     pub(crate) fn of(ports: &[Port]) -> Self {
         let mut flows = Self::default();
-        for port in ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+        for port in ports.iter().filter(|port| port.protocol == Transport::Udp) {
             for at in port.cluster.iter().chain(&port.external) {
                 flows.addresses.entry(*at).or_insert_with(|| port.endpoints.clone());
             }
@@ -68,7 +69,7 @@ mod tests {
         let endpoints = endpoints.iter().map(|text| at(text)).collect();
         Flows::of(&[Port {
             name: "default/dns/53/udp".to_owned(),
-            protocol: Protocol::Udp,
+            protocol: Transport::Udp,
             cluster: vec![at("10.96.0.10:53")],
             external: Vec::new(),
             node_port: Some(30053),

@@ -13,8 +13,7 @@ mod watch; // when to look again
 pub use error::ProxyError;
 
 use apply::Applier;
-use rules::PodRange;
-use skiff_sys::nft::{Change, Transaction};
+use skiff_sys::nft::{Block, Change, Transaction};
 use tokio_util::sync::CancellationToken;
 
 /// What the proxy needs to know.
@@ -40,8 +39,7 @@ pub struct ProxyConfig {
 /// # Errors
 /// The pod range does not parse, or the kernel refuses nftables (rights, modules).
 pub async fn run(config: ProxyConfig, shutdown: CancellationToken) -> Result<(), ProxyError> {
-    let pods =
-        PodRange::parse(&config.pod_cidr).ok_or_else(|| ProxyError::PodCidr { value: config.pod_cidr.clone() })?;
+    let pods = Block::parse(&config.pod_cidr).ok_or_else(|| ProxyError::PodCidr { value: config.pod_cidr.clone() })?;
     let applier = Applier::new(config.table.clone(), pods, config.engine.clone());
     watch::Proxy::new(&config, applier).run(shutdown).await
 }

@@ -10,10 +10,9 @@
 //!  input, forward, output  still for a service address or port -> nobody is there: reject
 //! ```
 
-use crate::service::Protocol;
 use skiff_sys::nft::{
-    AnonymousMap, Chain, ChainType, Compare, DataType, Expression as E, Hook, Register, Rule, Set, SetKind, port,
-    protocol,
+    AnonymousMap, Block, Chain, ChainType, Compare, DataType, Expression as E, Frame, Hook, Register, Rule, Set,
+    SetKind, Transport, destination, destination_port, port, protocol, source,
 };
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -28,8 +27,6 @@ const FILTER: i32 = 0;
 const STATUS_DESTINATION_NAT: u32 = 1 << 5;
 /// `RTN_LOCAL`.
 const KIND_LOCAL: u32 = 2;
-const SOURCE_OFFSET: u32 = 12;
-const DESTINATION_OFFSET: u32 = 16;
 
 pub(crate) const SERVICES: &str = "services";
 pub(crate) const NODE_PORTS: &str = "node-ports";
@@ -39,30 +36,13 @@ pub(crate) const REJECTED_NODE_PORTS: &str = "rejected-node-ports";
 pub(crate) const HAIRPINS: &str = "hairpins";
 const REJECTIONS: &str = "rejections";
 
-/// The pod addresses of this node: first address and mask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PodRange {
-    pub(crate) base: [u8; 4],
-    pub(crate) mask: [u8; 4],
-}
-
-impl PodRange {
-    /// Reads `ADDRESS/BITS`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = text.split_once('/')?;
-        let (address, bits): (Ipv4Addr, u32) = (address.parse().ok()?, bits.parse().ok()?);
-        let mask = u32::MAX.checked_shl(32u32.checked_sub(bits)?).unwrap_or(0);
-        Some(Self { base: (u32::from(address) & mask).to_be_bytes(), mask: mask.to_be_bytes() })
-    }
-}
-
 /// Key of [`SERVICES`] and [`REJECTED`].
-pub(crate) fn address_key(transport: Protocol, at: SocketAddrV4) -> Vec<u8> {
+pub(crate) fn address_key(transport: Transport, at: SocketAddrV4) -> Vec<u8> {
     [at.ip().octets(), protocol(transport.number()), port(at.port())].concat()
 }
 
 /// Key of [`NODE_PORTS`] and [`REJECTED_NODE_PORTS`].
-pub(crate) fn port_key(transport: Protocol, number: u16) -> Vec<u8> {
+pub(crate) fn port_key(transport: Transport, number: u16) -> Vec<u8> {
     [protocol(transport.number()), port(number)].concat()
 }
 
@@ -71,8 +51,12 @@ pub(crate) fn hairpin_key(address: Ipv4Addr) -> Vec<u8> {
     [address.octets(), address.octets()].concat()
 }
 
-/// The sets that every node has.
-pub(crate) fn sets() -> Vec<Set> {
+/// What the table of every node has; `pods` are the addresses of this node's.
+pub(crate) fn frame(pods: Block) -> Frame {
+    Frame { sets: sets(), chains: chains(), rules: rules(pods) }
+}
+
+fn sets() -> Vec<Set> {
     let set = |name: &str, key: &[DataType], kind| Set { name: name.to_owned(), key: key.to_vec(), kind };
     vec![
         set(SERVICES, &[ADDRESS, PROTOCOL, SERVICE], SetKind::Verdicts),
@@ -89,8 +73,7 @@ pub(crate) fn affinity_set(name: &str) -> Set {
     Set { name: name.to_owned(), key: vec![ADDRESS], kind: SetKind::Remembered }
 }
 
-/// The chains that every node has.
-pub(crate) fn chains() -> Vec<Chain> {
+fn chains() -> Vec<Chain> {
     let base = |name: &str, kind, hook, priority| Chain { name: name.to_owned(), base: Some((kind, hook, priority)) };
     vec![
         Chain { name: REJECTIONS.to_owned(), base: None },
@@ -103,8 +86,7 @@ pub(crate) fn chains() -> Vec<Chain> {
     ]
 }
 
-/// The rules that every node has.
-pub(crate) fn rules(pods: PodRange) -> Vec<Rule> {
+fn rules(pods: Block) -> Vec<Rule> {
     let rule = |chain: &str, expressions| Rule { chain: chain.to_owned(), expressions };
     let mut rules = Vec::new();
     for chain in ["prerouting", "output"] {
@@ -183,18 +165,6 @@ fn rewrite() -> E {
     E::DestinationNat { address: Register(0), port: Register(1) }
 }
 
-fn source(to: Register) -> E {
-    E::NetworkHeader { to, offset: SOURCE_OFFSET, bytes: 4 }
-}
-
-fn destination(to: Register) -> E {
-    E::NetworkHeader { to, offset: DESTINATION_OFFSET, bytes: 4 }
-}
-
-fn destination_port(to: Register) -> E {
-    E::TransportHeader { to, offset: 2, bytes: 2 }
-}
-
 fn compare(register: Register, how: Compare, value: &[u8]) -> E {
     E::Compare { register, how, value: value.to_vec() }
 }
@@ -249,7 +219,7 @@ fn back_to_itself() -> Vec<E> {
 }
 
 /// Answers of an endpoint elsewhere have to come back through this node, which knows the service address.
-fn off_node(pods: PodRange) -> Vec<E> {
+fn off_node(pods: Block) -> Vec<E> {
     let mut loopback = b"lo".to_vec();
     loopback.resize(16, 0);
     let mut rule = rewritten();
@@ -266,7 +236,7 @@ fn off_node(pods: PodRange) -> Vec<E> {
 }
 
 fn only_tcp() -> Vec<E> {
-    vec![E::TransportProtocol(Register(0)), compare(Register(0), Compare::Equal, &[Protocol::Tcp.number()])]
+    vec![E::TransportProtocol(Register(0)), compare(Register(0), Compare::Equal, &[Transport::Tcp.number()])]
 }
 
 fn unserved_cluster_address() -> Vec<E> {

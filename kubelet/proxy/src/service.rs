@@ -5,6 +5,7 @@
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use skiff_sys::nft::Transport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -15,48 +16,12 @@ const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 /// The default of `sessionAffinityConfig.clientIP.timeoutSeconds`: three hours.
 const AFFINITY_SECONDS: i32 = 10_800;
 
-/// Transport protocols that services have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Protocol {
-    Tcp,
-    Udp,
-    Sctp,
-}
-
-impl Protocol {
-    fn of(text: Option<&str>) -> Option<Self> {
-        match text.unwrap_or("TCP") {
-            "TCP" => Some(Self::Tcp),
-            "UDP" => Some(Self::Udp),
-            "SCTP" => Some(Self::Sctp),
-            _ => None,
-        }
-    }
-
-    /// Protocol number in the IP header (IANA).
-    pub(crate) const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-            Self::Sctp => 132,
-        }
-    }
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        }
-    }
-}
-
 /// One port of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Port {
     /// `namespace/service/port/protocol`; unique.
     pub(crate) name: String,
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: Transport,
     /// The cluster's own addresses of the service, with the port.
     pub(crate) cluster: Vec<SocketAddrV4>,
     /// Other addresses that lead to it: external and load balancer addresses.
@@ -136,7 +101,8 @@ impl Reading<'_> {
         };
         let mut ports = Vec::new();
         for port in spec.ports.iter().flatten() {
-            let (Some(protocol), Ok(number)) = (Protocol::of(port.protocol.as_deref()), u16::try_from(port.port))
+            let (Some(protocol), Ok(number)) =
+                (Transport::named(port.protocol.as_deref().unwrap_or("TCP")), u16::try_from(port.port))
             else {
                 self.warn(format!("port {} of protocol {:?} is not proxied", port.port, port.protocol));
                 continue;
@@ -155,7 +121,7 @@ impl Reading<'_> {
         ports
     }
 
-    fn port_name(&self, port: &ServicePort, protocol: Protocol) -> String {
+    fn port_name(&self, port: &ServicePort, protocol: Transport) -> String {
         let number = port.port.to_string();
         let name = port.name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&number);
         format!("{}/{}/{name}/{}", self.namespace, self.name, protocol.name())
@@ -202,7 +168,7 @@ impl Reading<'_> {
     fn endpoints(
         &mut self,
         port: &ServicePort,
-        protocol: Protocol,
+        protocol: Transport,
         slices: &[&EndpointSlice],
     ) -> BTreeSet<SocketAddrV4> {
         let (mut ready, mut ending) = (BTreeSet::new(), BTreeSet::new());
@@ -240,10 +206,11 @@ fn is_endpoint(address: Ipv4Addr) -> bool {
 }
 
 /// The port of the slice that has the name and protocol of the service's port.
-fn target_port(slice: &EndpointSlice, port: &ServicePort, protocol: Protocol) -> Option<u16> {
+fn target_port(slice: &EndpointSlice, port: &ServicePort, protocol: Transport) -> Option<u16> {
     let wanted = port.name.as_deref().unwrap_or_default();
     let found = slice.ports.iter().flatten().find(|found| {
-        found.name.as_deref().unwrap_or_default() == wanted && Protocol::of(found.protocol.as_deref()) == Some(protocol)
+        found.name.as_deref().unwrap_or_default() == wanted
+            && Transport::named(found.protocol.as_deref().unwrap_or("TCP")) == Some(protocol)
     });
     found.and_then(|found| found.port).and_then(|number| u16::try_from(number).ok())
 }

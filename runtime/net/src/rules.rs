@@ -18,7 +18,7 @@ use crate::ipam::Record;
 use crate::plan::Range;
 use skiff_sys::nft::{
     Chain, ChainType, Change, Compare, Data, DataType, Element, Expression as E, Hook, Register, Rule, Set, SetKind,
-    port, protocol,
+    destination, destination_port, port, protocol, source,
 };
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -39,10 +39,6 @@ const KIND_LOCAL: u32 = 2;
 const LOOPBACK: ([u8; 4], [u8; 4]) = ([127, 0, 0, 0], [255, 0, 0, 0]);
 /// Bytes of an interface name in a register (`IFNAMSIZ`).
 const INTERFACE_BYTES: usize = 16;
-/// IPv4 header.
-const SOURCE_OFFSET: u32 = 12;
-const DESTINATION_OFFSET: u32 = 16;
-
 /// Host ports that are bound to one address of the node.
 const PORTS_AT: &str = "host-ports-at";
 /// Host ports at all addresses of the node.
@@ -141,18 +137,6 @@ fn rules(wanted: &Wanted<'_>) -> Vec<Rule> {
         rules.push(rule("postrouting", masquerade(wanted.range)));
     }
     rules
-}
-
-fn destination(to: Register) -> E {
-    E::NetworkHeader { to, offset: DESTINATION_OFFSET, bytes: 4 }
-}
-
-fn source(to: Register) -> E {
-    E::NetworkHeader { to, offset: SOURCE_OFFSET, bytes: 4 }
-}
-
-fn destination_port(to: Register) -> E {
-    E::TransportHeader { to, offset: 2, bytes: 2 }
 }
 
 fn equal(register: Register, value: &[u8]) -> E {

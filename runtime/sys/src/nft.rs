@@ -6,11 +6,15 @@
 //!
 //! What it leaves to others: which rules there are.
 
+mod contents;
 mod encode;
 mod expression;
+mod ipv4;
 mod transaction;
 
+pub use contents::{Contents, Frame};
 pub use expression::{AnonymousMap, Compare, Expression, Hook, Register};
+pub use ipv4::{Block, Transport, destination, destination_port, source};
 pub use transaction::{
     Chain, ChainType, Change, Data, Element, NftError, Rule, Set, SetKind, Transaction, table_exists,
 };

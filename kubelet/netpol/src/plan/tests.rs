@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 struct Packet {
     from: Ipv4Addr,
     to: Ipv4Addr,
-    protocol: Protocol,
+    protocol: Transport,
     port: u16,
 }
 
@@ -23,7 +23,7 @@ fn pods() -> Vec<PodFacts> {
         labels: [("app".to_owned(), app.to_owned())].into(),
         addresses: vec![Ipv4Addr::new(10, 244, 0, number)],
         is_here,
-        ports: vec![("http".to_owned(), Protocol::Tcp, 80 + u16::from(number))],
+        ports: vec![("http".to_owned(), Transport::Tcp, 80 + u16::from(number))],
     };
     vec![pod(1, "n", "a", true), pod(2, "n", "b", true), pod(3, "m", "a", true), pod(4, "m", "b", false)]
 }
@@ -54,24 +54,24 @@ impl Machine<'_> {
     }
 
     fn key_bytes(&self, set: &str) -> usize {
-        let known = rules::sets().into_iter().find(|known| known.name == set);
-        known.or_else(|| self.table.sets.get(set).cloned()).expect("the set is there").key.len() * 4
+        let known = rules::frame().sets.into_iter().find(|known| known.name == set);
+        known.or_else(|| self.table.0.sets.get(set).cloned()).expect("the set is there").key.len() * 4
     }
 
-    fn lookup(&self, set: &str, key: Register) -> Option<&Option<String>> {
+    fn lookup(&self, set: &str, key: Register) -> Option<&Data> {
         let key = self.bytes(key, self.key_bytes(set)).to_vec();
-        self.table.elements.get(&(set.to_owned(), key))
+        self.table.0.elements.get(&(set.to_owned(), key))
     }
 
     /// Whether a base chain lets the packet through.
     fn passes(&mut self, chain: &str) -> bool {
-        let base = rules::rules().into_iter().filter(|rule| rule.chain == chain);
+        let base = rules::frame().rules.into_iter().filter(|rule| rule.chain == chain);
         let mut rules: Vec<Vec<Expression>> = base.map(|rule| rule.expressions).collect();
         for _ in 0..4 {
             match self.verdict(&rules) {
                 None => return true,
                 Some(None) => return false,
-                Some(Some(next)) => rules = self.table.chains.get(&next).cloned().unwrap_or_default(),
+                Some(Some(next)) => rules = self.table.0.chains.get(&next).cloned().unwrap_or_default(),
             }
         }
         panic!("chains lead in a circle");
@@ -102,7 +102,12 @@ impl Machine<'_> {
                 return (is_equal != (*how == Compare::Equal)).then_some(None);
             }
             Expression::InSet { set, key } => return self.lookup(set, *key).is_none().then_some(None),
-            Expression::VerdictMap { map, key } => return Some(self.lookup(map, *key).cloned()),
+            Expression::VerdictMap { map, key } => {
+                return Some(self.lookup(map, *key).map(|data| match data {
+                    Data::Goto(chain) => Some(chain.clone()),
+                    _ => None,
+                }));
+            }
             Expression::Goto(chain) => return Some(Some(Some(chain.clone()))),
             Expression::Drop => return Some(Some(None)),
             other => panic!("no rule of ours has {other:?}"),
@@ -167,7 +172,7 @@ fn is_peer(peer: &NetworkPolicyPeer, namespace: &str, address: Ipv4Addr, pod: Op
 }
 
 fn is_port(port: &NetworkPolicyPort, packet: &Packet, receiver: Option<&PodFacts>) -> bool {
-    if Protocol::of(port.protocol.as_deref()) != Some(packet.protocol) {
+    if Transport::named(port.protocol.as_deref().unwrap_or("TCP")) != Some(packet.protocol) {
         return false;
     }
     let number = i32::from(packet.port);
@@ -243,11 +248,7 @@ fn table(policies: &[NetworkPolicy], pods: &[PodFacts]) -> Table {
 
 /// What the kernel would have after these changes.
 fn changed(old: &Table, changes: Vec<Change>) -> Table {
-    let mut table = old.clone();
-    let target = |data: Data| match data {
-        Data::Goto(chain) => Some(chain),
-        _ => None,
-    };
+    let mut table = old.0.clone();
     for change in changes {
         match change {
             Change::AddSet(set) => assert!(table.sets.insert(set.name.clone(), set).is_none()),
@@ -257,7 +258,7 @@ fn changed(old: &Table, changes: Vec<Change>) -> Table {
             }
             Change::FlushChain(name) => table.chains.get_mut(&name).expect("the chain is there").clear(),
             Change::RemoveChain(name) => {
-                assert!(!table.elements.values().any(|chain| chain.as_ref() == Some(&name)), "{name} is in use");
+                assert!(!table.elements.values().any(|data| *data == Data::Goto(name.clone())), "{name} is in use");
                 table.chains.remove(&name);
             }
             Change::RemoveSet(name) => {
@@ -265,7 +266,7 @@ fn changed(old: &Table, changes: Vec<Change>) -> Table {
                 table.elements.retain(|(set, _), _| *set != name);
             }
             Change::AddElements(set, elements) => elements.into_iter().for_each(|element| {
-                assert!(table.elements.insert((set.clone(), element.key), target(element.data)).is_none());
+                assert!(table.elements.insert((set.clone(), element.key), element.data).is_none());
             }),
             Change::RemoveElements(set, elements) => elements.into_iter().for_each(|element| {
                 assert!(table.elements.remove(&(set.clone(), element.key)).is_some());
@@ -273,7 +274,7 @@ fn changed(old: &Table, changes: Vec<Change>) -> Table {
             other => panic!("no change of ours is {other:?}"),
         }
     }
-    table
+    Table(table)
 }
 
 proptest! {
@@ -285,7 +286,7 @@ proptest! {
             .chain([Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 200)]).collect();
         for from in &ends {
             for to in &ends {
-                for (protocol, port) in [(Protocol::Tcp, 81), (Protocol::Tcp, 82), (Protocol::Udp, 81), (Protocol::Tcp, 4000)] {
+                for (protocol, port) in [(Transport::Tcp, 81), (Transport::Tcp, 82), (Transport::Udp, 81), (Transport::Tcp, 4000)] {
                     let packet = Packet { from: *from, to: *to, protocol, port };
                     prop_assert_eq!(passes(&table, &packet), may(&policies, &pods, &packet), "{:?}", packet);
                 }
@@ -304,7 +305,7 @@ proptest! {
     #[test]
     fn a_range_of_ports_is_split_without_a_gap(first: u16, last: u16) {
         prop_assume!(first <= last);
-        let all = rules::aligned(Protocol::Tcp, first, last);
+        let all = rules::aligned(Transport::Tcp, first, last);
         prop_assert!(all.len() <= 30);
         let holds = |port: u16| all.iter().filter(|one| matches!(one, Ports::Aligned { base, mask, .. } if port & mask == *base)).count();
         for port in [0, 1, first.saturating_sub(1), first, first.midpoint(last), last, last.saturating_add(1), u16::MAX] {

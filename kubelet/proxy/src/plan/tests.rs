@@ -1,8 +1,9 @@
 //! The changes between two tables, played to a model of the kernel that refuses what the kernel refuses.
 
 use super::*;
-use crate::service::Protocol;
 use proptest::prelude::*;
+use skiff_sys::nft::{Element, Transport};
+use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 /// Chains with their rules, and sets with their elements.
@@ -90,7 +91,7 @@ fn address() -> impl Strategy<Value = SocketAddrV4> {
 prop_compose! {
     fn any_port()(
         name in "[a-c]",
-        protocol in prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)],
+        protocol in prop_oneof![Just(Transport::Tcp), Just(Transport::Udp)],
         cluster in proptest::collection::vec(address(), 0..2),
         external in proptest::collection::vec(address(), 0..2),
         node_port in proptest::option::of(30000u16..30003),
@@ -110,8 +111,8 @@ fn ports() -> impl Strategy<Value = Vec<Port>> {
     })
 }
 
-fn pods() -> PodRange {
-    PodRange::parse("10.1.0.0/24").expect("a range")
+fn pods() -> Block {
+    Block::parse("10.1.0.0/24").expect("a range")
 }
 
 fn fresh(table: &Table) -> Kernel {
@@ -148,7 +149,7 @@ proptest! {
 fn web(endpoints: &[&str]) -> Port {
     Port {
         name: "default/web/http/tcp".to_owned(),
-        protocol: Protocol::Tcp,
+        protocol: Transport::Tcp,
         cluster: vec!["10.96.0.5:80".parse().expect("an address")],
         external: Vec::new(),
         node_port: Some(30080),

@@ -9,7 +9,7 @@ use crate::context::{Context, ControllerError, On, absent_is_none};
 use crate::looking::{Again, Loop, Outcome, Own};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::api::{Api, PostParams};
 use plan::{Account, Next, account_of, next};
 use skiff_client::{Cache, Key};
 use std::sync::Arc;
@@ -57,12 +57,8 @@ impl Keeper {
         match next(&secret, account.as_ref(), &self.trust).map_err(ControllerError::Malformed)? {
             Next::Leave => {}
             Next::Delete => {
-                let preconditions = Preconditions { uid: secret.metadata.uid.clone(), resource_version: None };
-                let options = DeleteParams::default().preconditions(preconditions);
-                let deleted = absent_is_none(api.delete(&key.name, &options).await);
-                if deleted.on(|| format!("delete secret {key}"))?.is_some() {
-                    self.own.deleted(&key, &self.secrets, &secret);
-                }
+                let deleted = self.own.delete(&api, &key, &self.secrets, &secret).await;
+                deleted.on(|| format!("delete secret {key}"))?;
             }
             Next::Fill(filled) => {
                 // A secret that somebody else has changed meanwhile comes back by its own event.

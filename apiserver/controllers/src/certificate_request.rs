@@ -17,7 +17,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::api::{Api, PostParams};
 use plan::next;
 use skiff_client::{Cache, Key};
 use std::sync::Arc;
@@ -50,12 +50,8 @@ impl Keeper {
         match next.act {
             plan::Act::Nothing => {}
             plan::Act::Delete => {
-                let preconditions = Preconditions { uid: request.metadata.uid.clone(), resource_version: None };
-                let options = DeleteParams::default().preconditions(preconditions);
-                let deleted = absent_is_none(api.delete(&key.name, &options).await);
-                if deleted.on(|| format!("delete certificatesigningrequest {key}"))?.is_some() {
-                    self.own.deleted(&key, &self.requests, &request);
-                }
+                let deleted = self.own.delete(&api, &key, &self.requests, &request).await;
+                deleted.on(|| format!("delete certificatesigningrequest {key}"))?;
                 return Ok(Again::OnChange);
             }
             plan::Act::Approve(permissions) => {

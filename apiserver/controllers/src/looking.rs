@@ -1,9 +1,10 @@
 //! One loop: names of objects that events put into a queue, each reconciled on caches that show its own last writes.
 
-use crate::context::{Context, ControllerError, is_of_terminating_namespace, is_status};
+use crate::context::{Context, ControllerError, absent_is_none, is_of_terminating_namespace, is_status};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use kube::api::{Api, DeleteParams, Preconditions};
 use skiff_client::expect::Expectations;
 use skiff_client::{Cache, Change, Kept, Key, Queue, Subscription};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,6 +56,22 @@ impl Own {
         let text = |text: &'_ Option<String>| text.clone().unwrap_or_default();
         let (namespace, name, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
         self.lock().deleted(key.clone(), cache.seen(), (&namespace, &name, &uid), Instant::now());
+    }
+
+    /// Deletes `object`, which `key` names, and none that has come in its place meanwhile; it may be gone already.
+    pub(crate) async fn delete<K: Kept + Clone>(
+        &self,
+        api: &Api<K>,
+        key: &Key,
+        cache: &Cache<K>,
+        object: &K,
+    ) -> Result<(), kube::Error> {
+        let same = Preconditions { uid: object.meta().uid.clone(), resource_version: None };
+        let options = DeleteParams::default().preconditions(same);
+        if absent_is_none(api.delete(&key.name, &options).await)?.is_some() {
+            self.deleted(key, cache, object);
+        }
+        Ok(())
     }
 
     fn are_seen(&self, key: &Key) -> bool {

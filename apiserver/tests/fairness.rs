@@ -2,22 +2,19 @@
 //! seat back. A store that keeps some writes waiting makes requests as long as a test wants.
 
 mod common;
+#[path = "common/held.rs"]
+mod held; // a store that keeps writes waiting
 
 use axum::body::{Body, to_bytes};
-use bytes::Bytes;
 use common::World;
-use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use held::Held;
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use skiff_apiserver::{ApiServer, Limits};
 use skiff_client::Identity;
-use skiff_store::Backend;
-use skiff_store::backend::{BackendError, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
@@ -26,56 +23,11 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// Looks until something is so, each after a moment: far more than it takes.
 const LOOKS: usize = 3000;
 
-/// A store on which config maps called `held…` are stored when the test lets them.
-struct Held {
-    store: Arc<dyn Backend>,
-    gate: Arc<Semaphore>,
-    /// How many have come to it.
-    held: Arc<AtomicUsize>,
-}
-
-impl Backend for Held {
-    fn get(&self, key: Bytes) -> BoxFuture<'_, Result<Got, BackendError>> {
-        self.store.get(key)
-    }
-    fn list(&self, range: ListRange) -> BoxFuture<'_, Result<Listed, BackendError>> {
-        self.store.list(range)
-    }
-    fn put(
-        &self,
-        key: Bytes,
-        value: Bytes,
-        expected: Revision,
-        ttl_seconds: i64,
-    ) -> BoxFuture<'_, Result<Swapped, BackendError>> {
-        Box::pin(async move {
-            if key.starts_with(b"/registry/configmaps/default/held") {
-                self.held.fetch_add(1, Ordering::Relaxed);
-                self.gate.acquire().await.expect("open").forget();
-            }
-            self.store.put(key, value, expected, ttl_seconds).await
-        })
-    }
-    fn delete(&self, key: Bytes, expected: Revision) -> BoxFuture<'_, Result<Swapped, BackendError>> {
-        self.store.delete(key, expected)
-    }
-    fn watch(&self, prefix: Bytes, after: Revision) -> BoxStream<'static, Result<WatchBatch, BackendError>> {
-        self.store.watch(prefix, after)
-    }
-    fn size_bytes(&self) -> BoxFuture<'_, Result<u64, BackendError>> {
-        self.store.size_bytes()
-    }
-    fn health(&self) -> BoxFuture<'_, Result<(), BackendError>> {
-        self.store.health()
-    }
-}
-
 /// A server with a level `small` of four seats for the users `flood` and `victim`, who may do everything.
 struct Scene {
     world: World,
     server: ApiServer,
-    gate: Arc<Semaphore>,
-    held: Arc<AtomicUsize>,
+    store: Arc<Held>,
 }
 
 type Answer = (StatusCode, HeaderMap, Value);
@@ -95,12 +47,10 @@ impl Scene {
         let level = json!({"metadata": {"name": "small"}, "spec": {"type": "Limited", "limited": limited}});
         world.must("POST", &format!("{FLOWS}/prioritylevelconfigurations"), &level).await;
         world.must("POST", &format!("{FLOWS}/flowschemas"), &schema("small", "small", &users)).await;
-        let gate = Arc::new(Semaphore::new(0));
-        let held = Arc::new(AtomicUsize::new(0));
-        let store = Held { store: world.store.backend(), gate: Arc::clone(&gate), held: Arc::clone(&held) };
-        let server = world.another(Arc::new(store), common::NODE_PORTS).await;
+        let store = Arc::new(Held::of(world.store.backend(), b"/registry/configmaps/default/held"));
+        let server = world.another(store.clone(), common::NODE_PORTS).await;
         let server = server.limited_to(Limits { reading: 5, mutating: 3 }, true);
-        Self { world, server, gate, held }
+        Self { world, server, store }
     }
 
     fn request(&self, user: &str, method: &str, path: &str, body: &Value) -> impl Future<Output = Answer> + use<> {
@@ -173,11 +123,11 @@ async fn a_flood_leaves_others_served() {
     scene.settle(4, 11).await;
     let (code, ..) = scene.request("admin", "POST", MAPS, &json!({"metadata": {"name": "of-admin"}})).await;
     assert_eq!(code, StatusCode::CREATED, "administrators do not wait");
-    scene.gate.add_permits(12);
+    scene.store.gate.add_permits(12);
     scene.settle(3, 0).await;
     let served = victim.iter().filter(|task| task.is_finished()).count();
     assert!(served >= 3, "{served} of five, when eight were served after they had come");
-    scene.gate.add_permits(100);
+    scene.store.gate.add_permits(100);
     scene.settle(0, 0).await;
     assert!(all(victim).await.iter().all(|(code, ..)| *code == StatusCode::CREATED));
     let answers = all(flood).await;
@@ -236,7 +186,7 @@ async fn plain_limits_refuse_at_once() {
     let scene = Scene { server: scene.server.clone().limited_to(limits, false), ..scene };
     let held: Vec<_> = (0..2).map(|number| scene.write("flood", number)).collect();
     for _ in 0..LOOKS {
-        if scene.held.load(Ordering::Relaxed) == 2 {
+        if scene.store.held.load(Ordering::Relaxed) == 2 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -247,7 +197,7 @@ async fn plain_limits_refuse_at_once() {
     let map = json!({"metadata": {"name": "of-admin"}});
     assert_eq!(scene.request("admin", "POST", MAPS, &map).await.0, StatusCode::CREATED);
     assert_eq!(scene.request("victim", "GET", MAPS, &Value::Null).await.0, StatusCode::OK, "reads are counted apart");
-    scene.gate.add_permits(2);
+    scene.store.gate.add_permits(2);
     assert!(all(held).await.iter().all(|(code, ..)| *code == StatusCode::CREATED));
     let map = json!({"metadata": {"name": "after"}});
     assert_eq!(scene.request("victim", "POST", MAPS, &map).await.0, StatusCode::CREATED);

@@ -1,16 +1,17 @@
 //! Two API servers on one store behave as one, also while the second one starts.
 
 mod common;
+#[path = "common/held.rs"]
+mod held; // a store that keeps writes waiting
 #[path = "../store/tests/peers/keys.rs"]
 mod keys; // of a cluster with certificates
 #[path = "../store/tests/peers/three.rs"]
 mod three; // an etcd of three members
 
-use bytes::Bytes;
 use common::{World, peer, request, send};
-use futures::future::{BoxFuture, join_all};
-use futures::stream::BoxStream;
+use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
+use held::Held;
 use http::StatusCode;
 use kube::api::{Api, DynamicObject, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::core::GroupVersionKind;
@@ -19,13 +20,12 @@ use serde_json::{Value, json};
 use skiff_apiserver::ApiServer;
 use skiff_client::{Identity, in_process};
 use skiff_store::Backend;
-use skiff_store::backend::{BackendError, Entry, Got, ListRange, Listed, Revision, Swapped, WatchBatch};
+use skiff_store::backend::Entry;
 use skiff_store::etcd::Remote;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use three::{Elections, Three};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
@@ -33,47 +33,6 @@ const SERVICES: &str = "/api/v1/namespaces/default/services";
 const PORTS: std::ops::RangeInclusive<u16> = 30000..=30199;
 /// Longer than anything here takes, on however slow a machine.
 const BOUNDED: Duration = Duration::from_secs(60);
-
-/// A store on which a service is only stored when the test lets it: the moment between claim and service, made long.
-struct Held {
-    store: Arc<dyn Backend>,
-    services: Semaphore,
-}
-
-impl Backend for Held {
-    fn get(&self, key: Bytes) -> BoxFuture<'_, Result<Got, BackendError>> {
-        self.store.get(key)
-    }
-    fn list(&self, range: ListRange) -> BoxFuture<'_, Result<Listed, BackendError>> {
-        self.store.list(range)
-    }
-    fn put(
-        &self,
-        key: Bytes,
-        value: Bytes,
-        expected: Revision,
-        ttl_seconds: i64,
-    ) -> BoxFuture<'_, Result<Swapped, BackendError>> {
-        Box::pin(async move {
-            if key.starts_with(b"/registry/services/specs/default/held") {
-                self.services.acquire().await.expect("open").forget();
-            }
-            self.store.put(key, value, expected, ttl_seconds).await
-        })
-    }
-    fn delete(&self, key: Bytes, expected: Revision) -> BoxFuture<'_, Result<Swapped, BackendError>> {
-        self.store.delete(key, expected)
-    }
-    fn watch(&self, prefix: Bytes, after: Revision) -> BoxStream<'static, Result<WatchBatch, BackendError>> {
-        self.store.watch(prefix, after)
-    }
-    fn size_bytes(&self) -> BoxFuture<'_, Result<u64, BackendError>> {
-        self.store.size_bytes()
-    }
-    fn health(&self) -> BoxFuture<'_, Result<(), BackendError>> {
-        self.store.health()
-    }
-}
 
 fn service(metadata: Value, mut spec: Value) -> String {
     spec["ports"] = json!([{"port": 80}]);
@@ -92,7 +51,7 @@ async fn entry(backend: &Arc<dyn Backend>, key: &str) -> Option<Entry> {
 #[tokio::test]
 async fn a_start_frees_no_claim_of_a_service_that_is_being_made() {
     let world = World::new().await;
-    let held = Arc::new(Held { store: world.store.backend(), services: Semaphore::new(0) });
+    let held = Arc::new(Held::of(world.store.backend(), b"/registry/services/specs/default/held"));
     let first = world.another(held.clone(), PORTS).await;
     let wanted = json!({"clusterIP": "10.96.0.61"});
     let body = service(json!({"name": "held"}), wanted.clone());
@@ -105,7 +64,7 @@ async fn a_start_frees_no_claim_of_a_service_that_is_being_made() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let second = world.another(store.clone(), PORTS).await;
-    held.services.add_permits(1);
+    held.gate.add_permits(1);
     assert_eq!(making.await.expect("made").0, StatusCode::CREATED);
     let (code, answer) = create(&second, service(json!({"name": "other"}), wanted)).await;
     assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");

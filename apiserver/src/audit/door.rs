@@ -113,7 +113,7 @@ async fn observed(record: &Record, response: Response) -> Response {
     let bytes = read.to_bytes();
     let value = object(&parts.headers, &bytes);
     let status = value.as_ref().filter(|value| value["kind"] == "Status");
-    let text = value.clone().filter(|_| objects).map(|value| record.written(value));
+    let text = value.as_ref().filter(|_| objects).map(|value| record.written(value.clone()));
     record.answered(code, status, text);
     Response::from_parts(parts, Body::from(bytes))
 }

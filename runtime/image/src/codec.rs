@@ -43,6 +43,17 @@ impl Codec {
     }
 }
 
+impl Codec {
+    /// What a layer so packed is called in a manifest (image-spec, layer.md).
+    pub(crate) fn layer_type(self) -> &'static str {
+        match self {
+            Self::Plain => "application/vnd.oci.image.layer.v1.tar",
+            Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
+}
+
 /// Bytes that may be plain, gzip or zstd, as plain bytes.
 pub(crate) fn decompress<'a>(
     mut reader: impl BufRead + 'a,

@@ -3,12 +3,13 @@
 //! ```text
 //! images/            0700
 //!   lock             flock: exclusive for everything that reads and then writes the index
-//!   importing        flock: shared by imports, so that sweeping and cleaning know to wait
-//!   index.json       which images there are
-//!   configs/<hex>    configuration documents
+//!   index.json       which images there are, by id
+//!   content/         what was delivered, as an OCI layout: blobs/sha256/<hex>, index.json (names, for other programs)
+//!   configs/<hex>    configuration documents of images that came before content was kept
 //!   layers/<hex>/    unpacked layers
 //!   snapshots/<id>/  writable overlays
-//!   tmp/             unfinished work; nothing in it counts
+//!   ingest/<hex>     blobs that are being fetched; what an interrupted pull leaves is gone on with
+//!   tmp/             unfinished work; nothing in it counts, and a folder that is locked is being worked in
 //! ```
 
 use crate::ImageError;
@@ -20,6 +21,10 @@ use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long what an interrupted pull left is kept for the next one.
+const INGEST_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The folder of a store.
 #[derive(Debug, Clone)]
@@ -29,9 +34,6 @@ pub(crate) struct Disk {
 
 /// Held as long as nobody else may change the index.
 pub(crate) struct Locked(#[expect(dead_code, reason = "held for its Drop")] Flock<File>);
-
-/// Whether an import is under way is the kernel's knowledge: it forgets the lock when the process ends.
-pub(crate) struct Importing(#[expect(dead_code, reason = "held for its Drop")] Flock<File>);
 
 impl Disk {
     /// Names the folder, and makes nothing.
@@ -50,8 +52,9 @@ impl Disk {
     /// Makes the folders, and removes unfinished work unless somebody is at it.
     pub(crate) fn open(dir: &Path) -> Result<Self, ImageError> {
         let disk = Self::at(dir)?;
-        for folder in [dir.to_owned(), disk.configs(), disk.layers(), disk.snapshots(), disk.tmp()] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).on("make folder", &folder)?;
+        let folders = [disk.blobs(), disk.configs(), disk.layers(), disk.snapshots(), disk.ingest(), disk.tmp()];
+        for folder in [dir.to_owned()].iter().chain(&folders) {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).on("make folder", folder)?;
         }
         disk.clean()?;
         Ok(disk)
@@ -63,6 +66,19 @@ impl Disk {
 
     pub(crate) fn index(&self) -> PathBuf {
         self.dir.join("index.json")
+    }
+
+    /// The OCI layout.
+    pub(crate) fn content(&self) -> PathBuf {
+        self.dir.join("content")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.content().join("blobs/sha256")
+    }
+
+    pub(crate) fn ingest(&self) -> PathBuf {
+        self.dir.join("ingest")
     }
 
     pub(crate) fn configs(&self) -> PathBuf {
@@ -97,20 +113,6 @@ impl Disk {
         Ok(Some(Locked(lock)))
     }
 
-    /// Announces an import.
-    pub(crate) fn importing(&self) -> Result<Importing, ImageError> {
-        self.flock("importing", FlockArg::LockShared).map(Importing)
-    }
-
-    /// Proves that no import is under way, and lets none begin; none if one is.
-    pub(crate) fn no_import(&self) -> Result<Option<Importing>, ImageError> {
-        match self.flock("importing", FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Importing(lock))),
-            Err(ImageError::Io { source, .. }) if source.raw_os_error() == Some(Errno::EWOULDBLOCK as i32) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     fn flock(&self, name: &str, how: FlockArg) -> Result<Flock<File>, ImageError> {
         let path = self.dir.join(name);
         // Each lock has its own open file, so it also keeps threads of this process apart.
@@ -118,11 +120,17 @@ impl Disk {
         Flock::lock(file, how).map_err(|(_, errno)| errno).on("lock", &path)
     }
 
-    /// A new folder for unfinished work.
+    /// A new folder for unfinished work. It is locked, so that nobody who opens the store cleans it away.
     pub(crate) fn scratch(&self) -> Result<Scratch, ImageError> {
-        let path = self.tmp_name();
-        fs::DirBuilder::new().mode(0o700).create(&path).on("make folder", &path)?;
-        Ok(Scratch(path))
+        loop {
+            let path = self.tmp_name();
+            fs::DirBuilder::new().mode(0o700).create(&path).on("make folder", &path)?;
+            // Between its making and its locking somebody who opens the store may take it away: then another one.
+            let Some(held) = hold(&path)? else { continue };
+            if path.exists() {
+                return Ok(Scratch { path, _held: held });
+            }
+        }
     }
 
     /// A name in tmp that nobody uses.
@@ -144,28 +152,60 @@ impl Disk {
     }
 
     fn clean(&self) -> Result<(), ImageError> {
-        let Some(_nobody_imports) = self.no_import()? else { return Ok(()) };
         let _nobody_writes = self.lock()?;
         for entry in fs::read_dir(self.tmp()).on("list", self.tmp())? {
-            remove_tree(&entry.on("list", self.tmp())?.path())?;
+            let path = entry.on("list", self.tmp())?.path();
+            // Files in it are made under the lock that we have.
+            if !path.is_dir() || hold(&path)?.is_some() {
+                remove_tree(&path)?;
+            }
+        }
+        self.clean_ingest()
+    }
+
+    /// Removes what a pull began and nobody went on with for a day.
+    fn clean_ingest(&self) -> Result<(), ImageError> {
+        for entry in fs::read_dir(self.ingest()).on("list", self.ingest())? {
+            let path = entry.on("list", self.ingest())?.path();
+            let changed = fs::symlink_metadata(&path).and_then(|about| about.modified());
+            let old = changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > INGEST_AGE_MAX));
+            if old && hold(&path)?.is_some() {
+                remove_tree(&path)?;
+            }
         }
         Ok(())
     }
 }
 
+/// Locks a file or folder that nobody else has locked; none if somebody has, or if it is gone.
+fn hold(path: &Path) -> Result<Option<Flock<File>>, ImageError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.on("open", path)?,
+    };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno).on("lock", path),
+    }
+}
+
 /// A folder that goes when this is dropped.
-pub(crate) struct Scratch(PathBuf);
+pub(crate) struct Scratch {
+    path: PathBuf,
+    _held: Flock<File>,
+}
 
 impl Scratch {
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What stays goes when the store is next opened.
-        let _next_open_cleans = fs::remove_dir_all(&self.0);
+        let _next_open_cleans = fs::remove_dir_all(&self.path);
     }
 }
 

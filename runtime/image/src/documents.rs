@@ -3,18 +3,18 @@
 //! Sources: image-spec (image-layout.md, image-index.md, manifest.md, config.md), `docker save`'s `manifest.json`, and the folders
 //! that skopeo calls `dir:` (containers-transports(5)).
 
+use crate::blobs::DOCUMENT_BYTES_MAX;
 use crate::configuration;
 use crate::source::Source;
 use crate::{Digest, ImageError, Reference};
 use oci_spec::image::ImageConfiguration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Bytes of one JSON document; registries allow manifests of 4 MiB.
-const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 /// Documents that one import reads: an index of indexes may name each other over and over.
 const DOCUMENTS_MAX: usize = 1000;
 /// An index of indexes of manifests; nobody nests deeper.
@@ -22,13 +22,14 @@ const INDEX_DEPTH_MAX: u32 = 3;
 /// Overlayfs takes at most 500 lower layers (kernel, fs/overlayfs/params.h).
 pub(crate) const LAYERS_MAX: usize = 500;
 /// containerd and `docker save` write the full name here; tools write a name or only a tag into the other one.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 /// What manifests and indexes are called; a descriptor of another type leads to something else.
-const NODE_TYPES: [&str; 4] = [
+pub(crate) const NODE_TYPES: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
+    MANIFEST_TYPE,
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
@@ -53,9 +54,18 @@ pub(crate) struct Found {
     /// Lowest first.
     pub(crate) layers: Vec<Layer>,
     pub(crate) names: Vec<Reference>,
-    pub(crate) manifest: Option<Digest>,
+    /// Whoever saves as Docker does writes none.
+    pub(crate) manifest: Option<Manifest>,
     /// See [`crate::Image::size_bytes`].
     pub(crate) size_bytes: u64,
+}
+
+/// A manifest as it is, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    pub(crate) digest: Digest,
+    pub(crate) media_type: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// A layer of a source.
@@ -69,30 +79,35 @@ pub(crate) struct Layer {
     pub(crate) diff: Digest,
 }
 
-#[derive(Deserialize)]
+/// What leads to a blob (image-spec, descriptor.md).
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Descriptor {
+pub(crate) struct Descriptor {
     #[serde(default)]
-    media_type: String,
-    digest: String,
-    size: u64,
+    pub(crate) media_type: String,
+    pub(crate) digest: String,
+    pub(crate) size: u64,
     #[serde(default)]
     annotations: HashMap<String, String>,
-    platform: Option<Platform>,
+    pub(crate) platform: Option<Platform>,
 }
 
-#[derive(Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
+/// What an image runs on.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Platform {
+    pub(crate) architecture: String,
+    pub(crate) os: String,
 }
 
 /// An index or a manifest: what is present tells which.
-#[derive(Deserialize)]
-struct IndexOrManifest {
-    manifests: Option<Vec<Descriptor>>,
-    config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IndexOrManifest {
+    #[serde(default)]
+    pub(crate) media_type: String,
+    pub(crate) manifests: Option<Vec<Descriptor>>,
+    pub(crate) config: Option<Descriptor>,
+    pub(crate) layers: Option<Vec<Descriptor>>,
 }
 
 #[derive(Deserialize)]
@@ -240,7 +255,7 @@ impl Reader<'_> {
             (false, Some(config)) => {
                 match not_an_image(config, node.layers.as_deref().unwrap_or_default()) {
                     Some(kind) => self.pass_over(&digest.to_string(), &kind),
-                    None => found.extend(self.image(node, digest, bytes.len() as u64, names)?),
+                    None => found.extend(self.image(node, digest, bytes, names)?),
                 }
                 Ok(())
             }
@@ -256,33 +271,26 @@ impl Reader<'_> {
     fn image(
         &mut self,
         node: IndexOrManifest,
-        manifest: Digest,
-        manifest_bytes: u64,
+        digest: Digest,
+        bytes: &[u8],
         names: Vec<Reference>,
     ) -> Result<Option<Found>, ImageError> {
-        let what = || manifest.to_string();
-        let config = node.config.ok_or_else(|| ImageError::malformed(what(), "it has no configuration"))?;
-        let (_, config_bytes) = self.blob(&config)?;
+        let config = node.config.as_ref();
+        let config = config.ok_or_else(|| ImageError::malformed(digest.to_string(), "it has no configuration"))?;
+        let (_, config_bytes) = self.blob(config)?;
         let config = configuration::read(&config_bytes)?;
         let platform = Platform { architecture: config.architecture().to_string(), os: config.os().to_string() };
         if !self.is_ours(Some(&platform)) {
             return Ok(None);
         }
-        let blobs = node.layers.unwrap_or_default();
-        let diffs = diffs(&config, blobs.len())?;
-        let layers = blobs.iter().zip(diffs).map(|(blob, diff)| self.layer(blob, diff)).collect::<Result<_, _>>()?;
-        let of_layers = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
-        let size_bytes = of_layers.saturating_add(manifest_bytes).saturating_add(config_bytes.len() as u64);
-        Ok(Some(Found { config_bytes, layers, names, manifest: Some(manifest), size_bytes }))
-    }
-
-    fn layer(&self, blob: &Descriptor, diff: Digest) -> Result<Layer, ImageError> {
-        // Encrypted and other unknown layers would fail as garbage; better to say what they are.
-        if !is_layer(blob) || blob.media_type.ends_with("+encrypted") {
-            return Err(ImageError::Unimplemented(format!("layers of type {} are not implemented", blob.media_type)));
+        let mut found = image_of(node, digest, bytes, config_bytes)?;
+        found.names = names;
+        for layer in &mut found.layers {
+            if let Some((digest, _)) = &layer.blob {
+                layer.file = self.blobs.file(digest);
+            }
         }
-        let digest: Digest = blob.digest.parse()?;
-        Ok(Layer { file: self.blobs.file(&digest), blob: Some((digest, blob.size)), diff })
+        Ok(Some(found))
     }
 
     fn saved_image(&mut self, image: &Saved) -> Result<Found, ImageError> {
@@ -354,6 +362,49 @@ impl Reader<'_> {
     }
 }
 
+/// The image of a manifest and its configuration, both checked against their digests; without names.
+pub(crate) fn image_of(
+    node: IndexOrManifest,
+    digest: Digest,
+    bytes: &[u8],
+    config_bytes: Vec<u8>,
+) -> Result<Found, ImageError> {
+    let config = configuration::read(&config_bytes)?;
+    let blobs = node.layers.unwrap_or_default();
+    let diffs = diffs(&config, blobs.len())?;
+    let layers = blobs.iter().zip(diffs).map(|(blob, diff)| layer(blob, diff)).collect::<Result<_, _>>()?;
+    let of_layers = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
+    let size_bytes = of_layers.saturating_add(bytes.len() as u64).saturating_add(config_bytes.len() as u64);
+    let media_type = match node.media_type.as_str() {
+        "" if node.config.is_some_and(|config| config.media_type == CONFIG_TYPES[1]) => NODE_TYPES[3],
+        "" => MANIFEST_TYPE,
+        other => other,
+    };
+    let manifest = Manifest { digest, media_type: media_type.to_owned(), bytes: bytes.to_owned() };
+    Ok(Found { config_bytes, layers, names: Vec::new(), manifest: Some(manifest), size_bytes })
+}
+
+fn layer(blob: &Descriptor, diff: Digest) -> Result<Layer, ImageError> {
+    // Encrypted and other unknown layers would fail as garbage; better to say what they are.
+    if !is_layer(blob) || blob.media_type.ends_with("+encrypted") {
+        return Err(ImageError::Unimplemented(format!("layers of type {} are not implemented", blob.media_type)));
+    }
+    let digest: Digest = blob.digest.parse()?;
+    Ok(Layer { file: PathBuf::new(), blob: Some((digest, blob.size)), diff })
+}
+
+/// The manifest of an image that came without one.
+pub(crate) fn manifest_for(config_bytes: &[u8], layers: &[(Digest, u64, &'static str)]) -> Manifest {
+    let descriptor = |media_type: &str, digest: &Digest, size: u64| {
+        json!({ "mediaType": media_type, "digest": digest.to_string(), "size": size })
+    };
+    let config = descriptor(CONFIG_TYPES[0], &Digest::of(config_bytes), config_bytes.len() as u64);
+    let layers: Vec<_> = layers.iter().map(|(digest, size, packed)| descriptor(packed, digest, *size)).collect();
+    let document = json!({ "schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": layers });
+    let bytes = document.to_string().into_bytes();
+    Manifest { digest: Digest::of(&bytes), media_type: MANIFEST_TYPE.to_owned(), bytes }
+}
+
 impl Blobs {
     fn file(self, digest: &Digest) -> PathBuf {
         match self {
@@ -364,7 +415,7 @@ impl Blobs {
 }
 
 /// The type that shows that a manifest is something else: its configuration's, or that of its layers if none is a layer.
-fn not_an_image(config: &Descriptor, layers: &[Descriptor]) -> Option<String> {
+pub(crate) fn not_an_image(config: &Descriptor, layers: &[Descriptor]) -> Option<String> {
     if !config.media_type.is_empty() && !CONFIG_TYPES.contains(&config.media_type.as_str()) {
         return Some(config.media_type.clone());
     }

@@ -1,7 +1,9 @@
 //! Which images the store has: names and layers by image id. Pure; [`crate::store`] reads and writes the file.
 
+use crate::documents::{CONTAINERD_NAME, REF_NAME};
 use crate::{Digest, ImageError, Reference};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Digits of an id that must be given to mean it; fewer are too easily a name.
@@ -24,6 +26,38 @@ pub(crate) struct Record {
     /// Hexadecimal diff ids, lowest first.
     pub(crate) layers: Vec<String>,
     pub(crate) size_bytes: u64,
+    /// What was delivered; none of an image that came before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<Content>,
+    /// Never removed to make room.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) pinned: bool,
+    /// Whether a name of it was given here (an archive, a build, a tag), not by a registry.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) local: bool,
+}
+
+/// The documents and layers of an image as blobs; hexadecimal digests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Content {
+    /// The manifest for this machine's platform.
+    pub(crate) manifest: String,
+    pub(crate) media_type: String,
+    pub(crate) manifest_bytes: u64,
+    /// The index that led to it, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<String>,
+    /// Packed layers, lowest first.
+    pub(crate) layers: Vec<String>,
+}
+
+impl Content {
+    /// Every blob of the image whose configuration is `config`.
+    pub(crate) fn blobs<'a>(&'a self, config: &'a str) -> impl Iterator<Item = &'a str> {
+        let documents = [Some(self.manifest.as_str()), self.index.as_deref(), Some(config)];
+        documents.into_iter().flatten().chain(self.layers.iter().map(String::as_str))
+    }
 }
 
 impl Index {
@@ -37,6 +71,11 @@ impl Index {
         present.digests.extend(record.digests);
         present.layers = record.layers;
         present.size_bytes = record.size_bytes;
+        present.local |= record.local;
+        // What is there already serves as well, and its blobs are what other names of the image were checked against.
+        if present.content.is_none() {
+            present.content = record.content;
+        }
     }
 
     /// The hexadecimal id of the image that is meant: by id, by unambiguous beginning of an id, by name.
@@ -66,6 +105,33 @@ impl Index {
             (Some(id), None) => Some(id.clone()),
             _ => None,
         }
+    }
+
+    /// Every blob of every image.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &str> {
+        let content = self.images.iter().filter_map(|(id, record)| record.content.as_ref().map(|content| (id, content)));
+        content.flat_map(|(id, content)| content.blobs(id))
+    }
+
+    /// The index of the OCI layout beside: a descriptor for each name, one without a name for an image that has none.
+    pub(crate) fn layout(&self) -> serde_json::Value {
+        let mut manifests = Vec::new();
+        for record in self.images.values() {
+            let Some(content) = &record.content else { continue };
+            let descriptor = |name: Option<&String>| {
+                let mut descriptor = json!({ "mediaType": content.media_type, "digest": format!("sha256:{}", content.manifest),
+                    "size": content.manifest_bytes });
+                if let Some(name) = name {
+                    descriptor["annotations"] = json!({ REF_NAME: name, CONTAINERD_NAME: name });
+                }
+                descriptor
+            };
+            match record.tags.len() {
+                0 => manifests.push(descriptor(None)),
+                _ => manifests.extend(record.tags.iter().map(|tag| descriptor(Some(tag)))),
+            }
+        }
+        json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests })
     }
 
     /// All layers of all images.

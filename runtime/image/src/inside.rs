@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// How deep removing descends; a path of PATH_MAX cannot name more folders.
 const DEPTH_MAX: u32 = 2048;
 /// Overlayfs reads a folder so marked as hiding the folders below it (kernel, overlayfs.rst, "whiteouts and opaque directories").
-const OPAQUE: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// A folder that is `/` to everything resolved through it.
 pub(crate) struct Root(File);
@@ -162,7 +162,8 @@ fn remove_to_depth(parent: &File, name: &OsStr, about: &FileStat, depth: u32) ->
     unlinkat(parent, name, UnlinkatFlags::RemoveDir)
 }
 
-fn children(folder: &File) -> Result<Vec<OsString>, Errno> {
+/// Names in a folder, as the kernel gives them.
+pub(crate) fn children(folder: &File) -> Result<Vec<OsString>, Errno> {
     let mut dir = Dir::openat(folder, ".", FOLDER, Mode::empty())?;
     let mut names = Vec::new();
     for child in dir.iter() {

@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! archive ─► source ─► documents ─► tape ─► unpack ─► layers ─┐
-//!            (files)   (what is     (tar)   (inside)          ├─► snapshots ─► overlay mount
-//!                       in it)                       index ───┘
+//!            (files)   (what is     (tar)   (inside)    ▲     ├─► snapshots ─► overlay mount
+//!                │      in it)                  index ──│─────┘
+//!                └─────────────► blobs ─────────────────┘ (made anew)
 //! ```
 //!
 //! What it leaves to others: pulling from registries (not implemented yet), and everything about running containers.
@@ -27,9 +28,11 @@ mod tape; // which entries does a tar archive have?
 mod inside; // where does a path lead?
 mod unpack; // what does an entry become?
 
+mod blobs; // what was delivered?
 mod disk; // how do files survive a crash?
 mod index; // which images are there?
 mod layers; // which layers are there?
+mod seal; // are their files what they were?
 mod snapshots; // what may containers write to?
 mod store; // what does a caller get?
 
@@ -37,7 +40,7 @@ pub use digest::Digest;
 pub use error::ImageError;
 pub use recipe::Recipe;
 pub use reference::Reference;
-pub use store::ImageStore;
+pub use store::{ImageStore, Verified};
 
 use std::path::PathBuf;
 

@@ -1,20 +1,27 @@
 //! The store: what the public methods do, in terms of index, layers and snapshots.
 
+mod heal; // are the layers what they were?
+mod intake; // how do images come in?
+
+pub use heal::Verified;
+
+use crate::blobs::{self, Blobs};
 use crate::configuration;
-use crate::disk::{Disk, Locked, remove_tree, sync_filesystem, sync_folder};
+use crate::disk::{Disk, Locked, remove_tree};
 use crate::documents::{self, Contents, Found};
 use crate::error::On;
-use crate::index::{Index, Record};
-use crate::layers::{self, Layers};
+use crate::index::Index;
+use crate::layers::Layers;
+use crate::seal;
 use crate::source::Source;
-use crate::unpack::Limits;
 use crate::{Builtin, Digest, Image, ImageError, Recipe, Reference, Snapshot, Usage, demo, snapshots};
 use oci_spec::image::ImageConfiguration;
 use skiff_step::{Engine, Step};
 use skiff_sys::overlay::{Durability, Overlay};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 const IMPORT: Step = Step::new("image.import", "image-spec image-layout.md");
@@ -30,12 +37,17 @@ const RELEASE: Step = Step::new("snapshot.release", "cri-api RemoveContainer");
 pub struct ImageStore {
     disk: Disk,
     layers: Layers,
+    blobs: Blobs,
     builtin: Builtin,
     engine: Engine,
     /// Held while the demo image is built: ten pods that ask at once wait for one build.
     building: Arc<Mutex<()>>,
     /// Configurations that were read, by hexadecimal id. They never change: the id is their digest.
     read: Arc<Mutex<BTreeMap<String, ImageConfiguration>>>,
+    /// This run of the machine.
+    boot: Arc<str>,
+    /// Layers that were compared since it began.
+    sound: Arc<Mutex<BTreeSet<Digest>>>,
 }
 
 impl ImageStore {
@@ -44,9 +56,25 @@ impl ImageStore {
     /// # Errors
     /// The folder cannot be made or read, or its name has a character that overlayfs separates folders with.
     pub fn open(dir: &Path, builtin: Builtin, engine: Engine) -> Result<Self, ImageError> {
-        let disk = Disk::open(dir)?;
-        let layers = Layers::new(disk.layers());
-        Ok(Self { disk, layers, builtin, engine, building: Arc::default(), read: Arc::default() })
+        let store = Self::over(Disk::open(dir)?, builtin, engine);
+        let locked = store.disk.lock()?;
+        blobs::write_layout(&store.disk, &store.index()?.layout())?;
+        drop(locked);
+        Ok(store)
+    }
+
+    fn over(disk: Disk, builtin: Builtin, engine: Engine) -> Self {
+        Self {
+            layers: Layers::new(disk.layers()),
+            blobs: Blobs::new(disk.blobs()),
+            disk,
+            builtin,
+            engine,
+            building: Arc::default(),
+            read: Arc::default(),
+            boot: seal::boot().into(),
+            sound: Arc::default(),
+        }
     }
 
     /// The same store, whose steps carry `id` (`<pod uid>/<attempt>`) in the trace.
@@ -76,68 +104,6 @@ impl ImageStore {
         })
     }
 
-    /// Unpacks what is missing, then lists the images, all of them or none.
-    fn take_in(&self, source: &Source, found: &[Found], notes: &mut Vec<String>) -> Result<Vec<Image>, ImageError> {
-        let importing = self.disk.importing()?;
-        self.unpack_missing(source, found, notes)?;
-        for image in found {
-            let path = self.disk.configs().join(Digest::of(&image.config_bytes).hex());
-            self.disk.write(&path, &image.config_bytes)?;
-        }
-        let locked = self.disk.lock()?;
-        let mut index = self.index()?;
-        let ids = found.iter().map(|image| self.enter(&mut index, image)).collect::<Result<Vec<_>, _>>()?;
-        self.write_index(&locked, &index)?;
-        let images = ids.iter().map(|id| self.image(&index, id)).collect();
-        drop((importing, locked));
-        images
-    }
-
-    fn unpack_missing(&self, source: &Source, found: &[Found], notes: &mut Vec<String>) -> Result<(), ImageError> {
-        let scratch = self.disk.scratch()?;
-        let mut made: Vec<(PathBuf, Digest)> = Vec::new();
-        for layer in found.iter().flat_map(|image| &image.layers) {
-            if self.layers.has(&layer.diff) || made.iter().any(|(_, diff)| *diff == layer.diff) {
-                continue;
-            }
-            let at = scratch.path().join(layer.diff.hex());
-            let left_out = self.engine.run(
-                &UNPACK,
-                || layer.diff.to_string(),
-                || layers::make(layer, source.read(&layer.file)?, &at, Limits::GENEROUS),
-            )?;
-            notes.extend(left_out);
-            made.push((at, layer.diff));
-        }
-        if made.is_empty() {
-            return Ok(());
-        }
-        self.engine.run(
-            &COMMIT,
-            || format!("{} layers", made.len()),
-            || {
-                sync_filesystem(scratch.path())?;
-                made.iter().try_for_each(|(at, diff)| self.layers.commit(at, diff))?;
-                sync_folder(&self.disk.layers())
-            },
-        )
-    }
-
-    fn enter(&self, index: &mut Index, image: &Found) -> Result<String, ImageError> {
-        let id = Digest::of(&image.config_bytes);
-        let mut record = Record {
-            tags: image.names.iter().filter_map(Reference::tagged).collect(),
-            layers: image.layers.iter().map(|layer| layer.diff.hex()).collect(),
-            size_bytes: image.size_bytes,
-            ..Record::default()
-        };
-        if let Some(manifest) = image.manifest {
-            record.digests = image.names.iter().map(|name| format!("{}@{manifest}", name.name())).collect();
-        }
-        index.put(&id, record);
-        Ok(id.hex())
-    }
-
     /// The image of this name, digest, id or unambiguous beginning of an id (12 digits at least).
     ///
     /// # Errors
@@ -163,10 +129,7 @@ impl ImageStore {
     /// # Errors
     /// The store cannot be read.
     pub fn list_at_rest(dir: &Path) -> Result<Vec<Image>, ImageError> {
-        let disk = Disk::at(dir)?;
-        let layers = Layers::new(disk.layers());
-        let (builtin, engine) = (Builtin::default(), Engine::off());
-        Self { disk, layers, builtin, engine, building: Arc::default(), read: Arc::default() }.list()
+        Self::over(Disk::at(dir)?, Builtin::default(), Engine::off()).list()
     }
 
     /// The image of this name: present already, or built here (`skiff.local/demo`).
@@ -227,17 +190,22 @@ impl ImageStore {
         self.sweep(locked)
     }
 
-    /// What the layers occupy.
+    /// What images occupy, packed and unpacked, as `du` counts it.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn usage(&self) -> Result<Usage, ImageError> {
-        let _locked = self.disk.lock()?;
+        let _locked = self.disk.lock_to_read()?;
         let mut usage = Usage { at: self.disk.dir().to_owned(), bytes_used: 0, inodes_used: 0 };
         for diff in self.layers.all()? {
-            let size = self.layers.size(&diff)?;
-            usage.bytes_used += size.bytes;
-            usage.inodes_used += size.inodes;
+            let about = self.layers.about(&diff)?;
+            usage.bytes_used += if about.disk_bytes > 0 { about.disk_bytes } else { about.bytes };
+            usage.inodes_used += about.inodes;
+        }
+        for digest in self.blobs.all()? {
+            let about = fs::metadata(self.blobs.path(&digest)).on("stat", self.blobs.path(&digest))?;
+            usage.bytes_used += about.blocks() * 512;
+            usage.inodes_used += 1;
         }
         Ok(usage)
     }
@@ -252,6 +220,7 @@ impl ImageStore {
             &PREPARE,
             || format!("{container_id} of {image_id}"),
             || {
+                self.ensure_layers(image_id)?;
                 let _locked = self.disk.lock()?;
                 let index = self.index()?;
                 let id = index.find(image_id)?.ok_or_else(|| ImageError::NotFound(image_id.to_owned()))?;
@@ -369,10 +338,8 @@ impl ImageStore {
         Ok(Usage { at: self.disk.dir().to_owned(), bytes_used, inodes_used })
     }
 
-    /// Removes layers and configurations that nothing needs. While an import is under way its layers are not in the index
-    /// yet, so then a later sweep does it.
+    /// Removes layers, blobs and configurations that nothing needs. What is being taken in stands aside until it is listed.
     fn sweep(&self, locked: Locked) -> Result<(), ImageError> {
-        let Some(nobody_imports) = self.disk.no_import()? else { return Ok(()) };
         let index = self.index()?;
         let mut needed: BTreeSet<String> = index.layers().cloned().collect();
         for id in snapshots::ids(&self.disk)? {
@@ -384,13 +351,19 @@ impl ImageStore {
             self.layers.retire(&diff, &away)?;
             retired.push(away);
         }
+        let needed: BTreeSet<&str> = index.blobs().collect();
+        for digest in self.blobs.all()?.into_iter().filter(|digest| !needed.contains(digest.hex().as_str())) {
+            let away = self.disk.tmp_name();
+            self.blobs.retire(&digest, &away)?;
+            retired.push(away);
+        }
         for entry in fs::read_dir(self.disk.configs()).on("list", self.disk.configs())? {
             let entry = entry.on("list", self.disk.configs())?;
             if !index.images.contains_key(entry.file_name().to_string_lossy().as_ref()) {
                 remove_tree(&entry.path())?;
             }
         }
-        drop((nobody_imports, locked));
+        drop(locked);
         retired.iter().try_for_each(|path| remove_tree(path))
     }
 
@@ -406,7 +379,8 @@ impl ImageStore {
     fn write_index(&self, _locked: &Locked, index: &Index) -> Result<(), ImageError> {
         let text =
             serde_json::to_vec_pretty(index).map_err(|error| ImageError::malformed("index", error.to_string()))?;
-        self.disk.write(&self.disk.index(), &text)
+        self.disk.write(&self.disk.index(), &text)?;
+        blobs::write_layout(&self.disk, &index.layout())
     }
 
     fn image(&self, index: &Index, id: &str) -> Result<Image, ImageError> {
@@ -425,7 +399,9 @@ impl ImageStore {
         if let Some(config) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
             return Ok(config.clone());
         }
-        let path = self.disk.configs().join(id);
+        let blob = self.blobs.path(&Digest::from_hex(id)?);
+        // Images that came before content was kept have it elsewhere.
+        let path = if blob.is_file() { blob } else { self.disk.configs().join(id) };
         let text = fs::read(&path).on("read", &path)?;
         let (expected, actual) = (format!("sha256:{id}"), Digest::of(&text).to_string());
         if expected != actual {

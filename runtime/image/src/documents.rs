@@ -395,9 +395,7 @@ fn layer(blob: &Descriptor, diff: Digest) -> Result<Layer, ImageError> {
 
 /// The manifest of an image that came without one.
 pub(crate) fn manifest_for(config_bytes: &[u8], layers: &[(Digest, u64, &'static str)]) -> Manifest {
-    let descriptor = |media_type: &str, digest: &Digest, size: u64| {
-        json!({ "mediaType": media_type, "digest": digest.to_string(), "size": size })
-    };
+    let descriptor = |media_type: &str, digest: &Digest, size: u64| json!({ "mediaType": media_type, "digest": digest.to_string(), "size": size });
     let config = descriptor(CONFIG_TYPES[0], &Digest::of(config_bytes), config_bytes.len() as u64);
     let layers: Vec<_> = layers.iter().map(|(digest, size, packed)| descriptor(packed, digest, *size)).collect();
     let document = json!({ "schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": layers });

@@ -109,7 +109,8 @@ impl Index {
 
     /// Every blob of every image.
     pub(crate) fn blobs(&self) -> impl Iterator<Item = &str> {
-        let content = self.images.iter().filter_map(|(id, record)| record.content.as_ref().map(|content| (id, content)));
+        let content =
+            self.images.iter().filter_map(|(id, record)| record.content.as_ref().map(|content| (id, content)));
         content.flat_map(|(id, content)| content.blobs(id))
     }
 

@@ -147,13 +147,8 @@ pub(crate) fn make(
     let (unpacked, digest) = read_checked(layer, Tee::new(blob, keep)?, limits, into)?;
     let seal = seal::of(&root)?;
     let Size { bytes, inodes } = unpacked.size;
-    let about = About {
-        bytes,
-        inodes,
-        disk_bytes: seal.disk_bytes,
-        seal: Some(seal.digest.hex()),
-        blob: Some(digest.hex()),
-    };
+    let about =
+        About { bytes, inodes, disk_bytes: seal.disk_bytes, seal: Some(seal.digest.hex()), blob: Some(digest.hex()) };
     let text = serde_json::to_vec(&about).map_err(|error| ImageError::malformed(ABOUT, error.to_string()))?;
     fs::write(at.join(ABOUT), text).on("write", at.join(ABOUT))?;
     fs::write(at.join(CHECKED), seal::boot()).on("write", at.join(CHECKED))?;

@@ -61,7 +61,7 @@ pub const USES: &[Use] = &[
     on(CONTROLLERS, "ReplicationController", "replicationcontrollers", FOLLOW),
     on(CONTROLLERS, "ReplicationController", "replicationcontrollers/status", &["patch"]),
     of("batch", on(CONTROLLERS, "Job", "jobs", &["delete", "get", "list", "watch"])),
-    of("batch", on(CONTROLLERS, "Job", "jobs/status", &["patch"])),
+    of("batch", on(CONTROLLERS, "Job", "jobs/status", &["update"])),
     on(CONTROLLERS, "Pod", "pods", &["create", "delete", "list", "patch", "watch"]),
     on(CONTROLLERS, "Node", "nodes", &["list", "patch", "watch"]),
     on(CONTROLLERS, "Node", "nodes/status", &["patch"]),

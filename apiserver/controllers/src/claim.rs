@@ -21,6 +21,9 @@ use std::sync::Arc;
 
 /// An object that owns those which it selects.
 pub(crate) trait Selecting: Kept + Clone + Resource<Scope = NamespaceResourceScope> {
+    /// A finalizer that its children carry while they are its own.
+    const FINALIZER: Option<&'static str> = None;
+
     /// Its selector.
     fn selector(&self) -> Option<Cow<'_, LabelSelector>>;
 }
@@ -45,6 +48,8 @@ impl Selecting for ReplicationController {
 }
 
 impl Selecting for Job {
+    const FINALIZER: Option<&'static str> = Some(crate::job::TRACKING);
+
     fn selector(&self) -> Option<Cow<'_, LabelSelector>> {
         self.spec.as_ref()?.selector.as_ref().map(Cow::Borrowed)
     }
@@ -111,7 +116,7 @@ impl<C: Kept + Clone + Resource<Scope = NamespaceResourceScope>> Claim<'_, C> {
             if selector.matches(meta.labels.as_ref().unwrap_or(&BTreeMap::new())) {
                 own.push(child);
             } else if staying && meta.deletion_timestamp.is_none() {
-                self.release(&key, &uid, &child).await?;
+                self.release::<K>(&key, &uid, &child).await?;
             }
         }
         let orphans =
@@ -142,12 +147,16 @@ impl<C: Kept + Clone + Resource<Scope = NamespaceResourceScope>> Claim<'_, C> {
     async fn adopt<K: Selecting>(&self, key: &Key, owner: &K, child: &C) -> Result<Option<C>, ControllerError> {
         let mut owners = child.owner_references().to_vec();
         owners.push(owner_reference(owner));
-        self.write_owners("adopt", key, child, &owners).await
+        let mut finalizers = child.finalizers().to_vec();
+        finalizers.extend(K::FINALIZER.map(str::to_owned).filter(|own| !child.finalizers().contains(own)));
+        self.write_owners("adopt", key, child, &owners, &finalizers).await
     }
 
-    async fn release(&self, key: &Key, owner_uid: &str, child: &C) -> Result<(), ControllerError> {
+    async fn release<K: Selecting>(&self, key: &Key, owner_uid: &str, child: &C) -> Result<(), ControllerError> {
         let owners: Vec<_> = child.owner_references().iter().filter(|owner| owner.uid != owner_uid).cloned().collect();
-        self.write_owners("release", key, child, &owners).await.map(drop)
+        let kept = child.finalizers().iter().filter(|finalizer| K::FINALIZER != Some(finalizer.as_str()));
+        let finalizers: Vec<String> = kept.cloned().collect();
+        self.write_owners("release", key, child, &owners, &finalizers).await.map(drop)
     }
 
     async fn write_owners(
@@ -156,12 +165,16 @@ impl<C: Kept + Clone + Resource<Scope = NamespaceResourceScope>> Claim<'_, C> {
         key: &Key,
         child: &C,
         owners: &[OwnerReference],
+        finalizers: &[String],
     ) -> Result<Option<C>, ControllerError> {
         let api: Api<C> = Api::namespaced(self.client.clone(), &key.namespace);
         // The uid is a precondition, for an object of the same name may have been made in between; so is the version, for
         // somebody else may have adopted it.
         let (uid, version, name) = (child.uid(), child.resource_version(), child.name_any());
-        let patch = json!({"metadata": {"uid": uid, "resourceVersion": version, "ownerReferences": owners}});
+        let mut patch = json!({"metadata": {"uid": uid, "resourceVersion": version, "ownerReferences": owners}});
+        if finalizers != child.finalizers() {
+            patch["metadata"]["finalizers"] = json!(finalizers);
+        }
         let written = absent_is_none(api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await);
         let written = written.on(|| format!("{what} {} {name}", C::kind(&())))?;
         if let Some(written) = &written {

@@ -27,6 +27,7 @@ mod replica_set; // so many pods of one template: ReplicaSet and ReplicationCont
 mod resource_quota; // what a namespace's objects take of its quotas
 mod root_ca; // what pods trust, in every namespace
 mod service_account; // the default account of every namespace
+mod ttl_after_finished; // jobs that finished long ago
 
 pub use certificate_request::Signer;
 pub use context::ControllerError;
@@ -52,6 +53,8 @@ const LOOPS: &[Start] = &[
     |context, shutdown| replica_set::run::<ReplicaSet>(context, shutdown).map(Ok).boxed(),
     |context, shutdown| replica_set::run::<ReplicationController>(context, shutdown).map(Ok).boxed(),
     |context, shutdown| job::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| job::run_strays(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| ttl_after_finished::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_slice::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_mirror::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| namespace::run(context, shutdown).map(Ok).boxed(),

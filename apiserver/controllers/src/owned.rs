@@ -9,11 +9,15 @@ use skiff_client::Key;
 /// Letters that Kubernetes uses in generated names: no vowels, so no words; no look-alikes.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
+/// Five random letters.
+pub(crate) fn random_suffix() -> String {
+    let mut random = rand::rng();
+    (0..5).map(|_| char::from(NAME_ALPHABET[random.random_range(0..NAME_ALPHABET.len())])).collect()
+}
+
 /// `base-` and five random letters.
 pub(crate) fn generated_name(base: &str) -> String {
-    let mut random = rand::rng();
-    let suffix: String =
-        (0..5).map(|_| char::from(NAME_ALPHABET[random.random_range(0..NAME_ALPHABET.len())])).collect();
+    let suffix = random_suffix();
     // A label value (job-name, hostname) takes 63 characters.
     let base = base.get(..base.len().min(57)).unwrap_or(base);
     format!("{base}-{suffix}")

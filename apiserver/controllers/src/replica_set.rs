@@ -3,6 +3,8 @@
 
 mod plan;
 
+pub(crate) use plan::worth;
+
 use crate::claim::{Claim, Selecting, concerned};
 use crate::context::{Context, ControllerError, EventKind, On, absent_is_none};
 use crate::looking::{Again, Loop, Outcome, Own};

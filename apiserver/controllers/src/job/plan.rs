@@ -1,336 +1,264 @@
 //! What a job needs next: pods to make, pods to stop, and its status. No I/O.
 //!
 //! ```text
-//!  Running ──enough succeeded──► Complete ──ttl over──► removed
-//!     └──too many failures, or too late──► Failed ──ttl over──► removed
+//!  Running ──enough succeeded──► SuccessCriteriaMet ──all pods ended and counted──► Complete
+//!     └──too many failures, or too late──► FailureTarget ──all pods ended and counted──► Failed
 //! ```
 
-use crate::owned::{has_condition, is_active, is_ready, phase};
+use super::backoff::{self, Backoff};
+use super::look::{Indexed, Look, int};
+use super::pod::{Failures, Wanted, failures, index_of};
+use super::track;
+use super::verdict::{completed, ensure, verdict};
+use crate::context::EventKind;
+use crate::owned::is_ready;
+use crate::replica_set::worth;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The annotation and label that say which index a pod of an Indexed job works on.
-pub(crate) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
-/// First and longest wait before a failed pod is replaced (Kubernetes: 10 s doubling to 10 min).
-const BACKOFF_FIRST_SECONDS: i64 = 10;
-const BACKOFF_MAX_SECONDS: i64 = 600;
+/// Pods that are made or deleted at one look (Kubernetes' `MaxPodCreateDeletePerSync`).
+const BURST_PODS_MAX: usize = 500;
 
-/// What to do now.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Decision {
-    /// Pods to make; each with its index, if the job is Indexed.
-    pub(crate) create: Vec<Option<i32>>,
+/// What to do now, in this order.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
     /// Names of pods to delete.
-    pub(crate) delete: Vec<String>,
-    pub(crate) status: JobStatus,
+    pub(super) delete: Vec<String>,
+    /// Whether those are let go of before: nobody will count them.
+    pub(super) uncounted: bool,
+    /// Pods to make.
+    pub(super) create: Vec<Wanted>,
+    /// The status to write, if all that has come true.
+    pub(super) status: JobStatus,
+    /// Names and uids of pods to let go of, once the status says that they are counted.
+    pub(super) release: Vec<(String, String)>,
+    /// Uids of all pods that the job holds.
+    pub(super) held: BTreeSet<String>,
+    /// How the job ends, when everything is counted.
+    pub(super) end: Option<JobCondition>,
+    /// Whether `release` names all that there is to count.
+    pub(super) counts_all: bool,
     /// When to look again though nothing happened.
-    pub(crate) again: Option<SignedDuration>,
-    /// The job finished long enough ago.
-    pub(crate) remove_job: bool,
+    pub(super) again: Option<SignedDuration>,
+    pub(super) backoff: Backoff,
+    /// Events: reason and message.
+    pub(super) told: Vec<(EventKind, &'static str, &'static str)>,
+    active: usize,
+    ready: usize,
+    terminating: usize,
 }
 
-/// Decides for `job`, which owns `pods`.
-pub(crate) fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Decision {
-    let Some(spec) = &job.spec else { return Decision::default() };
-    let tally = Tally::of(pods);
-    let mut status = job.status.clone().unwrap_or_default();
-    if let Some(finished) = finished_at(&status) {
-        return after_finish(spec, status, &tally, finished, now);
+/// Decides for `job`, which owns `pods`; `known` are the failures before those that are not counted yet,
+/// `None` if nobody remembers.
+pub(super) fn decide(job: &Job, pods: &[Arc<Pod>], known: Option<Backoff>, now: Timestamp) -> Plan {
+    let Some(spec) = &job.spec else { return Plan::default() };
+    let look = Look::at(job, spec, pods, now);
+    let mut plan = Plan::of(&look, known);
+    if plan.status.start_time.is_none() && !look.is_suspended() {
+        plan.status.start_time = Some(Time(now));
     }
-    let suspended = spec.suspend == Some(true);
-    if status.start_time.is_none() && !suspended {
-        status.start_time = Some(Time(now));
+    let start = plan.status.start_time.clone();
+    let mut end = verdict(&look, start.as_ref());
+    if end.is_some() {
+        plan.stop(&look.active);
+    } else {
+        plan.sooner(deadline_left(spec, start.as_ref(), now));
+        if !look.is_leaving() {
+            manage(&look, &mut plan);
+        }
+        end = completed(&look, plan.active);
+        if end.is_none() && !look.is_leaving() {
+            say_suspended(&look, &mut plan);
+        }
     }
-    tally.write_to(&mut status, spec);
-    if let Some((kind, reason, message)) = verdict(spec, &status, &tally, now) {
-        return finish(status, &tally, kind, reason, message, now);
-    }
-    if suspended {
-        set_condition(&mut status, "Suspended", "JobSuspended", "Job suspended", now);
-        status.active = Some(0);
-        return Decision { delete: names(&tally.active), status, ..Decision::default() };
-    }
-    running(spec, status, &tally, now)
+    plan.write_counts();
+    track::count(&look, &mut plan, end);
+    plan
 }
 
-struct Tally<'a> {
-    active: Vec<&'a Pod>,
-    succeeded: Vec<&'a Pod>,
-    failed: Vec<&'a Pod>,
-    restarts: i32,
-}
-
-impl<'a> Tally<'a> {
-    fn of(pods: &'a [Arc<Pod>]) -> Self {
-        let pods: Vec<&'a Pod> = pods.iter().map(AsRef::as_ref).collect();
-        let with = |wanted: &str| pods.iter().copied().filter(|pod| phase(pod) == wanted).collect::<Vec<_>>();
-        let active: Vec<_> = pods.iter().copied().filter(|pod| is_active(pod)).collect();
-        let restarts = active
-            .iter()
-            .flat_map(|pod| pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten()))
-            .map(|container| container.restart_count)
-            .sum();
-        Self { active, succeeded: with("Succeeded"), failed: with("Failed"), restarts }
-    }
-
-    fn write_to(&self, status: &mut JobStatus, spec: &JobSpec) {
-        status.active = Some(count(self.active.len()));
-        status.ready = Some(count(self.active.iter().filter(|pod| is_ready(pod)).count()));
-        status.failed = Some(count(self.failed.len()));
-        let succeeded = if is_indexed(spec) { self.done_indexes(spec).len() } else { self.succeeded.len() };
-        status.succeeded = Some(count(succeeded));
-        if is_indexed(spec) {
-            status.completed_indexes = Some(ranges(&self.done_indexes(spec)));
+impl Plan {
+    fn of(look: &Look<'_>, known: Option<Backoff>) -> Self {
+        let mut status = look.status.clone();
+        status.uncounted_terminated_pods.get_or_insert_default();
+        Self {
+            status,
+            active: look.active.len(),
+            ready: look.active.iter().filter(|pod| is_ready(pod)).count(),
+            terminating: look.terminating,
+            backoff: known.unwrap_or_else(|| remembered(look)).after(&look.new_succeeded, &look.new_failed),
+            counts_all: true,
+            ..Self::default()
         }
     }
 
-    fn done_indexes(&self, spec: &JobSpec) -> BTreeSet<i32> {
-        let all = 0..spec.completions.unwrap_or(0);
-        self.succeeded.iter().filter_map(|pod| index_of(pod)).filter(|index| all.contains(index)).collect()
+    fn sooner(&mut self, wait: Option<SignedDuration>) {
+        self.again = [self.again, wait].into_iter().flatten().min();
     }
 
-    fn last_failure(&self) -> Option<Timestamp> {
-        let finished = |pod: &&Pod| {
-            let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
-            let ends =
-                statuses.iter().filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
-            ends.map(|time| time.0).max()
-        };
-        self.failed.iter().filter_map(finished).max()
+    fn stop(&mut self, pods: &[&Pod]) {
+        self.delete = pods.iter().map(|pod| pod.name_any()).collect();
+        self.active -= pods.len();
+        self.terminating += pods.len();
+        self.ready -= pods.iter().filter(|pod| is_ready(pod)).count();
+    }
+
+    fn write_counts(&mut self) {
+        self.status.active = Some(int(self.active)).filter(|many| *many > 0);
+        self.status.ready = Some(int(self.ready));
+        self.status.terminating = Some(int(self.terminating));
+    }
+
+    /// `missing` of the pods to make could not be made.
+    pub(super) fn without(&mut self, missing: usize) {
+        self.active -= missing.min(self.active);
+        self.write_counts();
     }
 }
 
-fn index_of(pod: &Pod) -> Option<i32> {
-    pod.annotations().get(INDEX).and_then(|text| text.parse().ok())
-}
-
-fn is_indexed(spec: &JobSpec) -> bool {
-    spec.completion_mode.as_deref() == Some("Indexed")
-}
-
-/// Whether the job is over, and how: condition, reason, message.
-fn verdict(
-    spec: &JobSpec,
-    status: &JobStatus,
-    tally: &Tally<'_>,
-    now: Timestamp,
-) -> Option<(&'static str, &'static str, String)> {
-    let deadline = spec.active_deadline_seconds.zip(status.start_time.as_ref());
-    if deadline.is_some_and(|(seconds, start)| now.duration_since(start.0) >= SignedDuration::from_secs(seconds)) {
-        return Some(("Failed", "DeadlineExceeded", "Job was active longer than specified deadline".to_owned()));
-    }
-    let limit = spec.backoff_limit.unwrap_or(6);
-    if count(tally.failed.len()) > limit || tally.restarts > limit {
-        return Some(("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit".to_owned()));
-    }
-    let succeeded = status.succeeded.unwrap_or(0);
-    let complete = match spec.completions {
-        Some(completions) => succeeded >= completions,
-        // Without a number of completions (a work queue) any success means done, once the others have ended too.
-        None => succeeded > 0 && tally.active.is_empty(),
+/// The failures that the pods show which are counted.
+fn remembered(look: &Look<'_>) -> Backoff {
+    let old = |phase: &str, new: &[&Pod]| -> Vec<&Pod> {
+        let ended = look.pods.iter().copied().filter(|pod| crate::owned::phase(pod) == phase);
+        ended.filter(|pod| new.iter().all(|new| new.uid() != pod.uid())).collect()
     };
-    complete.then(|| ("Complete", "CompletionsReached", "Reached expected number of succeeded pods".to_owned()))
+    Backoff::default().after(&old("Succeeded", &look.new_succeeded), &old("Failed", &look.new_failed))
 }
 
-fn finish(
-    mut status: JobStatus,
-    tally: &Tally<'_>,
-    kind: &str,
-    reason: &str,
-    message: String,
-    now: Timestamp,
-) -> Decision {
-    set_condition(&mut status, kind, reason, &message, now);
-    if kind == "Complete" {
-        status.completion_time = Some(Time(now));
+/// Makes or stops pods; never both at one look.
+fn manage(look: &Look<'_>, plan: &mut Plan) {
+    let active = look.active.len();
+    let wanted = if look.is_suspended() { 0 } else { wanted(look) };
+    let mut going = surplus(look, active.saturating_sub(wanted));
+    going.truncate(if look.is_suspended() { usize::MAX } else { BURST_PODS_MAX });
+    if !going.is_empty() || look.is_suspended() {
+        plan.uncounted = true;
+        return plan.stop(&going);
     }
-    status.active = Some(0);
-    status.ready = Some(0);
-    Decision { delete: names(&tally.active), status, ..Decision::default() }
-}
-
-fn after_finish(spec: &JobSpec, status: JobStatus, tally: &Tally<'_>, finished: Timestamp, now: Timestamp) -> Decision {
-    let left = spec
-        .ttl_seconds_after_finished
-        .map(|seconds| SignedDuration::from_secs(seconds.into()) - now.duration_since(finished));
-    Decision {
-        delete: names(&tally.active),
-        status,
-        again: left.filter(SignedDuration::is_positive),
-        remove_job: left.is_some_and(|left| !left.is_positive()),
-        ..Decision::default()
+    let waiting = if look.replaces_only_failed() { look.terminating } else { 0 };
+    let missing = wanted.saturating_sub(active + waiting).min(BURST_PODS_MAX);
+    if missing == 0 {
+        return;
     }
+    let each = look.spec.backoff_limit_per_index.is_some();
+    if let Some(left) = plan.backoff.left(look.now).filter(|_| !each) {
+        return plan.sooner(Some(left));
+    }
+    let Some(indexed) = &look.indexed else {
+        plan.create = vec![Wanted::Any; missing];
+        plan.active += missing;
+        return;
+    };
+    let (create, left) = of_indexes(look, indexed, missing);
+    plan.active += create.len();
+    plan.create = create;
+    plan.sooner(left);
 }
 
-fn running(spec: &JobSpec, status: JobStatus, tally: &Tally<'_>, now: Timestamp) -> Decision {
-    let parallelism = usize::try_from(spec.parallelism.unwrap_or(1)).unwrap_or(0);
-    let succeeded = usize::try_from(status.succeeded.unwrap_or(0)).unwrap_or(0);
-    let remaining = match spec.completions {
-        Some(completions) => usize::try_from(completions).unwrap_or(0).saturating_sub(succeeded),
-        None if succeeded > 0 => tally.active.len(),
+/// How many pods should run.
+fn wanted(look: &Look<'_>) -> usize {
+    let parallelism = look.spec.parallelism.unwrap_or(1);
+    let wanted = match look.spec.completions {
+        Some(completions) => (completions - look.succeeded).min(parallelism),
+        // Without a number of completions (a work queue) nothing is begun any more after the first success.
+        None if look.succeeded > 0 => return look.active.len(),
         None => parallelism,
     };
-    let wanted = parallelism.min(remaining);
-    let again = deadline_left(spec, &status, now);
-    let mut decision = Decision { status, again, ..Decision::default() };
-    if tally.active.len() > wanted {
-        let surplus = tally.active.len() - wanted;
-        let mut youngest = tally.active.clone();
-        youngest.sort_by_key(|pod| (is_ready(pod), has_condition(pod, "PodScheduled")));
-        decision.delete = names(&youngest[..surplus]);
-        return decision;
+    usize::try_from(wanted).unwrap_or(0)
+}
+
+/// Pods for the first free indexes; or, if all of them still wait, how long the next one does.
+fn of_indexes(look: &Look<'_>, indexed: &Indexed<'_>, missing: usize) -> (Vec<Wanted>, Option<SignedDuration>) {
+    let mut taken: Vec<i32> = look.active.iter().filter_map(|pod| index_of(pod)).collect();
+    if look.replaces_only_failed() {
+        let going = look.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some() && !look.is_failed(pod));
+        taken.extend(going.filter_map(|pod| index_of(pod)));
     }
-    let missing = wanted - tally.active.len();
-    match backoff_left(tally, now) {
-        Some(wait) if missing > 0 => {
-            decision.again = decision.again.map_or(Some(wait), |again| Some(again.min(wait)));
+    let mut over = indexed.done.with(taken);
+    let Some(failed) = &indexed.failed else {
+        let free = over.free(missing, indexed.completions);
+        return (free.into_iter().map(|index| Wanted::Index(index, None)).collect(), None);
+    };
+    over = over.merged(failed);
+    let (mut create, mut wait) = (Vec::new(), None::<SignedDuration>);
+    for index in over.free(missing, indexed.completions) {
+        match indexed.replaced.get(&index) {
+            None => create.push(Wanted::Index(index, Some(Failures::default()))),
+            Some(last) => {
+                let before = failures(last);
+                let many = usize::try_from(before.all()).unwrap_or(0) + 1;
+                let left = backoff::finished_at(last).and_then(|at| backoff::left(many, at, look.now));
+                match left {
+                    Some(left) => wait = Some(wait.map_or(left, |least| least.min(left))),
+                    None => create.push(Wanted::Index(index, Some(before.and(&look.failure(last))))),
+                }
+            }
         }
-        _ if is_indexed(spec) => decision.create = free_indexes(spec, tally).take(missing).map(Some).collect(),
-        _ => decision.create = vec![None; missing],
     }
-    decision
+    // Those that wait are looked at again when the ones that are made now show.
+    let wait = if create.is_empty() { wait } else { None };
+    (create, wait)
 }
 
-fn deadline_left(spec: &JobSpec, status: &JobStatus, now: Timestamp) -> Option<SignedDuration> {
-    let (seconds, start) = spec.active_deadline_seconds.zip(status.start_time.as_ref())?;
-    Some(SignedDuration::from_secs(seconds) - now.duration_since(start.0))
+/// The pods to stop: those of an index that is none or has another pod, and at least so many.
+fn surplus<'a>(look: &Look<'a>, at_least: usize) -> Vec<&'a Pod> {
+    let (mut going, mut staying) = (Vec::new(), Vec::new());
+    match &look.indexed {
+        None => staying.clone_from(&look.active),
+        Some(indexed) => {
+            let mut of_index = BTreeMap::<i32, Vec<&Pod>>::new();
+            for &pod in &look.active {
+                match index_of(pod).filter(|index| *index < indexed.completions) {
+                    Some(index) => of_index.entry(index).or_default().push(pod),
+                    None => going.push(pod),
+                }
+            }
+            for mut pods in of_index.into_values() {
+                pods.sort_by_key(|pod| worth(pod));
+                staying.extend(pods.pop());
+                going.extend(pods);
+            }
+        }
+    }
+    staying.sort_by_key(|pod| worth(pod));
+    let more = at_least.saturating_sub(going.len());
+    going.extend(staying.into_iter().take(more));
+    going
 }
 
-fn backoff_left(tally: &Tally<'_>, now: Timestamp) -> Option<SignedDuration> {
-    let last = tally.last_failure()?;
-    let doublings = u32::try_from(tally.failed.len().saturating_sub(1)).unwrap_or(u32::MAX).min(10);
-    let wait = SignedDuration::from_secs((BACKOFF_FIRST_SECONDS << doublings).min(BACKOFF_MAX_SECONDS));
-    Some(wait - now.duration_since(last)).filter(SignedDuration::is_positive)
+/// The condition Suspended, and the time from which the deadline counts.
+fn say_suspended(look: &Look<'_>, plan: &mut Plan) {
+    let conditions = plan.status.conditions.get_or_insert_default();
+    if look.is_suspended() {
+        if ensure(conditions, "Suspended", "True", "JobSuspended", "Job suspended", look.now) {
+            plan.status.start_time = None;
+            plan.told.push((EventKind::Normal, "Suspended", "Job suspended"));
+        }
+    } else if ensure(conditions, "Suspended", "False", "JobResumed", "Job resumed", look.now) {
+        plan.status.start_time = Some(Time(look.now));
+        plan.told.push((EventKind::Normal, "Resumed", "Job resumed"));
+    }
 }
 
-fn free_indexes<'a>(spec: &JobSpec, tally: &'a Tally<'_>) -> impl Iterator<Item = i32> + use<'a> {
-    let mut taken = tally.done_indexes(spec);
-    taken.extend(tally.active.iter().filter_map(|pod| index_of(pod)));
-    (0..spec.completions.unwrap_or(0)).filter(move |index| !taken.contains(index))
+/// Whether the job is over: nothing is decided about it any more.
+pub(super) fn is_finished(job: &Job) -> bool {
+    finished_at(job).is_some()
 }
 
-fn finished_at(status: &JobStatus) -> Option<Timestamp> {
-    let conditions = status.conditions.as_deref().unwrap_or_default();
-    let end = conditions
-        .iter()
-        .find(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")?;
+/// When the job was over, if it is.
+pub(crate) fn finished_at(job: &Job) -> Option<Timestamp> {
+    let conditions = job.status.as_ref()?.conditions.as_deref()?;
+    let over = |one: &&JobCondition| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True";
+    let end = conditions.iter().find(over)?;
     Some(end.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
 }
 
-fn set_condition(status: &mut JobStatus, kind: &str, reason: &str, message: &str, now: Timestamp) {
-    let conditions = status.conditions.get_or_insert_default();
-    if conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True") {
-        return;
-    }
-    conditions.retain(|condition| condition.type_ != kind);
-    conditions.push(JobCondition {
-        type_: kind.to_owned(),
-        status: "True".to_owned(),
-        reason: Some(reason.to_owned()),
-        message: Some(message.to_owned()),
-        last_probe_time: Some(Time(now)),
-        last_transition_time: Some(Time(now)),
-    });
-}
-
-fn names(pods: &[&Pod]) -> Vec<String> {
-    pods.iter().map(|pod| pod.name_any()).collect()
-}
-
-fn count(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
-}
-
-/// `1,3-5,7`, as status.completedIndexes writes it.
-fn ranges(indexes: &BTreeSet<i32>) -> String {
-    let mut runs: Vec<(i32, i32)> = Vec::new();
-    for &index in indexes {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == index => *last = index,
-            _ => runs.push((index, index)),
-        }
-    }
-    let text = runs.iter().map(|(from, to)| if from == to { from.to_string() } else { format!("{from}-{to}") });
-    text.collect::<Vec<_>>().join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn job(spec: serde_json::Value) -> Job {
-        let mut whole = json!({"metadata": {"name": "sum"}, "spec": {"template": {}}});
-        let fields = whole["spec"].as_object_mut().unwrap();
-        fields.extend(spec.as_object().unwrap().clone());
-        serde_json::from_value(whole).unwrap()
-    }
-
-    fn pod(name: &str, phase: &str, index: Option<i32>) -> Arc<Pod> {
-        let annotations = index.map(|index| json!({INDEX: index.to_string()})).unwrap_or(json!({}));
-        Arc::new(
-            serde_json::from_value(json!({
-                "metadata": {"name": name, "annotations": annotations},
-                "status": {"phase": phase, "containerStatuses": [{
-                    "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                    "state": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}}}]}
-            }))
-            .unwrap(),
-        )
-    }
-
-    fn at(second: i64) -> Timestamp {
-        "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(second)
-    }
-
-    #[test]
-    fn pods_are_made_up_to_the_parallelism_and_the_completions() {
-        let job = job(json!({"completions": 3, "parallelism": 2}));
-        assert_eq!(decide(&job, &[], at(0)).create.len(), 2);
-        let pods = [pod("a", "Succeeded", None), pod("b", "Succeeded", None)];
-        assert_eq!(decide(&job, &pods, at(0)).create.len(), 1);
-    }
-
-    #[test]
-    fn enough_successes_complete_the_job() {
-        let job = job(json!({"completions": 1, "parallelism": 1}));
-        let done = decide(&job, &[pod("a", "Succeeded", None)], at(5)).status;
-        assert_eq!(done.completion_time, Some(Time(at(5))));
-        assert_eq!(done.conditions.unwrap()[0].type_, "Complete");
-    }
-
-    #[test]
-    fn a_failed_pod_is_replaced_after_the_back_off_and_not_beyond_the_limit() {
-        let mut job = job(json!({"completions": 1, "parallelism": 1, "backoffLimit": 1}));
-        let early = decide(&job, &[pod("a", "Failed", None)], at(4));
-        assert_eq!((early.create.len(), early.again), (0, Some(SignedDuration::from_secs(6))));
-        assert_eq!(decide(&job, &[pod("a", "Failed", None)], at(10)).create.len(), 1);
-        let over = decide(&job, &[pod("a", "Failed", None), pod("b", "Failed", None)], at(40));
-        assert_eq!(over.status.conditions.as_ref().unwrap()[0].reason.as_deref(), Some("BackoffLimitExceeded"));
-        job.status = Some(over.status);
-        assert_eq!(decide(&job, &[], at(50)).create.len(), 0, "a finished job makes no pods");
-    }
-
-    #[test]
-    fn an_indexed_job_fills_the_free_indexes() {
-        let job = job(json!({"completions": 4, "parallelism": 2, "completionMode": "Indexed"}));
-        let pods = [pod("a", "Succeeded", Some(0)), pod("b", "Running", Some(2))];
-        let decision = decide(&job, &pods, at(0));
-        assert_eq!(decision.create, vec![Some(1)]);
-        assert_eq!(decision.status.completed_indexes.as_deref(), Some("0"));
-        assert_eq!(ranges(&BTreeSet::from([1, 3, 4, 5, 7])), "1,3-5,7");
-    }
-
-    #[test]
-    fn a_finished_job_goes_after_its_time() {
-        let mut job = job(json!({"completions": 1, "ttlSecondsAfterFinished": 30}));
-        job.status = Some(decide(&job, &[pod("a", "Succeeded", None)], at(0)).status);
-        assert_eq!(decide(&job, &[], at(10)).again, Some(SignedDuration::from_secs(20)));
-        assert!(decide(&job, &[], at(30)).remove_job);
-    }
+/// What is left of the time that the job may take.
+pub(super) fn deadline_left(spec: &JobSpec, start: Option<&Time>, now: Timestamp) -> Option<SignedDuration> {
+    let (seconds, start) = spec.active_deadline_seconds.filter(|_| spec.suspend != Some(true)).zip(start)?;
+    Some(SignedDuration::from_secs(seconds) - now.duration_since(start.0))
 }

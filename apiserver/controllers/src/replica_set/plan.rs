@@ -70,7 +70,7 @@ fn wanted_replicas(set: &ReplicaSet) -> usize {
 
 /// What is lost with a pod: unassigned before assigned, pending before running, unready before ready, low deletion cost
 /// before high, young before old (the order of Kubernetes' ActivePods).
-fn worth(pod: &Pod) -> (bool, u8, bool, i32, std::cmp::Reverse<Option<Timestamp>>) {
+pub(crate) fn worth(pod: &Pod) -> (bool, u8, bool, i32, std::cmp::Reverse<Option<Timestamp>>) {
     let assigned = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     let progress = match phase(pod) {
         "Running" => 2,

@@ -47,7 +47,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-netpol", &["skiff-client", "skiff-sys", "skiff-step"]),
     ("skiff-supervise", &["skiff-sys", "skiff-step"]),
     ("skiff-oci", &["skiff-sys", "skiff-step", "skiff-supervise"]),
-    ("skiff-image", &["skiff-sys", "skiff-step"]),
+    ("skiff-distribution", &[]),
+    ("skiff-image", &["skiff-distribution", "skiff-sys", "skiff-step"]),
     ("skiff-net", &["skiff-sys", "skiff-step"]),
     ("skiff-streams", &[]),
     // It executes the runtime and never links it; of the supervisor it knows the words.

@@ -15,6 +15,7 @@ mod owned; // owner references, pod readiness
 mod account_token; // tokens of accounts in secrets
 mod certificate_request; // certificates on request
 mod cluster_role_aggregation; // roles that gather the rules of others
+mod cron_job; // jobs that begin at their times
 mod deployment; // rollouts: a replica set for each version of a template
 mod endpoint_mirror; // endpoints that a user wrote, as slices
 mod endpoint_slice; // which addresses stand behind a service
@@ -54,6 +55,7 @@ const LOOPS: &[Start] = &[
     |context, shutdown| replica_set::run::<ReplicationController>(context, shutdown).map(Ok).boxed(),
     |context, shutdown| job::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| job::run_strays(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| cron_job::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| ttl_after_finished::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_slice::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_mirror::run(context, shutdown).map(Ok).boxed(),

@@ -1,0 +1,159 @@
+//! Calls and their answers, over any body; what they mean is decided in [`crate::plan`].
+
+mod blobs; // content, whole and in parts
+mod lists; // what there is
+mod manifests; // what names content
+mod uploads; // what arrives
+
+use crate::Name;
+use crate::body::Body;
+use crate::digest::Digest;
+use crate::receive::{Incoming, Pace};
+use crate::refusal::{Code, Refusal};
+use crate::route::Call;
+use crate::rules::Rules;
+use crate::store::Store;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+
+/// What every answer says of the API: Docker's clients look for it.
+const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
+const CONTENT_DIGEST: &str = "docker-content-digest";
+
+/// A registry that answers.
+pub struct Registry {
+    pub(crate) store: Arc<Store>,
+    pub(crate) pace: Pace,
+}
+
+/// An answer in the making.
+pub(crate) struct Answer {
+    status: StatusCode,
+    headers: Vec<(&'static str, String)>,
+    body: Body,
+}
+
+impl Answer {
+    pub(crate) fn new(status: StatusCode) -> Self {
+        Self { status, headers: Vec::new(), body: Body::empty() }
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn body(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// Content by its digest, which is its entity tag.
+    pub(crate) fn content(self, digest: &Digest) -> Self {
+        self.header(CONTENT_DIGEST, digest.as_str()).header("etag", format!("\"{digest}\""))
+    }
+
+    pub(crate) fn json(self, value: &serde_json::Value) -> Self {
+        self.header("content-type", "application/json").body(Body::Bytes(value.to_string().into()))
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = Body::Bytes(Bytes::from(refusal.body()));
+        let answer = Self { status, headers: refusal.headers, body };
+        answer.header("content-type", "application/json")
+    }
+}
+
+/// One header of a request, if it is text.
+pub(crate) fn asked<'a>(parts: &'a Parts, name: &HeaderName) -> Option<&'a str> {
+    parts.headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Runs what blocks on a thread that may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let failed = |_| Refusal::new(500, Code::Unknown, "the registry failed; its log says why");
+    spawn_blocking(work).await.map_err(failed)?
+}
+
+impl Registry {
+    /// A registry over a folder.
+    #[must_use]
+    pub fn new(store: Store, pace: Pace) -> Self {
+        Self { store: Arc::new(store), pace }
+    }
+
+    /// What it keeps.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Answers a request.
+    pub async fn answer(self: &Arc<Self>, request: Request<impl Incoming + 'static>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let head = parts.method == Method::HEAD;
+        let answer = self.clone().called(parts, body).await.unwrap_or_else(Answer::from);
+        finished(answer, head)
+    }
+
+    async fn called(self: Arc<Self>, parts: Parts, body: impl Incoming + 'static) -> Result<Answer, Refusal> {
+        let call = Call::read(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default())?;
+        tracing::debug!(
+            call = call.word(),
+            action = call.action().word(),
+            repository = call.repository().map(Name::as_str)
+        );
+        match call {
+            Call::Ping => Ok(Answer::new(StatusCode::OK).json(&serde_json::json!({}))),
+            Call::Catalog(page) => Ok(self.catalog(&page)),
+            Call::Tags(name, page) => self.tags(&name, &page),
+            Call::Referrers(name, subject, filter) => Ok(self.referrers(&name, &subject, &filter)),
+            Call::Blob(name, digest) => self.blob(&parts, name, digest).await,
+            Call::DeleteBlob(name, digest) => self.delete_blob(name, digest).await,
+            Call::Manifest(name, reference) => self.manifest(&parts, name, reference).await,
+            Call::Push(name, reference, tags) => self.push(&parts, body, name, (reference, tags)).await,
+            Call::DeleteManifest(name, reference) => self.delete_manifest(&parts, name, reference).await,
+            Call::Start(name, start) => self.start(body, name, start).await,
+            Call::Append(name, id) => self.append(&parts, body, name, id).await,
+            Call::Finish(name, id, digest) => self.finish(&parts, body, name, (id, digest)).await,
+            Call::Status(name, id) => self.status(name, id).await,
+            Call::Cancel(name, id) => self.cancel(name, id).await,
+        }
+    }
+
+    /// The rules of a repository.
+    pub(crate) fn rules(&self, _name: &Name) -> Rules {
+        Rules::default()
+    }
+}
+
+/// The answer as HTTP has it; to HEAD without its body, whose length it still tells.
+fn finished(answer: Answer, head: bool) -> Response<Body> {
+    let length = answer.body.len();
+    let body = if head { Body::empty() } else { answer.body };
+    let mut response = Response::new(body);
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(API_VERSION.0, HeaderValue::from_static(API_VERSION.1));
+    // Browsers must not take what somebody pushed for a page.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in answer.headers {
+        // What has been checked is text; nothing else is put into headers.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.append(name, value);
+        }
+    }
+    let silent = matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !silent && !headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    response
+}

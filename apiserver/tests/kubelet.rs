@@ -5,8 +5,6 @@ mod common;
 use common::{World, kubelet, peer};
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{Response, StatusCode};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use skiff_proto::api::v1::exec_input::Input;
 use skiff_proto::api::v1::exec_output::Output;
 use skiff_proto::api::v1::objects_client::ObjectsClient;
@@ -16,7 +14,6 @@ use skiff_proto::api::v1::{
     ResourcesRequest, TerminalSize, WatchRequest, WriteRequest,
 };
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -106,7 +103,7 @@ async fn an_upgrade_passes_bytes_both_ways() {
     let mut world = World::new().await;
     let (shutdown, served) = world.serve();
     kubelet::start(&world).await;
-    let mut stream = dial(&world).await;
+    let mut stream = world.dial().await;
     let request = "POST /api/v1/namespaces/default/pods/p/portforward HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
                    Upgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: portforward.k8s.io\r\nContent-Length: 0\r\n\r\n";
     stream.write_all(request.as_bytes()).await.expect("sent");
@@ -167,26 +164,7 @@ async fn open(world: &World, protocol: &str) -> Result<(Socket, Response<Option<
     if !protocol.is_empty() {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol.parse().expect("a value"));
     }
-    tokio_tungstenite::client_async(request, dial(world).await).await
-}
-
-async fn dial(world: &World) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let mut roots = rustls::RootCertStore::empty();
-    let authority = CertificateDer::from_pem_slice(world.pki.authority_certificate().as_bytes()).expect("PEM");
-    roots.add(authority).expect("an authority");
-    let admin = world.pki.admin();
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(admin.certificate.as_bytes()).expect("PEM")],
-            PrivateKeyDer::from_pem_slice(admin.private_key.as_bytes()).expect("PEM"),
-        )
-        .expect("a pair");
-    let socket = TcpStream::connect(world.address).await.expect("connects");
-    let name = ServerName::try_from("localhost").expect("a name");
-    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, socket).await.expect("TLS")
+    tokio_tungstenite::client_async(request, world.dial().await).await
 }
 
 async fn channel(world: &World) -> Channel {

@@ -64,10 +64,17 @@ pub enum DecodeError {
         /// The value as JSON, shortened.
         got: String,
     },
+    /// It could be written but not read again.
+    #[error("the object nests deeper than {DEPTH_MAX} levels")]
+    Deep,
     /// Unknown or duplicate fields in a strict decode.
     #[error("strict decoding error: {}", sentence(.0))]
     Strict(Vec<Problem>),
 }
+
+/// The deepest nesting of an object. The parser reads 127 levels; an object's fields are named once more in its `managedFields`, three levels
+/// deeper than they stand, and it is sent in lists, tables and reviews, which are up to four levels around it.
+pub const DEPTH_MAX: usize = 100;
 
 /// Stands for the path of the root, which is empty.
 const WHOLE: &str = "the object";
@@ -185,9 +192,31 @@ fn wrong_type(resource: &Resource, walk::Wrong { field, expected, got }: walk::W
 
 fn judge(object: Value, problems: Vec<Problem>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
     match validation {
+        _ if is_too_deep(&object) => Err(DecodeError::Deep),
         FieldValidation::Strict if !problems.is_empty() => Err(DecodeError::Strict(problems)),
         FieldValidation::Warn => Ok(Decoded { object, warnings: problems.iter().map(ToString::to_string).collect() }),
         _ => Ok(Decoded { object, warnings: Vec::new() }),
+    }
+}
+
+/// Whether an object nests too deep. What `managedFields` say of it is deeper than itself, and not looked at.
+fn is_too_deep(object: &Value) -> bool {
+    let Some(fields) = object.as_object() else { return is_deeper(object, DEPTH_MAX) };
+    fields.iter().any(|(name, value)| match value.as_object().filter(|_| name == "metadata") {
+        Some(metadata) => {
+            metadata.iter().any(|(name, value)| name != "managedFields" && is_deeper(value, DEPTH_MAX - 2))
+        }
+        None => is_deeper(value, DEPTH_MAX - 1),
+    })
+}
+
+/// Whether lists and objects stand in each other more often than `levels` times.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let below = |inner: &Value| levels == 0 || is_deeper(inner, levels - 1);
+    match value {
+        Value::Array(list) => levels == 0 || list.iter().any(below),
+        Value::Object(fields) => levels == 0 || fields.values().any(below),
+        _ => false,
     }
 }
 
@@ -219,6 +248,18 @@ mod tests {
 
     fn decoded(spec: Value) -> Value {
         pod(&json!({"spec": spec}), FieldValidation::Strict).expect("the body is a pod").object["spec"].take()
+    }
+
+    #[test]
+    fn what_nests_too_deep_is_refused() {
+        let lists = |times: usize| (0..times).fold(json!(1), |inner, _| json!([inner]));
+        assert!(!is_deeper(&lists(DEPTH_MAX), DEPTH_MAX));
+        assert!(is_deeper(&lists(DEPTH_MAX + 1), DEPTH_MAX));
+        assert!(is_deeper(&json!([1, { "a": lists(DEPTH_MAX - 1) }]), DEPTH_MAX));
+        let object =
+            |managed: usize, spec: usize| json!({"metadata": {"managedFields": lists(managed)}, "spec": lists(spec)});
+        assert!(!is_too_deep(&object(DEPTH_MAX + 4, DEPTH_MAX - 1)));
+        assert!(is_too_deep(&object(1, DEPTH_MAX)));
     }
 
     /// Fault N28: in the order of the text, an unknown field once however often it stands there, and nothing of what is in it.

@@ -55,7 +55,8 @@ pub use custom::naming::{
 };
 pub use custom::{Definition, custom_resources, stored_resource};
 pub use decode::{
-    DecodeError, Decoded, FieldValidation, Parsed, Problem, decode, decode_applied, decode_value, parse, sentence,
+    DEPTH_MAX, DecodeError, Decoded, FieldValidation, Parsed, Problem, decode, decode_applied, decode_value, parse,
+    sentence,
 };
 pub use defaults::apply_defaults;
 pub use error::{FieldError, FieldErrorKind};

@@ -2,11 +2,10 @@
 
 use super::object::{meta, name_of};
 use super::write::Change;
-use crate::options;
 use crate::request::Request;
 use crate::status::Status;
+use crate::{operations, options};
 use bytes::Bytes;
-use json_patch::{PatchError, PatchOperation};
 use serde_json::Value;
 use skiff_schema::{Decoded, FieldValidation, Problem, Resource, decode_value, parse, strategic_merge};
 use std::fmt;
@@ -118,7 +117,7 @@ impl Patch {
     fn apply(&self, resource: &Resource, mut next: Value) -> Result<Value, Status> {
         match (&self.operations, self.kind) {
             (Parsed::Operations(operations), _) => {
-                operate(&mut next, operations)
+                operations::apply(&mut next, operations)
                     .map_err(|error| Status::unprocessable(format!("the patch cannot be applied: {error}")))?;
                 Ok(next)
             }
@@ -136,28 +135,6 @@ impl Patch {
     }
 }
 
-/// One operation after the other. Unlike in RFC 6902, a field that is not there passes for `null`: Kubernetes' library has it so,
-/// and controllers test in this way that nobody has set finalizers yet.
-fn operate(object: &mut Value, operations: &[PatchOperation]) -> Result<(), PatchError> {
-    for (index, operation) in operations.iter().enumerate() {
-        if !is_null_for_want_of_field(operation, object) {
-            json_patch::patch(object, std::slice::from_ref(operation)).map_err(|mut error| {
-                error.operation = index;
-                error
-            })?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether the operation tests for `null` where an object lacks the field.
-fn is_null_for_want_of_field(operation: &PatchOperation, object: &Value) -> bool {
-    let PatchOperation::Test(test) = operation else { return false };
-    let Some((parent, field)) = test.path.split_back().filter(|_| test.value.is_null()) else { return false };
-    let parent = parent.resolve(object).ok().and_then(Value::as_object);
-    parent.is_some_and(|fields| !fields.contains_key(field.decoded().as_ref()))
-}
-
 /// Fields that no operation has.
 fn strange_fields(operations: &Value) -> Vec<Problem> {
     let operations = operations.as_array().into_iter().flatten().enumerate();
@@ -167,36 +144,4 @@ fn strange_fields(operations: &Value) -> Vec<Problem> {
         strange.map(move |name| Problem::Unknown(format!("[{index}].{name}")))
     });
     fields.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn operated(operations: Value) -> Result<Value, String> {
-        let mut object = json!({"metadata": {"name": "n", "a/b": 1}, "list": [1]});
-        let operations: Vec<PatchOperation> = serde_json::from_value(operations).expect("operations");
-        operate(&mut object, &operations).map(|()| object).map_err(|error| error.to_string())
-    }
-
-    /// The first write of kube-rs' finalizer helper.
-    #[test]
-    fn a_field_that_is_not_there_passes_for_null() {
-        let add = json!({"op": "add", "path": "/metadata/finalizers", "value": ["f"]});
-        let test = |path: &str, value: Value| json!({"op": "test", "path": path, "value": value});
-        let added = operated(json!([test("/metadata/finalizers", json!(null)), add])).expect("applied");
-        assert_eq!(added["metadata"]["finalizers"], json!(["f"]));
-        for wrong in [
-            test("/metadata/name", json!(null)),
-            test("/metadata/a~1b", json!(null)),
-            test("/metadata/finalizers", json!([])),
-            test("/nowhere/finalizers", json!(null)),
-            test("/list/1", json!(null)),
-        ] {
-            let said =
-                operated(json!([add, {"op": "remove", "path": "/metadata/finalizers"}, wrong])).expect_err("refused");
-            assert!(said.contains("operation '/2' failed"), "{said}");
-        }
-    }
 }

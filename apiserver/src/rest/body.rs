@@ -94,7 +94,7 @@ pub(crate) fn object(resource: &Resource, sent: Sent<'_>, validation: FieldValid
 
 fn undecodable(resource: &Resource, error: &DecodeError) -> Status {
     match error {
-        // These two say themselves what they were read as.
+        // These say themselves what they were read as.
         DecodeError::Kind { .. } | DecodeError::Type { .. } => Status::bad_request(error.to_string()),
         error => Status::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: {error}",

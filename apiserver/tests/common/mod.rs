@@ -7,6 +7,8 @@ pub(crate) mod kubelet;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Request, StatusCode};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use skiff_apiserver::{ApiError, ApiServer, Authentication, Config, Pki};
 use skiff_client::Identity;
@@ -16,7 +18,10 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -107,6 +112,26 @@ impl World {
 
     pub(crate) fn client(&self) -> kube::Client {
         skiff_client::in_process(self.server.router(), Identity::component("test"))
+    }
+
+    /// A connection of the administrator's to the server that [`Self::serve`] runs.
+    pub(crate) async fn dial(&self) -> TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        let authority = CertificateDer::from_pem_slice(self.pki.authority_certificate().as_bytes()).expect("PEM");
+        roots.add(authority).expect("an authority");
+        let admin = self.pki.admin();
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(admin.certificate.as_bytes()).expect("PEM")],
+                PrivateKeyDer::from_pem_slice(admin.private_key.as_bytes()).expect("PEM"),
+            )
+            .expect("a pair");
+        let socket = TcpStream::connect(self.address).await.expect("connects");
+        let name = ServerName::try_from("localhost").expect("a name");
+        TlsConnector::from(Arc::new(config)).connect(name, socket).await.expect("TLS")
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {

@@ -4,6 +4,7 @@ use super::super::webhooks::{review, versions};
 use super::super::{Admitted, Attributes, Operation, Plugin, known, later};
 use super::scene::Stage;
 use super::{Bound, Misconfigured, bound, told_name};
+use crate::operations;
 use crate::status::Status;
 use serde_json::{Value, json};
 use skiff_policy::{Mutating, Mutation};
@@ -180,9 +181,9 @@ fn patched(object: &Value, operations: Vec<Value>) -> Result<Option<Value>, Stri
     let operations: json_patch::Patch =
         serde_json::from_value(operations.into()).map_err(|error| format!("JSON Patch: {error}"))?;
     let mut next = object.clone();
-    match json_patch::patch(&mut next, &operations) {
+    match operations::apply(&mut next, &operations) {
         Ok(()) => Ok(Some(next)),
-        Err(error) if matches!(error.kind, json_patch::PatchErrorKind::TestFailed) => Ok(None),
+        Err(error) if error.is_failed_test() => Ok(None),
         Err(error) => Err(format!("JSON Patch: {error}")),
     }
 }

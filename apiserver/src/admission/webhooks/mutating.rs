@@ -7,6 +7,7 @@ use super::answer::Sort;
 use super::failure::{Failure, wanted};
 use super::hook::Hook;
 use super::{call, review, versions};
+use crate::operations;
 use crate::registry::object::metadata_mut;
 use crate::status::Status;
 use json_patch::Patch;
@@ -99,7 +100,7 @@ async fn ask(
         return Err(Failure::Refused(Status::internal(format!("admission webhook {:?} {why}", hook.name))));
     }
     let mut after = before.clone();
-    json_patch::patch(&mut after, &patch).map_err(|error| Failure::Refused(Status::internal(error.to_string())))?;
+    operations::apply(&mut after, &patch).map_err(|error| Failure::Refused(Status::internal(error.to_string())))?;
     let after = versions::formed(seen, version, after).map_err(Failure::Refused)?;
     let said =
         json!({"configuration": hook.configuration, "webhook": hook.name, "patch": patch, "patchType": "JSONPatch"});

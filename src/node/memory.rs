@@ -1,4 +1,5 @@
-//! Gives memory back after a burst: a hundred pods at once need what ten do not, and the C library's allocator keeps it.
+//! Gives memory back after the start and after a burst: a start runs code that nothing needs later, and a hundred pods at once need what ten
+//! do not, which the C library's allocator keeps.
 
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ const WORTH_KIB: u64 = 8 * 1024;
 struct Seen {
     /// At the last look; none at the first.
     last_kib: Option<u64>,
-    /// When it was last given back, or less if it has shrunk since.
+    /// When it was last given back, or less if it has shrunk since; none before the first time.
     low_kib: Option<u64>,
 }
 
@@ -23,8 +24,11 @@ impl Seen {
     /// Whether memory is to be given back now.
     fn decide(&mut self, now_kib: u64) -> bool {
         let quiet = self.last_kib.is_some_and(|last| now_kib <= last + QUIET_KIB);
-        let low = self.low_kib.map_or(now_kib, |low| low.min(now_kib));
-        (self.last_kib, self.low_kib) = (Some(now_kib), Some(low));
+        self.last_kib = Some(now_kib);
+        // The first time that it is quiet the start is over.
+        let Some(low) = self.low_kib else { return quiet };
+        let low = low.min(now_kib);
+        self.low_kib = Some(low);
         quiet && now_kib >= low + WORTH_KIB
     }
 
@@ -44,11 +48,18 @@ pub(super) async fn keep(shutdown: CancellationToken) -> anyhow::Result<()> {
         }
         let Some(before) = resident_kib() else { continue };
         if seen.decide(before) {
-            tokio::task::spawn_blocking(skiff_sys::memory::give_back).await?;
+            tokio::task::spawn_blocking(give_back).await?;
             let left = resident_kib().unwrap_or(before);
             tracing::debug!(before, left, "memory given back, KiB");
             seen.given_back(left);
         }
+    }
+}
+
+fn give_back() {
+    skiff_sys::memory::give_back();
+    if let Err(error) = skiff_sys::memory::forget_code() {
+        tracing::debug!(error = error.to_string(), "code stays mapped");
     }
 }
 
@@ -79,18 +90,23 @@ mod tests {
 
     #[test]
     fn after_a_burst_once_it_is_quiet() {
-        assert_eq!(given_back_at(&[40, 41, 80, 110, 110, 78, 78, 78], 78), [4]);
+        assert_eq!(given_back_at(&[40, 41, 80, 110, 110, 78, 78, 78], 78), [1, 4]);
     }
 
     #[test]
     fn not_while_nothing_grew_and_not_again_for_what_is_in_use() {
-        assert_eq!(given_back_at(&[40, 40, 41, 42, 41], 40), [] as [usize; 0]);
+        assert_eq!(given_back_at(&[60, 60, 41, 42, 41], 40), [1]);
         assert_eq!(given_back_at(&[40, 90, 90, 89, 89, 89], 89), [2]);
     }
 
     #[test]
     fn again_after_the_next_burst() {
         assert_eq!(given_back_at(&[40, 90, 90, 50, 95, 95, 50], 50), [2, 5]);
+    }
+
+    #[test]
+    fn after_the_start_once_it_is_quiet() {
+        assert_eq!(given_back_at(&[30, 50, 60, 60, 35, 35], 32), [3]);
     }
 
     #[test]

@@ -38,6 +38,7 @@ const ROLES: &str = "rbac.authorization.k8s.io";
 const SLICES: &str = "discovery.k8s.io";
 const WATCH: &[&str] = &["list", "watch"];
 const FOLLOW: &[&str] = &["get", "list", "watch"];
+const KEEP: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 const ELECT: &[&str] = &["create", "get", "update"];
 const CONTROLLERS: &str = "controllers";
 const SCHEDULER: &str = "scheduler";
@@ -56,11 +57,16 @@ pub const USES: &[Use] = &[
     of(LEASES, on(SCHEDULER, "Lease", "leases", ELECT)),
     of("apps", on(CONTROLLERS, "Deployment", "deployments", &["get", "list", "patch", "watch"])),
     of("apps", on(CONTROLLERS, "Deployment", "deployments/status", &["patch"])),
-    of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets", &["create", "delete", "get", "list", "patch", "watch"])),
+    of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets", KEEP)),
     of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets/status", &["patch"])),
     on(CONTROLLERS, "ReplicationController", "replicationcontrollers", FOLLOW),
     on(CONTROLLERS, "ReplicationController", "replicationcontrollers/status", &["patch"]),
     of("batch", on(CONTROLLERS, "Job", "jobs", &["create", "delete", "get", "list", "watch"])),
+    of("apps", on(CONTROLLERS, "DaemonSet", "daemonsets", FOLLOW)),
+    of("apps", on(CONTROLLERS, "DaemonSet", "daemonsets/status", &["patch"])),
+    of("apps", on(CONTROLLERS, "StatefulSet", "statefulsets", FOLLOW)),
+    of("apps", on(CONTROLLERS, "StatefulSet", "statefulsets/status", &["patch"])),
+    of("apps", on(CONTROLLERS, "ControllerRevision", "controllerrevisions", KEEP)),
     of("batch", on(CONTROLLERS, "Job", "jobs/status", &["update"])),
     of("batch", on(CONTROLLERS, "CronJob", "cronjobs", WATCH)),
     of("batch", on(CONTROLLERS, "CronJob", "cronjobs/status", &["update"])),
@@ -75,7 +81,7 @@ pub const USES: &[Use] = &[
     on(CONTROLLERS, "ConfigMap", "configmaps", &["create", "list", "update", "watch"]),
     on(CONTROLLERS, "ServiceAccount", "serviceaccounts", &["create", "get", "list", "watch"]),
     on(CONTROLLERS, "Secret", "secrets", &["delete", "list", "update", "watch"]),
-    on(CONTROLLERS, "PersistentVolumeClaim", "persistentvolumeclaims", WATCH),
+    on(CONTROLLERS, "PersistentVolumeClaim", "persistentvolumeclaims", &["create", "list", "patch", "watch"]),
     on(CONTROLLERS, "ResourceQuota", "resourcequotas", WATCH),
     on(CONTROLLERS, "ResourceQuota", "resourcequotas/status", &["update"]),
     of(CERTIFICATES, on(CONTROLLERS, REQUEST, "certificatesigningrequests", &["delete", "list", "watch"])),

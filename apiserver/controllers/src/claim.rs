@@ -6,7 +6,7 @@ use crate::context::{ControllerError, On, absent_is_none};
 use crate::looking::Own;
 use crate::owned::{controller, owner_reference};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ReplicationController;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
@@ -26,6 +26,11 @@ pub(crate) trait Selecting: Kept + Clone + Resource<Scope = NamespaceResourceSco
 
     /// Its selector.
     fn selector(&self) -> Option<Cow<'_, LabelSelector>>;
+
+    /// Whether an object of `kind` with this metadata may be its own, apart from its labels.
+    fn may_own(&self, _kind: &str, _child: &ObjectMeta) -> bool {
+        true
+    }
 }
 
 impl Selecting for Deployment {
@@ -38,6 +43,30 @@ impl Selecting for ReplicaSet {
     fn selector(&self) -> Option<Cow<'_, LabelSelector>> {
         self.spec.as_ref().map(|spec| Cow::Borrowed(&spec.selector))
     }
+}
+
+impl Selecting for DaemonSet {
+    fn selector(&self) -> Option<Cow<'_, LabelSelector>> {
+        self.spec.as_ref().map(|spec| Cow::Borrowed(&spec.selector))
+    }
+}
+
+impl Selecting for StatefulSet {
+    fn selector(&self) -> Option<Cow<'_, LabelSelector>> {
+        self.spec.as_ref().map(|spec| Cow::Borrowed(&spec.selector))
+    }
+
+    /// Its pods are known by their names, too.
+    fn may_own(&self, kind: &str, child: &ObjectMeta) -> bool {
+        kind != "Pod" || child.name.as_deref().and_then(ordinal_of).is_some_and(|(set, _)| set == self.name_any())
+    }
+}
+
+/// The name of the set and the ordinal in the name of a stateful set's pod.
+pub(crate) fn ordinal_of(pod: &str) -> Option<(&str, i32)> {
+    let (set, ordinal) = pod.rsplit_once('-')?;
+    let digits = !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| ordinal.parse().ok()).flatten().map(|ordinal| (set, ordinal))
 }
 
 impl Selecting for ReplicationController {
@@ -65,8 +94,9 @@ fn usable<K: Selecting>(owner: &K) -> Option<(Cow<'_, LabelSelector>, Selector)>
 }
 
 /// Whether `owner` selects an object with this metadata.
-fn selects<K: Selecting>(owner: &K, child: &ObjectMeta) -> bool {
+fn selects<K: Selecting>(owner: &K, kind: &str, child: &ObjectMeta) -> bool {
     owner.namespace() == child.namespace
+        && owner.may_own(kind, child)
         && usable(owner)
             .is_some_and(|(_, selector)| selector.matches(child.labels.as_ref().unwrap_or(&BTreeMap::new())))
 }
@@ -80,7 +110,9 @@ pub(crate) fn concerned<K: Selecting, C: Kept>(owners: &Cache<K>, change: &Chang
     let orphan = change.now.map(|now| now.meta());
     if let Some(meta) = orphan.filter(|meta| controller(meta).is_none() && meta.deletion_timestamp.is_none()) {
         let all = owners.within(meta.namespace.as_deref().unwrap_or_default());
-        keys.extend(all.iter().filter(|owner| selects(&***owner, meta)).map(|owner| Key::of(owner.meta())));
+        keys.extend(
+            all.iter().filter(|owner| selects(&***owner, &C::kind(&()), meta)).map(|owner| Key::of(owner.meta())),
+        );
     }
     keys.dedup();
     keys
@@ -113,16 +145,18 @@ impl<C: Kept + Clone + Resource<Scope = NamespaceResourceScope>> Claim<'_, C> {
             if controller(meta).is_none_or(|of| of.uid != uid) || meta.namespace.as_ref() != Some(&namespace) {
                 continue;
             }
-            if selector.matches(meta.labels.as_ref().unwrap_or(&BTreeMap::new())) {
+            let selected = selector.matches(meta.labels.as_ref().unwrap_or(&BTreeMap::new()));
+            if selected && owner.may_own(&C::kind(&()), meta) {
                 own.push(child);
             } else if staying && meta.deletion_timestamp.is_none() {
                 self.release::<K>(&key, &uid, &child).await?;
             }
         }
-        let orphans =
-            self.children.selected(&namespace, &written).into_iter().filter(|child| {
-                staying && controller(child.meta()).is_none() && child.meta().deletion_timestamp.is_none()
-            });
+        let orphans = self.children.selected(&namespace, &written).into_iter().filter(|child| {
+            let meta = child.meta();
+            let may = staying && controller(meta).is_none() && meta.deletion_timestamp.is_none();
+            may && owner.may_own(&C::kind(&()), meta)
+        });
         let mut may = None;
         for child in orphans {
             if may.is_none() {
@@ -236,10 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn pods_of_a_stateful_set_have_its_name() {
+        let set: StatefulSet = serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "a"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {}}}))
+        .unwrap();
+        let named = |name: &str| ObjectMeta { name: Some(name.to_owned()), ..pod("web", None).metadata.clone() };
+        let owned = ["web-0", "web-12", "web", "web-", "web-x", "other-0", "web-1-0"]
+            .map(|name| selects(&set, "Pod", &named(name)));
+        assert_eq!(owned, [true, true, false, false, false, false, false]);
+        assert!(selects(&set, "ControllerRevision", &named("web-6bf2c")));
+        assert_eq!(
+            (ordinal_of("a-b-7"), ordinal_of("a--7"), ordinal_of("a-99999999999")),
+            (Some(("a-b", 7)), Some(("a-", 7)), None)
+        );
+    }
+
+    #[test]
     fn an_empty_selector_selects_nothing() {
         let controller: ReplicationController =
             serde_json::from_value(json!({"metadata": {"namespace": "a"}, "spec": {}})).unwrap();
-        assert!(!selects(&controller, &pod("web", None).metadata));
-        assert!(selects(&set("web"), &pod("web", None).metadata));
+        assert!(!selects(&controller, "Pod", &pod("web", None).metadata));
+        assert!(selects(&set("web"), "Pod", &pod("web", None).metadata));
     }
 }

@@ -66,6 +66,11 @@ impl Context {
         Self { client, caches, reporter }
     }
 
+    /// The same, whose events say that they are from `reporter`: Kubernetes' name of the controller.
+    pub(crate) fn reporting_as(self, reporter: &'static str) -> Self {
+        Self { reporter, ..self }
+    }
+
     pub(crate) fn api<K>(&self, namespace: &str) -> Api<K>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,

@@ -9,13 +9,17 @@
 
 mod claim; // whose an object is
 mod context; // what every loop holds: client, caches, events; its errors
+mod history; // versions of a template, to roll back to
 mod looking; // one loop: a queue of names, and no look before the last write shows
 mod owned; // owner references, pod readiness
+mod pods; // pods that are made and deleted on behalf of an object
+mod shares; // numbers or percentages of a whole
 
 mod account_token; // tokens of accounts in secrets
 mod certificate_request; // certificates on request
 mod cluster_role_aggregation; // roles that gather the rules of others
 mod cron_job; // jobs that begin at their times
+mod daemon_set; // a pod on every node that it fits
 mod deployment; // rollouts: a replica set for each version of a template
 mod endpoint_mirror; // endpoints that a user wrote, as slices
 mod endpoint_slice; // which addresses stand behind a service
@@ -28,6 +32,7 @@ mod replica_set; // so many pods of one template: ReplicaSet and ReplicationCont
 mod resource_quota; // what a namespace's objects take of its quotas
 mod root_ca; // what pods trust, in every namespace
 mod service_account; // the default account of every namespace
+mod stateful_set; // pods with names, and claims of their own
 mod ttl_after_finished; // jobs that finished long ago
 
 pub use certificate_request::Signer;
@@ -53,6 +58,8 @@ const LOOPS: &[Start] = &[
     |context, shutdown| deployment::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| replica_set::run::<ReplicaSet>(context, shutdown).map(Ok).boxed(),
     |context, shutdown| replica_set::run::<ReplicationController>(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| daemon_set::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| stateful_set::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| job::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| job::run_strays(context, shutdown).map(Ok).boxed(),
     |context, shutdown| cron_job::run(context, shutdown).map(Ok).boxed(),

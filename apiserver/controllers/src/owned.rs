@@ -1,5 +1,6 @@
 //! Owner references, pod readiness: the words that several controllers share.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
@@ -59,10 +60,30 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
 }
 
 /// Since when the pod has been ready, if it is.
-pub(crate) fn ready_since(pod: &Pod) -> Option<jiff::Timestamp> {
+pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     let conditions = pod.status.as_ref()?.conditions.as_deref()?;
     let ready = conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
     ready.last_transition_time.as_ref().map(|time| time.0)
+}
+
+/// How much longer a pod has to stay ready until it counts as available; `None`: it is not ready.
+pub(crate) fn available_in(pod: &Pod, min_ready: SignedDuration, now: Timestamp) -> Option<SignedDuration> {
+    if !is_ready(pod) {
+        return None;
+    }
+    // A pod that does not say since when is available only where nothing is waited for.
+    let since = ready_since(pod).unwrap_or(now);
+    Some((min_ready - now.duration_since(since)).max(SignedDuration::ZERO))
+}
+
+/// Whether the pod has been ready for as long as `min_ready`.
+pub(crate) fn is_available(pod: &Pod, min_ready: SignedDuration, now: Timestamp) -> bool {
+    available_in(pod, min_ready, now).is_some_and(|left| left.is_zero())
+}
+
+/// Whether the pod is being deleted.
+pub(crate) fn is_going(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
 }
 
 /// `Pending`, `Running`, `Succeeded`, `Failed`; empty before the first status.

@@ -8,6 +8,7 @@
 //! ```
 
 use super::proportion::{DESIRED_REPLICAS, MAX_REPLICAS};
+use crate::shares::{Round, resolve};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -196,27 +197,6 @@ pub(crate) fn limits(spec: &DeploymentSpec, target: i32) -> (i32, i32) {
     let surge = resolve(surge, target, Round::Up);
     let unavailable = resolve(unavailable, target, Round::Down).min(target);
     if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable) }
-}
-
-#[derive(Clone, Copy)]
-enum Round {
-    Up,
-    Down,
-}
-
-fn resolve(value: &IntOrString, of: i32, round: Round) -> i32 {
-    match value {
-        IntOrString::Int(number) => (*number).max(0),
-        IntOrString::String(text) => {
-            let percent: i64 = text.strip_suffix('%').and_then(|text| text.parse().ok()).unwrap_or(0);
-            let hundredths = i64::from(of) * percent.max(0);
-            let whole = match round {
-                Round::Up => (hundredths + 99) / 100,
-                Round::Down => hundredths / 100,
-            };
-            i32::try_from(whole).unwrap_or(i32::MAX)
-        }
-    }
 }
 
 /// Old sets, scaled to 0, beyond the history that is to be kept: the oldest first.

@@ -1,0 +1,162 @@
+//! On which nodes the pod of a daemon set belongs: what its template says of labels, names and taints. No I/O.
+
+use super::pod::tolerations;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration};
+use kube::ResourceExt;
+use std::collections::BTreeMap;
+
+/// What a node is to a daemon set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// A pod belongs there.
+    Runs,
+    /// No pod is made there, but one that is there may stay: a taint keeps new ones away.
+    Stays,
+    /// No pod may be there.
+    Never,
+}
+
+/// What `node` is to `set`.
+pub(super) fn fit(set: &DaemonSet, node: &Node) -> Fit {
+    let Some(spec) = set.spec.as_ref().and_then(|set| set.template.spec.as_ref()) else { return Fit::Never };
+    let named = spec.node_name.as_deref().filter(|name| !name.is_empty());
+    if named.is_some_and(|name| name != node.name_any()) || !is_chosen(spec, node) {
+        return Fit::Never;
+    }
+    let tolerations = tolerations(spec);
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let repelled = |effects: &[&str]| {
+        let mut taints = taints.iter().filter(|taint| effects.contains(&taint.effect.as_str()));
+        taints.any(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))
+    };
+    if repelled(&["NoExecute"]) {
+        Fit::Never
+    } else if repelled(&["NoSchedule"]) {
+        Fit::Stays
+    } else {
+        Fit::Runs
+    }
+}
+
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let said = |text: &'_ Option<String>| text.clone().unwrap_or_default();
+    let (effect, key) = (said(&toleration.effect), said(&toleration.key));
+    let all = match toleration.operator.as_deref().unwrap_or_default() {
+        "Exists" => true,
+        "" | "Equal" => said(&toleration.value) == said(&taint.value) && !key.is_empty(),
+        _ => false,
+    };
+    all && (effect.is_empty() || effect == taint.effect) && (key.is_empty() || key == taint.key)
+}
+
+/// Whether node selector and required node affinity choose `node`.
+fn is_chosen(spec: &PodSpec, node: &Node) -> bool {
+    let labels = node.labels();
+    let selected = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    selected && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| holds(term, node)))
+}
+
+fn holds(term: &NodeSelectorTerm, node: &Node) -> bool {
+    let fields = BTreeMap::from([("metadata.name".to_owned(), node.name_any())]);
+    let expressions = term.match_expressions.as_deref().unwrap_or_default();
+    let named = term.match_fields.as_deref().unwrap_or_default();
+    // A term without any requirement matches nothing (core/v1 NodeSelectorTerm).
+    !(expressions.is_empty() && named.is_empty())
+        && expressions.iter().all(|one| is_met(one, node.labels()))
+        && named.iter().all(|one| is_met(one, &fields))
+}
+
+fn is_met(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
+    let present = labels.get(&requirement.key);
+    let values = requirement.values.as_deref().unwrap_or_default();
+    let number = |text: &String| text.parse::<i64>().ok();
+    let pair = present.and_then(number).zip(values.first().and_then(number));
+    match requirement.operator.as_str() {
+        "In" => present.is_some_and(|present| values.contains(present)),
+        "NotIn" => present.is_none_or(|present| !values.contains(present)),
+        "Exists" => present.is_some(),
+        "DoesNotExist" => present.is_none(),
+        "Gt" => pair.is_some_and(|(have, want)| have > want),
+        "Lt" => pair.is_some_and(|(have, want)| have < want),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn of(template: Value, node: Value) -> Fit {
+        let set = json!({"metadata": {"name": "d"}, "spec": {"selector": {}, "template": {"spec": template}}});
+        let node = json!({"metadata": {"name": "n", "labels": {"zone": "a", "cores": "8"}}, "spec": node});
+        fit(&serde_json::from_value(set).unwrap(), &serde_json::from_value(node).unwrap())
+    }
+
+    fn tainted(effect: &str) -> Value {
+        json!({"taints": [{"key": "k", "value": "v", "effect": effect}]})
+    }
+
+    #[test]
+    fn taints_keep_away_or_drive_away() {
+        let plain = || json!({"containers": []});
+        assert_eq!(of(plain(), json!({})), Fit::Runs);
+        assert_eq!(of(plain(), tainted("PreferNoSchedule")), Fit::Runs);
+        assert_eq!(of(plain(), tainted("NoSchedule")), Fit::Stays);
+        assert_eq!(of(plain(), tainted("NoExecute")), Fit::Never);
+        let with = |toleration: Value| json!({"containers": [], "tolerations": [toleration]});
+        assert_eq!(of(with(json!({"key": "k", "value": "v"})), tainted("NoExecute")), Fit::Runs);
+        assert_eq!(of(with(json!({"key": "k", "operator": "Exists"})), tainted("NoExecute")), Fit::Runs);
+        assert_eq!(of(with(json!({"operator": "Exists"})), tainted("NoExecute")), Fit::Runs);
+        assert_eq!(of(with(json!({"key": "k", "value": "other"})), tainted("NoSchedule")), Fit::Stays);
+        assert_eq!(
+            of(with(json!({"key": "k", "value": "v", "effect": "NoSchedule"})), tainted("NoExecute")),
+            Fit::Never
+        );
+    }
+
+    /// What a node says of its own health keeps no daemon away: it may be the one that mends it.
+    #[test]
+    fn an_unwell_node_keeps_its_daemons() {
+        let taints = |key: &str, effect: &str| json!({"taints": [{"key": format!("node.kubernetes.io/{key}"), "effect": effect}]});
+        let (plain, host) = (json!({"containers": []}), json!({"containers": [], "hostNetwork": true}));
+        for key in ["disk-pressure", "memory-pressure", "pid-pressure", "unschedulable"] {
+            assert_eq!(of(plain.clone(), taints(key, "NoSchedule")), Fit::Runs, "{key}");
+        }
+        for key in ["not-ready", "unreachable"] {
+            assert_eq!(of(plain.clone(), taints(key, "NoExecute")), Fit::Runs, "{key}");
+            assert_eq!(of(plain.clone(), taints(key, "NoSchedule")), Fit::Stays, "{key}");
+        }
+        assert_eq!(of(plain, taints("network-unavailable", "NoSchedule")), Fit::Stays);
+        assert_eq!(of(host, taints("network-unavailable", "NoSchedule")), Fit::Runs);
+    }
+
+    #[test]
+    fn labels_and_names_choose() {
+        let affinity = |term: Value| {
+            let terms = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}});
+            json!({"containers": [], "affinity": {"nodeAffinity": terms}})
+        };
+        let label = |operator: &str, key: &str, values: Value| {
+            of(affinity(json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]})), json!({}))
+        };
+        assert_eq!(of(json!({"containers": [], "nodeSelector": {"zone": "a"}}), json!({})), Fit::Runs);
+        assert_eq!(of(json!({"containers": [], "nodeSelector": {"zone": "b"}}), json!({})), Fit::Never);
+        assert_eq!(of(json!({"containers": [], "nodeName": "other"}), json!({})), Fit::Never);
+        assert_eq!(label("In", "zone", json!(["a"])), Fit::Runs);
+        assert_eq!(label("NotIn", "zone", json!(["a"])), Fit::Never);
+        assert_eq!(
+            (label("Exists", "zone", json!([])), label("DoesNotExist", "zone", json!([]))),
+            (Fit::Runs, Fit::Never)
+        );
+        assert_eq!((label("Gt", "cores", json!(["4"])), label("Lt", "cores", json!(["4"]))), (Fit::Runs, Fit::Never));
+        assert_eq!(of(affinity(json!({})), json!({})), Fit::Never);
+        let named = |name: &str| {
+            affinity(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}))
+        };
+        assert_eq!((of(named("n"), json!({})), of(named("m"), json!({}))), (Fit::Runs, Fit::Never));
+    }
+}

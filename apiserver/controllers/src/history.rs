@@ -1,0 +1,121 @@
+//! What daemon sets and stateful sets were: each version of a template is kept as a ControllerRevision, to roll back to.
+
+pub(crate) mod plan; // what a revision says, and which one is the present
+
+use crate::claim::{Claim, Selecting};
+use crate::context::{ControllerError, On, absent_is_none, is_status};
+use crate::looking::Own;
+use crate::owned::owner_reference;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use plan::{Present, Snapshot};
+use serde_json::json;
+use skiff_client::{Cache, Key};
+use std::sync::Arc;
+
+/// How many names are tried until one is free. Two of them being taken by chance would already be a wonder.
+const NAMES_MAX: i32 = 16;
+
+/// The revisions of one object's template.
+pub(crate) struct History<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) own: &'a Own,
+    pub(crate) client: &'a kube::Client,
+    pub(crate) revisions: &'a Cache<ControllerRevision>,
+    /// Under which label a revision says its hash: the two kinds differ.
+    pub(crate) hash_label: &'static str,
+}
+
+/// The revision that is the present template, and how often a name was taken until it had its own.
+pub(crate) struct Found {
+    pub(crate) present: Arc<ControllerRevision>,
+    pub(crate) collisions: i32,
+}
+
+impl History<'_> {
+    /// The revisions of `owner`, the oldest first.
+    pub(crate) async fn settle<K: Selecting>(
+        &self,
+        owner: &K,
+    ) -> Result<Vec<Arc<ControllerRevision>>, ControllerError> {
+        let claim = Claim { children: self.revisions, own: self.own, client: self.client };
+        let mut revisions = claim.settle(owner).await?;
+        plan::sort(&mut revisions);
+        Ok(revisions)
+    }
+
+    /// The revision of `revisions` that is the present `template` of `owner`; made, or given the highest number again, if need be.
+    pub(crate) async fn present<K: Selecting>(
+        &self,
+        owner: &K,
+        revisions: &[Arc<ControllerRevision>],
+        template: &PodTemplateSpec,
+        collisions: i32,
+    ) -> Result<Found, ControllerError> {
+        let present = match plan::present(revisions, template) {
+            Present::Is(revision) => revision,
+            Present::WasBefore { revision, number } => Arc::new(self.renumber(&revision, number).await?),
+            Present::IsNew { number } => {
+                let reference = owner_reference(owner);
+                let snapshot =
+                    Snapshot { owner: owner.meta(), reference, template, number, hash_label: self.hash_label };
+                return self.make(&snapshot, collisions).await;
+            }
+        };
+        Ok(Found { present, collisions })
+    }
+
+    async fn make(&self, snapshot: &Snapshot<'_>, collisions: i32) -> Result<Found, ControllerError> {
+        let api = self.api();
+        for collisions in collisions..collisions.saturating_add(NAMES_MAX) {
+            let revision = snapshot.revision(collisions);
+            let name = revision.name_any();
+            let made = match api.create(&PostParams::default(), &revision).await {
+                Err(error) if is_status(&error, 409) => {
+                    let there = api.get(&name).await.on(|| format!("get controllerrevision {name}"))?;
+                    if !plan::is_of(&there, snapshot.template) {
+                        continue;
+                    }
+                    there
+                }
+                made => made.on(|| format!("create controllerrevision {name}"))?,
+            };
+            self.own.wrote(self.key, self.revisions, &made);
+            return Ok(Found { present: Arc::new(made), collisions });
+        }
+        Err(ControllerError::Malformed(format!("{}: {NAMES_MAX} names of revisions are taken", self.key)))
+    }
+
+    async fn renumber(
+        &self,
+        revision: &ControllerRevision,
+        number: i64,
+    ) -> Result<ControllerRevision, ControllerError> {
+        let name = revision.name_any();
+        let patch = Patch::Merge(json!({ "revision": number }));
+        let written = self.api().patch(&name, &PatchParams::default(), &patch).await;
+        let written = written.on(|| format!("set revision of controllerrevision {name}"))?;
+        self.own.wrote(self.key, self.revisions, &written);
+        Ok(written)
+    }
+
+    /// Deletes revisions that nobody will roll back to.
+    pub(crate) async fn forget(&self, surplus: &[Arc<ControllerRevision>]) -> Result<(), ControllerError> {
+        let api = self.api();
+        for revision in surplus {
+            let name = revision.name_any();
+            let same = Preconditions { uid: revision.uid(), resource_version: None };
+            let gone = absent_is_none(api.delete(&name, &DeleteParams::default().preconditions(same)).await);
+            if gone.on(|| format!("delete old controllerrevision {name}"))?.is_some() {
+                self.own.deleted(self.key, self.revisions, &**revision);
+            }
+        }
+        Ok(())
+    }
+
+    fn api(&self) -> Api<ControllerRevision> {
+        Api::namespaced(self.client.clone(), &self.key.namespace)
+    }
+}

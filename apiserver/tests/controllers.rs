@@ -1,11 +1,12 @@
 //! The controllers against our API server, without a node: the tests write what a kubelet would.
 
-mod common;
 #[path = "common/cluster.rs"]
-mod cluster; // a server with controllers on it
+mod cluster;
+mod common; // a server with controllers on it
 
 use cluster::{AUTHORITY, Cluster};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const SERVICES: &str = "/api/v1/namespaces/default/services";

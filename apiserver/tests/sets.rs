@@ -14,7 +14,8 @@ const DAEMON_SETS: &str = "/apis/apps/v1/namespaces/default/daemonsets";
 const STATEFUL_SETS: &str = "/apis/apps/v1/namespaces/default/statefulsets";
 
 fn set(kind: &str, spec: &Value) -> Value {
-    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
     let mut it = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "web"},
         "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template}});
     it["spec"].as_object_mut().expect("an object").extend(spec.as_object().expect("an object").clone());
@@ -28,7 +29,8 @@ fn image(image: &str) -> Value {
 /// The names of the items of a list.
 fn names(list: &Value) -> Vec<String> {
     let items = list["items"].as_array().cloned().unwrap_or_default();
-    let mut names: Vec<_> = items.iter().map(|one| one["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect();
+    let mut names: Vec<_> =
+        items.iter().map(|one| one["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect();
     names.sort();
     names
 }
@@ -86,13 +88,20 @@ async fn a_stateful_set_makes_changes_and_scales_in_order() {
     assert_eq!(names(&cluster.world.get(CLAIMS).await.1), ["data-web-0", "data-web-1", "data-web-2"]);
     let pod = cluster.world.get(&format!("{PODS}/web-1")).await.1;
     let (labels, first) = (&pod["metadata"]["labels"], made["status"]["currentRevision"].clone());
-    assert_eq!((&labels["statefulset.kubernetes.io/pod-name"], &labels["apps.kubernetes.io/pod-index"]), (&"web-1".into(), &"1".into()));
+    assert_eq!(
+        (&labels["statefulset.kubernetes.io/pod-name"], &labels["apps.kubernetes.io/pod-index"]),
+        (&"web-1".into(), &"1".into())
+    );
     assert_eq!(labels["controller-revision-hash"], first);
     assert_eq!((&pod["spec"]["hostname"], &pod["spec"]["subdomain"]), (&"web-1".into(), &"web".into()));
 
     cluster.patch(&path, image("i:2")).await;
-    let done = |it: &Value| it["status"]["updatedReplicas"] == 3 && it["status"]["currentRevision"] == it["status"]["updateRevision"];
-    let changed = run(&cluster, &path, "be of the second version", |it| done(it) && it["status"]["currentRevision"] != first).await;
+    let done = |it: &Value| {
+        it["status"]["updatedReplicas"] == 3 && it["status"]["currentRevision"] == it["status"]["updateRevision"]
+    };
+    let changed =
+        run(&cluster, &path, "be of the second version", |it| done(it) && it["status"]["currentRevision"] != first)
+            .await;
     assert_eq!(changed["status"]["readyReplicas"], 3, "{changed}");
     assert_eq!(numbers(&cluster.world.get(REVISIONS).await.1), [1, 2]);
     undo(&cluster, &path, 1).await;
@@ -103,9 +112,17 @@ async fn a_stateful_set_makes_changes_and_scales_in_order() {
     run(&cluster, &path, "have one", |it| it["status"]["replicas"] == 1).await;
     cluster.until(CLAIMS, "go with their pods", |list| names(list) == ["data-web-0"]).await;
     let events = cluster.until("/api/v1/namespaces/default/events", "be told", |list| names(list).len() >= 12).await;
-    let told: Vec<_> = events["items"].as_array().into_iter().flatten().map(|one| one["message"].as_str().unwrap_or_default()).collect();
-    for message in ["Create Pod web-2 in StatefulSet web successful", "Delete Pod web-2 in StatefulSet web successful",
-        "Create Claim data-web-0 Pod web-0 in StatefulSet web success"] {
+    let told: Vec<_> = events["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| one["message"].as_str().unwrap_or_default())
+        .collect();
+    for message in [
+        "Create Pod web-2 in StatefulSet web successful",
+        "Delete Pod web-2 in StatefulSet web successful",
+        "Create Claim data-web-0 Pod web-0 in StatefulSet web success",
+    ] {
         assert!(told.contains(&message), "{message} in {told:#?}");
     }
     cluster.end().await;
@@ -123,8 +140,7 @@ async fn node(cluster: &Cluster, name: &str, labels: Value) {
 fn places(list: &Value) -> Vec<String> {
     let place = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchFields/0/values/0";
     let items = list["items"].as_array().cloned().unwrap_or_default();
-    let mut places: Vec<_> =
-        items.iter().filter_map(|pod| pod.pointer(place)?.as_str().map(str::to_owned)).collect();
+    let mut places: Vec<_> = items.iter().filter_map(|pod| pod.pointer(place)?.as_str().map(str::to_owned)).collect();
     places.sort();
     places
 }
@@ -139,8 +155,10 @@ async fn a_daemon_set_is_on_every_node_it_fits() {
     let on = |all: i64| {
         move |it: &Value| {
             let status = &it["status"];
-            let fields = ["desiredNumberScheduled", "currentNumberScheduled", "numberAvailable", "updatedNumberScheduled"];
-            fields.iter().all(|field| status[*field] == all) && status["observedGeneration"] == it["metadata"]["generation"]
+            let fields =
+                ["desiredNumberScheduled", "currentNumberScheduled", "numberAvailable", "updatedNumberScheduled"];
+            fields.iter().all(|field| status[*field] == all)
+                && status["observedGeneration"] == it["metadata"]["generation"]
         }
     };
     run(&cluster, &path, "be on both", on(2)).await;
@@ -168,7 +186,9 @@ async fn a_daemon_set_is_on_every_node_it_fits() {
     cluster.until_gone(&format!("{PODS}/{failed}")).await;
     run(&cluster, &path, "be replaced", on(1)).await;
     let message = format!("Found failed daemon pod default/{failed} on node three, will try to kill it");
-    let told = move |list: &Value| list["items"].as_array().into_iter().flatten().any(|one| one["message"] == message.as_str());
+    let told = move |list: &Value| {
+        list["items"].as_array().into_iter().flatten().any(|one| one["message"] == message.as_str())
+    };
     cluster.until("/api/v1/namespaces/default/events", "tell", told).await;
     cluster.world.must("DELETE", &path, &json!({"propagationPolicy": "Foreground"})).await;
     cluster.until_gone(&path).await;

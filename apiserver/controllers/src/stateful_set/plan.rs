@@ -213,11 +213,12 @@ fn proceed(seen: &Seen<'_>, wanted: &[Replica<'_>], condemned: &[Replica<'_>], c
 /// Which of the pods that are not wanted go now.
 fn scale_away(seen: &Seen<'_>, wanted: &[Replica<'_>], condemned: &[Replica<'_>], chains: &mut [Vec<Step>]) -> Go {
     let in_order = !seen.is_parallel();
-    // One that does not work may go first: nobody loses anything, and it may never work again.
+    // Those that wait to serve keep the others waiting, but for the lowest of them; those that ended will not serve any more.
     let mut from_lowest = wanted.iter().chain(condemned.iter().rev());
     let unwell = from_lowest.find(|one| !seen.is_available(&one.pod)).map(|one| one.ordinal);
     for (replica, chain) in condemned.iter().zip(chains) {
-        let waits = !seen.is_available(&replica.pod) && unwell != Some(replica.ordinal);
+        let lives = !seen.is_available(&replica.pod) && !has_ended(&replica.pod);
+        let waits = lives && unwell != Some(replica.ordinal);
         if !(is_going(&replica.pod) || in_order && waits) {
             chain.push(Step::Delete(Arc::clone(&replica.pod)));
         }

@@ -93,10 +93,11 @@ const EXAMPLES: &str = "Examples:
   skiff apply -f pod.yaml              create or update what a manifest says
   skiff get pods -A                    what runs
   skiff get all -n shop                what runs there
+  skiff why pod/web -n shop            why it does not run, or is not ready
   skiff image build skiff.local/app:1 --add ./app:/app -- /app       an image of a program of this host
   skiff store serve --listen-client-urls http://127.0.0.1:2379      only the etcd stand-in
 
-Exit codes: 0 done; 1 refused or failed, with a sentence on standard error; 2 the command line is wrong; of exec, the command's.";
+Exit codes: 0 done; 1 refused or failed, with a sentence on standard error; 2 the command line is wrong; of exec, the\ncommand's; of why, 1 if a cause was found and 2 if it could not tell.";
 
 /// The commands, in the order in which a newcomer needs them.
 #[derive(Debug, Subcommand)]
@@ -133,6 +134,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Show objects in detail, with their events
     Describe(DescribeArgs),
+    /// Say why something does not run or answer, with figures and what can be done
+    Why(WhyArgs),
     /// Delete objects and wait until they are gone
     Delete(DeleteArgs),
     /// Show what a container wrote
@@ -182,6 +185,7 @@ impl Command {
             Self::Apply(_) => "apply",
             Self::Get(_) => "get",
             Self::Describe(_) => "describe",
+            Self::Why(_) => "why",
             Self::Delete(_) => "delete",
             Self::Logs(_) => "logs",
             Self::Exec(_) => "exec",
@@ -197,6 +201,7 @@ impl Command {
             Self::Apply(args) => Some(&mut args.server),
             Self::Get(args) => Some(&mut args.server),
             Self::Describe(args) => Some(&mut args.server),
+            Self::Why(args) => Some(&mut args.server),
             Self::Delete(args) => Some(&mut args.server),
             Self::Logs(args) => Some(&mut args.server),
             Self::Exec(args) => Some(&mut args.server),

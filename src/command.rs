@@ -18,6 +18,7 @@ mod stop; // when to stop
 mod store;
 mod table; // what is made of the command line's table
 mod up;
+mod why;
 
 use crate::cli::{Cli, Command};
 use anyhow::Context;
@@ -42,6 +43,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Apply(args) => on_runtime(apply::run(args)),
         Command::Get(args) => on_runtime(get::run(args)),
         Command::Describe(args) => on_runtime(describe::run(args)),
+        Command::Why(args) => on_runtime(why::run(args)),
         Command::Delete(args) => on_runtime(delete::run(args)),
         Command::Logs(args) => on_runtime(logs::run(args)),
         Command::Exec(args) => on_runtime(exec::run(args)),

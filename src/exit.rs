@@ -1,7 +1,7 @@
 //! How an error is shown, and what the exit code means.
 //!
 //! 0: done. 1: refused or failed, with one sentence on stderr. 2: the command line is wrong (clap). For `exec` the exit code
-//! is that of the command in the container. 141: nobody read the output to its end, as a shell says of a program that died of
+//! is that of the command in the container; for `why`, 1: a cause was found, 2: it could not tell. 141: nobody read the output to its end, as a shell says of a program that died of
 //! SIGPIPE.
 
 use crate::out::{Closed, complain};
@@ -20,6 +20,18 @@ impl fmt::Display for Exited {
 
 impl std::error::Error for Exited {}
 
+/// Everything has been said; only the exit code is left.
+#[derive(Debug)]
+pub(crate) struct Said(pub(crate) u8);
+
+impl fmt::Display for Said {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for Said {}
+
 /// 128 and SIGPIPE's number.
 const CLOSED: u8 = 141;
 
@@ -33,6 +45,9 @@ pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if error.is::<Closed>() {
         return ExitCode::from(CLOSED);
+    }
+    if let Some(Said(code)) = error.downcast_ref::<Said>() {
+        return ExitCode::from(*code);
     }
     complain!("skiff: {}", sentence(&error));
     error.downcast_ref::<Exited>().map_or(ExitCode::FAILURE, |exited| ExitCode::from(exited.0))

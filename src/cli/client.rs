@@ -122,6 +122,41 @@ pub(crate) struct DescribeArgs {
     pub(crate) output: Option<Form>,
 }
 
+/// How an explanation is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Telling {
+    /// Sentences
+    Text,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// `skiff why`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skiff why pod/web -n shop              why it does not run, is not ready, or does not go
+  skiff why svc/web                      why nobody answers
+  skiff why pod/web --to db.shop:5432    why the pod does not come there: names, policies, routes
+  skiff why node/a
+  skiff why deployment/web -o json       down to its pods; also of rs, sts, ds, job, cronjob and pvc
+Exit codes: 0 nothing is wrong; 1 a cause was found; 2 it could not tell.
+It asks any API server what kubectl could ask; nodes of skiff say more of themselves than others do.")]
+pub(crate) struct WhyArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// A resource and a name (pod web), a pair of them (svc/web), or the name of a pod
+    #[arg(required = true, num_args = 1..=2, value_name = "WHAT")]
+    pub(crate) what: Vec<String>,
+    /// A name or address, with a port or not, that the pod is to reach
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) to: Option<String>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORM")]
+    pub(crate) output: Telling,
+}
+
 /// `skiff delete`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

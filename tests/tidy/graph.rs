@@ -41,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-scheduler", &["skiff-client", "skiff-proto", "skiff-step"]),
     ("skiff-controllers", &["skiff-authn", "skiff-client", "skiff-policy", "skiff-quota"]),
     ("skiff-quota", &["skiff-proto"]),
+    ("skiff-why", &["skiff-proto"]),
     ("skiff-kubelet", &["skiff-client", "skiff-proto", "skiff-step"]),
     ("skiff-proxy", &["skiff-client", "skiff-sys", "skiff-step"]),
     ("skiff-dns", &["skiff-client"]),
@@ -81,6 +82,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "skiff-cri",
             "skiff-step",
             "skiff-sys",
+            "skiff-why",
         ],
     ),
 ];

@@ -41,6 +41,10 @@ pub(crate) fn cases() -> Vec<Case> {
     [services(), policies(), names(), ways()].into_iter().flatten().collect()
 }
 
+fn udp() -> Value {
+    json!([{"name": "http", "containerPort": 8080, "protocol": "UDP"}])
+}
+
 fn services() -> Vec<Case> {
     let unready = with(
         web(&[]),
@@ -50,7 +54,6 @@ fn services() -> Vec<Case> {
             ("/spec/containers/0/readinessProbe", json!({"tcpSocket": {"port": 8080}})),
         ],
     );
-    let udp = json!([{"name": "http", "containerPort": 8080, "protocol": "UDP"}]);
     vec![
         Case::new(
             "00-service-well",
@@ -85,7 +88,7 @@ fn services() -> Vec<Case> {
         Case::new(
             "17-protocol",
             "service shop/web",
-            on(web(&[("/spec/containers/0/ports", udp)]), service(&[])),
+            on(web(&[("/spec/containers/0/ports", udp())]), service(&[])),
             &["is TCP, and its pods declare 8080 as UDP"],
         ),
         Case::new(

@@ -73,6 +73,16 @@ impl Folders {
         self.data.join("pods")
     }
 
+    /// Where volumes of claims are.
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.data.join("local-volumes")
+    }
+
+    /// Where the kubelet looks for drivers of volumes.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.data.join("plugins_registry")
+    }
+
     pub(crate) fn pki(&self) -> PathBuf {
         self.data.join("pki")
     }

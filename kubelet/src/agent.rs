@@ -14,6 +14,7 @@ use crate::pod::sysctls::Allowed;
 use crate::pod::tokens::Purse;
 use crate::pressure::Gauge;
 use crate::volume::PodDir;
+use crate::volume::csi::Plugins;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use skiff_client::{Cache, Caches};
 use skiff_proto::cri::v1::RuntimeHandlerFeatures;
@@ -50,6 +51,8 @@ pub(crate) struct Agent {
     pub(crate) gauge: Arc<Gauge>,
     /// Tokens of service accounts that pods have in volumes.
     pub(crate) tokens: Purse,
+    /// Drivers of volumes.
+    pub(crate) plugins: Plugins,
 }
 
 impl Agent {
@@ -86,6 +89,7 @@ impl Agent {
             board: Board::default(),
             gauge,
             tokens: Purse::default(),
+            plugins: Plugins::new(&config.root_dir),
         }
     }
 

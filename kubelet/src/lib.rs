@@ -2,7 +2,7 @@
 //!
 //! It knows two things only: a container runtime behind CRI v1, and an API server behind a `kube::Client`.
 //!
-//! Left out so far: device plugins, volumes of plugins. What a pod asks for and we do not do is listed in [`unsupported`] and refused by name.
+//! Left out so far: device plugins. What a pod asks for and we do not do is listed in [`unsupported`] and refused by name.
 
 mod agent; // what all pods' tasks share
 mod board; // what the HTTPS API may see
@@ -104,6 +104,7 @@ impl Kubelet {
         helpers.spawn(server.serve(Arc::clone(&agent)));
         helpers.spawn(rotation::keep(Arc::clone(&agent), logs));
         helpers.spawn(pressure::keep(Arc::clone(&agent)));
+        helpers.spawn(volume::csi::keep(Arc::clone(&agent)));
         let result = pod::dispatch::run(agent, shutdown).await;
         helpers.shutdown().await;
         result.map_err(|status| KubeletError::runtime("list sandboxes and containers", &status))

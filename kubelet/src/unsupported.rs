@@ -59,11 +59,6 @@ fn of_spec(spec: &PodSpec, found: &mut Vec<String>) {
 }
 
 fn of_container(path: &str, container: &Container, found: &mut Vec<String>) {
-    note(
-        found,
-        container.volume_devices.as_ref().is_some_and(|list| !list.is_empty()),
-        format!("{path}.volumeDevices"),
-    );
     for (index, rule) in container.restart_policy_rules.iter().flatten().enumerate() {
         let at = format!("{path}.restartPolicyRules[{index}].action={}", rule.action);
         note(found, rule.action != "Restart", at);
@@ -80,7 +75,11 @@ fn of_volume(path: &str, volume: &Volume, found: &mut Vec<String>) {
         || volume.config_map.is_some()
         || volume.secret.is_some()
         || volume.downward_api.is_some()
-        || volume.projected.is_some();
+        || volume.projected.is_some()
+        || volume.persistent_volume_claim.is_some()
+        || volume.ephemeral.is_some()
+        || volume.csi.is_some()
+        || volume.image.is_some();
     note(found, !known, format!("{path} ({})", source_name(volume)));
     let medium = volume.empty_dir.as_ref().and_then(|source| source.medium.as_deref()).unwrap_or_default();
     note(found, !matches!(medium, "" | "Memory"), format!("{path}.emptyDir.medium={medium}"));

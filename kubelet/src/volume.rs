@@ -5,20 +5,28 @@
 //!              /subpaths/<container>/<n>   bind mounts of what a subPath led to
 //!              /etc-hosts
 //!              /containers/<container>/<restart>   termination message files
+//!              /records/<name>.json        what was set up outside of it
 //! ```
 //!
 //! What is removed here is never removed across a mount: see [`clear`](clear::clear).
 
 mod atomic; // whole sets of files, replaced at once
+mod claims; // which volumes a pod's claims have
 mod clear; // takes everything away again
 pub(crate) mod content; // which files config maps, secrets and the like become; no I/O
+pub(crate) mod csi; // drivers of volumes
+mod image; // an image's files
 mod mounts; // what containers see of it
+mod ownership; // whose the files of a volume are
+mod persistent; // volumes that outlive their pod, and those of drivers and images
 mod prepare; // makes them
+mod record; // what was set up, for whoever takes it away
 mod subpath; // a folder inside a volume, found safely
 pub(crate) mod usage; // how much room one takes
 
 pub(crate) use clear::clear;
-pub(crate) use mounts::{mounts, text_of_file};
+pub(crate) use mounts::{devices, mounts, text_of_file};
+pub(crate) use persistent::set_up;
 pub(crate) use prepare::{Preparation, prepare};
 
 use std::path::{Path, PathBuf};

@@ -10,6 +10,8 @@ pub(crate) enum Part {
     Dns,
     /// The enforcement of network policies
     NetworkPolicy,
+    /// The driver that makes volumes of this machine for claims, and its class
+    Storage,
 }
 
 /// Names in `skiff up`.

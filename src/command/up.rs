@@ -113,6 +113,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         site,
         names,
         policies: !args.dns.disable.contains(&Part::NetworkPolicy),
+        storage: !args.dns.disable.contains(&Part::Storage),
         api,
         advertise,
         published,

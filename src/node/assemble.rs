@@ -24,7 +24,7 @@ use skiff_apiserver::{ApiServer, Audit, Encryption, Pki, encrypted};
 use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, Presented, lead_if};
-use skiff_controllers::{Signer, Trust};
+use skiff_controllers::{Provisioner, Signer, Trust};
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, OnAddresses, PodCidr, PressureLimits};
 use skiff_netpol::{Gate, NetpolConfig, enforcer};
@@ -40,12 +40,17 @@ use std::time::Duration;
 /// How long certificates last that are signed on request (kube-controller-manager: a year).
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// The class of claims that name none.
+const STORAGE_CLASS: &str = "local";
+
 /// What a node is made of.
 pub(crate) struct NodeConfig {
     pub(crate) site: Site,
     pub(crate) names: Names,
     /// Whether network policies are enforced.
     pub(crate) policies: bool,
+    /// Whether claims get volumes of this machine.
+    pub(crate) storage: bool,
     /// Sockets of the API: the first is the one that the kubeconfig names.
     pub(crate) api: Vec<TcpListener>,
     /// Where pods reach it.
@@ -117,6 +122,9 @@ impl Node {
         let gate = start_policies(&mut components, &config, shared.clone())?;
         let shown = start_kubelet(&mut components, &config, &pki, &clients, gate).await?;
         start_control_loops(&mut components, &config, &pki, &clients, shared.clone())?;
+        if config.storage {
+            start_storage(&mut components, &config, &clients, shared.clone())?;
+        }
         let ranges = [&config.site.ranges.service_cidr, &config.site.ranges.pod_cidr].map(Clone::clone);
         let place = Place {
             names: &config.names,
@@ -316,6 +324,33 @@ async fn start_kubelet(
     let kubelet = Kubelet::start(kubelet).await.context("start the kubelet")?;
     components.spawn("kubelet", |token| async move { Ok(kubelet.run(token).await?) });
     Ok(shown)
+}
+
+/// The driver of volumes of this machine, and who asks it for them.
+fn start_storage(
+    components: &mut Components,
+    config: &NodeConfig,
+    clients: &Clients,
+    shared: Caches,
+) -> anyhow::Result<()> {
+    let driver = skiff_csi_local::Config {
+        folder: config.site.folders.volumes(),
+        registry: config.site.folders.plugins(),
+        node: config.node_name.clone(),
+    };
+    let provisioner = Provisioner {
+        driver: skiff_csi_local::NAME.to_owned(),
+        socket: driver.socket(),
+        class: Some(STORAGE_CLASS.to_owned()),
+    };
+    let driver = skiff_csi_local::Driver::bind(&driver).context("start the driver of local volumes")?;
+    components.spawn("local volumes", |token| async move { Ok(driver.run(token).await?) });
+    let client = clients.of(Identity::controller_manager());
+    components.spawn("provisioner", |token| async move {
+        skiff_controllers::provision(client, shared, provisioner, token).await;
+        Ok(())
+    });
+    Ok(())
 }
 
 fn start_control_loops(

@@ -7,6 +7,7 @@
 
 mod support; // manifests, looks from inside the box, what runs in a container
 
+mod claims; // volumes that outlive their pods
 mod bad_manifest; // what is refused, where, and why
 mod bad_surroundings; // folders, ports and ranges that cannot be used
 mod demo; // what a newcomer sees first

@@ -31,7 +31,7 @@ use kube::core::{ApiResource, DynamicObject, PartialObjectMeta, Selector, Select
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use shared::{Place, Shared};
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -57,6 +57,8 @@ struct Key {
     path: String,
     fields: Option<String>,
     metadata: bool,
+    /// As what its objects are read: who reads them otherwise needs a cache of its own.
+    kind: Option<TypeId>,
 }
 
 impl Caches {
@@ -94,16 +96,17 @@ impl Caches {
     #[must_use]
     pub fn metadata(&self, resource: &ApiResource) -> MetadataCache {
         let path = DynamicObject::url_path(resource, None);
-        let whole = Key { path: path.clone(), fields: None, metadata: false };
-        let held = self.lock().get(&whole).and_then(Weak::upgrade);
-        let only = Key { metadata: true, ..whole };
+        let is_whole = |key: &Key| key.path == path && key.fields.is_none() && !key.metadata;
+        let held = self.lock().iter().filter(|(key, _)| is_whole(key)).find_map(|(_, shared)| shared.upgrade());
+        let only = Key { path, fields: None, metadata: true, kind: None };
         MetadataCache {
             shared: held.unwrap_or_else(|| self.shared(only, Read::of::<PartialObjectMeta<DynamicObject>>())),
         }
     }
 
     fn typed<K: Kept>(&self, path: String, fields: Option<String>) -> Cache<K> {
-        Cache { shared: self.shared(Key { path, fields, metadata: false }, Read::of::<K>()), kind: PhantomData }
+        let key = Key { path, fields, metadata: false, kind: Some(TypeId::of::<K>()) };
+        Cache { shared: self.shared(key, Read::of::<K>()), kind: PhantomData }
     }
 
     fn shared(&self, key: Key, read: Read) -> Arc<Shared> {

@@ -7,6 +7,7 @@
 //!
 //! What it leaves to others: deciding, and what is done about an error.
 
+pub mod affinity;
 mod anyone;
 mod caches;
 mod connect;
@@ -14,6 +15,7 @@ mod election;
 mod events;
 pub mod expect;
 mod identity;
+pub mod loose;
 mod presented;
 mod queue;
 mod sentence;

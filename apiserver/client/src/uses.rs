@@ -33,9 +33,13 @@ const fn of(group: &'static str, one: Use) -> Use {
 const ADMISSION: &str = "admissionregistration.k8s.io";
 const CERTIFICATES: &str = "certificates.k8s.io";
 const REQUEST: &str = "CertificateSigningRequest";
+const ATTACHMENT: &str = "VolumeAttachment";
+const CLAIM: &str = "PersistentVolumeClaim";
+const VOLUME: &str = "PersistentVolume";
 const LEASES: &str = "coordination.k8s.io";
 const ROLES: &str = "rbac.authorization.k8s.io";
 const SLICES: &str = "discovery.k8s.io";
+const STORAGE: &str = "storage.k8s.io";
 const WATCH: &[&str] = &["list", "watch"];
 const FOLLOW: &[&str] = &["get", "list", "watch"];
 const KEEP: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
@@ -81,7 +85,15 @@ pub const USES: &[Use] = &[
     on(CONTROLLERS, "ConfigMap", "configmaps", &["create", "list", "update", "watch"]),
     on(CONTROLLERS, "ServiceAccount", "serviceaccounts", &["create", "get", "list", "watch"]),
     on(CONTROLLERS, "Secret", "secrets", &["delete", "list", "update", "watch"]),
-    on(CONTROLLERS, "PersistentVolumeClaim", "persistentvolumeclaims", &["create", "list", "patch", "watch"]),
+    on(CONTROLLERS, CLAIM, "persistentvolumeclaims", &["create", "get", "list", "patch", "watch"]),
+    on(CONTROLLERS, CLAIM, "persistentvolumeclaims/status", &["patch"]),
+    on(CONTROLLERS, VOLUME, "persistentvolumes", &["create", "delete", "list", "patch", "watch"]),
+    on(CONTROLLERS, VOLUME, "persistentvolumes/status", &["patch"]),
+    of(STORAGE, on(CONTROLLERS, "StorageClass", "storageclasses", &["create", "list", "watch"])),
+    of(STORAGE, on(CONTROLLERS, "CSIDriver", "csidrivers", &["create", "list", "watch"])),
+    of(STORAGE, on(CONTROLLERS, "CSINode", "csinodes", WATCH)),
+    of(STORAGE, on(CONTROLLERS, ATTACHMENT, "volumeattachments", &["create", "delete", "list", "watch"])),
+    of(STORAGE, on(CONTROLLERS, "VolumeAttributesClass", "volumeattributesclasses", &["list", "patch", "watch"])),
     on(CONTROLLERS, "ResourceQuota", "resourcequotas", WATCH),
     on(CONTROLLERS, "ResourceQuota", "resourcequotas/status", &["update"]),
     of(CERTIFICATES, on(CONTROLLERS, REQUEST, "certificatesigningrequests", &["delete", "list", "watch"])),
@@ -108,6 +120,12 @@ pub const USES: &[Use] = &[
     on(KUBELET, "Service", "services", WATCH),
     on(KUBELET, "Event", "events", &["create", "patch"]),
     on(KUBELET, "ServiceAccount", "serviceaccounts/token", &["create"]),
+    on(KUBELET, CLAIM, "persistentvolumeclaims", &["get"]),
+    on(KUBELET, CLAIM, "persistentvolumeclaims/status", &["patch"]),
+    on(KUBELET, VOLUME, "persistentvolumes", &["get"]),
+    of(STORAGE, on(KUBELET, "CSIDriver", "csidrivers", WATCH)),
+    of(STORAGE, on(KUBELET, "CSINode", "csinodes", &["create", "get", "patch"])),
+    of(STORAGE, on(KUBELET, ATTACHMENT, "volumeattachments", &["get"])),
     on(PROXY, "Service", "services", WATCH),
     of(SLICES, on(PROXY, "EndpointSlice", "endpointslices", WATCH)),
     on(PROXY, "Event", "events", &["create"]),

@@ -33,10 +33,12 @@ mod resource_quota; // what a namespace's objects take of its quotas
 mod root_ca; // what pods trust, in every namespace
 mod service_account; // the default account of every namespace
 mod stateful_set; // pods with names, and claims of their own
+mod storage; // volumes, claims and who holds them
 mod ttl_after_finished; // jobs that finished long ago
 
 pub use certificate_request::Signer;
 pub use context::ControllerError;
+pub use storage::Provisioner;
 
 use context::Context;
 use futures::FutureExt;
@@ -72,6 +74,12 @@ const LOOPS: &[Start] = &[
     |context, shutdown| service_account::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| cluster_role_aggregation::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| resource_quota::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| storage::bind(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| storage::attach(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| storage::ephemeral(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| storage::protect_claims(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| storage::protect_volumes(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| storage::protect_attributes(context, shutdown).map(Ok).boxed(),
     |context, shutdown| garbage::run(context, shutdown).boxed(),
 ];
 
@@ -120,6 +128,11 @@ pub async fn run(
         }
     }
     outcome
+}
+
+/// Has a driver make, grow and remove the volumes of claims, until `shutdown`; what it makes [`run`] binds.
+pub async fn provision(client: Client, caches: Caches, driver: Provisioner, shutdown: CancellationToken) {
+    storage::provision(Context::new(client, caches, "skiff-provisioner"), driver, shutdown).await;
 }
 
 #[cfg(test)]

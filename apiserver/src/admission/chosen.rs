@@ -14,7 +14,7 @@ pub struct AdmissionPlugins {
 
 /// Plugins that are asked only if somebody wants it. NodeRestriction is none of them here, though it is in Kubernetes: every stock
 /// manifest enables it, because without it a kubelet could take another node's pods.
-const OFF: [&str; 13] = [
+const OFF: [&str; 12] = [
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
@@ -27,8 +27,6 @@ const OFF: [&str; 13] = [
     "OwnerReferencesPermissionEnforcement",
     "PodNodeSelector",
     "PodTolerationRestriction",
-    // On in Kubernetes, where controllers let go what it holds; as long as there are none, nothing held could be deleted.
-    "StorageObjectInUseProtection",
 ];
 /// What is claimed last, because claiming writes, and so is no plugin of the table.
 const QUOTA: &str = "ResourceQuota";

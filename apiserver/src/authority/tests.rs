@@ -10,13 +10,20 @@ fn known(mut identity: Identity) -> Identity {
     identity
 }
 
-/// An authority that knows one pod of node `n`.
+/// An authority that knows one pod of node `n`, its volume, and that this is attached.
 fn authority() -> Authority {
     let authority = Authority::with_defaults();
     let pod = serde_json::json!({"metadata": {"namespace": "a", "name": "x"}, "spec": {
         "nodeName": "n", "serviceAccountName": "x",
-        "volumes": [{"secret": {"secretName": "x"}}, {"configMap": {"name": "x"}}]}});
-    authority.nodes_mut().put("pods", &pod);
+        "volumes": [{"secret": {"secretName": "x"}}, {"configMap": {"name": "x"}},
+            {"persistentVolumeClaim": {"claimName": "x"}}]}});
+    let volume = serde_json::json!({"metadata": {"name": "x"}, "spec": {"claimRef": {"namespace": "a", "name": "x"}}});
+    let attachment = serde_json::json!({"metadata": {"name": "x"}, "spec": {"nodeName": "n"}});
+    let mut nodes = authority.nodes_mut();
+    for (plural, object) in [("pods", &pod), ("persistentvolumes", &volume), ("volumeattachments", &attachment)] {
+        nodes.put(plural, object);
+    }
+    drop(nodes);
     authority
 }
 
@@ -32,7 +39,8 @@ fn may(authority: &Authority, identity: &Identity, verb: &str, one: (&str, &str)
 /// Namespace and name of what a component asks for.
 fn place(one: &Use) -> (&'static str, &'static str) {
     match (one.by, one.resource) {
-        ("kubelet", "nodes" | "nodes/status") => ("", "n"),
+        ("kubelet", "nodes" | "nodes/status" | "csinodes") => ("", "n"),
+        (_, "persistentvolumes" | "volumeattachments") => ("", "x"),
         ("kubelet", "leases") => ("kube-node-lease", "n"),
         ("scheduler", "leases") => ("kube-system", "kube-scheduler"),
         ("controllers", "leases") => ("kube-system", "kube-controller-manager"),

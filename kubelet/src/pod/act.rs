@@ -154,7 +154,7 @@ pub(super) fn failed(reason: &str, operation: &str, status: &tonic::Status) -> F
 }
 
 /// Runs blocking file work off the async threads.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
@@ -172,6 +172,7 @@ async fn prepare(scene: &Scene) -> Result<(Option<Timestamp>, Needs), Failure> {
         let references = References::of_volumes(&volumes);
         let sources = sources::fetch(&scene.agent.client, &namespace, &references).await?;
         let (tokens, refresh_at) = scene.agent.tokens.of(&scene.agent, &scene.pod).await?;
+        let (agent, pod) = (Arc::clone(&scene.agent), Arc::clone(&scene.pod));
         let scene = scene.clone();
         blocking(move || {
             let cgroup = scene.agent.cgroup(&scene.pod);
@@ -181,7 +182,8 @@ async fn prepare(scene: &Scene) -> Result<(Option<Timestamp>, Needs), Failure> {
             volume::prepare(&Preparation { dir: &dir, pod: &scene.pod, sources: &sources, tokens: &tokens, down })
         })
         .await?;
-        Ok((refresh_at, needs))
+        let look_at = volume::set_up(&agent, &pod, &agent.dir(&pod)).await?;
+        Ok((refresh_at.into_iter().chain(look_at).min(), needs))
     };
     let result: Result<_, Failure> =
         engine.run_async(&VOLUMES, || scene.agent.dir(&scene.pod).path().display().to_string(), work).await;
@@ -344,6 +346,8 @@ async fn remove_sandbox(scene: &Scene, id: String) -> Result<String, Failure> {
 
 async fn clear(scene: &Scene, logs: Logs) -> Result<(), Failure> {
     scene.agent.tokens.forget(scene.pod.metadata.uid.as_deref().unwrap_or_default());
+    let gone = volume::csi::unpublish_all(&scene.agent, &scene.agent.dir(&scene.pod)).await;
+    gone.map_err(|why| Failure::new("FailedCleanup", why))?;
     let scene = scene.clone();
     blocking(move || {
         let failed = |message: String| Failure::new("FailedCleanup", message);

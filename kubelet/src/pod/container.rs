@@ -21,6 +21,7 @@ pub(crate) struct ContainerInputs<'a> {
     pub(crate) target: Option<String>,
     pub(crate) env: &'a Env,
     pub(crate) mounts: Vec<cri::Mount>,
+    pub(crate) devices: Vec<cri::Device>,
     pub(crate) termination_file: &'a Path,
     pub(crate) memory_bytes: i64,
 }
@@ -57,6 +58,7 @@ pub(crate) fn config(
             .map(|(key, value)| cri::KeyValue { key: key.to_owned(), value: value.as_bytes().to_vec() })
             .collect(),
         mounts: inputs.mounts,
+        devices: inputs.devices,
         labels: labels::of_container(pod, inputs.node_name, &container.name),
         annotations: annotations(
             pod,

@@ -69,6 +69,7 @@ async fn create(scene: &Scene, name: &str, attempt: u32, sandbox: &str) -> Resul
     let env = env_of(scene, &container, &ips).await?;
     let mounts = mounts(scene, &container, attempt, &env, &ips).await?;
     let dir = scene.agent.dir(&scene.pod);
+    let devices = volume::devices(&dir, &scene.pod, &container)?;
     let inputs = ContainerInputs {
         node_name: &scene.agent.node_name,
         attempt,
@@ -77,6 +78,7 @@ async fn create(scene: &Scene, name: &str, attempt: u32, sandbox: &str) -> Resul
         target,
         env: &env,
         mounts,
+        devices,
         termination_file: &dir.termination_file(name, attempt),
         memory_bytes: scene.agent.machine.memory_bytes,
     };

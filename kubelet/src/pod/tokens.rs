@@ -57,6 +57,18 @@ impl Purse {
         Ok((tokens, refresh_at))
     }
 
+    /// One token for `pod`, and when it ends.
+    pub(crate) async fn token(
+        &self,
+        agent: &Agent,
+        pod: &Pod,
+        audience: &str,
+        seconds: i64,
+    ) -> Result<(String, Timestamp), Failure> {
+        let held = self.one(agent, pod, audience, seconds).await?;
+        Ok((held.token, held.ends))
+    }
+
     async fn one(&self, agent: &Agent, pod: &Pod, audience: &str, seconds: i64) -> Result<Held, Failure> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let key = (uid, audience.to_owned(), seconds);

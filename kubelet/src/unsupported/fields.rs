@@ -24,12 +24,12 @@ const USED: &[(&str, &str)] = &[
         "Container",
         "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resizePolicy \
          resources restartPolicy restartPolicyRules securityContext startupProbe stdin stdinOnce terminationMessagePath \
-         terminationMessagePolicy tty volumeMounts workingDir",
+         terminationMessagePolicy tty volumeDevices volumeMounts workingDir",
     ),
     (
         "EphemeralContainer",
         "args command env envFrom image imagePullPolicy name securityContext stdin stdinOnce targetContainerName \
-         terminationMessagePath terminationMessagePolicy tty volumeMounts workingDir",
+         terminationMessagePath terminationMessagePolicy tty volumeDevices volumeMounts workingDir",
     ),
     ("ContainerResizePolicy", "resourceName restartPolicy"),
     ("ContainerRestartRule", "action exitCodes"),
@@ -42,7 +42,7 @@ const USED: &[(&str, &str)] = &[
     ("ResourceRequirements", "limits requests"),
     (
         "PodSecurityContext",
-        "appArmorProfile fsGroup runAsGroup runAsNonRoot runAsUser seLinuxOptions seccompProfile supplementalGroups \
+        "appArmorProfile fsGroup fsGroupChangePolicy runAsGroup runAsNonRoot runAsUser seLinuxOptions seccompProfile supplementalGroups \
          supplementalGroupsPolicy sysctls",
     ),
     (
@@ -87,8 +87,14 @@ const USED: &[(&str, &str)] = &[
     ),
     ("ContainerPort", "containerPort hostIP hostPort name protocol"),
     ("VolumeMount", "mountPath mountPropagation name readOnly recursiveReadOnly subPath subPathExpr"),
-    ("Volume", "configMap downwardAPI emptyDir hostPath name projected secret"),
+    ("Volume",
+        "configMap csi downwardAPI emptyDir ephemeral hostPath image name persistentVolumeClaim projected secret",
+    ),
     ("EmptyDirVolumeSource", "medium sizeLimit"),
+    ("PersistentVolumeClaimVolumeSource", "claimName readOnly"),
+    ("CSIVolumeSource", "driver fsType nodePublishSecretRef readOnly volumeAttributes"),
+    ("ImageVolumeSource", "pullPolicy reference"),
+    ("VolumeDevice", "devicePath name"),
     ("HostPathVolumeSource", "path type"),
     ("ConfigMapVolumeSource", "defaultMode items name optional"),
     ("SecretVolumeSource", "defaultMode items optional secretName"),
@@ -108,7 +114,6 @@ const NO_EFFECT: &[(&str, &str, &str)] = &[
     ("PodSpec", "automountServiceAccountToken", "the API server has mounted the token, or not, when the pod was made"),
     ("PodSpec", "preemptionPolicy", "the scheduler never preempts"),
     ("PodSpec", "topologySpreadConstraints", "one node is one domain: nothing to spread over"),
-    ("PodSecurityContext", "fsGroupChangePolicy", "Kubernetes applies it to no kind of volume that we have"),
     (
         "PodSecurityContext",
         "seLinuxChangePolicy",
@@ -123,12 +128,12 @@ const NO_EFFECT: &[(&str, &str, &str)] = &[
     ("EphemeralContainer", "restartPolicy", NOT_EPHEMERAL),
     ("EphemeralContainer", "restartPolicyRules", NOT_EPHEMERAL),
     ("EphemeralContainer", "startupProbe", NOT_EPHEMERAL),
-    ("EphemeralContainer", "volumeDevices", "refused when the container starts, like those of other containers"),
     ("Toleration", "tolerationSeconds", "no pod is evicted because of a taint: there is no other node"),
     ("Affinity", "podAffinity", "required terms are refused by the API server, with one node preferences are void"),
     ("Affinity", "podAntiAffinity", "as podAffinity"),
     ("NodeAffinity", "preferredDuringSchedulingIgnoredDuringExecution", "with one node there is nothing to prefer"),
     ("ObjectFieldSelector", "apiVersion", "v1 is the only version of pods"),
+    ("EphemeralVolumeSource", "volumeClaimTemplate", "a controller has made the claim by it"),
 ];
 
 const NOT_EPHEMERAL: &str = "the API server lets no ephemeral container have it";
@@ -140,7 +145,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("PodSpec", "resourceClaims", r#"[{"name": "c"}]"#),
     ("PodSpec", "schedulingGroup", "{}"),
     ("PodSecurityContext", "windowsOptions", "{}"),
-    ("Container", "volumeDevices", r#"[{"name": "d"}]"#),
     ("SecurityContext", "windowsOptions", "{}"),
     ("ResourceRequirements", "claims", r#"[{"name": "c"}]"#),
     ("VolumeProjection", "clusterTrustBundle", "{}"),
@@ -148,8 +152,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
 ];
 
 /// Kinds of volumes that are refused.
-const VOLUMES: &str = "awsElasticBlockStore azureDisk azureFile cephfs cinder csi ephemeral fc flexVolume flocker \
-    gcePersistentDisk gitRepo glusterfs image iscsi nfs persistentVolumeClaim photonPersistentDisk portworxVolume quobyte \
+const VOLUMES: &str = "awsElasticBlockStore azureDisk azureFile cephfs cinder fc flexVolume flocker \
+    gcePersistentDisk gitRepo glusterfs iscsi nfs photonPersistentDisk portworxVolume quobyte \
     rbd scaleIO storageos vsphereVolume";
 
 const CORE: &str = "io.k8s.api.core.v1.";

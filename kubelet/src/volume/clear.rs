@@ -28,6 +28,15 @@ pub(crate) fn clear(dir: &PodDir) -> io::Result<()> {
     remove(root, meta.dev())
 }
 
+/// Whether something is mounted at `at`; a table that cannot be read says that nothing may be removed.
+pub(super) fn is_mounted(at: &Path) -> bool {
+    let parent = at.parent().and_then(|parent| fs::canonicalize(parent).ok());
+    let (Some(parent), Some(name)) = (parent, at.file_name()) else { return false };
+    let at = parent.join(name);
+    let table = fs::read_to_string("/proc/self/mountinfo");
+    table.map_or(true, |table| points(&table).any(|point| point == at))
+}
+
 fn remove(path: &Path, device: u64) -> io::Result<()> {
     let about = |error: io::Error| io::Error::other(format!("remove {}: {error}", path.display()));
     let meta = fs::symlink_metadata(path).map_err(about)?;
@@ -47,8 +56,11 @@ fn remove(path: &Path, device: u64) -> io::Result<()> {
 fn mounts_below(root: &Path) -> io::Result<Vec<PathBuf>> {
     let root = fs::canonicalize(root)?;
     let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(unescape(point)));
-    Ok(points.filter(|point| point.starts_with(&root)).collect())
+    Ok(points(&table).filter(|point| point.starts_with(&root)).collect())
+}
+
+fn points(table: &str) -> impl Iterator<Item = PathBuf> {
+    table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(unescape(point)))
 }
 
 /// Undoes the octal escapes of mountinfo (`\040` is a space).

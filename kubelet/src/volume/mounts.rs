@@ -1,5 +1,6 @@
 //! What a container sees of its pod's volumes: the CRI mounts.
 
+use super::record::{self, Record};
 use super::{PodDir, subpath};
 use crate::pod::container::TERMINATION_PATH;
 use crate::pod::env::Env;
@@ -83,11 +84,16 @@ fn volume_mount(
     let wrong = |message: String| Failure::new("CreateContainerConfigError", message);
     let volume = volumes.into_iter().find(|volume| volume.name == mount.name);
     let volume = volume.ok_or_else(|| wrong(format!("volumeMounts[{index}]: there is no volume {}", mount.name)))?;
-    let source = source(dir, volume)?;
     let inner = match (&mount.sub_path_expr, &mount.sub_path) {
         (Some(expression), _) if !expression.is_empty() => env.expand_all(expression).map_err(wrong)?,
         (_, path) => path.clone().unwrap_or_default(),
     };
+    let record = record_of(dir, volume)?;
+    if let Some(image) = record.as_ref().and_then(|record| record.image.clone()) {
+        return Ok(of_image(mount, image, inner));
+    }
+    let read_only = record.as_ref().is_some_and(|record| record.read_only);
+    let source = source(dir, volume, record)?;
     let host = if inner.is_empty() {
         source
     } else {
@@ -99,13 +105,60 @@ fn volume_mount(
         })?;
         target
     };
-    let absolute =
-        if mount.mount_path.starts_with('/') { mount.mount_path.clone() } else { format!("/{}", mount.mount_path) };
     Ok(cri::Mount {
-        readonly: mount.read_only.unwrap_or(false) || is_read_only(volume),
+        readonly: mount.read_only.unwrap_or(false) || is_read_only(volume) || read_only,
         propagation: propagation(mount).into(),
-        ..plain(&host, &absolute)
+        ..plain(&host, &absolute(&mount.mount_path))
     })
+}
+
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+/// The files of an image, or those below one of its folders.
+fn of_image(mount: &VolumeMount, image: String, inner: String) -> cri::Mount {
+    cri::Mount {
+        container_path: absolute(&mount.mount_path),
+        readonly: true,
+        image: Some(cri::ImageSpec { image, ..Default::default() }),
+        image_sub_path: inner,
+        ..Default::default()
+    }
+}
+
+/// What was set up for a volume that is not in the pod's folder; `None`: it is there, or on the host.
+fn record_of(dir: &PodDir, volume: &Volume) -> Result<Option<Record>, Failure> {
+    let wrong = |why: String| Failure::new("CreateContainerConfigError", format!("volume {}: {why}", volume.name));
+    let elsewhere = volume.persistent_volume_claim.is_some()
+        || volume.ephemeral.is_some()
+        || volume.csi.is_some()
+        || volume.image.is_some();
+    if !elsewhere {
+        return Ok(None);
+    }
+    let found = record::read(dir, &volume.name).map_err(|error| wrong(error.to_string()))?;
+    found.map(Some).ok_or_else(|| wrong("it has not been set up".to_owned()))
+}
+
+/// The devices of `container`: its volumes that are devices.
+///
+/// # Errors
+/// A device names no volume, or one that is none.
+pub(crate) fn devices(dir: &PodDir, pod: &Pod, container: &Container) -> Result<Vec<cri::Device>, Failure> {
+    let mut out = Vec::new();
+    for device in container.volume_devices.iter().flatten() {
+        let wrong = |why: &str| Failure::new("CreateContainerConfigError", format!("volumeDevices: {}: {why}", device.name));
+        let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let volume = volumes.find(|volume| volume.name == device.name).ok_or_else(|| wrong("there is no such volume"))?;
+        let record = record_of(dir, volume)?.filter(|record| record.block).ok_or_else(|| wrong("it is no device"))?;
+        out.push(cri::Device {
+            container_path: device.device_path.clone(),
+            host_path: record.path.display().to_string(),
+            permissions: if record.read_only { "r" } else { "mrw" }.to_owned(),
+        });
+    }
+    Ok(out)
 }
 
 /// The text of the file `path` in the volume `name` of `pod`.
@@ -115,7 +168,8 @@ fn volume_mount(
 pub(crate) fn text_of_file(dir: &PodDir, pod: &Pod, name: &str, path: &str) -> Result<String, String> {
     let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let volume = volumes.find(|volume| volume.name == name).ok_or("the pod has no such volume")?;
-    subpath::read(&source(dir, volume).map_err(|failure| failure.message)?, Path::new(path))
+    let found = record_of(dir, volume).and_then(|record| source(dir, volume, record));
+    subpath::read(&found.map_err(|failure| failure.message)?, Path::new(path))
 }
 
 /// Volumes whose files we replace are read-only to containers.
@@ -126,11 +180,15 @@ fn is_read_only(volume: &Volume) -> bool {
         || volume.projected.is_some()
 }
 
-fn source(dir: &PodDir, volume: &Volume) -> Result<PathBuf, Failure> {
-    let Some(host) = &volume.host_path else { return Ok(dir.volume(&volume.name)) };
-    let path = PathBuf::from(&host.path);
+fn source(dir: &PodDir, volume: &Volume, record: Option<Record>) -> Result<PathBuf, Failure> {
+    let untyped = |kind: &Option<String>| kind.as_deref().unwrap_or_default().is_empty();
+    let (path, make) = match (record, &volume.host_path) {
+        (Some(record), _) => (record.path, record.driver.is_none()),
+        (None, Some(host)) => (PathBuf::from(&host.path), untyped(&host.type_)),
+        (None, None) => return Ok(dir.volume(&volume.name)),
+    };
     // Containers get what is there now; a missing folder is made as a bind mount's source has to exist.
-    if host.type_.as_deref().unwrap_or_default().is_empty() && !path.exists() {
+    if make && !path.exists() {
         fs::create_dir_all(&path).map_err(|error| {
             Failure::new("CreateContainerConfigError", format!("create {}: {error}", path.display()))
         })?;

@@ -61,6 +61,9 @@ fn one(preparation: &Preparation<'_>, volume: &Volume, group: Option<u32>) -> Re
     if let Some(source) = &volume.empty_dir {
         return empty_dir(&at, source, group).map_err(|error| failed(&name(), &error));
     }
+    if is_elsewhere(volume) {
+        return Ok(());
+    }
     let given = Given { sources: preparation.sources, down: &preparation.down, tokens: preparation.tokens };
     let about = |failure: Failure| Failure::new("FailedMount", format!("{}: {}", name(), failure.message));
     let Some(files) = payload(volume, &given).map_err(about)? else {
@@ -72,6 +75,14 @@ fn one(preparation: &Preparation<'_>, volume: &Volume, group: Option<u32>) -> Re
         .and_then(|()| atomic::write(&at, &files, group))
         .map(drop)
         .map_err(|error| failed(&name(), &error))
+}
+
+/// Volumes that take more than the node's own folders are set up after these: see `persistent`.
+fn is_elsewhere(volume: &Volume) -> bool {
+    volume.persistent_volume_claim.is_some()
+        || volume.ephemeral.is_some()
+        || volume.csi.is_some()
+        || volume.image.is_some()
 }
 
 /// Mounts a tmpfs at `at`, unless one is there (secrets must not reach a disk).
@@ -104,7 +115,7 @@ fn empty_dir(at: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> io
 }
 
 /// Checks, and for the `OrCreate` types makes, what a host path names (Kubernetes, hostPath volume types).
-fn host_path(source: &HostPathVolumeSource) -> Result<(), String> {
+pub(super) fn host_path(source: &HostPathVolumeSource) -> Result<(), String> {
     let path = Path::new(&source.path);
     let kind = source.type_.as_deref().unwrap_or_default();
     let text = |error: io::Error| format!("create {}: {error}", path.display());

@@ -168,6 +168,7 @@ impl Service {
                 || -> Result<(), CriError> {
                     let dir = service.disk.folder::<ContainerRecord>(&id);
                     service.images.unmount(&dir.join("rootfs"))?;
+                    service.release_image_volumes(&id)?;
                     service.images.release(&id)?;
                     service.disk.remove::<ContainerRecord>(&id)
                 },

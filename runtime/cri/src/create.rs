@@ -161,7 +161,8 @@ impl Service {
                 let image_user =
                     image.config.config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
                 let user = user::resolve(&security, &image_user, &user::Database::read(&rootfs)?)?;
-                let config = with_real_mounts(&record.config)?;
+                let config = self.mount_image_volumes(&record.id, record.config.clone(), correlation)?;
+                let config = with_real_mounts(config)?;
                 if let Some(parent) = record.log_path.as_deref().and_then(Path::parent) {
                     fs::create_dir_all(parent).during(|| format!("make folder {}", parent.display()))?;
                 }
@@ -225,8 +226,7 @@ fn log_path(directory: &str, path: &str) -> Result<Option<PathBuf>, CriError> {
 }
 
 /// Mount sources as they really are: links resolved, absent ones made as folders, as other runtimes do.
-fn with_real_mounts(config: &ContainerConfig) -> Result<ContainerConfig, CriError> {
-    let mut config = config.clone();
+fn with_real_mounts(mut config: ContainerConfig) -> Result<ContainerConfig, CriError> {
     for mount in config.mounts.iter_mut().filter(|mount| !mount.host_path.is_empty()) {
         let path = Path::new(&mount.host_path);
         if !path.exists() {

@@ -24,6 +24,7 @@ mod exec; // exec, attach, port-forward
 #[cfg(test)]
 mod fields; // what becomes of each field of a request
 mod host; // what this machine can
+mod image_volumes; // an image's files in a container
 mod pace; // processor time in a second
 mod pod_files; // resolv.conf, hosts, shm
 mod recover; // after a restart

@@ -7,6 +7,7 @@ use crate::container::ending;
 use crate::create::container_name;
 use crate::disk::{ContainerPhase, ContainerRecord, SandboxPhase, SandboxRecord};
 use crate::error::CriError;
+use crate::image_volumes;
 use crate::sandbox::{blocking, folder, sandbox_name};
 use crate::state::{Change, Container, Sandbox, Service};
 use crate::supervisor::{Connection, ask, unexpected};
@@ -53,7 +54,7 @@ impl Service {
         let service = self.clone();
         blocking(move || {
             for id in service.images.snapshots()? {
-                if service.container(&id).is_err() {
+                if service.container(image_volumes::owner(&id)).is_err() {
                     service.images.release(&id)?;
                 }
             }
@@ -75,6 +76,7 @@ impl Service {
                 let ended = self.delete_by_runtime(&id).await;
                 let removed = blocking(move || {
                     service.images.unmount(&service.disk.folder::<ContainerRecord>(&id).join("rootfs"))?;
+                    service.release_image_volumes(&id)?;
                     service.images.release(&id)?;
                     service.disk.remove::<ContainerRecord>(&id)
                 });

@@ -72,7 +72,6 @@ fn bind(mount: &Mount) -> Result<Value, CriError> {
 pub(crate) fn check(mount: &Mount) -> Result<(), CriError> {
     let at = &mount.container_path;
     let unsupported = [
-        (mount.image.is_some() || !mount.image_sub_path.is_empty(), "an image volume"),
         (!mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty(), "an id-mapped mount"),
         (!mount.mount_options.is_empty(), "mount_options"),
     ];
@@ -86,6 +85,18 @@ pub(crate) fn check(mount: &Mount) -> Result<(), CriError> {
     }
     if !Path::new(at).is_absolute() {
         return Err(CriError::Invalid(format!("mount at `{at}`: the container path is not absolute")));
+    }
+    if let Some(image) = &mount.image {
+        return if image.image.is_empty() {
+            Err(CriError::Invalid(format!("mount at {at}: image names none")))
+        } else if !mount.host_path.is_empty() {
+            Err(CriError::Invalid(format!("mount at {at}: it is of an image or of host_path, not both")))
+        } else {
+            Ok(())
+        };
+    }
+    if !mount.image_sub_path.is_empty() {
+        return Err(CriError::Invalid(format!("mount at {at}: image_sub_path without image")));
     }
     if !Path::new(&mount.host_path).is_absolute() {
         return Err(CriError::Invalid(format!("mount at {at}: the host path `{}` is not absolute", mount.host_path)));

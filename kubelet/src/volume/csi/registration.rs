@@ -1,0 +1,126 @@
+//! Finds drivers: each puts a socket into the kubelet's folder of plugins, and is asked there who it is.
+
+use super::driver::{Driver, call, channel, said};
+use super::node_object;
+use crate::agent::Agent;
+use skiff_csi::registration::v1 as words;
+use skiff_csi::registration::v1::registration_client::RegistrationClient;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often the folder is looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long a driver that could not be registered is left alone.
+const AGAIN: Duration = Duration::from_secs(5);
+const KIND: &str = "CSIPlugin";
+
+/// Registers drivers as they come and go; runs until it is dropped.
+pub(crate) async fn keep(agent: Arc<Agent>) {
+    let folder = agent.plugins.registry.clone();
+    if let Err(error) = std::fs::create_dir_all(&folder) {
+        let error = skiff_client::sentence(&error);
+        return tracing::warn!(folder = %folder.display(), error, "no drivers of volumes can be registered");
+    }
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut tried: BTreeMap<PathBuf, Instant> = BTreeMap::new();
+    loop {
+        ticks.tick().await;
+        let sockets = sockets(&folder).unwrap_or_default();
+        let known = agent.plugins.known().clone();
+        for driver in known.values().filter(|driver| !sockets.contains(&driver.socket)) {
+            agent.plugins.known().remove(&driver.name);
+            tracing::info!(driver = driver.name, "a driver of volumes is gone");
+            if let Err(error) = node_object::remove(&agent, &driver.name).await {
+                tracing::warn!(driver = driver.name, error, "a driver that is gone is still announced");
+            }
+        }
+        tried.retain(|socket, at| sockets.contains(socket) && at.elapsed() < AGAIN);
+        for socket in sockets {
+            if tried.contains_key(&socket) || known.values().any(|driver| driver.socket == socket) {
+                continue;
+            }
+            if let Err(error) = register(&agent, &socket).await {
+                tracing::warn!(socket = %socket.display(), error, "a plugin was not registered");
+            }
+            tried.insert(socket, Instant::now());
+        }
+    }
+}
+
+fn sockets(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if !hidden && entry.file_type()?.is_socket() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Asks whoever listens at `socket` who it is, and tells it whether that was understood.
+async fn register(agent: &Agent, socket: &Path) -> Result<(), String> {
+    let mut plugin = RegistrationClient::new(channel(socket));
+    let about = |operation: &'static str| move |status: tonic::Status| format!("{operation}: {}", said(&status));
+    let info = plugin.get_info(call(words::InfoRequest {})).await.map_err(about("GetInfo"))?.into_inner();
+    let met = meet(agent, socket, &info).await;
+    let error = met.as_ref().err().cloned().unwrap_or_default();
+    let status = words::RegistrationStatus { plugin_registered: met.is_ok(), error };
+    let told = plugin.notify_registration_status(call(status)).await.map_err(about("NotifyRegistrationStatus"));
+    let driver = met?;
+    told?;
+    tracing::info!(driver = driver.name, node = driver.info.node_id, "a driver of volumes is registered");
+    agent.plugins.known().insert(driver.name.clone(), driver);
+    Ok(())
+}
+
+async fn meet(agent: &Agent, socket: &Path, info: &words::PluginInfo) -> Result<Driver, String> {
+    check(info)?;
+    let endpoint = if info.endpoint.is_empty() { socket } else { Path::new(&info.endpoint) };
+    let driver = Driver::meet(&info.name, socket, endpoint).await?;
+    node_object::add(agent, &driver).await?;
+    Ok(driver)
+}
+
+/// Whether we can work with a plugin that says this about itself.
+fn check(info: &words::PluginInfo) -> Result<(), String> {
+    if info.r#type != KIND {
+        return Err(format!("plugin {}: type {} is not implemented by this kubelet", info.name, info.r#type));
+    }
+    if info.name.is_empty() {
+        return Err("a driver has no name".to_owned());
+    }
+    let major = |version: &String| version.trim_start_matches('v').split('.').next().map(str::to_owned);
+    if !info.supported_versions.iter().any(|version| major(version).as_deref() == Some("1")) {
+        let versions = info.supported_versions.join(", ");
+        return Err(format!("driver {} has versions {versions} of CSI, and this kubelet 1", info.name));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_register() {
+        let info = |kind: &str, name: &str, version: &str| words::PluginInfo {
+            r#type: kind.to_owned(),
+            name: name.to_owned(),
+            endpoint: String::new(),
+            supported_versions: vec![version.to_owned()],
+        };
+        assert_eq!(check(&info(KIND, "d", "1.0.0")), Ok(()));
+        for (wrong, part) in
+            [(info("DevicePlugin", "d", "1"), "DevicePlugin"), (info(KIND, "", "1"), "no name"), (info(KIND, "d", "0.3.0"), "0.3.0")]
+        {
+            assert!(check(&wrong).unwrap_err().contains(part));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Has drivers take away what they put in place for a pod.
+
+use super::super::PodDir;
+use super::super::record::{self, Published};
+use super::driver::{call, said};
+use crate::agent::Agent;
+use crate::pod::act::blocking;
+use crate::pod::memory::Failure;
+use crate::volume::clear::is_mounted;
+use skiff_csi::csi::v1 as csi;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Takes away all volumes of the pod whose folder is `dir`.
+///
+/// # Errors
+/// The first volume that stays, as a sentence.
+pub(crate) async fn unpublish_all(agent: &Arc<Agent>, dir: &PodDir) -> Result<(), String> {
+    let read = dir.clone();
+    let records = blocking(move || record::all(&read).map_err(|error| failed(&error))).await;
+    for (name, record) in records.map_err(|failure| failure.message)? {
+        if let Some(published) = &record.driver {
+            let about = |why: String| format!("UnmountVolume.TearDown failed for volume \"{name}\" : {why}");
+            unpublish(agent, dir, &name, published).await.map_err(about)?;
+        }
+        let (dir, name) = (dir.clone(), name.clone());
+        blocking(move || record::forget(&dir, &name).map_err(|error| failed(&error)))
+            .await
+            .map_err(|failure| failure.message)?;
+    }
+    Ok(())
+}
+
+fn failed(error: &std::io::Error) -> Failure {
+    Failure::new("FailedCleanup", error.to_string())
+}
+
+async fn unpublish(agent: &Arc<Agent>, dir: &PodDir, name: &str, of: &Published) -> Result<(), String> {
+    let lock = agent.plugins.lock(&of.driver, &of.handle);
+    let _held = lock.lock().await;
+    let driver = match agent.plugins.driver(&of.driver) {
+        Ok(driver) => driver,
+        // After the node has started anew nothing stands, whether the driver comes back or not.
+        Err(_) if !is_mounted(&of.target) && of.staging.as_deref().is_none_or(|path| !is_mounted(path)) => return Ok(()),
+        Err(why) => return Err(why),
+    };
+    let request =
+        csi::NodeUnpublishVolumeRequest { volume_id: of.handle.clone(), target_path: of.target.display().to_string() };
+    driver.node().node_unpublish_volume(call(request)).await.map_err(|status| said(&status))?;
+    remove(&of.target).await?;
+    let Some(staging) = &of.staging else { return Ok(()) };
+    if used_by_others(agent, dir, name, of).await? {
+        return Ok(());
+    }
+    let request = csi::NodeUnstageVolumeRequest {
+        volume_id: of.handle.clone(),
+        staging_target_path: staging.display().to_string(),
+    };
+    driver.node().node_unstage_volume(call(request)).await.map_err(|status| said(&status))?;
+    remove(staging).await
+}
+
+/// Whether another volume of this node's pods is the same.
+async fn used_by_others(agent: &Arc<Agent>, dir: &PodDir, name: &str, of: &Published) -> Result<bool, String> {
+    let (root, target, own) = (agent.root_dir.clone(), of.target.clone(), (dir.clone(), name.to_owned()));
+    let (driver, handle) = (of.driver.clone(), of.handle.clone());
+    let found = blocking(move || {
+        let all = record::of_all_pods(&root).map_err(|error| failed(&error))?;
+        let ours = record::read(&own.0, &own.1).map_err(|error| failed(&error))?.and_then(|record| record.driver);
+        let others = all.into_iter().filter_map(|record| record.driver).filter(|one| Some(one) != ours.as_ref());
+        let same = |one: Published| one.driver == driver && one.handle == handle && one.target != target;
+        Ok(others.into_iter().any(same))
+    });
+    found.await.map_err(|failure| failure.message)
+}
+
+/// Removes a place where nothing is mounted any more: an empty folder or a file, never what is in it.
+async fn remove(at: &Path) -> Result<(), String> {
+    let at: PathBuf = at.to_owned();
+    let removed = blocking(move || {
+        if is_mounted(&at) {
+            let why = format!("{} is still mounted after the driver said that it is not", at.display());
+            return Err(Failure::new("FailedCleanup", why));
+        }
+        let done = match std::fs::symlink_metadata(&at) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Ok(meta) if meta.is_dir() => std::fs::remove_dir(&at),
+            Ok(_) => std::fs::remove_file(&at),
+            Err(error) => Err(error),
+        };
+        done.map_err(|error| Failure::new("FailedCleanup", format!("remove {}: {error}", at.display())))
+    });
+    removed.await.map_err(|failure| failure.message)
+}

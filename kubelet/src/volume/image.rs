@@ -1,0 +1,66 @@
+//! Volumes that show an image's files: the image has to be on the node, the runtime does the rest.
+
+use super::PodDir;
+use super::record::{self, Record};
+use crate::agent::Agent;
+use crate::cri::said;
+use crate::events::Severity;
+use crate::pod::act::blocking;
+use crate::pod::memory::Failure;
+use k8s_openapi::api::core::v1::{ImageVolumeSource, Pod};
+use skiff_proto::cri::v1 as cri;
+use std::path::PathBuf;
+
+/// Sees that the image is there, and notes which it is: what a pod sees of it stays while the pod stays.
+pub(super) async fn set_up(
+    agent: &Agent,
+    pod: &Pod,
+    dir: &PodDir,
+    volume: &str,
+    source: &ImageVolumeSource,
+) -> Result<(), Failure> {
+    let failed = |reason: &str, why: String| Failure::new(reason, format!("image volume \"{volume}\": {why}"));
+    let io = |error: std::io::Error| failed("FailedMount", error.to_string());
+    if record::read(dir, volume).map_err(io)?.is_some() {
+        return Ok(());
+    }
+    let name = source.reference.clone().unwrap_or_default();
+    let spec = cri::ImageSpec { image: name.clone(), user_specified_image: name.clone(), ..Default::default() };
+    let inspect = |status: tonic::Status| failed("ImageInspectError", said(&status));
+    let mut present = agent.cri.image(spec.clone()).await.map_err(inspect)?;
+    let latest = !name.contains('@') && (name.ends_with(":latest") || !tag_part(&name).contains(':'));
+    let policy = source.pull_policy.as_deref().unwrap_or(if latest { "Always" } else { "IfNotPresent" });
+    if policy == "Never" && present.is_none() {
+        return Err(failed("ErrImageNeverPull", format!("image \"{name}\" is not present with pull policy of Never")));
+    }
+    if policy == "Always" || present.is_none() {
+        agent.recorder.pod(pod, None, Severity::Normal, "Pulling", format!("Pulling image \"{name}\""));
+        let pulled = agent.cri.pull(spec.clone(), None, cri::PodSandboxConfig::default()).await;
+        match pulled {
+            Ok(_) => present = agent.cri.image(spec).await.map_err(inspect)?,
+            Err(status) => {
+                let why = format!("Failed to pull image \"{name}\": {}", said(&status));
+                return Err(failed("ErrImagePull", why));
+            }
+        }
+    }
+    let image = present.ok_or_else(|| failed("ErrImagePull", format!("image \"{name}\" is not there after its pull")))?;
+    let record = Record {
+        path: PathBuf::new(),
+        read_only: true,
+        block: false,
+        ready: true,
+        image: Some(image.id),
+        driver: None,
+    };
+    let (dir, volume) = (dir.clone(), volume.to_owned());
+    blocking(move || {
+        record::write(&dir, &volume, &record).map_err(|error| Failure::new("FailedMount", error.to_string()))
+    })
+    .await
+}
+
+/// The part of an image's name in which a colon begins a tag and not a port.
+fn tag_part(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}

@@ -1,0 +1,21 @@
+//! The words between a node and drivers of volumes: CSI v1 and the registration of plugins, generated from the `.proto` files beside this folder.
+//!
+//! A crate beside `skiff-proto`, because few need it. Nothing here decides anything.
+
+/// The Container Storage Interface (<https://github.com/container-storage-interface/spec>).
+pub mod csi {
+    /// `csi.v1`.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod v1 {
+        tonic::include_proto!("csi.v1");
+    }
+}
+
+/// How plugins make themselves known to a kubelet.
+pub mod registration {
+    /// `pluginregistration`, which is version 1.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod v1 {
+        tonic::include_proto!("pluginregistration");
+    }
+}

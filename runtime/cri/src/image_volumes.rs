@@ -1,0 +1,107 @@
+//! Volumes that show an image's files: a root file system like a container's, of which the container sees a folder and can
+//! write nothing (CRI v1, `Mount.image`).
+//!
+//! ```text
+//!  containers/<id>/images/<index>     where the image of the index-th mount is
+//! ```
+
+use crate::disk::ContainerRecord;
+use crate::error::{CriError, During};
+use crate::state::Service;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::Mode;
+use skiff_proto::cri::v1::ContainerConfig;
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+/// Between a container's id and the number of a mount, in the name of a snapshot.
+const MARK: &str = "-image-";
+
+/// The snapshot of a container's mount.
+fn snapshot(container: &str, index: &str) -> String {
+    format!("{container}{MARK}{index}")
+}
+
+/// The container that a snapshot belongs to.
+pub(crate) fn owner(snapshot: &str) -> &str {
+    snapshot.split_once(MARK).map_or(snapshot, |(container, _)| container)
+}
+
+impl Service {
+    /// Mounts the images that the container's volumes show, and makes the mounts name what they show.
+    pub(crate) fn mount_image_volumes(
+        &self,
+        container: &str,
+        mut config: ContainerConfig,
+        correlation: Option<&str>,
+    ) -> Result<ContainerConfig, CriError> {
+        let root = self.disk.folder::<ContainerRecord>(container).join("images");
+        for (index, mount) in config.mounts.iter_mut().enumerate() {
+            let Some(wanted) = mount.image.take() else { continue };
+            let image = self.images.resolve(&wanted.image)?;
+            let image = image.ok_or_else(|| CriError::NotFound { kind: "image", id: wanted.image.clone() })?;
+            let (index, at) = (index.to_string(), root.join(index.to_string()));
+            fs::create_dir_all(&at).during(|| format!("make folder {}", at.display()))?;
+            self.images.mount(&image.id, &snapshot(container, &index), &at, correlation)?;
+            let inner = std::mem::take(&mut mount.image_sub_path);
+            let shown = inside(&at, &inner).map_err(|errno| {
+                let place = &mount.container_path;
+                CriError::Invalid(format!("mount at {place}: image_sub_path `{inner}`: {}", errno.desc()))
+            })?;
+            mount.host_path = shown.to_string_lossy().into_owned();
+            mount.readonly = true;
+        }
+        Ok(config)
+    }
+
+    /// Takes the images of a container's volumes away; those that are not there are fine.
+    pub(crate) fn release_image_volumes(&self, container: &str) -> Result<(), CriError> {
+        let root = self.disk.folder::<ContainerRecord>(container).join("images");
+        let Ok(entries) = fs::read_dir(&root) else { return Ok(()) };
+        for entry in entries {
+            let entry = entry.during(|| format!("list {}", root.display()))?;
+            self.images.unmount(&entry.path())?;
+            self.images.release(&snapshot(container, &entry.file_name().to_string_lossy()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The file or folder `path` of the image that is mounted at `root`. Links lead to where they would lead in the image, not
+/// to what the node has there. Nobody writes to the image, so the path stays what it was found to be.
+fn inside(root: &Path, path: &str) -> Result<PathBuf, Errno> {
+    if path.is_empty() {
+        return Ok(root.to_owned());
+    }
+    let opened = nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let within = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(within);
+    let found = openat2(&opened, Path::new(path), how)?;
+    fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).map_err(|_| Errno::ENOENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_lead_to_where_the_image_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        symlink("/usr/bin", root.join("bin")).unwrap();
+        assert_eq!(inside(&root, "bin").unwrap(), root.join("usr/bin"));
+        assert_eq!(inside(&root, "../../usr").unwrap(), root.join("usr"));
+        assert_eq!(inside(&root, "").unwrap(), root);
+        assert_eq!(inside(&root, "none"), Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn a_snapshot_names_its_container() {
+        assert_eq!(owner(&snapshot("abc", "3")), "abc");
+        assert_eq!(owner("abc"), "abc");
+    }
+}

@@ -22,6 +22,12 @@ fn of_claim(claim: &str) -> Value {
     json!({"persistentVolumeClaim": {"claimName": claim}})
 }
 
+#[track_caller]
+fn delete(node: &TestNode, kind: &str, name: &str) {
+    let ended = node.skiff(["delete", kind, name]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+}
+
 fn lines(node: &TestNode, pod: &str) -> usize {
     in_pod(node, pod, "cat /data/log").ok().lines().count()
 }
@@ -37,14 +43,14 @@ fn what_is_written_outlives_pods_and_the_node() {
     assert_eq!(bound["spec"]["storageClassName"], "local");
     let volume = bound["spec"]["volumeName"].as_str().unwrap().to_owned();
     // While a pod uses it, a claim that is deleted stays.
-    node.skiff(["delete", "pvc", "data", "--wait=false"]);
+    assert_eq!(node.skiff(["delete", "pvc", "data", "--wait", "false"]).code, 0);
     assert_eq!(lines(&node, "one"), 1);
     until(&node, &["pvc", "data"], "waits for its pod", |claim| claim["metadata"]["deletionTimestamp"].is_string());
     node.kill();
     node.start();
     ready_pod(&node, "one");
     assert_eq!(lines(&node, "one"), 1, "its pod went on");
-    node.skiff(["delete", "pod", "one"]).ok();
+    delete(&node, "pod", "one");
     until_none(&node, &["pvc"]);
     until_none(&node, &["pv"]);
     let left = node.data().join("local-volumes/volumes").join(volume);
@@ -58,7 +64,7 @@ fn another_pod_finds_the_files_of_the_last() {
     let part = json!({"subPath": "deep/part"});
     apply(&node, &[claim("data", json!({})), writer("one", of_claim("data"), part.clone())]);
     ready_pod(&node, "one");
-    node.skiff(["delete", "pod", "one"]).ok();
+    delete(&node, "pod", "one");
     node.stop();
     node.start();
     apply(&node, &[writer("two", of_claim("data"), part)]);
@@ -81,8 +87,8 @@ fn a_volume_that_is_retained_keeps_its_files() {
     let by_hand = json!({"storageClassName": "byhand"});
     apply(&node, &[volume, claim("data", by_hand), writer("one", of_claim("data"), json!({}))]);
     ready_pod(&node, "one");
-    node.skiff(["delete", "pod", "one"]).ok();
-    node.skiff(["delete", "pvc", "data"]).ok();
+    delete(&node, "pod", "one");
+    delete(&node, "pvc", "data");
     until(&node, &["pv", "kept"], "is released", |volume| volume["status"]["phase"] == "Released");
     assert_eq!(std::fs::read_to_string(folder.join("log")).unwrap(), "run\n");
     node.down();
@@ -103,7 +109,7 @@ fn volumes_of_one_pod_go_with_it() {
     let made = node.json(&["pvc", "own-data"]);
     assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "Pod");
     for name in ["own", "inline"] {
-        node.skiff(["delete", "pod", name]).ok();
+        delete(&node, "pod", name);
     }
     until_none(&node, &["pvc"]);
     until_none(&node, &["pv"]);

@@ -33,7 +33,7 @@ impl Volumes {
         Self { store, node, changing: Arc::default() }
     }
 
-    fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
+    pub(crate) fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -195,12 +195,14 @@ impl Volumes {
     fn remove(&self, id: &str) -> Done<csi::DeleteVolumeResponse> {
         let id = required("volume_id", id)?;
         let _alone = self.alone();
-        if let Ok(image) = self.store.image(id)
-            && image.exists()
+        let image = self.store.image(id).ok().filter(|image| image.exists());
+        if let Some(image) = image
+            && device::of(&image)?.is_some()
         {
-            if device::of(&image)?.is_some() {
-                return Err(Refusal::NotNow(format!("volume {id} is in use: it has a loop device")));
-            }
+            return Err(Refusal::NotNow(format!("volume {id} is in use: it has a loop device")));
+        }
+        if let Some(target) = self.store.published(id)?.first() {
+            return Err(Refusal::NotNow(format!("volume {id} is in use at {}", target.display())));
         }
         self.store.remove(id)?;
         Ok(csi::DeleteVolumeResponse {})
@@ -231,6 +233,9 @@ impl Volumes {
         }
         let all = self.store.all()?;
         // A token is the id of the volume that was shown last.
+        if !asked.starting_token.is_empty() && all.iter().all(|(id, _)| *id != asked.starting_token) {
+            return Err(Refusal::Stale(format!("starting_token {} names no volume any more", asked.starting_token)));
+        }
         let rest = all.iter().filter(|(id, _)| *id > asked.starting_token);
         let most = if asked.max_entries == 0 { usize::MAX } else { asked.max_entries.unsigned_abs() as usize };
         let shown: Vec<_> = rest.clone().take(most).collect();

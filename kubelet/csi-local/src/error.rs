@@ -20,6 +20,9 @@ pub(crate) enum Refusal {
     /// The disk is too full.
     #[error("{0}")]
     Full(String),
+    /// The caller's view is out of date: it has to begin anew.
+    #[error("{0}")]
+    Stale(String),
     /// Something has to be done before.
     #[error("{0}")]
     NotNow(String),
@@ -43,6 +46,7 @@ impl From<Refusal> for Status {
             Refusal::Different(_) => Code::AlreadyExists,
             Refusal::Size(_) => Code::OutOfRange,
             Refusal::Full(_) => Code::ResourceExhausted,
+            Refusal::Stale(_) => Code::Aborted,
             Refusal::NotNow(_) => Code::FailedPrecondition,
             Refusal::Failed { .. } => Code::Internal,
         };

@@ -10,6 +10,7 @@ use skiff_csi::csi::v1::node_server::Node;
 use skiff_csi::csi::v1::node_service_capability::rpc::Type as Can;
 use skiff_csi::csi::v1::node_service_capability::{Rpc, Type};
 use skiff_csi::csi::v1::volume_capability::AccessType;
+use skiff_csi::csi::v1::volume_capability::access_mode::Mode;
 use skiff_csi::csi::v1::volume_usage::Unit;
 use std::path::{Path, PathBuf};
 use tonic::{Request, Response, Status};
@@ -67,6 +68,16 @@ impl Volumes {
             Kind::Image => PathBuf::from(required("staging_target_path", &asked.staging_target_path)?),
             Kind::Block => device::attach(&self.store.image(id)?)?,
         };
+        let _alone = self.alone();
+        let mode = asked.volume_capability.as_ref().and_then(|capability| capability.access_mode);
+        if mode.is_some_and(|mode| mode.mode() == Mode::SingleNodeSingleWriter) {
+            let others = self.store.published(id)?;
+            if let Some(other) = others.iter().find(|other| **other != target) {
+                return Err(Refusal::NotNow(format!("volume {id} is for one user and is in use at {}", other.display())));
+            }
+        }
+        // Before it is there, so that it is not removed while it is.
+        self.store.note_published(id, &target)?;
         mounts::bind(&from, &target, asked.readonly)?;
         Ok(csi::NodePublishVolumeResponse {})
     }
@@ -80,7 +91,9 @@ impl Volumes {
     fn unpublish(&self, asked: &csi::NodeUnpublishVolumeRequest) -> Done<csi::NodeUnpublishVolumeResponse> {
         let id = required("volume_id", &asked.volume_id)?;
         let target = required("target_path", &asked.target_path)?;
+        let _alone = self.alone();
         mounts::release(Path::new(target))?;
+        self.store.forget_published(id, Path::new(target))?;
         if matches!(self.store.get(id), Ok(volume) if volume.inline) {
             self.store.remove(id)?;
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -160,6 +161,44 @@ impl Store {
             _ => {}
         }
         remove_below(&at)
+    }
+
+    fn note_of(&self, id: &str, target: &Path) -> Done<PathBuf> {
+        let digest = hex::encode(Sha256::digest(target.as_os_str().as_encoded_bytes()));
+        Ok(self.at(id)?.join("published").join(digest))
+    }
+
+    /// Notes that a volume is put at `target`.
+    pub(crate) fn note_published(&self, id: &str, target: &Path) -> Done<()> {
+        let note = self.note_of(id, target)?;
+        let folder = note.parent().unwrap_or(&note);
+        fs::create_dir_all(folder).during(|| format!("create {}", folder.display()))?;
+        fs::write(&note, target.as_os_str().as_encoded_bytes()).during(|| format!("write {}", note.display()))
+    }
+
+    /// A volume is no longer at `target`; where there is no such volume there is no note.
+    pub(crate) fn forget_published(&self, id: &str, target: &Path) -> Done<()> {
+        let Ok(note) = self.note_of(id, target) else { return Ok(()) };
+        match fs::remove_file(&note) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during(|| format!("remove {}", note.display())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a volume is. What was noted and is not mounted any more, after a restart of the machine, does not count.
+    pub(crate) fn published(&self, id: &str) -> Done<Vec<PathBuf>> {
+        let Ok(folder) = self.at(id).map(|at| at.join("published")) else { return Ok(Vec::new()) };
+        let Ok(entries) = fs::read_dir(&folder) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for entry in entries {
+            let note = entry.during(|| format!("list {}", folder.display()))?.path();
+            let target = fs::read(&note).during(|| format!("read {}", note.display()))?;
+            let target = PathBuf::from(std::ffi::OsString::from_vec(target));
+            if crate::mounts::is_mounted(&target)? {
+                found.push(target);
+            }
+        }
+        Ok(found)
     }
 
     /// How many bytes the disk has left.

@@ -21,7 +21,9 @@ pub(crate) async fn grow(wanted: &Wanted<'_>, claim: &PersistentVolumeClaim) -> 
     let (agent, source) = (wanted.agent, wanted.source);
     let driver = match agent.plugins.driver(&source.driver) {
         Ok(driver) if driver.can(Can::ExpandVolume) && !source.read_only => driver,
-        _ => return Ok(false),
+        Ok(_) => return Ok(false),
+        // After a restart of the kubelet it comes back in a moment.
+        Err(_) => return Ok(true),
     };
     let told = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));
     let told = told.and_then(|amount| Quantity::parse(&amount.0).ok()).map_or(0, |amount| amount.units());

@@ -5,6 +5,7 @@
 //! below our folders, our cgroups.
 
 mod cgroups;
+mod loops;
 mod mounts;
 mod processes;
 mod sandboxes;
@@ -52,6 +53,7 @@ impl Site {
         undone.note("service rules", remove_proxy());
         undone.note("network policies", remove_policies());
         undone.note("mounts", mounts::unmount_below(&[&self.folders.run, &self.folders.data]));
+        undone.note("loop devices", loops::detach_below(&self.folders.data));
         undone.note("cgroups", cgroups::remove(&self.cgroup_root).await);
         undone
     }

@@ -130,7 +130,10 @@ fn an_image_is_shown_as_a_volume() {
     shown["spec"]["volumes"] = json!([{"name": "files", "image": {"reference": IMAGE, "pullPolicy": "IfNotPresent"}}]);
     apply(&node, &[shown]);
     ready_pod(&node, "shown");
-    assert_eq!(in_pod(&node, "shown", "ls /files/bin | head -n 1").ok(), in_pod(&node, "shown", "ls /part | head -n 1").ok());
+    assert_eq!(
+        in_pod(&node, "shown", "ls /files/bin | head -n 1").ok(),
+        in_pod(&node, "shown", "ls /part | head -n 1").ok()
+    );
     assert_ne!(in_pod(&node, "shown", "touch /files/x").code, 0, "an image can be written");
     node.down();
 }

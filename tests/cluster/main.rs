@@ -7,9 +7,9 @@
 
 mod support; // manifests, looks from inside the box, what runs in a container
 
-mod claims; // volumes that outlive their pods
 mod bad_manifest; // what is refused, where, and why
 mod bad_surroundings; // folders, ports and ranges that cannot be used
+mod claims; // volumes that outlive their pods
 mod demo; // what a newcomer sees first
 mod down; // leaving the host as it was
 mod full_disk; // a data folder without room, and with room again

@@ -56,7 +56,8 @@ mod tests {
     #[test]
     fn a_place_is_reached_by_one_term() {
         let place = Place { name: "n1".to_owned(), labels: [("zone".to_owned(), "7".to_owned())].into() };
-        let rule = |key: &str, operator: &str, values: &[&str]| json!({"key": key, "operator": operator, "values": values});
+        let rule =
+            |key: &str, operator: &str, values: &[&str]| json!({"key": key, "operator": operator, "values": values});
         let of = |rules: Value| reaches(&json!([{"matchExpressions": rules}]), &place);
         assert!(reaches(&Value::Null, &place), "no affinity");
         assert!(!reaches(&json!([]), &place) && !of(json!([])), "an empty term holds nowhere");

@@ -13,6 +13,6 @@ mod users; // which claims a pod uses
 pub(crate) use attach::run as attach;
 pub(crate) use binder::run as bind;
 pub(crate) use ephemeral::run as ephemeral;
+pub(crate) use protection::{attributes as protect_attributes, claims as protect_claims, volumes as protect_volumes};
 pub use provision::Provisioner;
 pub(crate) use provision::run as provision;
-pub(crate) use protection::{attributes as protect_attributes, claims as protect_claims, volumes as protect_volumes};

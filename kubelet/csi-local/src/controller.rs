@@ -208,10 +208,7 @@ impl Volumes {
         Ok(csi::DeleteVolumeResponse {})
     }
 
-    fn validate(
-        &self,
-        asked: csi::ValidateVolumeCapabilitiesRequest,
-    ) -> Done<csi::ValidateVolumeCapabilitiesResponse> {
+    fn validate(&self, asked: csi::ValidateVolumeCapabilitiesRequest) -> Done<csi::ValidateVolumeCapabilitiesResponse> {
         let volume = self.store.get(required("volume_id", &asked.volume_id)?)?;
         let block = check_capabilities(&asked.volume_capabilities)?;
         if block != (volume.kind == Kind::Block) {

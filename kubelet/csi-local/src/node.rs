@@ -73,7 +73,10 @@ impl Volumes {
         if mode.is_some_and(|mode| mode.mode() == Mode::SingleNodeSingleWriter) {
             let others = self.store.published(id)?;
             if let Some(other) = others.iter().find(|other| **other != target) {
-                return Err(Refusal::NotNow(format!("volume {id} is for one user and is in use at {}", other.display())));
+                return Err(Refusal::NotNow(format!(
+                    "volume {id} is for one user and is in use at {}",
+                    other.display()
+                )));
             }
         }
         // Before it is there, so that it is not removed while it is.

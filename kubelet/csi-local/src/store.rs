@@ -180,7 +180,9 @@ impl Store {
     pub(crate) fn forget_published(&self, id: &str, target: &Path) -> Done<()> {
         let Ok(note) = self.note_of(id, target) else { return Ok(()) };
         match fs::remove_file(&note) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during(|| format!("remove {}", note.display())),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).during(|| format!("remove {}", note.display()))
+            }
             _ => Ok(()),
         }
     }
@@ -212,7 +214,11 @@ impl Store {
 fn remove_below(at: &Path) -> Done<()> {
     let Ok(meta) = fs::symlink_metadata(at) else { return Ok(()) };
     if let Some(point) = crate::mounts::below(at)?.first() {
-        return Err(Refusal::NotNow(format!("{} is in use: something is mounted at {}", at.display(), point.display())));
+        return Err(Refusal::NotNow(format!(
+            "{} is in use: something is mounted at {}",
+            at.display(),
+            point.display()
+        )));
     }
     remove(at, meta.dev())
 }

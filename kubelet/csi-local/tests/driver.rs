@@ -31,11 +31,8 @@ impl Drop for Running {
 
 fn start() -> Running {
     let folder = tempfile::tempdir().unwrap();
-    let config = Config {
-        folder: folder.path().join("local"),
-        registry: folder.path().join("registry"),
-        node: "n1".to_owned(),
-    };
+    let config =
+        Config { folder: folder.path().join("local"), registry: folder.path().join("registry"), node: "n1".to_owned() };
     let driver = Driver::bind(&config).unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(driver.run(stop.clone()));
@@ -160,7 +157,10 @@ async fn what_is_missing_in_a_request_is_named() {
     let mut node = driver.node();
     let empty = node.node_publish_volume(csi::NodePublishVolumeRequest::default()).await.unwrap_err();
     assert_eq!((empty.code(), empty.message()), (Code::InvalidArgument, "volume_id is missing"));
-    let asked = csi::CreateVolumeRequest { parameters: HashMap::from([("speed".to_owned(), "x".to_owned())]), ..create("a", 1) };
+    let asked = csi::CreateVolumeRequest {
+        parameters: HashMap::from([("speed".to_owned(), "x".to_owned())]),
+        ..create("a", 1)
+    };
     let refused = driver.controller().create_volume(asked).await.unwrap_err();
     assert!(refused.message().contains("parameters.speed"), "{}", refused.message());
     let snapshot = driver.controller().create_snapshot(csi::CreateSnapshotRequest::default()).await.unwrap_err();
@@ -205,7 +205,8 @@ async fn a_volume_for_one_user_is_given_to_one() {
         volume_capability: Some(alone.clone()),
         ..Default::default()
     };
-    let unpublish = |at: &str| csi::NodeUnpublishVolumeRequest { volume_id: "a".to_owned(), target_path: driver.at(at) };
+    let unpublish =
+        |at: &str| csi::NodeUnpublishVolumeRequest { volume_id: "a".to_owned(), target_path: driver.at(at) };
     let mut node = driver.node();
     node.node_publish_volume(publish("one")).await.unwrap();
     assert_eq!(node.node_publish_volume(publish("two")).await.unwrap_err().code(), Code::FailedPrecondition);

@@ -87,7 +87,8 @@ const USED: &[(&str, &str)] = &[
     ),
     ("ContainerPort", "containerPort hostIP hostPort name protocol"),
     ("VolumeMount", "mountPath mountPropagation name readOnly recursiveReadOnly subPath subPathExpr"),
-    ("Volume",
+    (
+        "Volume",
         "configMap csi downwardAPI emptyDir ephemeral hostPath image name persistentVolumeClaim projected secret",
     ),
     ("EmptyDirVolumeSource", "medium sizeLimit"),

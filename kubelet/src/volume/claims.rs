@@ -88,7 +88,9 @@ async fn one(
 ) -> Result<(PersistentVolumeClaim, PersistentVolume), Why> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(agent.client.clone(), namespace);
-    let refused = |what: &str, error: &kube::Error| Why::NotYet(format!("failed to fetch {what} from API server: {}", sentence(error)));
+    let refused = |what: &str, error: &kube::Error| {
+        Why::NotYet(format!("failed to fetch {what} from API server: {}", sentence(error)))
+    };
     let claim = claims.get(name).await.map_err(|error| refused("PVC", &error))?;
     let uid = pod.metadata.uid.as_ref();
     let owners = claim.metadata.owner_references.as_deref().unwrap_or_default();
@@ -136,16 +138,18 @@ fn check_use(pod: &Pod, volume: &Volume, block: bool) -> Result<(), String> {
 /// Whether the volumes can be reached from here.
 async fn check_place(agent: &Agent, found: &[Claimed]) -> Result<(), Failure> {
     let nodes: Api<Node> = Api::all(agent.client.clone());
-    let node = nodes.get(&agent.node_name).await.map_err(|error| {
-        Failure::new("FailedMount", format!("get node {}: {}", agent.node_name, sentence(&error)))
-    })?;
+    let node = nodes
+        .get(&agent.node_name)
+        .await
+        .map_err(|error| Failure::new("FailedMount", format!("get node {}: {}", agent.node_name, sentence(&error))))?;
     let place = Place { name: agent.node_name.clone(), labels: node.metadata.labels.unwrap_or_default() };
     for one in found {
         let none = Value::Null;
         let terms = one.volume.fields.pointer("/spec/nodeAffinity/required/nodeSelectorTerms").unwrap_or(&none);
         if !reaches(terms, &place) {
             let name = one.volume.name();
-            let why = format!("MountVolume.NodeAffinity check failed for volume \"{name}\" : no matching NodeSelectorTerms");
+            let why =
+                format!("MountVolume.NodeAffinity check failed for volume \"{name}\" : no matching NodeSelectorTerms");
             return Err(Failure::new("FailedMount", why));
         }
     }

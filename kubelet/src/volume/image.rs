@@ -44,7 +44,8 @@ pub(super) async fn set_up(
             }
         }
     }
-    let image = present.ok_or_else(|| failed("ErrImagePull", format!("image \"{name}\" is not there after its pull")))?;
+    let image =
+        present.ok_or_else(|| failed("ErrImagePull", format!("image \"{name}\" is not there after its pull")))?;
     let record = Record {
         path: PathBuf::new(),
         read_only: true,

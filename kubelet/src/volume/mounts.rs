@@ -148,9 +148,11 @@ fn record_of(dir: &PodDir, volume: &Volume) -> Result<Option<Record>, Failure> {
 pub(crate) fn devices(dir: &PodDir, pod: &Pod, container: &Container) -> Result<Vec<cri::Device>, Failure> {
     let mut out = Vec::new();
     for device in container.volume_devices.iter().flatten() {
-        let wrong = |why: &str| Failure::new("CreateContainerConfigError", format!("volumeDevices: {}: {why}", device.name));
+        let wrong =
+            |why: &str| Failure::new("CreateContainerConfigError", format!("volumeDevices: {}: {why}", device.name));
         let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-        let volume = volumes.find(|volume| volume.name == device.name).ok_or_else(|| wrong("there is no such volume"))?;
+        let volume =
+            volumes.find(|volume| volume.name == device.name).ok_or_else(|| wrong("there is no such volume"))?;
         let record = record_of(dir, volume)?.filter(|record| record.block).ok_or_else(|| wrong("it is no device"))?;
         out.push(cri::Device {
             container_path: device.device_path.clone(),

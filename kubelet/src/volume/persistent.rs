@@ -101,7 +101,8 @@ fn of_host(one: &Claimed, group: Option<(u32, When)>) -> Result<Record, String> 
 
 fn check_local(path: &Path, block: bool) -> Result<(), String> {
     use std::os::unix::fs::FileTypeExt;
-    let found = std::fs::metadata(path).map_err(|error| format!("path \"{}\" does not exist: {error}", path.display()))?;
+    let found =
+        std::fs::metadata(path).map_err(|error| format!("path \"{}\" does not exist: {error}", path.display()))?;
     let (kind, fits) = match block {
         true => ("a block device", found.file_type().is_block_device()),
         false => ("a folder; a device as a filesystem is not implemented", found.is_dir()),

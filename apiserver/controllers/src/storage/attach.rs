@@ -52,7 +52,12 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
         keys.iter().filter_map(|key| volume_of(&claims, key)).collect()
     });
     looking.when(&keeper.claims, |change| {
-        change.now.and_then(|claim| claim.spec.as_ref()?.volume_name.as_ref()).map(|name| Key::new("", name)).into_iter().collect()
+        change
+            .now
+            .and_then(|claim| claim.spec.as_ref()?.volume_name.as_ref())
+            .map(|name| Key::new("", name))
+            .into_iter()
+            .collect()
     });
     looking.when(&keeper.attachments, |change| {
         let of = change.now.or(change.before).map(|one| one.text(VOLUME)).filter(|name| !name.is_empty());
@@ -100,7 +105,8 @@ impl Keeper {
             }
         }
         for pod in pods.iter().filter(|pod| steps.waiting.iter().any(|node| node == users::node(pod))) {
-            let message = format!("Multi-Attach error for volume \"{}\" Volume is already used by another node", key.name);
+            let message =
+                format!("Multi-Attach error for volume \"{}\" Volume is already used by another node", key.name);
             self.context.tell(&**pod, EventKind::Warning, "FailedAttachVolume", message);
         }
         for one in of_it.iter().filter(|_| !word.is_empty()) {
@@ -130,7 +136,9 @@ impl Keeper {
     fn pods_of(&self, volume: &PersistentVolume) -> Vec<Arc<Pod>> {
         let namespace = volume.text("/spec/claimRef/namespace");
         let claim = self.claims.get(namespace, volume.text("/spec/claimRef/name"));
-        let bound = |claim: &PersistentVolumeClaim| claim.spec.as_ref().is_some_and(|spec| spec.volume_name.as_deref() == Some(volume.name()));
+        let bound = |claim: &PersistentVolumeClaim| {
+            claim.spec.as_ref().is_some_and(|spec| spec.volume_name.as_deref() == Some(volume.name()))
+        };
         let Some(claim) = claim.filter(|claim| bound(claim)) else { return Vec::new() };
         let mut pods = self.pods.within(namespace);
         pods.retain(|pod| {
@@ -158,7 +166,8 @@ impl Keeper {
         match api.create(&PostParams::default(), &wanted).await {
             Err(error) if is_status(&error, 409) => Ok(()),
             made => {
-                let made = made.on(|| format!("create volumeattachment {name} of volume {} to node {node}", key.name))?;
+                let made =
+                    made.on(|| format!("create volumeattachment {name} of volume {} to node {node}", key.name))?;
                 self.own.wrote(key, &self.attachments, &made);
                 Ok(())
             }

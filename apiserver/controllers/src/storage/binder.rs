@@ -20,8 +20,8 @@ use skiff_client::affinity::Place;
 use skiff_client::loose::{PersistentVolume, StorageClass};
 use skiff_client::{Cache, Change, Key, Queue};
 use std::sync::Arc;
-use told::Told;
 use tokio_util::sync::CancellationToken;
+use told::Told;
 
 struct Binder {
     context: Context,
@@ -69,10 +69,7 @@ fn unbound(claims: &Cache<PersistentVolumeClaim>) -> Vec<Key> {
     claims.all().iter().filter(|claim| is_waiting(claim)).map(|claim| Key::of(&claim.metadata)).collect()
 }
 
-fn concerned_by_volume(
-    change: &Change<'_, PersistentVolume>,
-    claims: &Cache<PersistentVolumeClaim>,
-) -> Vec<Key> {
+fn concerned_by_volume(change: &Change<'_, PersistentVolume>, claims: &Cache<PersistentVolumeClaim>) -> Vec<Key> {
     let of = |volume: &Arc<PersistentVolume>| {
         let name = volume.text("/spec/claimRef/name");
         (!name.is_empty()).then(|| Key::new(volume.text("/spec/claimRef/namespace"), name))
@@ -85,7 +82,8 @@ fn concerned_by_volume(
     // Claims that name a volume which came or went.
     if change.now.is_none() || change.before.is_none() {
         let name = change.meta().name.clone();
-        let named = |claim: &Arc<PersistentVolumeClaim>| claim.spec.as_ref().is_some_and(|spec| spec.volume_name == name);
+        let named =
+            |claim: &Arc<PersistentVolumeClaim>| claim.spec.as_ref().is_some_and(|spec| spec.volume_name == name);
         keys.extend(claims.all().iter().filter(|claim| named(claim)).map(|claim| Key::of(&claim.metadata)));
     }
     keys
@@ -144,7 +142,9 @@ impl Binder {
     /// is asked.
     async fn claim_of(&self, volume: &Volume, of: &read::Reference) -> Result<Option<Claim>, ControllerError> {
         let known = self.claims.get(&of.namespace, &of.name).map(|claim| Claim::of(&claim));
-        if known.as_ref().is_some_and(|claim| claim.uid == of.uid) || volume.phase == "Released" || volume.phase == "Failed"
+        if known.as_ref().is_some_and(|claim| claim.uid == of.uid)
+            || volume.phase == "Released"
+            || volume.phase == "Failed"
         {
             return Ok(known);
         }

@@ -153,8 +153,7 @@ pub(crate) async fn attributes(context: Context, shutdown: CancellationToken) {
         let sides = [change.before, change.now].into_iter().flatten();
         sides.flat_map(|claim| names_of(claim)).map(|name| Key::new("", &name)).collect()
     });
-    let keeper =
-        Attributes { context: looking.context.clone(), own: looking.own.clone(), classes, volumes, claims };
+    let keeper = Attributes { context: looking.context.clone(), own: looking.own.clone(), classes, volumes, claims };
     let keeper = Arc::new(keeper);
     looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
 }
@@ -169,7 +168,8 @@ fn names_of(claim: &PersistentVolumeClaim) -> Vec<String> {
     let status = claim.status.as_ref();
     let wanted = claim.spec.as_ref().and_then(|spec| spec.volume_attributes_class_name.clone());
     let present = status.and_then(|status| status.current_volume_attributes_class_name.clone());
-    let target = status.and_then(|status| status.modify_volume_status.as_ref()?.target_volume_attributes_class_name.clone());
+    let target =
+        status.and_then(|status| status.modify_volume_status.as_ref()?.target_volume_attributes_class_name.clone());
     [wanted, present, target].into_iter().flatten().filter(|name| !name.is_empty()).collect()
 }
 

@@ -113,9 +113,10 @@ impl Keeper {
         if self.volumes.get("", &name).is_some() {
             return Ok(Again::OnChange);
         }
-        let asked = match self.places_of(claim).and_then(|places| {
-            words::request(claim, &class, &places, self.source_of(claim)?)
-        }) {
+        let asked = match self
+            .places_of(claim)
+            .and_then(|places| words::request(claim, &class, &places, self.source_of(claim)?))
+        {
             Ok(asked) => asked,
             Err(why) => return Ok(self.failed(claim, &class, &why)),
         };
@@ -180,7 +181,9 @@ impl Keeper {
             }
         }
         match chosen {
-            Some(name) if places.is_empty() => Err(format!("node {name} does not have driver {} yet", self.driver.name())),
+            Some(name) if places.is_empty() => {
+                Err(format!("node {name} does not have driver {} yet", self.driver.name()))
+            }
             _ => Ok(places),
         }
     }

@@ -122,7 +122,10 @@ impl Source {
             "File" => true,
             "None" => false,
             // Only what has a filesystem of its own that no other node writes to.
-            _ => !self.fs_type.is_empty() && self.modes.iter().any(|mode| mode == "ReadWriteOnce" || mode == "ReadWriteOncePod"),
+            _ => {
+                !self.fs_type.is_empty()
+                    && self.modes.iter().any(|mode| mode == "ReadWriteOnce" || mode == "ReadWriteOncePod")
+            }
         }
     }
 }

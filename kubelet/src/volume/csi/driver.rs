@@ -78,7 +78,8 @@ impl Driver {
         let channel = channel(endpoint);
         let mut node = NodeClient::new(channel.clone());
         let about = |operation: &'static str| move |status: Status| format!("{operation}: {}", said(&status));
-        let info = node.node_get_info(call(csi::NodeGetInfoRequest {})).await.map_err(about("NodeGetInfo"))?.into_inner();
+        let info =
+            node.node_get_info(call(csi::NodeGetInfoRequest {})).await.map_err(about("NodeGetInfo"))?.into_inner();
         let asked = call(csi::NodeGetCapabilitiesRequest {});
         let can = node.node_get_capabilities(asked).await.map_err(about("NodeGetCapabilities"))?.into_inner();
         let can = can.capabilities.into_iter().filter_map(|one| match one.r#type? {

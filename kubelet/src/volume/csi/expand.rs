@@ -31,7 +31,8 @@ pub(crate) async fn grow(wanted: &Wanted<'_>, claim: &PersistentVolumeClaim) -> 
         return Ok(true);
     }
     let about = |error: std::io::Error| format!("read what was set up: {error}");
-    let Some(published) = record::read(&wanted.dir, wanted.name).map_err(about)?.and_then(|record| record.driver) else {
+    let Some(published) = record::read(&wanted.dir, wanted.name).map_err(about)?.and_then(|record| record.driver)
+    else {
         return Ok(true);
     };
     let request = csi::NodeExpandVolumeRequest {

@@ -46,7 +46,9 @@ async fn describe(agent: &Agent, driver: &Driver) -> Result<(), String> {
     for (key, value) in driver.info.accessible_topology.iter().flat_map(|topology| &topology.segments) {
         match labels.get(key) {
             Some(present) if present != value => {
-                let why = format!("detected topology value collision: driver reported \"{key}\":\"{value}\" but existing label is");
+                let why = format!(
+                    "detected topology value collision: driver reported \"{key}\":\"{value}\" but existing label is"
+                );
                 return Err(format!("{why} \"{key}\":\"{present}\""));
             }
             _ => new.insert(key.clone(), value.clone().into()),

@@ -62,9 +62,10 @@ pub(crate) async fn publish(wanted: &Wanted<'_>) -> Result<Placed, String> {
 
 async fn place(wanted: &Wanted<'_>, object: Option<&CSIDriver>, before: Option<Record>) -> Result<(), String> {
     let (agent, source) = (wanted.agent, wanted.source);
-    let driver = agent.plugins.driver(&source.driver).map_err(|why| {
-        format!("kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: {why}")
-    })?;
+    let driver = agent
+        .plugins
+        .driver(&source.driver)
+        .map_err(|why| format!("kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: {why}"))?;
     check_lifecycle(source, object)?;
     let lock = agent.plugins.lock(&source.driver, &source.handle);
     let _held = lock.lock().await;
@@ -108,7 +109,9 @@ async fn place(wanted: &Wanted<'_>, object: Option<&CSIDriver>, before: Option<R
     if let Some((group, when)) = group.filter(|_| before.is_none() && by_driver.is_none() && source.is_given(&policy)) {
         let read_only = source.read_only;
         let give = move || ownership::give(&target, group, read_only, when).map_err(|error| failed(&error));
-        blocking(give).await.map_err(|failure| format!("applyFSGroup failed for vol {}: {}", source.handle, failure.message))?;
+        blocking(give)
+            .await
+            .map_err(|failure| format!("applyFSGroup failed for vol {}: {}", source.handle, failure.message))?;
     }
     record.ready = true;
     keep(wanted, record).await
@@ -228,7 +231,8 @@ async fn tokens(agent: &Agent, pod: &Pod, asked: &[Value]) -> Result<Value, Stri
     for one in asked {
         let audience = one["audience"].as_str().unwrap_or_default();
         let seconds = one["expirationSeconds"].as_i64().unwrap_or(3600);
-        let (token, ends) = agent.tokens.token(agent, pod, audience, seconds).await.map_err(|failure| failure.message)?;
+        let (token, ends) =
+            agent.tokens.token(agent, pod, audience, seconds).await.map_err(|failure| failure.message)?;
         all[audience] = json!({"token": token, "expirationTimestamp": ends.to_string()});
     }
     Ok(all)

@@ -117,9 +117,11 @@ mod tests {
             supported_versions: vec![version.to_owned()],
         };
         assert_eq!(check(&info(KIND, "d", "1.0.0")), Ok(()));
-        for (wrong, part) in
-            [(info("DevicePlugin", "d", "1"), "DevicePlugin"), (info(KIND, "", "1"), "no name"), (info(KIND, "d", "0.3.0"), "0.3.0")]
-        {
+        for (wrong, part) in [
+            (info("DevicePlugin", "d", "1"), "DevicePlugin"),
+            (info(KIND, "", "1"), "no name"),
+            (info(KIND, "d", "0.3.0"), "0.3.0"),
+        ] {
             assert!(check(&wrong).unwrap_err().contains(part));
         }
     }

@@ -41,7 +41,9 @@ async fn unpublish(agent: &Arc<Agent>, dir: &PodDir, name: &str, of: &Published)
     let driver = match agent.plugins.driver(&of.driver) {
         Ok(driver) => driver,
         // After the node has started anew nothing stands, whether the driver comes back or not.
-        Err(_) if !is_mounted(&of.target) && of.staging.as_deref().is_none_or(|path| !is_mounted(path)) => return Ok(()),
+        Err(_) if !is_mounted(&of.target) && of.staging.as_deref().is_none_or(|path| !is_mounted(path)) => {
+            return Ok(());
+        }
         Err(why) => return Err(why),
     };
     let request =

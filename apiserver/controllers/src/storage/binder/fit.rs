@@ -83,11 +83,8 @@ mod tests {
         let name = |all: &[Volume], delayed| best(&claim, all, delayed, None).map(|found| found.name.clone());
         assert_eq!(name(&all, false).as_deref(), Some("fits"), "fewest modes first, then size");
         assert_eq!(name(&all, true), None, "nobody uses it yet");
-        all[1].claim = Some(super::super::read::Reference {
-            namespace: "n".to_owned(),
-            name: "c".to_owned(),
-            uid: String::new(),
-        });
+        all[1].claim =
+            Some(super::super::read::Reference { namespace: "n".to_owned(), name: "c".to_owned(), uid: String::new() });
         assert_eq!(name(&all, true).as_deref(), Some("large"), "kept for it");
         let labelled = Claim {
             selector: Some(serde_json::from_value(json!({"matchLabels": {"a": "b"}})).unwrap()),

@@ -90,17 +90,12 @@ fn completed(claim: &Claim, volumes: &[Volume]) -> Vec<Step> {
         vec![Step::ClaimPhase { phase: "Lost", volume: None }, tell(true, reason, message)]
     };
     if claim.volume.is_empty() {
-        return lost(
-            "ClaimLost",
-            "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!",
-        );
+        return lost("ClaimLost", "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!");
     }
     match volumes.iter().find(|volume| volume.name == claim.volume) {
         None => lost("ClaimLost", "Bound claim has lost its PersistentVolume. Data on the volume is lost!"),
         Some(volume) if volume.claim.as_ref().is_none_or(|of| of.uid == claim.uid) => bind(claim, volume),
-        Some(_) => {
-            lost("ClaimMisbound", "Two claims are bound to the same volume, this one is bound incorrectly")
-        }
+        Some(_) => lost("ClaimMisbound", "Two claims are bound to the same volume, this one is bound incorrectly"),
     }
 }
 
@@ -144,9 +139,7 @@ fn wait(class: &Class, users: &Users) -> Vec<Step> {
         Some(place) => vec![Step::SelectNode(place.name.clone())],
         None => {
             let (reason, message) = match users.waiting.as_slice() {
-                [] => {
-                    ("WaitForFirstConsumer", "waiting for first consumer to be created before binding".to_owned())
-                }
+                [] => ("WaitForFirstConsumer", "waiting for first consumer to be created before binding".to_owned()),
                 [one] => ("WaitForPodScheduled", format!("waiting for pod {one} to be scheduled")),
                 more => ("WaitForPodScheduled", format!("waiting for pods {} to be scheduled", more.join(","))),
             };

@@ -24,9 +24,10 @@ impl World {
 
     fn plan_volume(&self, index: usize) -> Vec<Step> {
         let of = &self.volumes[index].0;
-        let named = of.claim.as_ref().and_then(|named| {
-            self.claims.iter().map(|(claim, _)| claim).find(|claim| claim.name == named.name)
-        });
+        let named = of
+            .claim
+            .as_ref()
+            .and_then(|named| self.claims.iter().map(|(claim, _)| claim).find(|claim| claim.name == named.name));
         volume(of, named)
     }
 
@@ -145,7 +146,11 @@ fn volumes() -> impl Strategy<Value = Vec<Volume>> {
             capacity,
             modes: modes(bits),
             class: ["", "slow"][class].to_owned(),
-            claim: (kept < 4).then(|| Reference { namespace: "n".into(), name: format!("c{kept}"), uid: String::new() }),
+            claim: (kept < 4).then(|| Reference {
+                namespace: "n".into(),
+                name: format!("c{kept}"),
+                uid: String::new(),
+            }),
             policy: "Retain".to_owned(),
             phase: "Pending".to_owned(),
             ..Volume::default()

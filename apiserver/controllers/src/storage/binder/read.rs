@@ -110,7 +110,11 @@ impl Volume {
             attributes: text("/spec/volumeAttributesClassName"),
             block: volume.text("/spec/volumeMode") == "Block",
             labels: volume.metadata.labels.clone().unwrap_or_default(),
-            affinity: volume.fields.pointer("/spec/nodeAffinity/required/nodeSelectorTerms").cloned().unwrap_or_default(),
+            affinity: volume
+                .fields
+                .pointer("/spec/nodeAffinity/required/nodeSelectorTerms")
+                .cloned()
+                .unwrap_or_default(),
             claim,
             bound_by_controller: volume.annotation(BOUND_BY_CONTROLLER).is_some(),
             provisioned,

@@ -3,9 +3,7 @@
 
 use super::Binder;
 use super::plan::Step;
-use super::read::{
-    BIND_COMPLETED, BOUND_BY_CONTROLLER, PROVISIONER, PROVISIONER_BETA, Reference, SELECTED_NODE,
-};
+use super::read::{BIND_COMPLETED, BOUND_BY_CONTROLLER, PROVISIONER, PROVISIONER_BETA, Reference, SELECTED_NODE};
 use crate::context::{ControllerError, EventKind, On};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, Patch, PatchParams};

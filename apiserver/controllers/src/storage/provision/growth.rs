@@ -42,7 +42,8 @@ impl Keeper {
         let (bytes, on_nodes) = match grown {
             Ok(grown) => grown,
             Err(trouble) => {
-                let message = format!("resize volume \"{name}\" by resizer \"{}\" failed: {trouble}", self.driver.name());
+                let message =
+                    format!("resize volume \"{name}\" by resizer \"{}\" failed: {trouble}", self.driver.name());
                 self.context.tell(claim, EventKind::Warning, "VolumeResizeFailed", message);
                 self.say(key, claim, &Stage::Failed, wanted).await?;
                 return Ok(Again::After(AGAIN));

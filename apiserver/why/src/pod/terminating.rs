@@ -18,7 +18,8 @@ pub(super) fn findings(facts: &Facts, pod: &Value) -> Vec<Finding> {
     let running: Vec<&str> =
         statuses.iter().filter(|one| one["state"]["running"].is_object()).map(|one| text(one, "/name")).collect();
     let mut found = silent_node(facts, pod);
-    let asked = format!("It was told to go {} ago, with {grace}s to end", duration((grace - left).max(0)));
+    let given = if grace > 0 { format!(", with {grace}s to end") } else { String::new() };
+    let asked = format!("It was told to go {} ago{given}", duration((grace - left).max(0)));
     if !running.is_empty() && found.is_empty() {
         found.push(if left > 0 {
             ending(facts, pod, &running, &asked, left)
@@ -118,10 +119,9 @@ fn ignoring(pod: &Value, running: &[&str], asked: &str, over: i64) -> Finding {
 
 fn finalizers(pod: &Value, asked: &str, over: bool) -> Option<Finding> {
     let all: Vec<_> = list(pod, "/metadata/finalizers").iter().filter_map(Value::as_str).collect();
-    let (has, who) =
-        if all.len() == 1 { ("finalizer", "this program has") } else { ("finalizers", "these programs have") };
+    let has = if all.len() == 1 { "finalizer" } else { "finalizers" };
     let when = if over { "No container runs any more" } else { "Its containers still run" };
-    let cause = format!("{asked}, and has the {has} {}: it stays until {who} done their work.", listed(&all));
+    let cause = format!("{asked}, and has the {has} {}: it stays until whoever set them takes them off.", listed(&all));
     (!all.is_empty()).then(|| {
         Finding::new("Finalizers", whom(pod), cause).fact(format!("{when}.")).advice("See whether whoever set them runs; take one away by hand only if its owner is gone for good (kubectl edit).")
     })

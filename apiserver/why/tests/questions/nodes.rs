@@ -5,7 +5,7 @@ use crate::world::{Case, World, ago, node, placed, running, waiting, with};
 use serde_json::{Value, json};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [machines(), kubelets(), jobs(), rollouts()].into_iter().flatten().collect()
+    [machines(), kubelets(), jobs(), crons(), rollouts(), others()].into_iter().flatten().collect()
 }
 
 fn lease(seconds: i64) -> Value {
@@ -94,14 +94,7 @@ fn jobs() -> Vec<Case> {
             more,
         )
     };
-    let cron = |more: &[(&str, Value)]| {
-        with(
-            json!({"kind": "CronJob", "metadata": {"name": "night", "namespace": "shop", "uid": "c"}, "spec": {"schedule": "0 3 * * *"}, "status": {}}),
-            more,
-        )
-    };
     let in_jobs = |job: Value| World::default().object("batch/v1", "jobs", job);
-    let in_crons = |cron: Value| World::default().object("batch/v1", "cronjobs", cron);
     let failed = json!([{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit", "lastTransitionTime": ago(60)}]);
     vec![
         Case::new("24-suspended", "job shop/load", in_jobs(job(&[("/spec/suspend", json!(true))])), &["suspended"]),
@@ -111,6 +104,18 @@ fn jobs() -> Vec<Case> {
             in_jobs(job(&[("/status/conditions", failed), ("/status/failed", json!(3))])),
             &["failed 60s ago (BackoffLimitExceeded)", "3 pods failed, and backoffLimit is 2"],
         ),
+    ]
+}
+
+fn crons() -> Vec<Case> {
+    let cron = |more: &[(&str, Value)]| {
+        with(
+            json!({"kind": "CronJob", "metadata": {"name": "night", "namespace": "shop", "uid": "c"}, "spec": {"schedule": "0 3 * * *"}, "status": {}}),
+            more,
+        )
+    };
+    let in_crons = |cron: Value| World::default().object("batch/v1", "cronjobs", cron);
+    vec![
         Case::new(
             "24-cron-suspended",
             "cronjob shop/night",
@@ -154,16 +159,17 @@ fn jobs() -> Vec<Case> {
     ]
 }
 
+fn deployment(more: &[(&str, Value)]) -> Value {
+    let whole = json!({
+        "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop", "uid": "d", "generation": 2},
+        "spec": {"replicas": 3, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}},
+        "status": {"observedGeneration": 2, "replicas": 4, "updatedReplicas": 1, "availableReplicas": 3, "conditions": [
+            {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "ReplicaSet \"web-2\" has timed out progressing."}]},
+    });
+    with(whole, more)
+}
+
 fn rollouts() -> Vec<Case> {
-    let deployment = |more: &[(&str, Value)]| {
-        let whole = json!({
-            "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop", "uid": "d", "generation": 2},
-            "spec": {"replicas": 3, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}},
-            "status": {"observedGeneration": 2, "replicas": 4, "updatedReplicas": 1, "availableReplicas": 3, "conditions": [
-                {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "ReplicaSet \"web-2\" has timed out progressing."}]},
-        });
-        with(whole, more)
-    };
     let set = |name: &str, revision: &str, status: Value| json!({"kind": "ReplicaSet", "metadata": {"name": name, "namespace": "shop", "uid": name, "creationTimestamp": ago(700), "annotations": {"deployment.kubernetes.io/revision": revision}, "ownerReferences": [{"uid": "d"}]}, "spec": {"replicas": 1}, "status": status});
     let owned = with(
         placed(
@@ -180,12 +186,6 @@ fn rollouts() -> Vec<Case> {
             .object("apps/v1", "replicasets", set("web-1", "1", json!({"replicas": 3})))
             .object("apps/v1", "replicasets", set("web-2", "2", json!({"replicas": 1, "availableReplicas": 0})))
     };
-    let state = json!({"kind": "StatefulSet", "metadata": {"name": "db", "namespace": "shop", "uid": "s", "generation": 1}, "spec": {"replicas": 3}, "status": {"observedGeneration": 1, "readyReplicas": 0, "updatedReplicas": 1}});
-    let first = with(
-        placed("shop/db-0", "Pending", waiting("CreateContainerConfigError", "x")),
-        &[("/metadata/ownerReferences", json!([{"uid": "s"}]))],
-    );
-    let daemon = json!({"kind": "DaemonSet", "metadata": {"name": "agent", "namespace": "shop", "uid": "ds", "generation": 1}, "spec": {"template": {"spec": {"nodeSelector": {"disk": "ssd"}}}}, "status": {"observedGeneration": 1, "desiredNumberScheduled": 0, "numberReady": 0}});
     let quota = "Error creating: pods \"web-2-y\" is forbidden: exceeded quota: small, requested: pods=1, used: pods=3, limited: pods=3";
     vec![
         Case::new(
@@ -223,6 +223,17 @@ fn rollouts() -> Vec<Case> {
             base(deployment(&[("/metadata/generation", json!(5))])),
             &["generation 5; it has seen 2"],
         ),
+    ]
+}
+
+fn others() -> Vec<Case> {
+    let state = json!({"kind": "StatefulSet", "metadata": {"name": "db", "namespace": "shop", "uid": "s", "generation": 1}, "spec": {"replicas": 3}, "status": {"observedGeneration": 1, "readyReplicas": 0, "updatedReplicas": 1}});
+    let first = with(
+        placed("shop/db-0", "Pending", waiting("CreateContainerConfigError", "x")),
+        &[("/metadata/ownerReferences", json!([{"uid": "s"}]))],
+    );
+    let daemon = json!({"kind": "DaemonSet", "metadata": {"name": "agent", "namespace": "shop", "uid": "ds", "generation": 1}, "spec": {"template": {"spec": {"nodeSelector": {"disk": "ssd"}}}}, "status": {"observedGeneration": 1, "desiredNumberScheduled": 0, "numberReady": 0}});
+    vec![
         Case::new(
             "25-ordered",
             "statefulset shop/db",

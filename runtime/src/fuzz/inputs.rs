@@ -27,6 +27,8 @@ fn bases() -> Vec<Value> {
     bases
 }
 
+/// Those that have lists of much in them: users that are mapped, a whole process, mounts of every sort, resources, filters. A change in one
+/// of them meets a rule about what stands beside it.
 fn large() -> Vec<Value> {
     let maps = json!([{"containerID": 0, "hostID": 1000, "size": 10}, {"containerID": 10, "hostID": 5000, "size": 1}]);
     let mut users = part("linux.uidMappings", maps.clone());
@@ -81,6 +83,7 @@ fn large() -> Vec<Value> {
     ]
 }
 
+/// Those about one setting each, so that a change by chance is likely to meet it: in a large one it would meet it once in a hundred times.
 fn small() -> Vec<Value> {
     vec![
         part("linux.maskedPaths", json!(["/proc/kcore", "/a/b"])),
@@ -153,6 +156,7 @@ const WORDS: &[&str] = &[
     "proc",
 ];
 
+/// A value that is no list and no object: extremes of numbers, words that mean something elsewhere, paths that lead out, nothing.
 fn scalar(chance: &mut Chance) -> Value {
     const NUMBERS: &[i64] = &[0, 1, -1, 2, 7, 64, 255, 256, 4095, 65_535, 65_536, 1 << 31, 1 << 32, i64::MAX, i64::MIN];
     match chance.below(8) {
@@ -191,6 +195,8 @@ fn change(value: &mut Value, chance: &mut Chance) {
     }
 }
 
+/// Takes a field away, gives it another name or a value from elsewhere. Names that are known somewhere are likelier to be read than such as
+/// are known nowhere.
 fn change_object(map: &mut Map<String, Value>, chance: &mut Chance) {
     let keys: Vec<String> = map.keys().cloned().collect();
     let key = if keys.is_empty() { "a".to_owned() } else { chance.pick(&keys).clone() };
@@ -201,6 +207,7 @@ fn change_object(map: &mut Map<String, Value>, chance: &mut Chance) {
     }
 }
 
+/// Cuts a text off, repeats it, or puts signs into it that separate something: slashes, colons, commas, null bytes.
 fn change_text(text: &mut String, chance: &mut Chance) {
     let mut letters: Vec<char> = text.chars().collect();
     let at = usize::try_from(chance.below(letters.len() as u64 + 1)).unwrap();
@@ -222,10 +229,15 @@ fn digest(bytes: &[u8]) -> bool {
     [Rights::Host, Rights::Ordinary].map(|rights| Plan::of(&spec, rights)).iter().any(std::result::Result::is_ok)
 }
 
+/// What `act` makes of an input.
+///
+/// # Panics
+/// When `act` does, with the input and the seed that leads to it once more.
 fn survives<T>(input: impl Fn() -> String, chance: &Chance, act: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| panic!("{chance} panicked on {}", input()))
 }
 
+/// And one in twenty is accepted at least, or the changes would be so coarse that nothing behind the first check is ever reached.
 #[test]
 fn no_config_makes_the_runtime_panic() {
     let (bases, mut chance) = (bases(), Chance::seeded("config"));
@@ -249,6 +261,7 @@ fn no_config_makes_the_runtime_panic() {
     assert!(accepted > runs() / 20, "{accepted} of {} are accepted", runs());
 }
 
+/// Options may be known or not, have a value or none, and stand before or behind the command.
 #[test]
 fn no_word_makes_the_command_line_panic() {
     const MORE: &[&str] = &[

@@ -2,6 +2,7 @@
 //!
 //! A test that cannot run here says so through [`skip`], never by passing quietly: `tests/run` counts those lines.
 
+pub mod chance; // inputs by chance
 mod follower; // programs whose output is read as it comes
 mod host; // a free port, a disk that can be filled
 mod leak; // what a host looks like, and what was left on it

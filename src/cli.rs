@@ -9,8 +9,10 @@ mod election; // which of several works
 mod encryption; // who encrypts what is stored
 mod fairness; // how many requests at a time
 mod image; // `skiff image`
+mod join; // a node of another cluster
 mod names; // names that the API takes
 mod pressure; // when a node is short of something
+mod ranges; // addresses
 mod refused; // flags of etcd that do not work here
 mod store; // `skiff store`
 mod tips; // what a refused command line is answered
@@ -37,7 +39,9 @@ pub(crate) use election::{ControllersArgs, LoopArgs, standing};
 pub(crate) use encryption::EncryptionArgs;
 pub(crate) use fairness::FairnessArgs;
 pub(crate) use image::*;
+pub(crate) use join::{JoinArgs, TokenArgs, TokenCommand};
 pub(crate) use pressure::PressureArgs;
+pub(crate) use ranges::RangeArgs;
 pub(crate) use store::*;
 use without_effect::{Kubelet, Proxy, WithoutEffect};
 
@@ -106,6 +110,11 @@ pub(crate) enum Command {
     Up(Box<UpArgs>),
     /// Stop a node and leave the host as it was
     Down(DownArgs),
+    /// Run a node of a cluster whose API server is elsewhere
+    Join(Box<JoinArgs>),
+    /// Work on tokens with which nodes join
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Serve, save, restore, check, copy and watch the etcd stand-in
     #[command(subcommand)]
     Store(StoreCommand),
@@ -173,6 +182,8 @@ impl Command {
         match self {
             Self::Up(_) => "up",
             Self::Down(_) => "down",
+            Self::Join(_) => "join",
+            Self::Token(_) => "token",
             Self::Store(_) => "store",
             Self::Audit(_) => "audit",
             Self::Apiserver(_) => "apiserver",
@@ -216,6 +227,7 @@ impl Command {
             Self::Controllers(args) => Some(&mut args.client.kubeconfig),
             Self::Kubelet(args) => Some(&mut args.client.kubeconfig),
             Self::Proxy(args) => Some(&mut args.client.kubeconfig),
+            Self::Token(TokenCommand::Create(args)) => Some(&mut args.client.kubeconfig),
             other => other.server().map(|server| &mut server.kubeconfig),
         }
     }
@@ -232,21 +244,11 @@ pub(crate) struct FolderArgs {
     pub(crate) run_dir: Option<PathBuf>,
 }
 
-/// Address ranges.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct RangeArgs {
-    /// Addresses of pods
-    #[arg(long, default_value = "10.244.0.0/24", value_name = "CIDR")]
-    pub(crate) pod_cidr: String,
-    /// Addresses of services
-    #[arg(long, default_value = "10.96.0.0/16", value_name = "CIDR")]
-    pub(crate) service_cidr: String,
-}
-
 /// `skiff up`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   skiff up --demo                      a deployment to look at; Ctrl-C leaves nothing behind
+  skiff up --isolated --nodes 2        two nodes, each in a box of its own
   skiff up --isolated --publish 8080:30080      in a box; node port 30080 is at 127.0.0.1:8080 of the host
   skiff up                             on the host itself: its pods are in the host's network")]
 pub(crate) struct UpArgs {
@@ -257,6 +259,12 @@ pub(crate) struct UpArgs {
     /// Run in network and mount namespaces of its own: nothing is added to the host's
     #[arg(long)]
     pub(crate) isolated: bool,
+    /// How many nodes: this one, and others in boxes of their own that are joined to it
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16), requires = "isolated", value_name = "NUMBER")]
+    pub(crate) nodes: u8,
+    /// Be this one of the others (given by `up --nodes` to itself)
+    #[arg(long, hide = true)]
+    pub(crate) member: Option<u8>,
     /// Show a deployment at work in an isolated node; Ctrl-C removes everything
     #[arg(long)]
     pub(crate) demo: bool,
@@ -379,12 +387,22 @@ pub(crate) struct ClientArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   skiff kubelet --kubeconfig node.kubeconfig
+  skiff kubelet --kubeconfig node.kubeconfig --bootstrap-kubeconfig token.kubeconfig --rotate-server-certificates
   skiff kubelet --kubeconfig node.kubeconfig --container-runtime-endpoint unix:///run/containerd/containerd.sock")]
 pub(crate) struct KubeletArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
     #[command(flatten)]
     pub(crate) folders: FolderArgs,
+    /// Kubeconfig with a token: as long as --kubeconfig holds no certificate, one is asked for with it and written there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bootstrap_kubeconfig: Option<PathBuf>,
+    /// Ask the cluster for the certificate of the HTTPS API, too, and for another before it ends
+    #[arg(
+        long, default_missing_value = "true", num_args = 0..=1, require_equals = true, default_value_t = false,
+        action = clap::ArgAction::Set, conflicts_with = "tls_cert_file", value_name = "BOOL"
+    )]
+    pub(crate) rotate_server_certificates: bool,
     /// The CRI runtime's socket
     #[arg(long, default_value = "unix:///run/skiff/cri.sock", value_name = "URL")]
     pub(crate) container_runtime_endpoint: String,

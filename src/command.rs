@@ -12,15 +12,17 @@ mod down;
 mod exec;
 mod get;
 mod image;
+mod join;
 mod kubelet;
 mod logs;
 mod stop; // when to stop
 mod store;
 mod table; // what is made of the command line's table
+mod token;
 mod up;
 mod why;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, TokenCommand};
 use anyhow::Context;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
@@ -31,6 +33,8 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Up(args) => up::run(*args, cli.verbose),
         Command::Down(args) => down::run(&args),
+        Command::Join(args) => join::run(*args),
+        Command::Token(TokenCommand::Create(args)) => on_runtime(token::create(args)),
         Command::Store(command) => serving(store::run(command)),
         Command::Audit(command) => audit::run(command),
         Command::Apiserver(args) => serving(apiserver::run(*args)),

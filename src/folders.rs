@@ -15,6 +15,9 @@ pub(crate) const DATA_DIR: &str = "/var/lib/skiff";
 /// The default run folder.
 pub(crate) const RUN_DIR: &str = "/run/skiff";
 
+/// The folders of other nodes, by number, in those of the first.
+const NODES: &str = "nodes";
+
 /// The folders of one node.
 #[derive(Debug, Clone)]
 pub(crate) struct Folders {
@@ -50,6 +53,20 @@ impl Folders {
                 .with_context(|| format!("create folder {}", folder.display()))?;
         }
         Ok(())
+    }
+
+    /// Those of one of the other nodes of `up --nodes`.
+    pub(crate) fn member(&self, number: u8) -> Self {
+        let of = |folder: &Path| folder.join(NODES).join(number.to_string());
+        Self { data: of(&self.data), run: of(&self.run) }
+    }
+
+    /// The other nodes that there are, or were: any that has a folder.
+    pub(crate) fn members(&self) -> Vec<Self> {
+        let folders = [&self.data, &self.run].map(|folder| std::fs::read_dir(folder.join(NODES)));
+        let names = folders.into_iter().flatten().flatten().flatten().map(|entry| entry.file_name());
+        let numbers = names.filter_map(|name| name.to_str()?.parse::<u8>().ok());
+        numbers.collect::<std::collections::BTreeSet<_>>().into_iter().map(|number| self.member(number)).collect()
     }
 
     pub(crate) fn bin(&self) -> PathBuf {
@@ -94,6 +111,16 @@ impl Folders {
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.data.join("admin.kubeconfig")
+    }
+
+    /// With which a node talks to the cluster that it joined.
+    pub(crate) fn node_kubeconfig(&self) -> PathBuf {
+        self.data.join("node.kubeconfig")
+    }
+
+    /// The token with which one of the other nodes of `up --nodes` joins.
+    pub(crate) fn bootstrap_kubeconfig(&self) -> PathBuf {
+        self.run.join("bootstrap.kubeconfig")
     }
 
     pub(crate) fn cri_socket(&self) -> PathBuf {

@@ -94,6 +94,11 @@ impl Holder {
         Ok(())
     }
 
+    /// The box's network namespace.
+    pub(crate) fn network(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.pid))
+    }
+
     /// Whether this process lives in the box already.
     fn is_entered(&self) -> bool {
         let namespace = |whose: &str, name: &str| std::fs::read_link(format!("/proc/{whose}/ns/{name}")).ok();

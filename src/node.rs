@@ -4,20 +4,28 @@ mod assemble; // one function per component, in the order in which they need eac
 mod clients; // who talks to the API server as whom
 mod components; // the tasks, by name
 mod dns; // the cluster's DNS server
+mod joining; // what a cluster has to know before nodes join it
 mod kubelet; // what a kubelet is told, wherever it runs
+mod member; // a node of a cluster whose API server is elsewhere
+mod members; // the other nodes of `up --nodes`
 mod memory; // given back after a burst
 mod publish; // node ports of a box on the host's loopback
 mod ranges; // those that would take what means something already
 mod reach; // where pods reach the API
 mod renewed; // certificates were issued again
+mod routes; // to the pods of other nodes
 mod site; // where it is, and which addresses it gives
 mod store; // an API server's store
 mod teardown; // undoing all of it
 mod trace; // one engine per component
+mod watching; // waiting for what a node says
 
-pub(crate) use assemble::{Node, NodeConfig};
+pub(crate) use assemble::{Node, NodeConfig, control};
 pub(crate) use dns::Names;
+pub(crate) use joining::make_token;
 pub(crate) use kubelet::{PODS_MAX, PressureDefaults, kubelet_tls, log_limits, pressure_limits};
+pub(crate) use member::{Member, MemberConfig, announce};
+pub(crate) use members::{GO, Members, member_address, member_name};
 pub(crate) use publish::Published;
 pub(crate) use ranges::{Ranges, host_networks};
 pub(crate) use reach::Reach;

@@ -38,6 +38,21 @@ pub(crate) struct ControllersArgs {
     /// The longest life of a certificate that it signs; requests may ask for a shorter one
     #[arg(long, default_value = "8760h", value_parser = duration::parse, value_name = "TIME")]
     pub(crate) cluster_signing_duration: Duration,
+    /// Give each node a range of --cluster-cidr for its pods
+    #[arg(
+        long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true,
+        action = clap::ArgAction::Set, value_name = "BOOL"
+    )]
+    pub(crate) allocate_node_cidrs: bool,
+    /// Addresses of the pods of all nodes; with --allocate-node-cidrs. One range of IPv4, one of IPv6, or both with a comma between
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) cluster_cidr: Option<String>,
+    /// Bits that all IPv4 addresses of a node's pods share
+    #[arg(long, visible_alias = "node-cidr-mask-size", default_value_t = 24, value_name = "BITS")]
+    pub(crate) node_cidr_mask_size_ipv4: u8,
+    /// The same for IPv6
+    #[arg(long, default_value_t = 64, value_name = "BITS")]
+    pub(crate) node_cidr_mask_size_ipv6: u8,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
     #[command(flatten)]

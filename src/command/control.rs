@@ -2,13 +2,15 @@
 
 use super::stop;
 use crate::cli::{ControllersArgs, LoopArgs, ProxyArgs};
-use crate::node::{PROXY_TABLE, engine, host_name};
+use crate::node::{PROXY_TABLE, control, engine, host_name};
 use crate::out::tell;
-use anyhow::Context;
+use anyhow::{Context, bail};
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client};
 use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, authority_of_kubeconfig, from_kubeconfig, lead_if};
-use skiff_controllers::{Signer, Trust};
+use skiff_controllers::{NodeRanges, Signer, Trust};
 use skiff_proxy::ProxyConfig;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,10 +36,23 @@ pub(crate) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let signer = args.service_account_private_key_file.as_deref().map(signing_key).transpose()?;
     let certificates = signer_of_certificates(&args)?;
     let trust = Trust { authority, signer, certificates };
+    let ranges = node_ranges(&args)?;
     tell!("reconciling for {}", args.client.kubeconfig.display());
     let caches = Caches::new(client.clone());
-    let work = |token| skiff_controllers::run(client.clone(), caches.clone(), trust.clone(), token);
+    let work = |token| control(client.clone(), caches.clone(), trust.clone(), ranges.clone(), token);
     Ok(lead_if(election.as_ref(), &client, &shutdown, work).await.unwrap_or(Ok(()))?)
+}
+
+/// The ranges that nodes get theirs of, if they get them here.
+fn node_ranges(args: &ControllersArgs) -> anyhow::Result<Option<NodeRanges>> {
+    match (&args.cluster_cidr, args.allocate_node_cidrs) {
+        (_, false) => Ok(None),
+        (None, true) => bail!("--allocate-node-cidrs: name the addresses with --cluster-cidr"),
+        (Some(ranges), true) => {
+            let (v4, v6) = (args.node_cidr_mask_size_ipv4, args.node_cidr_mask_size_ipv6);
+            NodeRanges::parse(ranges, v4, v6).map(Some).map_err(anyhow::Error::msg).context("--cluster-cidr")
+        }
+    }
 }
 
 /// The authority that signs certificates on request.
@@ -65,14 +80,23 @@ pub(crate) async fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
     args.without_effect.warn();
     let shutdown = stop::token()?;
     let client = from_kubeconfig(&args.client.kubeconfig).await?;
+    let node_name = args.hostname_override.unwrap_or_else(host_name);
     let config = ProxyConfig {
-        node_name: args.hostname_override.unwrap_or_else(host_name),
+        pod_cidr: pod_range(&client, &node_name).await?.unwrap_or(args.cluster_cidr),
+        node_name,
         caches: Caches::new(client.clone()),
         client,
         table: PROXY_TABLE.to_owned(),
-        pod_cidr: args.cluster_cidr,
         engine: engine("proxy")?,
     };
     tell!("programming nftables table {PROXY_TABLE} for {}", args.client.kubeconfig.display());
     Ok(skiff_proxy::run(config, shutdown).await?)
+}
+
+/// The range of the pods of this node, if the control plane has given it one.
+async fn pod_range(client: &Client, node: &str) -> anyhow::Result<Option<String>> {
+    let found = Api::<Node>::all(client.clone()).get_opt(node).await.with_context(|| format!("read node {node}"))?;
+    let spec = found.and_then(|node| node.spec).unwrap_or_default();
+    let all = spec.pod_cidrs.unwrap_or_default().into_iter().chain(spec.pod_cidr);
+    Ok(all.into_iter().find(|range| !range.contains(':') && !range.is_empty()))
 }

@@ -7,7 +7,7 @@ use crate::folders::Folders;
 use crate::isolate::Holder;
 use crate::node::{Site, Undone};
 use crate::out::tell;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::time::Duration;
@@ -26,6 +26,9 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     stop_node(&folders)?;
+    for member in folders.members() {
+        take_down(&member)?;
+    }
     let site = Site {
         cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
         folders: folders.clone(),
@@ -33,6 +36,17 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
     };
     let undone = clean(&site)?;
     finish(&folders, args.purge, undone)
+}
+
+/// Takes one of the other nodes of `up --nodes` down, by a process of its own: each lives in a box of its own.
+fn take_down(member: &Folders) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("find this program's file")?;
+    let mut command = std::process::Command::new(program);
+    command.arg("down").arg("--data-dir").arg(&member.data).arg("--run-dir").arg(&member.run);
+    let ended = command.stdout(std::process::Stdio::null()).status().context("start `skiff down` for another node")?;
+    ensure!(ended.success(), "the node in {} is not down, see above", member.data.display());
+    tell!("removed the node in {}", member.data.display());
+    Ok(())
 }
 
 /// Asks a running node to end, and waits for it.

@@ -4,13 +4,14 @@ use super::stop;
 use crate::cli::KubeletArgs;
 use crate::folders::Folders;
 use crate::node::{
-    PODS_MAX, PressureDefaults, Ranges, engine, host_address, host_name, log_limits, present_kubelet, pressure_limits,
-    read,
+    PODS_MAX, PressureDefaults, Ranges, announce, engine, host_address, host_name, log_limits, present_kubelet,
+    pressure_limits, read,
 };
 use crate::out::tell;
 use anyhow::Context;
 use skiff_apiserver::Pki;
 use skiff_client::{Presented, from_kubeconfig};
+use skiff_keys::{Keys, Places};
 use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls, PodCidr};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -28,11 +29,25 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let node_name = args.hostname_override.clone().unwrap_or_else(host_name);
     let pki = Pki::open_or_create(&folders.pki(), &[node_ip.to_string(), node_name.clone()])
         .context("keys of the kubelet")?;
-    let tls = tls(&args, &pki)?;
+    let mut tls = tls(&args, &pki)?;
     let shown = tls.serving.clone();
+    let (kubeconfig, bootstrap) = (&args.client.kubeconfig, args.bootstrap_kubeconfig.as_deref());
+    let mut keys = match bootstrap.is_some() || args.rotate_server_certificates {
+        true => Some(Keys::open(&node_name, kubeconfig, bootstrap, &folders.pki()).await.context("join the cluster")?),
+        false => None,
+    };
+    let client = match &keys {
+        Some(keys) => keys.client(),
+        None => from_kubeconfig(kubeconfig).await?,
+    };
+    if let Some(keys) = keys.as_mut().filter(|_| args.rotate_server_certificates) {
+        announce(&client, &node_name, node_ip).await?;
+        let places = Places { names: vec![node_name.clone()], ips: vec![node_ip] };
+        tls.serving = keys.serving(places).await.context("serving certificate of the kubelet")?;
+    }
     let config = KubeletConfig {
         node_name,
-        client: from_kubeconfig(&args.client.kubeconfig).await?,
+        client,
         container_runtime_endpoint: args.container_runtime_endpoint,
         root_dir: folders.pods(),
         cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
@@ -54,7 +69,10 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let kubelet = Kubelet::start(config).await.context("start the kubelet")?;
     tell!("kubelet listens on https://{}", kubelet.address());
     // A certificate of our own is issued again before it ends; one that was named is the business of whoever named it.
-    if args.tls_cert_file.is_none() {
+    if let Some(keys) = keys {
+        tokio::spawn(keys.keep(shutdown.clone()));
+    }
+    if args.tls_cert_file.is_none() && !args.rotate_server_certificates {
         tokio::spawn(pki.keep(shutdown.clone(), move |next| present_kubelet(&shown, next)));
     }
     Ok(kubelet.run(shutdown).await?)

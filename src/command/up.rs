@@ -1,12 +1,12 @@
 //! `skiff up`: a whole node in this process.
 
-use super::{demo, serving, stop};
+use super::{demo, join, serving, stop};
 use crate::cli::{Part, UpArgs};
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
 use crate::node::{
-    BOX_ADDRESS, Names, Node, NodeConfig, Place, PressureDefaults, Published, Reach, Site, check_ranges, host_address,
-    host_name, log_limits, pressure_limits,
+    BOX_ADDRESS, Members, Names, Node, NodeConfig, Place, PressureDefaults, Published, Reach, Site, check_ranges,
+    host_address, host_name, log_limits, pressure_limits,
 };
 use crate::out::tell;
 use anyhow::{Context, bail};
@@ -25,6 +25,9 @@ const DEMO_DATA: &str = "/var/lib/skiff-demo";
 const DEMO_RUN: &str = "/run/skiff-demo";
 
 pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
+    if let Some(number) = args.member {
+        return join::run_member(args, number);
+    }
     if let Some(file) = args.trace.take() {
         return Err(restart_traced(&file));
     }
@@ -35,7 +38,10 @@ pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
             args.folders.run_dir.get_or_insert_with(|| PathBuf::from(DEMO_RUN));
         }
     }
-    require_root()?;
+    require_root("up")?;
+    if args.nodes > 1 {
+        args.ranges.make_room();
+    }
     check_runtime(args.oci_runtime.as_deref())?;
     let started = Instant::now();
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
@@ -46,11 +52,13 @@ pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
     check_ranges(&folders, &args.ranges, node_ip(&args), place)?;
     folders.create()?;
     let _lock = folders.lock()?;
+    // Before the box is entered: theirs are made beside it.
+    let members = Members::spawn(args.nodes)?;
     let (config, new_box) = prepare(&args, folders)?;
     if args.demo {
         return demo::run(config, new_box, started);
     }
-    serving(serve(config, new_box, started, verbose))
+    serving(serve(config, members, new_box, started, verbose))
 }
 
 /// Children learn of the trace by their environment, and a process cannot safely change its own once it has threads: so
@@ -70,9 +78,10 @@ fn restart_traced(file: &Path) -> anyhow::Error {
     anyhow::Error::new(error).context("start again with a trace")
 }
 
-fn require_root() -> anyhow::Result<()> {
+/// For a command that makes a node.
+pub(crate) fn require_root(command: &str) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("up: needs root, because it makes namespaces, mounts and cgroups; run it with sudo");
+        bail!("{command}: needs root, because it makes namespaces, mounts and cgroups; run it with sudo");
     }
     Ok(())
 }
@@ -99,6 +108,9 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     if args.isolated {
         new_box = Some(isolate::enter(&folders)?);
         skiff_net::prepare_own(BOX_ADDRESS)?;
+        if args.nodes > 1 {
+            skiff_net::prepare_hub(BOX_ADDRESS)?;
+        }
     }
     let cgroup_root = folders.settle_cgroup_root(args.cgroup_root.as_deref())?;
     let site = Site { cgroup_root, folders, ranges: args.ranges.clone() };
@@ -152,9 +164,15 @@ fn listen(args: &UpArgs) -> anyhow::Result<TcpListener> {
     }
 }
 
-async fn serve(config: NodeConfig, new_box: Option<NewBox>, started: Instant, verbose: u8) -> anyhow::Result<()> {
+async fn serve(
+    config: NodeConfig,
+    mut members: Members,
+    new_box: Option<NewBox>,
+    started: Instant,
+    verbose: u8,
+) -> anyhow::Result<()> {
     let stop = stop::signalled()?;
-    let kubeconfig = config.site.folders.kubeconfig();
+    let (folders, advertise) = (config.site.folders.clone(), config.advertise);
     let mut node = Node::start(config).await?;
     node.ready().await?;
     // From here on pods live in it, and go on when this process ends.
@@ -163,12 +181,26 @@ async fn serve(config: NodeConfig, new_box: Option<NewBox>, started: Instant, ve
         "node {} is Ready after {} ms; KUBECONFIG={}",
         node.name,
         started.elapsed().as_millis(),
-        kubeconfig.display()
+        folders.kubeconfig().display()
     );
     if verbose > 0 {
         tell!("pods go on when this process ends; `skiff down` stops them");
     }
-    let ended = node.run(stop).await;
+    let (client, name, authority) = (node.client.clone(), node.name.clone(), node.authority.clone());
+    let others = async {
+        match members.join(&client, (&name, &folders), (advertise, &authority)).await {
+            Ok(names) => names.iter().for_each(|name| {
+                tell!("node {name} is Ready after {} ms", started.elapsed().as_millis());
+            }),
+            Err(error) => return error,
+        }
+        members.ended().await
+    };
+    let ended = tokio::select! {
+        ended = node.run(stop) => ended,
+        error = others => Err(error),
+    };
+    let others_ended = members.stop().await;
     node.stop().await?;
-    ended
+    ended.and(others_ended)
 }

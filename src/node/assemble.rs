@@ -7,24 +7,23 @@
 
 use super::clients::Clients;
 use super::components::Components;
-use super::dns::{Place, start_dns};
+use super::dns::{Place, lead_to_members, start_dns};
 use super::memory;
+use super::routes::start_routes;
+use super::watching::await_node;
 use super::{
     NODE_PORTS, Names, OpenStore, PODS_MAX, POLICY_TABLE, PROXY_TABLE, Published, Site, engine, hand_over, kubelet_tls,
     open_backend, present_kubelet,
 };
-use crate::cli::{EtcdArgs, standing};
+use crate::cli::{EtcdArgs, RangeArgs, standing};
 use crate::embedded::Programs;
-use anyhow::{Context, bail};
-use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::Node as NodeObject;
-use kube::runtime::watcher;
-use kube::{Api, Client};
+use anyhow::Context;
+use kube::Client;
 use skiff_apiserver::{ApiServer, Audit, Encryption, Pki, encrypted};
 use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, Presented, lead_if};
-use skiff_controllers::{Provisioner, Signer, Trust};
+use skiff_controllers::{ControllerError, NodeRanges, Provisioner, Signer, Trust, allocate_node_ranges};
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, OnAddresses, PodCidr, PressureLimits};
 use skiff_netpol::{Gate, NetpolConfig, enforcer};
@@ -36,6 +35,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How long certificates last that are signed on request (kube-controller-manager: a year).
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -80,6 +80,8 @@ pub(crate) struct Node {
     /// A client with every right.
     pub(crate) client: Client,
     pub(crate) name: String,
+    /// The cluster's authority, PEM.
+    pub(crate) authority: String,
     components: Components,
     store: Option<Store>,
 }
@@ -119,13 +121,18 @@ impl Node {
         // roles allow it to all of them: they share one identity's caches. Each writes as itself. The kubelet may see its own
         // node's pods only, and has caches of its own.
         let shared = Caches::new(clients.of(Identity::controller_manager()));
-        let gate = start_policies(&mut components, &config, shared.clone())?;
+        let gate = start_policies(&mut components, (&config.node_name, config.policies), shared.clone())?;
         let shown = start_kubelet(&mut components, &config, &pki, &clients, gate).await?;
         start_control_loops(&mut components, &config, &pki, &clients, shared.clone())?;
         if config.storage {
             start_storage(&mut components, &config, &clients, shared.clone())?;
         }
-        let ranges = [&config.site.ranges.service_cidr, &config.site.ranges.pod_cidr].map(Clone::clone);
+        if config.site.ranges.cluster_cidr.is_some() {
+            start_routes(&mut components, &config.node_name, &shared);
+            let (server, writer) = (config.names.server, clients.administrator());
+            lead_to_members(&mut components, &config.node_name, server, writer, &shared);
+        }
+        let ranges = [&config.site.ranges.service_cidr, config.site.ranges.of_all_pods()].map(Clone::clone);
         let place = Place {
             names: &config.names,
             node_name: &config.node_name,
@@ -134,30 +141,22 @@ impl Node {
             caches: shared,
         };
         start_dns(&mut components, place).await?;
+        let authority = pki.authority_certificate().to_owned();
         keep_certificates(&mut components, pki, (server, url), shown, config.site.folders.kubeconfig());
         components.spawn("memory", memory::keep);
         for published in config.published {
             let address = config.node_ip;
             components.spawn("published port", move |token| published.run(address, token));
         }
-        Ok(Self { client: clients.administrator(), name: config.node_name, components, store })
+        Ok(Self { client: clients.administrator(), name: config.node_name, authority, components, store })
     }
 
     /// Waits until the node's condition Ready is True.
     pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
-        let nodes: Api<NodeObject> = Api::all(self.client.clone());
-        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
-        let mut changes = std::pin::pin!(watcher(nodes, only));
-        loop {
-            tokio::select! {
-                error = self.components.ended_early() => return Err(error),
-                change = changes.try_next() => match change {
-                    Ok(Some(watcher::Event::Apply(node) | watcher::Event::InitApply(node))) if is_ready(&node) => return Ok(()),
-                    Ok(Some(_)) => {}
-                    Ok(None) => bail!("the watch on the node ended"),
-                    Err(error) => return Err(error).context("watch the node"),
-                },
-            }
+        let client = self.client.clone();
+        tokio::select! {
+            error = self.components.ended_early() => Err(error),
+            ready = await_node(&client, &self.name) => ready,
         }
     }
 
@@ -177,11 +176,6 @@ impl Node {
         }
         Ok(())
     }
-}
-
-fn is_ready(node: &NodeObject) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn serve_etcd(components: &mut Components, store: &Store, urls: &[String]) -> anyhow::Result<()> {
@@ -250,7 +244,8 @@ async fn start_api(
         node_port_range: NODE_PORTS,
         pki,
         advertise: config.advertise,
-        authentication: skiff_apiserver::Authentication::default(),
+        // There are none unless an administrator makes them.
+        authentication: skiff_apiserver::Authentication { bootstrap_tokens: true, ..Default::default() },
         engine: engine("apiserver")?,
     };
     let server = ApiServer::new(server).await.context("start the API server")?;
@@ -266,25 +261,37 @@ async fn start_api(
     Ok((server, url))
 }
 
-async fn bind_cri(config: CriConfig) -> anyhow::Result<Cri> {
+pub(super) async fn bind_cri(config: CriConfig) -> anyhow::Result<Cri> {
     Cri::bind(config).await.context("start the CRI service")
 }
 
 /// What pods wait for before their first packet, if policies are enforced here.
-fn start_policies(components: &mut Components, config: &NodeConfig, caches: Caches) -> anyhow::Result<Option<Gate>> {
-    if !config.policies {
+pub(super) fn start_policies(
+    components: &mut Components,
+    (node_name, are_enforced): (&str, bool),
+    caches: Caches,
+) -> anyhow::Result<Option<Gate>> {
+    if !are_enforced {
         skiff_netpol::remove(POLICY_TABLE).context("turn network policies off")?;
         return Ok(None);
     }
     let (gate, enforcer) = enforcer();
     let netpol = NetpolConfig {
-        node_name: config.node_name.clone(),
+        node_name: node_name.to_owned(),
         caches,
         table: POLICY_TABLE.to_owned(),
         engine: engine("netpol")?,
     };
     components.spawn("network policies", |token| async move { Ok(enforcer.run(netpol, token).await?) });
     Ok(Some(gate))
+}
+
+/// What a kubelet waits for when a pod has its addresses.
+pub(super) fn opened_by(gate: Gate) -> OnAddresses {
+    OnAddresses::new(move |pod, addresses| {
+        let gate = gate.clone();
+        Box::pin(async move { gate.wait(pod, addresses).await })
+    })
 }
 
 async fn start_kubelet(
@@ -313,12 +320,7 @@ async fn start_kubelet(
         allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
         logs: config.logs,
         pressure: config.pressure.clone(),
-        on_addresses: gate.map(|gate| {
-            OnAddresses::new(move |pod, addresses| {
-                let gate = gate.clone();
-                Box::pin(async move { gate.wait(pod, addresses).await })
-            })
-        }),
+        on_addresses: gate.map(opened_by),
         engine: engine("kubelet")?,
     };
     let kubelet = Kubelet::start(kubelet).await.context("start the kubelet")?;
@@ -378,9 +380,10 @@ fn start_control_loops(
         signer: Some(Arc::new(signer)),
         certificates: Some(Signer::new(authority, CERTIFICATE_LIFE)),
     };
+    let ranges = node_ranges(&config.site.ranges)?;
     let election = stand("kube-controller-manager")?;
     components.spawn("controllers", |token| async move {
-        let work = |token| skiff_controllers::run(client.clone(), caches.clone(), trust.clone(), token);
+        let work = |token| control(client.clone(), caches.clone(), trust.clone(), ranges.clone(), token);
         Ok(lead_if(election.as_ref(), &client, &token, work).await.unwrap_or(Ok(()))?)
     });
     let proxy = ProxyConfig {
@@ -393,4 +396,32 @@ fn start_control_loops(
     };
     components.spawn("proxy", |token| async move { Ok(skiff_proxy::run(proxy, token).await?) });
     Ok(())
+}
+
+/// The ranges that other nodes get theirs of, each as large as this one's; `None`: there are no others.
+fn node_ranges(ranges: &RangeArgs) -> anyhow::Result<Option<NodeRanges>> {
+    let Some(all) = &ranges.cluster_cidr else { return Ok(None) };
+    let bits = ranges.pod_cidr.split_once('/').and_then(|(_, bits)| bits.parse().ok()).unwrap_or_default();
+    NodeRanges::parse(all, bits, 64).map(Some).map_err(anyhow::Error::msg).context("--cluster-cidr")
+}
+
+/// The controllers, with what gives nodes their ranges if there are any to give.
+pub(crate) async fn control(
+    client: Client,
+    caches: Caches,
+    trust: Trust,
+    ranges: Option<NodeRanges>,
+    shutdown: CancellationToken,
+) -> Result<(), ControllerError> {
+    let giving = async {
+        match ranges {
+            Some(ranges) => {
+                allocate_node_ranges(client.clone(), caches.clone(), ranges, shutdown.clone()).await;
+            }
+            None => {}
+        }
+    };
+    let (ended, ()) =
+        tokio::join!(skiff_controllers::run(client.clone(), caches.clone(), trust, shutdown.clone()), giving);
+    ended
 }

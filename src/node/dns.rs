@@ -4,17 +4,30 @@
 //! that pods are told. So it works behind any proxy, and each node answers for itself.
 
 use super::components::Components;
+use super::routes::pod_range;
+use super::watching::is_ready;
 use crate::cli::{DnsArgs, Part};
 use anyhow::{Context, ensure};
-use kube::Client;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
 use skiff_client::Caches;
-use skiff_dns::{Dns, DnsConfig, Published, Range, Upstreams, publish, withdraw};
+use skiff_dns::{Dns, DnsConfig, Published, Range, Upstreams, publish, publish_slice, withdraw};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
 
 /// The port of DNS; another one is taken if something listens there.
 const PORT: u16 = 53;
 /// The address of a service range that installers give to DNS.
 const TENTH: u32 = 10;
+/// The annotation of a node that has joined: where its server listens.
+const LISTENS: &str = "skiff.dev/dns";
+/// How long after a refusal it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Names in this node.
 #[derive(Debug, Clone)]
@@ -75,6 +88,15 @@ pub(super) async fn start_dns(components: &mut Components, place: Place<'_>) -> 
     let Some(listen) = names.listen else {
         return withdraw(&client, node_name).await.context("turn the cluster's DNS off");
     };
+    let dns = bind(names, listen, ranges, caches).await?;
+    let endpoint = dns.address();
+    let published = Published { node_name: node_name.to_owned(), address: names.server, endpoint, ready: true };
+    publish(&client, &published).await.context("start the cluster's DNS")?;
+    components.spawn("dns", |token| async move { Ok(dns.run(token).await?) });
+    Ok(())
+}
+
+async fn bind(names: &Names, listen: IpAddr, ranges: Vec<String>, caches: Caches) -> anyhow::Result<Dns> {
     let config = DnsConfig {
         domain: names.domain.clone(),
         listen: SocketAddr::new(listen, PORT),
@@ -83,11 +105,70 @@ pub(super) async fn start_dns(components: &mut Components, place: Place<'_>) -> 
         caches,
         upstreams: Upstreams::of_host(vec![names.server, listen]),
     };
-    let dns = Dns::bind(config).await.context("start the cluster's DNS")?;
-    let published = Published { node_name: node_name.to_owned(), address: names.server, endpoint: dns.address() };
-    publish(&client, &published).await.context("start the cluster's DNS")?;
+    Dns::bind(config).await.context("start the cluster's DNS")
+}
+
+/// Starts the server of a node that has joined. It says at its own node object where it listens, because a node may not write what leads
+/// others to it; the first node does.
+///
+/// # Errors
+/// No port is free, or the API server refuses.
+pub(super) async fn start_dns_of_member(components: &mut Components, place: Place<'_>) -> anyhow::Result<()> {
+    let Place { names, node_name, ranges, client, caches } = place;
+    let Some(listen) = names.listen else { return say_where(&client, node_name, None).await };
+    let dns = bind(names, listen, ranges, caches).await?;
+    say_where(&client, node_name, Some(dns.address())).await?;
     components.spawn("dns", |token| async move { Ok(dns.run(token).await?) });
     Ok(())
+}
+
+async fn say_where(client: &Client, node: &str, listens: Option<SocketAddr>) -> anyhow::Result<()> {
+    let annotations = json!({LISTENS: listens.map(|at| at.to_string())});
+    let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+    let said = Api::<Node>::all(client.clone()).patch(node, &PatchParams::default(), &patch).await;
+    said.map(drop).with_context(|| format!("write at node {node} where its DNS server listens"))
+}
+
+/// Leads the service to the servers of nodes that have joined, for as long as they are there: a node's slice goes with it.
+pub(super) fn lead_to_members(components: &mut Components, own: &str, server: IpAddr, client: Client, caches: &Caches) {
+    let (own, nodes) = (own.to_owned(), caches.all::<Node>());
+    components.spawn("dns of other nodes", |token| async move {
+        let changed = Arc::new(Notify::new());
+        let told = changed.clone();
+        let _subscription = nodes.subscribe(move |_| told.notify_one());
+        let mut led: BTreeMap<String, (SocketAddr, bool)> = BTreeMap::new();
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                () = changed.notified() => {}
+            }
+            let all = nodes.all();
+            led.retain(|name, _| all.iter().any(|node| node.name_any() == *name));
+            for node in all.iter().filter(|node| node.name_any() != own) {
+                let Some(endpoint) = listens(node) else { continue };
+                let (node_name, ready) = (node.name_any(), is_ready(node));
+                if led.get(&node_name) == Some(&(endpoint, ready)) {
+                    continue;
+                }
+                let what = Published { node_name: node_name.clone(), address: server, endpoint, ready };
+                match publish_slice(&client, &what).await {
+                    Ok(()) => drop(led.insert(node_name, (endpoint, ready))),
+                    Err(error) => {
+                        tracing::warn!(error = skiff_client::sentence(&error), "lead to the DNS server of {node_name}");
+                        tokio::time::sleep(RETRY).await;
+                        changed.notify_one();
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Where a node's DNS server listens: at an address of its own pods' range, whatever it says.
+fn listens(node: &Node) -> Option<SocketAddr> {
+    let said: SocketAddr = node.metadata.annotations.as_ref()?.get(LISTENS)?.parse().ok()?;
+    let range = Range::parse(&pod_range(node)?)?;
+    range.contains(said.ip()).then_some(said)
 }
 
 #[cfg(test)]

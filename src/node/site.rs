@@ -64,6 +64,7 @@ impl Site {
         Ok(PodNetworks::new(NetConfig {
             state_dir: self.folders.network_state(),
             pod_cidr: self.ranges.pod_cidr.clone(),
+            cluster_cidr: self.ranges.cluster_cidr.clone(),
             service_cidr: Some(self.ranges.service_cidr.clone()),
             bridge: BRIDGE.to_owned(),
             interface_prefix: INTERFACE_PREFIX.to_owned(),
@@ -95,10 +96,12 @@ pub(crate) fn check_ranges(
     let networks = if place == Place::Host { host_networks()? } else { Vec::new() };
     let services = ("--service-cidr", ranges.service_cidr.as_str());
     let pods = ("--pod-cidr", ranges.pod_cidr.as_str());
+    let cluster = ranges.cluster_cidr.as_deref().map(|range| ("--cluster-cidr", range));
     let has_plugins = std::fs::read_dir(cni_folder(folders)).is_ok_and(|mut files| files.next().is_some());
     // With plugins, the pods' range may be a network of the host already.
-    let asked = if has_plugins { &[services][..] } else { &[pods, services] };
+    // The pods of this node are among those of all.
+    let asked = [cluster.unwrap_or(pods), services];
     // A network says more than the address that the node has in it.
-    Ranges { asked, node_ip: None }.check(&networks)?;
-    Ranges { asked: &[pods, services], node_ip }.check(&[])
+    Ranges { asked: if has_plugins { &asked[1..] } else { &asked }, node_ip: None }.check(&networks)?;
+    Ranges { asked: &asked, node_ip }.check(&[])
 }

@@ -14,6 +14,7 @@ use super::{NET_TABLE, POLICY_TABLE, PROXY_TABLE, Site};
 use crate::embedded::Programs;
 use crate::exit::sentence;
 use anyhow::Context;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// What was removed, and what could not be.
@@ -65,6 +66,7 @@ impl Site {
 
     async fn remove_network(&self) -> anyhow::Result<usize> {
         self.networks()?.remove_all().await.context(format!("remove bridge, interfaces and table {NET_TABLE}"))?;
+        skiff_net::set_node_routes(&BTreeSet::new()).context("remove the routes to other nodes")?;
         Ok(0)
     }
 }

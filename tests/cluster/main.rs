@@ -24,6 +24,7 @@ mod lifecycle; // crashes, probes, init containers, grace
 mod limits; // what a container may use
 mod looks; // who only looks writes nothing
 mod names; // names in pods, and who may come to whom
+mod nodes; // two of them
 mod on_host; // a node without a box
 mod services; // addresses and ports, names
 mod terms; // a shorter end for the sick, limits of folders, groups, devices

@@ -6,6 +6,7 @@
 use crate::der;
 use crate::key::{Algorithm, PublicKey, SigningKey};
 use ring::rand::{SecureRandom, SystemRandom};
+use std::net::IpAddr;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::pem::parse_x509_pem;
@@ -25,6 +26,10 @@ pub struct Request {
     pub name: String,
     /// The organizations.
     pub groups: Vec<String>,
+    /// The DNS names.
+    pub dns_names: Vec<String>,
+    /// The addresses of 4 or 16 bytes.
+    pub ips: Vec<IpAddr>,
     /// How many DNS names it has.
     pub dns: usize,
     /// How many addresses.
@@ -76,8 +81,18 @@ impl Request {
             _ => return,
         };
         *count += 1;
+        match name {
+            DNSName(text) => self.dns_names.push((*text).to_owned()),
+            IPAddress(bytes) => self.ips.extend(address(bytes)),
+            _ => {}
+        }
         self.places.extend(der::tagged(tag, content));
     }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 /// What a certificate is for.
@@ -224,6 +239,23 @@ pub fn validity(pem: &[u8]) -> Option<(i64, i64)> {
     let (_, certificate) = X509Certificate::from_der(&block.contents).ok()?;
     let validity = certificate.validity();
     Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
+
+/// For which DNS names and addresses a certificate (PEM) is.
+#[must_use]
+pub fn names(pem: &[u8]) -> Option<(Vec<String>, Vec<IpAddr>)> {
+    use x509_parser::extensions::GeneralName::{DNSName, IPAddress};
+    let (_, block) = parse_x509_pem(pem).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&block.contents).ok()?;
+    let (mut dns, mut ips) = (Vec::new(), Vec::new());
+    for name in certificate.subject_alternative_name().ok()?.iter().flat_map(|names| &names.value.general_names) {
+        match name {
+            DNSName(text) => dns.push((*text).to_owned()),
+            IPAddress(bytes) => ips.extend(address(bytes)),
+            _ => {}
+        }
+    }
+    Some((dns, ips))
 }
 
 /// UTCTime up to 2049, GeneralizedTime from then on (RFC 5280, 4.1.2.5).

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, PostParams};
 use plan::next;
@@ -29,7 +30,8 @@ pub use sign::Signer;
 pub(crate) async fn run(context: Context, trust: Trust, shutdown: CancellationToken) {
     let mut looking = Loop::new(context);
     let requests = looking.over::<CertificateSigningRequest>();
-    let keeper = Keeper { context: looking.context.clone(), own: looking.own.clone(), trust, requests };
+    let nodes = looking.context.caches.all::<Node>();
+    let keeper = Keeper { context: looking.context.clone(), own: looking.own.clone(), trust, requests, nodes };
     let keeper = Arc::new(keeper);
     looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
 }
@@ -39,6 +41,7 @@ struct Keeper {
     own: Own,
     trust: Trust,
     requests: Cache<CertificateSigningRequest>,
+    nodes: Cache<Node>,
 }
 
 impl Keeper {
@@ -63,6 +66,16 @@ impl Keeper {
                         return self.wrote(&key, absent_is_none(written), "approve");
                     }
                 }
+            }
+            plan::Act::ApproveServing(serving) => {
+                let node = self.nodes.get("", &serving.node);
+                if node.is_none_or(|node| !serving.belongs_to(&node)) {
+                    // It may say its addresses yet.
+                    return Ok(Again::After(plan::patience(&request, now)));
+                }
+                let approved = conditioned(&request, "Approved", "AutoApproved", plan::Serving::MESSAGE, now);
+                let written = api.replace_subresource("approval", &key.name, &PostParams::default(), &approved).await;
+                return self.wrote(&key, absent_is_none(written), "approve");
             }
             plan::Act::Sign => {
                 let Some(signer) = &self.trust.certificates else { return Ok(Again::OnChange) };

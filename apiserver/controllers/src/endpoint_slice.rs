@@ -10,7 +10,7 @@ use crate::looking::{Again, Loop, Outcome, Own};
 use crate::owned::key_of_controller;
 pub(crate) use endpoints::{CONTROLLER, MANAGED_BY};
 use futures::FutureExt;
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, PostParams};
@@ -25,6 +25,7 @@ struct Keeper {
     services: Cache<Service>,
     pods: Cache<Pod>,
     endpoints: Cache<Endpoints>,
+    nodes: Cache<Node>,
     slices: Slices,
 }
 
@@ -41,9 +42,21 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
         let sides = [change.before, change.now].into_iter().flatten();
         sides.flat_map(|pod| selecting(&known, pod)).collect()
     });
+    let (nodes, of_nodes) = (caches.all::<Node>(), services.clone());
+    // A node that is somewhere else now: any service may have endpoints there.
+    looking.when(&nodes, move |change| {
+        if change.before.and_then(|node| zone(node)) == change.now.and_then(|node| zone(node)) {
+            return Vec::new();
+        }
+        of_nodes.all().iter().map(|service| Key::of(&service.metadata)).collect()
+    });
     let slices = Slices { context: looking.context.clone(), own: looking.own.clone(), cache: slices };
-    let keeper = Arc::new(Keeper { context: looking.context.clone(), services, pods, endpoints, slices });
+    let keeper = Arc::new(Keeper { context: looking.context.clone(), services, pods, endpoints, nodes, slices });
     looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
+}
+
+fn zone(node: &Node) -> Option<&String> {
+    node.metadata.labels.as_ref()?.get(plan::ZONE)
 }
 
 /// The services that select a pod.
@@ -61,6 +74,11 @@ fn selects(service: &Service, pod: &Pod) -> bool {
 }
 
 impl Keeper {
+    /// Where a node is, if that is known.
+    fn zone(&self, node: &str) -> Option<String> {
+        zone(self.nodes.get("", node)?.as_ref()).cloned()
+    }
+
     async fn reconcile(self: Arc<Self>, key: Key) -> Outcome {
         let Some(service) = self.services.get(&key.namespace, &key.name) else { return Ok(Again::OnChange) };
         let spec = service.spec.as_ref();
@@ -72,7 +90,8 @@ impl Keeper {
             return Ok(Again::OnChange);
         }
         let pods = self.pods.labelled(&key.namespace, selector);
-        self.slices.write(&key, MANAGER, plan::slices(&service, &pods)).await?;
+        let wanted = plan::slices(&service, &pods, &|node| self.zone(node));
+        self.slices.write(&key, MANAGER, wanted).await?;
         self.write_endpoints(&key, &service, &pods).await?;
         Ok(Again::OnChange)
     }

@@ -26,6 +26,7 @@ mod endpoint_slice; // which addresses stand behind a service
 mod garbage; // objects whose owners are gone
 mod job; // pods that must succeed a number of times
 mod namespace; // emptying a namespace that is being deleted
+mod node_ipam; // ranges of addresses for the pods of each node
 mod node_lifecycle; // what follows from a node's conditions, or its silence
 mod policy_status; // whether the expressions of policies fit what they will see
 mod replica_set; // so many pods of one template: ReplicaSet and ReplicationController
@@ -38,6 +39,7 @@ mod ttl_after_finished; // jobs that finished long ago
 
 pub use certificate_request::Signer;
 pub use context::ControllerError;
+pub use node_ipam::{NodeRanges, allocate_node_ranges};
 pub use storage::Provisioner;
 
 use context::Context;

@@ -26,7 +26,7 @@ mod zone; // what objects say about names; no I/O
 pub use error::DnsError;
 pub use forward::Upstreams;
 pub use labels::Labels;
-pub use publish::{Published, publish, withdraw};
+pub use publish::{Published, publish, publish_slice, withdraw};
 pub use server::{Dns, DnsConfig};
 pub use zone::{Endpoint, Found, Port, Range, Serving, Zone};
 

@@ -27,6 +27,8 @@ pub struct Published {
     pub address: IpAddr,
     /// Where we listen, with UDP and TCP.
     pub endpoint: SocketAddr,
+    /// Whether an answer can be expected from there.
+    pub ready: bool,
 }
 
 /// Creates what is missing. A service that selects pods belongs to another DNS server: it is left as it is, and nothing leads to
@@ -48,6 +50,15 @@ pub async fn publish(client: &Client, what: &Published) -> Result<(), DnsError> 
     let apply = PatchParams::apply(MANAGER).force();
     let patched = services.patch(SERVICE, &apply, &Patch::Apply(service(what.address))).await;
     let _published = patched.map_err(named("write"))?;
+    publish_slice(client, what).await
+}
+
+/// Leads the service to where a node listens, which need not be this one.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn publish_slice(client: &Client, what: &Published) -> Result<(), DnsError> {
+    let apply = PatchParams::apply(MANAGER).force();
     let nodes: Api<Node> = Api::all(client.clone());
     let node = nodes.get_opt(&what.node_name).await.map_err(refused("read", &format!("node {}", what.node_name)))?;
     let uid = node.and_then(|node| node.metadata.uid);
@@ -103,6 +114,7 @@ fn service(address: IpAddr) -> Value {
         "metadata": {"name": SERVICE, "namespace": NAMESPACE, "labels": labels()},
         "spec": {
             "clusterIP": address.to_string(),
+            "trafficDistribution": "PreferSameNode",
             "ports": [
                 {"name": "dns", "port": PORT, "protocol": "UDP", "targetPort": PORT},
                 {"name": "dns-tcp", "port": PORT, "protocol": "TCP", "targetPort": PORT},
@@ -126,8 +138,10 @@ fn slice(what: &Published, node_uid: Option<&str>) -> Value {
         "addressType": if what.endpoint.is_ipv4() { "IPv4" } else { "IPv6" },
         "endpoints": [{
             "addresses": [what.endpoint.ip().to_string()],
-            "conditions": {"ready": true, "serving": true, "terminating": false},
+            "conditions": {"ready": what.ready, "serving": what.ready, "terminating": false},
             "nodeName": node,
+            // Each node asks the server that it has itself; who has none asks any.
+            "hints": {"forNodes": [{"name": node}]},
         }],
         "ports": [
             {"name": "dns", "port": what.endpoint.port(), "protocol": "UDP"},
@@ -146,6 +160,7 @@ mod tests {
             node_name: "n1".into(),
             address: "10.96.0.10".parse().unwrap(),
             endpoint: "10.244.0.1:53".parse().unwrap(),
+            ready: true,
         };
         let service: Service = serde_json::from_value(service(what.address)).unwrap();
         assert!(!has_selector(&service));

@@ -38,6 +38,7 @@ impl Node {
         let config = NetConfig {
             state_dir: state.path().to_owned(),
             pod_cidr: "10.97.0.0/24".to_owned(),
+            cluster_cidr: None,
             service_cidr: None,
             bridge: "skp0".to_owned(),
             interface_prefix: "skp".to_owned(),

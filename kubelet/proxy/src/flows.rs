@@ -18,11 +18,16 @@ impl Flows {
     pub(crate) fn of(ports: &[Port]) -> Self {
         let mut flows = Self::default();
         for port in ports.iter().filter(|port| port.protocol == Transport::Udp) {
-            for at in port.cluster.iter().chain(&port.external) {
-                flows.addresses.entry(*at).or_insert_with(|| port.endpoints.clone());
+            for at in &port.cluster {
+                flows.addresses.entry(*at).or_insert_with(|| port.internal.endpoints.clone());
+            }
+            let outside = port.outside.iter().flat_map(|outside| &outside.endpoints);
+            let others: BTreeSet<_> = outside.chain(&port.inside.endpoints).copied().collect();
+            for at in port.external.iter().chain(&port.balancer) {
+                flows.addresses.entry(*at).or_insert_with(|| others.clone());
             }
             if let Some(number) = port.node_port {
-                flows.node_ports.entry(number).or_insert_with(|| port.endpoints.clone());
+                flows.node_ports.entry(number).or_insert_with(|| others.clone());
             }
         }
         flows
@@ -60,6 +65,7 @@ impl Flows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::{Otherwise, Targets};
 
     fn at(text: &str) -> SocketAddrV4 {
         text.parse().expect("an address")
@@ -67,13 +73,18 @@ mod tests {
 
     fn dns(endpoints: &[&str]) -> Flows {
         let endpoints = endpoints.iter().map(|text| at(text)).collect();
+        let targets = Targets { endpoints, otherwise: Otherwise::Refuse };
         Flows::of(&[Port {
             name: "default/dns/53/udp".to_owned(),
             protocol: Transport::Udp,
             cluster: vec![at("10.96.0.10:53")],
             external: Vec::new(),
+            balancer: Vec::new(),
+            sources: Vec::new(),
             node_port: Some(30053),
-            endpoints,
+            internal: targets.clone(),
+            inside: targets,
+            outside: None,
             affinity_seconds: None,
         }])
     }

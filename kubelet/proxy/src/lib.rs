@@ -5,9 +5,11 @@
 mod apply; // performs: one transaction
 mod error; // why not
 mod flows; // which UDP flows to forget
+mod health; // what load balancers ask
 mod plan; // which table, which changes
 mod rules; // the rules in it
 mod service; // what services and slices mean
+mod topology; // which endpoints this node uses
 mod watch; // when to look again
 
 pub use error::ProxyError;
@@ -27,7 +29,7 @@ pub struct ProxyConfig {
     pub caches: skiff_client::Caches,
     /// The nftables table (family ip) that the proxy owns.
     pub table: String,
-    /// Pod range of this node: packets to endpoints outside of it are masqueraded.
+    /// Pod range of this node: packets from elsewhere to endpoints elsewhere are masqueraded.
     pub pod_cidr: String,
     /// Performs the steps.
     pub engine: skiff_step::Engine,

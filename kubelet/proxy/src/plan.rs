@@ -2,7 +2,10 @@
 
 use crate::rules;
 use crate::service::Port;
+use crate::topology::{Otherwise, Targets};
 use skiff_sys::nft::{Block, Change, Contents, Data, Expression};
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
 
 /// What depends on services: the rest of the table is always the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,44 +25,81 @@ impl Table {
         for at in &port.cluster {
             self.element(rules::CLUSTER_ADDRESSES, at.ip().octets().to_vec(), Data::Nothing);
         }
-        if port.endpoints.is_empty() {
-            self.reject(port);
-        } else {
-            self.lead(port);
+        if let Some(chain) = self.chain(port, "service", &port.internal) {
+            for at in &port.cluster {
+                self.lead(rules::SERVICES, rules::address_key(port.protocol, *at), &chain);
+            }
         }
-    }
-
-    fn reject(&mut self, port: &Port) {
+        let inside =
+            self.chain(port, if port.inside == port.internal { "service" } else { "service-inside" }, &port.inside);
+        let outside = port.outside.as_ref().map(|targets| self.chain(port, "service-outside", targets));
         for at in &port.external {
-            self.element(rules::REJECTED, rules::address_key(port.protocol, *at), Data::Nothing);
+            let key = rules::address_key(port.protocol, *at);
+            self.lead_or_reject((rules::SERVICES, rules::REJECTED), &key, inside.as_ref());
+            if let Some(Some(chain)) = &outside {
+                self.lead(rules::OUTSIDE_SERVICES, key, chain);
+            }
+        }
+        for at in &port.balancer {
+            let key = rules::address_key(port.protocol, *at);
+            let guarded = inside.as_ref().map(|chain| self.guarded(port, "firewall", chain));
+            self.lead_or_reject((rules::SERVICES, rules::REJECTED), &key, guarded.as_ref());
+            if let Some(Some(chain)) = &outside {
+                let chain = self.guarded(port, "firewall-outside", chain);
+                self.lead(rules::OUTSIDE_SERVICES, key, &chain);
+            }
         }
         if let Some(number) = port.node_port {
-            self.element(rules::REJECTED_NODE_PORTS, rules::port_key(port.protocol, number), Data::Nothing);
+            let key = rules::port_key(port.protocol, number);
+            self.lead_or_reject((rules::NODE_PORTS, rules::REJECTED_NODE_PORTS), &key, inside.as_ref());
+            if let Some(Some(chain)) = &outside {
+                self.lead(rules::OUTSIDE_NODE_PORTS, key, chain);
+            }
         }
     }
 
-    fn lead(&mut self, port: &Port) {
-        let chain = format!("service/{}", port.name);
+    /// The chain that leads to `targets`; `None`: nobody is there, and whoever comes is refused.
+    fn chain(&mut self, port: &Port, kind: &str, targets: &Targets) -> Option<String> {
+        if targets.endpoints.is_empty() {
+            return (targets.otherwise == Otherwise::Drop).then(|| rules::NOBODY.to_owned());
+        }
+        let chain = format!("{kind}/{}", port.name);
         let rules = match port.affinity_seconds {
-            Some(seconds) => self.remember(port, seconds),
-            None => vec![rules::to_any(&port.endpoints)],
+            Some(seconds) => self.remember(port, &targets.endpoints, seconds),
+            None => vec![rules::to_any(&targets.endpoints)],
         };
         self.0.chains.insert(chain.clone(), rules);
-        for at in port.cluster.iter().chain(&port.external) {
-            self.element(rules::SERVICES, rules::address_key(port.protocol, *at), Data::Goto(chain.clone()));
-        }
-        if let Some(number) = port.node_port {
-            self.element(rules::NODE_PORTS, rules::port_key(port.protocol, number), Data::Goto(chain));
-        }
-        for endpoint in &port.endpoints {
+        for endpoint in &targets.endpoints {
             self.element(rules::HAIRPINS, rules::hairpin_key(*endpoint.ip()), Data::Nothing);
+        }
+        Some(chain)
+    }
+
+    /// `chain`, or one before it that lets only the port's sources pass.
+    fn guarded(&mut self, port: &Port, kind: &str, chain: &str) -> String {
+        if port.sources.is_empty() {
+            return chain.to_owned();
+        }
+        let guard = format!("{kind}/{}", port.name);
+        self.0.chains.insert(guard.clone(), rules::only_from(&port.sources, chain));
+        guard
+    }
+
+    fn lead(&mut self, map: &str, key: Vec<u8>, chain: &str) {
+        self.element(map, key, Data::Goto(chain.to_owned()));
+    }
+
+    fn lead_or_reject(&mut self, (map, rejected): (&str, &str), key: &[u8], chain: Option<&String>) {
+        match chain {
+            Some(chain) => self.lead(map, key.to_vec(), chain),
+            None => self.element(rejected, key.to_vec(), Data::Nothing),
         }
     }
 
     /// Adds a chain and a set for each endpoint; answers the rules that lead to them.
-    fn remember(&mut self, port: &Port, seconds: u32) -> Vec<Vec<Expression>> {
+    fn remember(&mut self, port: &Port, all: &BTreeSet<SocketAddrV4>, seconds: u32) -> Vec<Vec<Expression>> {
         let mut endpoints = Vec::new();
-        for at in &port.endpoints {
+        for at in all {
             let tail = format!("{}/{}/{}", port.name, at.ip(), at.port());
             let (clients, chain) = (format!("clients/{tail}"), format!("endpoint/{tail}"));
             self.0.chains.insert(chain.clone(), rules::to_remembering(*at, &clients, seconds));

@@ -3,10 +3,12 @@
 //! ```text
 //!  prerouting, output      (address . protocol . port) -> chain of the service port   services
 //!                          (protocol . port)           -> chain of the service port   node-ports, local addresses only
+//!  prerouting              the same first, for who is no pod of this node              outside-services, outside-node-ports
+//!  firewall/…              only from the sources of a load balancer -> service/…, else drop
 //!  service/…               any endpoint -> rewrite destination; with affinity: the one the client had, or any
 //!  endpoint/…              with affinity: remember the client, rewrite destination
 //!  postrouting             from an endpoint back to itself -> masquerade
-//!                          to an endpoint that is no pod of this node -> masquerade
+//!                          from who is no pod of this node to an endpoint that is none either -> masquerade
 //!  input, forward, output  still for a service address or port -> nobody is there: reject
 //! ```
 
@@ -30,6 +32,11 @@ const KIND_LOCAL: u32 = 2;
 
 pub(crate) const SERVICES: &str = "services";
 pub(crate) const NODE_PORTS: &str = "node-ports";
+/// Where addresses and node ports lead that lead somewhere else for those who are no pod of this node (externalTrafficPolicy).
+pub(crate) const OUTSIDE_SERVICES: &str = "outside-services";
+pub(crate) const OUTSIDE_NODE_PORTS: &str = "outside-node-ports";
+/// The chain of what is dropped because others have endpoints and this node has none.
+pub(crate) const NOBODY: &str = "nobody";
 pub(crate) const CLUSTER_ADDRESSES: &str = "cluster-addresses";
 pub(crate) const REJECTED: &str = "rejected";
 pub(crate) const REJECTED_NODE_PORTS: &str = "rejected-node-ports";
@@ -61,6 +68,8 @@ fn sets() -> Vec<Set> {
     vec![
         set(SERVICES, &[ADDRESS, PROTOCOL, SERVICE], SetKind::Verdicts),
         set(NODE_PORTS, &[PROTOCOL, SERVICE], SetKind::Verdicts),
+        set(OUTSIDE_SERVICES, &[ADDRESS, PROTOCOL, SERVICE], SetKind::Verdicts),
+        set(OUTSIDE_NODE_PORTS, &[PROTOCOL, SERVICE], SetKind::Verdicts),
         set(CLUSTER_ADDRESSES, &[ADDRESS], SetKind::Keys),
         set(REJECTED, &[ADDRESS, PROTOCOL, SERVICE], SetKind::Keys),
         set(REJECTED_NODE_PORTS, &[PROTOCOL, SERVICE], SetKind::Keys),
@@ -77,6 +86,7 @@ fn chains() -> Vec<Chain> {
     let base = |name: &str, kind, hook, priority| Chain { name: name.to_owned(), base: Some((kind, hook, priority)) };
     vec![
         Chain { name: REJECTIONS.to_owned(), base: None },
+        Chain { name: NOBODY.to_owned(), base: None },
         base("prerouting", ChainType::Nat, Hook::Prerouting, DESTINATION_NAT),
         base("output", ChainType::Nat, Hook::Output, DESTINATION_NAT),
         base("postrouting", ChainType::Nat, Hook::Postrouting, SOURCE_NAT),
@@ -88,10 +98,14 @@ fn chains() -> Vec<Chain> {
 
 fn rules(pods: Block) -> Vec<Rule> {
     let rule = |chain: &str, expressions| Rule { chain: chain.to_owned(), expressions };
-    let mut rules = Vec::new();
+    let mut rules = vec![
+        rule(NOBODY, vec![E::Drop]),
+        rule("prerouting", from_outside(pods, to_service(OUTSIDE_SERVICES))),
+        rule("prerouting", from_outside(pods, to_node_port(OUTSIDE_NODE_PORTS))),
+    ];
     for chain in ["prerouting", "output"] {
-        rules.push(rule(chain, to_service()));
-        rules.push(rule(chain, to_node_port()));
+        rules.push(rule(chain, to_service(SERVICES)));
+        rules.push(rule(chain, to_node_port(NODE_PORTS)));
     }
     rules.push(rule("postrouting", back_to_itself()));
     rules.push(rule("postrouting", off_node(pods)));
@@ -188,16 +202,39 @@ fn node_port_key() -> Vec<E> {
     ]
 }
 
-fn to_service() -> Vec<E> {
+fn to_service(map: &str) -> Vec<E> {
     let mut rule = service_key();
-    rule.push(E::VerdictMap { map: SERVICES.to_owned(), key: Register(0) });
+    rule.push(E::VerdictMap { map: map.to_owned(), key: Register(0) });
     rule
 }
 
-fn to_node_port() -> Vec<E> {
+fn to_node_port(map: &str) -> Vec<E> {
     let mut rule = node_port_key();
-    rule.push(E::VerdictMap { map: NODE_PORTS.to_owned(), key: Register(0) });
+    rule.push(E::VerdictMap { map: map.to_owned(), key: Register(0) });
     rule
+}
+
+/// `rule`, for who is no pod of this node.
+fn from_outside(pods: Block, rule: Vec<E>) -> Vec<E> {
+    let mut outside = is_in(pods, Compare::NotEqual).to_vec();
+    outside.extend(rule);
+    outside
+}
+
+/// Whether the source is one of `block`, or not.
+fn is_in(block: Block, how: Compare) -> [E; 3] {
+    let masked = E::Mask { register: Register(0), mask: block.mask };
+    [source(Register(0)), masked, compare(Register(0), how, &block.base)]
+}
+
+/// The rules of a chain that leads to `chain` from these sources, and drops everything else.
+pub(crate) fn only_from(sources: &[Block], chain: &str) -> Vec<Vec<E>> {
+    let pass = sources.iter().map(|block| {
+        let mut rule = is_in(*block, Compare::Equal).to_vec();
+        rule.push(E::Goto(chain.to_owned()));
+        rule
+    });
+    pass.chain([vec![E::Drop]]).collect()
 }
 
 /// The destination of the connection was rewritten.
@@ -218,11 +255,13 @@ fn back_to_itself() -> Vec<E> {
     rule
 }
 
-/// Answers of an endpoint elsewhere have to come back through this node, which knows the service address.
+/// Answers of an endpoint elsewhere have to come back through this node, which knows the service address. To a pod of this node they
+/// do anyway, and the endpoint sees who asks.
 fn off_node(pods: Block) -> Vec<E> {
     let mut loopback = b"lo".to_vec();
     loopback.resize(16, 0);
     let mut rule = rewritten();
+    rule.extend(is_in(pods, Compare::NotEqual));
     rule.extend([
         destination(Register(0)),
         E::Mask { register: Register(0), mask: pods.mask },

@@ -1,9 +1,11 @@
 //! Follows services and endpoint slices, and applies what they say whenever they change.
 
 use crate::apply::Applier;
-use crate::service::{self, Port, Warning};
+use crate::health::HealthChecks;
+use crate::service::{self, Read, Warning};
+use crate::topology::Here;
 use crate::{ProxyConfig, ProxyError};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use skiff_client::{Cache, EventKind, Subscription, event_about, record};
@@ -17,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// How long we wait after a refusal of the kernel.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The label of a node that says where it is.
+const ZONE: &str = "topology.kubernetes.io/zone";
 /// Who events are from.
 const REPORTER: &str = "skiff-proxy";
 
@@ -24,8 +28,12 @@ const REPORTER: &str = "skiff-proxy";
 pub(crate) struct Proxy {
     services: Cache<Service>,
     slices: Cache<EndpointSlice>,
+    node_name: String,
+    /// Of this node it counts where it is; nobody waits for them.
+    nodes: Cache<Node>,
+    health: HealthChecks,
     changed: Arc<Notify>,
-    _subscriptions: (Subscription, Subscription),
+    _subscriptions: (Subscription, Subscription, Subscription),
     applier: Option<Applier>,
     client: Client,
     warned: BTreeSet<Warning>,
@@ -35,12 +43,25 @@ impl Proxy {
     pub(crate) fn new(config: &ProxyConfig, applier: Applier) -> Self {
         let (services, slices) = (config.caches.all::<Service>(), config.caches.all::<EndpointSlice>());
         let changed = Arc::new(Notify::new());
-        let (of_services, of_slices) = (changed.clone(), changed.clone());
-        let subscriptions =
-            (services.subscribe(move |_| of_services.notify_one()), slices.subscribe(move |_| of_slices.notify_one()));
+        let nodes = config.caches.all::<Node>();
+        let [of_services, of_slices, of_nodes] = [(); 3].map(|()| Arc::clone(&changed));
+        let own = config.node_name.clone();
+        let subscriptions = (
+            services.subscribe(move |_| of_services.notify_one()),
+            slices.subscribe(move |_| of_slices.notify_one()),
+            nodes.subscribe(move |change| {
+                let zone = |node: Option<&Arc<Node>>| node.and_then(|node| zone(node));
+                if change.meta().name.as_deref() == Some(&own) && zone(change.before) != zone(change.now) {
+                    of_nodes.notify_one();
+                }
+            }),
+        );
         Self {
             services,
             slices,
+            node_name: config.node_name.clone(),
+            nodes,
+            health: HealthChecks::default(),
             changed,
             _subscriptions: subscriptions,
             applier: Some(applier),
@@ -77,7 +98,7 @@ impl Proxy {
     }
 
     async fn apply(&mut self) -> Result<(), ProxyError> {
-        let (ports, warnings) = self.read();
+        let Read { ports, health, warnings } = self.read();
         let Some(mut applier) = self.applier.take() else {
             return Err(ProxyError::CutOff("an earlier change panicked".to_owned()));
         };
@@ -89,13 +110,16 @@ impl Proxy {
         let (applier, result) = done.map_err(|error| ProxyError::CutOff(error.to_string()))?;
         self.applier = Some(applier);
         result?;
+        self.health.serve(health).await;
         self.publish(warnings);
         Ok(())
     }
 
-    fn read(&self) -> (Vec<Port>, BTreeSet<Warning>) {
+    fn read(&self) -> Read {
         let (services, slices) = (self.services.all(), self.slices.all());
-        service::read(services.iter().map(AsRef::as_ref), slices.iter().map(AsRef::as_ref))
+        let zone = self.nodes.get("", &self.node_name).and_then(|node| zone(&node));
+        let here = Here { node: self.node_name.clone(), zone };
+        service::read(services.iter().map(AsRef::as_ref), slices.iter().map(AsRef::as_ref), &here)
     }
 
     /// Says each warning once, as an event of the service (core/v1: the API server has no `events.k8s.io`).
@@ -110,4 +134,9 @@ impl Proxy {
         }
         self.warned = warnings;
     }
+}
+
+/// Where a node is.
+fn zone(node: &Node) -> Option<String> {
+    node.metadata.labels.as_ref()?.get(ZONE).cloned()
 }

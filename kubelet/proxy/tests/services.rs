@@ -34,6 +34,7 @@ impl Cluster {
         let config = NetConfig {
             state_dir: state.path().to_owned(),
             pod_cidr: "10.99.0.0/24".to_owned(),
+            cluster_cidr: None,
             service_cidr: Some("10.98.0.0/16".to_owned()),
             bridge: "skt0".to_owned(),
             interface_prefix: "skt".to_owned(),

@@ -19,6 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let networks = PodNetworks::new(NetConfig {
         state_dir: dir.join("network"),
         pod_cidr: "10.244.9.0/24".to_owned(),
+        cluster_cidr: None,
         service_cidr: None,
         bridge: "skiff0".to_owned(),
         interface_prefix: "skf".to_owned(),

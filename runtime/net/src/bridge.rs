@@ -49,6 +49,7 @@ pub(crate) struct Bridge {
     // Fixed.
     config: NetConfig,
     range: Range,
+    cluster: Range,
     services: Option<Range>,
     addresses: Addresses,
     // Held while the node's side (bridge, table) is looked at and made.
@@ -66,8 +67,9 @@ impl Bridge {
     pub(crate) fn new(config: NetConfig) -> Result<Self, NetError> {
         let range = Range::parse("pod_cidr", &config.pod_cidr)?;
         let services = config.service_cidr.as_ref().map(|text| Range::parse("service_cidr", text)).transpose()?;
+        let cluster = config.cluster_cidr.as_ref().map(|text| Range::parse("cluster_cidr", text)).transpose()?;
         let addresses = Addresses::open(config.state_dir.join("addresses"), range)?;
-        Ok(Self { config, range, services, addresses, node: Mutex::default() })
+        Ok(Self { config, range, cluster: cluster.unwrap_or(range), services, addresses, node: Mutex::default() })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -253,8 +255,8 @@ impl Bridge {
     }
 
     fn replace_rules(&self, records: &BTreeMap<Ipv4Addr, Record>) -> Result<(), NetError> {
-        let (range, masquerade) = (self.range, self.config.masquerade);
-        let changes = rules::replace(&Wanted { bridge: &self.config.bridge, range, masquerade, records });
+        let (range, cluster, masquerade) = (self.range, self.cluster, self.config.masquerade);
+        let changes = rules::replace(&Wanted { bridge: &self.config.bridge, range, cluster, masquerade, records });
         self.config.engine.run(&RULES, || self.config.table.clone(), || self.commit(changes))
     }
 

@@ -16,6 +16,8 @@ pub struct NetConfig {
     pub state_dir: PathBuf,
     /// IPv4 range of the node's pods, such as `10.244.0.0/24`; its first address is the bridge's.
     pub pod_cidr: String,
+    /// IPv4 range of the pods of all nodes: what goes there keeps the pod's address. `None`: there are no other nodes.
+    pub cluster_cidr: Option<String>,
     /// Range of the service addresses. The bridge gets a route to it, so that the node reaches services even when it
     /// has no default route (a node in a box); routing happens before the proxy's rules see a local packet.
     pub service_cidr: Option<String>,
@@ -25,7 +27,7 @@ pub struct NetConfig {
     pub interface_prefix: String,
     /// Where CNI configuration and plugins may be; the built-in bridge is used when there is no configuration list.
     pub cni: Option<CniConfig>,
-    /// Whether packets from pods to outside the pod range leave with the node's address.
+    /// Whether packets from pods to whatever is no pod leave with the node's address.
     pub masquerade: bool,
     /// The nftables table (family ip) for masquerading and host ports.
     pub table: String,

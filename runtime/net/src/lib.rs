@@ -16,14 +16,16 @@ mod config; // what was asked for
 mod error; // why not
 mod ipam; // who has which address
 mod links; // rtnetlink messages
-mod own; // a network namespace for a node in a box
+mod own; // a network namespace for a node in a box, and what joins several
 mod plan; // which address, which name
 mod plugins; // performs: CNI
+mod routes; // to the pods of other nodes
 mod rules; // the nftables table
 
 pub use config::{Attached, CniConfig, NetConfig, PodNetwork, PortMapping, Protocol};
 pub use error::NetError;
-pub use own::prepare_own;
+pub use own::{join_hub, prepare_hub, prepare_own};
+pub use routes::{NodeRoute, set_node_routes};
 
 use bridge::Bridge;
 use chosen::Chosen;

@@ -13,8 +13,18 @@ use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 
 const NEW_ROUTE: u16 = 24;
+const DEL_ROUTE: u16 = 25;
+const GET_ROUTE: u16 = 26;
 const REPLACE: u16 = 0x100;
-const AF_INET: u8 = 2;
+pub(crate) const AF_INET: u8 = 2;
+/// The main table of routes.
+pub(crate) const MAIN_TABLE: u8 = 254;
+/// Put there by an administrator (`RTPROT_STATIC`).
+const ADMINISTRATOR: u8 = 4;
+/// Who put a route to another node there; the kernel leaves numbers from 5 on to programs, and this one is nobody's.
+pub(crate) const NODE_ROUTE_PROTOCOL: u8 = 115;
+/// Bytes of `struct rtmsg`.
+pub(crate) const ROUTE_HEADER_BYTES: usize = 12;
 /// The loopback interface is the first of every namespace.
 pub(crate) const LOOPBACK_INDEX: u32 = 1;
 
@@ -24,9 +34,9 @@ const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
 const VETH_INFO_PEER: u16 = 1;
-const RTA_DST: u16 = 1;
+pub(crate) const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
+pub(crate) const RTA_GATEWAY: u16 = 5;
 const RTA_PREFSRC: u16 = 7;
 const SCOPE_LINK: u8 = 253;
 
@@ -103,17 +113,34 @@ pub(crate) fn add_address(index: u32, address: Ipv4Addr, prefix: u8, broadcast: 
 
 /// A route to a range of addresses that are on this link; `source` is what the node calls itself there.
 pub(crate) fn add_link_route(index: u32, to: (Ipv4Addr, u8), source: Ipv4Addr) -> Message {
-    let made = Message::new(NEW_ROUTE, CREATE | REPLACE, &route_header(to.1, SCOPE_LINK));
+    let made = Message::new(NEW_ROUTE, CREATE | REPLACE, &route_header(to.1, SCOPE_LINK, ADMINISTRATOR));
     made.raw(RTA_DST, &to.0.octets()).u32(RTA_OIF, index).raw(RTA_PREFSRC, &source.octets())
 }
 
 /// The default route through a gateway.
 pub(crate) fn add_default_route(index: u32, gateway: Ipv4Addr) -> Message {
-    let made = Message::new(NEW_ROUTE, CREATE | REPLACE, &route_header(0, SCOPE_UNIVERSE));
+    let made = Message::new(NEW_ROUTE, CREATE | REPLACE, &route_header(0, SCOPE_UNIVERSE, ADMINISTRATOR));
     made.u32(RTA_OIF, index).raw(RTA_GATEWAY, &gateway.octets())
 }
 
-/// `struct rtmsg`: the main table (254), put there by an administrator (4), unicast (1).
-fn route_header(prefix: u8, scope: u8) -> [u8; 12] {
-    [AF_INET, prefix, 0, 0, 254, 4, scope, 1, 0, 0, 0, 0]
+/// A route to another node's pods.
+pub(crate) fn add_node_route(to: Ipv4Addr, prefix: u8, via: Ipv4Addr) -> Message {
+    let made = Message::new(NEW_ROUTE, CREATE | REPLACE, &route_header(prefix, SCOPE_UNIVERSE, NODE_ROUTE_PROTOCOL));
+    made.raw(RTA_DST, &to.octets()).raw(RTA_GATEWAY, &via.octets())
+}
+
+/// Removes it.
+pub(crate) fn remove_node_route(to: Ipv4Addr, prefix: u8) -> Message {
+    let made = Message::new(DEL_ROUTE, 0, &route_header(prefix, SCOPE_UNIVERSE, NODE_ROUTE_PROTOCOL));
+    made.raw(RTA_DST, &to.octets())
+}
+
+/// Asks for all routes (a dump).
+pub(crate) fn list_routes() -> Message {
+    Message::new(GET_ROUTE, 0, &[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
+/// `struct rtmsg`: the main table, put there by `protocol`, unicast (1).
+fn route_header(prefix: u8, scope: u8, protocol: u8) -> [u8; ROUTE_HEADER_BYTES] {
+    [AF_INET, prefix, 0, 0, MAIN_TABLE, protocol, scope, 1, 0, 0, 0, 0]
 }

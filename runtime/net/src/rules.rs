@@ -6,7 +6,7 @@
 //!                       (protocol . port)           -> pod . port     to any local address
 //!  postrouting          from a pod back to the same pod, through a host port -> masquerade
 //!                       from the node's loopback to a pod                    -> masquerade
-//!                       from a pod to outside the pod range                  -> masquerade
+//!                       from a pod to what is no pod of the cluster          -> masquerade
 //! ```
 //!
 //! The bridge routes packets of the loopback addresses (`route_localnet`), so that host ports answer there. What a pod sends
@@ -51,6 +51,8 @@ const HAIRPINS: &str = "hairpins";
 pub(crate) struct Wanted<'a> {
     pub(crate) bridge: &'a str,
     pub(crate) range: Range,
+    /// The pods of all nodes.
+    pub(crate) cluster: Range,
     pub(crate) masquerade: bool,
     pub(crate) records: &'a BTreeMap<Ipv4Addr, Record>,
 }
@@ -134,7 +136,7 @@ fn rules(wanted: &Wanted<'_>) -> Vec<Rule> {
     rules.push(rule("postrouting", hairpins()));
     rules.push(rule("postrouting", loopback_to(wanted.bridge)));
     if wanted.masquerade {
-        rules.push(rule("postrouting", masquerade(wanted.range)));
+        rules.push(rule("postrouting", masquerade(wanted.range, wanted.cluster)));
     }
     rules
 }
@@ -208,15 +210,14 @@ fn hairpins() -> Vec<E> {
     ]
 }
 
-fn masquerade(range: Range) -> Vec<E> {
-    let (mask, base) = (range.mask().octets(), range.base().octets());
+fn masquerade(range: Range, cluster: Range) -> Vec<E> {
     vec![
         source(Register(0)),
-        E::Mask { register: Register(0), mask },
-        equal(Register(0), &base),
+        E::Mask { register: Register(0), mask: range.mask().octets() },
+        equal(Register(0), &range.base().octets()),
         destination(Register(0)),
-        E::Mask { register: Register(0), mask },
-        not_equal(Register(0), &base),
+        E::Mask { register: Register(0), mask: cluster.mask().octets() },
+        not_equal(Register(0), &cluster.base().octets()),
         E::Masquerade,
     ]
 }

@@ -29,6 +29,7 @@ fn networks(folder: &Path, conflist: &str, bin: PathBuf) -> PodNetworks {
     let config = NetConfig {
         state_dir: folder.join("state"),
         pod_cidr: "10.99.0.0/24".to_owned(),
+        cluster_cidr: None,
         service_cidr: None,
         bridge: "skt0".to_owned(),
         interface_prefix: "skt".to_owned(),

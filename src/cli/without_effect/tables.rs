@@ -157,9 +157,8 @@ pub(crate) struct ControllerManager;
 impl Component for ControllerManager {
     const FLAGS: &'static [Reason] = &[
         (
-            "a node has its pods' addresses from its own flags",
-            "allocate-node-cidrs cidr-allocator-type cluster-cidr node-cidr-mask-size node-cidr-mask-size-ipv4 \
-             node-cidr-mask-size-ipv6 service-cluster-ip-range",
+            "nodes get the first free ranges of --cluster-cidr, and nothing of the services' is in it",
+            "cidr-allocator-type service-cluster-ip-range",
         ),
         ("the authority that pods get is that of the kubeconfig", "root-ca-file"),
         ("all controllers work under one identity", "use-service-account-credentials"),
@@ -226,8 +225,8 @@ impl Component for Kubelet {
     const FLAGS: &'static [Reason] = &[
         ("there is no file for it: give flags", "config config-dir"),
         (
-            "a node is joined with a kubeconfig that is valid already",
-            "bootstrap-kubeconfig cert-dir rotate-certificates rotate-server-certificates",
+            "certificates are kept in the data folder, and that of a client is replaced before it ends",
+            "cert-dir rotate-certificates",
         ),
         (
             "the CRI service says which cgroup driver and which images it uses",

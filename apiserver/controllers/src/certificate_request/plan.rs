@@ -1,14 +1,27 @@
 //! What becomes of a request for a certificate.
 
-use super::sign::{CLIENT_SIGNER, KUBELET_CLIENT_SIGNER, KUBELET_SERVING_SIGNER, kubelet_client};
+use super::sign::{CLIENT_SIGNER, KUBELET_CLIENT_SIGNER, KUBELET_SERVING_SIGNER, kubelet_client, kubelet_serving};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::Node;
 use skiff_authn::certificate::{Request, ends};
+use std::net::IpAddr;
+use std::time::Duration;
 
 /// How long a request stays after it was issued, denied, or has failed.
 const SETTLED: SignedDuration = SignedDuration::from_hours(1);
 /// How long one stays about which nobody has said a word, or which was approved and not issued.
 const PENDING: SignedDuration = SignedDuration::from_hours(24);
+
+/// How soon a node that lacks what a request names is looked at again while the request is young, and later.
+const SOON: Duration = Duration::from_secs(1);
+const LATER: Duration = Duration::from_secs(60);
+
+/// When to look again at a node that lacks what `request` names.
+pub(super) fn patience(request: &CertificateSigningRequest, now: Timestamp) -> Duration {
+    let made = request.metadata.creation_timestamp.as_ref().map_or(now, |made| made.0);
+    if now.duration_since(made) < SignedDuration::from_secs(60) { SOON } else { LATER }
+}
 
 /// What an author needs so that a request is approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +59,53 @@ pub(super) enum Act {
     Delete,
     /// Approve it, if its author has one of these permissions.
     Approve(&'static [Permission]),
+    /// Approve it, if this node has what it names.
+    ApproveServing(Serving),
     /// Sign it, or say why not.
     Sign,
+}
+
+/// What a kubelet that serves wants to be known by.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Serving {
+    pub(super) node: String,
+    names: Vec<String>,
+    ips: Vec<IpAddr>,
+}
+
+impl Serving {
+    /// What the approval says.
+    pub(super) const MESSAGE: &str =
+        "Auto approving kubelet serving certificate for the names and addresses of its node.";
+
+    /// What a request asks for, if a kubelet asks for itself.
+    fn of(request: &CertificateSigningRequest, asked: Request) -> Option<Self> {
+        let spec = &request.spec;
+        let is_kubelet = spec.groups.iter().flatten().any(|group| group == "system:nodes");
+        if !is_kubelet || spec.username.as_deref() != Some(asked.name.as_str()) || asked.ips.len() != asked.addresses {
+            return None;
+        }
+        kubelet_serving(&asked, spec.usages.as_deref().unwrap_or_default()).ok()?;
+        let node = asked.name.strip_prefix("system:node:")?.to_owned();
+        Some(Self { node, names: asked.dns_names, ips: asked.ips })
+    }
+
+    /// Whether all of it is what the node says of itself.
+    pub(super) fn belongs_to(&self, node: &Node) -> bool {
+        let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+        let has_name = |name: &String| {
+            *name == self.node
+                || addresses.iter().any(|one| {
+                    ["Hostname", "InternalDNS", "ExternalDNS"].contains(&one.type_.as_str()) && one.address == *name
+                })
+        };
+        let has_ip = |ip: &IpAddr| {
+            addresses
+                .iter()
+                .any(|one| ["InternalIP", "ExternalIP"].contains(&one.type_.as_str()) && one.address.parse() == Ok(*ip))
+        };
+        self.names.iter().all(has_name) && self.ips.iter().all(has_ip)
+    }
 }
 
 /// That, and in how long its time is over.
@@ -104,10 +162,13 @@ fn act(request: &CertificateSigningRequest, signs: bool) -> Act {
     if has(request, "Approved") {
         return if signs { Act::Sign } else { Act::Nothing };
     }
-    if request.spec.signer_name != KUBELET_CLIENT_SIGNER {
+    if request.spec.signer_name == CLIENT_SIGNER {
         return Act::Nothing;
     }
     let Ok(asked) = Request::from_pem(&request.spec.request.0) else { return Act::Nothing };
+    if request.spec.signer_name == KUBELET_SERVING_SIGNER {
+        return Serving::of(request, asked).map_or(Act::Nothing, Act::ApproveServing);
+    }
     if kubelet_client(&asked, request.spec.usages.as_deref().unwrap_or_default()).is_err() {
         return Act::Nothing;
     }
@@ -172,6 +233,33 @@ mod tests {
             let mut other = with(&[], None);
             other.spec.signer_name = signer.to_owned();
             assert_eq!(what(&other, true), Act::Nothing, "somebody has to look at it");
+        }
+    }
+
+    #[test]
+    fn a_serving_certificate_is_for_what_the_node_has() {
+        let asked = |user: &str, group: &str, sans: &[&str]| {
+            let mut one = request("system:node:n", "system:nodes", sans);
+            one.spec.signer_name = KUBELET_SERVING_SIGNER.to_owned();
+            one.spec.usages = Some(vec!["digital signature".to_owned(), "server auth".to_owned()]);
+            (one.spec.username, one.spec.groups) = (Some(user.to_owned()), Some(vec![group.to_owned()]));
+            what(&one, true)
+        };
+        let node: Node = serde_json::from_value(serde_json::json!({"status": {"addresses": [
+            {"type": "InternalIP", "address": "192.0.2.1"}, {"type": "Hostname", "address": "h"}]}}))
+        .unwrap();
+        for (sans, good) in [
+            (&["n", "h", "192.0.2.1"][..], true),
+            (&["192.0.2.1"], true),
+            (&["n", "other"], false),
+            (&["192.0.2.2"], false),
+            (&["kubelet.skiff.internal"], false),
+        ] {
+            let Act::ApproveServing(serving) = asked("system:node:n", "system:nodes", sans) else { panic!("{sans:?}") };
+            assert_eq!((serving.node.as_str(), serving.belongs_to(&node)), ("n", good), "{sans:?}");
+        }
+        for (user, group) in [("system:node:m", "system:nodes"), ("system:node:n", "system:masters")] {
+            assert_eq!(asked(user, group, &["n"]), Act::Nothing, "{user} {group}");
         }
     }
 

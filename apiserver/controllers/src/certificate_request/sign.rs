@@ -79,7 +79,7 @@ pub(super) fn kubelet_client(request: &Request, given: &[String]) -> Result<(), 
 }
 
 /// What a kubelet's serving certificate may say.
-fn kubelet_serving(request: &Request, given: &[String]) -> Result<(), String> {
+pub(super) fn kubelet_serving(request: &Request, given: &[String]) -> Result<(), String> {
     require(request.groups == ["system:nodes"], NO_GROUP)?;
     require(request.dns + request.addresses > 0, "DNS or IP subjectAltName is required")?;
     for (count, kind) in [(request.mail, "Email"), (request.uris, "URI")] {

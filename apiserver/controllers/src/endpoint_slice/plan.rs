@@ -2,7 +2,9 @@
 
 use crate::owned::{is_ready, owner_reference, phase};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
@@ -17,15 +19,25 @@ pub(crate) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 pub(crate) const MANAGER_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 
-/// The slices that `service`, selecting `pods`, should have: named `<service>-<n>`, so that the same input gives the same
+/// The label of a node that says where it is.
+pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
+/// Which of a service's endpoints are preferred (`spec.trafficDistribution`): `PreferClose` is the older name of the same zone's.
+const BY_ZONE: [&str; 3] = ["PreferClose", "PreferSameZone", BY_NODE];
+const BY_NODE: &str = "PreferSameNode";
+
+/// The slices that `service`, selecting `pods`, should have; `zone` says where a node is. They are named `<service>-<n>`, so that the same input gives the same
 /// objects and a second reconciliation changes nothing.
-pub(crate) fn slices(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSlice> {
+pub(crate) fn slices(
+    service: &Service,
+    pods: &[Arc<Pod>],
+    zone: &dyn Fn(&str) -> Option<String>,
+) -> Vec<EndpointSlice> {
     let mut groups: BTreeMap<PortsKey, Vec<Endpoint>> = BTreeMap::new();
     let mut pods: Vec<&Pod> = pods.iter().map(AsRef::as_ref).filter(|pod| has_address(pod)).collect();
     pods.sort_by_key(|pod| pod.name_any());
     for pod in pods {
         // A named target port may be another number in another pod, so pods are grouped by what their ports resolve to.
-        groups.entry(ports_of(service, pod)).or_default().push(endpoint(service, pod));
+        groups.entry(ports_of(service, pod)).or_default().push(placed(service, endpoint(service, pod), zone));
     }
     if groups.is_empty() {
         groups.insert(Vec::new(), Vec::new());
@@ -36,6 +48,22 @@ pub(crate) fn slices(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSlice>
         whole.into_iter().map(move |endpoints| (ports.clone(), endpoints))
     });
     chunks.enumerate().map(|(number, (ports, endpoints))| slice(service, number, ports, endpoints)).collect()
+}
+
+/// An endpoint with where it is, and for whom if the service says that near ones are preferred. One that is not ready is for nobody.
+fn placed(service: &Service, mut endpoint: Endpoint, zone: &dyn Fn(&str) -> Option<String>) -> Endpoint {
+    let wanted = service.spec.as_ref().and_then(|spec| spec.traffic_distribution.as_deref()).unwrap_or_default();
+    let is_ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) == Some(true);
+    endpoint.zone = endpoint.node_name.as_deref().and_then(zone);
+    if !is_ready || !BY_ZONE.contains(&wanted) {
+        return endpoint;
+    }
+    let for_zones = endpoint.zone.clone().map(|name| vec![ForZone { name }]);
+    let node = endpoint.node_name.clone().filter(|_| wanted == BY_NODE);
+    let for_nodes = node.map(|name| vec![ForNode { name }]);
+    let hints = EndpointHints { for_nodes, for_zones };
+    endpoint.hints = Some(hints).filter(|hints| hints.for_nodes.is_some() || hints.for_zones.is_some());
+    endpoint
 }
 
 /// Name, protocol, number and application protocol of each port.
@@ -146,6 +174,30 @@ mod tests {
         .unwrap()
     }
 
+    fn nowhere(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn near_endpoints_are_hinted_at_where_a_service_prefers_them() {
+        let hints = |wanted: Option<&str>, ready: &str| {
+            let mut service = service();
+            service.spec.as_mut().unwrap().traffic_distribution = wanted.map(str::to_owned);
+            let found = slices(&service, &[pod("a", ready, 80)], &|node| Some(format!("zone-of-{node}")));
+            let endpoint = found[0].endpoints.as_ref().unwrap()[0].clone();
+            assert_eq!(endpoint.zone.as_deref(), Some("zone-of-n"));
+            let hints = endpoint.hints.unwrap_or_default();
+            let zone = hints.for_zones.map(|zones| zones[0].name.clone());
+            (zone, hints.for_nodes.map(|nodes| nodes[0].name.clone()))
+        };
+        let zone = || Some("zone-of-n".to_owned());
+        assert_eq!(hints(None, "True"), (None, None));
+        assert_eq!(hints(Some("PreferClose"), "True"), (zone(), None));
+        assert_eq!(hints(Some("PreferSameZone"), "True"), (zone(), None));
+        assert_eq!(hints(Some("PreferSameNode"), "True"), (zone(), Some("n".to_owned())));
+        assert_eq!(hints(Some("PreferSameNode"), "False"), (None, None));
+    }
+
     fn pod(name: &str, ready: &str, port: i32) -> Arc<Pod> {
         Arc::new(serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": "default"},
@@ -157,7 +209,7 @@ mod tests {
 
     #[test]
     fn unready_pods_are_listed_as_such() {
-        let found = slices(&service(), &[pod("b", "False", 8080), pod("a", "True", 8080)]);
+        let found = slices(&service(), &[pod("b", "False", 8080), pod("a", "True", 8080)], &nowhere);
         let endpoints = found[0].endpoints.as_ref().unwrap();
         let ready: Vec<_> = endpoints.iter().map(|endpoint| endpoint.conditions.as_ref().unwrap().ready).collect();
         assert_eq!(ready, [Some(true), Some(false)]);
@@ -166,7 +218,7 @@ mod tests {
 
     #[test]
     fn pods_with_other_numbers_for_a_named_port_get_a_slice_of_their_own() {
-        let found = slices(&service(), &[pod("a", "True", 8080), pod("b", "True", 9090)]);
+        let found = slices(&service(), &[pod("a", "True", 8080), pod("b", "True", 9090)], &nowhere);
         assert_eq!(found.len(), 2);
     }
 
@@ -174,8 +226,8 @@ mod tests {
     fn many_pods_are_spread_over_slices_and_none_leave_one_empty() {
         let pods: Vec<_> = (0..250).map(|n| pod(&format!("p{n:03}"), "True", 80)).collect();
         let sizes: Vec<_> =
-            slices(&service(), &pods).iter().map(|slice| slice.endpoints.as_ref().unwrap().len()).collect();
+            slices(&service(), &pods, &nowhere).iter().map(|slice| slice.endpoints.as_ref().unwrap().len()).collect();
         assert_eq!(sizes, [100, 100, 50]);
-        assert_eq!(slices(&service(), &[]).len(), 1);
+        assert_eq!(slices(&service(), &[], &nowhere).len(), 1);
     }
 }

@@ -88,6 +88,19 @@ fn address() -> impl Strategy<Value = SocketAddrV4> {
     (0u8..4, 80u16..83).prop_map(|(host, port)| SocketAddrV4::new([10, 1, 0, host].into(), port))
 }
 
+fn source() -> impl Strategy<Value = Block> {
+    (0u8..3, 8u32..32).prop_map(|(net, bits)| Block::parse(&format!("10.{net}.0.0/{bits}")).expect("a block"))
+}
+
+prop_compose! {
+    fn targets()(
+        endpoints in proptest::collection::btree_set(address(), 0..4),
+        drops: bool,
+    ) -> Targets {
+        Targets { endpoints, otherwise: if drops { Otherwise::Drop } else { Otherwise::Refuse } }
+    }
+}
+
 prop_compose! {
     fn any_port()(
         name in "[a-c]",
@@ -95,11 +108,15 @@ prop_compose! {
         cluster in proptest::collection::vec(address(), 0..2),
         external in proptest::collection::vec(address(), 0..2),
         node_port in proptest::option::of(30000u16..30003),
-        endpoints in proptest::collection::btree_set(address(), 0..4),
+        balancer in proptest::collection::vec(address(), 0..2),
+        sources in proptest::collection::vec(source(), 0..3),
+        internal in targets(),
+        inside in targets(),
+        outside in proptest::option::of(targets()),
         affinity_seconds in proptest::option::of(1u32..3),
     ) -> Port {
         let name = format!("default/{name}/http/{}", protocol.name());
-        Port { name, protocol, cluster, external, node_port, endpoints, affinity_seconds }
+        Port { name, protocol, cluster, external, balancer, sources, node_port, internal, inside, outside, affinity_seconds }
     }
 }
 
@@ -147,13 +164,19 @@ proptest! {
 }
 
 fn web(endpoints: &[&str]) -> Port {
+    let endpoints = endpoints.iter().map(|text| text.parse().expect("an address")).collect();
+    let targets = Targets { endpoints, otherwise: Otherwise::Refuse };
     Port {
         name: "default/web/http/tcp".to_owned(),
         protocol: Transport::Tcp,
         cluster: vec!["10.96.0.5:80".parse().expect("an address")],
         external: Vec::new(),
+        balancer: Vec::new(),
+        sources: Vec::new(),
         node_port: Some(30080),
-        endpoints: endpoints.iter().map(|text| text.parse().expect("an address")).collect(),
+        internal: targets.clone(),
+        inside: targets,
+        outside: None,
         affinity_seconds: None,
     }
 }

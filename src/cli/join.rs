@@ -1,0 +1,73 @@
+//! `skiff join` and `skiff token`.
+
+use super::{ClientArgs, DnsArgs, FolderArgs, LogArgs, PressureArgs, RangeArgs, names};
+use crate::duration;
+use clap::{Args, Subcommand};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `skiff join`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  skiff up --api-listen 0.0.0.0:6443 --cluster-cidr 10.244.0.0/16      the first node
+  skiff token create > join.kubeconfig                                 there; take the file to the other machine
+  skiff join --bootstrap-kubeconfig join.kubeconfig                    here; a restart needs no token")]
+pub(crate) struct JoinArgs {
+    /// Kubeconfig with a token, as `skiff token create` prints it; not needed once the node has its certificate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bootstrap_kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folders: FolderArgs,
+    #[command(flatten)]
+    pub(crate) ranges: RangeArgs,
+    /// The node's name in the API [default: the host's name]
+    #[arg(long, value_parser = names::node, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// The node's address [default: that of the default route, or else of the first interface]
+    #[arg(long, value_name = "IP")]
+    pub(crate) node_ip: Option<IpAddr>,
+    /// Port of the kubelet's HTTPS API
+    #[arg(long, default_value_t = 10250, value_name = "PORT")]
+    pub(crate) kubelet_port: u16,
+    /// Folder with files that describe static pods
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) pod_manifest_path: Option<PathBuf>,
+    /// Kernel parameters that pods may set besides the safe ones: names, or starts of names with * (may be repeated)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) allowed_unsafe_sysctls: Vec<String>,
+    #[command(flatten)]
+    pub(crate) dns: DnsArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+    #[command(flatten)]
+    pub(crate) pressure: PressureArgs,
+    /// The cgroup below which everything lives [default: /skiff]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_root: Option<String>,
+    /// Use this OCI runtime instead of the one carried inside (e.g. /usr/bin/crun)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) oci_runtime: Option<PathBuf>,
+}
+
+/// What can be done with tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token, and print a kubeconfig with which a node joins
+    Create(TokenArgs),
+}
+
+/// `skiff token create`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skiff token create --ttl 1h > join.kubeconfig")]
+pub(crate) struct TokenArgs {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    /// How long nodes may join with it
+    #[arg(long, default_value = "24h", value_parser = duration::parse, value_name = "TIME")]
+    pub(crate) ttl: Duration,
+    /// Where other machines reach the API [default: where the service `kubernetes` leads]
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+}

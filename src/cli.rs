@@ -275,6 +275,10 @@ pub(crate) struct UpArgs {
     /// else the node's side of the pod network, where the API then listens too]
     #[arg(long, value_name = "IP")]
     pub(crate) advertise_address: Option<IpAddr>,
+    /// Addresses for services of the type LoadBalancer, such as 192.0.2.0/28; every node leads them to the service, the network has to
+    /// lead them to a node [default: such services get no address]
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) load_balancer_range: Option<String>,
     /// Open a node port of an isolated node on the host's loopback (may be repeated)
     #[arg(long, value_name = "HOST_PORT:NODE_PORT", requires = "isolated")]
     pub(crate) publish: Vec<String>,

@@ -39,7 +39,7 @@ pub(crate) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let ranges = node_ranges(&args)?;
     tell!("reconciling for {}", args.client.kubeconfig.display());
     let caches = Caches::new(client.clone());
-    let work = |token| control(client.clone(), caches.clone(), trust.clone(), ranges.clone(), token);
+    let work = |token| control(client.clone(), caches.clone(), trust.clone(), (ranges.clone(), None), token);
     Ok(lead_if(election.as_ref(), &client, &shutdown, work).await.unwrap_or(Ok(()))?)
 }
 

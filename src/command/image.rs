@@ -17,20 +17,39 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let images = match args.command {
         ImageCommand::Build(build) => {
             let recipe = recipe(build)?;
-            vec![open(&folders)?.build(&recipe).with_context(|| format!("build {}", recipe.name))?]
+            on_each(&folders, |store| {
+                Ok(vec![store.build(&recipe).with_context(|| format!("build {}", recipe.name))?])
+            })?
         }
         ImageCommand::Import { path, name } => {
-            let images = open(&folders)?.import(&path, name.as_deref());
-            images.with_context(|| format!("import {}", path.display()))?
+            let import = |store: &ImageStore| store.import(&path, name.as_deref());
+            on_each(&folders, |store| import(store).with_context(|| format!("import {}", path.display())))?
         }
         // Who only looks makes no folders, installs nothing and cleans nothing up.
         ImageCommand::List => ImageStore::list_at_rest(&folders.images()).context("list images")?,
         ImageCommand::Pull { reference } => {
-            vec![open(&folders)?.pull(&reference).with_context(|| format!("pull {reference}"))?]
+            on_each(&folders, |store| Ok(vec![store.pull(&reference).with_context(|| format!("pull {reference}"))?]))?
         }
-        ImageCommand::Remove { images } => return remove(&open(&folders)?, &images),
+        ImageCommand::Remove { images } => {
+            remove(&open(&folders)?, &images)?;
+            for member in folders.members() {
+                let store = open(&member)?;
+                let is_there = |image: &String| matches!(store.resolve(image), Ok(Some(_)));
+                remove(&store, &images.iter().filter(|image| is_there(image)).cloned().collect::<Vec<_>>())?;
+            }
+            return Ok(());
+        }
     };
     print(&images, args.output)
+}
+
+/// Does the same to the stores of all nodes of `up --nodes`, each of which has one; answers what the first one's said.
+fn on_each(folders: &Folders, work: impl Fn(&ImageStore) -> anyhow::Result<Vec<Image>>) -> anyhow::Result<Vec<Image>> {
+    let images = work(&open(folders)?)?;
+    for member in folders.members() {
+        work(&open(&member)?).with_context(|| format!("for the node in {}", member.data.display()))?;
+    }
+    Ok(images)
 }
 
 /// Makes the store, if there is none yet.

@@ -10,6 +10,7 @@ use crate::node::{
 };
 use crate::out::tell;
 use anyhow::{Context, bail};
+use skiff_controllers::BalancerRange;
 use skiff_step::TRACE_VARIABLE;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -53,7 +54,7 @@ pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
     folders.create()?;
     let _lock = folders.lock()?;
     // Before the box is entered: theirs are made beside it.
-    let members = Members::spawn(args.nodes)?;
+    let members = Members::spawn(args.nodes, &folders)?;
     let (config, new_box) = prepare(&args, folders)?;
     if args.demo {
         return demo::run(config, new_box, started);
@@ -99,6 +100,8 @@ pub(crate) fn check_runtime(program: Option<&Path>) -> anyhow::Result<()> {
 /// Opens what must be opened on the host, then enters the box if there is to be one.
 fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Option<NewBox>)> {
     let logs = log_limits(&args.logs)?;
+    let balancers = args.load_balancer_range.as_deref().map(BalancerRange::parse).transpose();
+    let balancers = balancers.map_err(anyhow::Error::msg).context("--load-balancer-range")?;
     let own = args.etcd.etcd_servers.is_empty().then(|| folders.encryption());
     let (encryption, audit) = (args.encryption.read(own.as_deref())?, args.audit.read()?);
     let mut api = vec![listen(args)?];
@@ -142,6 +145,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         audit,
         oci_runtime: args.oci_runtime.clone(),
         leader_elect: args.leader_elect,
+        balancers,
     };
     Ok((config, new_box))
 }

@@ -23,7 +23,9 @@ use skiff_apiserver::{ApiServer, Audit, Encryption, Pki, encrypted};
 use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, Presented, lead_if};
-use skiff_controllers::{ControllerError, NodeRanges, Provisioner, Signer, Trust, allocate_node_ranges};
+use skiff_controllers::{
+    BalancerRange, ControllerError, NodeRanges, Provisioner, Signer, Trust, allocate_node_ranges, balance_services,
+};
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, OnAddresses, PodCidr, PressureLimits};
 use skiff_netpol::{Gate, NetpolConfig, enforcer};
@@ -73,6 +75,8 @@ pub(crate) struct NodeConfig {
     pub(crate) oci_runtime: Option<PathBuf>,
     /// Whether scheduler and controllers work only while they lead.
     pub(crate) leader_elect: bool,
+    /// Addresses for load balancers, if there are any.
+    pub(crate) balancers: Option<BalancerRange>,
 }
 
 /// A running node.
@@ -380,7 +384,7 @@ fn start_control_loops(
         signer: Some(Arc::new(signer)),
         certificates: Some(Signer::new(authority, CERTIFICATE_LIFE)),
     };
-    let ranges = node_ranges(&config.site.ranges)?;
+    let ranges = (node_ranges(&config.site.ranges)?, config.balancers.clone());
     let election = stand("kube-controller-manager")?;
     components.spawn("controllers", |token| async move {
         let work = |token| control(client.clone(), caches.clone(), trust.clone(), ranges.clone(), token);
@@ -405,23 +409,27 @@ fn node_ranges(ranges: &RangeArgs) -> anyhow::Result<Option<NodeRanges>> {
     NodeRanges::parse(all, bits, 64).map(Some).map_err(anyhow::Error::msg).context("--cluster-cidr")
 }
 
-/// The controllers, with what gives nodes their ranges if there are any to give.
+/// The controllers, with what gives nodes their ranges and services their load balancers' addresses, if there are any to give.
 pub(crate) async fn control(
     client: Client,
     caches: Caches,
     trust: Trust,
-    ranges: Option<NodeRanges>,
+    (ranges, balancers): (Option<NodeRanges>, Option<BalancerRange>),
     shutdown: CancellationToken,
 ) -> Result<(), ControllerError> {
-    let giving = async {
-        match ranges {
-            Some(ranges) => {
-                allocate_node_ranges(client.clone(), caches.clone(), ranges, shutdown.clone()).await;
-            }
-            None => {}
+    let all = || (client.clone(), caches.clone(), shutdown.clone());
+    let to_nodes = async {
+        let (client, caches, shutdown) = all();
+        if let Some(ranges) = ranges {
+            allocate_node_ranges(client, caches, ranges, shutdown).await;
         }
     };
-    let (ended, ()) =
-        tokio::join!(skiff_controllers::run(client.clone(), caches.clone(), trust, shutdown.clone()), giving);
-    ended
+    let to_services = async {
+        let (client, caches, shutdown) = all();
+        if let Some(range) = balancers {
+            balance_services(client, caches, range, shutdown).await;
+        }
+    };
+    let controllers = skiff_controllers::run(client.clone(), caches.clone(), trust, shutdown.clone());
+    tokio::join!(controllers, to_nodes, to_services).0
 }

@@ -46,10 +46,12 @@ impl Members {
     ///
     /// # Errors
     /// A process cannot be started.
-    pub(crate) fn spawn(count: u8) -> anyhow::Result<Self> {
+    pub(crate) fn spawn(count: u8, first: &Folders) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("find this program's file")?;
         let mut children = Vec::new();
         for number in 2..=count {
+            // Images may be brought there as soon as the first node is ready.
+            first.member(number).create()?;
             let mut command = Command::new(&program);
             command.args(std::env::args_os().skip(1)).arg("--member").arg(number.to_string());
             let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
@@ -74,9 +76,7 @@ impl Members {
         let token = make_token(client, TOKEN_LIFE).await?;
         let kubeconfig = token.kubeconfig(&format!("https://{api}"), authority);
         for (number, child) in &mut self.0 {
-            let folders = folders.member(*number);
-            folders.create()?;
-            let path = folders.bootstrap_kubeconfig();
+            let path = folders.member(*number).bootstrap_kubeconfig();
             let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
             let written = file.and_then(|mut file| file.write_all(kubeconfig.as_bytes()));
             written.with_context(|| format!("write {}", path.display()))?;

@@ -9,7 +9,7 @@ use crate::context::{Context, ControllerError, EventKind, On, is_status};
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use plan::Pool;
+pub(crate) use plan::Pool;
 use serde_json::json;
 use skiff_client::{Cache, Caches};
 use std::collections::{BTreeMap, BTreeSet};

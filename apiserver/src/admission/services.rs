@@ -144,8 +144,14 @@ impl Allocator {
             spec["clusterIPs"] = json!([address.to_string()]);
         }
         for Port { index, wanted } in needs.ports {
-            let port = self.port(backend, &owner, index, wanted, run, claims).await?.map_err(refused)?;
+            let field = format!("spec.ports[{index}].nodePort");
+            let port = self.port(backend, &owner, &field, wanted, run, claims).await?.map_err(refused)?;
             service["spec"]["ports"][index]["nodePort"] = port.into();
+        }
+        if let Some(wanted) = needs.health {
+            let field = "spec.healthCheckNodePort";
+            let port = self.port(backend, &owner, field, wanted, run, claims).await?.map_err(refused)?;
+            service["spec"]["healthCheckNodePort"] = port.into();
         }
         Ok(())
     }
@@ -193,7 +199,7 @@ impl Allocator {
         &self,
         backend: &dyn Backend,
         owner: &Owner,
-        index: usize,
+        field: &str,
         wanted: Option<u16>,
         run: Run,
         claims: &mut Claims,
@@ -210,7 +216,7 @@ impl Allocator {
             };
             return Ok(Err(FieldError {
                 kind: FieldErrorKind::Invalid,
-                field: format!("spec.ports[{index}].nodePort"),
+                field: field.to_owned(),
                 value: Some(port.into()),
                 detail: problem,
             }));

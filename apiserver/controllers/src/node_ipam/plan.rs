@@ -47,14 +47,14 @@ impl Range {
 
 /// A range that is cut into parts of one size.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     whole: Range,
     part_bits: u8,
 }
 
 impl Pool {
     /// Reads the range; `part_bits` are the bits that all addresses of a part share.
-    pub(super) fn parse(text: &str, part_bits: u8) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, part_bits: u8) -> Result<Self, String> {
         let whole = Range::parse(text).ok_or_else(|| format!("{text:?} is no range such as 10.244.0.0/16"))?;
         if part_bits < whole.bits || part_bits > whole.width {
             return Err(format!("{text} cannot be cut into ranges of {part_bits} bits"));
@@ -71,8 +71,13 @@ impl Pool {
         self.whole.width == 128
     }
 
+    /// Whether `text` is one of the parts.
+    pub(crate) fn holds(&self, text: &str) -> bool {
+        Range::parse(text).is_some_and(|range| range.bits == self.part_bits && range.overlaps(self.whole))
+    }
+
     /// The first part that nothing of `taken` overlaps.
-    pub(super) fn free(&self, taken: &[String]) -> Option<String> {
+    pub(crate) fn free(&self, taken: &[String]) -> Option<String> {
         let taken: Vec<Range> = taken.iter().filter_map(|text| Range::parse(text)).collect();
         let step = u32::from(self.whole.width - self.part_bits);
         let parts = 0..1u128 << (self.part_bits - self.whole.bits);

@@ -20,6 +20,8 @@ pub(super) struct Needs {
     pub(super) address: bool,
     pub(super) wanted_address: Option<Ipv4Addr>,
     pub(super) ports: Vec<Port>,
+    /// A port at which balancers ask for endpoints, and the one asked for.
+    pub(super) health: Option<Option<u16>>,
 }
 
 fn kind(service: &Value) -> &str {
@@ -36,6 +38,11 @@ fn needs_node_ports(service: &Value) -> bool {
         "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"].as_bool() != Some(false),
         _ => false,
     }
+}
+
+/// Whether balancers ask each node how many endpoints it has.
+fn needs_health(service: &Value) -> bool {
+    kind(service) == "LoadBalancer" && service["spec"]["externalTrafficPolicy"] == "Local"
 }
 
 fn invalid(field: &str, value: &Value, detail: &str) -> FieldError {
@@ -62,7 +69,11 @@ impl Needs {
             return Err(invalid("spec.ipFamilies", &spec["ipFamilies"], detail));
         }
         let ports = if needs_node_ports(service) { wanted_ports(service)? } else { Vec::new() };
-        Ok(Self { address: needs_address(service), wanted_address: wanted_address(service)?, ports })
+        let health = match needs_health(service) {
+            true => Some(wanted_port(&service["spec"]["healthCheckNodePort"], "spec.healthCheckNodePort")?),
+            false => None,
+        };
+        Ok(Self { address: needs_address(service), wanted_address: wanted_address(service)?, ports, health })
     }
 }
 
@@ -108,13 +119,16 @@ fn wanted_ports(service: &Value) -> Result<Vec<Port>, FieldError> {
     let ports = service["spec"]["ports"].as_array().into_iter().flatten().enumerate();
     ports
         .map(|(index, port)| {
-            let number = port["nodePort"].as_u64().unwrap_or(0);
-            let detail = "must be between 1 and 65535, inclusive";
-            let wanted = u16::try_from(number)
-                .map_err(|_| invalid(&format!("spec.ports[{index}].nodePort"), &port["nodePort"], detail))?;
-            Ok(Port { index, wanted: Some(wanted).filter(|port| *port != 0) })
+            let wanted = wanted_port(&port["nodePort"], &format!("spec.ports[{index}].nodePort"))?;
+            Ok(Port { index, wanted })
         })
         .collect()
+}
+
+fn wanted_port(value: &Value, field: &str) -> Result<Option<u16>, FieldError> {
+    let detail = "must be between 1 and 65535, inclusive";
+    let wanted = u16::try_from(value.as_u64().unwrap_or(0)).map_err(|_| invalid(field, value, detail))?;
+    Ok(Some(wanted).filter(|port| *port != 0))
 }
 
 /// Writes into `new` what `old` was given and `new` leaves open, and drops what a change of type makes void.
@@ -125,6 +139,9 @@ pub(super) fn carry_over(old: &Value, new: &mut Value) {
     }
     if needs_node_ports(old) && needs_node_ports(new) {
         keep_node_ports(old, new);
+    }
+    if needs_health(old) && needs_health(new) && new["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0) == 0 {
+        new["spec"]["healthCheckNodePort"] = old["spec"]["healthCheckNodePort"].clone();
     }
     drop_void(old, new);
 }
@@ -151,9 +168,7 @@ const DEPENDENT: [(&str, Means); 8] = [
     ("clusterIPs", |service| kind(service) != "ExternalName"),
     ("ipFamilies", |service| kind(service) != "ExternalName"),
     ("ipFamilyPolicy", |service| kind(service) != "ExternalName"),
-    ("healthCheckNodePort", |service| {
-        kind(service) == "LoadBalancer" && service["spec"]["externalTrafficPolicy"] == "Local"
-    }),
+    ("healthCheckNodePort", needs_health),
     ("allocateLoadBalancerNodePorts", |service| kind(service) == "LoadBalancer"),
     ("loadBalancerClass", |service| kind(service) == "LoadBalancer"),
     ("externalTrafficPolicy", is_external),
@@ -189,7 +204,9 @@ fn node_ports(service: &Value) -> Vec<u16> {
 /// Everything a stored service has.
 pub(super) fn held(service: &Value) -> Vec<Held> {
     let address = text(&service["spec"]["clusterIP"]).parse().ok().map(Held::Address);
-    address.into_iter().chain(node_ports(service).into_iter().map(Held::Port)).collect()
+    let health = service["spec"]["healthCheckNodePort"].as_u64().and_then(|port| u16::try_from(port).ok());
+    let ports = node_ports(service).into_iter().chain(health.filter(|port| *port != 0));
+    address.into_iter().chain(ports.map(Held::Port)).collect()
 }
 
 /// What `old` has and `new` has not.
@@ -242,7 +259,7 @@ mod tests {
             json!({"type": "ExternalName", "externalName": "a.b", "internalTrafficPolicy": "Cluster",
             "ports": [{"port": 80, "protocol": "TCP"}]})
         );
-        assert_eq!(no_longer_held(Some(&old), &new).len(), 2);
+        assert_eq!(no_longer_held(Some(&old), &new).len(), 3);
         let mut changed = old.clone();
         changed["spec"]["type"] = "ClusterIP".into();
         changed["spec"]["externalTrafficPolicy"] = "Cluster".into();

@@ -17,7 +17,7 @@ pub(super) static ROW: Row = Row {
     storage: Storage { folder: "services/specs", version: None },
     subresources: &[proxy("ServiceProxyOptions"), status(["", "v1", "Service"])],
     rules: Rules {
-        name: Format::Label1035,
+        name: Format::Label,
         defaults: |it| defaults::with_spec(it, defaults::core::service),
         prepare: |new, old, _| {
             if old.is_none() {

@@ -66,12 +66,12 @@ fn stock_manifests_are_taken_with_exactly_these_warnings() {
         ),
         (
             CONTROLLERS,
-            "--allocate-node-cidrs --cluster-cidr --service-cluster-ip-range --root-ca-file --use-service-account-credentials \
+            "--service-cluster-ip-range --root-ca-file --use-service-account-credentials \
              --controllers --cluster-name --bind-address --authentication-kubeconfig --client-ca-file \
              --requestheader-client-ca-file --authorization-kubeconfig",
         ),
         (SCHEDULER, "--bind-address --authentication-kubeconfig --authorization-kubeconfig"),
-        (KUBELET, "--config --bootstrap-kubeconfig --pod-infra-container-image"),
+        (KUBELET, "--config --pod-infra-container-image"),
         (PROXY, "--config"),
         ("skiff apiserver --profiling=false --v=2 --watch-cache", "--watch-cache --profiling --v"),
     ] {

@@ -33,14 +33,13 @@ mod replica_set; // so many pods of one template: ReplicaSet and ReplicationCont
 mod resource_quota; // what a namespace's objects take of its quotas
 mod root_ca; // what pods trust, in every namespace
 mod service_account; // the default account of every namespace
-pub use node_ipam::{NodeRanges, allocate_node_ranges};
-pub use service_balancer::{BalancerRange, balance_services};
-pub use storage::Provisioner;
+mod service_balancer; // addresses for services of the type LoadBalancer
+mod stateful_set; // pods with names, and claims of their own
+mod storage; // volumes, claims and who holds them
 mod ttl_after_finished; // jobs that finished long ago
 
 pub use certificate_request::Signer;
 pub use context::ControllerError;
-pub use node_ipam::{NodeRanges, allocate_node_ranges};
 pub use node_ipam::{NodeRanges, allocate_node_ranges};
 pub use service_balancer::{BalancerRange, balance_services};
 pub use storage::Provisioner;

@@ -131,11 +131,7 @@ impl Node {
         if config.storage {
             start_storage(&mut components, &config, &clients, shared.clone())?;
         }
-        if config.site.ranges.cluster_cidr.is_some() {
-            start_routes(&mut components, &config.node_name, &shared);
-            let (server, writer) = (config.names.server, clients.administrator());
-            lead_to_members(&mut components, &config.node_name, server, writer, &shared);
-        }
+        start_between_nodes(&mut components, &config, &clients, &shared);
         let ranges = [&config.site.ranges.service_cidr, config.site.ranges.of_all_pods()].map(Clone::clone);
         let place = Place {
             names: &config.names,
@@ -330,6 +326,14 @@ async fn start_kubelet(
     let kubelet = Kubelet::start(kubelet).await.context("start the kubelet")?;
     components.spawn("kubelet", |token| async move { Ok(kubelet.run(token).await?) });
     Ok(shown)
+}
+
+/// What leads to other nodes, if there may be some.
+fn start_between_nodes(components: &mut Components, config: &NodeConfig, clients: &Clients, shared: &Caches) {
+    if config.site.ranges.cluster_cidr.is_some() {
+        start_routes(components, &config.node_name, shared);
+        lead_to_members(components, &config.node_name, config.names.server, clients.administrator(), shared);
+    }
 }
 
 /// The driver of volumes of this machine, and who asks it for them.

@@ -102,3 +102,36 @@ fn a_second_node_keeps_its_certificate_and_goes_with_the_first() {
     before.assert_nothing_new_of(&node.mark());
     node.down();
 }
+
+#[test]
+fn a_load_balancer_has_an_address_and_lets_in_whom_it_names() {
+    let node = TestNode::up(&["--load-balancer-range", "192.0.2.16/30"]);
+    let balanced = |name: &str, ranges: Value| {
+        let mut one = service(name, "web", json!([{"port": 80, "targetPort": "http"}]));
+        one["spec"]["type"] = "LoadBalancer".into();
+        one["spec"]["externalTrafficPolicy"] = "Local".into();
+        one["spec"]["loadBalancerSourceRanges"] = ranges;
+        one
+    };
+    let closed = balanced("closed", json!(["198.51.100.0/24"]));
+    apply(&node, &[pod("web", &[web()]), guest("guest", "node"), balanced("open", json!(["10.244.0.0/16"])), closed]);
+    node.ready_pods("app=web", 1);
+    let guest = node.ready_pods("app=guest", 1).remove(0);
+    let pid = i64::from(processes(&container_id(&guest, 0))[0]);
+    let given = |name: &str| {
+        let found = until(&node, &["service", name], "has an address", |service| {
+            service["status"]["loadBalancer"]["ingress"][0]["ip"].is_string()
+        });
+        let ip = found["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().unwrap().to_owned();
+        assert!(ip.starts_with("192.0.2."), "{ip}");
+        (ip, found["spec"]["healthCheckNodePort"].as_u64().unwrap())
+    };
+    let ((open, health), (closed, _)) = (given("open"), given("closed"));
+    assert_ne!(open, closed);
+    let answer = eventually("the address leads to the pod", || fetch_from(pid, &format!("http://{open}/")));
+    assert_eq!(answer, "hello from web");
+    assert!(fetch_from(pid, &format!("http://{closed}/")).is_err(), "a pod is not in the range");
+    let told = fetch_from(node.holder(), &format!("http://172.31.255.1:{health}/")).unwrap();
+    assert_eq!(told, "{", "balancers are told in JSON");
+    node.down();
+}

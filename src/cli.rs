@@ -313,6 +313,8 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
     #[command(flatten)]
+    pub(crate) authentication: AuthenticationArgs,
+    #[command(flatten)]
     pub(crate) audit: AuditArgs,
     #[command(flatten)]
     pub(crate) encryption: EncryptionArgs,

@@ -55,7 +55,7 @@ async fn started(
 /// Writes again what is stale, now and whenever the file or the key of a plugin changes.
 async fn follow(store: Encrypted, encryption: Encryption, pace: Pace, rotated: Arc<Notify>) {
     let Encryption { path, text: mut known, reload, .. } = encryption;
-    let mut renewed = false;
+    let (mut renewed, mut readable) = (false, true);
     loop {
         if !renewed {
             renewed = renew_all(&store).await;
@@ -70,11 +70,18 @@ async fn follow(store: Encrypted, encryption: Encryption, pace: Pace, rotated: A
         if !reload {
             continue;
         }
-        let Ok(text) = tokio::fs::read(&path).await else { continue };
-        if text == known {
-            continue;
+        let read = tokio::fs::read(&path).await;
+        if let Err(error) = &read
+            && readable
+        {
+            let problem = error.to_string();
+            tracing::error!(path = %path.display(), problem, "the encryption configuration cannot be read; what it said last stands");
         }
-        known = text;
+        readable = read.is_ok();
+        match read {
+            Ok(text) if text != known => known = text,
+            _ => continue,
+        }
         match options::parse(&known) {
             Ok(configuration) => {
                 store.change(Keyring::new(configuration, pace, &rotated).await);

@@ -104,6 +104,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     let balancers = balancers.map_err(anyhow::Error::msg).context("--load-balancer-range")?;
     let own = args.etcd.etcd_servers.is_empty().then(|| folders.encryption());
     let (encryption, audit) = (args.encryption.read(own.as_deref())?, args.audit.read()?);
+    let authentication = args.authentication.read()?;
     let mut api = vec![listen(args)?];
     let public = api[0].local_addr().context("address of the API")?;
     let published = args.publish.iter().map(|text| Published::open(text)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -141,6 +142,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         pressure: pressure_limits(&args.pressure, PressureDefaults::of_up()?)?,
         etcd_listen: args.etcd_listen.clone(),
         etcd: args.etcd.clone(),
+        authentication,
         encryption,
         audit,
         oci_runtime: args.oci_runtime.clone(),

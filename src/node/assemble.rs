@@ -19,7 +19,7 @@ use crate::cli::{EtcdArgs, RangeArgs, standing};
 use crate::embedded::Programs;
 use anyhow::Context;
 use kube::Client;
-use skiff_apiserver::{ApiServer, Audit, Encryption, Pki, encrypted};
+use skiff_apiserver::{ApiServer, Audit, Authentication, Encryption, Pki, encrypted};
 use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, Presented, lead_if};
@@ -68,6 +68,8 @@ pub(crate) struct NodeConfig {
     pub(crate) pressure: PressureLimits,
     pub(crate) etcd_listen: Vec<String>,
     pub(crate) etcd: EtcdArgs,
+    /// Whom the API server believes.
+    pub(crate) authentication: Authentication,
     /// Who encrypts what is stored; `None`: nobody.
     pub(crate) encryption: Option<Encryption>,
     /// What is recorded; `None`: nothing.
@@ -244,8 +246,8 @@ async fn start_api(
         node_port_range: NODE_PORTS,
         pki,
         advertise: config.advertise,
-        // There are none unless an administrator makes them.
-        authentication: skiff_apiserver::Authentication { bootstrap_tokens: true, ..Default::default() },
+        // There are no bootstrap tokens unless an administrator makes them.
+        authentication: Authentication { bootstrap_tokens: true, ..config.authentication.clone() },
         engine: engine("apiserver")?,
     };
     let server = ApiServer::new(server).await.context("start the API server")?;

@@ -35,7 +35,7 @@ pub(crate) use audit::{AuditArgs, AuditCommand, AuditVerifyArgs};
 pub(crate) use authentication::AuthenticationArgs;
 pub(crate) use client::*;
 pub(crate) use dns::{ClusterNameArgs, DnsArgs, Part};
-pub(crate) use election::{ControllersArgs, LoopArgs, standing};
+pub(crate) use election::{ControllersArgs, SchedulerArgs, standing};
 pub(crate) use encryption::EncryptionArgs;
 pub(crate) use fairness::FairnessArgs;
 pub(crate) use image::*;
@@ -124,8 +124,8 @@ pub(crate) enum Command {
     /// Run only the API server, on the embedded store or on any etcd
     Apiserver(Box<ApiserverArgs>),
     /// Run only the scheduler, against any API server
-    #[command(after_help = "Example:\n  skiff scheduler --kubeconfig /etc/kubernetes/scheduler.conf")]
-    Scheduler(LoopArgs),
+    #[command(after_help = "Example:\n  skiff scheduler --kubeconfig /etc/kubernetes/scheduler.conf --config scheduler.yaml")]
+    Scheduler(SchedulerArgs),
     /// Run only the controllers, against any API server
     #[command(after_help = "Example:\n  skiff controllers --kubeconfig /etc/kubernetes/controller-manager.conf")]
     Controllers(ControllersArgs),

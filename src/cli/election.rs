@@ -12,9 +12,15 @@ use std::time::Duration;
 
 /// `skiff scheduler`.
 #[derive(Debug, Args)]
-pub(crate) struct LoopArgs {
+pub(crate) struct SchedulerArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+    /// A KubeSchedulerConfiguration: profiles, plugins, extenders [default: kube-scheduler's default profile]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Chooses among nodes that are equally good: the same seed, the same choices
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! `skiff scheduler`, `controllers` and `proxy`: each needs an API server and nothing else.
 
 use super::stop;
-use crate::cli::{ControllersArgs, LoopArgs, ProxyArgs};
+use crate::cli::{ControllersArgs, ProxyArgs, SchedulerArgs};
 use crate::node::{PROXY_TABLE, control, engine, host_name};
 use crate::out::tell;
 use anyhow::{Context, bail};
@@ -15,16 +15,26 @@ use skiff_proxy::ProxyConfig;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) async fn scheduler(args: LoopArgs) -> anyhow::Result<()> {
+pub(crate) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     args.without_effect.warn();
     let election = args.election.election("kube-scheduler")?;
     let shutdown = stop::token()?;
     let (client, steps) = (from_kubeconfig(&args.client.kubeconfig).await?, engine("scheduler")?);
+    let config = configured(args.config.as_deref(), args.seed)?;
     tell!("scheduling for {}", args.client.kubeconfig.display());
     let caches = Caches::new(client.clone());
-    let work = |token| skiff_scheduler::run(client.clone(), caches.clone(), steps.clone(), token);
+    let work = |token| skiff_scheduler::run(client.clone(), caches.clone(), steps.clone(), config.clone(), token);
     lead_if(election.as_ref(), &client, &shutdown, work).await;
     Ok(())
+}
+
+/// What `--config` says of the scheduler.
+fn configured(file: Option<&Path>, seed: u64) -> anyhow::Result<skiff_scheduler::Config> {
+    let Some(file) = file else { return Ok(skiff_scheduler::Config::default().with_seed(seed)) };
+    let named = || format!("--config {}", file.display());
+    let text = std::fs::read_to_string(file).with_context(named)?;
+    let value = serde_norway::from_str(&text).with_context(named)?;
+    skiff_scheduler::Config::read(&value, seed).with_context(named)
 }
 
 pub(crate) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {

@@ -376,7 +376,10 @@ fn start_control_loops(
     let (client, caches, steps) = (clients.of(Identity::scheduler()), shared.clone(), engine("scheduler")?);
     let election = stand("kube-scheduler")?;
     components.spawn("scheduler", |token| async move {
-        let work = |token| skiff_scheduler::run(client.clone(), caches.clone(), steps.clone(), token);
+        let work = |token| {
+            let config = skiff_scheduler::Config::default();
+            skiff_scheduler::run(client.clone(), caches.clone(), steps.clone(), config, token)
+        };
         lead_if(election.as_ref(), &client, &token, work).await;
         Ok(())
     });

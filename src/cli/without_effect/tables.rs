@@ -136,8 +136,8 @@ pub(crate) struct Scheduler;
 impl Component for Scheduler {
     const FLAGS: &'static [Reason] = &[
         (
-            "it schedules as kube-scheduler's default profile does",
-            "config pod-max-in-unschedulable-pods-duration feature-gates",
+            "the scheduler has what kube-scheduler has by default",
+            "pod-max-in-unschedulable-pods-duration feature-gates",
         ),
         SERVES_NOTHING,
         LEASE,

@@ -36,6 +36,7 @@ mod service_account; // the default account of every namespace
 mod service_balancer; // addresses for services of the type LoadBalancer
 mod stateful_set; // pods with names, and claims of their own
 mod storage; // volumes, claims and who holds them
+mod taint_eviction; // pods that do not tolerate the taints of their node
 mod ttl_after_finished; // jobs that finished long ago
 
 pub use certificate_request::Signer;
@@ -75,6 +76,7 @@ const LOOPS: &[Start] = &[
     |context, shutdown| namespace::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| policy_status::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| node_lifecycle::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| taint_eviction::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| service_account::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| cluster_role_aggregation::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| resource_quota::run(context, shutdown).map(Ok).boxed(),

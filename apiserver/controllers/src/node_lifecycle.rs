@@ -4,8 +4,8 @@
 //! A node speaks by its lease and by its status. When it last spoke is measured by our own clock, from when we saw a change:
 //! clocks of nodes may differ.
 //!
-//! Left out: pods. Those of a node that is not ready stay where they are, with the conditions that its kubelet last wrote, until
-//! somebody deletes them.
+//! Left to others: the pods of a node with such taints (`taint_eviction`). Until they are removed they keep the conditions that
+//! their kubelet last wrote.
 
 mod plan;
 

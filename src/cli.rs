@@ -124,7 +124,9 @@ pub(crate) enum Command {
     /// Run only the API server, on the embedded store or on any etcd
     Apiserver(Box<ApiserverArgs>),
     /// Run only the scheduler, against any API server
-    #[command(after_help = "Example:\n  skiff scheduler --kubeconfig /etc/kubernetes/scheduler.conf --config scheduler.yaml")]
+    #[command(
+        after_help = "Example:\n  skiff scheduler --kubeconfig /etc/kubernetes/scheduler.conf --config scheduler.yaml"
+    )]
     Scheduler(SchedulerArgs),
     /// Run only the controllers, against any API server
     #[command(after_help = "Example:\n  skiff controllers --kubeconfig /etc/kubernetes/controller-manager.conf")]

@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn pods_stay_as_long_as_they_tolerate_the_taints() {
         let taint = |key: &str, effect: &str| json!({"key": key, "effect": effect});
-        let for_ = |key: &str, seconds: Option<i64>| json!({"key": key, "operator": "Exists", "tolerationSeconds": seconds});
+        let for_ =
+            |key: &str, seconds: Option<i64>| json!({"key": key, "operator": "Exists", "tolerationSeconds": seconds});
         let (a, b) = (taint("a", "NoExecute"), taint("b", "NoExecute"));
         let cases = [
             (json!([taint("a", "NoSchedule")]), json!([]), None),

@@ -195,3 +195,84 @@ async fn a_daemon_set_is_on_every_node_it_fits() {
     cluster.until(REVISIONS, "go with it", |list| names(list).is_empty()).await;
     cluster.end().await;
 }
+
+/// How often everything is made and deleted; more by hand.
+const ROUNDS: usize = 3;
+
+/// Everything that controllers of sets keep something about.
+const KEPT: &[&str] = &[
+    PODS,
+    CLAIMS,
+    REVISIONS,
+    DAEMON_SETS,
+    STATEFUL_SETS,
+    "/apis/apps/v1/namespaces/default/replicasets",
+    "/apis/apps/v1/namespaces/default/deployments",
+    "/api/v1/namespaces/default/replicationcontrollers",
+];
+
+fn of_kind(kind: &str, name: &str) -> (String, Value) {
+    let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}}}});
+    let gone = json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
+    let spec = match kind {
+        "DaemonSet" => json!({}),
+        "StatefulSet" => json!({"replicas": 3, "podManagementPolicy": "Parallel", "volumeClaimTemplates": [claim],
+            "persistentVolumeClaimRetentionPolicy": gone}),
+        _ => json!({"replicas": 5}),
+    };
+    let mut it = set(kind, &spec);
+    it["metadata"]["name"] = name.into();
+    it["spec"]["selector"]["matchLabels"]["app"] = name.into();
+    it["spec"]["template"]["metadata"]["labels"]["app"] = name.into();
+    let list = match kind {
+        "ReplicationController" => {
+            it["apiVersion"] = "v1".into();
+            it["spec"]["selector"] = json!({ "app": name });
+            KEPT[7].to_owned()
+        }
+        kind => format!("/apis/apps/v1/namespaces/default/{}s", kind.to_lowercase()),
+    };
+    (list, it)
+}
+
+/// Made, rolled out, scaled and deleted again and again, sets leave nothing behind.
+#[tokio::test]
+async fn sets_leave_nothing() {
+    const KINDS: [&str; 5] = ["Deployment", "ReplicaSet", "ReplicationController", "DaemonSet", "StatefulSet"];
+    let rounds = std::env::var("SKIFF_SOAK_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+    let cluster = Cluster::new().await;
+    node(&cluster, "one", json!({})).await;
+    node(&cluster, "two", json!({})).await;
+    let ready = |it: &Value| {
+        let status = &it["status"];
+        let seen = status["observedGeneration"] == it["metadata"]["generation"];
+        let wanted = it["spec"]["replicas"].as_i64().unwrap_or(2);
+        let (all, new) = match it["kind"].as_str() {
+            Some("DaemonSet") => (&status["numberAvailable"], &status["updatedNumberScheduled"]),
+            Some("Deployment" | "StatefulSet") => (&status["availableReplicas"], &status["updatedReplicas"]),
+            _ => (&status["availableReplicas"], &status["replicas"]),
+        };
+        seen && (all, new) == (&json!(wanted), &json!(wanted))
+    };
+    for round in 0..rounds {
+        for kind in KINDS {
+            let name = format!("{}-{round}", kind.to_lowercase());
+            let (list, it) = of_kind(kind, &name);
+            cluster.world.must("POST", &list, &it).await;
+            let path = format!("{list}/{name}");
+            run(&cluster, &path, "be ready", ready).await;
+            cluster.patch(&path, image("i:2")).await;
+            run(&cluster, &path, "be ready again", ready).await;
+            if kind != "DaemonSet" {
+                cluster.patch(&format!("{path}/scale"), json!({"spec": {"replicas": 1}})).await;
+                run(&cluster, &path, "be scaled", ready).await;
+            }
+            cluster.world.must("DELETE", &path, &json!({"propagationPolicy": "Background"})).await;
+        }
+    }
+    for list in KEPT {
+        cluster.until(list, "be empty", |all| names(all).is_empty()).await;
+    }
+    cluster.end().await;
+}

@@ -5,7 +5,7 @@ mod proportion; // how a scale is spread over several sets
 mod status;
 
 use crate::claim::{Claim, concerned};
-use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, is_status};
+use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, is_of_terminating_namespace, is_status};
 use crate::looking::{Again, Loop, Outcome, Own};
 use crate::owned::{controller, owner_reference};
 use futures::FutureExt;
@@ -27,7 +27,7 @@ struct Keeper {
 }
 
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
-    let mut looking = Loop::new(context);
+    let mut looking = Loop::new(context.reporting_as("deployment-controller"));
     let (deployments, sets) = (looking.over::<Deployment>(), looking.context.caches.all::<ReplicaSet>());
     let all = deployments.clone();
     looking.when(&sets, move |change| concerned(&all, &change));
@@ -44,10 +44,13 @@ impl Keeper {
         let (deployments, sets) = (self.context.api(&key.namespace), self.context.api(&key.namespace));
         let rollout = Rollout { keeper: &self, key, deployments, sets, deployment };
         if rollout.deployment.metadata.deletion_timestamp.is_some() {
-            return rollout.write_status(&owned).await;
+            return rollout.write_status(&owned, false).await;
         }
+        let before: Vec<_> = owned.iter().filter_map(|set| set.uid()).collect();
         let owned = rollout.proceed(owned).await?;
-        rollout.write_status(&owned).await
+        let is_made = |set: &ReplicaSet| set.uid().is_none_or(|uid| !before.contains(&uid));
+        let is_made = plan::newest(&rollout.deployment, &owned).is_some_and(|new| is_made(new));
+        rollout.write_status(&owned, is_made).await
     }
 }
 
@@ -127,10 +130,33 @@ impl Rollout<'_> {
                     }
                 }
             }
-            created => created.on(|| format!("create replicaset {name}"))?,
+            Err(error) => {
+                self.tell_failure(&name, &error).await?;
+                return Err(error).on(|| format!("create replicaset {name}"));
+            }
+            Ok(made) => made,
         };
         self.keeper.own.wrote(&self.key, &self.keeper.sets, &made);
         Ok(made)
+    }
+
+    /// Says that the new set cannot be made. Whose namespace goes needs none.
+    async fn tell_failure(&self, name: &str, error: &kube::Error) -> Result<(), ControllerError> {
+        if is_of_terminating_namespace(error) {
+            return Ok(());
+        }
+        let message = format!("Failed to create new replica set \"{name}\": {}", skiff_client::sentence(error));
+        let told = status::creation_failed(&self.deployment, message.clone(), jiff::Timestamp::now());
+        self.keeper.context.tell(&*self.deployment, EventKind::Warning, status::CREATE_ERROR, message);
+        let is_new = |conditions: &Vec<_>| {
+            self.deployment.status.as_ref().and_then(|status| status.conditions.as_ref()) != Some(conditions)
+        };
+        let Some(conditions) = told.filter(is_new) else { return Ok(()) };
+        let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
+        let written = self.deployments.patch_status(&self.key.name, &PatchParams::default(), &patch).await;
+        let written = written.on(|| format!("write status of deployment {}", self.key))?;
+        self.keeper.own.wrote(&self.key, &self.keeper.deployments, &written);
+        Ok(())
     }
 
     fn is_own(&self, set: &ReplicaSet) -> bool {
@@ -184,9 +210,11 @@ impl Rollout<'_> {
         Ok(scaled)
     }
 
-    async fn write_status(&self, sets: &[Arc<ReplicaSet>]) -> Outcome {
-        let new = plan::newest(&self.deployment, sets);
-        let (status, again) = status::status(&self.deployment, new.map(AsRef::as_ref), sets, jiff::Timestamp::now());
+    /// Says how the rollout stands; `is_made`: its set was made just now.
+    async fn write_status(&self, sets: &[Arc<ReplicaSet>], is_made: bool) -> Outcome {
+        let new = plan::newest(&self.deployment, sets).map(AsRef::as_ref);
+        let rollout = status::Rollout { deployment: &self.deployment, new, is_made, all: sets };
+        let (status, again) = status::status(&rollout, jiff::Timestamp::now());
         if self.deployment.status.as_ref() != Some(&status) {
             let patch = Patch::Merge(json!({"status": status}));
             let written = self.deployments.patch_status(&self.key.name, &PatchParams::default(), &patch).await;

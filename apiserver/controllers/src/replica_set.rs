@@ -6,14 +6,15 @@ mod plan;
 pub(crate) use plan::worth;
 
 use crate::claim::{Claim, Selecting, concerned};
-use crate::context::{Context, ControllerError, EventKind, On, absent_is_none};
+use crate::context::{Context, ControllerError, On, absent_is_none};
 use crate::looking::{Again, Loop, Outcome, Own};
-use crate::owned::{generated_name, owner_reference};
-use futures::{FutureExt, StreamExt, stream};
+use crate::owned::{controller, generated_name, owner_reference};
+use crate::pods::Pods;
+use futures::FutureExt;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams};
 use plan::{Difference, Failure};
 use serde_json::{Value, json};
 use skiff_client::{Cache, Key};
@@ -21,13 +22,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Writes under way at once; the server commits concurrent writes together, so some parallelism pays.
-const WRITES_AT_ONCE: usize = 32;
-
 /// A kind that keeps so many pods of one template.
 pub(crate) trait Replicated: Selecting {
     /// Whether its status counts pods that are on their way out.
     const COUNTS_TERMINATING: bool;
+    /// Kubernetes' name of its controller.
+    const CONTROLLER: &str;
 
     /// The same as a replica set.
     fn as_set(&self) -> Cow<'_, ReplicaSet>;
@@ -35,6 +35,7 @@ pub(crate) trait Replicated: Selecting {
 
 impl Replicated for ReplicaSet {
     const COUNTS_TERMINATING: bool = true;
+    const CONTROLLER: &str = "replicaset-controller";
 
     fn as_set(&self) -> Cow<'_, ReplicaSet> {
         Cow::Borrowed(self)
@@ -43,6 +44,7 @@ impl Replicated for ReplicaSet {
 
 impl Replicated for ReplicationController {
     const COUNTS_TERMINATING: bool = false;
+    const CONTROLLER: &str = "replication-controller";
 
     fn as_set(&self) -> Cow<'_, ReplicaSet> {
         let spec = self.spec.as_ref().map(|spec| ReplicaSetSpec {
@@ -62,33 +64,47 @@ struct Keeper<K: Replicated> {
     context: Context,
     own: Own,
     owners: Cache<K>,
-    pods: Cache<Pod>,
+    pods: Pods,
 }
 
 pub(crate) async fn run<K: Replicated>(context: Context, shutdown: CancellationToken) {
-    let mut looking = Loop::new(context);
+    let mut looking = Loop::new(context.reporting_as(K::CONTROLLER));
     let (owners, pods) = (looking.over::<K>(), looking.context.caches.all::<Pod>());
     let all = owners.clone();
     looking.when(&pods, move |change| concerned(&all, &change));
-    let keeper = Keeper { context: looking.context.clone(), own: looking.own.clone(), owners, pods };
-    let keeper = Arc::new(keeper);
+    let (context, own) = (looking.context.clone(), looking.own.clone());
+    let pods = Pods { context: context.clone(), own: own.clone(), cache: pods };
+    let keeper = Arc::new(Keeper { context, own, owners, pods });
     looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
 }
 
 impl<K: Replicated> Keeper<K> {
     async fn reconcile(self: Arc<Self>, key: Key) -> Outcome {
         let Some(owner) = self.owners.get(&key.namespace, &key.name) else { return Ok(Again::OnChange) };
-        let claim = Claim { children: &self.pods, own: &self.own, client: &self.context.client };
+        let claim = Claim { children: &self.pods.cache, own: &self.own, client: &self.context.client };
         let pods = claim.settle(&*owner).await?;
         let set = owner.as_set();
         let (mut acted, mut failure) = (Ok(()), None);
         if set.metadata.deletion_timestamp.is_none() {
-            let difference = plan::difference(&set, &pods);
+            let difference = {
+                let (related, now) = (|| self.related(&set), jiff::Timestamp::now());
+                plan::difference(&plan::Seen { set: &set, owned: &pods, related: &related, now })
+            };
             acted = self.act(&key, &owner, &set, &pods, &difference).await;
             failure = acted.as_ref().err().and_then(|error| Failure::of(&difference, error));
         }
         let again = self.write_status(&key, &set, &pods, failure).await?;
         acted.map(|()| again)
+    }
+
+    /// Its pods and those of the other sets of its owner: a deployment's old and new versions.
+    fn related(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let own = set.uid().unwrap_or_default();
+        let siblings = match controller(&set.metadata) {
+            Some(of) => self.owners.owned_by(&of.uid).iter().filter_map(|one| one.meta().uid.clone()).collect(),
+            None => vec![own],
+        };
+        siblings.iter().flat_map(|uid| self.pods.cache.owned_by(uid)).collect()
     }
 
     async fn act(
@@ -99,48 +115,22 @@ impl<K: Replicated> Keeper<K> {
         pods: &[Arc<Pod>],
         difference: &Difference,
     ) -> Result<(), ControllerError> {
-        let results: Vec<_> = match difference {
-            Difference::Nothing => return Ok(()),
+        match difference {
+            Difference::Nothing => Ok(()),
             Difference::Create(number) => {
-                let pods = (0..*number).map(|_| self.create(key, owner, set));
-                stream::iter(pods).buffer_unordered(WRITES_AT_ONCE).collect().await
+                let reference = owner_reference(owner);
+                let new = (0..*number).map(|_| {
+                    let mut pod = pod_of(set, &generated_name(&key.name));
+                    pod.metadata.owner_references = Some(vec![reference.clone()]);
+                    pod
+                });
+                self.pods.create_all(key, owner, new.collect()).await
             }
             Difference::Delete(names) => {
-                let going = pods.iter().filter(|pod| names.contains(&pod.name_any()));
-                let deletions = going.map(|pod| self.delete(key, owner, pod));
-                stream::iter(deletions.collect::<Vec<_>>()).buffer_unordered(WRITES_AT_ONCE).collect().await
-            }
-        };
-        results.into_iter().collect()
-    }
-
-    async fn create(&self, key: &Key, owner: &K, set: &ReplicaSet) -> Result<(), ControllerError> {
-        let name = generated_name(&key.name);
-        let mut pod = pod_of(set, &name);
-        pod.metadata.owner_references = Some(vec![owner_reference(owner)]);
-        let api: Api<Pod> = self.context.api(&key.namespace);
-        match api.create(&PostParams::default(), &pod).await {
-            Ok(made) => {
-                self.own.wrote(key, &self.pods, &made);
-                self.context.tell(owner, EventKind::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
-                Ok(())
-            }
-            Err(error) => {
-                let message = format!("Error creating: {}", skiff_client::sentence(&error));
-                self.context.tell(owner, EventKind::Warning, "FailedCreate", message);
-                Err(error).on(|| format!("create pod {name}"))
+                let going = pods.iter().filter(|pod| names.contains(&pod.name_any())).cloned().collect();
+                self.pods.delete_all(key, owner, going).await
             }
         }
-    }
-
-    async fn delete(&self, key: &Key, owner: &K, pod: &Pod) -> Result<(), ControllerError> {
-        let (name, api): (_, Api<Pod>) = (pod.name_any(), self.context.api(&key.namespace));
-        let gone = absent_is_none(api.delete(&name, &DeleteParams::default()).await.map(drop));
-        if gone.on(|| format!("delete pod {name}"))?.is_some() {
-            self.own.deleted(key, &self.pods, pod);
-            self.context.tell(owner, EventKind::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
-        }
-        Ok(())
     }
 
     async fn write_status(&self, key: &Key, set: &ReplicaSet, pods: &[Arc<Pod>], failure: Option<Failure>) -> Outcome {

@@ -141,6 +141,10 @@ fn existing(set: &ReplicaSet) -> i32 {
     set.status.as_ref().map_or(0, |status| status.replicas)
 }
 
+fn terminating(set: &ReplicaSet) -> i32 {
+    set.status.as_ref().and_then(|status| status.terminating_replicas).unwrap_or(0)
+}
+
 /// The next step of the rollout from `olds` to `new`.
 pub(crate) fn scale(spec: &DeploymentSpec, new: &ReplicaSet, olds: &[&ReplicaSet]) -> Vec<Scaling> {
     let recreate = spec.strategy.as_ref().and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate");
@@ -151,7 +155,7 @@ pub(crate) fn scale(spec: &DeploymentSpec, new: &ReplicaSet, olds: &[&ReplicaSet
 fn recreate_step(target: i32, new: &ReplicaSet, olds: &[&ReplicaSet]) -> Vec<Scaling> {
     let shrink: Vec<_> = olds.iter().filter_map(|old| change(old, 0)).collect();
     // Pods of two versions must never run at once, so the new set waits until the old pods are gone.
-    if !shrink.is_empty() || olds.iter().any(|old| existing(old) > 0) {
+    if !shrink.is_empty() || olds.iter().any(|old| existing(old) + terminating(old) > 0) {
         return shrink;
     }
     change(new, target).into_iter().collect()
@@ -274,6 +278,11 @@ pub(super) mod tests {
         let mut leaving = set("old", 1, 0, 0);
         leaving.status.as_mut().unwrap().replicas = 1;
         assert_eq!(scale(&spec, &new, &[&leaving]), vec![]);
+        let status = leaving.status.as_mut().unwrap();
+        (status.replicas, status.terminating_replicas) = (0, Some(1));
+        assert_eq!(scale(&spec, &new, &[&leaving]), vec![], "a pod that is told to go still runs");
+        leaving.status.as_mut().unwrap().terminating_replicas = Some(0);
+        assert_eq!(scale(&spec, &new, &[&leaving]), vec![Scaling { name: "new".into(), from: 0, to: 2 }]);
     }
 
     proptest! {

@@ -7,6 +7,8 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStat
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// At most this many pods are made in one reconciliation; the next one follows at once.
@@ -48,10 +50,19 @@ impl Failure {
     }
 }
 
-/// Compares `set` with the pods it owns.
-pub(crate) fn difference(set: &ReplicaSet, owned: &[Arc<Pod>]) -> Difference {
-    let wanted = wanted_replicas(set);
-    let mut active: Vec<&Pod> = owned.iter().map(AsRef::as_ref).filter(|pod| is_active(pod)).collect();
+/// What a set's pods are compared with it on.
+pub(crate) struct Seen<'a> {
+    pub(crate) set: &'a ReplicaSet,
+    pub(crate) owned: &'a [Arc<Pod>],
+    /// Its pods and those of its siblings: of two pods on a node the first to go is the one beside others.
+    pub(crate) related: &'a dyn Fn() -> Vec<Arc<Pod>>,
+    pub(crate) now: Timestamp,
+}
+
+/// Compares a set with the pods it owns.
+pub(crate) fn difference(seen: &Seen<'_>) -> Difference {
+    let wanted = wanted_replicas(seen.set);
+    let mut active: Vec<&Pod> = seen.owned.iter().map(AsRef::as_ref).filter(|pod| is_active(pod)).collect();
     if active.len() < wanted {
         return Difference::Create((wanted - active.len()).min(BURST_PODS_MAX));
     }
@@ -59,8 +70,34 @@ pub(crate) fn difference(set: &ReplicaSet, owned: &[Arc<Pod>]) -> Difference {
         return Difference::Nothing;
     }
     let surplus = active.len() - wanted;
-    active.sort_by_key(|pod| worth(pod));
+    let mut on_node: HashMap<&str, usize> = HashMap::new();
+    let related = (seen.related)();
+    for node in related.iter().filter(|pod| is_active(pod)).filter_map(|pod| node_of(pod)) {
+        *on_node.entry(node).or_default() += 1;
+    }
+    let beside = |pod: &Pod| node_of(pod).and_then(|node| on_node.get(node)).copied().unwrap_or(0);
+    active.sort_by_cached_key(|pod| loss(pod, beside(pod), seen.now));
     Difference::Delete(active.iter().take(surplus).map(|pod| pod.name_any()).collect())
+}
+
+fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
+/// What is lost with a pod, as Kubernetes' ActivePodsWithRanks has it: how far it has come, what its deletion costs, how many
+/// related ones are beside it, for how long it has been ready, how often it was restarted, how old it is. Times count by their
+/// order of magnitude only, so that among pods that are about as old chance decides, and no node is emptied first; those that were
+/// adopted last stay.
+fn loss(pod: &Pod, beside: usize, now: Timestamp) -> impl Ord + use<> {
+    let (assigned, progress, ready, cost, _) = worth(pod);
+    let magnitude = |since: Option<Timestamp>| {
+        since.map_or(0, |since| now.duration_since(since).as_nanos().max(1).unsigned_abs().ilog2())
+    };
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let restarts = statuses.map(|status| status.restart_count).max().unwrap_or(0);
+    let born = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let times = (magnitude(ready_since(pod)), Reverse(restarts), magnitude(born));
+    (assigned, progress, ready, cost, Reverse(beside), times)
 }
 
 fn wanted_replicas(set: &ReplicaSet) -> usize {
@@ -70,7 +107,7 @@ fn wanted_replicas(set: &ReplicaSet) -> usize {
 
 /// What is lost with a pod: unassigned before assigned, pending before running, unready before ready, low deletion cost
 /// before high, young before old (the order of Kubernetes' ActivePods).
-pub(crate) fn worth(pod: &Pod) -> (bool, u8, bool, i32, std::cmp::Reverse<Option<Timestamp>>) {
+pub(crate) fn worth(pod: &Pod) -> (bool, u8, bool, i32, Reverse<Option<Timestamp>>) {
     let assigned = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     let progress = match phase(pod) {
         "Running" => 2,
@@ -79,7 +116,7 @@ pub(crate) fn worth(pod: &Pod) -> (bool, u8, bool, i32, std::cmp::Reverse<Option
     };
     let cost = pod.annotations().get("controller.kubernetes.io/pod-deletion-cost").and_then(|text| text.parse().ok());
     let born = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    (assigned, progress, is_ready(pod), cost.unwrap_or(0), std::cmp::Reverse(born))
+    (assigned, progress, is_ready(pod), cost.unwrap_or(0), Reverse(born))
 }
 
 /// The status to write, and when availability has to be looked at again (minReadySeconds).
@@ -150,6 +187,33 @@ mod tests {
             "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
         }))
         .unwrap())
+    }
+
+    fn difference(set: &ReplicaSet, owned: &[Arc<Pod>]) -> Difference {
+        let related = || owned.to_vec();
+        super::difference(&Seen { set, owned, related: &related, now: "2026-01-02T00:00:00Z".parse().unwrap() })
+    }
+
+    /// Of pods that have come equally far those go that are beside others, then those that were restarted, then the young.
+    #[test]
+    fn crowded_and_restless_pods_go_first() {
+        let with = |name: &str, node: &str, restarts: i32, born: &str| {
+            let mut pod = Pod::clone(&pod(name, "Running", "True"));
+            pod.spec.as_mut().unwrap().node_name = Some(node.to_owned());
+            pod.metadata.creation_timestamp = Some(Time(born.parse().unwrap()));
+            let status = json!([{"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": restarts}]);
+            pod.status.as_mut().unwrap().container_statuses = serde_json::from_value(status).unwrap();
+            Arc::new(pod)
+        };
+        let (old, young) = ("2025-01-01T00:00:00Z", "2026-01-01T23:59:00Z");
+        let pods = [
+            with("alone", "one", 9, young),
+            with("beside", "two", 0, old),
+            with("restless", "two", 3, old),
+            with("young", "two", 0, young),
+        ];
+        let names = |names: &[&str]| Difference::Delete(names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(difference(&set(1), &pods), names(&["restless", "young", "beside"]));
     }
 
     #[test]

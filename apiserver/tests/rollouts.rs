@@ -62,8 +62,9 @@ fn manifest() -> Value {
 fn roll(kubectl: &Kubectl, set: &str, done: &str) {
     let status = format!("rollout status {set} --timeout=60s");
     kubectl.shows(&status, done);
-    kubectl.run(&format!("annotate {set} kubernetes.io/change-cause=the-second --overwrite"));
-    kubectl.run(&format!("set image {set} c=i:2"));
+    let change = json!({"metadata": {"annotations": {"kubernetes.io/change-cause": "the-second"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i:2"}]}}}});
+    kubectl.run(&format!("patch {set} -p {change}"));
     kubectl.shows(&status, done);
     kubectl.shows(&format!("rollout history {set}"), "the first");
     kubectl.shows(&format!("rollout history {set}"), "the-second");

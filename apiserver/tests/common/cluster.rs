@@ -1,4 +1,5 @@
 //! A server with controllers on it.
+#![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use crate::common::World;
 use http::{Method, Request};

@@ -86,6 +86,16 @@ impl Folders {
         self.data.join("images")
     }
 
+    /// What is said about registries: `REGISTRY/hosts.toml`.
+    pub(crate) fn registries(&self) -> PathBuf {
+        self.data.join("certs.d")
+    }
+
+    /// Credentials of the node for registries, in the form of container clients.
+    pub(crate) fn registry_auth(&self) -> PathBuf {
+        self.data.join("auth.json")
+    }
+
     pub(crate) fn pods(&self) -> PathBuf {
         self.data.join("pods")
     }

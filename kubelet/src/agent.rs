@@ -21,6 +21,10 @@ use skiff_proto::cri::v1::RuntimeHandlerFeatures;
 use skiff_step::Engine;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Pulls at once on a node (KubeletConfiguration, `maxParallelImagePulls`).
+const PULLS_MAX: usize = 8;
 
 /// Shared by all workers, behind an `Arc`.
 pub(crate) struct Agent {
@@ -53,6 +57,8 @@ pub(crate) struct Agent {
     pub(crate) tokens: Purse,
     /// Drivers of volumes.
     pub(crate) plugins: Plugins,
+    /// Images that are pulled at once: each takes a few connections, megabytes of memory and a processor.
+    pub(crate) pulls: Semaphore,
 }
 
 impl Agent {
@@ -90,6 +96,7 @@ impl Agent {
             gauge,
             tokens: Purse::default(),
             plugins: Plugins::new(&config.root_dir),
+            pulls: Semaphore::new(PULLS_MAX),
         }
     }
 

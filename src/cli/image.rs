@@ -22,9 +22,12 @@ pub(crate) enum ImageCommand {
     /// Make an image of programs, files and folders of this host
     Build(BuildArgs),
     /// Add the images of a docker archive, an OCI archive or an OCI layout folder
-    #[command(after_help = "Examples:
+    #[command(
+        visible_alias = "load",
+        after_help = "Examples:
   docker save busybox:1.36 -o busybox.tar; skiff image import busybox.tar
-  skiff image import layout/ --name registry.example/team/app:2")]
+  skiff image import layout/ --name registry.example/team/app:2"
+    )]
     Import {
         /// The archive or folder
         path: PathBuf,
@@ -40,13 +43,87 @@ pub(crate) enum ImageCommand {
   skiff image list -o json --data-dir /var/lib/skiff-demo"
     )]
     List,
-    /// Make an image present: `skiff.local/demo` is built here
-    #[command(after_help = "Example:
-  skiff image pull skiff.local/demo")]
+    /// Fetch images from their registries
+    #[command(after_help = "Examples:
+  skiff image pull registry.k8s.io/e2e-test-images/busybox:1.37.0-1
+  skiff image pull 127.0.0.1:5000/team/app@sha256:… -u me:secret
+
+Credentials come from -u, or from the files of podman and Docker (REGISTRY_AUTH_FILE, ~/.config/containers/auth.json,
+~/.docker/config.json). Mirrors, authorities and registries without TLS stand in certs.d/REGISTRY/hosts.toml in the data
+folder, in containerd's form. skiff.local/demo is built here.")]
     Pull {
-        /// Its name
-        #[arg(value_name = "IMAGE")]
-        reference: String,
+        /// Their names
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+        /// Who to be to the registry
+        #[arg(short, long, value_name = "NAME:PASSWORD")]
+        user: Option<String>,
+    },
+    /// Put images into registries
+    #[command(after_help = "Examples:
+  skiff image push 127.0.0.1:5000/team/app:2
+  skiff image push skiff.local/app:1 --to registry.example/team/app:1")]
+    Push {
+        /// Its name or id
+        image: String,
+        /// Its name there [default: the same]
+        #[arg(long, value_name = "IMAGE")]
+        to: Option<String>,
+        /// Who to be to the registry
+        #[arg(short, long, value_name = "NAME:PASSWORD")]
+        user: Option<String>,
+    },
+    /// Give an image one more name
+    Tag {
+        /// Its name or id
+        image: String,
+        /// The new name
+        name: String,
+    },
+    /// Write images into an archive that skiff, docker, podman and skopeo read
+    #[command(after_help = "Example:
+  skiff image save -f app.tar skiff.local/app:1 skiff.local/hello:1")]
+    Save {
+        /// The archive
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+        /// Names or ids
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+    /// Show all that is known of images
+    Inspect {
+        /// Names or ids
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+    /// Show how an image was made
+    History {
+        /// Its name or id
+        image: String,
+    },
+    /// Show what room images take, alone and with others
+    Du,
+    /// Remove images that have no name, or all that no container uses
+    Prune {
+        /// All that no container uses
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// Keep images from being removed to make room
+    Pin {
+        /// Names or ids
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+        /// Let them be removed again
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Read everything in the store, and compare it with what it was
+    Verify {
+        /// Make layers anew that are damaged, and forget images that cannot be mended
+        #[arg(long)]
+        mend: bool,
     },
     /// Remove images
     #[command(

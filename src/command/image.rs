@@ -1,5 +1,8 @@
 //! `skiff image`: works on the image store, whether or not a node runs.
 
+mod about; // what is known of images
+mod transfer; // pulls and pushes, and how far they are
+
 use super::get::render;
 use crate::cli::{BuildArgs, ImageArgs, ImageCommand, Output};
 use crate::client::{plain_table, text};
@@ -9,11 +12,12 @@ use crate::node::engine;
 use crate::out::{self, show};
 use anyhow::Context;
 use serde_json::{Value, json};
-use skiff_image::{Builtin, Image, ImageStore, Recipe};
+use skiff_image::{AuthFile, Builtin, Image, ImageStore, Recipe, Registries};
 use std::path::PathBuf;
 
 pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
+    let form = args.output;
     let images = match args.command {
         ImageCommand::Build(build) => {
             let recipe = recipe(build)?;
@@ -27,6 +31,7 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
         }
         // Who only looks makes no folders, installs nothing and cleans nothing up.
         ImageCommand::List => ImageStore::list_at_rest(&folders.images()).context("list images")?,
+<<<<<<< HEAD
         ImageCommand::Pull { reference } => {
             on_each(&folders, |store| Ok(vec![store.pull(&reference).with_context(|| format!("pull {reference}"))?]))?
         }
@@ -39,8 +44,27 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
             }
             return Ok(());
         }
+=======
+        ImageCommand::Pull { images, user } => transfer::pull(&open(&folders)?, &images, user.as_deref())?,
+        ImageCommand::Push { image, to, user } => {
+            return transfer::push(&open(&folders)?, &image, to.as_deref(), user.as_deref());
+        }
+        ImageCommand::Tag { image, name } => {
+            vec![open(&folders)?.tag(&image, &name).with_context(|| format!("tag {image} as {name}"))?]
+        }
+        ImageCommand::Save { file, images } => {
+            return open(&folders)?.save(&images, &file).with_context(|| format!("save {}", file.display()));
+        }
+        ImageCommand::Inspect { images } => return about::inspect(&open(&folders)?, &images, form),
+        ImageCommand::History { image } => return about::history(&open(&folders)?, &image, form),
+        ImageCommand::Du => return about::room(&open(&folders)?, form),
+        ImageCommand::Prune { all } => open(&folders)?.prune(all).context("prune images")?,
+        ImageCommand::Pin { images, undo } => pin(&open(&folders)?, &images, !undo)?,
+        ImageCommand::Verify { mend } => return about::verify(&open(&folders)?, mend, form),
+        ImageCommand::Remove { images } => return remove(&open(&folders)?, &images),
+>>>>>>> 37f9a75 (image, cri, kubelet: images are pulled from registries and pushed to them, by tag and digest, with mirrors, credentials and resumption, because only archives could be taken in)
     };
-    print(&images, args.output)
+    print(&images, form)
 }
 
 /// Does the same to the stores of all nodes of `up --nodes`, each of which has one; answers what the first one's said.
@@ -57,7 +81,12 @@ fn open(folders: &Folders) -> anyhow::Result<ImageStore> {
     folders.create()?;
     let programs = Programs::install(&folders.bin())?;
     let builtin = Builtin { web: Some(programs.web) };
-    ImageStore::open(&folders.images(), builtin, engine("image")?).context("open the image store")
+    let store = ImageStore::open(&folders.images(), builtin, engine("image")?).context("open the image store")?;
+    Ok(store.with_registries(Registries::new(Some(folders.registries()), AuthFile::of_user())))
+}
+
+fn pin(store: &ImageStore, images: &[String], pinned: bool) -> anyhow::Result<Vec<Image>> {
+    images.iter().map(|image| store.pin(image, pinned).with_context(|| format!("pin {image}"))).collect()
 }
 
 fn remove(store: &ImageStore, images: &[String]) -> anyhow::Result<()> {
@@ -102,6 +131,7 @@ fn value(image: &Image) -> Value {
         "repoTags": image.repo_tags,
         "repoDigests": image.repo_digests,
         "sizeBytes": image.size_bytes,
+        "pinned": image.pinned,
         "config": image.config,
     })
 }

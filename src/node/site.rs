@@ -6,7 +6,7 @@ use crate::embedded::Programs;
 use crate::folders::Folders;
 use anyhow::Context;
 use skiff_cri::CriConfig;
-use skiff_image::{Builtin, ImageStore};
+use skiff_image::{AuthFile, Builtin, ImageStore, Registries};
 use skiff_net::{CniConfig, NetConfig, PodNetworks};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -41,6 +41,8 @@ impl Site {
         oci_runtime: Option<&Path>,
     ) -> anyhow::Result<CriConfig> {
         let builtin = Builtin { web: Some(programs.web.clone()) };
+        let registries =
+            Registries::new(Some(self.folders.registries()), AuthFile::at(vec![self.folders.registry_auth()]));
         let images = ImageStore::open(&self.folders.images(), builtin, engine("image")?);
         Ok(CriConfig {
             listen,
@@ -48,7 +50,7 @@ impl Site {
             root_dir: self.folders.data.clone(),
             oci_runtime: oci_runtime.unwrap_or(&programs.oci).to_owned(),
             supervisor: programs.oci.clone(),
-            images: images.context("open the image store")?,
+            images: images.context("open the image store")?.with_registries(registries),
             networks: self.networks()?,
             cgroup_root: self.cgroup_root.clone(),
             stream_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

@@ -29,6 +29,9 @@ const VOLUMES: Named = Named::new("pod.volumes", "Kubernetes, Volumes");
 const STOP: Named = Named::new("pod.stop", "CRI v1 StopContainer");
 const REMOVE: Named = Named::new("pod.remove", "CRI v1 RemovePodSandbox");
 
+/// How a runtime begins the reason of a pull that failed because nobody could be asked (cri-api, errors).
+const UNAVAILABLE: &str = "RegistryUnavailable";
+
 /// How a step ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -249,8 +252,7 @@ async fn ensure_image(scene: &Scene, container: &str, attempt: u32) -> Result<Re
 
 async fn find_or_pull(scene: &Scene, container: &str, name: &str, spec: cri::ImageSpec) -> Result<ReadyImage, Failure> {
     let runtime = &scene.agent.cri;
-    let inspect = |status: tonic::Status| failed("ImageInspectError", "ImageStatus", &status);
-    let present = runtime.image(spec.clone()).await.map_err(inspect)?;
+    let present = runtime.image(spec.clone()).await.map_err(|status| uninspected(scene, container, name, &status))?;
     match (scene.pull, present) {
         (PullPolicy::Never | PullPolicy::IfNotPresent, Some(image)) => {
             let message = format!("Container image \"{name}\" already present on machine");
@@ -265,19 +267,60 @@ async fn find_or_pull(scene: &Scene, container: &str, name: &str, spec: cri::Ima
         (PullPolicy::Always, _) | (PullPolicy::IfNotPresent, None) => {}
     }
     scene.event(Some(container), Severity::Normal, "Pulling", format!("Pulling image \"{name}\""));
+    let waiting = Instant::now();
+    // Nobody closes it: an error is as good as a permit.
+    let _permit = scene.agent.pulls.acquire().await;
     let started = Instant::now();
     if let Err(status) = pull(scene, name, &spec).await {
-        let message = format!("Failed to pull image \"{name}\": {}", said(&status));
-        scene.event(Some(container), Severity::Warning, "Failed", &message);
-        return Err(Failure::new("ErrImagePull", message));
+        let message = said(&status);
+        let shown = format!("Failed to pull image \"{name}\": {message}");
+        scene.event(Some(container), Severity::Warning, "Failed", shown);
+        return Err(match message.strip_prefix(UNAVAILABLE) {
+            Some(rest) => {
+                let message = format!("image pull failed for {name} because the registry is unavailable{rest}");
+                Failure::new(UNAVAILABLE, message)
+            }
+            None => Failure::new("ErrImagePull", message),
+        });
     }
-    let image = runtime.image(spec).await.map_err(inspect)?;
+    let image = runtime.image(spec).await.map_err(|status| uninspected(scene, container, name, &status))?;
     let image =
         image.ok_or_else(|| Failure::new("ErrImagePull", format!("image \"{name}\" is not there after its pull")))?;
-    let took = started.elapsed().as_millis();
-    let message = format!("Successfully pulled image \"{name}\" in {took}ms. Image size: {} bytes.", image.size);
+    let (took, with_waiting) = (shown_time(started.elapsed()), shown_time(waiting.elapsed()));
+    let message = format!(
+        "Successfully pulled image \"{name}\" in {took} ({with_waiting} including waiting). Image size: {} bytes.",
+        image.size
+    );
     scene.event(Some(container), Severity::Normal, "Pulled", message);
     Ok(ready(&image))
+}
+
+/// Why the runtime cannot say whether it has an image; a name that is none has a reason of its own.
+fn uninspected(scene: &Scene, container: &str, name: &str, status: &tonic::Status) -> Failure {
+    let (reason, message) = if status.code() == tonic::Code::InvalidArgument {
+        let why = format!("couldn't parse image name \"{name}\": invalid reference format: {}", said(status));
+        ("InvalidImageName", format!("Failed to apply default image tag \"{name}\": {why}"))
+    } else {
+        ("ImageInspectError", format!("Failed to inspect image \"{name}\": {}", said(status)))
+    };
+    scene.event(Some(container), Severity::Warning, "InspectFailed", &message);
+    Failure::new(reason, message)
+}
+
+/// As Go writes a duration of milliseconds: `734ms`, `1.5s`, `2m3.04s`.
+fn shown_time(took: std::time::Duration) -> String {
+    let millis = took.as_millis();
+    let seconds = |millis: u128| {
+        let text = format!("{}.{:03}", millis / 1000, millis % 1000);
+        format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+    };
+    match millis {
+        0 => "0s".to_owned(),
+        1..1000 => format!("{millis}ms"),
+        1000..60_000 => seconds(millis),
+        60_000..3_600_000 => format!("{}m{}", millis / 60_000, seconds(millis % 60_000)),
+        _ => format!("{}h{}m{}", millis / 3_600_000, millis / 60_000 % 60, seconds(millis % 60_000)),
+    }
 }
 
 /// Pulls with each of the pod's credentials for the image until one is good for it, and without any if there are none.
@@ -378,5 +421,20 @@ async fn finish_deletion(scene: &Scene) -> Result<(), Failure> {
             Err(Failure::new("FailedDelete", format!("delete pod {name}: {}", sentence(&error))))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_written_as_go_does() {
+        for (millis, text) in
+            [(0, "0s"), (7, "7ms"), (1000, "1s"), (1500, "1.5s"), (123_040, "2m3.04s"), (7_260_000, "2h1m0s")]
+        {
+            assert_eq!(shown_time(Duration::from_millis(millis)), text);
+        }
     }
 }

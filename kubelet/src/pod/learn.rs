@@ -2,12 +2,18 @@
 
 use super::act::Outcome;
 use super::backoff::{RESTARTS, RETRIES};
+use super::ephemeral;
 use super::memory::{Failure, ReadyImage, ToKill};
 use super::observed::Instance;
 use super::worker::{Sighting, Worker};
 use crate::events::Severity;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ResourceRequirements;
+
+/// Whether a registry was asked in vain; the other reasons are this node's own.
+fn is_of_pull(reason: &str) -> bool {
+    matches!(reason, "ErrImagePull" | "RegistryUnavailable")
+}
 
 impl Worker {
     pub(super) fn learn(&mut self, outcome: Outcome) {
@@ -59,23 +65,29 @@ impl Worker {
     }
 
     fn learn_image(&mut self, name: &str, attempt: u32, result: Result<ReadyImage, Failure>, now: Timestamp) {
+        let image = ephemeral::find(&self.pod, name).and_then(|container| container.image.clone()).unwrap_or_default();
         let memory = self.memory.of(name);
-        match result {
+        let failure = match result {
             Ok(image) => {
                 memory.image = Some((attempt, image));
                 memory.image_failure = None;
                 memory.pulls.clear();
+                return;
             }
-            Err(failure) => {
-                let again = memory.image_failure.is_some() && failure.reason == "ErrImagePull";
-                memory.pulls.note(RESTARTS, now);
-                let backing_off =
-                    Failure::new("ImagePullBackOff", format!("Back-off pulling image: {}", failure.message));
-                memory.image_failure = Some(if again { backing_off } else { failure.clone() });
-                if again {
-                    self.event(Some(name), Severity::Normal, "BackOff", &failure.message);
-                }
-            }
+            Err(failure) => failure,
+        };
+        let again = memory.image_failure.is_some() && is_of_pull(&failure.reason);
+        memory.pulls.note(RESTARTS, now);
+        let backing_off = format!("Back-off pulling image \"{image}\"");
+        memory.image_failure = Some(if again {
+            Failure::new("ImagePullBackOff", format!("{backing_off}: {}: {}", failure.reason, failure.message))
+        } else {
+            failure.clone()
+        });
+        self.event(Some(name), Severity::Warning, "Failed", &format!("Error: {}", failure.reason));
+        if is_of_pull(&failure.reason) {
+            self.event(Some(name), Severity::Normal, "BackOff", &backing_off);
+            self.event(Some(name), Severity::Warning, "Failed", "Error: ImagePullBackOff");
         }
     }
 

@@ -1,8 +1,9 @@
 //! What can go wrong, and which gRPC code says so.
 
-use skiff_image::ImageError;
+use skiff_image::{ImageError, Kind};
 use skiff_net::NetError;
 use std::io;
+use std::sync::Arc;
 use tonic::Status;
 
 /// Why an operation of the CRI service failed; each text names operation and operand.
@@ -53,6 +54,9 @@ pub enum CriError {
     /// Images and snapshots.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A pull, for everybody who waited for it.
+    #[error(transparent)]
+    Pull(#[from] Arc<ImageError>),
     /// Pod networks.
     #[error(transparent)]
     Net(#[from] NetError),
@@ -81,6 +85,7 @@ impl From<CriError> for Status {
             CriError::Unimplemented(_) | CriError::Image(ImageError::Unimplemented(_)) => Self::unimplemented(text),
             CriError::Timeout(_) => Self::deadline_exceeded(text),
             CriError::Image(ImageError::Reference { .. } | ImageError::Digest(_)) => Self::invalid_argument(text),
+            CriError::Pull(error) => of_pull(&error, text),
             CriError::Io { .. }
             | CriError::Runtime(_)
             | CriError::Image(_)
@@ -88,6 +93,23 @@ impl From<CriError> for Status {
             | CriError::Injected(_)
             | CriError::Left(_) => Self::unknown(text),
         }
+    }
+}
+
+/// The code by which a client can tell whether another try may help.
+fn of_pull(error: &ImageError, text: String) -> Status {
+    match error {
+        ImageError::NotFound(_) => Status::not_found(text),
+        ImageError::Unimplemented(_) => Status::unimplemented(text),
+        ImageError::Reference { .. } | ImageError::Digest(_) => Status::invalid_argument(text),
+        ImageError::Registry { source, .. } => match source.kind {
+            Kind::NotFound => Status::not_found(text),
+            Kind::Denied => Status::permission_denied(text),
+            Kind::Limited => Status::resource_exhausted(text),
+            Kind::Unreachable | Kind::Failed => Status::unavailable(text),
+            Kind::Protocol | Kind::Configuration | Kind::Local => Status::unknown(text),
+        },
+        _ => Status::unknown(text),
     }
 }
 

@@ -74,9 +74,11 @@ const USED: &[(&str, &str)] = &[
     ("RuntimeConfig", "network_config"),
     ("NetworkConfig", "pod_cidr"),
     ("ListImagesRequest", "filter"),
+    ("StreamImagesRequest", "filter"),
     ("ImageFilter", "image"),
     ("ImageStatusRequest", "image verbose"),
-    ("PullImageRequest", "image"),
+    ("PullImageRequest", "image auth"),
+    ("AuthConfig", "auth identity_token password registry_token server_address username"),
     ("RemoveImageRequest", "image"),
 ];
 
@@ -104,7 +106,6 @@ const REFUSED_WHOLE: &[(&str, &str)] = &[
     ("UpdatePodSandboxResourcesRequest", "overhead pod_sandbox_id resources"),
     ("StreamContainerStatsRequest", "filter"),
     ("StreamContainersRequest", "filter"),
-    ("StreamImagesRequest", "filter"),
     ("StreamPodSandboxStatsRequest", "filter"),
     ("StreamPodSandboxesRequest", "filter"),
     ("WindowsContainerConfig", "resources security_context"),
@@ -148,14 +149,11 @@ const WITHOUT_EFFECT: &[(&str, &str, &str)] = &[
     ("ImageSpec", "user_specified_image", "tells what a user wrote; it comes back with the container's status"),
     ("UpdateContainerResourcesRequest", "annotations", "for plugins of the runtime, which has none"),
     ("VersionRequest", "version", "the caller's; it is not compared, as in containerd"),
-    ("PullImageRequest", "auth", NO_REGISTRY),
-    ("PullImageRequest", "sandbox_config", NO_REGISTRY),
-    ("AuthConfig", "auth identity_token password registry_token server_address username", NO_REGISTRY),
+    ("PullImageRequest", "sandbox_config", "images are the node's, not a pod's"),
 ];
 const SANDBOX_PROCESS: &str =
     "about the process that holds the pod, which is the runtime's and has nothing of the pod's images";
 const LABELS: &str = "labels mean nothing to a kernel without SELinux; on one with it they are refused";
-const NO_REGISTRY: &str = "images are imported or built here; nothing is asked of a registry";
 
 fn rows() -> Vec<(String, String)> {
     let decided = USED.iter().chain(REFUSED).chain(REFUSED_WHOLE).copied();

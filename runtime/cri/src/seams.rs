@@ -2,11 +2,12 @@
 
 use crate::error::CriError;
 use futures::future::BoxFuture;
-use skiff_image::{Image, ImageError, ImageStore, Usage};
+use skiff_image::{Credentials, Image, ImageError, ImageStore, Pulled, Unwatched, Usage};
 use skiff_net::{Attached, PodNetwork, PodNetworks};
 use std::path::Path;
+use std::sync::Arc;
 
-/// Images and snapshots; blocking, as [`ImageStore`] is, so calls belong on a thread that may wait.
+/// Images and snapshots; blocking but for pulls, as [`ImageStore`] is, so calls belong on a thread that may wait.
 ///
 /// An implementation is safe to call from several threads, and each call can be repeated: what is already so is no error.
 /// A container's id names its snapshot until [`Images::release`]; while it is held, its image's layers stay, whatever
@@ -16,11 +17,12 @@ pub trait Images: Send + Sync + 'static {
     fn resolve(&self, reference_or_id: &str) -> Result<Option<Image>, ImageError>;
     /// All images, in no particular order.
     fn list(&self) -> Result<Vec<Image>, ImageError>;
-    /// Makes sure that the image is there, from wherever the reference points to.
+    /// Makes sure that the image is what its name stands for now, wherever the name points to; with the caller's credentials for that
+    /// registry. It goes on when the caller has gone, and whoever asks for the same meanwhile waits for the same.
     ///
     /// # Errors
     /// It cannot be had; the text tells a user why, because it becomes the reason of the pod's waiting.
-    fn pull(&self, reference: &str) -> Result<Image, ImageError>;
+    fn pull<'a>(&'a self, reference: &'a str, credentials: Option<Credentials>) -> BoxFuture<'a, Pulled>;
     /// Takes the image away with all its names, whichever of them is given. What is not there is no error (CRI v1).
     fn remove(&self, reference_or_id: &str) -> Result<(), ImageError>;
     /// Room that images and snapshots take on their filesystem.
@@ -48,8 +50,8 @@ impl Images for ImageStore {
     fn list(&self) -> Result<Vec<Image>, ImageError> {
         Self::list(self)
     }
-    fn pull(&self, reference: &str) -> Result<Image, ImageError> {
-        Self::pull(self, reference)
+    fn pull<'a>(&'a self, reference: &'a str, credentials: Option<Credentials>) -> BoxFuture<'a, Pulled> {
+        Box::pin(Self::pull(self, reference, credentials, Arc::new(Unwatched)))
     }
     fn remove(&self, reference_or_id: &str) -> Result<(), ImageError> {
         Self::remove(self, reference_or_id)

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// Bytes of one document; registries allow manifests of 4 MiB.
 pub(crate) const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 /// The file that says that the folder is a layout.
-const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// The folder of blobs.
 #[derive(Debug, Clone)]

@@ -18,6 +18,11 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Of everything that a hash has seen.
+    pub(crate) fn of_hash(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
+    }
+
     /// The 64 digits alone.
     #[must_use]
     pub fn hex(&self) -> String {

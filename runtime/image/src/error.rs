@@ -55,6 +55,16 @@ pub enum ImageError {
         /// The limit with its unit.
         limit: String,
     },
+    /// A registry did not do what it was asked for.
+    #[error("{operation} {reference}")]
+    Registry {
+        /// `pull` or `push`.
+        operation: &'static str,
+        /// Which image.
+        reference: String,
+        /// Why.
+        source: skiff_distribution::RegistryError,
+    },
     /// No image goes by this name or id.
     #[error("no image `{0}`")]
     NotFound(String),

@@ -43,7 +43,9 @@ pub(crate) struct Record {
 pub(crate) struct Content {
     /// The manifest for this machine's platform.
     pub(crate) manifest: String,
+    /// What it is called: a registry that gets it wants to know.
     pub(crate) media_type: String,
+    /// How long it is.
     pub(crate) manifest_bytes: u64,
     /// The index that led to it, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +55,11 @@ pub(crate) struct Content {
 }
 
 impl Content {
+    /// What an archive of the image holds: an index would lead to images that are not here.
+    pub(crate) fn manifest_and_layers<'a>(&'a self, config: &'a str) -> impl Iterator<Item = &'a str> {
+        [self.manifest.as_str(), config].into_iter().chain(self.layers.iter().map(String::as_str))
+    }
+
     /// Every blob of the image whose configuration is `config`.
     pub(crate) fn blobs<'a>(&'a self, config: &'a str) -> impl Iterator<Item = &'a str> {
         let documents = [Some(self.manifest.as_str()), self.index.as_deref(), Some(config)];

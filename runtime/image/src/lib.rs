@@ -10,7 +10,8 @@
 //!                └─────────────► blobs ─────────────────┘ (made anew)
 //! ```
 //!
-//! What it leaves to others: pulling from registries (not implemented yet), and everything about running containers.
+//! `pull` brings blobs from registries and has them unpacked and listed in the same way. What it leaves to others: how registries are asked
+//! ([`skiff_distribution`]), and everything about running containers.
 //! Images are hostile: their labels and annotations are carried to whoever asks and steer nothing here.
 
 pub mod demo; // an image made of what the host has
@@ -36,11 +37,16 @@ mod seal; // are their files what they were?
 mod snapshots; // what may containers write to?
 mod store; // what does a caller get?
 
+mod pull; // what does a registry give?
+mod push; // what does a registry get?
+
 pub use digest::Digest;
 pub use error::ImageError;
+pub use pull::{Progress, Pulled, Stage, Unwatched};
 pub use recipe::Recipe;
 pub use reference::Reference;
-pub use store::{ImageStore, Verified};
+pub use skiff_distribution::{AuthFile, Credentials, Kind, Registries};
+pub use store::{Detail, ImageStore, LayerDetail, Room, Verified};
 
 use std::path::PathBuf;
 
@@ -56,6 +62,8 @@ pub struct Image {
     /// Bytes of its documents and its layers as they were delivered, packed or not: what registries and other runtimes count, and
     /// never zero.
     pub size_bytes: u64,
+    /// Whether it stays when room is needed.
+    pub pinned: bool,
     /// The configuration document.
     pub config: oci_spec::image::ImageConfiguration,
 }

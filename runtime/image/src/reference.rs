@@ -29,6 +29,24 @@ impl Reference {
         format!("{}/{}", self.host, self.path)
     }
 
+    /// The registry, `docker.io`.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The repository in it, `library/busybox`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The tag, unless the reference has a digest alone.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
     /// Host, path and tag, unless the reference has a digest alone.
     #[must_use]
     pub fn tagged(&self) -> Option<String> {

@@ -2,8 +2,12 @@
 
 mod heal; // are the layers what they were?
 mod intake; // how do images come in?
+mod names; // what does a user do with them?
+mod save; // how do they go out?
 
 pub use heal::Verified;
+pub(crate) use intake::{Entering, Staged};
+pub use names::{Detail, LayerDetail, Room};
 
 use crate::blobs::{self, Blobs};
 use crate::configuration;
@@ -12,6 +16,7 @@ use crate::documents::{self, Contents, Found};
 use crate::error::On;
 use crate::index::Index;
 use crate::layers::Layers;
+use crate::pull::Pulls;
 use crate::seal;
 use crate::source::Source;
 use crate::{Builtin, Digest, Image, ImageError, Recipe, Reference, Snapshot, Usage, demo, snapshots};
@@ -35,11 +40,12 @@ const RELEASE: Step = Step::new("snapshot.release", "cri-api RemoveContainer");
 /// Images and snapshots below one folder. Cheap to clone; several processes may share the folder.
 #[derive(Debug, Clone)]
 pub struct ImageStore {
-    disk: Disk,
-    layers: Layers,
-    blobs: Blobs,
+    pub(crate) disk: Disk,
+    pub(crate) layers: Layers,
+    pub(crate) blobs: Blobs,
     builtin: Builtin,
-    engine: Engine,
+    pub(crate) engine: Engine,
+    pub(crate) pulls: Pulls,
     /// Held while the demo image is built: ten pods that ask at once wait for one build.
     building: Arc<Mutex<()>>,
     /// Configurations that were read, by hexadecimal id. They never change: the id is their digest.
@@ -70,6 +76,7 @@ impl ImageStore {
             disk,
             builtin,
             engine,
+            pulls: Pulls::default(),
             building: Arc::default(),
             read: Arc::default(),
             boot: seal::boot().into(),
@@ -132,27 +139,14 @@ impl ImageStore {
         Self::over(Disk::at(dir)?, Builtin::default(), Engine::off()).list()
     }
 
-    /// The image of this name: present already, or built here (`skiff.local/demo`).
-    ///
-    /// # Errors
-    /// Anything else would have to come from a registry, which is not implemented yet.
-    pub fn pull(&self, reference: &str) -> Result<Image, ImageError> {
-        if let Some(image) = self.resolve(reference)? {
-            return Ok(image);
+    /// The demo image, built here unless it is there.
+    pub(crate) fn demo(&self) -> Result<Image, ImageError> {
+        // A builder that panicked left nothing half-made behind (see `import`), so its lock may be taken over.
+        let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.resolve(demo::NAME)? {
+            Some(built_meanwhile) => Ok(built_meanwhile),
+            None => self.build_demo(),
         }
-        let parsed: Reference = reference.parse()?;
-        if parsed.tagged().as_deref() == Some(demo::NAME) && parsed.digest().is_none() {
-            // A builder that panicked left nothing half-made behind (see `import`), so its lock may be taken over.
-            let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
-            return match self.resolve(reference)? {
-                Some(built_meanwhile) => Ok(built_meanwhile),
-                None => self.build_demo(),
-            };
-        }
-        Err(ImageError::Unimplemented(format!(
-            "{parsed} is not present, and pulling from registries is not implemented yet; \
-             `skiff image import` takes archives of docker save, podman save and skopeo"
-        )))
     }
 
     /// Makes an image of what is on this host.
@@ -390,6 +384,7 @@ impl ImageStore {
             repo_tags: record.tags.iter().cloned().collect(),
             repo_digests: record.digests.iter().cloned().collect(),
             size_bytes: record.size_bytes,
+            pinned: record.pinned,
             config: self.configuration(id)?,
         })
     }
@@ -399,17 +394,26 @@ impl ImageStore {
         if let Some(config) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
             return Ok(config.clone());
         }
-        let blob = self.blobs.path(&Digest::from_hex(id)?);
-        // Images that came before content was kept have it elsewhere.
-        let path = if blob.is_file() { blob } else { self.disk.configs().join(id) };
-        let text = fs::read(&path).on("read", &path)?;
-        let (expected, actual) = (format!("sha256:{id}"), Digest::of(&text).to_string());
-        if expected != actual {
-            return Err(ImageError::Mismatch { what: path.display().to_string(), expected, actual });
-        }
+        let text = self.configuration_bytes(id)?;
         let config = configuration::read(&text)?;
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), config.clone());
         Ok(config)
+    }
+
+    /// The document, checked against the id.
+    fn configuration_bytes(&self, id: &str) -> Result<Vec<u8>, ImageError> {
+        let digest = Digest::from_hex(id)?;
+        if self.blobs.has(&digest) {
+            return self.blobs.document(&digest);
+        }
+        // Images that came before content was kept have it elsewhere.
+        let path = self.disk.configs().join(id);
+        let text = fs::read(&path).on("read", &path)?;
+        let (expected, actual) = (digest.to_string(), Digest::of(&text).to_string());
+        if expected != actual {
+            return Err(ImageError::Mismatch { what: path.display().to_string(), expected, actual });
+        }
+        Ok(text)
     }
 }
 

@@ -9,7 +9,7 @@ use skiff_step::Engine;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::World;
+use support::{World, pull};
 
 fn peer(name: &str) -> Option<PathBuf> {
     let folder = skiff_harness::peers_folder();
@@ -127,7 +127,7 @@ fn the_demo_image_runs_the_hosts_tools() {
     // Any static program serves as the server here.
     let Some(web) = peer("busybox-static") else { return };
     let world = World::new();
-    let image = demo_store(&world, &web).pull("skiff.local/demo").unwrap();
+    let image = pull(&demo_store(&world, &web), "skiff.local/demo").unwrap();
     assert_eq!(image.repo_tags, ["skiff.local/demo:latest"]);
     let config = image.config.config().clone().unwrap();
     assert_eq!(config.entrypoint().as_deref(), Some(&["/skiff-web".to_owned()][..]));
@@ -154,15 +154,15 @@ fn the_demo_image_runs_the_hosts_tools() {
 fn the_demo_image_is_the_same_every_time() {
     let Some(web) = peer("busybox-static") else { return };
     let (one, two) = (World::new(), World::new());
-    let first = demo_store(&one, &web).pull("skiff.local/demo:latest").unwrap();
-    assert_eq!(demo_store(&two, &web).pull("skiff.local/demo:latest").unwrap(), first);
+    let first = pull(&demo_store(&one, &web), "skiff.local/demo:latest").unwrap();
+    assert_eq!(pull(&demo_store(&two, &web), "skiff.local/demo:latest").unwrap(), first);
 }
 
 #[test]
 fn without_a_server_the_demo_image_says_so() {
     let world = World::new();
-    let error = world.store.pull("skiff.local/demo").unwrap_err().to_string();
+    let error = pull(&world.store, "skiff.local/demo").unwrap_err().to_string();
     assert!(error.contains("no static skiff-web"), "{error}");
-    let error = demo_store(&world, Path::new("/proc/self/exe")).pull("skiff.local/demo").unwrap_err().to_string();
+    let error = pull(&demo_store(&world, Path::new("/proc/self/exe")), "skiff.local/demo").unwrap_err().to_string();
     assert!(error.contains("not a static ELF program"), "{error}");
 }

@@ -1,38 +1,38 @@
 //! `runtime.v1.ImageService`.
 
-use super::{Answer, to_the_end, unimplemented};
+use super::{Answer, to_the_end};
 use crate::admit::only_handler;
 use crate::error::CriError;
 use crate::sandbox::blocking;
 use crate::state::Service;
 use crate::stats::filesystem;
-use skiff_image::Image;
+use skiff_image::{Credentials, Image, Reference, Usage};
 use skiff_proto::cri::v1 as pb;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio_stream::Empty;
+use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
+
+/// A message stays far below what a client takes, however many names its images have.
+const IMAGES_IN_A_MESSAGE: usize = 100;
 
 /// Serves images.
 pub(crate) struct ImageServer(pub(crate) Arc<Service>);
 
 #[tonic::async_trait]
 impl pb::image_service_server::ImageService for ImageServer {
-    type StreamImagesStream = Empty<Result<pb::StreamImagesResponse, Status>>;
+    type StreamImagesStream = Iter<std::vec::IntoIter<Result<pb::StreamImagesResponse, Status>>>;
 
     async fn list_images(&self, request: Request<pb::ListImagesRequest>) -> Answer<pb::ListImagesResponse> {
-        let wanted = request.into_inner().filter.and_then(|filter| filter.image).map(|image| image.image);
-        let service = self.0.clone();
-        let images = blocking(move || match wanted.filter(|name| !name.is_empty()) {
-            Some(name) => Ok(service.images.resolve(&name)?.into_iter().collect()),
-            None => Ok(service.images.list()?),
-        });
-        let images: Vec<Image> = images.await?;
-        Ok(Response::new(pb::ListImagesResponse { images: images.into_iter().map(to_image).collect() }))
+        let images = listed(&self.0, request.into_inner().filter).await?;
+        Ok(Response::new(pb::ListImagesResponse { images }))
     }
 
-    async fn stream_images(&self, _: Request<pb::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
-        unimplemented("StreamImages (use ListImages)")
+    async fn stream_images(&self, request: Request<pb::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
+        let images = listed(&self.0, request.into_inner().filter).await?;
+        let answer = |images: &[pb::Image]| Ok(pb::StreamImagesResponse { images: images.to_vec() });
+        let answers: Vec<_> = images.chunks(IMAGES_IN_A_MESSAGE).map(answer).collect();
+        Ok(Response::new(tokio_stream::iter(answers)))
     }
 
     async fn image_status(&self, request: Request<pb::ImageStatusRequest>) -> Answer<pb::ImageStatusResponse> {
@@ -44,9 +44,12 @@ impl pb::image_service_server::ImageService for ImageServer {
     }
 
     async fn pull_image(&self, request: Request<pb::PullImageRequest>) -> Answer<pb::PullImageResponse> {
-        let name = name_of(request.into_inner().image)?;
+        let pb::PullImageRequest { image, auth, sandbox_config: _ } = request.into_inner();
+        let name = name_of(image)?;
+        let credentials = auth.map(|auth| credentials(&name, auth)).transpose()?.flatten();
         let service = self.0.clone();
-        let image = to_the_end(blocking(move || Ok(service.images.pull(&name)?))).await?;
+        let pull = async move { service.images.pull(&name, credentials).await.map_err(CriError::from) };
+        let image = to_the_end(pull).await?;
         Ok(Response::new(pb::PullImageResponse { image_ref: image.id }))
     }
 
@@ -63,12 +66,33 @@ impl pb::image_service_server::ImageService for ImageServer {
 
     async fn image_fs_info(&self, _: Request<pb::ImageFsInfoRequest>) -> Answer<pb::ImageFsInfoResponse> {
         let service = self.0.clone();
-        let usage = blocking(move || Ok(service.images.usage()?)).await?;
-        let usage = filesystem(&usage);
+        let (images, containers) = blocking(move || {
+            let images = service.images.usage()?;
+            let mut containers = Usage { at: images.at.clone(), bytes_used: 0, inodes_used: 0 };
+            for id in service.images.snapshots()? {
+                if let Some(written) = service.images.written(&id)? {
+                    containers.bytes_used += written.bytes_used;
+                    containers.inodes_used += written.inodes_used;
+                }
+            }
+            Ok((images, containers))
+        })
+        .await?;
         // Layers and writable snapshots are on the same file system; the kubelet asks for both.
-        let (image_filesystems, container_filesystems) = (vec![usage.clone()], vec![usage]);
+        let (image_filesystems, container_filesystems) = (vec![filesystem(&images)], vec![filesystem(&containers)]);
         Ok(Response::new(pb::ImageFsInfoResponse { image_filesystems, container_filesystems }))
     }
+}
+
+/// The image of this name, or all.
+async fn listed(service: &Arc<Service>, filter: Option<pb::ImageFilter>) -> Result<Vec<pb::Image>, CriError> {
+    let wanted = filter.and_then(|filter| filter.image).map(|image| image.image);
+    let service = Arc::clone(service);
+    let images = blocking(move || match wanted.filter(|name| !name.is_empty()) {
+        Some(name) => Ok(service.images.resolve(&name)?.into_iter().collect::<Vec<_>>()),
+        None => Ok(service.images.list()?),
+    });
+    Ok(images.await?.into_iter().map(to_image).collect())
 }
 
 fn name_of(image: Option<pb::ImageSpec>) -> Result<String, CriError> {
@@ -76,6 +100,29 @@ fn name_of(image: Option<pb::ImageSpec>) -> Result<String, CriError> {
     let image = image.ok_or_else(|| CriError::Invalid("image: its name is empty".to_owned()))?;
     only_handler(&image.runtime_handler)?;
     Ok(image.image)
+}
+
+/// What the caller says of who it is, as containerd reads it: nothing, if it is for another registry than the image's.
+fn credentials(image: &str, auth: pb::AuthConfig) -> Result<Option<Credentials>, CriError> {
+    let pb::AuthConfig { username, password, auth, server_address, identity_token, registry_token } = auth;
+    if !server_address.is_empty() {
+        let image: Reference = image.parse()?;
+        let of = server_address.split_once("://").map_or(server_address.as_str(), |(_, rest)| rest);
+        let of = of.split('/').next().unwrap_or_default();
+        let is_hub = |host: &str| matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io");
+        if of != image.host() && !(is_hub(of) && is_hub(image.host())) {
+            return Ok(None);
+        }
+    }
+    Ok(if !username.is_empty() {
+        Some(Credentials::Password { user: username, password })
+    } else if !identity_token.is_empty() {
+        Some(Credentials::Refresh(identity_token))
+    } else if !auth.is_empty() {
+        Some(Credentials::of_auth(&auth).map_err(|reason| CriError::Invalid(format!("auth: {reason}")))?)
+    } else {
+        (!registry_token.is_empty()).then_some(Credentials::Token(registry_token))
+    })
 }
 
 /// What a verbose status adds: the configuration, in JSON, under the names that crictl's users know.
@@ -97,6 +144,6 @@ fn to_image(image: Image) -> pb::Image {
         username: if uid.is_some() { String::new() } else { user },
         uid: uid.map(|value| pb::Int64Value { value }),
         spec: None,
-        pinned: false,
+        pinned: image.pinned,
     }
 }

@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use oci_spec::image::ImageConfiguration;
 use skiff_cri::{CriError, Images, Networks};
-use skiff_image::{Image, ImageError, Usage};
+use skiff_image::{Credentials, Image, ImageError, Pulled, Usage};
 use skiff_net::{Attached, PodNetwork};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,7 @@ impl Folder {
             repo_tags: vec![IMAGE.to_owned()],
             repo_digests: vec![],
             size_bytes: 1,
+            pinned: false,
             config,
         }
     }
@@ -46,8 +47,8 @@ impl Images for Folder {
     fn list(&self) -> Result<Vec<Image>, ImageError> {
         Ok(vec![Self::image()])
     }
-    fn pull(&self, name: &str) -> Result<Image, ImageError> {
-        self.resolve(name)?.ok_or_else(|| ImageError::NotFound(name.to_owned()))
+    fn pull<'a>(&'a self, name: &'a str, _: Option<Credentials>) -> BoxFuture<'a, Pulled> {
+        Box::pin(async move { Ok(self.resolve(name)?.ok_or_else(|| ImageError::NotFound(name.to_owned()))?) })
     }
     fn remove(&self, _: &str) -> Result<(), ImageError> {
         Ok(())

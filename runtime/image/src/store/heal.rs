@@ -52,6 +52,7 @@ impl ImageStore {
         Ok(())
     }
 
+    /// Whether the layer has been compared since the machine started, now or before.
     fn is_known_sound(&self, diff: &Digest) -> Result<bool, ImageError> {
         if !self.layers.has(diff) {
             return Ok(false);
@@ -115,6 +116,7 @@ impl ImageStore {
         ImageError::malformed(format!("layer {diff}"), reason)
     }
 
+    /// Forgets an image and whatever of it is damaged.
     fn forget_for_good(&self, id: &str) -> Result<(), ImageError> {
         let locked = self.disk.lock()?;
         let mut index = self.index()?;
@@ -172,6 +174,7 @@ impl ImageStore {
         Ok(verified)
     }
 
+    /// Puts right what can be put right, image by image.
     fn mend<'a>(&self, ids: impl Iterator<Item = &'a String>, verified: &mut Verified) -> Result<(), ImageError> {
         for id in ids {
             let blobs_are_sound = {

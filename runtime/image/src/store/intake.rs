@@ -54,6 +54,11 @@ impl Staged {
         Ok(digest)
     }
 
+    /// A blob that lies somewhere on the same filesystem, checked.
+    pub(crate) fn blob(&mut self, digest: Digest, at: PathBuf) {
+        self.blobs.insert(digest, at);
+    }
+
     /// A layer that was unpacked.
     pub(crate) fn layer(&mut self, diff: Digest, at: PathBuf) {
         self.layers.insert(diff, at);
@@ -142,7 +147,9 @@ impl ImageStore {
                 }
                 let at = staged.place("layer", &layer.diff);
                 let blob = source.read(&layer.file)?;
-                let Made { left_out, blob } = layers::make(layer, blob, &at, Some(&keep), Limits::GENEROUS)?;
+                // An earlier try may have copied the packed one when only that was missing.
+                let copy = kept.is_none().then_some(keep.as_path());
+                let Made { left_out, blob } = layers::make(layer, blob, &at, copy, Limits::GENEROUS)?;
                 notes.extend(left_out);
                 staged.layer(layer.diff, at);
                 Ok((blob, keep))
@@ -150,7 +157,9 @@ impl ImageStore {
         );
         let (blob, at) = copy?;
         // Two layers of one archive may be the same bytes under two names, and one of them is enough.
-        staged.blobs.entry(blob).or_insert(at);
+        if kept.is_none() {
+            staged.blobs.entry(blob).or_insert(at);
+        }
         Ok(blob)
     }
 
@@ -173,7 +182,7 @@ impl ImageStore {
     }
 
     /// Lists the images; none if something that was counted on has been removed meanwhile.
-    pub(super) fn commit(&self, staged: &Staged, entering: &[Entering]) -> Result<Option<Vec<Image>>, ImageError> {
+    pub(crate) fn commit(&self, staged: &Staged, entering: &[Entering]) -> Result<Option<Vec<Image>>, ImageError> {
         let operand = || format!("{} layers, {} blobs", staged.layers.len(), staged.blobs.len());
         self.engine.run(&COMMIT, operand, || {
             sync_filesystem(staged.scratch.path())?;
@@ -189,6 +198,34 @@ impl ImageStore {
             self.write_index(&locked, &index)?;
             entering.iter().map(|image| self.image(&index, &image.id.hex())).collect::<Result<_, _>>().map(Some)
         })
+    }
+
+    /// Gives the image that has this digest under the reference's name the reference's tag; none if there is no such image, or if it is not whole.
+    pub(crate) fn name_again(&self, reference: &Reference, digest: &Digest) -> Result<Option<Image>, ImageError> {
+        let locked = self.disk.lock()?;
+        let mut index = self.index()?;
+        let Some(id) = index.find(&format!("{}@{digest}", reference.name()))? else { return Ok(None) };
+        let digest = Digest::from_hex(&id)?;
+        let record = index.images.get(&id).cloned().unwrap_or_default();
+        let (staged, tag) = (Staged::new(&self.disk)?, reference.tagged().filter(|_| reference.digest().is_none()));
+        let whole =
+            record.content.is_some() && self.is_complete(&Entering { id: digest, record: record.clone() }, &staged);
+        if !whole {
+            return Ok(None);
+        }
+        if tag.as_ref().is_some_and(|tag| !record.tags.contains(tag)) {
+            index.put(&digest, Record { tags: tag.into_iter().collect(), ..record });
+            self.write_index(&locked, &index)?;
+        }
+        self.image(&index, &id).map(Some)
+    }
+
+    /// The image of this name, if it was taken in here and not pulled.
+    pub(crate) fn resolve_local(&self, reference: &str) -> Result<Option<Image>, ImageError> {
+        let _locked = self.disk.lock_to_read()?;
+        let index = self.index()?;
+        let id = index.find(reference)?.filter(|id| index.images.get(id).is_some_and(|record| record.local));
+        id.map(|id| self.image(&index, &id)).transpose()
     }
 
     fn is_complete(&self, image: &Entering, staged: &Staged) -> bool {

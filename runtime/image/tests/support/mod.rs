@@ -2,10 +2,13 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+pub mod registry;
+
 use sha2::{Digest, Sha256};
-use skiff_image::{Builtin, ImageStore};
+use skiff_image::{Builtin, ImageStore, Pulled, Unwatched};
 use skiff_step::Engine;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tar::{EntryType, Header};
 
 /// A tar archive in the making.
@@ -98,6 +101,16 @@ pub fn pax_record(key: &str, value: &[u8]) -> Vec<u8> {
         length = rest + length.to_string().len();
     }
     [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
+}
+
+/// Pulls as nobody, and waits for it.
+pub fn pull(store: &ImageStore, reference: &str) -> Pulled {
+    wait(store.pull(reference, None, Arc::new(Unwatched)))
+}
+
+/// Waits for something asynchronous.
+pub fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(work)
 }
 
 pub fn sha256(bytes: &[u8]) -> String {

@@ -31,10 +31,26 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
         }
         // Who only looks makes no folders, installs nothing and cleans nothing up.
         ImageCommand::List => ImageStore::list_at_rest(&folders.images()).context("list images")?,
-<<<<<<< HEAD
-        ImageCommand::Pull { reference } => {
-            on_each(&folders, |store| Ok(vec![store.pull(&reference).with_context(|| format!("pull {reference}"))?]))?
+        ImageCommand::Pull { images, user } => {
+            on_each(&folders, |store| transfer::pull(store, &images, user.as_deref()))?
         }
+        ImageCommand::Push { image, to, user } => {
+            return transfer::push(&open(&folders)?, &image, to.as_deref(), user.as_deref());
+        }
+        ImageCommand::Tag { image, name } => {
+            on_each(&folders, |store| {
+                Ok(vec![store.tag(&image, &name).with_context(|| format!("tag {image} as {name}"))?])
+            })?
+        }
+        ImageCommand::Save { file, images } => {
+            return open(&folders)?.save(&images, &file).with_context(|| format!("save {}", file.display()));
+        }
+        ImageCommand::Inspect { images } => return about::inspect(&open(&folders)?, &images, form),
+        ImageCommand::History { image } => return about::history(&open(&folders)?, &image, form),
+        ImageCommand::Du => return about::room(&open(&folders)?, form),
+        ImageCommand::Prune { all } => on_each(&folders, |store| store.prune(all).context("prune images"))?,
+        ImageCommand::Pin { images, undo } => on_each(&folders, |store| pin(store, &images, !undo))?,
+        ImageCommand::Verify { mend } => return about::verify(&open(&folders)?, mend, form),
         ImageCommand::Remove { images } => {
             remove(&open(&folders)?, &images)?;
             for member in folders.members() {
@@ -44,25 +60,6 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
             }
             return Ok(());
         }
-=======
-        ImageCommand::Pull { images, user } => transfer::pull(&open(&folders)?, &images, user.as_deref())?,
-        ImageCommand::Push { image, to, user } => {
-            return transfer::push(&open(&folders)?, &image, to.as_deref(), user.as_deref());
-        }
-        ImageCommand::Tag { image, name } => {
-            vec![open(&folders)?.tag(&image, &name).with_context(|| format!("tag {image} as {name}"))?]
-        }
-        ImageCommand::Save { file, images } => {
-            return open(&folders)?.save(&images, &file).with_context(|| format!("save {}", file.display()));
-        }
-        ImageCommand::Inspect { images } => return about::inspect(&open(&folders)?, &images, form),
-        ImageCommand::History { image } => return about::history(&open(&folders)?, &image, form),
-        ImageCommand::Du => return about::room(&open(&folders)?, form),
-        ImageCommand::Prune { all } => open(&folders)?.prune(all).context("prune images")?,
-        ImageCommand::Pin { images, undo } => pin(&open(&folders)?, &images, !undo)?,
-        ImageCommand::Verify { mend } => return about::verify(&open(&folders)?, mend, form),
-        ImageCommand::Remove { images } => return remove(&open(&folders)?, &images),
->>>>>>> 37f9a75 (image, cri, kubelet: images are pulled from registries and pushed to them, by tag and digest, with mirrors, credentials and resumption, because only archives could be taken in)
     };
     print(&images, form)
 }

@@ -15,6 +15,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How often what was there at first may have gone by the time of the commit, because somebody removed an image.
 const TRIES: u32 = 8;
@@ -39,7 +40,9 @@ impl Staged {
 
     /// A path in the scratch folder that nothing has.
     pub(crate) fn place(&self, kind: &str, digest: &Digest) -> PathBuf {
-        self.scratch.path().join(format!("{kind}-{}", digest.hex()))
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // An earlier try may have left something of the same name that is not known any more.
+        self.scratch.path().join(format!("{kind}-{}-{}", digest.hex(), NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// A document; its digest is what it is.

@@ -74,6 +74,8 @@ folder, in containerd's form. skiff.local/demo is built here.")]
         user: Option<String>,
     },
     /// Give an image one more name
+    #[command(after_help = "Example:
+  skiff image tag skiff.local/app:1 registry.example/team/app:1")]
     Tag {
         /// Its name or id
         image: String,
@@ -92,25 +94,35 @@ folder, in containerd's form. skiff.local/demo is built here.")]
         images: Vec<String>,
     },
     /// Show all that is known of images
+    #[command(after_help = "Example:
+  skiff image inspect skiff.local/demo -o yaml")]
     Inspect {
         /// Names or ids
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<String>,
     },
     /// Show how an image was made
+    #[command(after_help = "Example:
+  skiff image history skiff.local/demo")]
     History {
         /// Its name or id
         image: String,
     },
     /// Show what room images take, alone and with others
+    #[command(after_help = "Example:
+  skiff image du")]
     Du,
     /// Remove images that have no name, or all that no container uses
+    #[command(after_help = "Example:
+  skiff image prune --all")]
     Prune {
         /// All that no container uses
         #[arg(short, long)]
         all: bool,
     },
     /// Keep images from being removed to make room
+    #[command(after_help = "Example:
+  skiff image pin skiff.local/demo")]
     Pin {
         /// Names or ids
         #[arg(required = true, value_name = "IMAGE")]
@@ -120,6 +132,8 @@ folder, in containerd's form. skiff.local/demo is built here.")]
         undo: bool,
     },
     /// Read everything in the store, and compare it with what it was
+    #[command(after_help = "Example:
+  skiff image verify --mend")]
     Verify {
         /// Make layers anew that are damaged, and forget images that cannot be mended
         #[arg(long)]

@@ -37,11 +37,9 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
         ImageCommand::Push { image, to, user } => {
             return transfer::push(&open(&folders)?, &image, to.as_deref(), user.as_deref());
         }
-        ImageCommand::Tag { image, name } => {
-            on_each(&folders, |store| {
-                Ok(vec![store.tag(&image, &name).with_context(|| format!("tag {image} as {name}"))?])
-            })?
-        }
+        ImageCommand::Tag { image, name } => on_each(&folders, |store| {
+            Ok(vec![store.tag(&image, &name).with_context(|| format!("tag {image} as {name}"))?])
+        })?,
         ImageCommand::Save { file, images } => {
             return open(&folders)?.save(&images, &file).with_context(|| format!("save {}", file.display()));
         }

@@ -1,9 +1,10 @@
 //! Writes core/v1 Events about pods and the node, off the path of what they report.
 //!
-//! Equal events within the recorder's memory become one object with a count, as in Kubernetes. Events are best effort:
+//! Equal events within the recorder's memory become one object with a count, as in Kubernetes; the count is written once a minute, because a
+//! probe that fails every second would write as often. Events are best effort:
 //! when the queue is full or the server refuses, one is lost and a line is logged.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -16,6 +17,11 @@ use tokio::sync::mpsc;
 const QUEUE_EVENTS_MAX: usize = 1024;
 /// How many different events are remembered for counting; above this all counting starts anew.
 const REMEMBERED_MAX: usize = 4096;
+
+/// How often the server is told of one and the same cause: what comes more often is counted here.
+const TELL_PERIOD: SignedDuration = SignedDuration::from_secs(60);
+/// Between two looks at what was counted.
+const LOOK_PERIOD: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Whether something is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +51,7 @@ struct News {
 
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
+    namespace: String,
     uid: Option<String>,
     field: Option<String>,
     severity: Severity,
@@ -55,6 +62,17 @@ struct Key {
 struct Known {
     name: String,
     count: i32,
+    /// When the server heard of it last.
+    told_at: Timestamp,
+    /// When it happened since then, for the last time.
+    untold: Option<Timestamp>,
+}
+
+impl Known {
+    /// Whether so much time has passed that the server is told again.
+    fn is_due(&self, now: Timestamp) -> bool {
+        now.duration_since(self.told_at) >= TELL_PERIOD
+    }
 }
 
 /// Takes events; cheap to clone.
@@ -126,7 +144,17 @@ impl Recorder {
 
 async fn write_all(client: kube::Client, node: Arc<str>, mut waiting: mpsc::Receiver<News>) {
     let mut known: HashMap<Key, Known> = HashMap::new();
-    while let Some(news) = waiting.recv().await {
+    let mut looks = tokio::time::interval(LOOK_PERIOD);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let news = tokio::select! {
+            news = waiting.recv() => news,
+            _ = looks.tick() => {
+                tell_counted(&client, &mut known).await;
+                continue;
+            }
+        };
+        let Some(news) = news else { return };
         if known.len() > REMEMBERED_MAX {
             known.clear();
         }
@@ -136,10 +164,31 @@ async fn write_all(client: kube::Client, node: Arc<str>, mut waiting: mpsc::Rece
     }
 }
 
+/// Tells the server of what came again within a minute.
+async fn tell_counted(client: &kube::Client, known: &mut HashMap<Key, Known>) {
+    let now = Timestamp::now();
+    for (key, known) in known.iter_mut().filter(|(_, known)| known.untold.is_some() && known.is_due(now)) {
+        let at = known.untold.take().unwrap_or(now);
+        known.told_at = now;
+        if let Err(error) = count(client, &key.namespace, known, at).await
+            && !matches!(&error, kube::Error::Api(status) if status.code == 404)
+        {
+            tracing::debug!(reason = %key.reason, error = skiff_client::sentence(&error), "event not counted");
+        }
+    }
+}
+
+/// Writes how often an event came, and when it did last.
+async fn count(client: &kube::Client, namespace: &str, known: &Known, at: Timestamp) -> kube::Result<()> {
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let patch = serde_json::json!({"count": known.count, "lastTimestamp": Time(at)});
+    events.patch(&known.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+}
+
 async fn write(client: &kube::Client, node: &str, news: &News, known: &mut HashMap<Key, Known>) -> kube::Result<()> {
     let namespace = news.about.namespace.as_deref().unwrap_or("default");
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     let key = Key {
+        namespace: namespace.to_owned(),
         uid: news.about.uid.clone(),
         field: news.about.field_path.clone(),
         severity: news.severity,
@@ -148,17 +197,22 @@ async fn write(client: &kube::Client, node: &str, news: &News, known: &mut HashM
     };
     if let Some(known) = known.get_mut(&key) {
         known.count += 1;
-        let patch = serde_json::json!({"count": known.count, "lastTimestamp": Time(news.at)});
-        match events.patch(&known.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        if !known.is_due(news.at) {
+            known.untold = Some(news.at);
+            return Ok(());
+        }
+        (known.told_at, known.untold) = (news.at, None);
+        match count(client, namespace, known, news.at).await {
             // The server forgets events after an hour; then this is a new one.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            other => return other.map(drop),
+            other => return other,
         }
     }
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     let event = event_of(news, namespace, node);
     let name = event.metadata.name.clone().unwrap_or_default();
     events.create(&PostParams::default(), &event).await?;
-    known.insert(key, Known { name, count: 1 });
+    known.insert(key, Known { name, count: 1, told_at: news.at, untold: None });
     Ok(())
 }
 
@@ -179,5 +233,17 @@ fn event_of(news: &News, namespace: &str, node: &str) -> Event {
         reporting_component: Some("kubelet".to_owned()),
         reporting_instance: Some(node.to_owned()),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cause_is_told_once_a_minute() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let known = Known { name: "e".into(), count: 1, told_at: at(100), untold: None };
+        assert_eq!([at(101), at(159), at(160), at(1000)].map(|now| known.is_due(now)), [false, false, true, true]);
     }
 }

@@ -21,6 +21,7 @@ use crate::pod::worker::Event;
 use images::Known;
 use plan::Candidate;
 use signals::{Level, Measured, Signal};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -90,6 +91,22 @@ impl Gauge {
     /// Of a node whose pods live at `root`.
     pub(crate) fn new(limits: PressureLimits, root: &Path) -> Self {
         Self { limits, root: root.to_owned(), image_root: Mutex::default(), seen: Mutex::default() }
+    }
+
+    /// The filesystems that are measured: name and folder.
+    pub(crate) fn roots(&self) -> Vec<(&'static str, PathBuf)> {
+        let images = lock(&self.image_root).clone().map(|root| ("imagefs", root));
+        std::iter::once(("nodefs", self.root.clone())).chain(images).collect()
+    }
+
+    /// What is left and what there is of each signal that can be measured.
+    pub(crate) fn levels(&self) -> Vec<(&'static str, i64, i64)> {
+        self.measure().into_iter().map(|(signal, level)| (signal.name(), level.available, level.capacity)).collect()
+    }
+
+    /// How little may be left, in the words of Kubernetes' configuration.
+    pub(crate) fn thresholds(&self) -> BTreeMap<&'static str, String> {
+        self.limits.thresholds.0.iter().map(|one| (one.signal.name(), one.words())).collect()
     }
 
     fn measure(&self) -> Measured {

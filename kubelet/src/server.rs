@@ -4,6 +4,7 @@
 
 mod attributes; // what a request is, for those who allow it; no I/O
 mod auth; // who may
+mod known; // what no other interface tells
 mod log_lines; // what a CRI log line says; no I/O
 mod logs; // reads CRI log files
 mod metrics; // figures for Prometheus; no I/O

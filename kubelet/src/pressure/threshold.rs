@@ -39,6 +39,14 @@ impl Threshold {
         }
     }
 
+    /// As flags have it: `10%`, or a quantity.
+    pub(super) fn words(&self) -> String {
+        match self.least {
+            Least::Amount(amount) => super::plan::amount(amount),
+            Least::Percent(percent) => format!("{percent}%"),
+        }
+    }
+
     /// Whether there is too little.
     pub(super) fn is_met(&self, level: Level) -> bool {
         level.available < self.least(level.capacity)

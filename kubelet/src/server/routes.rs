@@ -3,7 +3,7 @@
 use super::log_lines::Wish;
 use super::logs::{self, Order};
 use super::usage::{self, NodeUsage, PodUsage};
-use super::{auth, metrics, streams};
+use super::{auth, known, metrics, streams};
 use crate::agent::Agent;
 use crate::board::Posted;
 use crate::pod::ephemeral;
@@ -45,6 +45,7 @@ pub(super) fn router(agent: Arc<Agent>) -> Router {
         .route("/metrics/resource", get(resource_metrics))
         .route("/metrics/cadvisor", get(cadvisor_metrics))
         .route("/configz", get(configz))
+        .route("/skiff/known", get(what_is_known))
         .route("/run/{namespace}/{pod}/{container}", post(run))
         .layer(middleware::from_fn_with_state(guard, auth::require));
     Router::new().route("/healthz", get(|| async { "ok" })).merge(guarded).with_state(agent)
@@ -197,9 +198,15 @@ async fn configz(State(agent): State<Arc<Agent>>) -> Response {
     let config = json!({
         "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "clusterDomain": agent.cluster.domain, "clusterDNS": agent.cluster.servers, "maxPods": agent.max_pods,
-        "cgroupRoot": agent.cgroup_root, "podLogsDir": agent.log_root,
+        "cgroupRoot": agent.cgroup_root, "podLogsDir": agent.log_root, "evictionHard": agent.gauge.thresholds(),
     });
     Json(json!({ "kubeletconfig": config })).into_response()
+}
+
+/// What `skiff why` asks a node of ours.
+async fn what_is_known(State(agent): State<Arc<Agent>>, RawQuery(query): RawQuery) -> Response {
+    let resolve = pairs(query.as_deref()).into_iter().find(|(key, _)| key == "resolve").map(|(_, name)| name);
+    Json(known::known(agent, resolve).await).into_response()
 }
 
 /// Runs `cmd` in a container and answers with what it printed (an old interface, still used by scripts).

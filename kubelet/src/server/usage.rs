@@ -18,6 +18,8 @@ pub(super) struct NodeUsage {
     pub(super) available: Option<u64>,
     /// Bytes of the filesystem of pods: all, used, available.
     pub(super) disk: Option<[u64; 3]>,
+    /// What is left and what there is of each signal of eviction.
+    pub(super) levels: Vec<(&'static str, i64, i64)>,
 }
 
 /// One pod.
@@ -58,7 +60,7 @@ impl PodUsage {
 pub(super) async fn read(agent: &Agent) -> Result<(NodeUsage, Vec<PodUsage>), tonic::Status> {
     let stats = agent.cri.container_stats().await?;
     let pods = agent.board.all().iter().map(|posted| pod(posted, &stats)).collect();
-    Ok((node(&agent.root_dir), pods))
+    Ok((NodeUsage { levels: agent.gauge.levels(), ..node(&agent.root_dir) }, pods))
 }
 
 fn number(value: Option<&UInt64Value>) -> Option<u64> {
@@ -111,6 +113,7 @@ fn node(root: &Path) -> NodeUsage {
         working_set: total.zip(available).map(|(total, available)| total.saturating_sub(available)),
         available,
         disk,
+        levels: Vec::new(),
     }
 }
 
@@ -146,13 +149,20 @@ pub(super) fn summary(name: &str, node: &NodeUsage, pods: &[PodUsage], now: Time
             "containers": pod.containers.iter().map(container).collect::<Vec<_>>(),
         })
     };
+    let level =
+        |name: &str| node.levels.iter().find(|(signal, ..)| *signal == name).map(|(_, left, all)| (*left, *all));
+    let (left, all) = (|name| level(name).map(|(left, _)| left), |name| level(name).map(|(_, all)| all));
     let [capacity, used, available] = node.disk.map_or([None; 3], |disk| disk.map(Some));
     json!({
         "node": {
             "nodeName": name,
             "cpu": {"time": now, "usageCoreNanoSeconds": node.cpu_ns},
             "memory": {"time": now, "workingSetBytes": node.working_set, "availableBytes": node.available},
-            "fs": {"time": now, "capacityBytes": capacity, "usedBytes": used, "availableBytes": available},
+            "fs": {"time": now, "capacityBytes": capacity, "usedBytes": used, "availableBytes": available,
+                "inodesFree": left("nodefs.inodesFree"), "inodes": all("nodefs.inodesFree")},
+            "runtime": {"imageFs": {"time": now, "availableBytes": left("imagefs.available"), "capacityBytes": all("imagefs.available"),
+                "inodesFree": left("imagefs.inodesFree"), "inodes": all("imagefs.inodesFree")}},
+            "rlimit": {"time": now, "maxpid": all("pid.available"), "curproc": level("pid.available").map(|(left, all)| all - left)},
         },
         "pods": pods.iter().map(pod).collect::<Vec<_>>(),
     })

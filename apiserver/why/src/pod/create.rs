@@ -69,6 +69,12 @@ const KINDS: &[(&[&str], &str, &str, &str)] = &[
 /// Why a container cannot be made or started.
 pub(super) fn finding(case: &Case<'_>, message: &str) -> Finding {
     let folded = message.to_lowercase();
+    // Our runtime looks for the file before execve(2): what the kernel misses then is the file's interpreter.
+    let folded = if folded.contains("exec.payload") && folded.contains("no such file") {
+        folded + " (its interpreter or loader is not in the image)"
+    } else {
+        folded
+    };
     let kind = KINDS.iter().find(|(words, ..)| words.iter().any(|word| folded.contains(&word.to_lowercase())));
     let said = sentence(&clipped(message, 600));
     let Some((_, reason, cause, advice)) = kind else {

@@ -5,7 +5,7 @@ use super::{container, events_about, last_time, times, whom};
 use crate::answer::Finding;
 use crate::facts::Facts;
 use crate::look::{condition, is_true, list, number, shown, text};
-use crate::words::{clipped, for_so_long, sentence, since};
+use crate::words::{clipped, for_so_long, sentence, since, time};
 use serde_json::Value;
 
 /// Why containers that run are not ready, and the pod is not.
@@ -109,12 +109,15 @@ pub(super) fn failed(case: &Case<'_>, kind: &str, start: &str) -> Finding {
     };
     let message = text(event, "/message").split_once(": ").map_or(text(event, "/message"), |(_, said)| said);
     let count = number(event, "/count").unwrap_or(1);
-    let n = if count < threshold { format!(" ({count} of {threshold})") } else { String::new() };
+    // Events are counted late: what was reported longer ago than two answers take says nothing of how many failed since.
+    let silence = time(last_time(event)).map_or(0, |at| case.facts.now.as_second() - at.as_second());
+    let is_fresh = silence <= period.saturating_mul(2).max(2);
+    let n = if count < threshold && is_fresh { format!(" ({count} of {threshold})") } else { String::new() };
     let age = since(case.facts.now, last_time(event)).unwrap_or_else(|| "some time".to_owned());
     let finding = case.finding(reason(kind), format!("{start}: {}", sentence(&clipped(message, 500))));
     finding
         .fact(format!("It asks {asked}."))
-        .fact(format!("It failed {}{n}, {age} ago for the last time.", times(case.facts, event)))
+        .fact(format!("Its failure was reported {}{n}, {age} ago for the last time.", times(case.facts, event)))
         .advice(advice(message))
 }
 

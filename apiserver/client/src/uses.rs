@@ -22,10 +22,12 @@ pub struct Use {
     pub unserved: &'static str,
 }
 
+/// One component's use of a resource of the core group, which is served.
 const fn on(by: &'static str, kind: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Use {
     Use { by, group: "", version: "v1", kind, resource, verbs, unserved: "" }
 }
 
+/// The same of another group.
 const fn of(group: &'static str, one: Use) -> Use {
     Use { group, ..one }
 }
@@ -40,9 +42,12 @@ const LEASES: &str = "coordination.k8s.io";
 const ROLES: &str = "rbac.authorization.k8s.io";
 const SLICES: &str = "discovery.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
+/// What a cache sends.
 const WATCH: &[&str] = &["list", "watch"];
+/// What a cache sends, and a look at one object.
 const FOLLOW: &[&str] = &["get", "list", "watch"];
 const KEEP: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
+/// What a candidate for leadership sends.
 const ELECT: &[&str] = &["create", "get", "update"];
 const CONTROLLERS: &str = "controllers";
 const SCHEDULER: &str = "scheduler";
@@ -88,6 +93,7 @@ pub const USES: &[Use] = &[
     of("batch", on(CONTROLLERS, "CronJob", "cronjobs", WATCH)),
     of("batch", on(CONTROLLERS, "CronJob", "cronjobs/status", &["update"])),
     on(CONTROLLERS, "Pod", "pods", &["create", "delete", "list", "patch", "watch"]),
+    on(CONTROLLERS, "Pod", "pods/status", &["patch"]),
     on(CONTROLLERS, "Node", "nodes", &["list", "patch", "watch"]),
     on(CONTROLLERS, "Node", "nodes/status", &["patch"]),
     on(CONTROLLERS, "Service", "services", WATCH),

@@ -45,7 +45,8 @@ pub(crate) fn helps(
 
 fn by_node(cycle: &Cycle<'_>, plugin: Plugin, before: Option<&Arc<Node>>, now: Option<&Arc<Node>>) -> bool {
     let pod = &cycle.pod.pod;
-    let Some(now) = now else { return plugin == Plugin::PodTopologySpread };
+    // The pods of a node that is gone are near nobody any more, and no domain has them.
+    let Some(now) = now else { return matches!(plugin, Plugin::PodTopologySpread | Plugin::InterPodAffinity) };
     let is_new = before.is_none();
     let relabelled = before.is_none_or(|before| labels(&before.metadata) != labels(&now.metadata));
     match plugin {

@@ -1,10 +1,13 @@
 //! Whole decisions: what users see, properties over random clusters, and preemption against a model that tries everything.
 
+mod many; // many pods on many nodes
 mod messages; // what is said of pods that wait
 mod preemption; // victims, against a model that tries everything
 mod random; // random clusters
+mod recorded; // what a real kube-scheduler said
 mod spreading; // affinity and topology spread
 mod volumes; // claims
+mod waking; // no pod is left waiting that would fit
 
 use crate::cluster::{Cluster, Object};
 use crate::cycle::Cycle;

@@ -60,12 +60,8 @@ pub(super) fn before(cycle: &Cycle<'_>, counts: &mut Counts) -> Result<(), Refus
             counts.volumes.bound.push(Arc::clone(claim));
             continue;
         }
-        let class = class_of_claim(claim);
-        let waits = !class.is_empty() && {
-            let known = storage.class(class);
-            let known = known.ok_or_else(|| refuse(format!("storageclass.storage.k8s.io \"{class}\" not found")))?;
-            waits_for_consumer(known)
-        };
+        // Of a class that is not there nothing says that it waits.
+        let waits = storage.class(class_of_claim(claim)).is_some_and(waits_for_consumer);
         if !waits || !volume_name(claim).is_empty() {
             return Err(refuse("pod has unbound immediate PersistentVolumeClaims".to_owned()));
         }

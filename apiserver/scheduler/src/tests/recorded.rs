@@ -46,7 +46,8 @@ fn not_among_best(cluster: &Cluster, pod: &PodInfo, node: &str) -> Option<String
     let cycle = Cycle { cluster, profile: &profile, pod };
     let scored = cycle.scores(&look(cluster, &profile, pod, 0).found.fit);
     let best = scored.iter().map(|one| one.total).max();
-    let shown: Vec<String> = scored.iter().map(|one| format!("{} {:?}", cluster.nodes[one.at].name, one.parts)).collect();
+    let shown: Vec<String> =
+        scored.iter().map(|one| format!("{} {:?}", cluster.nodes[one.at].name, one.parts)).collect();
     let theirs = scored.iter().find(|one| cluster.nodes[one.at].name == node).map(|one| one.total);
     (theirs != best || best.is_none()).then(|| format!("there on {node}, here: {}", shown.join("; ")))
 }

@@ -9,7 +9,13 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 enum Act {
     /// A node comes, or becomes this.
-    Node { number: u8, zone: u8, cores: u8, taint: bool, cordon: bool },
+    Node {
+        number: u8,
+        zone: u8,
+        cores: u8,
+        taint: bool,
+        cordon: bool,
+    },
     NodeGone(u8),
     /// A pod of one of the kinds below waits.
     Pod(u8),
@@ -43,8 +49,10 @@ fn wanted(number: usize, kind: u8) -> Value {
         2 => json!({"nodeSelector": {"zone": "z1"}}),
         3 => affinity("podAffinity", "other"),
         4 => affinity("podAntiAffinity", "web"),
-        5 => json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
-            "labelSelector": {"matchLabels": {"app": "web"}}}]}),
+        5 => {
+            json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "web"}}}]})
+        }
         _ => json!({"tolerations": [{"operator": "Exists"}]}),
     };
     let app = if kind == 6 { "other" } else { "web" };
@@ -101,8 +109,10 @@ impl World {
                 }
             }
             Act::Relabel(of) => {
-                let placed = |pod: &Arc<k8s_openapi::api::core::v1::Pod>| pod.spec.as_ref().unwrap().node_name.is_some();
-                let all: Vec<usize> = self.pods.iter().filter(|(_, pod)| placed(pod)).map(|(number, _)| *number).collect();
+                let placed =
+                    |pod: &Arc<k8s_openapi::api::core::v1::Pod>| pod.spec.as_ref().unwrap().node_name.is_some();
+                let all: Vec<usize> =
+                    self.pods.iter().filter(|(_, pod)| placed(pod)).map(|(number, _)| *number).collect();
                 if let Some(number) = all.get(usize::from(*of)) {
                     let mut value = json!(&*self.pods[number]);
                     let was = value["metadata"]["labels"]["app"] == "web";

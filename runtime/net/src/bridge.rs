@@ -4,6 +4,7 @@
 //! both directions of every connection, and service addresses work between pods of one bridge with and without
 //! the bridge netfilter module.
 
+use crate::guard;
 use crate::ipam::{Addresses, Lease, Record};
 use crate::links::{self, Link, Pair};
 use crate::plan::{self, Range};
@@ -14,7 +15,7 @@ use nix::ifaddrs::getifaddrs;
 use skiff_step::{Engine, Step};
 use skiff_sys::conntrack;
 use skiff_sys::netlink::{Family, Message, Refusal, Socket};
-use skiff_sys::nft::{self, Change, Transaction};
+use skiff_sys::nft::{self, Change, TableFamily, Transaction};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -35,6 +36,8 @@ const UNVETH: Step = Step::new("net.veth.remove", "rtnetlink(7): RTM_DELLINK");
 
 /// The interface inside the pod.
 const POD_INTERFACE: &str = "eth0";
+/// Whether bridges of this namespace hand their IPv4 packets to netfilter; absent without the module br_netfilter.
+const BRIDGE_NETFILTER: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 /// How this namespace has to be, and where we remember how it was: the node passes packets on, and does not tell pods to
 /// talk to each other directly. They reach each other through the node over one interface, which the kernel takes for a
 /// detour; the redirects would go around connection tracking, and use up the rate of the ICMP errors that pods need.
@@ -61,6 +64,8 @@ pub(crate) struct Bridge {
 struct NodeSide {
     /// The table was made from our records.
     rules: bool,
+    /// The bridge's own table was made, for a bridge that hands its IPv4 packets to netfilter or not.
+    guard: Option<bool>,
 }
 
 impl Bridge {
@@ -126,12 +131,21 @@ impl Bridge {
         }
         first = first.and(remove_link(&mut socket, &self.config.bridge));
         first = first.and(self.commit(vec![Change::EnsureTable, Change::RemoveTable]));
+        first = first.and(self.remove_guard());
         first = first.and(self.restore_settings());
         for (_, record) in self.addresses.records() {
             first = first.and(self.addresses.release(&record.sandbox_id).map(drop));
         }
-        self.node.lock().unwrap_or_else(PoisonError::into_inner).rules = false;
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = NodeSide::default();
         first
+    }
+
+    fn remove_guard(&self) -> Result<(), NetError> {
+        let transaction = Transaction { table: self.config.table.clone(), changes: guard::remove() };
+        match transaction.commit_in(TableFamily::Bridge) {
+            Err(error) if !error.is_unsupported() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Makes what all pods share, unless it is there; answers the bridge's index.
@@ -147,9 +161,38 @@ impl Bridge {
             self.replace_rules(&self.addresses.records())?;
             node.rules = true;
         }
+        self.ensure_guard(&mut node)?;
         // Not before the rules that keep pods away from the node's loopback.
         set(Path::new(&format!("/proc/sys/net/ipv4/conf/{}/route_localnet", self.config.bridge)), "1")?;
         Ok(bridge)
+    }
+
+    /// What passes between pods passes through the node.
+    fn ensure_guard(&self, node: &mut NodeSide) -> Result<(), NetError> {
+        let passes = fs::read_to_string(BRIDGE_NETFILTER).is_ok_and(|value| value.trim() == "1");
+        // A kernel without such tables has none to look for.
+        let is_there = || nft::table_exists_in(TableFamily::Bridge, &self.config.table).unwrap_or(true);
+        if node.guard == Some(passes) && is_there() {
+            return Ok(());
+        }
+        let changes = guard::replace(&self.config.interface_prefix, passes);
+        let transaction = Transaction { table: self.config.table.clone(), changes };
+        let operand = || format!("bridge {}", self.config.table);
+        match self.config.engine.run(&RULES, operand, || Ok(transaction.commit_in(TableFamily::Bridge)?)) {
+            // A kernel without tables of bridges: what is written by hand to a neighbour's hardware address arrives there.
+            Err(NetError::Rules(error)) if error.is_unsupported() => {
+                tracing::warn!(%error, "frames between pods cannot be filtered: a pod with NET_RAW passes by network policies");
+            }
+            other => other?,
+        }
+        node.guard = Some(passes);
+        Ok(())
+    }
+
+    /// Looks again whether the bridge hands its packets to netfilter, if there are pods: a module that is loaded later begins to.
+    pub(crate) fn look_at_guard(&self) -> Result<(), NetError> {
+        let mut node = self.node.lock().unwrap_or_else(PoisonError::into_inner);
+        if node.guard.is_some() { self.ensure_guard(&mut node) } else { Ok(()) }
     }
 
     /// Makes the bridge before there is a pod; answers its address.

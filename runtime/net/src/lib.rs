@@ -14,6 +14,7 @@ mod chosen; // the pod range that was named since, on disk
 mod cni; // what CNI plugins are told
 mod config; // what was asked for
 mod error; // why not
+mod guard; // the nftables table of the bridge itself
 mod ipam; // who has which address
 mod links; // rtnetlink messages
 mod own; // a network namespace for a node in a box, and what joins several
@@ -160,6 +161,7 @@ impl PodNetworks {
         if !has_net_admin() {
             return Err(NetError::NoRight { operation, operand });
         }
+        self.bridge().look_at_guard()?;
         let opened = Socket::open(Family::Netfilter).map(drop);
         opened.map_err(|error| NetError::kernel("open netfilter socket for", operand)(error.into()))
     }

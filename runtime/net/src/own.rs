@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  box 1 (the hub)                                box 2
-//!  skifflan  bridge ── skiffbox2 ═══ veth ═══ skifflan
+//!  skifflan  bridge ── lan-2 ═══ veth ═══ skifflan
 //!  route to all boxes on it                   route to all boxes on it
 //! ```
 
@@ -18,7 +18,7 @@ use std::path::Path;
 /// What leads to the other boxes: a bridge in the first, the end of a veth pair in each other.
 const LAN: &str = "skifflan";
 /// Start of the name of the hub's end of a veth pair; the last number of the other box's address follows.
-const MEMBER_PREFIX: &str = "skiffbox";
+const MEMBER_PREFIX: &str = "lan-";
 /// The addresses of boxes have so many bits in common.
 const LAN_PREFIX: u8 = 24;
 

@@ -3,8 +3,10 @@
 mod support;
 
 use skiff_net::{NetConfig, NetError, PodNetwork, PodNetworks, PortMapping, Protocol};
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 use support::{Namespace, ask_udp};
 
 fn config(state: &Path) -> NetConfig {
@@ -348,4 +350,51 @@ fn a_missing_right_is_one_sentence() {
 fn drop_net_admin() {
     caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_NET_ADMIN).expect("dropping is always allowed");
     caps::drop(None, caps::CapSet::Permitted, caps::Capability::CAP_NET_ADMIN).expect("dropping is always allowed");
+}
+
+/// Network policies are where the node passes packets on (decision 33): whatever went from port to port would go around them.
+#[test]
+fn no_frame_goes_from_pod_to_pod_around_the_node() {
+    let node = Node::new();
+    let ((one, two), both) = ((Namespace::new(), Namespace::new()), ["one", "two"]);
+    for (name, namespace) in both.iter().zip([&one, &two]) {
+        node.attach(&pod(name, namespace, Vec::new())).expect("attached");
+    }
+    let link_local = |namespace: &Namespace| {
+        let text = namespace.command("ip -6 -o addr show dev eth0 scope link");
+        let address = text.split_whitespace().skip_while(|word| *word != "inet6").nth(1).map(str::to_owned);
+        address.and_then(|address| address.split('/').next().map(str::to_owned))
+    };
+    let Some(address) = link_local(&two) else { return };
+    // IPv6 between pods is bridged; the bridge's table is all that keeps it.
+    let link = one.command("ip -o link show dev eth0");
+    let index: u32 = link.split(':').next().and_then(|index| index.trim().parse().ok()).expect("an index");
+    let to = std::net::SocketAddrV6::new(address.parse().expect("an address"), 8081, 0, index);
+    let reached = || {
+        let asked = one.run(move || TcpStream::connect_timeout(&to.into(), Duration::from_millis(500)));
+        // Nobody listens there: a refusal is an answer.
+        asked.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    node.namespace.command("nft delete table bridge skiff-test");
+    assert!((0..50).any(|_| reached()), "without the table the other pod answers");
+    let networks = node.networks.clone();
+    node.namespace.run(move || networks.ready()).expect("it is ready");
+    assert!(!reached(), "IPv6 went around the node");
+    // A neighbour that a pod writes into its own table by hand: the frame goes to the other's hardware address.
+    let link = two.command("ip -o link show dev eth0");
+    let hardware =
+        link.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).expect("it has one").to_owned();
+    let at = two.command("ip -4 -o addr show dev eth0");
+    let at = at.split_whitespace().nth(3).and_then(|text| text.split('/').next()).expect("an address").to_owned();
+    one.command(&format!("ip route add {at}/32 dev eth0 && ip neigh replace {at} lladdr {hardware} dev eth0"));
+    two.serve_tcp("two", 8080);
+    if !std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists() {
+        assert!(one.ask_tcp(&format!("{at}:8080")).is_err(), "a frame went around the node");
+    }
+    node.namespace.command("sysctl -qw net.bridge.bridge-nf-call-iptables=0 2>/dev/null || true");
+    let networks = node.networks.clone();
+    node.namespace.run(move || networks.ready()).expect("it is ready");
+    assert!(one.ask_tcp(&format!("{at}:8080")).is_err(), "a frame went around the node");
+    node.remove_all();
+    assert!(!node.namespace.command("nft list ruleset").contains("between-ports"));
 }

@@ -1,6 +1,6 @@
 //! nf_tables over netlink: transactions of tables, chains, rules, sets and maps, without the `nft` program.
 //!
-//! A [`Transaction`] is a list of [`Change`]s to one table of the family ip; the kernel takes all of them or none, and
+//! A [`Transaction`] is a list of [`Change`]s to one table; the kernel takes all of them or none, and
 //! packets see the rules before or after, nothing between. Numbers are those of
 //! `include/uapi/linux/netfilter/nf_tables.h`.
 //!
@@ -16,7 +16,8 @@ pub use contents::{Contents, Frame};
 pub use expression::{AnonymousMap, Compare, Expression, Hook, Register};
 pub use ipv4::{Block, Transport, destination, destination_port, source};
 pub use transaction::{
-    Chain, ChainType, Change, Data, Element, NftError, Rule, Set, SetKind, Transaction, table_exists,
+    Chain, ChainType, Change, Data, Element, NftError, Rule, Set, SetKind, TableFamily, Transaction, table_exists,
+    table_exists_in,
 };
 
 /// How values are shown by `nft list`, and how wide they are (libnftables' datatype numbers).

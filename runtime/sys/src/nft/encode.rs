@@ -2,7 +2,8 @@
 
 use super::expression::{InlineName, data_goto, data_value};
 use super::{
-    AnonymousMap, Chain, ChainType, Change, Data, DataType, Element, Expression, Rule, Set, SetKind, Transaction,
+    AnonymousMap, Chain, ChainType, Change, Data, DataType, Element, Expression, Rule, Set, SetKind, TableFamily,
+    Transaction,
 };
 use crate::netlink::Message;
 
@@ -23,8 +24,6 @@ const DEL_SET_ELEMENTS: u16 = 14;
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const EXCLUSIVE: u16 = libc::NLM_F_EXCL as u16;
 const APPEND: u16 = libc::NLM_F_APPEND as u16;
-/// Address family ip.
-const NFPROTO_IPV4: u8 = 2;
 const SET_ANONYMOUS: u32 = 1;
 const SET_CONSTANT: u32 = 2;
 const SET_MAP: u32 = 8;
@@ -39,8 +38,8 @@ const REMEMBERED_MAX: u32 = 65_536;
 const ELEMENTS_PER_MESSAGE: usize = 200;
 
 /// The messages of a transaction, each with the words for an error about it.
-pub(super) fn batch(transaction: &Transaction) -> Vec<(Message, String)> {
-    let mut batch = Batch { table: &transaction.table, messages: Vec::new(), ids: 0 };
+pub(super) fn batch(transaction: &Transaction, family: TableFamily) -> Vec<(Message, String)> {
+    let mut batch = Batch { family, table: &transaction.table, messages: Vec::new(), ids: 0 };
     batch.messages.push((edge(BATCH_BEGIN), "commit".to_owned()));
     for change in &transaction.changes {
         batch.change(change);
@@ -49,13 +48,13 @@ pub(super) fn batch(transaction: &Transaction) -> Vec<(Message, String)> {
     batch.messages
 }
 
-pub(super) fn get_table(table: &str) -> Message {
-    message(GET_TABLE, 0).text(1, table)
+pub(super) fn get_table(table: &str, family: TableFamily) -> Message {
+    message(family, GET_TABLE, 0).text(1, table)
 }
 
 /// `struct nfgenmsg`: family, version 0, resource id 0.
-fn message(kind: u16, flags: u16) -> Message {
-    Message::new(SUBSYSTEM << 8 | kind, flags, &[NFPROTO_IPV4, 0, 0, 0])
+fn message(family: TableFamily, kind: u16, flags: u16) -> Message {
+    Message::new(SUBSYSTEM << 8 | kind, flags, &[family.number(), 0, 0, 0])
 }
 
 /// Begin or end of a batch: the resource id is the subsystem, in network order.
@@ -65,34 +64,41 @@ fn edge(kind: u16) -> Message {
 }
 
 struct Batch<'a> {
+    family: TableFamily,
     table: &'a str,
     messages: Vec<(Message, String)>,
     ids: u32,
 }
 
 impl Batch<'_> {
+    fn message(&self, kind: u16, flags: u16) -> Message {
+        message(self.family, kind, flags)
+    }
+
     fn push(&mut self, message: Message, operation: String) {
         self.messages.push((message, operation));
     }
 
     fn change(&mut self, change: &Change) {
         match change {
-            Change::EnsureTable => self.push(message(NEW_TABLE, CREATE).text(1, self.table), "add table".to_owned()),
-            Change::RemoveTable => self.push(message(DEL_TABLE, 0).text(1, self.table), "delete table".to_owned()),
+            Change::EnsureTable => {
+                self.push(self.message(NEW_TABLE, CREATE).text(1, self.table), "add table".to_owned())
+            }
+            Change::RemoveTable => self.push(self.message(DEL_TABLE, 0).text(1, self.table), "delete table".to_owned()),
             Change::AddChain(chain) => self.add_chain(chain),
             Change::FlushChain(name) => {
-                self.push(message(DEL_RULE, 0).text(1, self.table).text(2, name), format!("flush chain {name}"));
+                self.push(self.message(DEL_RULE, 0).text(1, self.table).text(2, name), format!("flush chain {name}"));
             }
             Change::RemoveChain(name) => {
-                self.push(message(DEL_CHAIN, 0).text(1, self.table).text(3, name), format!("delete chain {name}"));
+                self.push(self.message(DEL_CHAIN, 0).text(1, self.table).text(3, name), format!("delete chain {name}"));
             }
             Change::AddRule(rule) => self.add_rule(rule),
             Change::AddSet(set) => self.add_set(set),
             Change::RemoveSet(name) => {
-                self.push(message(DEL_SET, 0).text(1, self.table).text(2, name), format!("delete set {name}"));
+                self.push(self.message(DEL_SET, 0).text(1, self.table).text(2, name), format!("delete set {name}"));
             }
             Change::FlushSet(name) => {
-                let list = message(DEL_SET_ELEMENTS, 0).text(1, self.table).text(2, name);
+                let list = self.message(DEL_SET_ELEMENTS, 0).text(1, self.table).text(2, name);
                 self.push(list, format!("flush set {name}"));
             }
             Change::AddElements(set, elements) => {
@@ -103,7 +109,7 @@ impl Batch<'_> {
     }
 
     fn add_chain(&mut self, chain: &Chain) {
-        let mut made = message(NEW_CHAIN, CREATE | EXCLUSIVE).text(1, self.table).text(3, &chain.name);
+        let mut made = self.message(NEW_CHAIN, CREATE | EXCLUSIVE).text(1, self.table).text(3, &chain.name);
         if let Some((kind, hook, priority)) = chain.base {
             made = made.nest(4, |m| m.be32(1, hook as u32).be32(2, priority.cast_unsigned()));
             made = made.text(
@@ -125,7 +131,7 @@ impl Batch<'_> {
                 inline = Some(self.add_inline_map(map, &operation));
             }
         }
-        let target = message(NEW_RULE, CREATE | APPEND).text(1, self.table).text(2, &rule.chain);
+        let target = self.message(NEW_RULE, CREATE | APPEND).text(1, self.table).text(2, &rule.chain);
         let made = target.nest(4, |list| {
             rule.expressions.iter().fold(list, |list, expression| expression.encode(list, inline.as_ref()))
         });
@@ -162,14 +168,14 @@ impl Batch<'_> {
     }
 
     fn set(&self, name: &str, id: u32, flags: u32, key: &[DataType]) -> Message {
-        let named = message(NEW_SET, CREATE | EXCLUSIVE).text(1, self.table).text(2, name).be32(3, flags);
+        let named = self.message(NEW_SET, CREATE | EXCLUSIVE).text(1, self.table).text(2, name).be32(3, flags);
         named.be32(4, DataType::concatenated(key)).be32(5, DataType::bytes(key)).be32(10, id)
     }
 
     fn elements(&mut self, kind: u16, flags: u16, set: &str, id: Option<u32>, elements: &[Element]) {
         let verb = if kind == NEW_SET_ELEMENTS { "add" } else { "delete" };
         for some in elements.chunks(ELEMENTS_PER_MESSAGE) {
-            let mut list = message(kind, flags).text(1, self.table).text(2, set);
+            let mut list = self.message(kind, flags).text(1, self.table).text(2, set);
             if let Some(id) = id {
                 list = list.be32(4, id);
             }

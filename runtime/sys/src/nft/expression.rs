@@ -67,6 +67,8 @@ pub struct AnonymousMap {
 pub enum Expression {
     /// Loads the transport protocol.
     TransportProtocol(Register),
+    /// Loads what a frame carries (EtherType): 2 bytes.
+    EtherType(Register),
     /// Loads the name of the incoming interface: 16 bytes.
     InputInterface(Register),
     /// Loads the name of the outgoing interface: 16 bytes.
@@ -125,6 +127,7 @@ impl Expression {
     fn parts<'a>(&'a self, inline: Option<&'a InlineName>) -> (&'static str, Box<dyn FnOnce(Message) -> Message + 'a>) {
         use Expression as E;
         match self {
+            E::EtherType(to) => meta(*to, 1),
             E::TransportProtocol(to) => meta(*to, 16),
             E::InputInterface(to) => meta(*to, 6),
             E::OutputInterface(to) => meta(*to, 7),

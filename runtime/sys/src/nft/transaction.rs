@@ -5,6 +5,24 @@ use super::{DataType, Expression, Hook};
 use crate::netlink::{Family, Refusal, Socket};
 use nix::errno::Errno;
 
+/// Which packets a table sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFamily {
+    /// IPv4 (`NFPROTO_IPV4`).
+    Ip,
+    /// Frames that pass a bridge (`NFPROTO_BRIDGE`).
+    Bridge,
+}
+
+impl TableFamily {
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::Ip => 2,
+            Self::Bridge => 7,
+        }
+    }
+}
+
 /// What a base chain may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChainType {
@@ -106,7 +124,7 @@ pub enum Change {
 /// Changes that the kernel makes together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
-    /// The table (family ip).
+    /// The table.
     pub table: String,
     /// In this order.
     pub changes: Vec<Change>,
@@ -142,6 +160,13 @@ pub enum NftError {
 }
 
 impl NftError {
+    /// Whether the kernel has no tables of the family.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        let (Self::Refused { refusal, .. } | Self::Socket { refusal, .. }) = self else { return false };
+        matches!(refusal.errno, Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT)
+    }
+
     /// Whether the table was not as the changes expected: somebody else changed it.
     #[must_use]
     pub fn is_surprise(&self) -> bool {
@@ -151,13 +176,21 @@ impl NftError {
 }
 
 impl Transaction {
-    /// Makes all changes in the network namespace of the calling thread.
+    /// Makes all changes to the table of the family ip in the network namespace of the calling thread.
     ///
     /// # Errors
     /// The kernel refused one; then none was made.
     pub fn commit(&self) -> Result<(), NftError> {
+        self.commit_in(TableFamily::Ip)
+    }
+
+    /// The same for a table of any family.
+    ///
+    /// # Errors
+    /// The kernel refused one; then none was made.
+    pub fn commit_in(&self, family: TableFamily) -> Result<(), NftError> {
         let mut socket = Socket::open(Family::Netfilter).map_err(|error| self.socket_error(error.into()))?;
-        let requests = encode::batch(self);
+        let requests = encode::batch(self, family);
         let messages: Vec<_> = requests.iter().map(|(message, _)| message.clone()).collect();
         let refusals = socket.transact(&messages).map_err(|error| self.socket_error(error.into()))?;
         match refusals.into_iter().next() {
@@ -182,9 +215,17 @@ impl Transaction {
 /// # Errors
 /// The kernel refuses nftables.
 pub fn table_exists(table: &str) -> Result<bool, NftError> {
+    table_exists_in(TableFamily::Ip, table)
+}
+
+/// The same for a table of any family.
+///
+/// # Errors
+/// The kernel refuses nftables.
+pub fn table_exists_in(family: TableFamily, table: &str) -> Result<bool, NftError> {
     let failed = |refusal| NftError::Socket { table: table.to_owned(), refusal };
     let mut socket = Socket::open(Family::Netfilter).map_err(|error| failed(error.into()))?;
-    match socket.request(encode::get_table(table)) {
+    match socket.request(encode::get_table(table, family)) {
         Ok(_) => Ok(true),
         Err(refusal) if refusal.errno == Errno::ENOENT => Ok(false),
         Err(refusal) => Err(failed(refusal)),

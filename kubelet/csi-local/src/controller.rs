@@ -149,13 +149,15 @@ impl Volumes {
         if bytes > free {
             return Err(Refusal::Full(format!("{bytes} bytes are asked for and {free} are free")));
         }
+        let mut filesystem = 0;
         if !source.is_empty() {
             let from = self.store.get(&source)?;
+            filesystem = from.filesystem;
             if from.kind != kind || from.bytes > bytes {
                 return Err(Refusal::Size(format!("a copy of volume {source} is of its kind and at least its size")));
             }
         }
-        let volume = Volume { name: name.to_owned(), kind, bytes, source, inline: false };
+        let volume = Volume { name: name.to_owned(), kind, bytes, source, inline: false, filesystem };
         self.store.create(&id, &volume)?;
         Ok(csi::CreateVolumeResponse { volume: Some(self.shown(&id, &volume)) })
     }

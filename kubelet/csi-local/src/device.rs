@@ -59,6 +59,19 @@ pub(crate) fn format(device: &Path, kind: &str) -> Done<()> {
     run(command.arg(device)).map(drop)
 }
 
+/// Looks through a filesystem of the ext family that is nowhere mounted; without that it cannot be grown.
+pub(crate) fn check(device: &Path) -> Done<()> {
+    let mut command = Command::new("e2fsck");
+    command.args(["-f", "-p"]).arg(device);
+    let why = match command.output() {
+        // 1: something was wrong and is right now.
+        Ok(ended) if matches!(ended.status.code(), Some(0 | 1)) => return Ok(()),
+        Ok(ended) => String::from_utf8_lossy(&ended.stdout).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Refusal::Failed { operation: format!("e2fsck -f -p {}", device.display()), why })
+}
+
 /// Grows a device to its image's size, and the filesystem on it, if there is one.
 pub(crate) fn grow(image: &Path, filesystem: bool) -> Done<()> {
     let Some(device) = of(image)? else { return Ok(()) };

@@ -28,15 +28,23 @@ impl Volumes {
         if volume.kind == Kind::Folder {
             return Ok(csi::NodeStageVolumeResponse {});
         }
-        let device = device::attach(&self.store.image(id)?)?;
+        let _alone = self.alone();
+        let image = self.store.image(id)?;
+        let device = device::attach(&image)?;
         if let (Kind::Image, AccessType::Mount(mount)) = (volume.kind, capability) {
             let kind = if mount.fs_type.is_empty() { FILESYSTEM } else { &mount.fs_type };
-            device::format(&device, kind)?;
-            // Grown while it was nowhere mounted, its filesystem learns it now.
+            if !mounts::is_mounted(Path::new(at))? {
+                device::format(&device, kind)?;
+                // Grown while it was nowhere mounted, its filesystem learns it now.
+                if volume.filesystem != 0 && volume.filesystem < volume.bytes {
+                    device::check(&device)?;
+                    device::grow(&image, true)?;
+                }
+                self.store.describe(id, &Volume { filesystem: volume.bytes, ..volume.clone() })?;
+            }
             mounts::filesystem(&device, kind, Path::new(at), &mount.mount_flags)?;
-            device::grow(&self.store.image(id)?, kind.starts_with("ext"))?;
             // A loop device in use is not taken away before its last user: whoever unmounts takes it along.
-            device::detach(&self.store.image(id)?)?;
+            device::detach(&image)?;
         }
         Ok(csi::NodeStageVolumeResponse {})
     }
@@ -86,7 +94,7 @@ impl Volumes {
     }
 
     fn make_inline(&self, id: &str) -> Done<Volume> {
-        let volume = Volume { name: id.to_owned(), kind: Kind::Folder, bytes: 0, source: String::new(), inline: true };
+        let volume = Volume { name: id.to_owned(), kind: Kind::Folder, bytes: 0, source: String::new(), inline: true, filesystem: 0 };
         self.store.create(id, &volume)?;
         Ok(volume)
     }
@@ -107,8 +115,10 @@ impl Volumes {
         let id = required("volume_id", &asked.volume_id)?;
         required("volume_path", &asked.volume_path)?;
         let volume = self.store.get(id)?;
+        let _alone = self.alone();
         if volume.kind != Kind::Folder {
             device::grow(&self.store.image(id)?, volume.kind == Kind::Image)?;
+            self.store.describe(id, &Volume { filesystem: volume.bytes, ..volume.clone() })?;
         }
         Ok(csi::NodeExpandVolumeResponse { capacity_bytes: volume.bytes })
     }

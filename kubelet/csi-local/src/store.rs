@@ -35,6 +35,9 @@ pub(crate) struct Volume {
     /// Whether it goes with its pod.
     #[serde(default)]
     pub(crate) inline: bool,
+    /// How large the filesystem in an image is; 0: there is none yet.
+    #[serde(default)]
+    pub(crate) filesystem: i64,
 }
 
 /// The volumes below a folder.
@@ -250,7 +253,7 @@ mod tests {
     use super::*;
 
     fn volume(kind: Kind) -> Volume {
-        Volume { name: "a".to_owned(), kind, bytes: 1 << 20, source: String::new(), inline: false }
+        Volume { name: "a".to_owned(), kind, bytes: 1 << 20, source: String::new(), inline: false, filesystem: 0 }
     }
 
     #[test]

@@ -71,7 +71,9 @@ pub(crate) fn read(dir: &PodDir, volume: &str) -> io::Result<Option<Record>> {
 /// All of a pod's, with the volumes' names.
 pub(crate) fn all(dir: &PodDir) -> io::Result<Vec<(String, Record)>> {
     let entries = match fs::read_dir(folder(dir)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         entries => entries?,
     };
     let mut found = Vec::new();

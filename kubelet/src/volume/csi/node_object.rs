@@ -3,6 +3,9 @@
 
 use super::driver::Driver;
 use crate::agent::Agent;
+use crate::pod::act::blocking;
+use crate::pod::memory::Failure;
+use crate::volume::record;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
@@ -10,6 +13,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
 use skiff_client::loose::CSINode;
 use skiff_client::sentence;
+use std::sync::Arc;
 
 const NODE_IDS: &str = "csi.volume.kubernetes.io/nodeid";
 /// Somebody else may be writing at the same time.
@@ -57,6 +61,23 @@ async fn describe(agent: &Agent, driver: &Driver) -> Result<(), String> {
     let text = Value::Object(ids).to_string();
     let patch = json!({"metadata": {"annotations": {NODE_IDS: text}, "labels": new}});
     nodes.patch(&agent.node_name, &PatchParams::default(), &Patch::Merge(&patch)).await.map_err(about).map(drop)
+}
+
+/// Which attached volumes the node has in use, in its status: whoever detaches volumes leaves those alone. Told before a volume is put in its
+/// place and after it is taken away; what the records say at that moment.
+pub(super) async fn tell_in_use(agent: &Arc<Agent>) -> Result<(), String> {
+    let root = agent.root_dir.clone();
+    let read = move || record::of_all_pods(&root).map_err(|error| Failure::new("FailedMount", error.to_string()));
+    let records = blocking(read).await.map_err(|failure| failure.message)?;
+    let attached = records.into_iter().filter_map(|record| record.driver).filter(|driver| driver.attached);
+    let mut names: Vec<_> =
+        attached.map(|driver| format!("kubernetes.io/csi/{}^{}", driver.driver, driver.handle)).collect();
+    names.sort();
+    names.dedup();
+    let nodes: Api<Node> = Api::all(agent.client.clone());
+    let patch = json!({"status": {"volumesInUse": names}});
+    let written = nodes.patch_status(&agent.node_name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    written.map(drop).map_err(|error| format!("tell which volumes are in use: {}", sentence(&error)))
 }
 
 async fn change(agent: &Agent, name: &str, entry: Option<Value>) -> Result<(), String> {

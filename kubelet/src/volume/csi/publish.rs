@@ -5,6 +5,7 @@ use super::super::ownership::{self, When};
 use super::super::record::{self, Published, Record};
 use super::asked::{SecretAt, Source, pod_info};
 use super::driver::{Driver, call, said};
+use super::node_object;
 use crate::agent::Agent;
 use crate::pod::act::blocking;
 use crate::pod::memory::Failure;
@@ -92,6 +93,9 @@ async fn place(wanted: &Wanted<'_>, object: Option<&CSIDriver>, before: Option<R
         }),
     };
     keep(wanted, record.clone()).await?;
+    if attached && before.is_none() {
+        node_object::tell_in_use(agent).await?;
+    }
     if let Some(staging) = staging.as_deref().filter(|_| before.is_none()) {
         stage(agent, &driver, source, staging, &context, &capability).await?;
     }

@@ -3,6 +3,7 @@
 use super::super::PodDir;
 use super::super::record::{self, Published};
 use super::driver::{call, said};
+use super::node_object;
 use crate::agent::Agent;
 use crate::pod::act::blocking;
 use crate::pod::memory::Failure;
@@ -18,7 +19,9 @@ use std::sync::Arc;
 pub(crate) async fn unpublish_all(agent: &Arc<Agent>, dir: &PodDir) -> Result<(), String> {
     let read = dir.clone();
     let records = blocking(move || record::all(&read).map_err(|error| failed(&error))).await;
-    for (name, record) in records.map_err(|failure| failure.message)? {
+    let records = records.map_err(|failure| failure.message)?;
+    let attached = records.iter().any(|(_, record)| record.driver.as_ref().is_some_and(|driver| driver.attached));
+    for (name, record) in records {
         if let Some(published) = &record.driver {
             let about = |why: String| format!("UnmountVolume.TearDown failed for volume \"{name}\" : {why}");
             unpublish(agent, dir, &name, published).await.map_err(about)?;
@@ -28,7 +31,7 @@ pub(crate) async fn unpublish_all(agent: &Arc<Agent>, dir: &PodDir) -> Result<()
             .await
             .map_err(|failure| failure.message)?;
     }
-    Ok(())
+    if attached { node_object::tell_in_use(agent).await } else { Ok(()) }
 }
 
 fn failed(error: &std::io::Error) -> Failure {

@@ -52,14 +52,15 @@ pub(super) fn plan(
     present: &[Attachment],
 ) -> Plan {
     let mut plan = Plan::default();
-    let wanted = |node: &str| volume.is_some() && needed.contains(node);
-    for one in present.iter().filter(|one| !one.going && !wanted(&one.node)) {
+    // Of a volume that is not there nobody knows whose its attachments are.
+    let Some(volume) = volume else { return plan };
+    for one in present.iter().filter(|one| !one.going && !needed.contains(&one.node)) {
+        let ours = one.name == name(volume, &one.node);
         // A mounted volume that is detached loses what was not written yet.
-        if !mounted.contains(&one.node) {
+        if ours && !mounted.contains(&one.node) {
             plan.detach.push(one.name.clone());
         }
     }
-    let Some(volume) = volume else { return plan };
     let attached: BTreeMap<_, _> = present.iter().map(|one| (one.node.as_str(), one)).collect();
     let mut taken = !present.is_empty();
     for node in needed.iter().filter(|node| !attached.contains_key(node.as_str())) {
@@ -86,7 +87,7 @@ mod tests {
     }
 
     fn present(node: &str) -> Attachment {
-        Attachment { name: format!("on-{node}"), node: node.to_owned(), going: false }
+        Attachment { name: name(&volume(false), node), node: node.to_owned(), going: false }
     }
 
     #[test]
@@ -97,14 +98,16 @@ mod tests {
         let both = plan(Some(&volume(true)), &set(&["a", "b"]), &none, &[]);
         assert_eq!(both.attach, ["a", "b"]);
         let moved = plan(Some(&volume(false)), &set(&["b"]), &none, &[present("a")]);
-        assert_eq!((moved.detach, moved.waiting), (vec!["on-a".to_owned()], vec!["b".to_owned()]));
+        assert_eq!((moved.detach, moved.waiting), (vec![present("a").name], vec!["b".to_owned()]));
     }
 
     #[test]
     fn what_is_mounted_is_not_detached() {
         let kept = plan(Some(&volume(false)), &set(&[]), &set(&["a"]), &[present("a")]);
         assert_eq!(kept, Plan::default());
-        assert_eq!(plan(None, &set(&["a"]), &set(&[]), &[present("a")]).detach, ["on-a"], "nothing to attach any more");
+        assert_eq!(plan(None, &set(&["a"]), &set(&[]), &[present("a")]), Plan::default(), "whose it is nobody knows");
+        let foreign = Attachment { name: "mine".to_owned(), ..present("a") };
+        assert_eq!(plan(Some(&volume(false)), &set(&[]), &set(&[]), &[foreign]), Plan::default(), "not ours to take");
     }
 
     #[test]

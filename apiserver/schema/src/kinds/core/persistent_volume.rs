@@ -22,6 +22,7 @@ pub(super) static ROW: Row = Row {
                 new["status"] = json!({"phase": "Pending"});
             }
         },
+        complete: note_phase,
         validate,
         printer: &PRINTER,
         returns_deleted: true,
@@ -86,6 +87,25 @@ fn defaults(object: &mut Value) {
         default(rbd, "pool", "rbd");
         default(rbd, "user", "admin");
         default(rbd, "keyring", "/etc/ceph/keyring");
+    }
+}
+
+/// Notes when the phase changed, unless whoever changed it says so.
+fn note_phase(new: &mut Value, old: Option<&Value>) {
+    const SINCE: &str = "lastPhaseTransitionTime";
+    let none = Value::Null;
+    let before = old.map_or(&none, |old| &old["status"]);
+    let said = new["status"][SINCE].is_string() && new["status"][SINCE] != before[SINCE];
+    if said || !new["status"].is_object() {
+        return;
+    }
+    if new["status"]["phase"] == before["phase"] {
+        if before[SINCE].is_string() {
+            new["status"][SINCE] = before[SINCE].clone();
+        }
+    } else {
+        let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap_or_default();
+        new["status"][SINCE] = now.to_string().into();
     }
 }
 
@@ -256,6 +276,20 @@ mod tests {
             assert_eq!(of(pointer, value), [expected]);
         }
         assert_eq!(of("/spec/capacity", json!({})), ["spec.capacity: Required", "spec.capacity: NotSupported"]);
+    }
+
+    #[test]
+    fn a_change_of_phase_has_its_time() {
+        let noted = |phase: &str, since: Value| {
+            let old = json!({"status": {"phase": "Pending", "lastPhaseTransitionTime": "2026-01-01T00:00:00Z"}});
+            let mut new = json!({"status": {"phase": phase, "lastPhaseTransitionTime": since}});
+            super::note_phase(&mut new, Some(&old));
+            new["status"]["lastPhaseTransitionTime"].as_str().unwrap_or_default().to_owned()
+        };
+        assert_eq!(noted("Pending", json!("2026-01-01T00:00:00Z")), "2026-01-01T00:00:00Z");
+        assert_eq!(noted("Pending", Value::Null), "2026-01-01T00:00:00Z", "what was not said stays");
+        assert_eq!(noted("Bound", json!("2026-01-02T00:00:00Z")), "2026-01-02T00:00:00Z");
+        assert!(noted("Bound", json!("2026-01-01T00:00:00Z")).as_str() > "2026-01-02T00:00:00Z");
     }
 
     #[test]

@@ -1,6 +1,13 @@
 //! Which nodes the terms of a node selector choose (core/v1 NodeSelector). Pure.
 //!
-//! Over values as they come, for objects that are read by name.
+//! Over values as they come, for objects that are read by name. A volume says by such terms from which nodes it can be reached:
+//!
+//! ```
+//! use skiff_client::affinity::{Place, reaches};
+//! let place = Place { name: "n1".to_owned(), labels: [("zone".to_owned(), "a".to_owned())].into() };
+//! let rule = serde_json::json!({"key": "zone", "operator": "In", "values": ["a", "b"]});
+//! assert!(reaches(&serde_json::json!([{"matchExpressions": [rule]}]), &place));
+//! ```
 
 use serde_json::Value;
 use std::collections::BTreeMap;

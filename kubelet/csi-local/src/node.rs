@@ -94,7 +94,14 @@ impl Volumes {
     }
 
     fn make_inline(&self, id: &str) -> Done<Volume> {
-        let volume = Volume { name: id.to_owned(), kind: Kind::Folder, bytes: 0, source: String::new(), inline: true, filesystem: 0 };
+        let volume = Volume {
+            name: id.to_owned(),
+            kind: Kind::Folder,
+            bytes: 0,
+            source: String::new(),
+            inline: true,
+            filesystem: 0,
+        };
         self.store.create(id, &volume)?;
         Ok(volume)
     }

@@ -281,6 +281,9 @@ pub(crate) struct UpArgs {
     /// lead them to a node [default: such services get no address]
     #[arg(long, value_name = "CIDR")]
     pub(crate) load_balancer_range: Option<String>,
+    /// Let services take traffic for any address that whoever writes them names (spec.externalIPs): they can take that of others
+    #[arg(long)]
+    pub(crate) allow_external_ips: bool,
     /// Open a node port of an isolated node on the host's loopback (may be repeated)
     #[arg(long, value_name = "HOST_PORT:NODE_PORT", requires = "isolated")]
     pub(crate) publish: Vec<String>,

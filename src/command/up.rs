@@ -148,6 +148,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         oci_runtime: args.oci_runtime.clone(),
         leader_elect: args.leader_elect,
         balancers,
+        external_ips: args.allow_external_ips,
     };
     Ok((config, new_box))
 }

@@ -19,7 +19,7 @@ use crate::cli::{EtcdArgs, RangeArgs, standing};
 use crate::embedded::Programs;
 use anyhow::Context;
 use kube::Client;
-use skiff_apiserver::{ApiServer, Audit, Authentication, Encryption, Pki, encrypted};
+use skiff_apiserver::{AdmissionFile, AdmissionPlugins, ApiServer, Audit, Authentication, Encryption, Pki, encrypted};
 use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, Presented, lead_if};
@@ -79,6 +79,8 @@ pub(crate) struct NodeConfig {
     pub(crate) leader_elect: bool,
     /// Addresses for load balancers, if there are any.
     pub(crate) balancers: Option<BalancerRange>,
+    /// Whether services may name addresses of their own choice.
+    pub(crate) external_ips: bool,
 }
 
 /// A running node.
@@ -251,6 +253,15 @@ async fn start_api(
         engine: engine("apiserver")?,
     };
     let server = ApiServer::new(server).await.context("start the API server")?;
+    let server = match config.external_ips {
+        true => server,
+        // CVE-2020-8554: whoever may write a service could take the traffic for any address.
+        false => {
+            let plugins = AdmissionPlugins { enabled: vec!["DenyServiceExternalIPs".to_owned()], disabled: Vec::new() };
+            let denying = server.with_admission(&AdmissionFile::default(), &plugins).await;
+            denying.context("start the API server")?
+        }
+    };
     let server = Arc::new(match &config.audit {
         Some(audit) => server.audited(audit).await?,
         None => server,

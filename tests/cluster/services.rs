@@ -76,7 +76,7 @@ fn a_node_port_is_open_on_the_node() {
 /// Fault N5: a service without selector leads where its Endpoints object says. Fault N8: what is not proxied is an event.
 #[test]
 fn a_service_leads_to_endpoints_that_a_user_wrote() {
-    let node = TestNode::up(&[]);
+    let node = TestNode::up(&["--allow-external-ips"]);
     let mut named = service("named", "nobody", json!([{"port": 80}]));
     named["spec"].as_object_mut().unwrap().remove("selector");
     named["spec"]["externalIPs"] = json!(["fd00::1"]);

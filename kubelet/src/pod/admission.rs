@@ -44,6 +44,45 @@ pub(super) fn refusal(pod: &Pod, pods: usize, pods_max: usize, sysctls: &Allowed
     Some(out_of(&name, &asked, 0, 0))
 }
 
+/// A port of the node that a pod asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HostPort {
+    /// Empty: every address of the node.
+    address: String,
+    protocol: String,
+    port: i32,
+}
+
+impl HostPort {
+    fn collides(&self, other: &Self) -> bool {
+        let anywhere = self.address.is_empty() || other.address.is_empty();
+        (&self.protocol, self.port) == (&other.protocol, other.port) && (anywhere || self.address == other.address)
+    }
+}
+
+/// The ports of the node that a pod asks for.
+pub(super) fn host_ports(pod: &Pod) -> Vec<HostPort> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let asked = ports.filter_map(|port| Some((port, port.host_port.filter(|number| *number > 0)?)));
+    asked
+        .map(|(port, number)| HostPort {
+            address: port.host_ip.clone().filter(|address| address != "0.0.0.0").unwrap_or_default(),
+            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+            port: number,
+        })
+        .collect()
+}
+
+/// Why a pod that asks for these ports is not taken by a node whose pods have those; in the words of Kubernetes.
+pub(super) fn port_taken<'a>(asked: &[HostPort], mut taken: impl Iterator<Item = &'a HostPort>) -> Option<Refusal> {
+    let collides = taken.any(|other| asked.iter().any(|one| one.collides(other)));
+    collides.then(|| Refusal {
+        reason: "NodePorts".to_owned(),
+        message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".to_owned(),
+    })
+}
+
 /// Why a new pod is not taken by a node that is short of something, as Kubernetes' eviction manager has it: only the system's own pods
 /// are, and with too little memory also those that asked for some.
 pub(super) fn under_pressure(pod: &Pod, short: Pressure) -> Option<Refusal> {
@@ -107,6 +146,25 @@ mod tests {
 
     fn refused(spec: serde_json::Value) -> Option<Refusal> {
         refusal(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap(), 0, 110, &Allowed::default())
+    }
+
+    #[test]
+    fn a_port_of_the_node_is_one_pods() {
+        let of = |port: serde_json::Value| {
+            let spec = json!({"containers": [{"name": "c", "ports": [port, {"containerPort": 1}]}]});
+            host_ports(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap())
+        };
+        let taken = of(json!({"containerPort": 80, "hostPort": 8080, "hostIP": "10.0.0.1"}));
+        let refused = |port: serde_json::Value| port_taken(&of(port), taken.iter()).map(|refusal| refusal.reason);
+        assert_eq!(taken.len(), 1);
+        assert_eq!(refused(json!({"containerPort": 1, "hostPort": 8080})).as_deref(), Some("NodePorts"));
+        assert_eq!(
+            refused(json!({"containerPort": 1, "hostPort": 8080, "hostIP": "0.0.0.0"})).as_deref(),
+            Some("NodePorts")
+        );
+        assert_eq!(refused(json!({"containerPort": 1, "hostPort": 8080, "hostIP": "10.0.0.2"})), None);
+        assert_eq!(refused(json!({"containerPort": 1, "hostPort": 8080, "protocol": "UDP"})), None);
+        assert_eq!(refused(json!({"containerPort": 1, "hostPort": 8081})), None);
     }
 
     #[test]

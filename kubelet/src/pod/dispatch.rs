@@ -3,7 +3,7 @@
 //! One worker per pod uid, which is told when the API no longer has its pod; what the runtime has of pods that no list names is
 //! cleaned up, after the first complete list only.
 
-use super::admission::{self, Refusal};
+use super::admission::{self, HostPort, Refusal};
 use super::backoff::{Backoff, RETRIES};
 use super::manifests::{self, Folder};
 use super::observed::Observed;
@@ -28,6 +28,8 @@ const CONTROLLERS_MAX: usize = 1024;
 pub(super) struct Dispatch {
     pub(super) agent: Arc<Agent>,
     pub(super) workers: HashMap<String, Inbox>,
+    /// The ports of the node that pods of workers have.
+    ports: HashMap<String, Vec<HostPort>>,
     running: JoinSet<String>,
     pub(super) cleanups: JoinSet<String>,
     cleaned: HashSet<String>,
@@ -107,6 +109,7 @@ impl Dispatch {
         Self {
             agent,
             workers: HashMap::new(),
+            ports: HashMap::new(),
             running: JoinSet::new(),
             cleanups: JoinSet::new(),
             cleaned: HashSet::new(),
@@ -141,9 +144,12 @@ impl Dispatch {
         let is_new = adopted == Observed::default();
         let limit = usize::try_from(self.agent.max_pods).unwrap_or(usize::MAX);
         let short = self.agent.gauge.pressure();
+        self.ports.retain(|uid, _| self.workers.contains_key(uid));
+        let ports = admission::host_ports(&pod);
         let refusal = || {
             admission::refusal(&pod, self.workers.len(), limit, &self.agent.sysctls)
                 .or_else(|| admission::under_pressure(&pod, short))
+                .or_else(|| admission::port_taken(&ports, self.ports.values().flatten()))
         };
         if is_new && let Some(refusal) = refusal() {
             return self.turn_away(uid, &pod, refusal);
@@ -151,6 +157,7 @@ impl Dispatch {
         let (inbox, events) = mpsc::unbounded_channel();
         let work = worker::run(Arc::clone(&self.agent), pod, adopted, inbox.clone(), events);
         self.workers.insert(uid.clone(), inbox);
+        self.ports.extend((!ports.is_empty()).then(|| (uid.clone(), ports)));
         self.running.spawn(async move {
             work.await;
             uid

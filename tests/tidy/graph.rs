@@ -55,7 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-image", &["skiff-distribution", "skiff-sys", "skiff-step"]),
     ("skiff-net", &["skiff-sys", "skiff-step"]),
     ("skiff-streams", &[]),
-    ("skiff-registry", &["skiff-step"]),
+    ("skiff-registry", &["skiff-authn", "skiff-step"]),
     // It executes the runtime and never links it; of the supervisor it knows the words.
     (
         "skiff-cri",

@@ -1,6 +1,6 @@
 //! A registry over a folder, for tests that kill it: `serve FOLDER ADDRESS`. Says where it listens on standard output.
 
-use skiff_registry::{Pace, Registry, Store, serve};
+use skiff_registry::{Registry, Store, Terms, serve};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +16,6 @@ async fn main() {
     let listener = TcpListener::bind(&address).await.expect("the address");
     let said = writeln!(std::io::stdout(), "{}", listener.local_addr().expect("an address"));
     said.expect("standard output");
-    let registry = Arc::new(Registry::new(store, Pace::default()));
-    serve(listener, registry, CancellationToken::new()).await.expect("serving");
+    let registry = Arc::new(Registry::new(store, Terms::default()));
+    serve(listener, None, registry, CancellationToken::new()).await.expect("serving");
 }

@@ -9,7 +9,7 @@ use crate::error::{On, StorageError};
 use crate::state::{Record, State};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A journal below this size is never written anew: it is read in milliseconds.
 const RENEW_BYTES_MIN: u64 = 4 * 1024 * 1024;
@@ -69,6 +69,13 @@ fn replay(text: &[u8]) -> Result<Replayed, (usize, String)> {
         }
     }
     Ok(read)
+}
+
+/// What a journal says that another registry may be writing; what it has not finished is not seen.
+pub(crate) fn look(path: &Path) -> Result<State, StorageError> {
+    let text = fs::read(path).on("read", path)?;
+    let read = replay(&text);
+    read.map(|read| read.state).map_err(|(line, reason)| StorageError::Damaged { path: path.to_owned(), line, reason })
 }
 
 impl Journal {

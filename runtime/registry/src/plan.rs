@@ -41,7 +41,9 @@ impl Conditions {
     }
 }
 
-/// Takes a manifest.
+/// Takes a manifest: what it needs is there, its tags may move to it, the conditions of the request are met, and it fits.
+///
+/// The same manifest again is no error, and moves its tags: clients repeat a push whose answer they have not seen.
 pub(crate) fn push(state: &State, rules: &Rules, push: &Push<'_>) -> Result<Vec<Record>, Refusal> {
     let nothing = Repository::default();
     let held = state.repository(push.repository).unwrap_or(&nothing);
@@ -105,7 +107,9 @@ pub(crate) fn fits(rules: &Rules, bytes: u64, more: u64) -> Result<(), Refusal> 
     }
 }
 
-/// A repository holds a blob that has arrived.
+/// A repository holds a blob that has arrived. Nothing is to be done if it does already.
+///
+/// The quota is looked at once more here, because others may have filled it while the bytes came.
 pub(crate) fn hold(
     state: &State,
     rules: &Rules,
@@ -121,7 +125,9 @@ pub(crate) fn hold(
     Ok(vec![Record::Blob { repository: repository.clone(), digest: digest.clone(), size, at }])
 }
 
-/// Finds a blob to mount: in `from`, or in any repository that `may_read`.
+/// Finds a blob to mount, and how large it is.
+///
+/// It is looked for in `from`, or in any repository that `may_read`.
 pub(crate) fn mountable(
     state: &State,
     digest: &Digest,
@@ -156,7 +162,10 @@ impl std::fmt::Display for Reference {
     }
 }
 
-/// Which manifest is meant.
+/// Which manifest is meant, and what it says.
+///
+/// A tag leads to what it names now. A digest has to be one of the repository's own manifests: that another repository has it is nobody's
+/// business here.
 pub(crate) fn resolve<'a>(
     state: &'a State,
     repository: &Name,

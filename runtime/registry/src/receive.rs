@@ -72,7 +72,9 @@ impl<B: Incoming> Steady<B> {
         }
     }
 
-    /// A batch; the flag says that it is the last one.
+    /// A batch, of what has come until it was enough, or until something went wrong: that much is kept.
+    ///
+    /// The flag says that it is the last one.
     async fn batch(&mut self) -> (Vec<Bytes>, Result<bool, Refusal>) {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while bytes < BATCH_BYTES {
@@ -91,7 +93,11 @@ impl<B: Incoming> Steady<B> {
 
 type Writing = JoinHandle<(Taken, File, Result<(), StorageError>)>;
 
-/// Writes a body to the end of an upload. What came before a failure stays, and the client may go on behind it.
+/// Writes a body to the end of an upload, and makes it durable.
+///
+/// While one batch is digested and written by a thread, the next arrives; so an upload takes the longer of both, not their sum, and two
+/// batches of memory.
+/// What came before a failure stays, and the client may go on behind it.
 ///
 /// # Errors
 /// The body breaks off, comes too slowly, or is longer than `bytes_max` with what is there; or the disk fails.

@@ -145,6 +145,21 @@ impl Call {
         }
     }
 
+    /// The tag, digest or upload that it is about.
+    pub(crate) fn reference(&self) -> Option<String> {
+        match self {
+            Self::Manifest(_, reference) | Self::Push(_, reference, _) | Self::DeleteManifest(_, reference) => {
+                Some(reference.to_string())
+            }
+            Self::Blob(_, digest)
+            | Self::DeleteBlob(_, digest)
+            | Self::Finish(_, _, digest)
+            | Self::Referrers(_, digest, _) => Some(digest.to_string()),
+            Self::Append(_, id) | Self::Status(_, id) | Self::Cancel(_, id) => Some(id.to_string()),
+            Self::Ping | Self::Catalog(_) | Self::Tags(..) | Self::Start(..) => None,
+        }
+    }
+
     /// What its caller must be allowed.
     pub(crate) fn action(&self) -> Action {
         match self {

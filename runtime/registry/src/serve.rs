@@ -1,18 +1,24 @@
 //! Calls and their answers, over any body; what they mean is decided in [`crate::plan`].
 
 mod blobs; // content, whole and in parts
+mod guard; // who may call
 mod lists; // what there is
 mod manifests; // what names content
 mod uploads; // what arrives
 
 use crate::Name;
+use crate::access::{Access, Caller};
 use crate::body::Body;
+use crate::config::Config;
 use crate::digest::Digest;
+use crate::happened::{Happened, Metrics};
+use crate::login::Login;
 use crate::receive::{Incoming, Pace};
 use crate::refusal::{Code, Refusal};
 use crate::route::Call;
 use crate::rules::Rules;
 use crate::store::Store;
+use crate::tell::Listeners;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -23,10 +29,28 @@ use tokio::task::spawn_blocking;
 const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
+/// On which terms a registry answers.
+#[derive(Default)]
+pub struct Terms {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Who is believed; `None`: nobody is asked who they are.
+    pub login: Option<Arc<Login>>,
+    /// How slowly bodies may come.
+    pub pace: Pace,
+    /// Who is told what happened.
+    pub listeners: Listeners,
+}
+
 /// A registry that answers.
 pub struct Registry {
     pub(crate) store: Arc<Store>,
     pub(crate) pace: Pace,
+    config: Arc<Config>,
+    login: Option<Arc<Login>>,
+    access: Access,
+    listeners: Listeners,
+    metrics: Metrics,
 }
 
 /// An answer in the making.
@@ -86,8 +110,10 @@ pub(crate) async fn blocking<T: Send + 'static>(
 impl Registry {
     /// A registry over a folder.
     #[must_use]
-    pub fn new(store: Store, pace: Pace) -> Self {
-        Self { store: Arc::new(store), pace }
+    pub fn new(store: Store, terms: Terms) -> Self {
+        let Terms { config, login, pace, listeners } = terms;
+        let access = if login.is_some() { Access::Policies(config.policies.clone()) } else { Access::Open };
+        Self { store: Arc::new(store), pace, config, login, access, listeners, metrics: Metrics::default() }
     }
 
     /// What it keeps.
@@ -96,24 +122,69 @@ impl Registry {
         &self.store
     }
 
-    /// Answers a request.
+    /// Its figures, in Prometheus' form.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.metrics.text(&self.store.state())
+    }
+
+    /// Answers a request, whatever it is: refusals are answers too, in the specification's form.
+    ///
+    /// Where it comes from is looked for among its extensions, as a [`crate::Remote`].
     pub async fn answer(self: &Arc<Self>, request: Request<impl Incoming + 'static>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let head = parts.method == Method::HEAD;
-        let answer = self.clone().called(parts, body).await.unwrap_or_else(Answer::from);
+        let mut happened = guard::begun(&parts, body.size_hint().exact().unwrap_or_default());
+        let answer = match self.called(parts, body, &mut happened).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                happened.reason = Some(refusal.message.clone());
+                refusal.into()
+            }
+        };
+        happened.status = answer.status.as_u16();
+        happened.bytes_sent = if head { 0 } else { answer.body.len() };
+        happened.digest =
+            answer.headers.iter().find(|(name, _)| *name == CONTENT_DIGEST).map(|(_, value)| value.clone());
+        self.metrics.count(&happened);
+        self.listeners.tell(&happened);
         finished(answer, head)
     }
 
-    async fn called(self: Arc<Self>, parts: Parts, body: impl Incoming + 'static) -> Result<Answer, Refusal> {
-        let call = Call::read(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default())?;
-        tracing::debug!(
-            call = call.word(),
-            action = call.action().word(),
-            repository = call.repository().map(Name::as_str)
-        );
+    async fn called(
+        self: &Arc<Self>,
+        parts: Parts,
+        body: impl Incoming + 'static,
+        happened: &mut Happened,
+    ) -> Result<Answer, Refusal> {
+        if parts.uri.path() == "/token"
+            && let Some(login) = &self.login
+        {
+            happened.call = "token";
+            return self.token(login, &parts, body).await;
+        }
+        let read = Call::read(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default());
+        // Who is not believed is told so first: a stranger learns nothing by asking for what cannot be.
+        let caller = self.caller(&parts, read.as_ref().ok()).await?;
+        happened.user.clone_from(&caller.user);
+        let call = read?;
+        (happened.call, happened.action) = (call.word(), call.action().word());
+        happened.repository = call.repository().map(Name::to_string);
+        happened.reference = call.reference();
+        self.permit(&caller, &call, &parts)?;
+        self.perform(parts, body, call, caller).await
+    }
+
+    async fn perform(
+        self: &Arc<Self>,
+        parts: Parts,
+        body: impl Incoming + 'static,
+        call: Call,
+        caller: Caller,
+    ) -> Result<Answer, Refusal> {
         match call {
             Call::Ping => Ok(Answer::new(StatusCode::OK).json(&serde_json::json!({}))),
-            Call::Catalog(page) => Ok(self.catalog(&page)),
+            Call::Catalog(page) => Ok(self.catalog(&page, &caller)),
             Call::Tags(name, page) => self.tags(&name, &page),
             Call::Referrers(name, subject, filter) => Ok(self.referrers(&name, &subject, &filter)),
             Call::Blob(name, digest) => self.blob(&parts, name, digest).await,
@@ -121,7 +192,7 @@ impl Registry {
             Call::Manifest(name, reference) => self.manifest(&parts, name, reference).await,
             Call::Push(name, reference, tags) => self.push(&parts, body, name, (reference, tags)).await,
             Call::DeleteManifest(name, reference) => self.delete_manifest(&parts, name, reference).await,
-            Call::Start(name, start) => self.start(body, name, start).await,
+            Call::Start(name, start) => self.start(body, name, start, caller).await,
             Call::Append(name, id) => self.append(&parts, body, name, id).await,
             Call::Finish(name, id, digest) => self.finish(&parts, body, name, (id, digest)).await,
             Call::Status(name, id) => self.status(name, id).await,
@@ -130,8 +201,8 @@ impl Registry {
     }
 
     /// The rules of a repository.
-    pub(crate) fn rules(&self, _name: &Name) -> Rules {
-        Rules::default()
+    pub(crate) fn rules(&self, name: &Name) -> Rules {
+        self.config.rules(name)
     }
 }
 

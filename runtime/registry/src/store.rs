@@ -7,7 +7,7 @@
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::error::{On, StorageError};
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::name::Name;
 use crate::plan::{self, Push};
 use crate::refusal::{Code, Refusal};
@@ -24,6 +24,9 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 /// A registry's folder, open.
+///
+/// Many threads may use it at a time. Changes are made durable one after the other, in the order of the journal's lock; whoever reads
+/// sees what is durable, and never half a change.
 pub struct Store {
     pub(crate) disk: Disk,
     pub(crate) uploads: Uploads,
@@ -64,12 +67,22 @@ impl Store {
         })
     }
 
+    /// What the folder of a registry knows, which may be running.
+    ///
+    /// # Errors
+    /// There is none, or its journal is damaged.
+    pub fn look(root: &Path) -> Result<State, StorageError> {
+        journal::look(&root.join("journal"))
+    }
+
     /// What the registry knows.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what it knows, durably: `plan` sees the state, which nobody else changes meanwhile.
+    /// Changes what it knows, durably, and says what has changed; nothing is a change too, and costs nothing.
+    ///
+    /// `plan` sees the state, which nobody else changes meanwhile.
     pub(crate) fn commit(
         &self,
         plan: impl FnOnce(&State) -> Result<Vec<Record>, Refusal>,
@@ -90,7 +103,9 @@ impl Store {
         Ok(records)
     }
 
-    /// Ends an upload: what has come is a blob of its repository, if it has that digest.
+    /// Ends an upload, whatever comes of it.
+    ///
+    /// What has come is a blob of its repository, if it has that digest.
     pub(crate) fn finish(&self, upload: Taken, digest: &Digest, rules: &Rules) -> Result<u64, Refusal> {
         let found = upload.digest(digest.algorithm())?;
         if found != *digest {
@@ -126,7 +141,9 @@ impl Store {
         Ok(found)
     }
 
-    /// Takes a manifest.
+    /// Takes a manifest whose digest is that of `bytes`, as its caller has made sure.
+    ///
+    /// It is refused if it names what its repository does not hold, before anything is written.
     pub(crate) fn push(&self, bytes: &[u8], rules: &Rules, push: &Push<'_>) -> Result<(), Refusal> {
         // Once before anything is written, and once more when nobody else can change what it needs.
         plan::push(&self.state(), rules, push)?;
@@ -139,7 +156,7 @@ impl Store {
         self.commit(|state| plan::push(state, rules, push)).map(drop)
     }
 
-    /// The bytes of a manifest.
+    /// The bytes of a manifest, as they were pushed: their digest is what clients ask for.
     pub(crate) fn manifest(&self, digest: &Digest) -> Result<Vec<u8>, StorageError> {
         let path = self.disk.blob(digest);
         std::fs::read(&path).on("read", &path)
@@ -151,6 +168,8 @@ impl Store {
         File::open(&path).on("open", &path)
     }
 
+    /// Says that content is being placed, until what it gives is dropped: [`Store::remove_unheld`] leaves it alone even while no
+    /// repository holds it.
     fn keep(&self, digest: &Digest) -> Keep<'_> {
         *lock(&self.arriving).entry(digest.clone()).or_default() += 1;
         Keep { store: self, digest: digest.clone() }

@@ -23,6 +23,9 @@ use uuid::Uuid;
 /// Sessions at a time: each is two files and a folder.
 const SESSIONS_MAX: usize = 10_000;
 
+/// How long a request waits for an upload that another one has.
+const BUSY_WAIT: Duration = Duration::from_millis(500);
+
 /// All sessions.
 #[derive(Default)]
 pub(crate) struct Uploads {
@@ -41,8 +44,22 @@ pub(crate) struct Upload {
     over: bool,
 }
 
+/// A session that requests may want.
+pub(crate) type Session = Arc<AsyncMutex<Upload>>;
+
 /// A session that one request has.
 pub(crate) type Taken = OwnedMutexGuard<Upload>;
+
+/// Takes a session for a request, which has it alone until it drops what it gets.
+///
+/// A client that lost its connection may be back before we have noticed that, so it waits a little.
+pub(crate) async fn take(session: Session, repository: &Name) -> Result<Taken, Refusal> {
+    let taken = tokio::time::timeout(BUSY_WAIT, session.lock_owned()).await.map_err(|_| busy())?;
+    if taken.over || taken.repository != *repository {
+        return Err(unknown());
+    }
+    Ok(taken)
+}
 
 fn unknown() -> Refusal {
     Refusal::new(404, Code::BlobUploadUnknown, "there is no such upload in this repository")
@@ -73,24 +90,21 @@ impl Uploads {
         upload.try_lock_owned().map_err(|_| busy())
     }
 
-    /// Takes a session for a request; blocks while what an earlier registry left is read.
-    pub(crate) fn take(&self, disk: &Disk, repository: &Name, id: Uuid) -> Result<Taken, Refusal> {
+    /// Finds a session; blocks while what an earlier registry left is read.
+    pub(crate) fn find(&self, disk: &Disk, id: Uuid) -> Result<Session, Refusal> {
         let known = self.lock().get(&id).cloned();
-        let upload = match known {
-            Some(upload) => upload,
+        match known {
+            Some(upload) => Ok(upload),
             None => {
                 let left = Arc::new(AsyncMutex::new(Upload::left_behind(disk, id)?.ok_or_else(unknown)?));
-                self.lock().entry(id).or_insert(left).clone()
+                Ok(self.lock().entry(id).or_insert(left).clone())
             }
-        };
-        let taken = upload.try_lock_owned().map_err(|_| busy())?;
-        if taken.over || taken.repository != *repository {
-            return Err(unknown());
         }
-        Ok(taken)
     }
 
-    /// Ends a session and removes what it has.
+    /// Ends a session; whoever waits for it learns that it is over.
+    ///
+    /// It removes what it has.
     pub(crate) fn end(&self, mut taken: Taken) -> Result<(), StorageError> {
         taken.over = true;
         self.lock().remove(&taken.id);
@@ -158,7 +172,7 @@ impl Upload {
         Ok(file)
     }
 
-    /// Writes what has come.
+    /// Writes what has come. When that fails, what was there before stays as it was, and the client may try again.
     pub(crate) fn write(&mut self, disk: &Disk, file: &mut File, pieces: &[Bytes]) -> Result<(), StorageError> {
         for piece in pieces {
             let written = disk.engine.run(&UPLOAD_WRITE, || self.id.to_string(), || file.write_all(piece));
@@ -178,7 +192,8 @@ impl Upload {
         disk.engine.run(&UPLOAD_SYNC, || self.id.to_string(), || file.sync_data()).on("sync", self.data())
     }
 
-    /// The digest of what has come, by `algorithm`.
+    /// The digest of what has come: at once by the algorithm that the upload began with, and else by reading all of it again,
+    /// because a client may name another algorithm only at the end; it is made by `algorithm`.
     pub(crate) fn digest(&self, algorithm: Algorithm) -> Result<Digest, StorageError> {
         if self.hasher.algorithm() == algorithm {
             return Ok(self.hasher.clone().finish());

@@ -2,6 +2,7 @@
 
 use super::{Answer, Registry};
 use crate::Name;
+use crate::access::Caller;
 use crate::body::Body;
 use crate::digest::Digest;
 use crate::lists::{self, Listed, Page};
@@ -21,10 +22,11 @@ fn answer(listed: Listed, content_type: &'static str) -> Answer {
 }
 
 impl Registry {
-    pub(super) fn catalog(&self, page: &Page) -> Answer {
+    /// Repositories that the caller may pull from.
+    pub(super) fn catalog(&self, page: &Page, caller: &Caller) -> Answer {
         let state = self.store.state();
-        let after = state.repositories_after(page.last.as_deref().unwrap_or_default());
-        answer(lists::catalog(after.map(|(name, _)| name), page), "application/json")
+        let after = state.repositories_after(page.last.as_deref().unwrap_or_default()).map(|(name, _)| name);
+        answer(lists::catalog(after.filter(|name| self.may_see(caller, name)), page), "application/json")
     }
 
     pub(super) fn tags(&self, name: &Name, page: &Page) -> Result<Answer, Refusal> {

@@ -2,14 +2,16 @@
 
 use super::{Answer, Registry, asked, blocking};
 use crate::Name;
+use crate::access::Caller;
 use crate::digest::Digest;
 use crate::range;
 use crate::receive::{self, Incoming};
 use crate::refusal::{Code, Refusal};
 use crate::route::Start;
-use crate::uploads::{Taken, Upload};
+use crate::uploads::{self, Taken, Upload};
 use http::request::Parts;
 use http::{StatusCode, header};
+use std::sync::Arc;
 use uuid::Uuid;
 
 fn location(upload: &Upload) -> String {
@@ -53,9 +55,15 @@ fn length(parts: &Parts) -> Option<u64> {
 }
 
 impl Registry {
-    pub(super) async fn start(&self, body: impl Incoming, name: Name, start: Start) -> Result<Answer, Refusal> {
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        body: impl Incoming,
+        name: Name,
+        start: Start,
+        caller: Caller,
+    ) -> Result<Answer, Refusal> {
         if let Some(digest) = &start.mount
-            && self.mount(&name, digest, start.from.as_ref()).await?
+            && self.mount(&name, digest, start.from.as_ref(), caller).await?
         {
             return Ok(created(&name, digest));
         }
@@ -66,10 +74,21 @@ impl Registry {
         self.end(upload, name, digest).await
     }
 
-    async fn mount(&self, name: &Name, digest: &Digest, from: Option<&Name>) -> Result<bool, Refusal> {
-        let (store, rules) = (self.store.clone(), self.rules(name));
+    /// Takes a blob from a repository that the caller may read.
+    async fn mount(
+        self: &Arc<Self>,
+        name: &Name,
+        digest: &Digest,
+        from: Option<&Name>,
+        caller: Caller,
+    ) -> Result<bool, Refusal> {
+        let (this, rules) = (self.clone(), self.rules(name));
         let (name, digest, from) = (name.clone(), digest.clone(), from.cloned());
-        blocking(move || store.mount(&name, &rules, &digest, from.as_ref(), &|_| true)).await
+        let work = move || {
+            let may_read = |name: &Name| this.may_read(&caller, name);
+            this.store.mount(&name, &rules, &digest, from.as_ref(), &may_read)
+        };
+        blocking(work).await
     }
 
     /// Takes a body; how much there may be is what the quota has left.
@@ -82,7 +101,8 @@ impl Registry {
 
     async fn take(&self, name: Name, id: Uuid) -> Result<Taken, Refusal> {
         let store = self.store.clone();
-        blocking(move || store.uploads.take(&store.disk, &name, id)).await
+        let session = blocking(move || store.uploads.find(&store.disk, id)).await?;
+        uploads::take(session, &name).await
     }
 
     pub(super) async fn append(

@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use skiff_registry::digest::{Algorithm, Digest};
-use skiff_registry::{Pace, Registry, Store};
+use skiff_registry::{Registry, Store, Terms};
 use skiff_step::Engine;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Said {
 }
 
 pub(crate) fn open(folder: &Path) -> Arc<Registry> {
-    Arc::new(Registry::new(Store::open(folder, Engine::off()).unwrap(), Pace::default()))
+    Arc::new(Registry::new(Store::open(folder, Engine::off()).unwrap(), Terms::default()))
 }
 
 /// Asks; `request` is `METHOD TARGET`, headers are `name: value`.

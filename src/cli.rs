@@ -14,6 +14,7 @@ mod names; // names that the API takes
 mod pressure; // when a node is short of something
 mod ranges; // addresses
 mod refused; // flags of etcd that do not work here
+mod registry; // `skiff registry`
 mod store; // `skiff store`
 mod tips; // what a refused command line is answered
 
@@ -42,6 +43,7 @@ pub(crate) use image::*;
 pub(crate) use join::{JoinArgs, TokenArgs, TokenCommand};
 pub(crate) use pressure::PressureArgs;
 pub(crate) use ranges::RangeArgs;
+pub(crate) use registry::{RegistryArgs, RegistryCommand, ServeRegistryArgs, UpRegistryArgs};
 pub(crate) use store::*;
 use without_effect::{Kubelet, Proxy, WithoutEffect};
 
@@ -139,6 +141,8 @@ pub(crate) enum Command {
     Cri(CriArgs),
     /// Work on the image store
     Image(ImageArgs),
+    /// Serve images to others, and look at those that are served
+    Registry(RegistryArgs),
     /// Create or change objects as manifests say
     Apply(ApplyArgs),
     /// Show objects
@@ -195,6 +199,7 @@ impl Command {
             Self::Proxy(_) => "proxy",
             Self::Cri(_) => "cri",
             Self::Image(_) => "image",
+            Self::Registry(_) => "registry",
             Self::Apply(_) => "apply",
             Self::Get(_) => "get",
             Self::Describe(_) => "describe",
@@ -323,6 +328,8 @@ pub(crate) struct UpArgs {
     pub(crate) audit: AuditArgs,
     #[command(flatten)]
     pub(crate) encryption: EncryptionArgs,
+    #[command(flatten)]
+    pub(crate) registry: UpRegistryArgs,
     /// Use this OCI runtime instead of the one carried inside (e.g. /usr/bin/crun)
     #[arg(long, value_name = "FILE")]
     pub(crate) oci_runtime: Option<PathBuf>,

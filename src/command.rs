@@ -15,6 +15,7 @@ mod image;
 mod join;
 mod kubelet;
 mod logs;
+mod registry;
 mod stop; // when to stop
 mod store;
 mod table; // what is made of the command line's table
@@ -44,6 +45,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Proxy(args) => serving(control::proxy(args)),
         Command::Cri(args) => serving(cri::run(args)),
         Command::Image(args) => image::run(args),
+        Command::Registry(args) => registry::run(args),
         Command::Apply(args) => on_runtime(apply::run(args)),
         Command::Get(args) => on_runtime(get::run(args)),
         Command::Describe(args) => on_runtime(describe::run(args)),

@@ -96,6 +96,11 @@ impl Folders {
         self.data.join("auth.json")
     }
 
+    /// What a registry serves.
+    pub(crate) fn registry(&self) -> PathBuf {
+        self.data.join("registry")
+    }
+
     pub(crate) fn pods(&self) -> PathBuf {
         self.data.join("pods")
     }

@@ -12,6 +12,7 @@ mod memory; // given back after a burst
 mod publish; // node ports of a box on the host's loopback
 mod ranges; // those that would take what means something already
 mod reach; // where pods reach the API
+mod registry; // images that are served
 mod renewed; // certificates were issued again
 mod routes; // to the pods of other nodes
 mod site; // where it is, and which addresses it gives
@@ -29,6 +30,7 @@ pub(crate) use members::{GO, Members, member_address, member_name};
 pub(crate) use publish::Published;
 pub(crate) use ranges::{Ranges, host_networks};
 pub(crate) use reach::Reach;
+pub(crate) use registry::{UpRegistry, open_registry, read_registry_config, run_registry, tls_acceptor};
 pub(crate) use renewed::{hand_over, present_kubelet};
 pub(crate) use site::{Place, Site, check_ranges};
 pub(crate) use store::{OpenStore, client_tls, look_at_store, open_backend, open_store, read};

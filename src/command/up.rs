@@ -5,8 +5,8 @@ use crate::cli::{Part, UpArgs};
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
 use crate::node::{
-    BOX_ADDRESS, Members, Names, Node, NodeConfig, Place, PressureDefaults, Published, Reach, Site, check_ranges,
-    host_address, host_name, log_limits, pressure_limits,
+    BOX_ADDRESS, Members, Names, Node, NodeConfig, Place, PressureDefaults, Published, Reach, Site, UpRegistry,
+    check_ranges, host_address, host_name, log_limits, pressure_limits,
 };
 use crate::out::tell;
 use anyhow::{Context, bail};
@@ -108,6 +108,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     let mut api = vec![listen(args)?];
     let public = api[0].local_addr().context("address of the API")?;
     let published = args.publish.iter().map(|text| Published::open(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut registry = UpRegistry::open(&args.registry)?;
     let mut new_box = None;
     if args.isolated {
         new_box = Some(isolate::enter(&folders)?);
@@ -115,6 +116,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         if args.nodes > 1 {
             skiff_net::prepare_hub(BOX_ADDRESS)?;
         }
+        registry.as_mut().map(UpRegistry::open_within).transpose()?;
     }
     let cgroup_root = folders.settle_cgroup_root(args.cgroup_root.as_deref())?;
     let site = Site { cgroup_root, folders, ranges: args.ranges.clone() };
@@ -145,6 +147,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         authentication,
         encryption,
         audit,
+        registry,
         oci_runtime: args.oci_runtime.clone(),
         leader_elect: args.leader_elect,
         balancers,

@@ -9,11 +9,12 @@ use super::clients::Clients;
 use super::components::Components;
 use super::dns::{Place, lead_to_members, start_dns};
 use super::memory;
+use super::registry::start_registry;
 use super::routes::start_routes;
 use super::watching::await_node;
 use super::{
-    NODE_PORTS, Names, OpenStore, PODS_MAX, POLICY_TABLE, PROXY_TABLE, Published, Site, engine, hand_over, kubelet_tls,
-    open_backend, present_kubelet,
+    NODE_PORTS, Names, OpenStore, PODS_MAX, POLICY_TABLE, PROXY_TABLE, Published, Site, UpRegistry, engine, hand_over,
+    kubelet_tls, open_backend, present_kubelet,
 };
 use crate::cli::{EtcdArgs, RangeArgs, standing};
 use crate::embedded::Programs;
@@ -74,6 +75,8 @@ pub(crate) struct NodeConfig {
     pub(crate) encryption: Option<Encryption>,
     /// What is recorded; `None`: nothing.
     pub(crate) audit: Option<Audit>,
+    /// A registry beside it.
+    pub(crate) registry: Option<UpRegistry>,
     pub(crate) oci_runtime: Option<PathBuf>,
     /// Whether scheduler and controllers work only while they lead.
     pub(crate) leader_elect: bool,
@@ -146,6 +149,7 @@ impl Node {
         };
         start_dns(&mut components, place).await?;
         let authority = pki.authority_certificate().to_owned();
+        start_registry(&mut components, config.registry, &config.site.folders, clients.administrator())?;
         keep_certificates(&mut components, pki, (server, url), shown, config.site.folders.kubeconfig());
         components.spawn("memory", memory::keep);
         for published in config.published {

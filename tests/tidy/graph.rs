@@ -84,6 +84,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "skiff-keys",
             "skiff-image",
             "skiff-net",
+            "skiff-registry",
             "skiff-cri",
             "skiff-step",
             "skiff-sys",

@@ -1,5 +1,7 @@
 //! Who may do what, as clients meet it: challenges, tokens, passwords, accounts of a cluster, and rules of repositories.
 
+#![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests")]
+
 mod support;
 
 use base64::Engine as _;

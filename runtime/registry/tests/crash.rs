@@ -3,6 +3,8 @@
 //! A registry runs as a process of its own, which kills itself at the n-th time it reaches a step, or is killed at some moment. Then
 //! its folder is opened again and looked at.
 
+#![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests")]
+
 mod support;
 
 use skiff_registry::{Reference, Registry};

@@ -1,5 +1,7 @@
 //! Clients that mean no good, or are broken: paths out of the folder, bodies that never end, two at once, events that nobody takes.
 
+#![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests")]
+
 mod support;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! podman, buildah, skopeo and containerd push to and pull from a registry of ours and Docker's own, and digests stay what they were.
 
+#![allow(clippy::unwrap_used, reason = "clippy takes only #[test] functions for tests")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -166,7 +166,7 @@ impl Status {
     }
 
     /// Tells the client how long to wait; it goes into the header `Retry-After` too.
-    fn retry_after(mut self, seconds: u64) -> Self {
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.details.get_or_insert_with(|| json!({}))["retryAfterSeconds"] = seconds.into();
         self
     }

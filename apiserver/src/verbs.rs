@@ -3,6 +3,7 @@
 use crate::admission::Operation;
 use crate::app::App;
 use crate::binding;
+use crate::eviction;
 use crate::registry::object::{Object, meta, name_of};
 use crate::registry::{
     Change, Configuration, Deleted, List, ListOptions, Patch, PatchKind, Registry, Target, Written, check_names,
@@ -159,7 +160,7 @@ async fn bind(registry: &Registry, request: &Request, sent: Sent<'_>) -> Result<
     Ok(Answer::Value { value: done(StatusCode::CREATED), made: true })
 }
 
-/// `pods/eviction`: a deletion that budgets may refuse. There are no budgets.
+/// `pods/eviction`: a deletion that budgets may refuse.
 async fn evict(registry: &Registry, request: &Request, sent: Sent<'_>) -> Result<Answer, Status> {
     let Decoded { object, warnings } = auxiliary(request, "policy/v1", "Eviction", sent)?;
     let object = registry.admit(request, Operation::Create, object).await?;
@@ -167,10 +168,8 @@ async fn evict(registry: &Registry, request: &Request, sent: Sent<'_>) -> Result
     if request.run() == Run::Dry {
         options.run = Run::Dry;
     }
-    let mut deletion = request.about(&request.target()).with(options);
-    deletion.admitted = true;
-    registry.delete(&deletion).await?;
-    request.warn(deletion.finish().into_iter().chain(warnings));
+    let told = eviction::evict(registry, request, &options).await?;
+    request.warn(told.into_iter().chain(warnings));
     Ok(Answer::Value { value: done(StatusCode::CREATED), made: true })
 }
 

@@ -321,3 +321,37 @@ async fn a_quota_says_what_there_is() {
     cluster.until(&path, "be charged again", says(["1", "600m", "1", "0"])).await;
     cluster.end().await;
 }
+
+/// A budget allows what it can spare; the next eviction waits, and says why.
+#[tokio::test]
+async fn a_budget_stands_before_evictions() {
+    let cluster = Cluster::new().await;
+    for (name, ip) in [("a", "10.0.0.1"), ("b", "10.0.0.2")] {
+        cluster.ready_pod(name, json!({"app": "web"}), ip).await;
+    }
+    let spec = json!({"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}});
+    let budget =
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}, "spec": spec});
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    cluster.world.must("POST", budgets, &budget).await;
+    let one = format!("{budgets}/web");
+    cluster.until(&one, "allow one", |it| it["status"]["disruptionsAllowed"] == 1).await;
+    let evict = |name: &str| {
+        let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}).to_string();
+        let path = format!("{PODS}/{name}/eviction");
+        let world = &cluster.world;
+        async move { world.ask("POST", &path, "application/json", &body).await }
+    };
+    let (code, answer) = evict("a").await;
+    assert_eq!(code, 201, "{answer}");
+    let (code, answer) = evict("b").await;
+    assert_eq!(
+        (code.as_u16(), &answer["details"]["causes"][0]["reason"]),
+        (429, &json!("DisruptionBudget")),
+        "{answer}"
+    );
+    let settled = |it: &Value| it["status"]["currentHealthy"] == 1 && it["status"]["disruptionsAllowed"] == 0;
+    let seen = cluster.until(&one, "count the other", settled).await;
+    assert_eq!(seen["status"]["conditions"][0]["reason"], "InsufficientPods");
+    cluster.end().await;
+}

@@ -29,6 +29,7 @@ const MEANT: &[(&str, &str, &str)] = &[
     ("apiserver/src/caller/impersonate.rs", "\"serviceaccounts\"", "what a user's name makes it: what is asked for"),
     ("apiserver/src/definitions.rs", "\"customresourcedefinitions\"", "the task of this one kind looks it up"),
     ("apiserver/src/encryption/options.rs", "\"secrets\"", "what a store of ours encrypts unless it is told otherwise"),
+    ("apiserver/src/eviction.rs", "built_in(\"policy\"", "budgets decide about evictions"),
     ("apiserver/src/grpc/pods.rs", "built_in(\"\", \"pods\")", "the service of this one kind says what is asked for"),
     ("apiserver/src/grpc/pods.rs", "resource: \"pods\"", "the service of this one kind says what is asked for"),
     ("apiserver/src/kubelet/place.rs", "built_in(\"", "a pod and its node lead to a kubelet"),

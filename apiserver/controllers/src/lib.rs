@@ -21,6 +21,7 @@ mod cluster_role_aggregation; // roles that gather the rules of others
 mod cron_job; // jobs that begin at their times
 mod daemon_set; // a pod on every node that it fits
 mod deployment; // rollouts: a replica set for each version of a template
+mod disruption; // how many pods may be evicted
 mod endpoint_mirror; // endpoints that a user wrote, as slices
 mod endpoint_slice; // which addresses stand behind a service
 mod garbage; // objects whose owners are gone
@@ -70,6 +71,8 @@ const LOOPS: &[Start] = &[
     |context, shutdown| job::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| job::run_strays(context, shutdown).map(Ok).boxed(),
     |context, shutdown| cron_job::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| disruption::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| disruption::run_stale(context, shutdown).map(Ok).boxed(),
     |context, shutdown| ttl_after_finished::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_slice::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_mirror::run(context, shutdown).map(Ok).boxed(),

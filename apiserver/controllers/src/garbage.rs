@@ -6,13 +6,15 @@
 mod graph;
 
 use crate::context::{Context, ControllerError, On, absent_is_none};
-use graph::{Graph, Tracked, Uid, Verdict};
+use futures::{StreamExt, stream};
+use graph::{End, Graph, Owner, Tracked, Uid, Verdict, end};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::core::ApiResource;
 use kube::discovery::{Discovery, Scope, verbs};
 use serde_json::json;
 use skiff_client::MetadataCache;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,11 @@ const IGNORED: &[&str] = &["events"];
 
 /// How often discovery is asked whether kinds came or went (kube-controller-manager's period).
 const REDISCOVER_EVERY: Duration = Duration::from_secs(30);
+
+/// Objects that are looked at at once.
+const CONCURRENCY: usize = 16;
+/// When what failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The number of a resource, and the metadata of one of its objects: as they are, or as they last were.
 enum Change {
@@ -128,21 +135,41 @@ impl Collector {
             })
         };
         let _subscriptions: Vec<_> = caches.iter().enumerate().map(subscribe).collect();
+        let mut failed = BTreeSet::new();
         loop {
             let change = tokio::select! {
                 () = shutdown.cancelled() => return,
                 change = changes.recv() => change,
+                () = tokio::time::sleep(RETRY), if !failed.is_empty() => {
+                    failed = self.look_at_all(std::mem::take(&mut failed)).await;
+                    continue;
+                }
             };
             let Some(change) = change else { return };
-            let mut waiting = self.note(change);
+            let mut waiting = BTreeSet::from_iter(self.note(change));
             // What is known already is taken in first: a verdict on half of a list would ask the server in vain.
             while let Ok(change) = changes.try_recv() {
                 waiting.extend(self.note(change));
             }
-            for uid in waiting {
-                self.look_at(&uid).await;
+            failed.extend(self.look_at_all(waiting).await);
+        }
+    }
+
+    /// Returns those that have to be looked at again.
+    async fn look_at_all(&self, uids: BTreeSet<Uid>) -> BTreeSet<Uid> {
+        let looks = uids.into_iter().map(|uid| async move {
+            let done = self.look_at(&uid).await;
+            (uid, done)
+        });
+        let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(CONCURRENCY);
+        let mut failed = BTreeSet::new();
+        while let Some((uid, done)) = looks.next().await {
+            if let Err(error) = done {
+                tracing::warn!(error = skiff_client::sentence(&error), "garbage collection");
+                failed.insert(uid);
             }
         }
+        failed
     }
 
     fn note(&mut self, change: Change) -> Vec<Uid> {
@@ -154,16 +181,20 @@ impl Collector {
         }
     }
 
-    async fn look_at(&self, uid: &str) {
-        let done = match self.graph.verdict(uid) {
+    async fn look_at(&self, uid: &str) -> Result<(), ControllerError> {
+        match self.graph.verdict(uid) {
             Verdict::Keep => Ok(()),
-            Verdict::Garbage => self.collect(uid).await,
-            Verdict::DeleteFirst(dependents) => self.delete_each(&dependents).await,
+            Verdict::Settle => self.settle(uid).await,
+            Verdict::DeleteFirst(dependents) => {
+                for dependent in &dependents {
+                    if self.graph.get(dependent).is_some_and(|node| !node.deleting) {
+                        self.settle(dependent).await?;
+                    }
+                }
+                Ok(())
+            }
             Verdict::Release => self.drop_finalizer(uid, "foregroundDeletion").await,
             Verdict::Orphan(dependents) => self.orphan(uid, &dependents).await,
-        };
-        if let Err(error) = done {
-            tracing::warn!(error = skiff_client::sentence(&error), "garbage collection");
         }
     }
 
@@ -175,54 +206,89 @@ impl Collector {
         })
     }
 
-    /// Deletes the object if the server agrees that it still has owners and that none of them exists. The graph may lag
-    /// behind: an orphaned object loses its owner and its reference to it by two watches, in any order.
-    async fn collect(&self, uid: &str) -> Result<(), ControllerError> {
+    /// Asks the server for the object and its owners, and does what follows from them. The graph may lag behind: an orphaned
+    /// object loses its owner and its reference to it by two watches, in any order.
+    async fn settle(&self, uid: &str) -> Result<(), ControllerError> {
         let Some(node) = self.graph.get(uid) else { return Ok(()) };
         let Some(api) = self.api(node) else { return Ok(()) };
-        let live = absent_is_none(api.get_metadata(&node.name).await).on(|| format!("get {}", node.name))?;
-        let Some((_, live)) =
-            live.and_then(|live| Tracked::new(node.resource, &live.metadata)).filter(|(is, _)| is == uid)
-        else {
-            return Ok(());
-        };
+        let found = absent_is_none(api.get_metadata(&node.name).await).on(|| format!("get {}", node.name))?;
+        let Some(found) = found else { return Ok(()) };
+        let version = found.metadata.resource_version.clone();
+        let live = Tracked::new(node.resource, &found.metadata).filter(|(is, live)| is == uid && !live.deleting);
+        let Some((_, live)) = live else { return Ok(()) };
+        let mut owners = Vec::new();
         for owner in &live.owners {
-            if self.exists(&live, owner).await? {
-                return Ok(());
+            owners.push((owner.uid.clone(), self.owner(&live, owner).await?));
+        }
+        let has_dependents = !self.graph.dependents(uid).is_empty();
+        match end(&owners, has_dependents, self.graph.may_be_circle(uid)) {
+            End::Keep => Ok(()),
+            End::Disown(gone) => {
+                let kept: Vec<_> = live.owners.iter().filter(|owner| !gone.contains(&owner.uid)).collect();
+                self.patch(
+                    &live,
+                    json!({"metadata": {"uid": uid, "resourceVersion": version, "ownerReferences": kept}}),
+                )
+                .await
+            }
+            End::DeleteForeground { unblock } => {
+                if unblock {
+                    let mut owners = live.owners.clone();
+                    owners.iter_mut().for_each(|owner| owner.block_owner_deletion = Some(false));
+                    self.patch(&live, json!({"metadata": {"uid": uid, "ownerReferences": owners}})).await?;
+                }
+                self.delete(uid, None, &live, PropagationPolicy::Foreground).await
+            }
+            End::Delete => {
+                let has = |finalizer: &str| live.finalizers.iter().any(|known| known == finalizer);
+                let policy = match () {
+                    () if has("orphan") => PropagationPolicy::Orphan,
+                    () if has("foregroundDeletion") => PropagationPolicy::Foreground,
+                    () => PropagationPolicy::Background,
+                };
+                // The version keeps out of it an object that has got another owner since.
+                self.delete(uid, version, &live, policy).await
             }
         }
-        if live.owners.is_empty() { Ok(()) } else { self.delete(uid, &live).await }
     }
 
-    async fn exists(&self, dependent: &Tracked, owner: &OwnerReference) -> Result<bool, ControllerError> {
+    /// What the server says of an owner.
+    async fn owner(&self, dependent: &Tracked, owner: &OwnerReference) -> Result<Owner, ControllerError> {
         let known = self
             .resources
             .iter()
             .position(|known| known.api.kind == owner.kind && known.api.api_version == owner.api_version);
         // A kind that this server does not serve may still exist elsewhere; deleting on a guess loses data.
-        let Some(resource) = known else { return Ok(true) };
+        let Some(resource) = known else { return Ok(Owner::Solid) };
+        // Nobody can say in which namespace such an owner would be.
+        if dependent.namespace.is_none() && self.resources[resource].namespaced {
+            return Ok(Owner::Solid);
+        }
         let place = Tracked { resource, ..dependent.clone() };
-        let Some(api) = self.api(&place) else { return Ok(true) };
+        let Some(api) = self.api(&place) else { return Ok(Owner::Solid) };
         let found = absent_is_none(api.get_metadata(&owner.name).await)
             .on(|| format!("get owner {}/{}", owner.kind, owner.name))?;
-        Ok(found.is_some_and(|object| object.metadata.uid.as_deref() == Some(&owner.uid)))
+        let live = found.and_then(|found| Tracked::new(resource, &found.metadata)).filter(|(uid, _)| *uid == owner.uid);
+        Ok(match live {
+            None => Owner::Gone,
+            Some((_, live)) if live.is_foreground() => Owner::Waiting,
+            Some(_) => Owner::Solid,
+        })
     }
 
-    async fn delete_each(&self, dependents: &[Uid]) -> Result<(), ControllerError> {
-        for uid in dependents {
-            if let Some(node) = self.graph.get(uid).filter(|node| !node.deleting) {
-                self.delete(uid, node).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn delete(&self, uid: &str, node: &Tracked) -> Result<(), ControllerError> {
+    async fn delete(
+        &self,
+        uid: &str,
+        version: Option<String>,
+        node: &Tracked,
+        policy: PropagationPolicy,
+    ) -> Result<(), ControllerError> {
         let Some(api) = self.api(node) else { return Ok(()) };
         // The uid keeps a new object of the same name out of it.
-        let same = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
-        let deleted = api.delete(&node.name, &DeleteParams::background().preconditions(same)).await.map(drop);
-        match deleted {
+        let same = Preconditions { uid: Some(uid.to_owned()), resource_version: version };
+        let options = DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() };
+        match api.delete(&node.name, &options.preconditions(same)).await.map(drop) {
+            // It changed: its own event brings us back.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             other => absent_is_none(other).map(drop).on(|| format!("delete {}", node.name)),
         }

@@ -29,6 +29,7 @@ mod job; // pods that must succeed a number of times
 mod namespace; // emptying a namespace that is being deleted
 mod node_ipam; // ranges of addresses for the pods of each node
 mod node_lifecycle; // what follows from a node's conditions, or its silence
+mod pod_gc; // pods that nobody will end
 mod policy_status; // whether the expressions of policies fit what they will see
 mod replica_set; // so many pods of one template: ReplicaSet and ReplicationController
 mod resource_quota; // what a namespace's objects take of its quotas
@@ -73,6 +74,7 @@ const LOOPS: &[Start] = &[
     |context, shutdown| cron_job::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| disruption::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| disruption::run_stale(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| pod_gc::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| ttl_after_finished::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_slice::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| endpoint_mirror::run(context, shutdown).map(Ok).boxed(),

@@ -91,7 +91,6 @@ pub const USES: &[Use] = &[
     of("apps", on(CONTROLLERS, "ControllerRevision", "controllerrevisions", KEEP)),
     of("batch", on(CONTROLLERS, "Job", "jobs/status", &["update"])),
     of("batch", on(CONTROLLERS, "CronJob", "cronjobs", WATCH)),
-    of("apps", on(CONTROLLERS, "StatefulSet", "statefulsets", WATCH)),
     of("policy", on(CONTROLLERS, "PodDisruptionBudget", "poddisruptionbudgets", WATCH)),
     of("policy", on(CONTROLLERS, "PodDisruptionBudget", "poddisruptionbudgets/status", &["update"])),
     on(CONTROLLERS, "Pod", "pods/status", &["patch"]),

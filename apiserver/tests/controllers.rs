@@ -327,7 +327,7 @@ async fn a_quota_says_what_there_is() {
 async fn a_budget_stands_before_evictions() {
     let cluster = Cluster::new().await;
     for (name, ip) in [("a", "10.0.0.1"), ("b", "10.0.0.2")] {
-        cluster.ready_pod(name, json!({"app": "web"}), ip).await;
+        ready_pod(&cluster, name, json!({"app": "web"}), ip).await;
     }
     let spec = json!({"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}});
     let budget =

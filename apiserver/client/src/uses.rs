@@ -22,7 +22,7 @@ pub struct Use {
     pub unserved: &'static str,
 }
 
-/// One component's use of a resource of the core group, which is served.
+/// A use of the core group in `v1`.
 const fn on(by: &'static str, kind: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Use {
     Use { by, group: "", version: "v1", kind, resource, verbs, unserved: "" }
 }

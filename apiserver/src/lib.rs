@@ -30,8 +30,8 @@ mod bootstrap; // what every cluster has
 mod connections; // what is done with what runs
 mod definitions; // custom resources come and go
 mod encryption; // how values are stored
-mod operations; // a JSON Patch, within bounds
 mod eviction; // a pod goes, if its budget allows it
+mod operations; // a JSON Patch, within bounds
 mod options; // the same, checked
 mod over; // values of which little is read
 mod registrations; // what is served is registered

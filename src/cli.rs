@@ -41,7 +41,7 @@ pub(crate) use encryption::EncryptionArgs;
 pub(crate) use fairness::FairnessArgs;
 pub(crate) use image::*;
 pub(crate) use join::{JoinArgs, TokenArgs, TokenCommand};
-pub(crate) use pressure::PressureArgs;
+pub(crate) use pressure::{LogArgs, PressureArgs};
 pub(crate) use ranges::RangeArgs;
 pub(crate) use registry::{RegistryArgs, RegistryCommand, ServeRegistryArgs, UpRegistryArgs};
 pub(crate) use store::*;
@@ -380,17 +380,6 @@ pub(crate) struct EtcdArgs {
     /// How long a request to etcd may take, whatever happens to its members meanwhile
     #[arg(long, default_value = "10s", value_parser = duration::parse, value_name = "TIME")]
     pub(crate) etcd_request_timeout: Duration,
-}
-
-/// How large container logs may become; names of the kubelet's flags.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct LogArgs {
-    /// Rotate a container's log at this size; negative: never
-    #[arg(long, default_value = "10Mi", value_name = "QUANTITY", allow_hyphen_values = true)]
-    pub(crate) container_log_max_size: String,
-    /// Files of one container's log, the one being written included
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..), value_name = "NUMBER")]
-    pub(crate) container_log_max_files: u32,
 }
 
 /// How to reach an API server.

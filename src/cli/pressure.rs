@@ -1,4 +1,4 @@
-//! Flags of a node that may run short of memory or space.
+//! Flags of a node that may run short of memory or space, of which logs take some.
 
 use crate::duration;
 use clap::Args;
@@ -20,4 +20,15 @@ pub(crate) struct PressureArgs {
     /// Share down to which they are removed
     #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
     pub(crate) image_gc_low_threshold: u8,
+}
+
+/// How large container logs may become; names of the kubelet's flags.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogArgs {
+    /// Rotate a container's log at this size; negative: never
+    #[arg(long, default_value = "10Mi", value_name = "QUANTITY", allow_hyphen_values = true)]
+    pub(crate) container_log_max_size: String,
+    /// Files of one container's log, the one being written included
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..), value_name = "NUMBER")]
+    pub(crate) container_log_max_files: u32,
 }

@@ -29,5 +29,6 @@ mod on_host; // a node without a box
 mod services; // addresses and ports, names
 mod terms; // a shorter end for the sick, limits of folders, groups, devices
 mod volumes; // configmaps, secrets, shared folders
+mod why;
 mod words; // a reader that is gone, a file instead of a terminal
 mod workloads; // deployments, jobs, namespaces, owners

@@ -149,7 +149,9 @@ fn podman_and_buildah_meet_us_there() {
     assert_eq!(format!("sha256:{id}"), image.id);
     // Archives that we write are read by others.
     let saved = world.dir.path().join("saved.tar");
-    world.store.save(std::slice::from_ref(&theirs), &saved).err().map_or((), |error| panic!("{}", error.chain()));
+    if let Err(error) = world.store.save(std::slice::from_ref(&theirs), &saved) {
+        panic!("{}", error.chain());
+    }
     podman(&["rmi", "-f", &ours, &theirs]);
     podman(&["load", "-q", "-i", saved.to_str().unwrap()]);
     assert_eq!(podman(&["image", "inspect", "--format", "{{.Id}}", &theirs]), id);

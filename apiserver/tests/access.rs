@@ -331,7 +331,7 @@ async fn proxies_are_rights_of_their_own() {
 async fn default_roles_are_there_and_come_back() {
     let world = World::new().await;
     let roles = world.get(&format!("{RBAC}/clusterroles")).await.1;
-    assert_eq!(roles["items"].as_array().map(Vec::len), Some(70));
+    assert_eq!(roles["items"].as_array().map(Vec::len), Some(71));
     let view = world.get(&format!("{RBAC}/clusterroles/view")).await.1;
     assert!(view["rules"].as_array().is_some_and(|rules| rules.len() > 10), "{view}");
     assert_eq!(view["metadata"]["labels"]["kubernetes.io/bootstrapping"], "rbac-defaults");

@@ -29,7 +29,8 @@ fn examples_are_command_lines() {
     for (path, command) in commands(&Cli::command(), "") {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         for line in help.lines().filter_map(|line| line.strip_prefix("  skiff ")) {
-            let line = line.split("   ").next().unwrap_or_default().split(['>', ';', '|']).next().unwrap_or_default();
+            let line =
+                line.split("   ").next().unwrap_or_default().split(['>', '<', ';', '|']).next().unwrap_or_default();
             let words: Vec<&str> = std::iter::once("skiff").chain(line.split_whitespace()).collect();
             let read = Cli::read(&words);
             assert!(

@@ -27,10 +27,15 @@ use skiff_proxy::ProxyConfig;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long the control plane may take to give a node its range.
 const RANGE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a node that starts sooner than its control plane, after a power cut say, waits for it.
+const SERVER_MAX: Duration = Duration::from_secs(60);
+/// How often it tries meanwhile.
+const TRY_EVERY: Duration = Duration::from_millis(200);
 
 /// What such a node is made of.
 pub(crate) struct MemberConfig {
@@ -122,7 +127,8 @@ pub(crate) async fn announce(client: &Client, name: &str, ip: IpAddr) -> anyhow:
         metadata: kube::core::ObjectMeta { name: Some(name.to_owned()), ..Default::default() },
         ..Node::default()
     };
-    match nodes.create(&PostParams::default(), &node).await {
+    let plainly = PostParams::default();
+    match patiently(|| nodes.create(&plainly, &node)).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {}
         created => drop(created.with_context(|| format!("register node {name}"))?),
     }
@@ -130,6 +136,22 @@ pub(crate) async fn announce(client: &Client, name: &str, ip: IpAddr) -> anyhow:
     let patch = Patch::Merge(json!({"status": {"addresses": addresses}}));
     let written = nodes.patch_status(name, &PatchParams::default(), &patch).await;
     written.map(drop).with_context(|| format!("write the addresses of node {name}"))
+}
+
+/// The first answer of the API server, once it can be reached.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> kube::Result<T>
+where
+    F: Future<Output = kube::Result<T>>,
+{
+    let until = Instant::now() + SERVER_MAX;
+    loop {
+        match ask().await {
+            Err(kube::Error::Service(_) | kube::Error::HyperError(_)) if Instant::now() < until => {
+                sleep(TRY_EVERY).await
+            }
+            answered => return answered,
+        }
+    }
 }
 
 /// The range that the control plane gives the node.

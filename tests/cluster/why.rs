@@ -81,9 +81,9 @@ fn ends_are_explained(node: &TestNode) {
     ready_pod(node, "guarded");
     drop(node.skiff(["delete", "pod", "guarded", "--wait", "false"]).ok());
     says(node, &["guarded"], 1, &["Finalizers", "example.com/guard"]);
-    node.apply(
-        &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "guarded", "finalizers": []}}).to_string(),
-    );
+    let mut free = node.json(&["pod", "guarded"]);
+    free["metadata"]["finalizers"] = json!([]);
+    apply(node, &[free]);
 }
 
 fn services_and_names_are_explained(node: &TestNode) {

@@ -151,6 +151,7 @@ pub const USES: &[Use] = &[
     on(PROXY, "Service", "services", WATCH),
     of(SLICES, on(PROXY, "EndpointSlice", "endpointslices", WATCH)),
     on(PROXY, "Event", "events", &["create"]),
+    on(PROXY, "Node", "nodes", WATCH),
     on(DNS, "Service", "services", &["get", "list", "patch", "watch"]),
     of(SLICES, on(DNS, "EndpointSlice", "endpointslices", &["delete", "list", "patch", "watch"])),
     on(DNS, "Node", "nodes", &["get"]),

@@ -215,14 +215,26 @@ fn recent(cron: &CronJob, schedule: &Schedule, now: Timestamp, deadline: Deadlin
     }
     let between = second.duration_since(first).as_secs().max(1);
     let missed = now.duration_since(first).as_secs() / between + 1;
-    // Two runs before the last one that a regular schedule would have: no schedule needs many steps from there.
-    let mut due = None;
-    let mut next = schedule.next(first.checked_add(SignedDuration::from_secs((missed - 2) * between)).ok()?);
-    while let Some(time) = next.filter(|time| *time <= now) {
-        due = Some(time);
-        next = schedule.next(time);
+    Some(Recent { since, due: Some(last_until(schedule, first, now)), missed })
+}
+
+/// The last time of the schedule that is not after `now`; `first` is one of them. Looks back from `now`, twice as far each time, so that no
+/// schedule needs many steps however long nobody looked. Kubernetes guesses from the first two times, and finds none if they lie closer
+/// together than those after them.
+fn last_until(schedule: &Schedule, first: Timestamp, now: Timestamp) -> Timestamp {
+    let mut back = SignedDuration::from_mins(2);
+    let mut due = loop {
+        let from = now.checked_sub(back).unwrap_or(first).max(first);
+        match schedule.next(from).filter(|time| *time <= now) {
+            Some(time) => break time,
+            None if from == first => return first,
+            None => back += back,
+        }
+    };
+    while let Some(time) = schedule.next(due).filter(|time| *time <= now) {
+        due = time;
     }
-    Some(Recent { since, due, missed })
+    due
 }
 
 /// How long until the next run is due.

@@ -175,7 +175,7 @@ fn what_is_not_implemented_is_refused_by_name() {
         config.mounts =
             vec![pb::Mount { container_path: "/v".to_owned(), image: Some(Default::default()), ..Default::default() }];
     });
-    assert_eq!(image_volume, "mount at /v: an image volume is not implemented");
+    assert_eq!(image_volume, "mount at /v: image names none");
     let huge = refused(|config| {
         limits(config).hugepage_limits = vec![pb::HugepageLimit { page_size: "2MB".to_owned(), limit: 1 }];
     });

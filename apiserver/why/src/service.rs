@@ -7,6 +7,7 @@ use crate::select::label;
 use crate::words::{count, for_so_long, listed};
 use crate::{Target, paths, place, pod, reach};
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 /// So many pods that are not ready are explained.
@@ -193,6 +194,12 @@ fn by_selector(facts: &Facts, service: &Value, about: &str) -> Vec<Finding> {
     found
 }
 
+/// How much one text is like another: but for the case of its letters, and then by how many it begins with.
+fn likeness(one: &str, other: &str) -> (bool, usize) {
+    let same = one.chars().zip(other.chars()).take_while(|(one, other)| one.eq_ignore_ascii_case(other));
+    (one.eq_ignore_ascii_case(other), same.count())
+}
+
 /// A selector that takes no pod, and pods that come near.
 fn nobody(facts: &Facts, service: &Value, about: &str) -> Finding {
     let selector = pairs(service, "/spec/selector");
@@ -213,7 +220,9 @@ fn nobody(facts: &Facts, service: &Value, about: &str) -> Finding {
             labels.join(",")
         })
         .collect();
-    let near: Vec<_> = near.into_iter().take(4).collect();
+    let mut near: Vec<_> = near.into_iter().collect();
+    near.sort_by_key(|labels| Reverse(likeness(labels, &words.join(","))));
+    near.truncate(4);
     let there = if near.is_empty() {
         format!("None of the {} there has such a label.", count(own.len(), "pod"))
     } else {

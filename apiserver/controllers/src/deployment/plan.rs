@@ -167,19 +167,30 @@ fn rolling_step(spec: &DeploymentSpec, target: i32, new: &ReplicaSet, olds: &[&R
     let room = (target + surge - total).max(0);
     let grown = if wanted(new) > target { target } else { target.min(wanted(new) + room) };
     let mut steps: Vec<_> = change(new, grown).into_iter().collect();
-    // New pods that do not serve yet must not be counted on: only what is available beyond the minimum may go.
     let minimum = target - unavailable;
-    let new_unavailable = wanted(new) - available(new).min(wanted(new));
-    let mut removable = total - minimum - new_unavailable;
-    for old in oldest_first(olds) {
-        let unhealthy = wanted(old) - available(old).min(wanted(old));
-        let cut = unhealthy.min(removable.max(0));
-        removable -= cut;
-        let healthy_cut = (wanted(old) - cut).min(removable.max(0));
-        removable -= healthy_cut;
-        steps.extend(change(old, wanted(old) - cut - healthy_cut));
-    }
+    steps.extend(shrink(total, minimum, new, &oldest_first(olds)));
     steps
+}
+
+/// How far the old sets shrink: first what does not serve in any of them, as far as it and the new pods that do not serve yet are not needed for
+/// the `minimum`; then what serves beyond it.
+fn shrink(total: i32, minimum: i32, new: &ReplicaSet, olds: &[&ReplicaSet]) -> Vec<Scaling> {
+    let serving = |set: &ReplicaSet| available(set).min(wanted(set));
+    let mut idle = (total - minimum - (wanted(new) - serving(new))).max(0);
+    let mut spare =
+        if idle == 0 { 0 } else { olds.iter().map(|old| serving(old)).sum::<i32>() + serving(new) - minimum };
+    let mut left = Vec::new();
+    for old in olds {
+        let cut = (wanted(old) - serving(old)).min(idle);
+        idle -= cut;
+        left.push(wanted(old) - cut);
+    }
+    for (left, old) in left.iter_mut().zip(olds) {
+        let cut = (*left).min(serving(old)).min(spare.max(0));
+        spare -= cut;
+        *left -= cut;
+    }
+    olds.iter().zip(left).filter_map(|(old, left)| change(old, left)).collect()
 }
 
 fn oldest_first<'a>(olds: &[&'a ReplicaSet]) -> Vec<&'a ReplicaSet> {
@@ -269,6 +280,19 @@ pub(super) mod tests {
         assert_eq!(renewal(&deployment, &old, 1), None);
     }
 
+    /// A rollout that is stuck is overtaken by another: what serves stays, though it is the oldest.
+    #[test]
+    fn what_does_not_serve_goes_before_what_does() {
+        let spec = spec(1, "100%", "0%");
+        let (serves, stuck, new) = (set("serves", 0, 1, 1), set("stuck", 1, 1, 0), set("new", 2, 0, 0));
+        let gone = |name: &str| Scaling { name: name.to_owned(), from: 1, to: 0 };
+        assert_eq!(scale(&spec, &new, &[&serves, &stuck]), [gone("stuck")]);
+        let (stuck, new) = (set("stuck", 1, 0, 0), set("new", 2, 1, 0));
+        assert_eq!(scale(&spec, &new, &[&serves, &stuck]), []);
+        let new = set("new", 2, 1, 1);
+        assert_eq!(scale(&spec, &new, &[&serves, &stuck]), [gone("serves")]);
+    }
+
     #[test]
     fn recreate_waits_for_the_old_pods() {
         let mut spec = spec(2, "1", "1");
@@ -292,22 +316,27 @@ pub(super) mod tests {
         fn a_rollout_ends_and_keeps_its_limits(replicas in 1_i32..12, surge in 0_i32..60, unavailable in 0_i32..60) {
             let spec = spec(replicas, &format!("{surge}%"), &format!("{unavailable}%"));
             let (surge, unavailable) = limits(&spec, replicas);
-            let (mut new, mut old) = (set("new", 2, 0, 0), set("old", 1, replicas, replicas));
+            let (mut new, mut old) = (set("new", 2, 0, 0), set("old", 0, replicas, replicas));
+            let mut stuck = set("stuck", 1, surge, 0);
             for _ in 0..200 {
-                for step in scale(&spec, &new, &[&old]) {
-                    let changed = if step.name == "new" { &mut new } else { &mut old };
+                for step in scale(&spec, &new, &[&old, &stuck]) {
+                    let changed = match &*step.name {
+                        "new" => &mut new,
+                        "stuck" => &mut stuck,
+                        _ => &mut old,
+                    };
                     changed.spec.as_mut().unwrap().replicas = Some(step.to);
                     let status = changed.status.as_mut().unwrap();
                     status.replicas = step.to;
                     status.available_replicas = Some(available_after(status.available_replicas, step.to));
                 }
-                prop_assert!(wanted(&new) + wanted(&old) <= replicas + surge);
+                prop_assert!(wanted(&new) + wanted(&old) + wanted(&stuck) <= replicas + surge);
                 prop_assert!(available(&new) + available(&old) >= replicas - unavailable);
                 // One more new pod comes up.
                 let up = (available(&new) + 1).min(wanted(&new));
                 new.status.as_mut().unwrap().available_replicas = Some(up);
             }
-            prop_assert_eq!((wanted(&new), wanted(&old)), (replicas, 0));
+            prop_assert_eq!((wanted(&new), wanted(&old), wanted(&stuck)), (replicas, 0, 0));
         }
     }
 

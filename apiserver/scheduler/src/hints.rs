@@ -11,8 +11,9 @@ use crate::plugin::{Plugin, Plugins};
 use crate::plugins::{disks_conflict, hard_constraints, means_all, short_of};
 use crate::pod::PodInfo;
 use crate::profile::Profile;
-use crate::selector::{any_term_holds, labels, node_is_required, untolerated};
+use crate::selector::{labels, node_is_required, untolerated};
 use k8s_openapi::api::core::v1::Node;
+use skiff_client::affinity::any_term_holds;
 use std::sync::Arc;
 
 /// What happened.

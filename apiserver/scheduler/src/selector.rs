@@ -1,7 +1,8 @@
 //! Which labels fit: selectors of labels, of nodes, and tolerations of taints. No I/O.
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use skiff_client::affinity;
 use std::collections::BTreeMap;
 
 /// Labels of an object.
@@ -104,60 +105,12 @@ impl Requirement {
 
 /// Whether a node has what the pod's node selector and its required node affinity ask for.
 pub(crate) fn node_is_required(pod: &Pod, node: &Node) -> bool {
-    let Some(spec) = &pod.spec else { return true };
-    let own = labels(&node.metadata);
-    let selected = spec.node_selector.iter().flatten().all(|(key, value)| own.get(key) == Some(value));
-    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-    let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|required| any_term_holds(&required.node_selector_terms, node))
-}
-
-/// Whether one of the terms holds.
-pub(crate) fn any_term_holds(terms: &[NodeSelectorTerm], node: &Node) -> bool {
-    terms.iter().any(|term| term_holds(term, node))
-}
-
-/// A term without any requirement matches nothing (core/v1 NodeSelectorTerm).
-pub(crate) fn term_holds(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let own = labels(&node.metadata);
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let named = term.match_fields.as_deref().unwrap_or_default();
-    let name = node.metadata.name.as_ref();
-    !(expressions.is_empty() && named.is_empty())
-        && expressions.iter().all(|requirement| holds(requirement, own.get(&requirement.key)))
-        && named
-            .iter()
-            .all(|requirement| holds(requirement, if requirement.key == "metadata.name" { name } else { None }))
-}
-
-fn holds(requirement: &NodeSelectorRequirement, present: Option<&String>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let number = |text: &String| text.parse::<i64>().ok();
-    let compare = |order: fn(i64, i64) -> bool| {
-        let pair = present.and_then(number).zip(values.first().and_then(number));
-        pair.is_some_and(|(have, want)| order(have, want))
-    };
-    match requirement.operator.as_str() {
-        "In" => present.is_some_and(|present| values.contains(present)),
-        "NotIn" => present.is_none_or(|present| !values.contains(present)),
-        "Exists" => present.is_some(),
-        "DoesNotExist" => present.is_none(),
-        "Gt" => compare(|have, want| have > want),
-        "Lt" => compare(|have, want| have < want),
-        _ => false,
-    }
+    pod.spec.as_ref().is_none_or(|spec| affinity::is_chosen(spec, node))
 }
 
 /// Whether one of the tolerations is for this taint.
 pub(crate) fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|toleration| {
-        let effect = toleration.effect.as_deref().is_none_or(|effect| effect.is_empty() || effect == taint.effect);
-        let key = toleration.key.as_deref().unwrap_or_default();
-        let exists = toleration.operator.as_deref() == Some("Exists");
-        let value =
-            exists || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
-        effect && value && (key == taint.key || key.is_empty() && exists)
-    })
+    tolerations.iter().any(|toleration| affinity::tolerates(toleration, taint))
 }
 
 /// The first taint that keeps new pods away and that the pod does not tolerate.
@@ -190,16 +143,5 @@ mod tests {
         }
         assert!(of(json!({"matchExpressions": [{"key": "b", "operator": "NotIn", "values": ["1"]}]})).matches(&has));
         assert!(!of(json!({"matchLabels": {"a": "1"}})).and(of(json!({"matchLabels": {"b": "1"}}))).matches(&has));
-    }
-
-    #[test]
-    fn numbers_of_nodes_are_compared() {
-        let node = serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"cores": "8"}}})).unwrap();
-        let term = |operator: &str, value: &str| {
-            let one = json!({"key": "cores", "operator": operator, "values": [value]});
-            term_holds(&serde_json::from_value(json!({"matchExpressions": [one]})).unwrap(), &node)
-        };
-        assert_eq!((term("Gt", "7"), term("Gt", "8"), term("Lt", "9"), term("Lt", "x")), (true, false, true, false));
-        assert!(!term_holds(&NodeSelectorTerm::default(), &node));
     }
 }

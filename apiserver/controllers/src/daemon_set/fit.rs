@@ -2,9 +2,9 @@
 
 use super::pod::tolerations;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration};
+use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
-use std::collections::BTreeMap;
+use skiff_client::affinity::{is_chosen, tolerates};
 
 /// What a node is to a daemon set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,52 +36,6 @@ pub(super) fn fit(set: &DaemonSet, node: &Node) -> Fit {
         Fit::Stays
     } else {
         Fit::Runs
-    }
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let said = |text: &'_ Option<String>| text.clone().unwrap_or_default();
-    let (effect, key) = (said(&toleration.effect), said(&toleration.key));
-    let all = match toleration.operator.as_deref().unwrap_or_default() {
-        "Exists" => true,
-        "" | "Equal" => said(&toleration.value) == said(&taint.value) && !key.is_empty(),
-        _ => false,
-    };
-    all && (effect.is_empty() || effect == taint.effect) && (key.is_empty() || key == taint.key)
-}
-
-/// Whether node selector and required node affinity choose `node`.
-fn is_chosen(spec: &PodSpec, node: &Node) -> bool {
-    let labels = node.labels();
-    let selected = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
-    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| holds(term, node)))
-}
-
-fn holds(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let fields = BTreeMap::from([("metadata.name".to_owned(), node.name_any())]);
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let named = term.match_fields.as_deref().unwrap_or_default();
-    // A term without any requirement matches nothing (core/v1 NodeSelectorTerm).
-    !(expressions.is_empty() && named.is_empty())
-        && expressions.iter().all(|one| is_met(one, node.labels()))
-        && named.iter().all(|one| is_met(one, &fields))
-}
-
-fn is_met(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
-    let present = labels.get(&requirement.key);
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let number = |text: &String| text.parse::<i64>().ok();
-    let pair = present.and_then(number).zip(values.first().and_then(number));
-    match requirement.operator.as_str() {
-        "In" => present.is_some_and(|present| values.contains(present)),
-        "NotIn" => present.is_none_or(|present| !values.contains(present)),
-        "Exists" => present.is_some(),
-        "DoesNotExist" => present.is_none(),
-        "Gt" => pair.is_some_and(|(have, want)| have > want),
-        "Lt" => pair.is_some_and(|(have, want)| have < want),
-        _ => false,
     }
 }
 

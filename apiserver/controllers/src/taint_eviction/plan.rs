@@ -1,8 +1,9 @@
 //! How long a pod may stay on a tainted node. No I/O.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use serde_json::{Value, json};
+use skiff_client::affinity::tolerates;
 use std::time::Duration;
 
 /// How long a pod may stay, from when the taints were first seen.
@@ -36,16 +37,6 @@ pub(super) fn stay(pod: &Pod, node: &Node) -> Stay {
         }
     }
     shortest
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let effect = toleration.effect.as_deref().is_none_or(|effect| effect.is_empty() || effect == taint.effect);
-    let key = toleration.key.as_deref().unwrap_or_default();
-    let exists = toleration.operator.as_deref() == Some("Exists");
-    let value = |value: &Option<String>| value.clone().unwrap_or_default();
-    effect
-        && (exists || value(&toleration.value) == value(&taint.value))
-        && (key == taint.key || key.is_empty() && exists)
 }
 
 /// What the pod's status says of its removal.

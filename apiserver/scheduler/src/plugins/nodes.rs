@@ -4,8 +4,9 @@ use super::{Counts, Upside, normalized};
 use crate::cycle::Cycle;
 use crate::node::{NodeInfo, is_cordoned, taints as taints_of};
 use crate::plugin::{Plugin, Refusal};
-use crate::selector::{any_term_holds, node_is_required, term_holds, tolerates, tolerations, untolerated};
+use crate::selector::{node_is_required, tolerates, tolerations, untolerated};
 use k8s_openapi::api::core::v1::{NodeSelectorTerm, PreferredSchedulingTerm, Taint, Toleration};
+use skiff_client::affinity::{any_term_holds, term_holds};
 use std::collections::BTreeSet;
 
 const CORDONED: &str = "node.kubernetes.io/unschedulable";

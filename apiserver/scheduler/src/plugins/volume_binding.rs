@@ -8,10 +8,11 @@ use crate::cycle::Cycle;
 use crate::node::NodeInfo;
 use crate::plugin::{Plugin, Refusal, Remedy};
 use crate::pod::PodInfo;
-use crate::selector::{Selector, any_term_holds, labels};
+use crate::selector::{Selector, labels};
 use crate::storage::{class_of_claim, class_of_volume, is_fully_bound, selected_node, volume_name, waits_for_consumer};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
+use skiff_client::affinity::any_term_holds;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

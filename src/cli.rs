@@ -11,6 +11,7 @@ mod fairness; // how many requests at a time
 mod image; // `skiff image`
 mod join; // a node of another cluster
 mod names; // names that the API takes
+mod node; // what a node is told
 mod pressure; // when a node is short of something
 mod ranges; // addresses
 mod refused; // flags of etcd that do not work here
@@ -41,6 +42,7 @@ pub(crate) use encryption::EncryptionArgs;
 pub(crate) use fairness::FairnessArgs;
 pub(crate) use image::*;
 pub(crate) use join::{JoinArgs, TokenArgs, TokenCommand};
+pub(crate) use node::NodeArgs;
 pub(crate) use pressure::{LogArgs, PressureArgs};
 pub(crate) use ranges::RangeArgs;
 pub(crate) use registry::{RegistryArgs, RegistryCommand, ServeRegistryArgs, UpRegistryArgs};
@@ -292,31 +294,12 @@ pub(crate) struct UpArgs {
     /// Open a node port of an isolated node on the host's loopback (may be repeated)
     #[arg(long, value_name = "HOST_PORT:NODE_PORT", requires = "isolated")]
     pub(crate) publish: Vec<String>,
-    /// The node's name in the API [default: the host's name]
-    #[arg(long, value_parser = names::node, value_name = "NAME")]
-    pub(crate) node_name: Option<String>,
     /// The node's address [default: that of the default route, or else of the first interface; 172.31.255.1 for an isolated
     /// node]
     #[arg(long, value_name = "IP")]
     pub(crate) node_ip: Option<IpAddr>,
-    /// Port of the kubelet's HTTPS API
-    #[arg(long, default_value_t = 10250, value_name = "PORT")]
-    pub(crate) kubelet_port: u16,
-    /// Folder with files that describe static pods
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) pod_manifest_path: Option<PathBuf>,
-    /// Kernel parameters that pods may set besides the safe ones: names, or starts of names with * (may be repeated)
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub(crate) allowed_unsafe_sysctls: Vec<String>,
     #[command(flatten)]
-    pub(crate) dns: DnsArgs,
-    #[command(flatten)]
-    pub(crate) logs: LogArgs,
-    #[command(flatten)]
-    pub(crate) pressure: PressureArgs,
-    /// The cgroup below which everything lives [default: /skiff]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) cgroup_root: Option<String>,
+    pub(crate) node: NodeArgs,
     /// Open the store to etcd clients as well, e.g. http://127.0.0.1:2379 (may be repeated)
     #[arg(long, value_name = "URL", conflicts_with = "etcd_servers")]
     pub(crate) etcd_listen: Vec<String>,
@@ -330,9 +313,6 @@ pub(crate) struct UpArgs {
     pub(crate) encryption: EncryptionArgs,
     #[command(flatten)]
     pub(crate) registry: UpRegistryArgs,
-    /// Use this OCI runtime instead of the one carried inside (e.g. /usr/bin/crun)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) oci_runtime: Option<PathBuf>,
     /// Run the scheduler and the controllers only while leading: for several nodes on one etcd
     #[arg(long)]
     pub(crate) leader_elect: bool,

@@ -1,6 +1,6 @@
 //! `skiff join` and `skiff token`.
 
-use super::{ClientArgs, DnsArgs, FolderArgs, LogArgs, PressureArgs, RangeArgs, names};
+use super::{ClientArgs, FolderArgs, NodeArgs, RangeArgs};
 use crate::duration;
 use clap::{Args, Subcommand};
 use std::net::IpAddr;
@@ -21,33 +21,11 @@ pub(crate) struct JoinArgs {
     pub(crate) folders: FolderArgs,
     #[command(flatten)]
     pub(crate) ranges: RangeArgs,
-    /// The node's name in the API [default: the host's name]
-    #[arg(long, value_parser = names::node, value_name = "NAME")]
-    pub(crate) node_name: Option<String>,
     /// The node's address [default: that of the default route, or else of the first interface]
     #[arg(long, value_name = "IP")]
     pub(crate) node_ip: Option<IpAddr>,
-    /// Port of the kubelet's HTTPS API
-    #[arg(long, default_value_t = 10250, value_name = "PORT")]
-    pub(crate) kubelet_port: u16,
-    /// Folder with files that describe static pods
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) pod_manifest_path: Option<PathBuf>,
-    /// Kernel parameters that pods may set besides the safe ones: names, or starts of names with * (may be repeated)
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub(crate) allowed_unsafe_sysctls: Vec<String>,
     #[command(flatten)]
-    pub(crate) dns: DnsArgs,
-    #[command(flatten)]
-    pub(crate) logs: LogArgs,
-    #[command(flatten)]
-    pub(crate) pressure: PressureArgs,
-    /// The cgroup below which everything lives [default: /skiff]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) cgroup_root: Option<String>,
-    /// Use this OCI runtime instead of the one carried inside (e.g. /usr/bin/crun)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) oci_runtime: Option<PathBuf>,
+    pub(crate) node: NodeArgs,
 }
 
 /// What can be done with tokens.

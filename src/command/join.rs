@@ -5,8 +5,7 @@ use crate::cli::{JoinArgs, UpArgs};
 use crate::folders::Folders;
 use crate::isolate::{self, Holder, NewBox};
 use crate::node::{
-    BOX_ADDRESS, GO, Member, MemberConfig, Place, PressureDefaults, check_ranges, host_address, host_name, log_limits,
-    member_address, member_name, pressure_limits,
+    BOX_ADDRESS, GO, Member, MemberConfig, NodeSettings, Place, check_ranges, host_address, member_address, member_name,
 };
 use crate::out::tell;
 use anyhow::Context;
@@ -16,7 +15,7 @@ use std::time::Instant;
 
 pub(crate) fn run(mut args: JoinArgs) -> anyhow::Result<()> {
     up::require_root("join")?;
-    up::check_runtime(args.oci_runtime.as_deref())?;
+    up::check_runtime(args.node.oci_runtime.as_deref())?;
     let started = Instant::now();
     args.ranges.make_room();
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
@@ -25,18 +24,12 @@ pub(crate) fn run(mut args: JoinArgs) -> anyhow::Result<()> {
     folders.create()?;
     let _lock = folders.lock()?;
     let config = MemberConfig {
-        cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
+        cgroup_root: folders.settle_cgroup_root(args.node.cgroup_root.as_deref())?,
         folders,
-        node_name: args.node_name.clone().unwrap_or_else(host_name),
+        settings: NodeSettings::read(&args.node)?,
         node_ip,
-        kubelet_port: args.kubelet_port,
-        static_pod_path: args.pod_manifest_path.clone(),
-        allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
-        logs: log_limits(&args.logs)?,
-        pressure: pressure_limits(&args.pressure, PressureDefaults::of_up()?)?,
-        oci_runtime: args.oci_runtime.clone(),
-        bootstrap: args.bootstrap_kubeconfig.clone(),
-        dns: args.dns,
+        bootstrap: args.bootstrap_kubeconfig,
+        dns: args.node.dns,
         ranges: args.ranges,
     };
     serving(async {
@@ -61,21 +54,16 @@ pub(crate) fn run_member(mut args: UpArgs, number: u8) -> anyhow::Result<()> {
     skiff_net::prepare_own(address)?;
     let hub = Holder::find(&first).context("the first node's box is gone")?;
     skiff_net::join_hub(&hub.network(), address).context("join the first node's box")?;
-    let cgroup_root = args.cgroup_root.as_ref().map(|root| format!("{root}-{number}"));
+    let cgroup_root = args.node.cgroup_root.as_ref().map(|root| format!("{root}-{number}"));
     let cgroup_root = folders.settle_cgroup_root(cgroup_root.as_deref())?;
+    let settings = NodeSettings::read(&args.node)?;
     let config = MemberConfig {
         cgroup_root,
         bootstrap: Some(folders.bootstrap_kubeconfig()),
         folders,
-        node_name: member_name(&args.node_name.clone().unwrap_or_else(host_name), number),
+        settings: NodeSettings { name: member_name(&settings.name, number), static_pod_path: None, ..settings },
         node_ip: IpAddr::V4(address),
-        kubelet_port: args.kubelet_port,
-        static_pod_path: None,
-        allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
-        logs: log_limits(&args.logs)?,
-        pressure: pressure_limits(&args.pressure, PressureDefaults::of_up()?)?,
-        oci_runtime: args.oci_runtime.clone(),
-        dns: args.dns,
+        dns: args.node.dns,
         ranges: args.ranges,
     };
     serving(async {

@@ -5,8 +5,8 @@ use crate::cli::{Part, UpArgs};
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
 use crate::node::{
-    BOX_ADDRESS, Members, Names, Node, NodeConfig, Place, PressureDefaults, Published, Reach, Site, UpRegistry,
-    check_ranges, host_address, host_name, log_limits, pressure_limits,
+    BOX_ADDRESS, Members, Names, Node, NodeConfig, NodeSettings, Place, Published, Reach, Site, UpRegistry,
+    check_ranges, host_address,
 };
 use crate::out::tell;
 use anyhow::{Context, bail};
@@ -43,7 +43,7 @@ pub(crate) fn run(mut args: UpArgs, verbose: u8) -> anyhow::Result<()> {
     if args.nodes > 1 {
         args.ranges.make_room();
     }
-    check_runtime(args.oci_runtime.as_deref())?;
+    check_runtime(args.node.oci_runtime.as_deref())?;
     let started = Instant::now();
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     if args.demo {
@@ -99,7 +99,7 @@ pub(crate) fn check_runtime(program: Option<&Path>) -> anyhow::Result<()> {
 
 /// Opens what must be opened on the host, then enters the box if there is to be one.
 fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Option<NewBox>)> {
-    let logs = log_limits(&args.logs)?;
+    let settings = NodeSettings::read(&args.node)?;
     let balancers = args.load_balancer_range.as_deref().map(BalancerRange::parse).transpose();
     let balancers = balancers.map_err(anyhow::Error::msg).context("--load-balancer-range")?;
     let own = args.etcd.etcd_servers.is_empty().then(|| folders.encryption());
@@ -118,7 +118,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         }
         registry.as_mut().map(UpRegistry::open_within).transpose()?;
     }
-    let cgroup_root = folders.settle_cgroup_root(args.cgroup_root.as_deref())?;
+    let cgroup_root = folders.settle_cgroup_root(args.node.cgroup_root.as_deref())?;
     let site = Site { cgroup_root, folders, ranges: args.ranges.clone() };
     let bridge = site.networks()?.prepare().context("prepare the network of pods")?.map(IpAddr::V4);
     let node_ip = node_ip(args).or(bridge).unwrap_or(Ipv4Addr::LOCALHOST.into());
@@ -126,29 +126,23 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     let pod_side = if args.isolated { Some(BOX_ADDRESS.into()) } else { bridge.or(Some(node_ip)) };
     let Reach { advertise, listener } = Reach::open(public, args.advertise_address, pod_side)?;
     api.extend(listener);
-    let names = Names::choose(&args.dns, &args.ranges.service_cidr, bridge.unwrap_or(node_ip))?;
+    let names = Names::choose(&args.node.dns, &args.ranges.service_cidr, bridge.unwrap_or(node_ip))?;
     let config = NodeConfig {
         site,
         names,
-        policies: !args.dns.disable.contains(&Part::NetworkPolicy),
-        storage: !args.dns.disable.contains(&Part::Storage),
+        policies: !args.node.dns.disable.contains(&Part::NetworkPolicy),
+        storage: !args.node.dns.disable.contains(&Part::Storage),
         api,
         advertise,
         published,
-        node_name: args.node_name.clone().unwrap_or_else(host_name),
+        settings,
         node_ip,
-        kubelet_port: args.kubelet_port,
-        static_pod_path: args.pod_manifest_path.clone(),
-        allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
-        logs,
-        pressure: pressure_limits(&args.pressure, PressureDefaults::of_up()?)?,
         etcd_listen: args.etcd_listen.clone(),
         etcd: args.etcd.clone(),
         authentication,
         encryption,
         audit,
         registry,
-        oci_runtime: args.oci_runtime.clone(),
         leader_elect: args.leader_elect,
         balancers,
         external_ips: args.allow_external_ips,

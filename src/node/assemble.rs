@@ -8,13 +8,14 @@
 use super::clients::Clients;
 use super::components::Components;
 use super::dns::{Place, lead_to_members, start_dns};
+use super::kubelet::start_kubelet;
 use super::memory;
 use super::registry::start_registry;
 use super::routes::start_routes;
 use super::watching::await_node;
 use super::{
-    NODE_PORTS, Names, OpenStore, PODS_MAX, POLICY_TABLE, PROXY_TABLE, Published, Site, UpRegistry, engine, hand_over,
-    kubelet_tls, open_backend, present_kubelet,
+    NODE_PORTS, Names, NodeSettings, OpenStore, POLICY_TABLE, PROXY_TABLE, Published, Site, UpRegistry, engine,
+    hand_over, kubelet_tls, open_backend, present_kubelet,
 };
 use crate::cli::{EtcdArgs, RangeArgs, standing};
 use crate::embedded::Programs;
@@ -28,7 +29,7 @@ use skiff_controllers::{
     BalancerRange, ControllerError, NodeRanges, Provisioner, Signer, Trust, allocate_node_ranges, balance_services,
 };
 use skiff_cri::{Cri, CriConfig};
-use skiff_kubelet::{Kubelet, KubeletConfig, LogLimits, OnAddresses, PodCidr, PressureLimits};
+use skiff_kubelet::PodCidr;
 use skiff_netpol::{Gate, NetpolConfig, enforcer};
 use skiff_proxy::ProxyConfig;
 use skiff_store::Store;
@@ -59,14 +60,8 @@ pub(crate) struct NodeConfig {
     /// Where pods reach it.
     pub(crate) advertise: SocketAddr,
     pub(crate) published: Vec<Published>,
-    pub(crate) node_name: String,
+    pub(crate) settings: NodeSettings,
     pub(crate) node_ip: IpAddr,
-    pub(crate) kubelet_port: u16,
-    /// A folder with files that describe static pods.
-    pub(crate) static_pod_path: Option<PathBuf>,
-    pub(crate) allowed_unsafe_sysctls: Vec<String>,
-    pub(crate) logs: LogLimits,
-    pub(crate) pressure: PressureLimits,
     pub(crate) etcd_listen: Vec<String>,
     pub(crate) etcd: EtcdArgs,
     /// Whom the API server believes.
@@ -77,7 +72,6 @@ pub(crate) struct NodeConfig {
     pub(crate) audit: Option<Audit>,
     /// A registry beside it.
     pub(crate) registry: Option<UpRegistry>,
-    pub(crate) oci_runtime: Option<PathBuf>,
     /// Whether scheduler and controllers work only while they lead.
     pub(crate) leader_elect: bool,
     /// Addresses for load balancers, if there are any.
@@ -106,7 +100,7 @@ impl Node {
         let cri = tokio::spawn(bind_cri(config.site.cri(
             config.site.folders.cri_socket(),
             &programs,
-            config.oci_runtime.as_deref(),
+            config.settings.oci_runtime.as_deref(),
         )?));
         let OpenStore { backend, embedded: store, compaction } =
             open_backend(&config.site.folders, &config.etcd).await?;
@@ -132,8 +126,8 @@ impl Node {
         // roles allow it to all of them: they share one identity's caches. Each writes as itself. The kubelet may see its own
         // node's pods only, and has caches of its own.
         let shared = Caches::new(clients.of(Identity::controller_manager()));
-        let gate = start_policies(&mut components, (&config.node_name, config.policies), shared.clone())?;
-        let shown = start_kubelet(&mut components, &config, &pki, &clients, gate).await?;
+        let gate = start_policies(&mut components, (&config.settings.name, config.policies), shared.clone())?;
+        let shown = start_own_kubelet(&mut components, &config, &pki, &clients, gate).await?;
         start_control_loops(&mut components, &config, &pki, &clients, shared.clone())?;
         if config.storage {
             start_storage(&mut components, &config, &clients, shared.clone())?;
@@ -142,7 +136,7 @@ impl Node {
         let ranges = [&config.site.ranges.service_cidr, config.site.ranges.of_all_pods()].map(Clone::clone);
         let place = Place {
             names: &config.names,
-            node_name: &config.node_name,
+            node_name: &config.settings.name,
             ranges: ranges.into(),
             client: clients.administrator(),
             caches: shared,
@@ -156,7 +150,7 @@ impl Node {
             let address = config.node_ip;
             components.spawn("published port", move |token| published.run(address, token));
         }
-        Ok(Self { client: clients.administrator(), name: config.node_name, authority, components, store })
+        Ok(Self { client: clients.administrator(), name: config.settings.name, authority, components, store })
     }
 
     /// Waits until the node's condition Ready is True.
@@ -201,7 +195,7 @@ fn open_pki(config: &NodeConfig) -> anyhow::Result<Pki> {
     let mut names: Vec<String> =
         ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
     names.push(format!("kubernetes.default.svc.{}", config.names.domain));
-    names.push(config.node_name.clone());
+    names.push(config.settings.name.clone());
     names.extend([Ipv4Addr::LOCALHOST.to_string(), config.node_ip.to_string(), first_service.to_string()]);
     names.push(config.advertise.ip().to_string());
     names.extend(config.api.iter().filter_map(|listener| Some(listener.local_addr().ok()?.ip().to_string())));
@@ -303,15 +297,7 @@ pub(super) fn start_policies(
     Ok(Some(gate))
 }
 
-/// What a kubelet waits for when a pod has its addresses.
-pub(super) fn opened_by(gate: Gate) -> OnAddresses {
-    OnAddresses::new(move |pod, addresses| {
-        let gate = gate.clone();
-        Box::pin(async move { gate.wait(pod, addresses).await })
-    })
-}
-
-async fn start_kubelet(
+async fn start_own_kubelet(
     components: &mut Components,
     config: &NodeConfig,
     pki: &Pki,
@@ -320,36 +306,17 @@ async fn start_kubelet(
 ) -> anyhow::Result<Arc<Presented>> {
     let tls = kubelet_tls(pki)?;
     let shown = tls.serving.clone();
-    let kubelet = KubeletConfig {
-        node_name: config.node_name.clone(),
-        client: clients.of(Identity::node(&config.node_name)),
-        container_runtime_endpoint: format!("unix://{}", config.site.folders.cri_socket().display()),
-        root_dir: config.site.folders.pods(),
-        cgroup_root: config.site.cgroup_root.clone(),
-        node_ip: config.node_ip,
-        pod_cidr: PodCidr::Ours(config.site.ranges.pod_cidr.clone()),
-        listen: SocketAddr::new(config.node_ip, config.kubelet_port),
-        tls,
-        cluster_dns: vec![config.names.server],
-        cluster_domain: config.names.domain.clone(),
-        max_pods: PODS_MAX,
-        static_pod_path: config.static_pod_path.clone(),
-        allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
-        logs: config.logs,
-        pressure: config.pressure.clone(),
-        on_addresses: gate.map(opened_by),
-        engine: engine("kubelet")?,
-    };
-    let kubelet = Kubelet::start(kubelet).await.context("start the kubelet")?;
-    components.spawn("kubelet", |token| async move { Ok(kubelet.run(token).await?) });
+    let client = clients.of(Identity::node(&config.settings.name));
+    let (node, range) = ((&config.settings, config.node_ip), PodCidr::Ours(config.site.ranges.pod_cidr.clone()));
+    start_kubelet(components, node, &config.site, &config.names, (client, tls), range, gate).await?;
     Ok(shown)
 }
 
 /// What leads to other nodes, if there may be some.
 fn start_between_nodes(components: &mut Components, config: &NodeConfig, clients: &Clients, shared: &Caches) {
     if config.site.ranges.cluster_cidr.is_some() {
-        start_routes(components, &config.node_name, shared);
-        lead_to_members(components, &config.node_name, config.names.server, clients.administrator(), shared);
+        start_routes(components, &config.settings.name, shared);
+        lead_to_members(components, &config.settings.name, config.names.server, clients.administrator(), shared);
     }
 }
 
@@ -363,7 +330,7 @@ fn start_storage(
     let driver = skiff_csi_local::Config {
         folder: config.site.folders.volumes(),
         registry: config.site.folders.plugins(),
-        node: config.node_name.clone(),
+        node: config.settings.name.clone(),
     };
     let provisioner = Provisioner {
         driver: skiff_csi_local::NAME.to_owned(),
@@ -415,7 +382,7 @@ fn start_control_loops(
         Ok(lead_if(election.as_ref(), &client, &token, work).await.unwrap_or(Ok(()))?)
     });
     let proxy = ProxyConfig {
-        node_name: config.node_name.clone(),
+        node_name: config.settings.name.clone(),
         client: clients.of(Identity::proxy()),
         caches: shared,
         table: PROXY_TABLE.to_owned(),

@@ -1,11 +1,19 @@
 //! What a kubelet is told in `up` and alone: the parts that do not depend on where it runs.
 
-use crate::cli::{LogArgs, PressureArgs};
+use super::components::Components;
+use super::{Names, Site, engine, host_name};
+use crate::cli::{LogArgs, NodeArgs, PressureArgs};
 use anyhow::{Context, bail};
+use kube::Client;
 use skiff_apiserver::Pki;
 use skiff_client::Presented;
-use skiff_kubelet::{ImageLimits, KubeletTls, LogLimits, PressureLimits, Thresholds};
+use skiff_kubelet::{
+    ImageLimits, Kubelet, KubeletConfig, KubeletTls, LogLimits, OnAddresses, PodCidr, PressureLimits, Thresholds,
+};
+use skiff_netpol::Gate;
 use skiff_proto::quantity::Quantity;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Kubernetes' own limit.
@@ -14,8 +22,85 @@ pub(crate) const PODS_MAX: u32 = 110;
 /// Kubernetes' tenth and fifteen hundredths of a large disk are plenty; k3s asks for a twentieth as well.
 const UP_THRESHOLDS: &str =
     "memory.available<100Mi,nodefs.available<5%,nodefs.inodesFree<5%,imagefs.available<5%,imagefs.inodesFree<5%";
-/// Images of `skiff up` come by import, and none can be had again: they go when their owner says so.
+/// Images of `skiff up` may have come by import, and those cannot be had again: they go when their owner says so.
 const NEVER_PERCENT: u8 = 100;
+
+/// What a node is told that brings all its components with it, whichever way it is part of its cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeSettings {
+    pub(crate) name: String,
+    pub(crate) kubelet_port: u16,
+    /// A folder with files that describe static pods.
+    pub(crate) static_pod_path: Option<PathBuf>,
+    pub(crate) allowed_unsafe_sysctls: Vec<String>,
+    pub(crate) logs: LogLimits,
+    pub(crate) pressure: PressureLimits,
+    pub(crate) oci_runtime: Option<PathBuf>,
+}
+
+impl NodeSettings {
+    /// What the command line says.
+    ///
+    /// # Errors
+    /// A limit is no quantity, or one contradicts another.
+    pub(crate) fn read(args: &NodeArgs) -> anyhow::Result<Self> {
+        Ok(Self {
+            name: args.node_name.clone().unwrap_or_else(host_name),
+            kubelet_port: args.kubelet_port,
+            static_pod_path: args.pod_manifest_path.clone(),
+            allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
+            logs: log_limits(&args.logs)?,
+            pressure: pressure_limits(&args.pressure, PressureDefaults::of_up()?)?,
+            oci_runtime: args.oci_runtime.clone(),
+        })
+    }
+}
+
+/// Starts the kubelet of a node at an address, on the CRI service beside it; `gate` is what keeps a pod's containers until policies are in force.
+///
+/// # Errors
+/// It does not start.
+pub(super) async fn start_kubelet(
+    components: &mut Components,
+    (settings, ip): (&NodeSettings, IpAddr),
+    site: &Site,
+    names: &Names,
+    (client, tls): (Client, KubeletTls),
+    pod_cidr: PodCidr,
+    gate: Option<Gate>,
+) -> anyhow::Result<()> {
+    let kubelet = KubeletConfig {
+        node_name: settings.name.clone(),
+        client,
+        container_runtime_endpoint: format!("unix://{}", site.folders.cri_socket().display()),
+        root_dir: site.folders.pods(),
+        cgroup_root: site.cgroup_root.clone(),
+        node_ip: ip,
+        pod_cidr,
+        listen: SocketAddr::new(ip, settings.kubelet_port),
+        tls,
+        cluster_dns: vec![names.server],
+        cluster_domain: names.domain.clone(),
+        max_pods: PODS_MAX,
+        static_pod_path: settings.static_pod_path.clone(),
+        allowed_unsafe_sysctls: settings.allowed_unsafe_sysctls.clone(),
+        logs: settings.logs,
+        pressure: settings.pressure.clone(),
+        on_addresses: gate.map(opened_by),
+        engine: engine("kubelet")?,
+    };
+    let kubelet = Kubelet::start(kubelet).await.context("start the kubelet")?;
+    components.spawn("kubelet", |token| async move { Ok(kubelet.run(token).await?) });
+    Ok(())
+}
+
+/// What a kubelet waits for when a pod has its addresses.
+fn opened_by(gate: Gate) -> OnAddresses {
+    OnAddresses::new(move |pod, addresses| {
+        let gate = gate.clone();
+        Box::pin(async move { gate.wait(pod, addresses).await })
+    })
+}
 
 /// Keys of its HTTPS API.
 ///

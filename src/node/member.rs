@@ -5,12 +5,13 @@
 //!                                                                                            network policies, DNS, routes
 //! ```
 
-use super::assemble::{bind_cri, opened_by, start_policies};
+use super::assemble::{bind_cri, start_policies};
 use super::components::Components;
 use super::dns::{Place, start_dns_of_member};
+use super::kubelet::start_kubelet;
 use super::routes::{pod_range, start_routes};
 use super::watching::{await_node, await_what};
-use super::{Names, PODS_MAX, PROXY_TABLE, Site, engine, memory};
+use super::{Names, NodeSettings, PROXY_TABLE, Site, engine, memory};
 use crate::cli::{DnsArgs, Part, RangeArgs};
 use crate::embedded::Programs;
 use crate::folders::Folders;
@@ -21,10 +22,9 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use skiff_client::Caches;
 use skiff_keys::{Keys, Places};
-use skiff_kubelet::{Kubelet, KubeletConfig, KubeletTls, LogLimits, PodCidr, PressureLimits};
-use skiff_netpol::Gate;
+use skiff_kubelet::{KubeletTls, PodCidr};
 use skiff_proxy::ProxyConfig;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -43,15 +43,9 @@ pub(crate) struct MemberConfig {
     pub(crate) ranges: RangeArgs,
     /// The cgroup below which everything lives.
     pub(crate) cgroup_root: String,
-    pub(crate) node_name: String,
+    pub(crate) settings: NodeSettings,
     pub(crate) node_ip: IpAddr,
-    pub(crate) kubelet_port: u16,
-    pub(crate) static_pod_path: Option<PathBuf>,
-    pub(crate) allowed_unsafe_sysctls: Vec<String>,
     pub(crate) dns: DnsArgs,
-    pub(crate) logs: LogLimits,
-    pub(crate) pressure: PressureLimits,
-    pub(crate) oci_runtime: Option<PathBuf>,
     /// A kubeconfig with a token, for a node that has no certificate yet.
     pub(crate) bootstrap: Option<PathBuf>,
 }
@@ -67,7 +61,7 @@ impl Member {
     /// Joins, and starts every component; returns when the node is registered.
     pub(crate) async fn start(config: MemberConfig) -> anyhow::Result<Self> {
         let mut components = Components::default();
-        let (folders, name) = (&config.folders, &config.node_name);
+        let (folders, name) = (&config.folders, &config.settings.name);
         let kubeconfig = folders.node_kubeconfig();
         let keys = Keys::open(name, &kubeconfig, config.bootstrap.as_deref(), &folders.pki()).await;
         let mut keys = keys.context("join the cluster")?;
@@ -82,19 +76,20 @@ impl Member {
         let bridge = site.networks()?.prepare().context("prepare the network of pods")?.map(IpAddr::V4);
         let names = Names::choose(&config.dns, &config.ranges.service_cidr, bridge.unwrap_or(config.node_ip))?;
         let programs = Programs::install(&folders.bin())?.shown_at(&folders.programs());
-        let cri = bind_cri(site.cri(folders.cri_socket(), &programs, config.oci_runtime.as_deref())?).await?;
+        let cri = bind_cri(site.cri(folders.cri_socket(), &programs, config.settings.oci_runtime.as_deref())?).await?;
         components.spawn("cri", |token| async move { Ok(cri.run(token).await?) });
         let caches = Caches::new(client.clone());
         let are_enforced = !config.dns.disable.contains(&Part::NetworkPolicy);
         let gate = start_policies(&mut components, (name, are_enforced), caches.clone())?;
-        start_kubelet(&mut components, &config, (&names, &range), (client.clone(), tls), gate).await?;
+        let (node, given) = ((&config.settings, config.node_ip), PodCidr::FromNode(Some(range.clone())));
+        start_kubelet(&mut components, node, &site, &names, (client.clone(), tls), given, gate).await?;
         start_network(&mut components, &config, (&names, range), client.clone(), caches).await?;
         components.spawn("certificates", |token| async move {
             keys.keep(token).await;
             Ok(())
         });
         components.spawn("memory", memory::keep);
-        Ok(Self { client, name: config.node_name, components })
+        Ok(Self { client, name: config.settings.name, components })
     }
 
     /// Waits until the node's condition Ready is True.
@@ -166,38 +161,6 @@ async fn given_range(client: &Client, name: &str) -> anyhow::Result<String> {
     }
 }
 
-async fn start_kubelet(
-    components: &mut Components,
-    config: &MemberConfig,
-    (names, range): (&Names, &str),
-    (client, tls): (Client, KubeletTls),
-    gate: Option<Gate>,
-) -> anyhow::Result<()> {
-    let kubelet = KubeletConfig {
-        node_name: config.node_name.clone(),
-        client,
-        container_runtime_endpoint: format!("unix://{}", config.folders.cri_socket().display()),
-        root_dir: config.folders.pods(),
-        cgroup_root: config.cgroup_root.clone(),
-        node_ip: config.node_ip,
-        pod_cidr: PodCidr::FromNode(Some(range.to_owned())),
-        listen: SocketAddr::new(config.node_ip, config.kubelet_port),
-        tls,
-        cluster_dns: vec![names.server],
-        cluster_domain: names.domain.clone(),
-        max_pods: PODS_MAX,
-        static_pod_path: config.static_pod_path.clone(),
-        allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
-        logs: config.logs,
-        pressure: config.pressure.clone(),
-        on_addresses: gate.map(opened_by),
-        engine: engine("kubelet")?,
-    };
-    let kubelet = Kubelet::start(kubelet).await.context("start the kubelet")?;
-    components.spawn("kubelet", |token| async move { Ok(kubelet.run(token).await?) });
-    Ok(())
-}
-
 async fn start_network(
     components: &mut Components,
     config: &MemberConfig,
@@ -205,9 +168,9 @@ async fn start_network(
     client: Client,
     caches: Caches,
 ) -> anyhow::Result<()> {
-    start_routes(components, &config.node_name, &caches);
+    start_routes(components, &config.settings.name, &caches);
     let proxy = ProxyConfig {
-        node_name: config.node_name.clone(),
+        node_name: config.settings.name.clone(),
         client: client.clone(),
         caches: caches.clone(),
         table: PROXY_TABLE.to_owned(),
@@ -216,5 +179,5 @@ async fn start_network(
     };
     components.spawn("proxy", |token| async move { Ok(skiff_proxy::run(proxy, token).await?) });
     let ranges = vec![config.ranges.service_cidr.clone(), config.ranges.of_all_pods().clone()];
-    start_dns_of_member(components, Place { names, node_name: &config.node_name, ranges, client, caches }).await
+    start_dns_of_member(components, Place { names, node_name: &config.settings.name, ranges, client, caches }).await
 }

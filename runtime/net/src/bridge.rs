@@ -4,6 +4,7 @@
 //! both directions of every connection, and service addresses work between pods of one bridge with and without
 //! the bridge netfilter module.
 
+use crate::asking::{ask, find_link, open, remove_link};
 use crate::guard;
 use crate::ipam::{Addresses, Lease, Record};
 use crate::links::{self, Link, Pair};
@@ -14,7 +15,7 @@ use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use skiff_step::{Engine, Step};
 use skiff_sys::conntrack;
-use skiff_sys::netlink::{Family, Message, Refusal, Socket};
+use skiff_sys::netlink::{Family, Refusal, Socket};
 use skiff_sys::nft::{self, Change, TableFamily, Transaction};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -437,31 +438,8 @@ fn forget_udp(address: Ipv4Addr) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn open(operand: &str) -> Result<Socket, NetError> {
-    Socket::open(Family::Route).map_err(|error| NetError::kernel("open netlink socket for", operand)(error.into()))
-}
-
 fn enter(pod: &PodNetwork) -> Result<Socket, NetError> {
     Socket::open_in(Family::Route, &pod.netns).map_err(NetError::file("enter network namespace", &pod.netns))
-}
-
-fn ask(socket: &mut Socket, operation: &'static str, operand: &str, message: Message) -> Result<(), NetError> {
-    socket.request(message).map(drop).map_err(NetError::kernel(operation, operand))
-}
-
-fn find_link(socket: &mut Socket, name: &str) -> Result<Option<Link>, NetError> {
-    match socket.request(links::get(name)) {
-        Ok(replies) => Ok(replies.iter().find_map(links::parse)),
-        Err(refusal) if refusal.errno == Errno::ENODEV => Ok(None),
-        Err(refusal) => Err(NetError::kernel("find interface", name)(refusal)),
-    }
-}
-
-fn remove_link(socket: &mut Socket, name: &str) -> Result<(), NetError> {
-    match socket.request(links::remove(name)) {
-        Err(refusal) if refusal.errno != Errno::ENODEV => Err(NetError::kernel("remove interface", name)(refusal)),
-        _ => Ok(()),
-    }
 }
 
 /// Brings the loopback interface of a pod up, which CNI plugins for `eth0` do not.

@@ -9,6 +9,7 @@
 //!
 //! What it leaves to others: making and keeping network namespaces, and service addresses (see skiff-proxy).
 
+mod asking; // the kernel, for links
 mod bridge; // performs: interfaces, addresses, routes, rules
 mod chosen; // the pod range that was named since, on disk
 mod cni; // what CNI plugins are told

@@ -4,10 +4,11 @@
 //! Our routes are known by the number of the protocol that put them there, as the kernel keeps it: what somebody else has put into
 //! the table is neither changed nor removed.
 
+use crate::asking::open;
 use crate::plan::Range;
 use crate::{NetError, links};
 use nix::errno::Errno;
-use skiff_sys::netlink::{Attributes, Family, Reply, Socket};
+use skiff_sys::netlink::{Attributes, Reply};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -60,8 +61,7 @@ fn changes(wanted: &BTreeSet<NodeRoute>, present: &BTreeSet<NodeRoute>) -> (Vec<
 /// # Errors
 /// The kernel refuses, most often because a node is not on any network of this one; the other routes were still made.
 pub fn set_node_routes(wanted: &BTreeSet<NodeRoute>) -> Result<(), NetError> {
-    let failed = |error: std::io::Error| NetError::kernel("open netlink socket for", "routes to nodes")(error.into());
-    let mut socket = Socket::open(Family::Route).map_err(failed)?;
+    let mut socket = open("routes to nodes")?;
     let listed = socket.dump(&links::list_routes()).map_err(NetError::kernel("list routes to", "nodes"))?;
     let present = listed.iter().filter_map(NodeRoute::of).collect();
     let (gone, new) = changes(wanted, &present);

@@ -12,7 +12,7 @@
 
 mod atomic; // whole sets of files, replaced at once
 mod claims; // which volumes a pod's claims have
-mod clear; // takes everything away again
+pub(crate) mod clear; // takes everything away again
 pub(crate) mod content; // which files config maps, secrets and the like become; no I/O
 pub(crate) mod csi; // drivers of volumes
 mod image; // an image's files

@@ -176,13 +176,7 @@ fn read(spec: &PodSpec, container: &Container, role: Role, recorded: Option<&[Co
         name: container.name.clone(),
         role,
         hash: labels::hash(container),
-        pull: match container.image_pull_policy.as_deref() {
-            Some("Always") => PullPolicy::Always,
-            Some("Never") => PullPolicy::Never,
-            Some(_) => PullPolicy::IfNotPresent,
-            None if is_floating(image) => PullPolicy::Always,
-            None => PullPolicy::IfNotPresent,
-        },
+        pull: PullPolicy::of(container.image_pull_policy.as_deref(), image),
         restart: if role == Role::Ephemeral { Restart::by(RestartPolicy::Never) } else { Restart::of(spec, container) },
         needs: Needs::of(container.resources.as_ref()),
         restart_on: RestartOn { cpu: restarts_with(container, "cpu"), memory: restarts_with(container, "memory") },
@@ -196,6 +190,19 @@ fn read(spec: &PodSpec, container: &Container, role: Role, recorded: Option<&[Co
 fn restarts_with(container: &Container, resource: &str) -> bool {
     let mut policies = container.resize_policy.iter().flatten();
     policies.any(|policy| policy.resource_name == resource && policy.restart_policy == "RestartContainer")
+}
+
+impl PullPolicy {
+    /// What `policy` says of `image`; without one, what Kubernetes' default for its name is.
+    pub(crate) fn of(policy: Option<&str>, image: &str) -> Self {
+        match policy {
+            Some("Always") => Self::Always,
+            Some("Never") => Self::Never,
+            Some(_) => Self::IfNotPresent,
+            None if is_floating(image) => Self::Always,
+            None => Self::IfNotPresent,
+        }
+    }
 }
 
 /// Whether `image` names what may change: `:latest`, or neither tag nor digest (Kubernetes' default pull policy).

@@ -176,7 +176,7 @@ async fn used(agent: &Agent) -> Result<(NodeUsage, Vec<PodUsage>), Refusal> {
 
 async fn stats(State(agent): State<Arc<Agent>>) -> Result<Response, Refusal> {
     let (node, pods) = used(&agent).await?;
-    Ok(Json(usage::summary(&agent.node_name, &node, &pods, Timestamp::now())).into_response())
+    Ok(Json(usage::summary(&agent.node_name, &node, &pods, &agent.gauge.levels(), Timestamp::now())).into_response())
 }
 
 /// The form that Prometheus reads.

@@ -18,8 +18,6 @@ pub(super) struct NodeUsage {
     pub(super) available: Option<u64>,
     /// Bytes of the filesystem of pods: all, used, available.
     pub(super) disk: Option<[u64; 3]>,
-    /// What is left and what there is of each signal of eviction.
-    pub(super) levels: Vec<(&'static str, i64, i64)>,
 }
 
 /// One pod.
@@ -60,7 +58,7 @@ impl PodUsage {
 pub(super) async fn read(agent: &Agent) -> Result<(NodeUsage, Vec<PodUsage>), tonic::Status> {
     let stats = agent.cri.container_stats().await?;
     let pods = agent.board.all().iter().map(|posted| pod(posted, &stats)).collect();
-    Ok((NodeUsage { levels: agent.gauge.levels(), ..node(&agent.root_dir) }, pods))
+    Ok((node(&agent.root_dir), pods))
 }
 
 fn number(value: Option<&UInt64Value>) -> Option<u64> {
@@ -113,7 +111,6 @@ fn node(root: &Path) -> NodeUsage {
         working_set: total.zip(available).map(|(total, available)| total.saturating_sub(available)),
         available,
         disk,
-        levels: Vec::new(),
     }
 }
 
@@ -130,8 +127,15 @@ fn kibibytes(text: &str, key: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// `/stats/summary`, the part that the metrics server, `kubectl` and autoscalers read.
-pub(super) fn summary(name: &str, node: &NodeUsage, pods: &[PodUsage], now: Timestamp) -> Value {
+/// `/stats/summary`, the part that the metrics server, `kubectl` and autoscalers read; `levels` are what is left and what there is of each signal of
+/// eviction.
+pub(super) fn summary(
+    name: &str,
+    node: &NodeUsage,
+    pods: &[PodUsage],
+    levels: &[(&str, i64, i64)],
+    now: Timestamp,
+) -> Value {
     let memory = |working_set: Option<u64>, usage: Option<u64>, rss: Option<u64>| json!({"time": now, "workingSetBytes": working_set, "usageBytes": usage, "rssBytes": rss});
     let container = |one: &ContainerUsage| {
         json!({
@@ -149,8 +153,7 @@ pub(super) fn summary(name: &str, node: &NodeUsage, pods: &[PodUsage], now: Time
             "containers": pod.containers.iter().map(container).collect::<Vec<_>>(),
         })
     };
-    let level =
-        |name: &str| node.levels.iter().find(|(signal, ..)| *signal == name).map(|(_, left, all)| (*left, *all));
+    let level = |name: &str| levels.iter().find(|(signal, ..)| *signal == name).map(|(_, left, all)| (*left, *all));
     let (left, all) = (|name| level(name).map(|(left, _)| left), |name| level(name).map(|(_, all)| all));
     let [capacity, used, available] = node.disk.map_or([None; 3], |disk| disk.map(Some));
     json!({
@@ -188,7 +191,7 @@ mod tests {
             ..PodUsage::default()
         };
         assert_eq!((pod.sum(|one| one.cpu_ns), pod.sum(|one| one.memory)), (Some(3), None));
-        let all = summary("n", &NodeUsage::default(), &[pod], Timestamp::UNIX_EPOCH);
+        let all = summary("n", &NodeUsage::default(), &[pod], &[], Timestamp::UNIX_EPOCH);
         assert_eq!(all["pods"][0]["cpu"]["usageCoreNanoSeconds"], 3);
     }
 }

@@ -26,7 +26,8 @@ pub(crate) struct Claimed {
     pub(crate) block: bool,
 }
 
-fn failed(volume: &str, why: impl std::fmt::Display) -> Failure {
+/// Why a volume is not set up, in the words of Kubernetes.
+pub(super) fn failed(volume: &str, why: impl std::fmt::Display) -> Failure {
     Failure::new("FailedMount", format!("MountVolume.SetUp failed for volume \"{volume}\" : {why}"))
 }
 

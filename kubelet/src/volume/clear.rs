@@ -64,7 +64,7 @@ fn points(table: &str) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Undoes the octal escapes of mountinfo (`\040` is a space).
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut out = text.to_owned();
     for (escape, plain) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
         out = out.replace(escape, plain);

@@ -7,6 +7,7 @@ use crate::cri::said;
 use crate::events::Severity;
 use crate::pod::act::blocking;
 use crate::pod::memory::Failure;
+use crate::pod::wanted::PullPolicy;
 use k8s_openapi::api::core::v1::{ImageVolumeSource, Pod};
 use skiff_proto::cri::v1 as cri;
 use std::path::PathBuf;
@@ -28,12 +29,11 @@ pub(super) async fn set_up(
     let spec = cri::ImageSpec { image: name.clone(), user_specified_image: name.clone(), ..Default::default() };
     let inspect = |status: tonic::Status| failed("ImageInspectError", said(&status));
     let mut present = agent.cri.image(spec.clone()).await.map_err(inspect)?;
-    let latest = !name.contains('@') && (name.ends_with(":latest") || !tag_part(&name).contains(':'));
-    let policy = source.pull_policy.as_deref().unwrap_or(if latest { "Always" } else { "IfNotPresent" });
-    if policy == "Never" && present.is_none() {
+    let policy = PullPolicy::of(source.pull_policy.as_deref(), &name);
+    if policy == PullPolicy::Never && present.is_none() {
         return Err(failed("ErrImageNeverPull", format!("image \"{name}\" is not present with pull policy of Never")));
     }
-    if policy == "Always" || present.is_none() {
+    if policy == PullPolicy::Always || present.is_none() {
         agent.recorder.pod(pod, None, Severity::Normal, "Pulling", format!("Pulling image \"{name}\""));
         let pulled = agent.cri.pull(spec.clone(), None, cri::PodSandboxConfig::default()).await;
         match pulled {
@@ -59,9 +59,4 @@ pub(super) async fn set_up(
         record::write(&dir, &volume, &record).map_err(|error| Failure::new("FailedMount", error.to_string()))
     })
     .await
-}
-
-/// The part of an image's name in which a colon begins a tag and not a port.
-fn tag_part(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }

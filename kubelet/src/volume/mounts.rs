@@ -1,5 +1,6 @@
 //! What a container sees of its pod's volumes: the CRI mounts.
 
+use super::prepare::is_elsewhere;
 use super::record::{self, Record};
 use super::{PodDir, subpath};
 use crate::pod::container::TERMINATION_PATH;
@@ -130,11 +131,7 @@ fn of_image(mount: &VolumeMount, image: String, inner: String) -> cri::Mount {
 /// What was set up for a volume that is not in the pod's folder; `None`: it is there, or on the host.
 fn record_of(dir: &PodDir, volume: &Volume) -> Result<Option<Record>, Failure> {
     let wrong = |why: String| Failure::new("CreateContainerConfigError", format!("volume {}: {why}", volume.name));
-    let elsewhere = volume.persistent_volume_claim.is_some()
-        || volume.ephemeral.is_some()
-        || volume.csi.is_some()
-        || volume.image.is_some();
-    if !elsewhere {
+    if !is_elsewhere(volume) {
         return Ok(None);
     }
     let found = record::read(dir, &volume.name).map_err(|error| wrong(error.to_string()))?;

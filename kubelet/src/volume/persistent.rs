@@ -1,6 +1,6 @@
 //! Sets up the volumes that are not folders of the pod: those of claims, of drivers that the pod names itself, and of images.
 
-use super::claims::{self, Claimed};
+use super::claims::{self, Claimed, failed};
 use super::csi::{self, Placed, Source, Wanted};
 use super::ownership::{self, When};
 use super::record::{self, Record};
@@ -17,10 +17,6 @@ use std::sync::Arc;
 /// How often a driver is called again that wants it, and a claim looked at whose volume may have grown: a node may not watch claims.
 const AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
-fn failed(volume: &str, why: impl std::fmt::Display) -> Failure {
-    Failure::new("FailedMount", format!("MountVolume.SetUp failed for volume \"{volume}\" : {why}"))
-}
-
 /// Sets up what is missing of `pod`, and says when to look again.
 ///
 /// # Errors
@@ -35,7 +31,8 @@ pub(crate) async fn set_up(agent: &Arc<Agent>, pod: &Pod, dir: &PodDir) -> Resul
     for volume in volumes {
         if let Some(of) = &volume.csi {
             let source = Source::inline(pod, &volume.name, of);
-            again |= driven(agent, pod, dir, &volume.name, &source).await?.again;
+            let wanted = Wanted { agent, pod, dir: dir.clone(), name: &volume.name, source: &source };
+            again |= driven(&wanted).await?.again;
         }
         if let Some(of) = &volume.image {
             super::image::set_up(agent, pod, dir, &volume.name, of).await?;
@@ -47,8 +44,8 @@ pub(crate) async fn set_up(agent: &Arc<Agent>, pod: &Pod, dir: &PodDir) -> Resul
 /// Whether the volume has to be looked at again.
 async fn claimed(agent: &Arc<Agent>, pod: &Pod, dir: &PodDir, one: &Claimed) -> Result<bool, Failure> {
     if let Some(source) = Source::of_volume(&one.volume, one.read_only) {
-        let placed = driven(agent, pod, dir, &one.name, &source).await?;
         let wanted = Wanted { agent, pod, dir: dir.clone(), name: &one.name, source: &source };
+        let placed = driven(&wanted).await?;
         let may_grow = match csi::grow(&wanted, &one.claim).await {
             Ok(may_grow) => may_grow,
             Err(why) => {
@@ -110,15 +107,15 @@ fn check_local(path: &Path, block: bool) -> Result<(), String> {
     if fits { Ok(()) } else { Err(format!("path \"{}\" is not {kind}", path.display())) }
 }
 
-async fn driven(agent: &Arc<Agent>, pod: &Pod, dir: &PodDir, name: &str, source: &Source) -> Result<Placed, Failure> {
-    let wanted = Wanted { agent, pod, dir: dir.clone(), name, source };
-    let placed = csi::publish(&wanted).await.map_err(|why| match why.starts_with("MountVolume.") {
+async fn driven(wanted: &Wanted<'_>) -> Result<Placed, Failure> {
+    let volume = &wanted.source.name;
+    let placed = csi::publish(wanted).await.map_err(|why| match why.starts_with("MountVolume.") {
         true => Failure::new("FailedMount", why),
-        false => failed(&source.name, why),
+        false => failed(volume, why),
     })?;
     if let Some(why) = &placed.complaint {
-        let message = format!("MountVolume.SetUp failed for volume \"{}\" : {why}", source.name);
-        agent.recorder.pod(pod, None, Severity::Warning, "FailedMount", message);
+        let Failure { reason, message } = failed(volume, why);
+        wanted.agent.recorder.pod(wanted.pod, None, Severity::Warning, reason, message);
     }
     Ok(placed)
 }

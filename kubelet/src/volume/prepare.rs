@@ -78,7 +78,7 @@ fn one(preparation: &Preparation<'_>, volume: &Volume, group: Option<u32>) -> Re
 }
 
 /// Volumes that take more than the node's own folders are set up after these: see `persistent`.
-fn is_elsewhere(volume: &Volume) -> bool {
+pub(super) fn is_elsewhere(volume: &Volume) -> bool {
     volume.persistent_volume_claim.is_some()
         || volume.ephemeral.is_some()
         || volume.csi.is_some()

@@ -1,5 +1,6 @@
 //! Texts of the kernel, and of resolv.conf(5). Pure.
 
+use crate::volume::clear::unescape;
 use std::path::Path;
 
 /// A socket that waits for others.
@@ -28,16 +29,11 @@ pub(super) fn listeners(table: &str, protocol: &'static str) -> Vec<Listener> {
 pub(super) fn mount_of(table: &str, path: &Path) -> Option<(String, String)> {
     let rows = table.lines().filter_map(|line| {
         let (mount, source) = line.split_once(" - ")?;
-        let point = unescaped(mount.split(' ').nth(4)?);
+        let point = unescape(mount.split(' ').nth(4)?);
         path.starts_with(&point).then(|| (point, source.split(' ').nth(1).unwrap_or_default().to_owned()))
     });
     // Of two on the same place the later one covers the other.
     rows.max_by_key(|(point, _)| point.len())
-}
-
-/// Blanks and the like stand as octal numbers.
-fn unescaped(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 }
 
 /// The default route of `/proc/net/route`, in words.

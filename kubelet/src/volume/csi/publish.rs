@@ -195,9 +195,6 @@ async fn stage(
     context: &HashMap<String, String>,
     capability: &csi::VolumeCapability,
 ) -> Result<(), String> {
-    if source.block {
-        make_parent(at).await?;
-    }
     tokio::fs::create_dir_all(at).await.map_err(|error| format!("create {}: {error}", at.display()))?;
     let request = csi::NodeStageVolumeRequest {
         volume_id: source.handle.clone(),

@@ -24,7 +24,7 @@ pub(crate) async fn unpublish_all(agent: &Arc<Agent>, dir: &PodDir) -> Result<()
     for (name, record) in records {
         if let Some(published) = &record.driver {
             let about = |why: String| format!("UnmountVolume.TearDown failed for volume \"{name}\" : {why}");
-            unpublish(agent, dir, &name, published).await.map_err(about)?;
+            unpublish(agent, published).await.map_err(about)?;
         }
         let (dir, name) = (dir.clone(), name.clone());
         blocking(move || record::forget(&dir, &name).map_err(|error| failed(&error)))
@@ -38,7 +38,7 @@ fn failed(error: &std::io::Error) -> Failure {
     Failure::new("FailedCleanup", error.to_string())
 }
 
-async fn unpublish(agent: &Arc<Agent>, dir: &PodDir, name: &str, of: &Published) -> Result<(), String> {
+async fn unpublish(agent: &Arc<Agent>, of: &Published) -> Result<(), String> {
     let lock = agent.plugins.lock(&of.driver, &of.handle);
     let _held = lock.lock().await;
     let driver = match agent.plugins.driver(&of.driver) {
@@ -54,7 +54,7 @@ async fn unpublish(agent: &Arc<Agent>, dir: &PodDir, name: &str, of: &Published)
     driver.node().node_unpublish_volume(call(request)).await.map_err(|status| said(&status))?;
     remove(&of.target).await?;
     let Some(staging) = &of.staging else { return Ok(()) };
-    if used_by_others(agent, dir, name, of).await? {
+    if used_by_others(agent, of).await? {
         return Ok(());
     }
     let request = csi::NodeUnstageVolumeRequest {
@@ -65,16 +65,14 @@ async fn unpublish(agent: &Arc<Agent>, dir: &PodDir, name: &str, of: &Published)
     remove(staging).await
 }
 
-/// Whether another volume of this node's pods is the same.
-async fn used_by_others(agent: &Arc<Agent>, dir: &PodDir, name: &str, of: &Published) -> Result<bool, String> {
-    let (root, target, own) = (agent.root_dir.clone(), of.target.clone(), (dir.clone(), name.to_owned()));
+/// Whether another pod of this node has the volume, or this one at another place.
+async fn used_by_others(agent: &Arc<Agent>, of: &Published) -> Result<bool, String> {
+    let (root, target) = (agent.root_dir.clone(), of.target.clone());
     let (driver, handle) = (of.driver.clone(), of.handle.clone());
     let found = blocking(move || {
         let all = record::of_all_pods(&root).map_err(|error| failed(&error))?;
-        let ours = record::read(&own.0, &own.1).map_err(|error| failed(&error))?.and_then(|record| record.driver);
-        let others = all.into_iter().filter_map(|record| record.driver).filter(|one| Some(one) != ours.as_ref());
         let same = |one: Published| one.driver == driver && one.handle == handle && one.target != target;
-        Ok(others.into_iter().any(same))
+        Ok(all.into_iter().filter_map(|record| record.driver).any(same))
     });
     found.await.map_err(|failure| failure.message)
 }

@@ -49,13 +49,12 @@ impl Store {
         for name in names {
             // Each repository is decided while nothing changes, and pushes go on between two of them.
             let policy = config.lifecycle(&name);
-            let dropped = self.commit(|state| {
+            removed.images += self.commit(|state| {
                 let Some(held) = state.repository(&name) else { return Ok(Vec::new()) };
                 let expired = policy.map_or_else(Vec::new, |policy| policy.expired(held, now()));
                 let gone = |one: Expired| Record::DropManifest { repository: name.clone(), digest: one.digest };
                 Ok(expired.into_iter().map(gone).collect())
             })?;
-            removed.images += dropped.len() as u64;
             self.commit(|state| {
                 let held = state.repository(&name);
                 Ok(held.map_or_else(Vec::new, |held| garbage::plan(&name, held, grace, now())))

@@ -80,33 +80,32 @@ impl Store {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what it knows, durably, and says what has changed; nothing is a change too, and costs nothing.
+    /// Changes what it knows, durably, and says how many changes that were; none is fine, and costs nothing.
     ///
     /// `plan` sees the state, which nobody else changes meanwhile.
-    pub(crate) fn commit(
-        &self,
-        plan: impl FnOnce(&State) -> Result<Vec<Record>, Refusal>,
-    ) -> Result<Vec<Record>, Refusal> {
+    pub(crate) fn commit(&self, plan: impl FnOnce(&State) -> Result<Vec<Record>, Refusal>) -> Result<u64, Refusal> {
         let mut journal = lock(&self.journal);
         let records = plan(&self.state())?;
         if records.is_empty() {
-            return Ok(records);
+            return Ok(0);
         }
         journal.append(&self.disk, &records)?;
+        let count = records.len() as u64;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        records.iter().cloned().for_each(|record| state.apply(record));
+        records.into_iter().for_each(|record| state.apply(record));
         drop(state);
         if let Err(error) = journal.renew_if_long(&self.disk, &self.state()) {
             // What was asked for is done; the next change finds out whether the journal can go on.
             let _logged = Refusal::from(error);
         }
-        Ok(records)
+        Ok(count)
     }
 
     /// Ends an upload, whatever comes of it.
     ///
-    /// What has come is a blob of its repository, if it has that digest.
-    pub(crate) fn finish(&self, upload: Taken, digest: &Digest, rules: &Rules) -> Result<u64, Refusal> {
+    /// What has come is a blob of its repository, if it has that digest. It is durable: it came from `receive::append`, which syncs the
+    /// file also where it has nothing to add.
+    pub(crate) fn finish(&self, upload: Taken, digest: &Digest, rules: &Rules) -> Result<(), Refusal> {
         let found = upload.digest(digest.algorithm())?;
         if found != *digest {
             self.uploads.end(upload)?;
@@ -116,11 +115,10 @@ impl Store {
         let bytes = upload.bytes;
         let repository = upload.repository.clone();
         let _kept = self.keep(digest);
-        upload.sync(&self.disk, &upload.open()?)?;
         self.disk.place(&upload.data(), digest)?;
         let held = self.commit(|state| plan::hold(state, rules, &repository, (digest, bytes), now()));
         self.uploads.end(upload)?;
-        held.map(|_| bytes)
+        held.map(drop)
     }
 
     /// Gives a repository a blob that another one has; `false`: there is none.

@@ -84,58 +84,67 @@ impl Policy {
     /// It is that at `now`, in seconds since 1970.
     #[must_use]
     pub fn expired(&self, held: &Repository, now: i64) -> Vec<Expired> {
-        let listed: BTreeSet<&Digest> =
-            held.manifests.values().flat_map(|one| one.about.manifests.iter().map(|needed| &needed.digest)).collect();
+        let images = images(held);
         let mut taken: BTreeSet<&Digest> = BTreeSet::new();
-        let mut expired: BTreeMap<&Digest, u64> = BTreeMap::new();
+        let mut expired: BTreeMap<&Digest, (u64, &Image<'_>)> = BTreeMap::new();
         for rule in &self.rules {
-            let mut selected: Vec<(&Digest, i64)> = held
-                .manifests
-                .iter()
-                // What is about another image goes with it; what an index lists, after it.
-                .filter(|(digest, one)| one.about.subject.is_none() && !listed.contains(digest))
-                .filter(|(digest, _)| rule.selects.has(held, digest))
-                .map(|(digest, _)| (digest, pushed(held, digest)))
-                .collect();
-            selected.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(other.0)));
+            let mut selected: Vec<_> = images.iter().filter(|(_, image)| rule.selects.has(&image.tags)).collect();
+            selected.sort_by(|one, other| other.1.pushed.cmp(&one.1.pushed).then_with(|| one.0.cmp(other.0)));
             let goes = |index: usize, at: i64| match rule.keeps {
                 Keeps::Newest(count) => index >= count,
                 Keeps::Days(days) => now - at > days * DAY_SECONDS,
             };
-            for (index, (digest, at)) in selected.iter().enumerate() {
-                if goes(index, *at) && !taken.contains(digest) {
-                    expired.entry(digest).or_insert(rule.priority);
+            for (index, (digest, image)) in selected.iter().enumerate() {
+                if goes(index, image.pushed) && !taken.contains(*digest) {
+                    expired.entry(digest).or_insert((rule.priority, image));
                 }
             }
             if matches!(rule.selects, Selection::Tagged(_)) {
-                taken.extend(selected.iter().map(|(digest, _)| *digest));
+                taken.extend(selected.iter().map(|(digest, _)| **digest));
             }
         }
-        let one = |(digest, rule): (&Digest, u64)| Expired {
+        let one = |(digest, (rule, image)): (&Digest, (u64, &Image<'_>))| Expired {
             digest: digest.clone(),
             rule,
-            tags: held.tags_of(digest).cloned().collect(),
-            at: pushed(held, digest),
+            tags: image.tags.iter().copied().cloned().collect(),
+            at: image.pushed,
         };
         expired.into_iter().map(one).collect()
     }
 }
 
-/// When it was pushed: the last time that a tag was given to it, or it came.
-fn pushed(held: &Repository, digest: &Digest) -> i64 {
-    let tagged = held.tags.values().filter(|tag| tag.digest == *digest).map(|tag| tag.at);
-    let came = held.manifests.get(digest).map(|one| one.at);
-    tagged.chain(came).max().unwrap_or_default()
+/// What rules ask of an image.
+struct Image<'a> {
+    tags: Vec<&'a Tag>,
+    /// When it was pushed: the last time that a tag was given to it, or it came.
+    pushed: i64,
+}
+
+/// The images that rules may select.
+fn images(held: &Repository) -> BTreeMap<&Digest, Image<'_>> {
+    let listed: BTreeSet<&Digest> =
+        held.manifests.values().flat_map(|one| one.about.manifests.iter().map(|needed| &needed.digest)).collect();
+    // What is about another image goes with it; what an index lists, after it.
+    let own = held.manifests.iter().filter(|(digest, one)| one.about.subject.is_none() && !listed.contains(digest));
+    let mut images: BTreeMap<_, _> =
+        own.map(|(digest, one)| (digest, Image { tags: Vec::new(), pushed: one.at })).collect();
+    // Once over the tags, not once for each image: nothing is pushed meanwhile.
+    for (tag, to) in &held.tags {
+        if let Some(image) = images.get_mut(&to.digest) {
+            image.tags.push(tag);
+            image.pushed = image.pushed.max(to.at);
+        }
+    }
+    images
 }
 
 impl Selection {
-    fn has(&self, held: &Repository, digest: &Digest) -> bool {
-        let mut tags = held.tags_of(digest).peekable();
+    /// Whether it selects an image with these tags.
+    fn has(&self, tags: &[&Tag]) -> bool {
         match self {
             Self::Any => true,
-            Self::Untagged => tags.peek().is_none(),
+            Self::Untagged => tags.is_empty(),
             Self::Tagged(patterns) => {
-                let tags: Vec<&Tag> = tags.collect();
                 patterns.iter().all(|pattern| tags.iter().any(|tag| matches(pattern, tag.as_str())))
             }
         }

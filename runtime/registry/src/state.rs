@@ -113,11 +113,6 @@ impl Repository {
         let manifests = self.manifests.values();
         manifests.flat_map(|manifest| manifest.about.blobs.iter().map(|needed| &needed.digest)).collect()
     }
-
-    /// The tags that name `digest`.
-    pub fn tags_of<'a>(&'a self, digest: &'a Digest) -> impl Iterator<Item = &'a Tag> {
-        self.tags.iter().filter(move |(_, held)| held.digest == *digest).map(|(tag, _)| tag)
-    }
 }
 
 /// All repositories.

@@ -5,7 +5,7 @@ use crate::manifest::OCI_INDEX;
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
 use crate::state::Repository;
-use crate::text::encode;
+use crate::text::{encode, find};
 use serde_json::{Value, json};
 
 /// Names of a page when nobody says how many; and at most.
@@ -25,14 +25,13 @@ pub(crate) struct Page {
 impl Page {
     /// Reads the query.
     pub(crate) fn of(parameters: &[(String, String)]) -> Result<Self, Refusal> {
-        let find = |name: &str| parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value);
-        let n = find("n").map(|text| {
+        let n = find(parameters, "n").map(|text| {
             let number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty();
             // More digits than a number has are still "very many".
             let count = || text.parse().unwrap_or(usize::MAX);
             number.then(count).ok_or_else(|| Refusal::new(400, Code::Unsupported, "n is not a number"))
         });
-        Ok(Self { n: n.transpose()?, last: find("last").cloned() })
+        Ok(Self { n: n.transpose()?, last: find(parameters, "last").map(str::to_owned) })
     }
 
     fn count(&self) -> usize {

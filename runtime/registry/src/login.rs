@@ -6,7 +6,7 @@ use crate::name::Name;
 use crate::refusal::{Code, Refusal};
 use crate::rules::Rules;
 use crate::store::now;
-use crate::text::parameters;
+use crate::text::{find, parameters};
 use crate::tokens::{Cluster, LIFE_SECONDS, Tokens};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -190,10 +190,10 @@ impl Login {
         rules: &(dyn Fn(&Name) -> Rules + Sync),
     ) -> Result<Value, Refusal> {
         let fields = parameters(asked.fields);
-        let find = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-        let caller = match find("grant_type").as_deref() {
+        let caller = match find(&fields, "grant_type") {
             Some("password") if asked.form => {
-                self.password(find("username").unwrap_or_default(), find("password").unwrap_or_default()).await
+                let text = |name: &str| find(&fields, name).unwrap_or_default().to_owned();
+                self.password(text("username"), text("password")).await
             }
             Some(_) if asked.form => {
                 return Err(Refusal::new(400, Code::Unsupported, "grant_type: only password is known"));

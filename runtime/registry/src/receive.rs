@@ -2,6 +2,7 @@
 
 use crate::error::StorageError;
 use crate::refusal::{Code, Refusal};
+use crate::serve::{blocking, panicked};
 use crate::store::Store;
 use crate::uploads::Taken;
 use bytes::Bytes;
@@ -129,21 +130,19 @@ pub(crate) async fn append(
     let (upload, file, written) = joined(writing).await?;
     written?;
     let store = store.clone();
-    let synced = spawn_blocking(move || upload.sync(&store.disk, &file).map(|()| upload));
-    Ok(synced.await.map_err(|_| gone())??)
+    blocking(move || {
+        upload.sync(&store.disk, &file)?;
+        Ok(upload)
+    })
+    .await
 }
 
 fn too_large() -> Refusal {
     Refusal::new(403, Code::Denied, "the upload is larger than what the repository's quota has left")
 }
 
-/// A thread of ours panicked; the log has it.
-fn gone() -> Refusal {
-    Refusal::new(500, Code::Unknown, "the registry failed; its log says why")
-}
-
 async fn joined(writing: Writing) -> Result<(Taken, File, Result<(), StorageError>), Refusal> {
-    writing.await.map_err(|_| gone())
+    writing.await.map_err(panicked)
 }
 
 fn write(store: &Arc<Store>, mut upload: Taken, mut file: File, batch: Vec<Bytes>) -> Writing {

@@ -5,7 +5,7 @@ use crate::lists::Page;
 use crate::name::{Name, Tag};
 use crate::plan::Reference;
 use crate::refusal::{Code, Refusal};
-use crate::text::{decode, parameters};
+use crate::text::{decode, find, parameters};
 use http::Method;
 use uuid::Uuid;
 
@@ -213,10 +213,6 @@ fn named(parts: &[&str]) -> Result<Name, Refusal> {
     parts.join("/").parse()
 }
 
-fn find(query: &[(String, String)], name: &str) -> Option<String> {
-    query.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
-}
-
 fn tags(method: &Method, name: &Name, query: &str) -> Result<Call, Refusal> {
     match *method {
         Method::GET | Method::HEAD => Ok(Call::Tags(name.clone(), Page::of(&parameters(query))?)),
@@ -241,7 +237,7 @@ fn start(method: &Method, name: &Name, query: &str) -> Result<Call, Refusal> {
     let whole = digest("digest")?;
     let algorithm = match (&whole, find(&query, "digest-algorithm")) {
         (Some(digest), _) => digest.algorithm(),
-        (None, Some(named)) => Algorithm::named(&named)?,
+        (None, Some(named)) => Algorithm::named(named)?,
         (None, None) => Algorithm::default(),
     };
     let from = find(&query, "from").filter(|from| !from.is_empty()).map(|from| from.parse()).transpose()?;
@@ -257,9 +253,9 @@ fn upload(method: &Method, name: Name, id: &str, query: &str) -> Result<Call, Re
         Method::GET | Method::HEAD => Ok(Call::Status(name, id)),
         Method::DELETE => Ok(Call::Cancel(name, id)),
         Method::PUT => {
-            let digest = find(&parameters(query), "digest");
-            let digest =
-                digest.ok_or_else(|| Refusal::new(400, Code::DigestInvalid, "the parameter digest is missing"))?;
+            let query = parameters(query);
+            let digest = find(&query, "digest")
+                .ok_or_else(|| Refusal::new(400, Code::DigestInvalid, "the parameter digest is missing"))?;
             Ok(Call::Finish(name, id, digest.parse()?))
         }
         _ => Err(not_allowed("GET, PATCH, PUT, DELETE")),
@@ -305,8 +301,9 @@ fn referrers(method: &Method, name: Name, subject: Digest, query: &str) -> Resul
         return Err(not_allowed("GET, HEAD"));
     }
     let query = parameters(query);
-    let artifact_type = find(&query, "artifactType").filter(|text| !text.is_empty());
-    Ok(Call::Referrers(name, subject, Filter { artifact_type, last: find(&query, "last") }))
+    let text = |name: &str| find(&query, name).map(str::to_owned);
+    let artifact_type = text("artifactType").filter(|text| !text.is_empty());
+    Ok(Call::Referrers(name, subject, Filter { artifact_type, last: text("last") }))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 
 /// What every answer says of the API: Docker's clients look for it.
 const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
@@ -103,8 +103,12 @@ pub(crate) fn asked<'a>(parts: &'a Parts, name: &HeaderName) -> Option<&'a str> 
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let failed = |_| Refusal::new(500, Code::Unknown, "the registry failed; its log says why");
-    spawn_blocking(work).await.map_err(failed)?
+    spawn_blocking(work).await.map_err(panicked)?
+}
+
+/// A thread of ours panicked; the log has it.
+pub(crate) fn panicked(_: JoinError) -> Refusal {
+    Refusal::new(500, Code::Unknown, "the registry failed; its log says why")
 }
 
 impl Registry {

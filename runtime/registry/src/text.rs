@@ -28,6 +28,11 @@ pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
     decoded.collect()
 }
 
+/// The first parameter of that name.
+pub(crate) fn find<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
 /// Encodes what is not an unreserved character.
 pub(crate) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

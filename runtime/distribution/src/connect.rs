@@ -216,8 +216,12 @@ impl Agent {
     /// Busy until its answer has been read; whoever takes connections looks for that.
     fn keep(&self, lane: Lane, connection: SendRequest<Body>) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of all lanes: one that nobody takes from again would stay for ever.
+        idle.retain(|_, kept| {
+            kept.retain(|connection| !connection.is_closed());
+            !kept.is_empty()
+        });
         let kept = idle.entry(lane).or_default();
-        kept.retain(|connection| !connection.is_closed());
         if kept.len() < IDLE_MAX {
             kept.push(connection);
         }

@@ -75,12 +75,7 @@ impl Repository {
     /// # Errors
     /// Nobody has it, or nobody can be asked.
     pub async fn resolve(&self, reference: &str) -> Result<Option<String>, RegistryError> {
-        let answer = self.first(reference, |endpoint| {
-            let mut ask = Ask::new(Method::HEAD, self.manifest_url(endpoint, reference));
-            ask.accept = Some(ACCEPT);
-            ask
-        });
-        let (answer, _, _) = answer.await?;
+        let (answer, _) = self.ask_for_manifest(Method::HEAD, reference).await?;
         let digest = answer.header(DIGEST).map(str::to_owned);
         answer.finish().await;
         Ok(digest)
@@ -91,12 +86,7 @@ impl Repository {
     /// # Errors
     /// Nobody has it, nobody can be asked, or it is larger than 4 MiB.
     pub async fn manifest(&self, reference: &str) -> Result<Document, RegistryError> {
-        let answer = self.first(reference, |endpoint| {
-            let mut ask = Ask::new(Method::GET, self.manifest_url(endpoint, reference));
-            ask.accept = Some(ACCEPT);
-            ask
-        });
-        let (answer, ask, _) = answer.await?;
+        let (answer, ask) = self.ask_for_manifest(Method::GET, reference).await?;
         let media_type = answer.header(CONTENT_TYPE.as_str()).unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
         let digest = answer.header(DIGEST).map(str::to_owned);
@@ -167,8 +157,14 @@ impl Repository {
         RegistryError::new(kind.unwrap_or(Kind::Configuration), text)
     }
 
-    fn manifest_url(&self, endpoint: &Endpoint, reference: &str) -> String {
-        self.url(endpoint, &format!("/manifests/{reference}"))
+    /// The answer about a manifest of the first endpoint that has it, and what it was asked.
+    async fn ask_for_manifest(&self, method: Method, reference: &str) -> Result<(Answer, Ask), RegistryError> {
+        let answer = self.first(reference, |endpoint| {
+            let mut ask = Ask::new(method.clone(), self.url(endpoint, &format!("/manifests/{reference}")));
+            ask.accept = Some(ACCEPT);
+            ask
+        });
+        answer.await.map(|(answer, ask, _)| (answer, ask))
     }
 
     /// The URL of something in the repository; a mirror is told whose it is.

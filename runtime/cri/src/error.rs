@@ -107,7 +107,7 @@ fn of_pull(error: &ImageError, text: String) -> Status {
             Kind::Denied => Status::permission_denied(text),
             Kind::Limited => Status::resource_exhausted(text),
             Kind::Unreachable | Kind::Failed => Status::unavailable(text),
-            Kind::Protocol | Kind::Configuration | Kind::Local => Status::unknown(text),
+            Kind::Protocol | Kind::Configuration => Status::unknown(text),
         },
         _ => Status::unknown(text),
     }

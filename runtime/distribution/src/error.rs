@@ -17,8 +17,6 @@ pub enum Kind {
     Protocol,
     /// What this machine is told about registries cannot be read.
     Configuration,
-    /// A file of this machine.
-    Local,
 }
 
 /// Why a registry's answer is none.

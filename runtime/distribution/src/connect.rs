@@ -1,6 +1,6 @@
 //! Connections to registries: TCP, TLS where it is asked for, HTTP/1.1, kept open for the next request.
 
-use crate::error::{Kind, RegistryError};
+use crate::error::{Kind, RegistryError, chain};
 use crate::realm::{Origin, host};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -229,7 +229,7 @@ impl Agent {
 }
 
 async fn dial(origin: &Origin, tls: &Arc<ClientConfig>) -> Result<SendRequest<Body>, RegistryError> {
-    let failed = |why: String| RegistryError::new(Kind::Unreachable, format!("dial tcp {}: {why}", origin.authority));
+    let failed = |why: String| RegistryError::of_dial(format!("dial tcp {}: {why}", origin.authority));
     let name = host(&origin.authority);
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let port = match origin.authority.strip_prefix(name).and_then(|rest| rest.strip_prefix(':')) {
@@ -263,15 +263,4 @@ fn of_dial(error: &std::io::Error) -> String {
         std::io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
         _ => error.to_string(),
     }
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

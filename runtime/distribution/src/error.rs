@@ -27,11 +27,20 @@ pub struct RegistryError {
     pub kind: Kind,
     /// Operation, operand and reason.
     pub text: String,
+    /// Whether there was no connection that anything could be asked on.
+    pub(crate) undialled: bool,
 }
 
 impl RegistryError {
-    pub(crate) fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+    /// An error of this meaning and text.
+    #[must_use]
+    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), undialled: false }
+    }
+
+    /// Nobody took the connection.
+    pub(crate) fn of_dial(text: String) -> Self {
+        Self { undialled: true, ..Self::new(Kind::Unreachable, text) }
     }
 
     /// Whether another try soon, or another host, may do better.
@@ -42,8 +51,20 @@ impl RegistryError {
 
     /// Says of what this is a part.
     pub(crate) fn during(self, what: &str) -> Self {
-        Self { kind: self.kind, text: format!("{what}: {}", self.text) }
+        Self { text: format!("{what}: {}", self.text), ..self }
     }
+}
+
+/// An error with its causes.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// A server's words, as far as they can be shown: one line, and not too long.

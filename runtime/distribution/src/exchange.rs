@@ -138,7 +138,7 @@ impl Shared {
                 Err(error) => (error, None),
             };
             // Who does not let us in at all does not do so in a second either, and others may be asked.
-            if !repeatable || tried >= TRIES || !error.is_passing() || error.text.contains("dial tcp") {
+            if !repeatable || tried >= TRIES || !error.is_passing() || error.undialled {
                 return Err(error);
             }
             tracing::debug!("{error}: once more");

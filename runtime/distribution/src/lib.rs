@@ -26,7 +26,7 @@ mod push; // uploads
 mod repository; // what is in a repository
 
 pub use credentials::{AuthFile, Credentials};
-pub use error::{Kind, RegistryError};
+pub use error::{Kind, RegistryError, chain};
 pub use hosts::Registries;
 pub use push::{Sent, Upload};
 pub use repository::{Blob, Document, Repository};

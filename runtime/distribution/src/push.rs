@@ -158,16 +158,20 @@ impl Upload {
             ask.content_type = Some(BYTES.to_owned());
             ask.content_range = Some((first, last));
             ask.payload = Payload::File { path: file.to_owned(), from: first, bytes: last - first + 1 };
-            let error = match self.ask(&ask).await {
+            let (error, elsewhere) = match self.ask(&ask).await {
                 Ok(answer) if matches!(answer.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) => {
                     let next = self.place(&ask, &answer)?;
                     answer.finish().await;
                     return Ok((next, last + 1));
                 }
-                Ok(answer) => answer.refusal(&ask).await,
-                Err(error) => error,
+                Ok(answer) => {
+                    // It has more or fewer bytes than we think, and says how many.
+                    let elsewhere = answer.status == StatusCode::RANGE_NOT_SATISFIABLE;
+                    (answer.refusal(&ask).await, elsewhere)
+                }
+                Err(error) => (error, false),
             };
-            if tried >= TRIES || !(error.is_passing() || error.text.contains("416")) {
+            if tried >= TRIES || !(error.is_passing() || elsewhere) {
                 return Err(error);
             }
             tried += 1;

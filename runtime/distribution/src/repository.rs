@@ -1,7 +1,6 @@
 //! What is in a repository: manifests by tag and by digest, blobs from any byte on; from the first endpoint that has it.
 
-use crate::connect::chain;
-use crate::error::{Kind, RegistryError, shown};
+use crate::error::{Kind, RegistryError, chain, shown};
 use crate::exchange::{Answer, Ask};
 use crate::hosts::{Does, Endpoint, Shared};
 use crate::token::{Scope, encoded};

@@ -3,7 +3,7 @@
 use crate::challenge::Challenge;
 use crate::credentials::Credentials;
 use crate::error::{Kind, RegistryError};
-use crate::exchange::{Ask, Payload};
+use crate::exchange::Ask;
 use crate::hosts::{Endpoint, Shared};
 use crate::realm;
 use crate::repository::collect;
@@ -109,21 +109,20 @@ impl Shared {
 
     /// A token and how many seconds it is good.
     async fn fetch(&self, endpoint: &Endpoint, wanted: &Wanted<'_>) -> Result<(String, u64), RegistryError> {
-        let failed = |kind: Kind, reason: String| {
-            RegistryError::new(kind, format!("token of {}: {reason}", wanted.origin.url()))
-        };
+        let during = |error: RegistryError| error.during(&format!("token of {}", wanted.origin.url()));
+        let failed = |kind: Kind, reason: String| during(RegistryError::new(kind, reason));
         let (request, ask) = wanted.request(endpoint).map_err(|reason| failed(Kind::Protocol, reason))?;
         let is_home = wanted.origin.host() == endpoint.origin.host();
         let tls = if is_home { &endpoint.trust.tls } else { &endpoint.trust.others };
         let answer = self.agent.send(&wanted.origin, tls, request, PATIENCE).await;
-        let (head, body) = answer.map_err(|error| failed(error.kind, error.text))?.into_parts();
+        let (head, body) = answer.map_err(during)?.into_parts();
         if !head.status.is_success() {
             let answer = crate::exchange::Answer { status: head.status, headers: head.headers, body };
             let refusal = answer.refusal(&ask).await;
             let kind = if refusal.kind == Kind::Protocol { Kind::Denied } else { refusal.kind };
             return Err(failed(kind, refusal.text));
         }
-        let bytes = collect(body, ANSWER_BYTES_MAX).await.map_err(|error| failed(error.kind, error.text))?;
+        let bytes = collect(body, ANSWER_BYTES_MAX).await.map_err(during)?;
         let document: serde_json::Value =
             serde_json::from_slice(&bytes).map_err(|error| failed(Kind::Protocol, format!("no JSON: {error}")))?;
         let text = |name: &str| document[name].as_str().filter(|text| !text.is_empty());
@@ -159,7 +158,6 @@ impl Wanted<'_> {
             let form = ["grant_type=refresh_token".to_owned(), "client_id=skiff".to_owned(), scope, token];
             let form = form.into_iter().chain(service).collect::<Vec<_>>().join("&");
             ask.method = Method::POST;
-            ask.payload = Payload::Nothing;
             let target = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
             let builder = builder.method(Method::POST).uri(target);
             let builder = builder.header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded");

@@ -191,10 +191,8 @@ impl Fetch<'_> {
             self.progress.layer(&digest, Stage::Fetching, have, bytes);
         }
         if have < bytes {
-            return Err(Broken::Off(RegistryError {
-                kind: skiff_distribution::Kind::Failed,
-                text: format!("layer {digest} ended after {have} of {bytes} bytes"),
-            }));
+            let text = format!("layer {digest} ended after {have} of {bytes} bytes");
+            return Err(Broken::Off(RegistryError::new(skiff_distribution::Kind::Failed, text)));
         }
         Ok(())
     }

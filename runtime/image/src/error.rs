@@ -88,13 +88,7 @@ impl ImageError {
     /// The text with its causes.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
+        skiff_distribution::chain(self)
     }
 
     pub(crate) fn malformed(what: impl Into<String>, reason: impl Into<String>) -> Self {

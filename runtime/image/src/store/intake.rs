@@ -11,6 +11,7 @@ use crate::layers::{self, Made};
 use crate::source::Source;
 use crate::unpack::Limits;
 use crate::{Digest, Image, ImageError, Reference};
+use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -190,7 +191,7 @@ impl ImageStore {
         self.engine.run(&COMMIT, operand, || {
             sync_filesystem(staged.scratch.path())?;
             let locked = self.disk.lock()?;
-            if !entering.iter().all(|image| self.is_complete(image, staged)) {
+            if !entering.iter().all(|image| self.is_complete(&image.id.hex(), &image.record, Some(staged))) {
                 return Ok(None);
             }
             self.put_in_place(staged)?;
@@ -209,15 +210,12 @@ impl ImageStore {
         let mut index = self.index()?;
         let Some(id) = index.find(&format!("{}@{digest}", reference.name()))? else { return Ok(None) };
         let digest = Digest::from_hex(&id)?;
-        let record = index.images.get(&id).cloned().unwrap_or_default();
-        let (staged, tag) = (Staged::new(&self.disk)?, reference.tagged().filter(|_| reference.digest().is_none()));
-        let whole =
-            record.content.is_some() && self.is_complete(&Entering { id: digest, record: record.clone() }, &staged);
-        if !whole {
-            return Ok(None);
-        }
-        if tag.as_ref().is_some_and(|tag| !record.tags.contains(tag)) {
-            index.put(&digest, Record { tags: tag.into_iter().collect(), ..record });
+        let whole = |record: &&Record| record.content.is_some() && self.is_complete(&id, record, None);
+        let Some(record) = index.images.get(&id).filter(whole) else { return Ok(None) };
+        let tag = reference.tagged().filter(|tag| reference.digest().is_none() && !record.tags.contains(tag));
+        if let Some(tag) = tag {
+            let named = Record { tags: BTreeSet::from([tag]), ..record.clone() };
+            index.put(&digest, named);
             self.write_index(&locked, &index)?;
         }
         self.image(&index, &id).map(Some)
@@ -231,13 +229,16 @@ impl ImageStore {
         id.map(|id| self.image(&index, &id)).transpose()
     }
 
-    fn is_complete(&self, image: &Entering, staged: &Staged) -> bool {
-        let has_layer = |diff: &Digest| self.layers.has(diff) || staged.layers.contains_key(diff);
-        let has_blob = |blob: &Digest| self.blobs.has(blob) || staged.blobs.get(blob).is_some_and(|at| at.is_file());
-        let id = image.id.hex();
-        let mut blobs = image.record.content.iter().flat_map(|content| content.blobs(&id));
+    /// Whether everything of the image is in the store, or staged.
+    fn is_complete(&self, id: &str, record: &Record, staged: Option<&Staged>) -> bool {
+        let is_staged_layer = |diff: &Digest| staged.is_some_and(|staged| staged.layers.contains_key(diff));
+        let is_staged_blob =
+            |blob: &Digest| staged.and_then(|staged| staged.blobs.get(blob)).is_some_and(|at| at.is_file());
+        let has_layer = |diff: &Digest| self.layers.has(diff) || is_staged_layer(diff);
+        let has_blob = |blob: &Digest| self.blobs.has(blob) || is_staged_blob(blob);
+        let mut blobs = record.content.iter().flat_map(|content| content.blobs(id));
         let is = |hex: &str, has: &dyn Fn(&Digest) -> bool| Digest::from_hex(hex).is_ok_and(|digest| has(&digest));
-        image.record.layers.iter().all(|hex| is(hex, &has_layer)) && blobs.all(|hex| is(hex, &has_blob))
+        record.layers.iter().all(|hex| is(hex, &has_layer)) && blobs.all(|hex| is(hex, &has_blob))
     }
 
     fn put_in_place(&self, staged: &Staged) -> Result<(), ImageError> {

@@ -121,31 +121,36 @@ impl Index {
         content.flat_map(|(id, content)| content.blobs(id))
     }
 
-    /// The index of the OCI layout beside: a descriptor for each name, one without a name for an image that has none.
+    /// The index of the OCI layout beside.
     pub(crate) fn layout(&self) -> serde_json::Value {
-        let mut manifests = Vec::new();
-        for record in self.images.values() {
-            let Some(content) = &record.content else { continue };
-            let descriptor = |name: Option<&String>| {
-                let mut descriptor = json!({ "mediaType": content.media_type, "digest": format!("sha256:{}", content.manifest),
-                    "size": content.manifest_bytes });
-                if let Some(name) = name {
-                    descriptor["annotations"] = json!({ REF_NAME: name, CONTAINERD_NAME: name });
-                }
-                descriptor
-            };
-            match record.tags.len() {
-                0 => manifests.push(descriptor(None)),
-                _ => manifests.extend(record.tags.iter().map(|tag| descriptor(Some(tag)))),
-            }
-        }
-        json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests })
+        layout_of(self.images.values())
     }
 
     /// All layers of all images.
     pub(crate) fn layers(&self) -> impl Iterator<Item = &String> {
         self.images.values().flat_map(|record| &record.layers)
     }
+}
+
+/// The index of an OCI layout: a descriptor for each name, one without a name for an image that has none.
+pub(crate) fn layout_of<'a>(images: impl Iterator<Item = &'a Record>) -> serde_json::Value {
+    let mut manifests = Vec::new();
+    for record in images {
+        let Some(content) = &record.content else { continue };
+        let descriptor = |name: Option<&String>| {
+            let mut descriptor = json!({ "mediaType": content.media_type, "digest": format!("sha256:{}", content.manifest),
+                "size": content.manifest_bytes });
+            if let Some(name) = name {
+                descriptor["annotations"] = json!({ REF_NAME: name, CONTAINERD_NAME: name });
+            }
+            descriptor
+        };
+        match record.tags.len() {
+            0 => manifests.push(descriptor(None)),
+            _ => manifests.extend(record.tags.iter().map(|tag| descriptor(Some(tag)))),
+        }
+    }
+    json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests })
 }
 
 #[cfg(test)]

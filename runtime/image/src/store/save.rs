@@ -2,9 +2,8 @@
 
 use super::ImageStore;
 use crate::blobs::LAYOUT;
-use crate::documents::{CONTAINERD_NAME, REF_NAME};
 use crate::error::On;
-use crate::index::{Content, Record};
+use crate::index::{Content, Record, layout_of};
 use crate::{Digest, ImageError};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -54,8 +53,9 @@ impl ImageStore {
                 tape.append_data(&mut header(bytes), name, &mut file).on("write", to)?;
             }
         }
+        let index = layout_of(images.iter().map(|(_, record, _)| record)).to_string();
         for (name, text) in
-            [("oci-layout", LAYOUT.to_owned()), ("index.json", index(images)), ("manifest.json", docker(images))]
+            [("oci-layout", LAYOUT.to_owned()), ("index.json", index), ("manifest.json", docker(images))]
         {
             tape.append_data(&mut header(text.len() as u64), name, text.as_bytes()).on("write", to)?;
         }
@@ -74,24 +74,6 @@ fn header(bytes: u64) -> Header {
     header.set_mtime(0);
     header.set_size(bytes);
     header
-}
-
-fn index(images: &[(String, Record, Content)]) -> String {
-    let mut manifests = Vec::new();
-    for (_, record, content) in images {
-        let descriptor = json!({ "mediaType": content.media_type, "digest": format!("sha256:{}", content.manifest),
-            "size": content.manifest_bytes });
-        if record.tags.is_empty() {
-            manifests.push(descriptor.clone());
-        }
-        for tag in &record.tags {
-            let mut named = descriptor.clone();
-            named["annotations"] = json!({ REF_NAME: tag, CONTAINERD_NAME: tag });
-            manifests.push(named);
-        }
-    }
-    json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests })
-        .to_string()
 }
 
 fn docker(images: &[(String, Record, Content)]) -> String {

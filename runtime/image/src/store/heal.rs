@@ -31,13 +31,7 @@ impl ImageStore {
     /// # Errors
     /// One is not, and cannot be made anew: the image is forgotten then, so that whoever needs it pulls it again.
     pub(super) fn ensure_layers(&self, reference_or_id: &str) -> Result<(), ImageError> {
-        let (id, record) = {
-            let _locked = self.disk.lock_to_read()?;
-            let mut index = self.index()?;
-            let id = index.find(reference_or_id)?.ok_or_else(|| ImageError::NotFound(reference_or_id.to_owned()))?;
-            let record = index.images.remove(&id).unwrap_or_default();
-            (id, record)
-        };
+        let (id, record) = self.listed(reference_or_id)?;
         for (position, hex) in record.layers.iter().enumerate() {
             let diff = Digest::from_hex(hex)?;
             if self.is_known_sound(&diff)? {

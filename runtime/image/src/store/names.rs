@@ -182,7 +182,7 @@ impl ImageStore {
         Ok(removed)
     }
 
-    /// What a push or an archive needs of an image: its id, and what is listed of it.
+    /// What a container, a push or an archive needs of an image: its id, and what is listed of it.
     pub(crate) fn listed(&self, image: &str) -> Result<(String, Record), ImageError> {
         let _locked = self.disk.lock_to_read()?;
         let mut index: Index = self.index()?;

@@ -4,7 +4,7 @@
 
 use crate::digest::Digesting;
 use crate::disk::Disk;
-use crate::error::On;
+use crate::error::{On, expect};
 use crate::{Digest, ImageError};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -47,7 +47,7 @@ impl Blobs {
         let path = self.path(digest);
         let mut bytes = Vec::new();
         self.open(digest)?.take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes).on("read", &path)?;
-        expect(&path, digest, &Digest::of(&bytes))?;
+        expect(path.display(), digest, &Digest::of(&bytes))?;
         Ok(bytes)
     }
 
@@ -55,7 +55,7 @@ impl Blobs {
     pub(crate) fn verify(&self, digest: &Digest) -> Result<(), ImageError> {
         let path = self.path(digest);
         let (actual, _) = Digesting::new(self.open(digest)?).finish().on("read", &path)?;
-        expect(&path, digest, &actual)
+        expect(path.display(), digest, &actual)
     }
 
     /// Moves a finished, synced blob to its place; one that is already there is as good.
@@ -82,14 +82,6 @@ impl Blobs {
         };
         entries.map(digest).collect()
     }
-}
-
-fn expect(path: &Path, expected: &Digest, actual: &Digest) -> Result<(), ImageError> {
-    if expected == actual {
-        return Ok(());
-    }
-    let (expected, actual) = (expected.to_string(), actual.to_string());
-    Err(ImageError::Mismatch { what: path.display().to_string(), expected, actual })
 }
 
 /// Writes what other programs read of the layout. It says nothing that the index of images does not say, so it is not synced: whoever

@@ -27,7 +27,7 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 /// What manifests and indexes are called; a descriptor of another type leads to something else.
-pub(crate) const NODE_TYPES: [&str; 4] = [
+const NODE_TYPES: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
     MANIFEST_TYPE,
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -230,7 +230,7 @@ impl Reader<'_> {
             }
             let mut names = names.to_vec();
             names.extend(annotated_name(&descriptor)?);
-            if !descriptor.media_type.is_empty() && !NODE_TYPES.contains(&descriptor.media_type.as_str()) {
+            if !is_node(&descriptor) {
                 self.pass_over(&descriptor.digest, &descriptor.media_type);
                 continue;
             }
@@ -439,6 +439,11 @@ fn diffs(config: &ImageConfiguration, layers: usize) -> Result<Vec<Digest>, Imag
 
 fn names(image: &Saved) -> Result<Vec<Reference>, ImageError> {
     image.repo_tags.iter().flatten().map(|tag| tag.parse()).collect()
+}
+
+/// Whether it may lead to an image: one that says nothing of its type may.
+pub(crate) fn is_node(descriptor: &Descriptor) -> bool {
+    descriptor.media_type.is_empty() || NODE_TYPES.contains(&descriptor.media_type.as_str())
 }
 
 fn annotated_name(descriptor: &Descriptor) -> Result<Option<Reference>, ImageError> {

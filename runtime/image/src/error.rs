@@ -1,5 +1,6 @@
 //! What can go wrong with images: every error names the operation and its operand.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// Why an image operation failed.
@@ -100,6 +101,19 @@ impl From<skiff_step::Injected> for ImageError {
     fn from(fault: skiff_step::Injected) -> Self {
         Self::Injected { step: fault.step, source: std::io::Error::from_raw_os_error(fault.errno) }
     }
+}
+
+/// Refuses what came as something else than it was announced as.
+pub(crate) fn expect<T: PartialEq + Display>(
+    what: impl Display,
+    announced: &T,
+    computed: &T,
+) -> Result<(), ImageError> {
+    if announced == computed {
+        return Ok(());
+    }
+    let (what, expected, actual) = (what.to_string(), announced.to_string(), computed.to_string());
+    Err(ImageError::Mismatch { what, expected, actual })
 }
 
 /// Adds the operation and the operand to an error of the operating system.

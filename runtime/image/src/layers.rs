@@ -7,7 +7,7 @@ use crate::codec::{AtMost, decompress};
 use crate::digest::Digesting;
 use crate::disk::remove_tree;
 use crate::documents::Layer;
-use crate::error::On;
+use crate::error::{On, expect};
 use crate::inside::Root;
 use crate::unpack::{Limits, Size, unpack};
 use crate::{Digest, ImageError, seal};
@@ -178,12 +178,12 @@ fn read_checked<T>(
         let mut plain = Digesting::new(AtMost::new(plain, stream_bytes_max));
         let read = into(&mut plain)?;
         let (diff, _) = plain.finish().on("read", what())?;
-        expect(what(), &layer.diff.to_string(), &diff.to_string())?;
+        expect(what(), &layer.diff, &diff)?;
         read
     };
     let (digest, bytes) = blob.finish().on("read", what())?;
     if let Some((expected, expected_bytes)) = layer.blob {
-        expect(what(), &expected.to_string(), &digest.to_string())?;
+        expect(what(), &expected, &digest)?;
         expect(what(), &format!("{expected_bytes} bytes"), &format!("{bytes} bytes"))?;
     }
     Ok((read, digest))
@@ -210,11 +210,4 @@ impl<R: Read> Read for Tee<R> {
         }
         Ok(count)
     }
-}
-
-fn expect(what: String, expected: &str, actual: &str) -> Result<(), ImageError> {
-    if expected == actual {
-        return Ok(());
-    }
-    Err(ImageError::Mismatch { what, expected: expected.to_owned(), actual: actual.to_owned() })
 }

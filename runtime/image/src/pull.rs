@@ -17,7 +17,7 @@ use crate::documents::{self, Found, IndexOrManifest, Layer};
 use crate::error::On;
 use crate::index::{Content, Record};
 use crate::layers;
-use crate::store::{Entering, Staged};
+use crate::store::{Entering, Staged, UNPACK};
 use crate::unpack::Limits;
 use crate::{Digest, Image, ImageError, ImageStore, Reference, demo};
 use fetch::Fetched;
@@ -33,7 +33,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 const PULL: Step = Step::new("image.pull", "distribution-spec, Pull");
-const UNPACK: Step = Step::new("image.unpack", "image-spec layer.md, Applying Changesets");
 
 /// Layers that one pull fetches at once; containerd and Docker have the same.
 const FETCHES_MAX: usize = 3;

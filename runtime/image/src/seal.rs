@@ -38,8 +38,7 @@ pub(crate) fn of(root: &Path) -> Result<Seal, ImageError> {
     let folder = Root::open(root).on("open", root)?;
     let mut walk = Walk { hash: Sha256::new(), disk_bytes: 0, linked: HashMap::new(), buffer: vec![0; PAGE * PAGES] };
     walk.tree(folder.folder()).on("read every file of", root)?;
-    let digest = Digest::from_hex(&hex::encode(walk.hash.finalize()))?;
-    Ok(Seal { digest, disk_bytes: walk.disk_bytes })
+    Ok(Seal { digest: Digest::of_hash(walk.hash), disk_bytes: walk.disk_bytes })
 }
 
 struct Walk {

@@ -13,7 +13,7 @@ use crate::blobs::{self, Blobs};
 use crate::configuration;
 use crate::disk::{Disk, Locked, remove_tree};
 use crate::documents::{self, Contents, Found};
-use crate::error::On;
+use crate::error::{On, expect};
 use crate::index::Index;
 use crate::layers::Layers;
 use crate::pull::Pulls;
@@ -30,7 +30,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 const IMPORT: Step = Step::new("image.import", "image-spec image-layout.md");
-const UNPACK: Step = Step::new("image.unpack", "image-spec layer.md, Applying Changesets");
+pub(crate) const UNPACK: Step = Step::new("image.unpack", "image-spec layer.md, Applying Changesets");
 const COMMIT: Step = Step::new("image.commit", "syncfs(2), rename(2)");
 const PREPARE: Step = Step::new("snapshot.prepare", "kernel overlayfs.rst, Upper and Lower");
 const MOUNT: Step = Step::new("overlay.mount", "kernel overlayfs.rst, Multiple lower layers");
@@ -409,10 +409,7 @@ impl ImageStore {
         // Images that came before content was kept have it elsewhere.
         let path = self.disk.configs().join(id);
         let text = fs::read(&path).on("read", &path)?;
-        let (expected, actual) = (digest.to_string(), Digest::of(&text).to_string());
-        if expected != actual {
-            return Err(ImageError::Mismatch { what: path.display().to_string(), expected, actual });
-        }
+        expect(path.display(), &digest, &Digest::of(&text))?;
         Ok(text)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Progress, Stage, blocking};
 use crate::disk::remove_tree;
-use crate::error::On;
+use crate::error::{On, expect};
 use crate::{Digest, ImageError, ImageStore};
 use bytes::Bytes;
 use nix::fcntl::{Flock, FlockArg};
@@ -145,9 +145,10 @@ impl Fetch<'_> {
             if blob.from != growing.have {
                 growing = blocking(move || growing.anew()).await?;
             }
-            if let Some(total) = blob.total.filter(|total| *total != bytes) {
-                let (expected, actual) = (format!("{bytes} bytes"), format!("{total} bytes"));
-                let wrong = ImageError::Mismatch { what: format!("layer {digest}"), expected, actual };
+            if let Some(total) = blob.total
+                && let Err(wrong) =
+                    expect(format!("layer {digest}"), &format!("{bytes} bytes"), &format!("{total} bytes"))
+            {
                 return Ok((growing, origin, Err(Broken::Wrong(wrong))));
             }
             let (sender, receiver) = mpsc::channel(CHUNKS);
@@ -159,13 +160,8 @@ impl Fetch<'_> {
                 return Ok((growing, origin, Err(error)));
             }
         }
-        let actual = Digest::of_hash(growing.hash.clone());
-        if actual == digest {
-            return Ok((growing, origin, Ok(())));
-        }
-        let (expected, actual) = (digest.to_string(), actual.to_string());
-        let wrong = ImageError::Mismatch { what: "layer".into(), expected, actual };
-        Ok((growing, origin, Err(Broken::Wrong(wrong))))
+        let ended = expect("layer", &digest, &Digest::of_hash(growing.hash.clone())).map_err(Broken::Wrong);
+        Ok((growing, origin, ended))
     }
 
     /// Passes on what comes, as much of it as there may be.

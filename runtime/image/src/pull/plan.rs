@@ -2,6 +2,7 @@
 
 use crate::configuration;
 use crate::documents::{self, Descriptor, IndexOrManifest, host_architecture, host_platform};
+use crate::error::expect;
 use crate::{Digest, ImageError};
 use skiff_distribution::Document;
 
@@ -20,10 +21,7 @@ pub(super) fn digest(wanted: Option<Digest>, document: &Document) -> Result<Dige
     let said = document.digest.as_deref().filter(|text| text.starts_with("sha256:"));
     let said = said.map(str::parse::<Digest>).transpose()?;
     for expected in [wanted, said].into_iter().flatten() {
-        if expected != actual {
-            let (expected, actual) = (expected.to_string(), actual.to_string());
-            return Err(ImageError::Mismatch { what: "manifest".into(), expected, actual });
-        }
+        expect("manifest", &expected, &actual)?;
     }
     Ok(actual)
 }
@@ -59,7 +57,7 @@ fn choose(manifests: &[Descriptor]) -> Result<Digest, ImageError> {
             .as_ref()
             .is_some_and(|platform| platform.os == "linux" && platform.architecture == host_architecture())
     });
-    let silent = || manifests.iter().find(|one| one.platform.is_none() && is_node(one));
+    let silent = || manifests.iter().find(|one| one.platform.is_none() && documents::is_node(one));
     if let Some(chosen) = ours.or_else(silent) {
         return chosen.digest.parse();
     }
@@ -74,10 +72,6 @@ fn choose(manifests: &[Descriptor]) -> Result<Digest, ImageError> {
     let others =
         if others.is_empty() { "nothing that runs".to_owned() } else { others.join(", ").escape_debug().to_string() };
     Err(ImageError::malformed("index", format!("there is no image for {} in it, only for: {others}", host_platform())))
-}
-
-fn is_node(descriptor: &Descriptor) -> bool {
-    descriptor.media_type.is_empty() || documents::NODE_TYPES.contains(&descriptor.media_type.as_str())
 }
 
 /// Refuses an image of another platform that came without an index.

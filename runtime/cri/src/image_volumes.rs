@@ -9,11 +9,10 @@ use crate::disk::ContainerRecord;
 use crate::error::{CriError, During};
 use crate::state::Service;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::Mode;
 use skiff_proto::cri::v1::ContainerConfig;
+use skiff_sys::inroot::{self, InRoot};
 use std::fs;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// Between a container's id and the number of a mount, in the name of a snapshot.
@@ -75,11 +74,8 @@ fn inside(root: &Path, path: &str) -> Result<PathBuf, Errno> {
     if path.is_empty() {
         return Ok(root.to_owned());
     }
-    let opened = nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let within = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(within);
-    let found = openat2(&opened, Path::new(path), how)?;
-    fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).map_err(|_| Errno::ENOENT)
+    let found = InRoot::open_host(root)?.place(Path::new(path))?;
+    inroot::path_of(found.as_fd())
 }
 
 #[cfg(test)]

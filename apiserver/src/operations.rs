@@ -107,9 +107,9 @@ impl Bounds {
     fn nest(&mut self, index: usize, path: &PointerBuf, value: &Value) -> Result<(), Inapplicable> {
         let path: &Pointer = path;
         let room = DEPTH_MAX.saturating_sub(path.count());
-        match depth(value, room, &mut self.looks) {
-            Some(depth) if depth <= room => Ok(()),
-            Some(_) => Err(Inapplicable::Deep(index)),
+        match is_deeper(value, room, &mut self.looks) {
+            Some(false) => Ok(()),
+            Some(true) => Err(Inapplicable::Deep(index)),
             None => Err(Inapplicable::Costly(index)),
         }
     }
@@ -120,23 +120,17 @@ impl Bounds {
     }
 }
 
-/// Levels of lists and objects in `value`, as far as `most` and one more; `None`: there are no `looks` left.
-fn depth(value: &Value, most: usize, looks: &mut usize) -> Option<usize> {
+/// Whether lists and objects stand in each other more often than `most` times; `None`: there are no `looks` left to say so.
+fn is_deeper(value: &Value, most: usize, looks: &mut usize) -> Option<bool> {
     *looks = looks.checked_sub(1)?;
-    let mut deepest = 0;
-    let mut below = |inner: &Value| {
-        if deepest <= most {
-            let Some(rest) = most.checked_sub(1) else { return Some(()) };
-            deepest = deepest.max(depth(inner, rest, looks)?);
-        }
-        Some(())
-    };
+    let below = |inner: &Value| is_deeper(inner, most - 1, looks);
+    let settles = |below: &Option<bool>| *below != Some(false);
     match value {
-        Value::Array(list) => list.iter().try_for_each(&mut below)?,
-        Value::Object(fields) => fields.values().try_for_each(&mut below)?,
-        _ => return Some(0),
+        Value::Array(_) | Value::Object(_) if most == 0 => Some(true),
+        Value::Array(list) => list.iter().map(below).find(settles).unwrap_or(Some(false)),
+        Value::Object(fields) => fields.values().map(below).find(settles).unwrap_or(Some(false)),
+        _ => Some(false),
     }
-    Some(deepest + 1)
 }
 
 fn encoded_length(value: &Value) -> usize {
@@ -208,7 +202,8 @@ mod tests {
             (0..times).flat_map(|_| once.clone()).collect()
         };
         let reached = operated(json!({"a": 1}), json!(deeper(DEPTH_MAX - 1))).expect("as deep as may be");
-        assert_eq!(depth(&reached, 1000, &mut 10_000), Some(DEPTH_MAX));
+        assert_eq!(is_deeper(&reached, DEPTH_MAX, &mut 10_000), Some(false));
+        assert_eq!(is_deeper(&reached, DEPTH_MAX - 1, &mut 10_000), Some(true));
         let said = operated(json!({"a": 1}), json!(deeper(DEPTH_MAX))).expect_err("one level more");
         assert!(said.ends_with("nests the object deeper than 100 levels"), "{said}");
         let long = "/a".repeat(DEPTH_MAX + 1);

@@ -7,6 +7,8 @@ use serde_json::Value;
 use skiff_schema::DEPTH_MAX;
 use std::fmt;
 
+/// More operations than this in one patch are refused (kube-apiserver).
+pub(crate) const OPERATIONS_MAX: usize = 10_000;
 /// Bytes of JSON that all copies of a patch may add together (kube-apiserver: `JSONPatchMaxCopyBytes`).
 const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Values that are looked at on behalf of one patch, so that moving a large one to and fro is no work for minutes.

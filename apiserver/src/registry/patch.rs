@@ -2,9 +2,10 @@
 
 use super::object::{meta, name_of};
 use super::write::Change;
+use crate::operations::{self, OPERATIONS_MAX};
+use crate::options;
 use crate::request::Request;
 use crate::status::Status;
-use crate::{operations, options};
 use bytes::Bytes;
 use serde_json::Value;
 use skiff_schema::{Decoded, FieldValidation, Problem, Resource, decode_value, parse, strategic_merge};
@@ -36,8 +37,6 @@ impl PatchKind {
     }
 }
 
-/// More operations than this are refused (kube-apiserver).
-const OPERATIONS_MAX: usize = 10_000;
 /// The fields of an operation.
 const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
 

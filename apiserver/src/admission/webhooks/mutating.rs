@@ -7,7 +7,7 @@ use super::answer::Sort;
 use super::failure::{Failure, wanted};
 use super::hook::Hook;
 use super::{call, review, versions};
-use crate::operations;
+use crate::operations::{self, OPERATIONS_MAX};
 use crate::registry::object::metadata_mut;
 use crate::status::Status;
 use json_patch::Patch;
@@ -22,8 +22,6 @@ pub(in super::super) const PLUGIN: Plugin = Plugin {
 };
 
 const NAME: &str = "MutatingAdmissionWebhook";
-/// More operations than this are refused, as of clients.
-const OPERATIONS_MAX: usize = 10_000;
 /// What the server makes up when it stores a new object; no hook sees it before.
 const MADE_UP: [&str; 3] = ["uid", "creationTimestamp", "generation"];
 

@@ -6,11 +6,12 @@
 mod budget; // what a budget allows; no I/O
 
 use crate::registry::object::{meta, name_of, now};
-use crate::registry::{Change, ListOptions, Owners, Registry, Target, built_in};
-use crate::request::{Options, Preconditions, Request, Run};
+use crate::registry::{Change, ListOptions, Owners, Registry, Target, built_in, check_preconditions};
+use crate::request::{Options, Request, Run};
 use crate::status::Status;
 use serde_json::Value;
 use skiff_schema::Decoded;
+use std::sync::Arc;
 
 /// How often a pod is looked at again that changed meanwhile (Kubernetes' `EvictionsRetry`).
 const ATTEMPTS_MAX: usize = 20;
@@ -21,19 +22,20 @@ const ATTEMPTS_MAX: usize = 20;
 /// The budget does not allow it (429), more than one budget chooses the pod, it is gone, or a precondition is not met.
 pub(crate) async fn evict(registry: &Registry, request: &Request, options: &Options) -> Result<Vec<String>, Status> {
     let free = options.preconditions.revision.is_none();
-    for attempt in 1.. {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
         let pod = registry.get(&request.target()).await?.value()?;
         if !budget::ignores(&pod) {
             return charged(registry, request, options, &pod).await;
         }
         // A pod that waits may begin to run meanwhile; then its budget is asked after all.
-        let bound = if free && budget::may_still_run(&pod) { at_revision(options, &pod) } else { options.clone() };
+        let bound = if free && budget::waits(&pod) { at_revision(options, &pod) } else { options.clone() };
         match delete(registry, request, bound).await {
-            Err(status) if free && status.reason == "Conflict" && attempt < ATTEMPTS_MAX => {}
+            Err(status) if free && status.reason == "Conflict" && attempts < ATTEMPTS_MAX => {}
             done => return done,
         }
     }
-    Err(Status::modified(&request.resource, &request.name))
 }
 
 /// Evicts a pod that runs, if its budget allows that.
@@ -81,7 +83,7 @@ async fn delete(registry: &Registry, request: &Request, mut options: Options) ->
         let mark = Request::own("update", &request.target()).of_part("status");
         let (time, wanted) = (now(), options.preconditions.clone());
         let change = Change::of_present(|pod| {
-            meets(request, &wanted, pod)?;
+            check_preconditions(&request.target(), pod, &wanted, "modified")?;
             Ok(Decoded { object: budget::marked(pod, &time), warnings: Vec::new() })
         });
         let marked = registry.write(&mark, &change.owned(Owners::Keep)).await?.object.value()?;
@@ -95,39 +97,21 @@ async fn delete(registry: &Registry, request: &Request, mut options: Options) ->
     Ok(deletion.finish())
 }
 
-fn meets(request: &Request, wanted: &Preconditions, pod: &Value) -> Result<(), Status> {
-    let checks = [
-        ("UID", &wanted.uid, "uid", "deleted and then recreated"),
-        ("ResourceVersion", &wanted.revision, "resourceVersion", "modified"),
-    ];
-    for (word, wanted, field, perhaps) in checks {
-        let present = meta(pod, field);
-        if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != present) {
-            let why = format!(
-                "the {word} in the precondition ({wanted}) does not match the {word} in record ({present}). \
-                 The object might have been {perhaps}"
-            );
-            return Err(Status::outdated(&request.resource, &request.name, &why));
-        }
-    }
-    Ok(())
-}
-
 fn at_revision(options: &Options, pod: &Value) -> Options {
     let mut options = options.clone();
     options.preconditions.revision = Some(meta(pod, "resourceVersion").to_owned());
     options
 }
 
-fn budget_resource() -> Result<&'static std::sync::Arc<skiff_schema::Resource>, Status> {
+fn budget_resource() -> Result<&'static Arc<skiff_schema::Resource>, Status> {
     built_in("policy", "poddisruptionbudgets")
 }
 
-async fn budgets_of(registry: &Registry, pod: &Value) -> Result<Vec<Value>, Status> {
+async fn budgets_of(registry: &Registry, pod: &Value) -> Result<Vec<Arc<Value>>, Status> {
     let all = registry.list(budget_resource()?, meta(pod, "namespace"), &ListOptions::default()).await?;
     let mut chosen = Vec::new();
     for budget in all.items {
-        let budget = budget.value()?;
+        let budget = budget.parsed()?;
         if budget::chooses(&budget, &pod["metadata"]["labels"]) {
             chosen.push(budget);
         }

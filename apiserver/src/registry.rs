@@ -31,7 +31,7 @@ mod watch; // what happens to objects
 
 pub(crate) use apply::Configuration;
 pub(crate) use create::generated_name;
-pub(crate) use delete::{Deleted, delete_options, warning_of_deletion};
+pub(crate) use delete::{Deleted, check_preconditions, delete_options, warning_of_deletion};
 pub(crate) use forms::Form;
 pub(crate) use known::Known;
 pub(crate) use patch::{Patch, PatchKind};

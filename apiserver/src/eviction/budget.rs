@@ -22,8 +22,8 @@ pub(super) fn ignores(pod: &Value) -> bool {
 }
 
 /// Whether the pod has yet to run.
-pub(super) fn may_still_run(pod: &Value) -> bool {
-    !matches!(phase(pod), "Succeeded" | "Failed") && !is_terminating(pod)
+pub(super) fn waits(pod: &Value) -> bool {
+    phase(pod) == "Pending" && !is_terminating(pod)
 }
 
 /// Whether the budget is about a pod with these labels. One without selector is about none.

@@ -16,6 +16,8 @@ use skiff_schema::Resource;
 /// Kubernetes' finalizers that stand for a propagation policy.
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+/// What may have happened to an object that is not the one that was meant.
+const RECREATED: &str = "deleted and then recreated";
 
 /// Reads a decoded DeleteOptions.
 pub(crate) fn delete_options(value: &Value) -> Result<Options, Status> {
@@ -82,7 +84,7 @@ impl Registry {
         loop {
             attempts.begin()?;
             let present = self.present(target, false).await?.ok_or_else(|| target.not_found())?;
-            check_preconditions(target, &present.value, options)?;
+            check_preconditions(target, &present.value, &options.preconditions, RECREATED)?;
             if !request.admitted {
                 self.admit_deletion(request, &present.value).await?;
             }
@@ -113,17 +115,23 @@ impl Registry {
     }
 }
 
-fn check_preconditions(target: &Target<'_>, current: &Value, options: &Options) -> Result<(), Status> {
-    let Preconditions { uid, revision } = &options.preconditions;
-    let checks = [("UID", uid, "uid"), ("ResourceVersion", revision, "resourceVersion")];
-    for (word, wanted, field) in checks {
+/// Whether `current` is what a deletion means; `perhaps` is what may have happened to one of another revision.
+pub(crate) fn check_preconditions(
+    target: &Target<'_>,
+    current: &Value,
+    wanted: &Preconditions,
+    perhaps: &str,
+) -> Result<(), Status> {
+    let checks =
+        [("UID", &wanted.uid, "uid", RECREATED), ("ResourceVersion", &wanted.revision, "resourceVersion", perhaps)];
+    for (word, wanted, field, perhaps) in checks {
         let present = meta(current, field);
         if let Some(wanted) = wanted.as_deref()
             && wanted != present
         {
             let why = format!(
                 "the {word} in the precondition ({wanted}) does not match the {word} in record ({present}). \
-                 The object might have been deleted and then recreated"
+                 The object might have been {perhaps}"
             );
             return Err(Status::outdated(target.resource, target.name, &why));
         }

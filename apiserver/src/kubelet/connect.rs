@@ -2,6 +2,7 @@
 
 use super::place::Place;
 use crate::pki::{CertKey, Pki, SERVING_NAME};
+use crate::remote::host_of;
 use crate::server::ApiError;
 use crate::status::Status;
 use crate::tls::{authorities, presented};
@@ -120,8 +121,8 @@ impl Kubelets {
         let dialed = timeout(CONNECT_TIMEOUT, async {
             let socket = TcpStream::connect(authority).await?;
             socket.set_nodelay(true)?;
-            let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
-            let named = ServerName::try_from(host.to_owned()).or_else(|_| ServerName::try_from(SERVING_NAME));
+            let named =
+                ServerName::try_from(host_of(authority).to_owned()).or_else(|_| ServerName::try_from(SERVING_NAME));
             let name = named.map_err(std::io::Error::other)?;
             self.tls.connect(name, socket).await
         });

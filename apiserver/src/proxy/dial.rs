@@ -2,6 +2,7 @@
 
 use super::place::{How, Place};
 use crate::app::App;
+use crate::remote::host_of;
 use crate::status::Status;
 use axum::body::Body;
 use http::{Request, Response};
@@ -42,8 +43,7 @@ async fn connect(place: &Place) -> Result<TcpStream, Status> {
 
 async fn secure(place: &Place, stream: TcpStream) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, Status> {
     let failed = |error: &dyn std::fmt::Display| unreached(&format!("TLS with {}: {error}", place.authority));
-    let host = place.authority.rsplit_once(':').map_or(&*place.authority, |(host, _)| host).trim_matches(['[', ']']);
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
+    let name = ServerName::try_from(host_of(&place.authority).to_owned()).map_err(|error| failed(&error))?;
     let handshake = TlsConnector::from(skiff_client::trusting_tls()).connect(name, stream);
     match timeout(CONNECT_TIMEOUT, handshake).await {
         Ok(connected) => connected.map_err(|error| failed(&error)),

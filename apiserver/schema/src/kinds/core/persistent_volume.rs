@@ -1,7 +1,7 @@
 //! PersistentVolume.
 
 use super::persistent_volume_claim::{access, access_modes, amount, or_unset, phase, positive};
-use crate::kinds::{Change, Row, Rules, status};
+use crate::kinds::{Change, Row, Rules, Stamp, status};
 use crate::path::Path;
 use crate::table::text::{age, name};
 use crate::table::{AGE, Column, NAME, Printer};
@@ -22,7 +22,7 @@ pub(super) static ROW: Row = Row {
                 new["status"] = json!({"phase": "Pending"});
             }
         },
-        complete: note_phase,
+        stamp: Some(note_phase),
         validate,
         printer: &PRINTER,
         returns_deleted: true,
@@ -91,7 +91,7 @@ fn defaults(object: &mut Value) {
 }
 
 /// Notes when the phase changed, unless whoever changed it says so.
-fn note_phase(new: &mut Value, old: Option<&Value>) {
+fn note_phase(new: &mut Value, old: Option<&Value>, stamp: &Stamp<'_>) {
     const SINCE: &str = "lastPhaseTransitionTime";
     let none = Value::Null;
     let before = old.map_or(&none, |old| &old["status"]);
@@ -104,8 +104,7 @@ fn note_phase(new: &mut Value, old: Option<&Value>) {
             new["status"][SINCE] = before[SINCE].clone();
         }
     } else {
-        let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap_or_default();
-        new["status"][SINCE] = now.to_string().into();
+        new["status"][SINCE] = stamp.now.into();
     }
 }
 
@@ -283,13 +282,14 @@ mod tests {
         let noted = |phase: &str, since: Value| {
             let old = json!({"status": {"phase": "Pending", "lastPhaseTransitionTime": "2026-01-01T00:00:00Z"}});
             let mut new = json!({"status": {"phase": phase, "lastPhaseTransitionTime": since}});
-            super::note_phase(&mut new, Some(&old));
+            let stamp = super::Stamp { who: &Value::Null, now: "2026-01-03T00:00:00Z" };
+            super::note_phase(&mut new, Some(&old), &stamp);
             new["status"]["lastPhaseTransitionTime"].as_str().unwrap_or_default().to_owned()
         };
         assert_eq!(noted("Pending", json!("2026-01-01T00:00:00Z")), "2026-01-01T00:00:00Z");
         assert_eq!(noted("Pending", Value::Null), "2026-01-01T00:00:00Z", "what was not said stays");
         assert_eq!(noted("Bound", json!("2026-01-02T00:00:00Z")), "2026-01-02T00:00:00Z");
-        assert!(noted("Bound", json!("2026-01-01T00:00:00Z")).as_str() > "2026-01-02T00:00:00Z");
+        assert_eq!(noted("Bound", json!("2026-01-01T00:00:00Z")), "2026-01-03T00:00:00Z");
     }
 
     #[test]

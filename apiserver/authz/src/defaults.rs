@@ -20,9 +20,41 @@ use crate::{GROUP, Kind, Rule, aggregated};
 use serde_json::{Value, json};
 
 const POLICY: &str = include_str!("defaults/policy.txt");
-/// Our controllers are one user, as those of a kube-controller-manager without `--use-service-account-credentials`: it is given the role
-/// of each controller that runs.
+/// What our controllers need beyond [`CONTROLLERS`].
 const OURS: &str = include_str!("defaults/ours.txt");
+/// The controllers that run. They are one user, as those of a kube-controller-manager without `--use-service-account-credentials`: it is
+/// given the role of each.
+const CONTROLLERS: [&str; 29] = [
+    "deployment-controller",
+    "replicaset-controller",
+    "replication-controller",
+    "daemon-set-controller",
+    "statefulset-controller",
+    "job-controller",
+    "cronjob-controller",
+    "ttl-after-finished-controller",
+    "disruption-controller",
+    "pod-garbage-collector",
+    "endpoint-controller",
+    "endpointslice-controller",
+    "endpointslicemirroring-controller",
+    "namespace-controller",
+    "node-controller",
+    "service-account-controller",
+    "generic-garbage-collector",
+    "certificate-controller",
+    "service-controller",
+    "root-ca-cert-publisher",
+    "clusterrole-aggregation-controller",
+    "resourcequota-controller",
+    "persistent-volume-binder",
+    "attachdetach-controller",
+    "expand-controller",
+    "ephemeral-volume-controller",
+    "pv-protection-controller",
+    "pvc-protection-controller",
+    "volumeattributesclass-protection-controller",
+];
 
 /// The annotation by which an object says whether a server that starts may add what it lacks.
 pub const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
@@ -32,8 +64,17 @@ const BOOTSTRAPPING: (&str, &str) = ("kubernetes.io/bootstrapping", "rbac-defaul
 #[must_use]
 pub fn objects() -> Vec<(Kind, Value)> {
     let mut objects = read(POLICY);
+    objects.extend(CONTROLLERS.into_iter().flat_map(binding_of));
     objects.extend(read(OURS));
     objects
+}
+
+/// What gives a controller its role.
+fn binding_of(controller: &str) -> Vec<(Kind, Value)> {
+    read(&format!(
+        "clusterrolebinding skiff:controller:{controller} clusterrole system:controller:{controller}\n  \
+         user system:kube-controller-manager"
+    ))
 }
 
 /// Objects that are written as in the table.
@@ -160,7 +201,7 @@ mod tests {
         let objects = objects();
         let count = |kind| objects.iter().filter(|(one, _)| *one == kind).count();
         let ours = |word: &str| OURS.lines().filter(|line| line.starts_with(word)).count();
-        let (roles, bindings) = (ours("clusterrole "), ours("clusterrolebinding "));
+        let (roles, bindings) = (ours("clusterrole "), ours("clusterrolebinding ") + CONTROLLERS.len());
         assert_eq!(Kind::ALL.map(count), [70 + roles, 7, 51 + bindings, 7]);
         let admin = &objects.iter().find(|(_, object)| object["metadata"]["name"] == "cluster-admin").expect("there").1;
         assert_eq!(

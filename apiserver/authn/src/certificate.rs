@@ -30,9 +30,7 @@ pub struct Request {
     pub dns_names: Vec<String>,
     /// The addresses of 4 or 16 bytes.
     pub ips: Vec<IpAddr>,
-    /// How many DNS names it has.
-    pub dns: usize,
-    /// How many addresses.
+    /// How many addresses it has, of any length.
     pub addresses: usize,
     /// How many addresses of mail.
     pub mail: usize,
@@ -73,19 +71,26 @@ impl Request {
 
     fn add(&mut self, name: &x509_parser::extensions::GeneralName<'_>) {
         use x509_parser::extensions::GeneralName::{DNSName, IPAddress, RFC822Name, URI};
-        let (tag, content, count) = match name {
-            RFC822Name(text) => (0x81, text.as_bytes(), &mut self.mail),
-            DNSName(text) => (0x82, text.as_bytes(), &mut self.dns),
-            URI(text) => (0x86, text.as_bytes(), &mut self.uris),
-            IPAddress(bytes) => (0x87, *bytes, &mut self.addresses),
+        let (tag, content) = match name {
+            RFC822Name(text) => {
+                self.mail += 1;
+                (0x81, text.as_bytes())
+            }
+            DNSName(text) => {
+                self.dns_names.push((*text).to_owned());
+                (0x82, text.as_bytes())
+            }
+            URI(text) => {
+                self.uris += 1;
+                (0x86, text.as_bytes())
+            }
+            IPAddress(bytes) => {
+                self.addresses += 1;
+                self.ips.extend(address(bytes));
+                (0x87, *bytes)
+            }
             _ => return,
         };
-        *count += 1;
-        match name {
-            DNSName(text) => self.dns_names.push((*text).to_owned()),
-            IPAddress(bytes) => self.ips.extend(address(bytes)),
-            _ => {}
-        }
         self.places.extend(der::tagged(tag, content));
     }
 }
@@ -244,9 +249,15 @@ pub fn validity(pem: &[u8]) -> Option<(i64, i64)> {
 /// For which DNS names and addresses a certificate (PEM) is.
 #[must_use]
 pub fn names(pem: &[u8]) -> Option<(Vec<String>, Vec<IpAddr>)> {
-    use x509_parser::extensions::GeneralName::{DNSName, IPAddress};
     let (_, block) = parse_x509_pem(pem).ok()?;
     let (_, certificate) = X509Certificate::from_der(&block.contents).ok()?;
+    names_in(&certificate)
+}
+
+/// For which DNS names and addresses a certificate is; `None`: it cannot be read what it says of them.
+#[must_use]
+pub fn names_in(certificate: &X509Certificate<'_>) -> Option<(Vec<String>, Vec<IpAddr>)> {
+    use x509_parser::extensions::GeneralName::{DNSName, IPAddress};
     let (mut dns, mut ips) = (Vec::new(), Vec::new());
     for name in certificate.subject_alternative_name().ok()?.iter().flat_map(|names| &names.value.general_names) {
         match name {

@@ -8,10 +8,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, date_time_ymd,
 };
+use skiff_authn::certificate::names_in;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::Path;
-use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::X509Certificate;
 
@@ -111,17 +110,8 @@ fn fits(certificate: &X509Certificate<'_>, role: &Role) -> bool {
 }
 
 fn names_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return BTreeSet::new() };
-    let text = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => <[u8; 4]>::try_from(*bytes)
-            .map(IpAddr::from)
-            .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from))
-            .ok()
-            .map(|address| address.to_string()),
-        _ => None,
-    };
-    extension.value.general_names.iter().filter_map(text).collect()
+    let (dns, ips) = names_in(certificate).unwrap_or_default();
+    dns.into_iter().chain(ips.iter().map(ToString::to_string)).collect()
 }
 
 fn open_or_create_key(directory: &Path, name: &str) -> Result<KeyPair, PkiError> {

@@ -132,7 +132,7 @@ mod tests {
         let (request, _) = Wanted::client("n", "csr-").make().unwrap();
         let read = Request::from_pem(request.as_bytes()).unwrap();
         assert_eq!((read.name.as_str(), read.groups.as_slice()), ("system:node:n", &["system:nodes".to_owned()][..]));
-        assert_eq!(read.dns + read.addresses + read.mail + read.uris, 0);
+        assert_eq!(read.dns_names.len() + read.addresses + read.mail + read.uris, 0);
         let places = Places { names: vec!["n".to_owned()], ips: vec!["192.0.2.1".parse().unwrap()] };
         let (request, _) = Wanted::serving("n", &places).make().unwrap();
         let read = Request::from_pem(request.as_bytes()).unwrap();

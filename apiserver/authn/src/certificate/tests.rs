@@ -32,7 +32,7 @@ fn what_is_asked_for_is_signed_and_nothing_else() {
     });
     let asked = Request::from_pem(&pem).unwrap();
     assert_eq!((asked.name.as_str(), &asked.groups[..]), ("u", &["g".to_owned()][..]));
-    assert_eq!((asked.dns, asked.addresses, asked.mail, asked.uris), (1, 1, 0, 0));
+    assert_eq!((asked.dns_names.len(), asked.addresses, asked.mail, asked.uris), (1, 1, 0, 0));
     let authority = Authority::from_pem(&certificate, &key).unwrap();
     let usages = [Usage::Signature, Usage::Encipherment, Usage::Server];
     let made = authority.sign(&asked, &usages, 1_700_000_000, 1_800_000_000).unwrap();

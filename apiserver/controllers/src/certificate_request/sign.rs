@@ -70,7 +70,7 @@ const NO_NODE: &str = "subject common name does not begin with system:node:";
 pub(super) fn kubelet_client(request: &Request, given: &[String]) -> Result<(), String> {
     require(request.groups == ["system:nodes"], NO_GROUP)?;
     for (count, kind) in
-        [(request.dns, "DNS"), (request.mail, "Email"), (request.addresses, "IP"), (request.uris, "URI")]
+        [(request.dns_names.len(), "DNS"), (request.mail, "Email"), (request.addresses, "IP"), (request.uris, "URI")]
     {
         require(count == 0, &format!("{kind} subjectAltNames are not allowed"))?;
     }
@@ -81,7 +81,7 @@ pub(super) fn kubelet_client(request: &Request, given: &[String]) -> Result<(), 
 /// What a kubelet's serving certificate may say.
 pub(super) fn kubelet_serving(request: &Request, given: &[String]) -> Result<(), String> {
     require(request.groups == ["system:nodes"], NO_GROUP)?;
-    require(request.dns + request.addresses > 0, "DNS or IP subjectAltName is required")?;
+    require(!request.dns_names.is_empty() || request.addresses > 0, "DNS or IP subjectAltName is required")?;
     for (count, kind) in [(request.mail, "Email"), (request.uris, "URI")] {
         require(count == 0, &format!("{kind} subjectAltNames are not allowed"))?;
     }

@@ -1,8 +1,8 @@
 //! The controllers against our API server, without a node: the tests write what a kubelet would.
 
 #[path = "common/cluster.rs"]
-mod cluster;
-mod common; // a server with controllers on it
+mod cluster; // a server with controllers on it
+mod common;
 
 use cluster::{AUTHORITY, Cluster};
 use serde_json::{Value, json};

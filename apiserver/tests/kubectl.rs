@@ -1,61 +1,15 @@
 //! kubectl of two Debian releases against the server over TLS: what users type, and what they see.
 
 mod common;
+#[path = "common/kubectl.rs"]
+mod kubectl; // a kubectl, and where it works
 
 use common::{World, peer};
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use kubectl::Kubectl;
+use std::process::Stdio;
 use std::time::Duration;
 
 const PEERS: [&str; 2] = ["kubectl-1.20", "kubectl-1.32"];
-
-struct Kubectl {
-    program: PathBuf,
-    kubeconfig: PathBuf,
-    home: PathBuf,
-}
-
-impl Kubectl {
-    fn new(world: &World, program: PathBuf) -> Self {
-        let home = world.folder.path().join(program.file_name().expect("a file"));
-        fs::create_dir_all(&home).expect("home");
-        Self { program, kubeconfig: world.kubeconfig(), home }
-    }
-
-    fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(arguments.split_whitespace()).env_clear().env("HOME", &self.home);
-        command.env("KUBECONFIG", &self.kubeconfig).current_dir(&self.home).stdin(Stdio::null());
-        command
-    }
-
-    fn output(&self, arguments: &str) -> Output {
-        self.command(arguments).output().expect("kubectl starts")
-    }
-
-    /// What a command that must succeed prints.
-    fn run(&self, arguments: &str) -> String {
-        let output = self.output(arguments);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{} {arguments}\n{out}{err}", self.program.display());
-        out + &err
-    }
-
-    /// What a command that must fail prints.
-    fn refused(&self, arguments: &str) -> String {
-        let output = self.output(arguments);
-        assert!(!output.status.success(), "{} {arguments} should fail", self.program.display());
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path: PathBuf = self.home.join(name);
-        fs::write(&path, text).expect("manifest");
-        path
-    }
-}
 
 fn assert_has(text: &str, parts: &[&str]) {
     for part in parts {

@@ -3,35 +3,16 @@
 #[path = "common/cluster.rs"]
 mod cluster; // a server with controllers on it
 mod common;
+#[path = "common/kubectl.rs"]
+mod kubectl; // a kubectl, and where it works
 
 use cluster::Cluster;
 use common::peer;
+use kubectl::Kubectl;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const PODS: &str = "/api/v1/namespaces/default/pods";
-
-/// A kubectl and where it works.
-struct Kubectl {
-    program: PathBuf,
-    kubeconfig: PathBuf,
-    home: PathBuf,
-}
-
 impl Kubectl {
-    /// What a command that must succeed prints.
-    fn run(&self, arguments: &str) -> String {
-        let mut command = Command::new(&self.program);
-        command.args(arguments.split_whitespace()).env_clear().env("HOME", &self.home);
-        command.env("KUBECONFIG", &self.kubeconfig).current_dir(&self.home).stdin(Stdio::null());
-        let output = command.output().expect("kubectl starts");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{} {arguments}\n{out}{err}", self.program.display());
-        out.into_owned() + &err
-    }
-
     fn shows(&self, arguments: &str, part: &str) {
         let text = self.run(arguments);
         assert!(text.contains(part), "{arguments}: no {part:?} in:\n{text}");
@@ -109,34 +90,17 @@ fn session(kubectl: &Kubectl) {
 /// Makes pods ready, for as long as it is polled.
 async fn kubelet(cluster: &Cluster) {
     loop {
-        let pods = cluster.world.get(PODS).await.1;
-        for pod in pods["items"].as_array().into_iter().flatten().filter(|pod| pod["status"]["phase"] == "Pending") {
-            let path = format!("{PODS}/{}/status", pod["metadata"]["name"].as_str().expect("a name"));
-            let conditions = json!([{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
-            let status = json!({"status": {"phase": "Running", "conditions": conditions}});
-            // It may have been deleted meanwhile.
-            let _code = cluster.world.ask("PATCH", &path, "application/merge-patch+json", &status.to_string()).await;
-        }
+        cluster.run_pods().await;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-fn home(folder: &Path, name: &str) -> PathBuf {
-    let home = folder.join(name);
-    std::fs::create_dir_all(&home).expect("home");
-    home
 }
 
 async fn with(name: &str) {
     let Some(program) = peer(name) else { return };
     let mut cluster = Cluster::new().await;
     let (shutdown, served) = cluster.world.serve();
-    let home = home(cluster.world.folder.path(), name);
-    let kubectl = Kubectl { program, kubeconfig: cluster.world.kubeconfig(), home };
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one"}});
-    cluster.world.must("POST", "/api/v1/nodes", &node).await;
-    let conditions = json!([{"type": "Ready", "status": "True", "reason": "r", "message": "m"}]);
-    cluster.patch("/api/v1/nodes/one/status", json!({"status": {"conditions": conditions}})).await;
+    let kubectl = Kubectl::new(&cluster.world, program);
+    cluster.node("one", json!({})).await;
     let session = tokio::task::spawn_blocking(move || session(&kubectl));
     tokio::select! {
         done = session => done.expect("all as it should be"),

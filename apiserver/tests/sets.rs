@@ -38,15 +38,7 @@ fn names(list: &Value) -> Vec<String> {
 /// Makes all pods ready that are not, and waits until `wanted` is content with the object at `path`.
 async fn run(cluster: &Cluster, path: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..2000 {
-        let pods = cluster.world.get(PODS).await.1;
-        for pod in pods["items"].as_array().into_iter().flatten().filter(|pod| pod["status"]["phase"] == "Pending") {
-            let name = pod["metadata"]["name"].as_str().expect("a name");
-            let conditions = json!([{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
-            let status = json!({"status": {"phase": "Running", "conditions": conditions}});
-            let path = format!("{PODS}/{name}/status");
-            // It may have been deleted meanwhile.
-            let _code = cluster.world.ask("PATCH", &path, "application/merge-patch+json", &status.to_string()).await;
-        }
+        cluster.run_pods().await;
         let it = cluster.world.get(path).await.1;
         if wanted(&it) {
             return it;
@@ -128,14 +120,6 @@ async fn a_stateful_set_makes_changes_and_scales_in_order() {
     cluster.end().await;
 }
 
-async fn node(cluster: &Cluster, name: &str, labels: Value) {
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}});
-    cluster.world.must("POST", "/api/v1/nodes", &node).await;
-    // As long as a node has not said anything, it is not ready, and no pod is made on it.
-    let conditions = json!([{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z", "reason": "r", "message": "m"}]);
-    cluster.patch(&format!("/api/v1/nodes/{name}/status"), json!({"status": {"conditions": conditions}})).await;
-}
-
 /// The nodes to which pods are tied.
 fn places(list: &Value) -> Vec<String> {
     let place = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchFields/0/values/0";
@@ -148,8 +132,8 @@ fn places(list: &Value) -> Vec<String> {
 #[tokio::test]
 async fn a_daemon_set_is_on_every_node_it_fits() {
     let cluster = Cluster::new().await;
-    node(&cluster, "one", json!({"daemon": "yes"})).await;
-    node(&cluster, "two", json!({})).await;
+    cluster.node("one", json!({"daemon": "yes"})).await;
+    cluster.node("two", json!({})).await;
     cluster.world.must("POST", DAEMON_SETS, &set("DaemonSet", &json!({}))).await;
     let path = format!("{DAEMON_SETS}/web");
     let on = |all: i64| {
@@ -163,7 +147,7 @@ async fn a_daemon_set_is_on_every_node_it_fits() {
     };
     run(&cluster, &path, "be on both", on(2)).await;
     assert_eq!(places(&cluster.world.get(PODS).await.1), ["one", "two"]);
-    node(&cluster, "three", json!({"daemon": "yes"})).await;
+    cluster.node("three", json!({"daemon": "yes"})).await;
     run(&cluster, &path, "be on the third", on(3)).await;
     cluster.patch(&path, json!({"spec": {"template": {"spec": {"nodeSelector": {"daemon": "yes"}}}}})).await;
     run(&cluster, &path, "leave the second", on(2)).await;
@@ -242,8 +226,8 @@ async fn sets_leave_nothing() {
     const KINDS: [&str; 5] = ["Deployment", "ReplicaSet", "ReplicationController", "DaemonSet", "StatefulSet"];
     let rounds = std::env::var("SKIFF_SOAK_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
     let cluster = Cluster::new().await;
-    node(&cluster, "one", json!({})).await;
-    node(&cluster, "two", json!({})).await;
+    cluster.node("one", json!({})).await;
+    cluster.node("two", json!({})).await;
     let ready = |it: &Value| {
         let status = &it["status"];
         let seen = status["observedGeneration"] == it["metadata"]["generation"];

@@ -3,7 +3,7 @@
 
 use crate::common::World;
 use http::{Method, Request};
-use serde_json::Value;
+use serde_json::{Value, json};
 use skiff_authn::key::SigningKey;
 use skiff_client::{Identity, USES};
 use skiff_controllers::Trust;
@@ -15,6 +15,7 @@ use tower::Service;
 
 /// Stands for the certificate of the authority.
 pub(crate) const AUTHORITY: &str = "the authority's certificate";
+const PODS: &str = "/api/v1/namespaces/default/pods";
 const MERGE: &str = "application/merge-patch+json";
 
 /// A server with controllers on it.
@@ -77,6 +78,28 @@ impl Cluster {
         let (code, answer) = self.world.ask("PATCH", path, MERGE, &change.to_string()).await;
         assert!(code.is_success(), "PATCH {path}: {answer}");
         answer
+    }
+
+    /// Makes a node that is ready.
+    pub(crate) async fn node(&self, name: &str, labels: Value) {
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}});
+        self.world.must("POST", "/api/v1/nodes", &node).await;
+        // As long as a node has not said anything, it is not ready, and no pod is made on it.
+        let conditions = json!([{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z",
+            "reason": "r", "message": "m"}]);
+        self.patch(&format!("/api/v1/nodes/{name}/status"), json!({"status": {"conditions": conditions}})).await;
+    }
+
+    /// Makes all pods run and be ready that do not yet.
+    pub(crate) async fn run_pods(&self) {
+        let pods = self.world.get(PODS).await.1;
+        for pod in pods["items"].as_array().into_iter().flatten().filter(|pod| pod["status"]["phase"] == "Pending") {
+            let path = format!("{PODS}/{}/status", pod["metadata"]["name"].as_str().expect("a name"));
+            let conditions = json!([{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+            let status = json!({"status": {"phase": "Running", "conditions": conditions}});
+            // It may have been deleted meanwhile.
+            let _code = self.world.ask("PATCH", &path, MERGE, &status.to_string()).await;
+        }
     }
 
     pub(crate) async fn end(self) {

@@ -9,7 +9,7 @@ use crate::context::{Context, ControllerError, On, absent_is_none};
 use crate::looking::{Again, Loop, Outcome, Own};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use plan::{Account, Next, account_of, next};
 use skiff_client::{Cache, Key};
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Keeper {
         match next(&secret, account.as_ref(), &self.trust).map_err(ControllerError::Malformed)? {
             Next::Leave => {}
             Next::Delete => {
-                let deleted = self.own.delete(&api, &key, &self.secrets, &secret).await;
+                let deleted = self.own.delete(&api, &key, &self.secrets, &*secret, DeleteParams::default()).await;
                 deleted.on(|| format!("delete secret {key}"))?;
             }
             Next::Fill(filled) => {

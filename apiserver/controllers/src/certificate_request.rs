@@ -18,7 +18,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use plan::next;
 use skiff_client::{Cache, Key};
 use std::sync::Arc;
@@ -53,7 +53,8 @@ impl Keeper {
         match next.act {
             plan::Act::Nothing => {}
             plan::Act::Delete => {
-                let deleted = self.own.delete(&api, &key, &self.requests, &request).await;
+                let options = DeleteParams::default();
+                let deleted = self.own.delete(&api, &key, &self.requests, &*request, options).await;
                 deleted.on(|| format!("delete certificatesigningrequest {key}"))?;
                 return Ok(Again::OnChange);
             }

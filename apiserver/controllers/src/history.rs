@@ -3,13 +3,13 @@
 pub(crate) mod plan; // what a revision says, and which one is the present
 
 use crate::claim::{Claim, Selecting};
-use crate::context::{ControllerError, On, absent_is_none, is_status};
+use crate::context::{ControllerError, On, is_status};
 use crate::looking::Own;
 use crate::owned::owner_reference;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use plan::{Present, Snapshot};
 use serde_json::json;
 use skiff_client::{Cache, Key};
@@ -105,12 +105,8 @@ impl History<'_> {
     pub(crate) async fn forget(&self, surplus: &[Arc<ControllerRevision>]) -> Result<(), ControllerError> {
         let api = self.api();
         for revision in surplus {
-            let name = revision.name_any();
-            let same = Preconditions { uid: revision.uid(), resource_version: None };
-            let gone = absent_is_none(api.delete(&name, &DeleteParams::default().preconditions(same)).await);
-            if gone.on(|| format!("delete old controllerrevision {name}"))?.is_some() {
-                self.own.deleted(self.key, self.revisions, &**revision);
-            }
+            let gone = self.own.delete(&api, self.key, self.revisions, &**revision, DeleteParams::default()).await;
+            gone.on(|| format!("delete old controllerrevision {}", revision.name_any()))?;
         }
         Ok(())
     }

@@ -58,20 +58,23 @@ impl Own {
         self.lock().deleted(key.clone(), cache.seen(), (&namespace, &name, &uid), Instant::now());
     }
 
-    /// Deletes `object`, which `key` names, and none that has come in its place meanwhile; it may be gone already.
+    /// Deletes `object` on behalf of `key`, and none that has come in its place meanwhile; whether it was still there.
     pub(crate) async fn delete<K: Kept + Clone>(
         &self,
         api: &Api<K>,
         key: &Key,
         cache: &Cache<K>,
         object: &K,
-    ) -> Result<(), kube::Error> {
-        let same = Preconditions { uid: object.meta().uid.clone(), resource_version: None };
-        let options = DeleteParams::default().preconditions(same);
-        if absent_is_none(api.delete(&key.name, &options).await)?.is_some() {
+        options: DeleteParams,
+    ) -> Result<bool, kube::Error> {
+        let meta = object.meta();
+        let same = Preconditions { uid: meta.uid.clone(), resource_version: None };
+        let gone = api.delete(meta.name.as_deref().unwrap_or_default(), &options.preconditions(same)).await;
+        let was_there = absent_is_none(gone)?.is_some();
+        if was_there {
             self.deleted(key, cache, object);
         }
-        Ok(())
+        Ok(was_there)
     }
 
     fn are_seen(&self, key: &Key) -> bool {

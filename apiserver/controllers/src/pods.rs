@@ -1,10 +1,10 @@
 //! Pods that a controller makes and deletes on behalf of an object, and what the object's events say of them.
 
-use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, is_of_terminating_namespace};
+use crate::context::{Context, ControllerError, EventKind, On, is_of_terminating_namespace};
 use crate::looking::Own;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Resource, ResourceExt};
 use skiff_client::{Cache, Key};
 use std::sync::Arc;
@@ -88,12 +88,6 @@ impl Pods {
     /// Deletes this pod, and none that has its name since; whether it was still there.
     pub(crate) async fn remove(&self, key: &Key, pod: &Pod) -> Result<bool, kube::Error> {
         let api: Api<Pod> = self.context.api(&key.namespace);
-        let same = Preconditions { uid: pod.uid(), resource_version: None };
-        let gone = api.delete(&pod.name_any(), &DeleteParams::default().preconditions(same)).await;
-        let was_there = absent_is_none(gone)?.is_some();
-        if was_there {
-            self.own.deleted(key, &self.cache, pod);
-        }
-        Ok(was_there)
+        self.own.delete(&api, key, &self.cache, pod, DeleteParams::default()).await
     }
 }

@@ -10,7 +10,7 @@ use crate::looking::{Again, Loop, Outcome, Own};
 use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use plan::Stay;
 use serde_json::json;
 use skiff_client::{Cache, Change, Key};
@@ -97,7 +97,8 @@ impl Keeper {
             Err(error) if is_status(&error, 409) => return Ok(()),
             Err(error) => return Err(error).on(|| format!("write why pod {key} is removed")),
         }
-        self.own.delete(&api, key, &self.pods, pod).await.on(|| format!("delete pod {key} for a taint of its node"))
+        let gone = self.own.delete(&api, key, &self.pods, pod, DeleteParams::default()).await;
+        gone.map(drop).on(|| format!("delete pod {key} for a taint of its node"))
     }
 
     fn tell(&self, pod: &Pod, message: String) {

@@ -6,7 +6,7 @@ use crate::looking::{Again, Loop, Outcome, Own};
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{Api, DeleteParams, Preconditions};
+use kube::api::{Api, DeleteParams};
 use skiff_client::{Cache, Key};
 use tokio_util::sync::CancellationToken;
 
@@ -30,11 +30,8 @@ async fn reconcile(key: Key, context: Context, own: Own, jobs: Cache<Job>) -> Ou
     let live = absent_is_none(api.get(&key.name).await).on(|| format!("get job {key}"))?;
     let over = live.filter(|live| self::left(live, Timestamp::now()).is_some_and(|left| !left.is_positive()));
     if over.is_some_and(|live| live.metadata.uid == job.metadata.uid) {
-        let same = Preconditions { uid: job.metadata.uid.clone(), resource_version: None };
-        let deleted = api.delete(&key.name, &DeleteParams::foreground().preconditions(same)).await.map(drop);
-        if absent_is_none(deleted).on(|| format!("delete finished job {key}"))?.is_some() {
-            own.deleted(&key, &jobs, &*job);
-        }
+        let deleted = own.delete(&api, &key, &jobs, &*job, DeleteParams::foreground()).await;
+        deleted.on(|| format!("delete finished job {key}"))?;
     }
     Ok(Again::OnChange)
 }

@@ -9,7 +9,7 @@ use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, is
 use crate::looking::{Again, Loop, Outcome, Own};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use plan::{Attachable, Attachment, plan};
 use serde_json::{Value, json};
 use skiff_client::loose::{CSIDriver, PersistentVolume, VolumeAttachment};
@@ -177,8 +177,8 @@ impl Keeper {
     async fn detach(&self, key: &Key, name: &str) -> Result<(), ControllerError> {
         let Some(present) = self.attachments.get("", name) else { return Ok(()) };
         let api: Api<VolumeAttachment> = Api::all(self.context.client.clone());
-        let gone = self.own.delete(&api, &Key::new("", name), &self.attachments, &*present).await;
-        gone.on(|| format!("delete volumeattachment {name} of volume {}", key.name))
+        let gone = self.own.delete(&api, key, &self.attachments, &*present, DeleteParams::default()).await;
+        gone.map(drop).on(|| format!("delete volumeattachment {name} of volume {}", key.name))
     }
 
     /// Whether the node's status is to say that a volume is attached to it.

@@ -100,7 +100,12 @@ impl Binder {
             return Ok(Again::OnChange);
         };
         let seen = Claim::of(&claim);
-        let volumes: Vec<_> = self.volumes.all().iter().map(|volume| Volume::of(volume)).collect();
+        // Only a claim that names no volume may take any of them.
+        let offered = match seen.volume.as_str() {
+            "" => self.volumes.all(),
+            named => self.volumes.get("", named).into_iter().collect(),
+        };
+        let volumes: Vec<_> = offered.iter().map(|volume| Volume::of(volume)).collect();
         let named = self.classes.get("", seen.class()).map(|class| Class::of(&class));
         let classes = Classes { named, default: default_class(&self.classes.all()) };
         let steps = plan::claim(&seen, &volumes, &classes, &self.users(&claim));

@@ -15,7 +15,7 @@ mod verdict; // whether the job is over
 #[cfg(test)]
 mod world; // random lives of jobs
 
-pub(crate) use plan::finished_at;
+pub(crate) use plan::{end_of, finished_at};
 pub(crate) use pod::TRACKING;
 pub(crate) use stray::run as run_strays;
 

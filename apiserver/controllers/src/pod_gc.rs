@@ -5,6 +5,7 @@ mod plan; // which ones, and why
 
 use crate::context::{Context, ControllerError, On, absent_is_none};
 use crate::looking::{Again, Loop, Outcome};
+use crate::owned::has_ended;
 use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -41,7 +42,7 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
         match plan::why(pod, plan::node_of(pod).and_then(|name| known.get("", name)).as_deref()) {
             Some(Why::NodeGone) => queue.add_after(Key::of(&pod.metadata), QUARANTINE),
             Some(_) => return vec![Key::of(&pod.metadata)],
-            None if plan::has_ended(pod) => queue.add_after(Key::new("", COUNT), COUNT_AGAIN),
+            None if has_ended(pod) => queue.add_after(Key::new("", COUNT), COUNT_AGAIN),
             None => {}
         }
         Vec::new()

@@ -25,6 +25,11 @@ pub(crate) fn resolve(value: &IntOrString, of: i32, round: Round) -> i32 {
     }
 }
 
+/// How many, as statuses say it.
+pub(crate) fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

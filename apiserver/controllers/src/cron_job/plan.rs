@@ -2,9 +2,10 @@
 
 use super::schedule::{Schedule, zone};
 use crate::context::EventKind;
+use crate::job::end_of;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job, JobCondition};
+use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -85,11 +86,6 @@ fn drop_gone(gone: &BTreeSet<String>, plan: &mut Plan) {
         plan.told.push((EventKind::Normal, "MissingJob", format!("Active job went missing: {name}")));
         remove(&mut plan.status, Some(uid));
     }
-}
-
-fn end_of(job: &Job) -> Option<&JobCondition> {
-    let conditions = job.status.as_ref()?.conditions.as_deref()?;
-    conditions.iter().find(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True")
 }
 
 /// The oldest of those that ended, beyond what the history keeps of each kind.

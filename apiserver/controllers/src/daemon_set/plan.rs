@@ -6,8 +6,8 @@
 use super::fit::{Fit, fit};
 use super::pod::node_of;
 use crate::history::plan::POD_LABEL;
-use crate::owned::{available_in, is_available, is_going, is_ready, phase};
-use crate::shares::{Round, resolve};
+use crate::owned::{available_in, has_ended, is_available, is_going, is_ready, phase};
+use crate::shares::{Round, count, resolve};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus, RollingUpdateDaemonSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -139,10 +139,6 @@ impl<'a> Seen<'a> {
 
 fn share(value: Option<&IntOrString>, of: i32) -> usize {
     value.map_or(0, |value| usize::try_from(resolve(value, of, Round::Up)).unwrap_or(0))
-}
-
-fn has_ended(pod: &Pod) -> bool {
-    matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// Bound before tied, old before young.
@@ -315,8 +311,4 @@ pub(super) fn status(seen: &Seen<'_>, collisions: i32) -> DaemonSetStatus {
 /// The hashes that pods are of.
 pub(super) fn live(pods: &[Arc<Pod>]) -> BTreeSet<&str> {
     crate::history::plan::revisions_of(pods.iter().map(AsRef::as_ref))
-}
-
-fn count(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
 }

@@ -1,6 +1,7 @@
 //! How many pods of a budget may be disrupted now. No I/O.
 
-use crate::owned::is_ready;
+use crate::owned::{has_ended, is_ready};
+use crate::shares::{Round, count, resolve};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
@@ -31,21 +32,10 @@ pub(super) fn needs_scale(spec: &PodDisruptionBudgetSpec) -> bool {
 /// What is expected of `present` pods whose owners want `scale`.
 pub(super) fn expected(spec: &PodDisruptionBudgetSpec, present: usize, scale: i32) -> Expected {
     match (&spec.max_unavailable, &spec.min_available) {
-        (Some(most), _) => Expected { pods: scale, healthy: (scale - share(most, scale)).max(0) },
-        (None, Some(IntOrString::Int(least))) => Expected { pods: int(present), healthy: *least },
-        (None, Some(least)) => Expected { pods: scale, healthy: share(least, scale) },
+        (Some(most), _) => Expected { pods: scale, healthy: (scale - resolve(most, scale, Round::Up)).max(0) },
+        (None, Some(IntOrString::Int(least))) => Expected { pods: count(present), healthy: *least },
+        (None, Some(least)) => Expected { pods: scale, healthy: resolve(least, scale, Round::Up) },
         (None, None) => Expected::default(),
-    }
-}
-
-/// A number, or a percentage of `whole`, rounded up.
-fn share(value: &IntOrString, whole: i32) -> i32 {
-    match value {
-        IntOrString::Int(number) => *number,
-        IntOrString::String(text) => {
-            let percent: i64 = text.strip_suffix('%').and_then(|text| text.parse().ok()).unwrap_or(0);
-            i32::try_from((i64::from(whole) * percent + 99).div_euclid(100)).unwrap_or(i32::MAX)
-        }
     }
 }
 
@@ -139,13 +129,8 @@ pub(super) fn stale_in(pod: &Pod, now: Timestamp) -> Option<SignedDuration> {
     let condition = status.conditions.as_deref()?.iter().find(target)?;
     // A kubelet that ends a pod takes the time that it needs.
     let by_kubelet = condition.reason.as_deref() == Some("TerminationByKubelet");
-    let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     let since = condition.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    (!by_kubelet && !ended).then(|| (STALE - now.duration_since(since)).max(SignedDuration::ZERO))
-}
-
-fn int(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
+    (!by_kubelet && !has_ended(pod)).then(|| (STALE - now.duration_since(since)).max(SignedDuration::ZERO))
 }
 
 #[cfg(test)]
@@ -225,7 +210,7 @@ mod tests {
         fn enough_pods_stay(number in 0_usize..20, ready in 0_usize..20, percent in 0_i32..=100, most in any::<bool>()) {
             let word = if most { "maxUnavailable" } else { "minAvailable" };
             let mut budget = budget(json!({word: format!("{percent}%")}), json!({}));
-            let (pods, scale) = (pods(number, ready.min(number)), int(number));
+            let (pods, scale) = (pods(number, ready.min(number)), count(number));
             let wanted = expected(budget.spec.as_ref().unwrap(), pods.len(), scale);
             let first = status(&budget, &pods, wanted, at(0)).0;
             let (healthy, allowed) = (first.current_healthy.unwrap(), first.disruptions_allowed.unwrap());

@@ -1,6 +1,6 @@
 //! Which endpoint slices a service needs. No I/O.
 
-use crate::owned::{is_ready, owner_reference, phase};
+use crate::owned::{has_ended, is_ready, owner_reference};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
@@ -70,7 +70,7 @@ fn placed(service: &Service, mut endpoint: Endpoint, zone: &dyn Fn(&str) -> Opti
 pub(super) type PortsKey = Vec<(Option<String>, String, i32, Option<String>)>;
 
 pub(super) fn has_address(pod: &Pod) -> bool {
-    !matches!(phase(pod), "Succeeded" | "Failed") && address(pod).is_some()
+    !has_ended(pod) && address(pod).is_some()
 }
 
 fn address(pod: &Pod) -> Option<String> {

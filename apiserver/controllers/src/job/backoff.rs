@@ -1,6 +1,6 @@
 //! How long a job waits before it replaces a pod that failed: 10 s, doubled with each failure in a row, at most 10 min. No I/O.
 
-use crate::owned::phase;
+use crate::owned::has_ended;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
@@ -45,7 +45,7 @@ pub(super) fn left(failures: usize, last: Timestamp, now: Timestamp) -> Option<S
 pub(super) fn finished_at(pod: &Pod) -> Option<Timestamp> {
     by_containers(pod).or_else(|| by_readiness(pod)).or_else(|| by_deletion(pod)).or_else(|| {
         let made = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        made.filter(|_| matches!(phase(pod), "Succeeded" | "Failed"))
+        made.filter(|_| has_ended(pod))
     })
 }
 

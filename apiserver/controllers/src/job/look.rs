@@ -3,7 +3,8 @@
 use super::indexes::Indexes;
 use super::policy::{self, Failure};
 use super::{backoff, pod};
-use crate::owned::{is_active, phase};
+use crate::owned::{has_ended, is_active, is_going, phase};
+use crate::shares::count;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -84,8 +85,8 @@ impl<'a> Look<'a> {
         let new_succeeded = of(succeeded, &|pod| phase(pod) == "Succeeded");
         let new_failed = of(failed, &|pod| self.is_failed(pod));
         let counted = new_failed.iter().filter(|pod| self.failure(pod) != Failure::Ignored).count();
-        self.succeeded = self.status.succeeded.unwrap_or(0) + int(new_succeeded.len() + succeeded.len());
-        self.failed = self.status.failed.unwrap_or(0) + int(counted + failed.len());
+        self.succeeded = self.status.succeeded.unwrap_or(0) + count(new_succeeded.len() + succeeded.len());
+        self.failed = self.status.failed.unwrap_or(0) + count(counted + failed.len());
         (self.new_succeeded, self.new_failed) = (new_succeeded, new_failed);
     }
 
@@ -179,9 +180,5 @@ pub(super) fn has_uid(among: &[String], pod: &Pod) -> bool {
 }
 
 fn is_terminating(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_some() && !matches!(phase(pod), "Succeeded" | "Failed")
-}
-
-pub(super) fn int(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
+    is_going(pod) && !has_ended(pod)
 }

@@ -6,13 +6,14 @@
 //! ```
 
 use super::backoff::{self, Backoff};
-use super::look::{Indexed, Look, int};
+use super::look::{Indexed, Look};
 use super::pod::{Failures, Wanted, failures, index_of};
 use super::track;
 use super::verdict::{completed, ensure, verdict};
 use crate::context::EventKind;
 use crate::owned::is_ready;
 use crate::replica_set::worth;
+use crate::shares::count;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -108,9 +109,9 @@ impl Plan {
     }
 
     fn write_counts(&mut self) {
-        self.status.active = Some(int(self.active)).filter(|many| *many > 0);
-        self.status.ready = Some(int(self.ready));
-        self.status.terminating = Some(int(self.terminating));
+        self.status.active = Some(count(self.active)).filter(|many| *many > 0);
+        self.status.ready = Some(count(self.ready));
+        self.status.terminating = Some(count(self.terminating));
     }
 
     /// `missing` of the pods to make could not be made.
@@ -246,14 +247,18 @@ fn say_suspended(look: &Look<'_>, plan: &mut Plan) {
 
 /// Whether the job is over: nothing is decided about it any more.
 pub(super) fn is_finished(job: &Job) -> bool {
-    finished_at(job).is_some()
+    end_of(job).is_some()
+}
+
+/// The condition that says that the job is over, if it is.
+pub(crate) fn end_of(job: &Job) -> Option<&JobCondition> {
+    let conditions = job.status.as_ref()?.conditions.as_deref()?;
+    conditions.iter().find(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True")
 }
 
 /// When the job was over, if it is.
 pub(crate) fn finished_at(job: &Job) -> Option<Timestamp> {
-    let conditions = job.status.as_ref()?.conditions.as_deref()?;
-    let over = |one: &&JobCondition| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True";
-    let end = conditions.iter().find(over)?;
+    let end = end_of(job)?;
     Some(end.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
 }
 

@@ -110,7 +110,7 @@ fn number(status: &mut JobStatus, held: &BTreeSet<String>) {
         let Some(uids) = list else { continue };
         let before = uids.len();
         uids.retain(|uid| held.contains(uid));
-        let more = super::look::int(before - uids.len());
+        let more = crate::shares::count(before - uids.len());
         if more > 0 {
             *number = Some(number.unwrap_or(0) + more);
         }

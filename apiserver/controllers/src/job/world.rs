@@ -3,11 +3,11 @@
 //! What must hold: no more pods run than the job wants, each pod counts once, and the job comes to an end that fits.
 
 use super::backoff::Backoff;
-use super::look::int;
 use super::plan::{Plan, decide, is_finished};
 use super::pod::{TRACKING, is_tracked, pod_of};
 use super::track;
 use crate::owned::{is_active, phase};
+use crate::shares::count;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -105,7 +105,7 @@ impl World {
         let plan = decide(&self.job, &pods, self.remembered, self.now);
         let active = pods.iter().filter(|pod| is_active(pod)).count();
         let most = self.job.spec.as_ref().unwrap().parallelism.unwrap_or(1);
-        assert!(plan.create.is_empty() || int(active + plan.create.len()) <= most, "more pods than wanted");
+        assert!(plan.create.is_empty() || count(active + plan.create.len()) <= most, "more pods than wanted");
         let mut left = writes;
         if self.act(&plan, &mut left) {
             self.remembered = Some(plan.backoff)
@@ -185,12 +185,12 @@ impl World {
     fn check_counts(&self) {
         let (spec, status) = (self.job.spec.as_ref().unwrap(), self.job.status.as_ref().unwrap());
         let shown = json!(status);
-        assert_eq!(status.failed.unwrap_or(0), int(self.failed.len()), "{shown}");
+        assert_eq!(status.failed.unwrap_or(0), count(self.failed.len()), "{shown}");
         assert!(status.terminating.unwrap_or(0) == 0 && status.active.is_none(), "{shown}");
         let complete = status.completion_time.is_some();
         let indexed = spec.completion_mode.as_deref() == Some("Indexed");
         if !indexed {
-            assert_eq!(status.succeeded.unwrap_or(0), int(self.succeeded.len()), "{shown}");
+            assert_eq!(status.succeeded.unwrap_or(0), count(self.succeeded.len()), "{shown}");
         }
         if complete {
             assert!(status.succeeded >= spec.completions || spec.completions.is_none(), "{shown}");

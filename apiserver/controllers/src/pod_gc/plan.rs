@@ -1,6 +1,6 @@
 //! Which pods nobody will end, and what their status says then. No I/O.
 
-use crate::owned::phase;
+use crate::owned::has_ended;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
@@ -43,10 +43,6 @@ pub(super) fn why(pod: &Pod, node: Option<&Node>) -> Option<Why> {
         (Some(_), Some(node)) if leaving && is_out_of_service(node) => Some(Why::OutOfService),
         _ => None,
     }
-}
-
-pub(super) fn has_ended(pod: &Pod) -> bool {
-    matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// The oldest of those that ended, beyond `most`; evicted ones before all others.

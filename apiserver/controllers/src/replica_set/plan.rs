@@ -2,6 +2,7 @@
 
 use crate::context::ControllerError;
 use crate::owned::{is_active, is_ready, phase, ready_since};
+use crate::shares::count;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -164,10 +165,6 @@ fn conditions(set: &ReplicaSet, failure: Option<Failure>, now: Timestamp) -> Opt
         Some(_) => {}
     }
     Some(list).filter(|list| !list.is_empty())
-}
-
-fn count(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

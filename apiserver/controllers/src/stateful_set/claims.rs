@@ -1,6 +1,6 @@
 //! The claims of a stateful set's pods: their names, what they look like, and who they go with. No I/O.
 
-use super::pod::{ordinal, reference};
+use super::pod::ordinal;
 use crate::owned::owner_reference;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -125,7 +125,7 @@ pub(super) fn owners(claim: &PersistentVolumeClaim, set: &StatefulSet, pod: &Pod
     }
     let mut owners = rest();
     owners.extend(to_set.then(|| owner_reference(set)));
-    owners.extend(to_pod.then(|| reference(pod)));
+    owners.extend(to_pod.then(|| owner_reference(pod)));
     Owners::Should(owners)
 }
 

@@ -9,8 +9,8 @@
 use super::claims::{Owners, Retention, are_mounted, claim_of, is_of_another, is_of_former, names, owners};
 use super::pod::{has_identity, ordinal, pod_of, repair};
 use crate::history::plan::POD_LABEL;
-use crate::owned::{available_in, is_available, is_going, is_ready, phase};
-use crate::shares::{Round, resolve};
+use crate::owned::{available_in, has_ended, is_available, is_going, is_ready, phase};
+use crate::shares::{Round, count, resolve};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
@@ -166,10 +166,6 @@ impl<'a> Seen<'a> {
         condemned.sort_by_key(|one| std::cmp::Reverse(one.ordinal));
         (wanted, condemned)
     }
-}
-
-fn has_ended(pod: &Pod) -> bool {
-    matches!(phase(pod), "Failed" | "Succeeded")
 }
 
 /// The revision that a pod is of.
@@ -352,8 +348,4 @@ fn complete(seen: &Seen<'_>, status: &mut StatefulSetStatus) {
         status.current_replicas = status.updated_replicas;
         status.current_revision.clone_from(&status.update_revision);
     }
-}
-
-fn count(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
 }

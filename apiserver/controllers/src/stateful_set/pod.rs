@@ -6,8 +6,7 @@ use crate::history::plan::POD_LABEL;
 use crate::owned::owner_reference;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 /// A pod's name as a label, so that a service can choose one pod.
@@ -18,18 +17,6 @@ const INDEX_LABEL: &str = "apps.kubernetes.io/pod-index";
 /// The ordinal in a pod's name.
 pub(super) fn ordinal(pod: &Pod) -> Option<i32> {
     ordinal_of(pod.metadata.name.as_deref()?).map(|(_, ordinal)| ordinal)
-}
-
-/// A reference that makes a pod the managing owner of its claims.
-pub(super) fn reference(pod: &Pod) -> OwnerReference {
-    OwnerReference {
-        api_version: Pod::api_version(&()).into_owned(),
-        kind: Pod::kind(&()).into_owned(),
-        name: pod.name_any(),
-        uid: pod.uid().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    }
 }
 
 /// A new pod of `set` with this ordinal, made of `template`, which the revision called `revision` keeps.

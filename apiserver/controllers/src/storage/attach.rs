@@ -142,8 +142,7 @@ impl Keeper {
         let Some(claim) = claim.filter(|claim| bound(claim)) else { return Vec::new() };
         let mut pods = self.pods.within(namespace);
         pods.retain(|pod| {
-            let ended = matches!(crate::owned::phase(pod), "Succeeded" | "Failed");
-            !ended && !users::node(pod).is_empty() && users::uses(pod, &claim)
+            !crate::owned::has_ended(pod) && !users::node(pod).is_empty() && users::uses(pod, &claim)
         });
         pods
     }

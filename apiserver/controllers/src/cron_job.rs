@@ -179,11 +179,7 @@ impl Keeper {
         }
         let wanted = CronJob { status: Some(status.clone()), ..cron.clone() };
         let api: Api<CronJob> = self.context.api(&key.namespace);
-        let written = absent_is_none(api.replace_status(&key.name, &PostParams::default(), &wanted).await);
-        if let Some(written) = written.on(|| format!("write status of cronjob {key}"))? {
-            self.own.wrote(key, &self.crons, &written);
-        }
-        Ok(())
+        self.own.replace_status(&api, key, &self.crons, &wanted).await.map(drop)
     }
 }
 

@@ -7,7 +7,7 @@ mod pod; // what its pods look like
 mod tests; // the plan against a model of nodes and pods
 
 use crate::claim::{Claim, concerned};
-use crate::context::{Context, ControllerError, EventKind, On, absent_is_none};
+use crate::context::{Context, ControllerError, EventKind};
 use crate::history::plan::{POD_LABEL, is_of, surplus};
 use crate::history::{Found, History};
 use crate::looking::{Again, Loop, Outcome, Own};
@@ -17,7 +17,7 @@ use futures::FutureExt;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::Api;
 use plan::{Backoffs, Plan, Seen};
 use serde_json::{Value, json};
 use skiff_client::{Cache, Change, Key};
@@ -150,12 +150,7 @@ impl Keeper {
             return Ok(());
         }
         let api: Api<DaemonSet> = self.context.api(&key.namespace);
-        let patch = Patch::Merge(json!({"status": written(status)}));
-        let written = absent_is_none(api.patch_status(&key.name, &PatchParams::default(), &patch).await);
-        if let Some(written) = written.on(|| format!("write status of daemonset {key}"))? {
-            self.own.wrote(key, &self.sets, &written);
-        }
-        Ok(())
+        self.own.patch_status(&api, key, &self.sets, written(status)).await
     }
 }
 

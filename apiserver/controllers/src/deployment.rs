@@ -216,12 +216,8 @@ impl Rollout<'_> {
         let rollout = status::Rollout { deployment: &self.deployment, new, is_made, all: sets };
         let (status, again) = status::status(&rollout, jiff::Timestamp::now());
         if self.deployment.status.as_ref() != Some(&status) {
-            let patch = Patch::Merge(json!({"status": status}));
-            let written = self.deployments.patch_status(&self.key.name, &PatchParams::default(), &patch).await;
-            let written = absent_is_none(written).on(|| format!("write status of deployment {}", self.key))?;
-            if let Some(written) = written {
-                self.keeper.own.wrote(&self.key, &self.keeper.deployments, &written);
-            }
+            let (own, cache) = (&self.keeper.own, &self.keeper.deployments);
+            own.patch_status(&self.deployments, &self.key, cache, json!(status)).await?;
         }
         Ok(Again::within(again))
     }

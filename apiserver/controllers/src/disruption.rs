@@ -11,7 +11,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams};
 use kube::core::{Selector, SelectorExt};
 use scale::Owners;
 use serde_json::json;
@@ -115,11 +115,7 @@ impl Keeper {
         // The version is a precondition: an eviction may have charged the budget meanwhile.
         let wanted = PodDisruptionBudget { status: Some(status), ..budget.clone() };
         let api: Api<PodDisruptionBudget> = self.context.api(&key.namespace);
-        let written = absent_is_none(api.replace_status(&key.name, &PostParams::default(), &wanted).await);
-        if let Some(written) = written.on(|| format!("write status of poddisruptionbudget {key}"))? {
-            self.own.wrote(key, &self.budgets, &written);
-        }
-        Ok(())
+        self.own.replace_status(&api, key, &self.budgets, &wanted).await.map(drop)
     }
 }
 

@@ -199,12 +199,7 @@ impl Keeper {
         // The version is a precondition: numbers that somebody else wrote meanwhile must not be overwritten.
         let wanted = Job { status: Some(status.clone()), ..Job::clone(job) };
         let api: Api<Job> = self.context.api(&key.namespace);
-        let written = absent_is_none(api.replace_status(&key.name, &PostParams::default(), &wanted).await);
-        let written = written.on(|| format!("write status of job {key}"))?;
-        if let Some(written) = &written {
-            self.own.wrote(key, &self.jobs, written);
-        }
-        Ok(written.map(Arc::new))
+        Ok(self.own.replace_status(&api, key, &self.jobs, &wanted).await?.map(Arc::new))
     }
 }
 

@@ -1,10 +1,12 @@
 //! One loop: names of objects that events put into a queue, each reconciled on caches that show its own last writes.
 
-use crate::context::{Context, ControllerError, absent_is_none, is_of_terminating_namespace, is_status};
+use crate::context::{Context, ControllerError, On, absent_is_none, is_of_terminating_namespace, is_status};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use kube::api::{Api, DeleteParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use serde::Serialize;
+use serde_json::{Value, json};
 use skiff_client::expect::Expectations;
 use skiff_client::{Cache, Change, Kept, Key, Queue, Subscription};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,6 +77,45 @@ impl Own {
             self.deleted(key, cache, object);
         }
         Ok(was_there)
+    }
+
+    /// Writes `status` as a merge patch into the object that `key` names; it may be gone already.
+    pub(crate) async fn patch_status<K: Kept + Clone>(
+        &self,
+        api: &Api<K>,
+        key: &Key,
+        cache: &Cache<K>,
+        status: Value,
+    ) -> Result<(), ControllerError> {
+        let patch = Patch::Merge(json!({ "status": status }));
+        let written = api.patch_status(&key.name, &PatchParams::default(), &patch).await;
+        self.wrote_status(key, cache, written).map(drop)
+    }
+
+    /// Writes the status of `wanted`, whose version is a precondition; `None`: the object is gone.
+    pub(crate) async fn replace_status<K: Kept + Clone + Serialize>(
+        &self,
+        api: &Api<K>,
+        key: &Key,
+        cache: &Cache<K>,
+        wanted: &K,
+    ) -> Result<Option<K>, ControllerError> {
+        let written = api.replace_status(&key.name, &PostParams::default(), wanted).await;
+        self.wrote_status(key, cache, written)
+    }
+
+    fn wrote_status<K: Kept>(
+        &self,
+        key: &Key,
+        cache: &Cache<K>,
+        written: Result<K, kube::Error>,
+    ) -> Result<Option<K>, ControllerError> {
+        let kind = || K::kind(&()).to_lowercase();
+        let written = absent_is_none(written).on(|| format!("write status of {} {key}", kind()))?;
+        if let Some(written) = &written {
+            self.wrote(key, cache, written);
+        }
+        Ok(written)
     }
 
     fn are_seen(&self, key: &Key) -> bool {

@@ -6,7 +6,7 @@ mod plan;
 pub(crate) use plan::worth;
 
 use crate::claim::{Claim, Selecting, concerned};
-use crate::context::{Context, ControllerError, On, absent_is_none};
+use crate::context::{Context, ControllerError};
 use crate::looking::{Again, Loop, Outcome, Own};
 use crate::owned::{controller, generated_name, owner_reference};
 use crate::pods::Pods;
@@ -14,7 +14,7 @@ use futures::FutureExt;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::Api;
 use plan::{Difference, Failure};
 use serde_json::{Value, json};
 use skiff_client::{Cache, Key};
@@ -140,11 +140,7 @@ impl<K: Replicated> Keeper<K> {
         }
         if set.status.as_ref() != Some(&status) {
             let api: Api<K> = self.context.api(&key.namespace);
-            let patch = Patch::Merge(json!({"status": written(&status)}));
-            let written = absent_is_none(api.patch_status(&key.name, &PatchParams::default(), &patch).await);
-            if let Some(written) = written.on(|| format!("write status of {} {key}", K::kind(&())))? {
-                self.own.wrote(key, &self.owners, &written);
-            }
+            self.own.patch_status(&api, key, &self.owners, written(&status)).await?;
         }
         Ok(Again::within(again))
     }

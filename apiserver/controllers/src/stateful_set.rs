@@ -236,12 +236,7 @@ impl Keeper {
             return Ok(());
         }
         let api: Api<StatefulSet> = self.context.api(&key.namespace);
-        let patch = Patch::Merge(json!({ "status": status }));
-        let written = absent_is_none(api.patch_status(&key.name, &PatchParams::default(), &patch).await);
-        if let Some(written) = written.on(|| format!("write status of statefulset {key}"))? {
-            self.own.wrote(key, &self.sets, &written);
-        }
-        Ok(())
+        self.own.patch_status(&api, key, &self.sets, json!(status)).await
     }
 }
 

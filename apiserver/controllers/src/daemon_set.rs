@@ -8,7 +8,7 @@ mod tests; // the plan against a model of nodes and pods
 
 use crate::claim::{Claim, concerned};
 use crate::context::{Context, ControllerError, EventKind};
-use crate::history::plan::{POD_LABEL, is_of, surplus};
+use crate::history::plan::{POD_LABEL, is_of};
 use crate::history::{Found, History};
 use crate::looking::{Again, Loop, Outcome, Own};
 use crate::owned::phase;
@@ -80,9 +80,8 @@ impl Keeper {
             revisions: &self.revisions,
             hash_label: POD_LABEL,
         };
-        let revisions = history.settle(&*set).await?;
-        let counted = set.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
-        let Found { present, collisions } = history.present(&*set, &revisions, &spec.template, counted).await?;
+        let counted = set.status.as_ref().and_then(|status| status.collision_count);
+        let Found { revisions, present, collisions } = history.look(&*set, &spec.template, counted).await?;
         let claim = Claim { children: &self.pods.cache, own: &self.own, client: &self.context.client };
         let (pods, nodes) = (claim.settle(&*set).await?, self.nodes.all());
         let mut same: Vec<_> = revisions.iter().filter(|one| is_of(one, &spec.template)).collect();
@@ -98,7 +97,7 @@ impl Keeper {
         let live = plan::live(&pods);
         let is_live =
             |one: &ControllerRevision| one.name_any() == present.name_any() || live.contains(hash_of(one).as_str());
-        history.forget(&surplus(&revisions, spec.revision_history_limit, is_live)).await?;
+        history.forget(&revisions, spec.revision_history_limit, is_live).await?;
         Ok(again)
     }
 

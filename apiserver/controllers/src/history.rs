@@ -28,46 +28,46 @@ pub(crate) struct History<'a> {
     pub(crate) hash_label: &'static str,
 }
 
-/// The revision that is the present template, and how often a name was taken until it had its own.
+/// What there is of an object's template.
 pub(crate) struct Found {
+    /// The revisions that there were, the oldest first.
+    pub(crate) revisions: Vec<Arc<ControllerRevision>>,
+    /// The one that is the present template.
     pub(crate) present: Arc<ControllerRevision>,
+    /// How often a name was taken until the present one had its own.
     pub(crate) collisions: i32,
 }
 
 impl History<'_> {
-    /// The revisions of `owner`, the oldest first.
-    pub(crate) async fn settle<K: Selecting>(
+    /// The revisions of `owner`, and the one that is its present `template`: made, or given the highest number again, if need
+    /// be. `collisions` is what the owner's status says of them.
+    pub(crate) async fn look<K: Selecting>(
         &self,
         owner: &K,
-    ) -> Result<Vec<Arc<ControllerRevision>>, ControllerError> {
+        template: &PodTemplateSpec,
+        collisions: Option<i32>,
+    ) -> Result<Found, ControllerError> {
         let claim = Claim { children: self.revisions, own: self.own, client: self.client };
         let mut revisions = claim.settle(owner).await?;
         plan::sort(&mut revisions);
-        Ok(revisions)
-    }
-
-    /// The revision of `revisions` that is the present `template` of `owner`; made, or given the highest number again, if need be.
-    pub(crate) async fn present<K: Selecting>(
-        &self,
-        owner: &K,
-        revisions: &[Arc<ControllerRevision>],
-        template: &PodTemplateSpec,
-        collisions: i32,
-    ) -> Result<Found, ControllerError> {
-        let present = match plan::present(revisions, template) {
-            Present::Is(revision) => revision,
-            Present::WasBefore { revision, number } => Arc::new(self.renumber(&revision, number).await?),
+        let collisions = collisions.unwrap_or(0);
+        let (present, collisions) = match plan::present(&revisions, template) {
+            Present::Is(revision) => (revision, collisions),
+            Present::WasBefore { revision, number } => (self.renumber(&revision, number).await?, collisions),
             Present::IsNew { number } => {
-                let reference = owner_reference(owner);
-                let snapshot =
-                    Snapshot { owner: owner.meta(), reference, template, number, hash_label: self.hash_label };
-                return self.make(&snapshot, collisions).await;
+                let (owner, reference) = (owner.meta(), owner_reference(owner));
+                let snapshot = Snapshot { owner, reference, template, number, hash_label: self.hash_label };
+                self.make(&snapshot, collisions).await?
             }
         };
-        Ok(Found { present, collisions })
+        Ok(Found { revisions, present, collisions })
     }
 
-    async fn make(&self, snapshot: &Snapshot<'_>, collisions: i32) -> Result<Found, ControllerError> {
+    async fn make(
+        &self,
+        snapshot: &Snapshot<'_>,
+        collisions: i32,
+    ) -> Result<(Arc<ControllerRevision>, i32), ControllerError> {
         let api = self.api();
         for collisions in collisions..collisions.saturating_add(NAMES_MAX) {
             let revision = snapshot.revision(collisions);
@@ -83,7 +83,7 @@ impl History<'_> {
                 made => made.on(|| format!("create controllerrevision {name}"))?,
             };
             self.own.wrote(self.key, self.revisions, &made);
-            return Ok(Found { present: Arc::new(made), collisions });
+            return Ok((Arc::new(made), collisions));
         }
         Err(ControllerError::Malformed(format!("{}: {NAMES_MAX} names of revisions are taken", self.key)))
     }
@@ -92,19 +92,25 @@ impl History<'_> {
         &self,
         revision: &ControllerRevision,
         number: i64,
-    ) -> Result<ControllerRevision, ControllerError> {
+    ) -> Result<Arc<ControllerRevision>, ControllerError> {
         let name = revision.name_any();
         let patch = Patch::Merge(json!({ "revision": number }));
         let written = self.api().patch(&name, &PatchParams::default(), &patch).await;
         let written = written.on(|| format!("set revision of controllerrevision {name}"))?;
         self.own.wrote(self.key, self.revisions, &written);
-        Ok(written)
+        Ok(Arc::new(written))
     }
 
-    /// Deletes revisions that nobody will roll back to.
-    pub(crate) async fn forget(&self, surplus: &[Arc<ControllerRevision>]) -> Result<(), ControllerError> {
-        let api = self.api();
-        for revision in surplus {
+    /// Deletes revisions that nobody will roll back to: those beyond the last `keep` of which `is_live` does not say that
+    /// something is.
+    pub(crate) async fn forget(
+        &self,
+        revisions: &[Arc<ControllerRevision>],
+        keep: Option<i32>,
+        is_live: impl Fn(&ControllerRevision) -> bool,
+    ) -> Result<(), ControllerError> {
+        let (api, surplus) = (self.api(), plan::surplus(revisions, keep, is_live));
+        for revision in &surplus {
             let gone = self.own.delete(&api, self.key, self.revisions, &**revision, DeleteParams::default()).await;
             gone.on(|| format!("delete old controllerrevision {}", revision.name_any()))?;
         }

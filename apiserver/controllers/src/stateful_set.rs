@@ -8,7 +8,7 @@ mod tests; // the plan against a model of pods and claims
 
 use crate::claim::{Claim, concerned};
 use crate::context::{Context, ControllerError, EventKind, On, absent_is_none};
-use crate::history::plan::{revisions_of, surplus, template_of};
+use crate::history::plan::{revisions_of, template_of};
 use crate::history::{Found, History};
 use crate::looking::{Again, Loop, Outcome, Own};
 use crate::pods::Pods;
@@ -76,9 +76,8 @@ impl Keeper {
             revisions: &self.revisions,
             hash_label: HASH_LABEL,
         };
-        let revisions = history.settle(&*set).await?;
-        let counted = set.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
-        let Found { present, collisions } = history.present(&*set, &revisions, &spec.template, counted).await?;
+        let counted = set.status.as_ref().and_then(|status| status.collision_count);
+        let Found { revisions, present, collisions } = history.look(&*set, &spec.template, counted).await?;
         let claim = Claim { children: &self.pods.cache, own: &self.own, client: &self.context.client };
         let pods = claim.settle(&*set).await?;
         let update = Version { name: present.name_any(), template: spec.template.clone() };
@@ -95,7 +94,7 @@ impl Keeper {
             let name = one.name_any();
             name == current.name || name == update.name || live.contains(name.as_str())
         };
-        history.forget(&surplus(&revisions, spec.revision_history_limit, is_live)).await?;
+        history.forget(&revisions, spec.revision_history_limit, is_live).await?;
         acted.map(|()| again)
     }
 

@@ -123,7 +123,7 @@ impl Keeper {
     async fn act(&self, key: &Key, seen: &Seen<'_>, plan: Plan) -> Result<(), ControllerError> {
         let hash = seen.hashes.last().map_or("", String::as_str);
         let new = plan.create.iter().map(|node| pod::pod_of(seen.set, node, hash)).collect();
-        let created = self.pods.create_all(key, seen.set, new).await;
+        let (_, created) = self.pods.create_all(key, seen.set, new).await;
         let mut going = plan.delete;
         for (pod, node) in plan.ended {
             self.tell_end(seen.set, &pod, &node);

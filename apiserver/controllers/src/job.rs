@@ -20,16 +20,17 @@ pub(crate) use pod::TRACKING;
 pub(crate) use stray::run as run_strays;
 
 use crate::claim::{Claim, concerned};
-use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, is_of_terminating_namespace};
+use crate::context::{Context, ControllerError, EventKind, On, absent_is_none};
 use crate::looking::{Again, Loop, Outcome, Own};
+use crate::pods::{Pods, WRITES_AT_ONCE};
 use backoff::Backoff;
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use plan::Plan;
-use pod::{Wanted, pod_of};
+use pod::pod_of;
 use serde_json::json;
 use skiff_client::{Cache, Key};
 use std::collections::{BTreeSet, HashMap};
@@ -38,8 +39,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Who looks after jobs that name nobody else (`managedBy`, KEP-4368).
 const OURSELVES: &str = "kubernetes.io/job-controller";
-/// Writes under way at once; the server commits concurrent writes together.
-const WRITES_AT_ONCE: usize = 32;
 
 fn is_ours(job: &Job) -> bool {
     let manager = job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
@@ -50,7 +49,7 @@ struct Keeper {
     context: Context,
     own: Own,
     jobs: Cache<Job>,
-    pods: Cache<Pod>,
+    pods: Pods,
     /// The failures of each job, with its uid. What is lost with the process is read from the pods.
     backoffs: Mutex<HashMap<Key, (Option<String>, Backoff)>>,
 }
@@ -61,6 +60,7 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let all = jobs.clone();
     looking.when(&pods, move |change| concerned(&all, &change));
     let (context, own) = (looking.context.clone(), looking.own.clone());
+    let pods = Pods { context: context.clone(), own: own.clone(), cache: pods };
     let keeper = Arc::new(Keeper { context, own, jobs, pods, backoffs: Mutex::default() });
     looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
 }
@@ -72,15 +72,16 @@ impl Keeper {
             self.failures().remove(&key);
             return Ok(Again::OnChange);
         };
-        let claim = Claim { children: &self.pods, own: &self.own, client: &self.context.client };
+        let claim = Claim { children: &self.pods.cache, own: &self.own, client: &self.context.client };
         let owned = claim.settle(&*job).await?;
         let known = self.failures().get(&key).filter(|(uid, _)| *uid == job.metadata.uid).map(|(_, known)| *known);
         let mut plan = plan::decide(&job, &owned, known, jiff::Timestamp::now());
         self.delete_all(&key, &job, &owned, &plan).await?;
-        let (made, failed) = self.create_all(&key, &job, &plan.create).await;
+        let new = plan.create.iter().map(|wanted| pod_of(&job, wanted)).collect::<Result<_, _>>()?;
+        let (made, created) = self.pods.create_all(&key, &*job, new).await;
         plan.without(plan.create.len() - made);
         self.track(&key, &job, &plan).await?;
-        failed.map_or(Ok(Again::within(plan.again)), Err)
+        created.map(|()| Again::within(plan.again))
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<Key, (Option<String>, Backoff)>> {
@@ -101,46 +102,10 @@ impl Keeper {
         }
         let gone = absent_is_none(api.delete(&name, &DeleteParams::default()).await.map(drop));
         if gone.on(|| format!("delete pod {name}"))?.is_some() {
-            self.own.deleted(key, &self.pods, pod);
+            self.own.deleted(key, &self.pods.cache, pod);
             self.context.tell(job, EventKind::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
         }
         Ok(())
-    }
-
-    /// Makes pods, one at first and then twice as many each time: what is refused is refused once, not five hundred times.
-    /// Returns how many there are now, and why there are no more.
-    async fn create_all(&self, key: &Key, job: &Job, wanted: &[Wanted]) -> (usize, Option<ControllerError>) {
-        let (mut made, mut rest, mut batch) = (0, wanted, 1);
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(batch));
-            let creations = now.iter().map(|one| self.create(key, job, one)).collect::<Vec<_>>();
-            let done: Vec<_> = stream::iter(creations).buffer_unordered(WRITES_AT_ONCE).collect().await;
-            made += done.iter().filter(|done| done.is_ok()).count();
-            if let Some(error) = done.into_iter().find_map(Result::err) {
-                return (made, Some(error));
-            }
-            (rest, batch) = (later, batch * 2);
-        }
-        (made, None)
-    }
-
-    async fn create(&self, key: &Key, job: &Job, wanted: &Wanted) -> Result<(), ControllerError> {
-        let api: Api<Pod> = self.context.api(&key.namespace);
-        match api.create(&PostParams::default(), &pod_of(job, wanted)?).await {
-            Ok(made) => {
-                self.own.wrote(key, &self.pods, &made);
-                let message = format!("Created pod: {}", made.name_any());
-                self.context.tell(job, EventKind::Normal, "SuccessfulCreate", message);
-                Ok(())
-            }
-            Err(error) => {
-                if !is_of_terminating_namespace(&error) {
-                    let message = format!("Error creating: {}", skiff_client::sentence(&error));
-                    self.context.tell(job, EventKind::Warning, "FailedCreate", message);
-                }
-                Err(error).on(|| format!("create pod of job {key}"))
-            }
-        }
     }
 
     /// Writes the status, lets go of the pods that it counts, and writes what follows from that.
@@ -162,7 +127,7 @@ impl Keeper {
     /// Returns the uids of those that the job still holds.
     async fn release_all(&self, key: &Key, plan: &Plan) -> (BTreeSet<String>, Result<(), ControllerError>) {
         let pods = plan.release.iter().filter_map(|(name, uid)| {
-            let pod = self.pods.get(&key.namespace, name);
+            let pod = self.pods.cache.get(&key.namespace, name);
             pod.filter(|pod| pod.metadata.uid.as_deref() == Some(uid.as_str())).map(|pod| (uid, pod))
         });
         let releases = pods.map(|(uid, pod)| async move { (uid, release(&self.context, &pod).await) });
@@ -175,7 +140,7 @@ impl Keeper {
         let mut outcome = Ok(());
         while let Some((uid, released)) = done.next().await {
             match released {
-                Ok(Some(pod)) => self.own.wrote(key, &self.pods, &pod),
+                Ok(Some(pod)) => self.own.wrote(key, &self.pods.cache, &pod),
                 Ok(None) => {}
                 Err(error) => {
                     held.insert(uid.clone());

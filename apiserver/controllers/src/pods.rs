@@ -10,7 +10,7 @@ use skiff_client::{Cache, Key};
 use std::sync::Arc;
 
 /// Writes under way at once; the server commits concurrent writes together, so some parallelism pays.
-const WRITES_AT_ONCE: usize = 32;
+pub(crate) const WRITES_AT_ONCE: usize = 32;
 
 /// Who makes and deletes pods.
 pub(crate) struct Pods {
@@ -21,19 +21,27 @@ pub(crate) struct Pods {
 
 impl Pods {
     /// Makes `pods` for `owner`: one at first, then twice as many at once each time. Where one is refused the rest would be, too:
-    /// those that are not under way are left for the next look.
-    pub(crate) async fn create_all<K>(&self, key: &Key, owner: &K, pods: Vec<Pod>) -> Result<(), ControllerError>
+    /// those that are not under way are left for the next look. Returns how many there are now, and why there are no more.
+    pub(crate) async fn create_all<K>(
+        &self,
+        key: &Key,
+        owner: &K,
+        pods: Vec<Pod>,
+    ) -> (usize, Result<(), ControllerError>)
     where
         K: Resource<DynamicType = ()> + Sync,
     {
-        let (mut rest, mut batch) = (pods.into_iter(), 1);
+        let (mut number, mut rest, mut batch) = (0, pods.into_iter(), 1);
         loop {
             let making: Vec<_> = rest.by_ref().take(batch).map(|pod| self.create(key, owner, pod)).collect();
             if making.is_empty() {
-                return Ok(());
+                return (number, Ok(()));
             }
             let made: Vec<_> = stream::iter(making).buffer_unordered(WRITES_AT_ONCE).collect().await;
-            made.into_iter().collect::<Result<(), _>>()?;
+            number += made.iter().filter(|made| made.is_ok()).count();
+            if let Some(error) = made.into_iter().find_map(Result::err) {
+                return (number, Err(error));
+            }
             batch = batch.saturating_mul(2);
         }
     }

@@ -124,7 +124,8 @@ impl<K: Replicated> Keeper<K> {
                     pod.metadata.owner_references = Some(vec![reference.clone()]);
                     pod
                 });
-                self.pods.create_all(key, owner, new.collect()).await
+                let (_, created) = self.pods.create_all(key, owner, new.collect()).await;
+                created
             }
             Difference::Delete(names) => {
                 let going = pods.iter().filter(|pod| names.contains(&pod.name_any())).cloned().collect();

@@ -11,7 +11,7 @@ use crate::context::{Context, ControllerError, EventKind, On, absent_is_none};
 use crate::history::plan::{revisions_of, template_of};
 use crate::history::{Found, History};
 use crate::looking::{Again, Loop, Outcome, Own};
-use crate::pods::Pods;
+use crate::pods::{Pods, WRITES_AT_ONCE};
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -26,8 +26,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Under which label a revision says its hash.
 const HASH_LABEL: &str = "controller.kubernetes.io/hash";
-/// Pods of a parallel set that are written at once.
-const WRITES_AT_ONCE: usize = 32;
 
 struct Keeper {
     context: Context,

@@ -41,11 +41,7 @@ async fn reconcile(key: Key, namespaces: Cache<Namespace>, context: Context) -> 
     if !live.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten()).any(|one| one == "kubernetes") {
         return Ok(Again::OnChange);
     }
-    let mut left = empty(&context, &key.name).await;
-    if left.is_nothing() && left.deleted {
-        // What was being made when the namespace was deleted came after the list.
-        left = empty(&context, &key.name).await;
-    }
+    let left = empty(&context, &key.name).await;
     say(&context, live, &left).await?;
     if left.is_nothing() {
         finalize(&context, &key.name).await?;
@@ -70,20 +66,30 @@ async fn live(context: &Context, name: &str) -> Result<Option<Namespace>, Contro
     Ok(live.filter(|live| live.metadata.deletion_timestamp.is_some()))
 }
 
-/// Deletes what is in the namespace, pods before all else; returns what is still there.
+/// Deletes what is in the namespace; returns what is still there.
 async fn empty(context: &Context, namespace: &str) -> Remaining {
-    let mut left = Remaining::default();
     let resources = match deletable(context).await {
         Ok(resources) => resources,
         Err(error) => {
-            left.undiscovered = Some(skiff_client::sentence(&error));
-            return left;
+            let undiscovered = Some(skiff_client::sentence(&error));
+            return Remaining { undiscovered, ..Remaining::default() };
         }
     };
     let is_pods = |one: &ApiResource| one.group.is_empty() && one.plural == "pods";
     let (pods, others): (Vec<_>, Vec<_>) = resources.into_iter().partition(is_pods);
-    for resources in [pods, others] {
-        for resource in &resources {
+    let left = sweep(context, namespace, [&pods, &others]).await;
+    if left.is_nothing() && left.deleted {
+        // What was being made when the namespace was deleted came after the list.
+        return sweep(context, namespace, [&pods, &others]).await;
+    }
+    left
+}
+
+/// Deletes what there is of some resources, and of those that come later only when nothing of the earlier ones is left.
+async fn sweep(context: &Context, namespace: &str, order: [&[ApiResource]; 2]) -> Remaining {
+    let mut left = Remaining::default();
+    for resources in order {
+        for resource in resources {
             if let Err(error) = delete_all(context, namespace, resource, &mut left).await {
                 left.failures.push(skiff_client::sentence(&error));
             }

@@ -18,7 +18,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus}
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
 use kube::api::Api;
-use plan::{Backoffs, Plan, Seen};
+use plan::{Backoffs, Place, Plan, Seen};
 use serde_json::{Value, json};
 use skiff_client::{Cache, Change, Key};
 use std::collections::HashMap;
@@ -89,10 +89,11 @@ impl Keeper {
         same.push(&present);
         let hashes = same.iter().map(|one| hash_of(one)).collect();
         let seen = Seen { set: &set, hashes, nodes: &nodes, pods: &pods, now: jiff::Timestamp::now() };
-        let plan = self.plan(&key, &seen);
+        let places = seen.places();
+        let plan = self.plan(&key, &seen, &places);
         let again = Again::within(plan.again);
         let acted = self.act(&key, &seen, plan).await;
-        self.write_status(&key, &set, &plan::status(&seen, collisions)).await?;
+        self.write_status(&key, &set, &plan::status(&seen, &places, collisions)).await?;
         acted?;
         let live = plan::live(&pods);
         let is_live =
@@ -102,14 +103,14 @@ impl Keeper {
     }
 
     /// What is next; pods that failed are counted.
-    fn plan(&self, key: &Key, seen: &Seen<'_>) -> Plan {
+    fn plan(&self, key: &Key, seen: &Seen<'_>, places: &[Place<'_>]) -> Plan {
         let version = (seen.set.metadata.uid.clone(), seen.set.metadata.generation);
         let mut all = self.backoffs();
         let (of, backoffs) = all.entry(key.clone()).or_default();
         if *of != version {
             (*of, *backoffs) = (version, Backoffs::default());
         }
-        let plan = plan::plan(seen, backoffs);
+        let plan = plan::plan(seen, places, backoffs);
         for (_, node) in plan.ended.iter().filter(|(pod, _)| phase(pod) == "Failed") {
             backoffs.failed(node, seen.now);
         }

@@ -2,7 +2,7 @@
 
 use super::pod::tolerations;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, PodSpec, Toleration};
 use kube::ResourceExt;
 use skiff_client::affinity::{is_chosen, tolerates};
 
@@ -17,14 +17,18 @@ pub(super) enum Fit {
     Never,
 }
 
-/// What `node` is to `set`.
-pub(super) fn fit(set: &DaemonSet, node: &Node) -> Fit {
-    let Some(spec) = set.spec.as_ref().and_then(|set| set.template.spec.as_ref()) else { return Fit::Never };
+/// What a node is to `set`. What all nodes are held against is read once.
+pub(super) fn fit(set: &DaemonSet) -> impl Fn(&Node) -> Fit {
+    let spec = set.spec.as_ref().and_then(|set| set.template.spec.as_ref());
+    let template = spec.map(|spec| (spec, tolerations(spec)));
+    move |node| template.as_ref().map_or(Fit::Never, |(spec, tolerations)| of_node(spec, tolerations, node))
+}
+
+fn of_node(spec: &PodSpec, tolerations: &[Toleration], node: &Node) -> Fit {
     let named = spec.node_name.as_deref().filter(|name| !name.is_empty());
     if named.is_some_and(|name| name != node.name_any()) || !is_chosen(spec, node) {
         return Fit::Never;
     }
-    let tolerations = tolerations(spec);
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
     let repelled = |effects: &[&str]| {
         let mut taints = taints.iter().filter(|taint| effects.contains(&taint.effect.as_str()));
@@ -47,7 +51,7 @@ mod tests {
     fn of(template: Value, node: Value) -> Fit {
         let set = json!({"metadata": {"name": "d"}, "spec": {"selector": {}, "template": {"spec": template}}});
         let node = json!({"metadata": {"name": "n", "labels": {"zone": "a", "cores": "8"}}, "spec": node});
-        fit(&serde_json::from_value(set).unwrap(), &serde_json::from_value(node).unwrap())
+        fit(&serde_json::from_value(set).unwrap())(&serde_json::from_value(node).unwrap())
     }
 
     fn tainted(effect: &str) -> Value {

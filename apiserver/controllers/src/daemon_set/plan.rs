@@ -74,7 +74,7 @@ impl Backoffs {
 }
 
 /// A node with what is on it.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     name: String,
     fit: Fit,
     /// Whether such a node is there.
@@ -84,7 +84,8 @@ struct Place<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn places(&self) -> Vec<Place<'a>> {
+    /// The nodes, and those that pods are on though they are gone, by name.
+    pub(super) fn places(&self) -> Vec<Place<'a>> {
         let mut pods: BTreeMap<&str, Vec<&Arc<Pod>>> = BTreeMap::new();
         for pod in self.pods.iter().filter(|pod| !(is_going(pod) && has_ended(pod))) {
             if let Some(node) = node_of(pod) {
@@ -94,13 +95,14 @@ impl<'a> Seen<'a> {
         for pods in pods.values_mut() {
             pods.sort_by_key(|pod| age(pod));
         }
+        let fit = fit(self.set);
         let mut places: Vec<Place<'_>> = self
             .nodes
             .iter()
             .map(|node| {
                 let name = node.name_any();
                 let pods = pods.remove(name.as_str()).unwrap_or_default();
-                Place { fit: fit(self.set, node), known: true, pods, name }
+                Place { fit: fit(node), known: true, pods, name }
             })
             .collect();
         let gone = pods.into_iter();
@@ -147,19 +149,18 @@ fn age(pod: &Pod) -> (bool, Option<Timestamp>, String) {
     (!bound, pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.name_any())
 }
 
-/// What is to be done next; `backoffs` say which failed pods are left for a while.
-pub(super) fn plan(seen: &Seen<'_>, backoffs: &Backoffs) -> Plan {
-    let places = seen.places();
+/// What is to be done next at the `places` that are seen; `backoffs` say which failed pods are left for a while.
+pub(super) fn plan(seen: &Seen<'_>, places: &[Place<'_>], backoffs: &Backoffs) -> Plan {
     let mut plan = Plan::default();
-    for place in &places {
+    for place in places {
         settle(seen, place, backoffs, &mut plan);
     }
     if plan.is_empty() && seen.rolls() {
         let wanted = places.iter().filter(|place| place.fit == Fit::Runs).count();
         if seen.surge(count(wanted)) == 0 {
-            replace(seen, &places, wanted, &mut plan);
+            replace(seen, places, wanted, &mut plan);
         } else {
-            surge(seen, &places, wanted, &mut plan);
+            surge(seen, places, wanted, &mut plan);
         }
     }
     for left in seen.pods.iter().filter_map(|pod| available_in(pod, seen.min_ready(), seen.now)) {
@@ -274,8 +275,8 @@ fn surge(seen: &Seen<'_>, places: &[Place<'_>], wanted: usize, plan: &mut Plan) 
     plan.create.extend(next.into_iter().take(seen.surge(count(wanted)).saturating_sub(surging)));
 }
 
-/// The status to write.
-pub(super) fn status(seen: &Seen<'_>, collisions: i32) -> DaemonSetStatus {
+/// The status to write: how it stands at the `places` that are seen.
+pub(super) fn status(seen: &Seen<'_>, places: &[Place<'_>], collisions: i32) -> DaemonSetStatus {
     let before = seen.set.status.as_ref();
     let mut status = DaemonSetStatus {
         observed_generation: seen.set.metadata.generation,
@@ -287,7 +288,7 @@ pub(super) fn status(seen: &Seen<'_>, collisions: i32) -> DaemonSetStatus {
         status.collision_count = Some(collisions);
     }
     let (mut updated, mut available) = (0, 0);
-    for place in seen.places().into_iter().filter(|place| place.known) {
+    for place in places.iter().filter(|place| place.known) {
         let first = place.pods.first();
         if place.fit != Fit::Runs {
             status.number_misscheduled += i32::from(first.is_some());

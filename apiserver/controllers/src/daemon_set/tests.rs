@@ -96,7 +96,7 @@ impl Model {
     /// How many of the nodes that should have a pod have one that serves.
     fn available(&self) -> usize {
         let has_one = |name: &str| self.pods.iter().any(|pod| node_of(pod) == Some(name) && self.serves(pod));
-        self.nodes.values().filter(|node| fit(&self.set, node) == Fit::Runs && has_one(&node.name_any())).count()
+        self.nodes.values().filter(|node| fit(&self.set)(node) == Fit::Runs && has_one(&node.name_any())).count()
     }
 
     fn look(&mut self, writes: usize) -> usize {
@@ -104,7 +104,7 @@ impl Model {
         let pods = self.pods.clone();
         let hashes = vec![format!("h{}", self.version)];
         let seen = Seen { set: &self.set, hashes, nodes: &nodes, pods: &pods, now: self.now };
-        let planned = plan(&seen, &self.backoffs);
+        let planned = plan(&seen, &seen.places(), &self.backoffs);
         for (_, node) in planned.ended.iter().filter(|(pod, _)| phase(pod) == "Failed") {
             self.backoffs.failed(node, self.now);
         }
@@ -122,7 +122,7 @@ impl Model {
     }
 
     fn create(&mut self, node: &str) {
-        assert_eq!(self.nodes.get(node).map(|node| fit(&self.set, node)), Some(Fit::Runs), "{node}");
+        assert_eq!(self.nodes.get(node).map(|node| fit(&self.set)(node)), Some(Fit::Runs), "{node}");
         self.made += 1;
         let mut pod = pod_of(&self.set, node, &format!("h{}", self.version));
         pod.metadata.name = Some(format!("pod-{:04}", self.made));
@@ -204,7 +204,8 @@ impl Model {
     fn status(&self) -> DaemonSetStatus {
         let nodes: Vec<_> = self.nodes.values().cloned().collect();
         let hashes = vec![format!("h{}", self.version)];
-        status(&Seen { set: &self.set, hashes, nodes: &nodes, pods: &self.pods, now: self.now }, 0)
+        let seen = Seen { set: &self.set, hashes, nodes: &nodes, pods: &self.pods, now: self.now };
+        status(&seen, &seen.places(), 0)
     }
 
     fn on(&self, node: &Node) -> Vec<&Arc<Pod>> {
@@ -242,7 +243,7 @@ proptest! {
         let mut running = 0;
         for node in model.nodes.values() {
             let pods = model.on(node);
-            let fit = fit(&model.set, node);
+            let fit = fit(&model.set)(node);
             prop_assert!(pods.len() <= 1 && (fit != Fit::Runs || pods.len() == 1) && (fit != Fit::Never || pods.is_empty()));
             running += i32::from(fit == Fit::Runs);
             if strategy["type"] == "RollingUpdate" {

@@ -48,7 +48,8 @@ pub(crate) enum Nominate {
 #[derive(Debug)]
 pub(crate) struct Half {
     counts: Option<Counts>,
-    before: Option<crate::plugin::Refusal>,
+    /// Why no node can have the pod, whichever it is.
+    pub(crate) before: Option<crate::plugin::Refusal>,
     pub(crate) found: Found,
 }
 

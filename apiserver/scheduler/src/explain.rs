@@ -73,7 +73,7 @@ pub fn explain(cluster: &Cluster, pod: &Pod) -> Explanation {
     let profile = Profile { nodes_to_score: 100, ..Profile::named(crate::SCHEDULER_NAME) };
     let cycle = Cycle { cluster, profile: &profile, pod: &pod };
     let half = look(cluster, &profile, &pod, 0);
-    let everywhere = cycle.prepare().err().map(|refusal| (refusal.plugin, refusal.message()));
+    let everywhere = half.before.as_ref().map(|refusal| (refusal.plugin, refusal.message()));
     let nodes = of_nodes(&cycle, &half.found);
     let mut explanation = Explanation {
         nodes,

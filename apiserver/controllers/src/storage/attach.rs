@@ -141,9 +141,7 @@ impl Keeper {
         };
         let Some(claim) = claim.filter(|claim| bound(claim)) else { return Vec::new() };
         let mut pods = self.pods.within(namespace);
-        pods.retain(|pod| {
-            !crate::owned::has_ended(pod) && !users::node(pod).is_empty() && users::uses(pod, &claim)
-        });
+        pods.retain(|pod| !crate::owned::has_ended(pod) && !users::node(pod).is_empty() && users::uses(pod, &claim));
         pods
     }
 

@@ -71,7 +71,16 @@ fn volumes(pod: &Pod) -> &[Volume] {
 
 /// Whether two pods name a disk that cannot be attached for both.
 pub(crate) fn disks_conflict(pod: &Pod, other: &Pod) -> bool {
-    volumes(pod).iter().any(|own| volumes(other).iter().any(|theirs| is_same_disk(own, theirs)))
+    let mut disks = volumes(pod).iter().filter(|own| is_disk(own));
+    disks.any(|own| volumes(other).iter().any(|theirs| is_same_disk(own, theirs)))
+}
+
+/// Whether a volume is of the kinds that [`is_same_disk`] knows. Most pods have none, and every pod of every node is asked.
+fn is_disk(volume: &Volume) -> bool {
+    volume.gce_persistent_disk.is_some()
+        || volume.aws_elastic_block_store.is_some()
+        || volume.iscsi.is_some()
+        || volume.rbd.is_some()
 }
 
 fn is_same_disk(own: &Volume, theirs: &Volume) -> bool {

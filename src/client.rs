@@ -7,7 +7,7 @@ mod resource; // `po`, `deploy/hello`: which resource is meant
 mod table; // what the server answers as a table
 mod warning; // what the server does, but not as one may think
 
-pub(crate) use connect::{Server, connect};
+pub(crate) use connect::{Server, connect, must_exist};
 pub(crate) use manifest::{Document, read_manifests};
 pub(crate) use refusal::{explain, refusal};
 pub(crate) use resource::{Known, Target};

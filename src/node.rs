@@ -32,6 +32,7 @@ pub(crate) use ranges::{Ranges, host_networks};
 pub(crate) use reach::Reach;
 pub(crate) use registry::{UpRegistry, open_registry, read_registry_config, run_registry, tls_acceptor};
 pub(crate) use renewed::{hand_over, present_kubelet};
+pub(crate) use routes::pod_range;
 pub(crate) use site::{Place, Site, check_ranges};
 pub(crate) use store::{OpenStore, client_tls, look_at_store, open_backend, open_store, read};
 pub(crate) use teardown::{Undone, remove_folder};

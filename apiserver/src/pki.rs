@@ -122,7 +122,7 @@ impl Pki {
                 &masters("kube-apiserver-kubelet-client"),
             )?,
             kubelet_serving: authority.leaf(directory, "kubelet", &kubelet_sans)?,
-            service_account_key: Secret(service_account_key(directory)?),
+            service_account_key: Secret(signing_key(&directory.join("sa.key"))?),
             server,
             authority: authority.pair(),
             front_proxy_authority,
@@ -233,17 +233,18 @@ fn front_proxy(directory: &Path) -> Result<(String, CertKey), PkiError> {
     Ok((authority.pair().certificate, client))
 }
 
-/// Reads `sa.key`, or makes it: a new key would end every token that was issued.
-fn service_account_key(directory: &Path) -> Result<String, PkiError> {
-    let path = directory.join("sa.key");
-    if let Some(text) = file::read(&path)? {
-        return match SigningKey::from_pem(&text) {
-            Ok(_) => Ok(text),
-            Err(error) => Err(PkiError::Unreadable { path, problem: error.to_string() }),
-        };
+/// Reads the key at `path` that signs tokens, as PEM, or makes it: a new key would end every token that was issued.
+///
+/// # Errors
+/// The file cannot be read or written, or holds no key.
+pub fn signing_key(path: &Path) -> Result<String, PkiError> {
+    let unreadable = |problem| PkiError::Unreadable { path: path.to_owned(), problem };
+    if let Some(text) = file::read(path)? {
+        SigningKey::from_pem(&text).map_err(|error| unreadable(error.to_string()))?;
+        return Ok(text);
     }
-    let text = SigningKey::generate().map_err(|problem| PkiError::Unreadable { path: path.clone(), problem })?;
-    file::write_private(&path, &text)?;
+    let text = SigningKey::generate().map_err(unreadable)?;
+    file::write_private(path, &text)?;
     Ok(text)
 }
 

@@ -1,9 +1,10 @@
 //! The words that Skiff's programs and their peers share, generated from the `.proto` files beside this folder.
 //!
-//! Nothing here decides anything: messages, clients and server traits, and how a quantity is read. Field numbers and names are those that the
+//! Nothing here decides anything: messages, clients and server traits, and how a quantity and a duration are read. Field numbers and names are those that the
 //! real etcd, kubelet and containerd use, so bytes are interchangeable.
 
 pub mod age; // 5m30s, 2d3h: how long ago, in tables and words
+pub mod duration; // 1h30m, 250ms: as Go writes it, on command lines and in messages
 pub mod quantity; // 100m, 1.5Gi: a word that every reader of an object needs
 
 /// etcd v3 (<https://etcd.io/docs/v3.5/learning/api/>).

@@ -36,15 +36,23 @@ impl Server {
     }
 }
 
+/// Says what to do if there is no kubeconfig at `path`.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn must_exist(path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        path.exists(),
+        "kubeconfig {}: no such file; start a node with `skiff up`, or name a kubeconfig with --kubeconfig",
+        path.display()
+    );
+    Ok(())
+}
+
 /// Connects as `args` say.
 pub(crate) async fn connect(args: &ServerArgs) -> anyhow::Result<Server> {
     let path = &args.kubeconfig;
-    if !path.exists() {
-        bail!(
-            "kubeconfig {}: no such file; start a node with `skiff up`, or name a kubeconfig with --kubeconfig",
-            path.display()
-        );
-    }
+    must_exist(path)?;
     let file = Kubeconfig::read_from(path).with_context(|| format!("kubeconfig {}", path.display()))?;
     let (cluster, user, namespace) = current(&file).with_context(|| format!("kubeconfig {}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("."));

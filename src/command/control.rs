@@ -2,7 +2,7 @@
 
 use super::stop;
 use crate::cli::{ControllersArgs, ProxyArgs, SchedulerArgs};
-use crate::node::{PROXY_TABLE, control, engine, host_name};
+use crate::node::{PROXY_TABLE, control, engine, host_name, pod_range};
 use crate::out::tell;
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::Node;
@@ -92,7 +92,7 @@ pub(crate) async fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
     let client = from_kubeconfig(&args.client.kubeconfig).await?;
     let node_name = args.hostname_override.unwrap_or_else(host_name);
     let config = ProxyConfig {
-        pod_cidr: pod_range(&client, &node_name).await?.unwrap_or(args.cluster_cidr),
+        pod_cidr: range_of(&client, &node_name).await?.unwrap_or(args.cluster_cidr),
         node_name,
         caches: Caches::new(client.clone()),
         client,
@@ -104,9 +104,7 @@ pub(crate) async fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
 }
 
 /// The range of the pods of this node, if the control plane has given it one.
-async fn pod_range(client: &Client, node: &str) -> anyhow::Result<Option<String>> {
+async fn range_of(client: &Client, node: &str) -> anyhow::Result<Option<String>> {
     let found = Api::<Node>::all(client.clone()).get_opt(node).await.with_context(|| format!("read node {node}"))?;
-    let spec = found.and_then(|node| node.spec).unwrap_or_default();
-    let all = spec.pod_cidrs.unwrap_or_default().into_iter().chain(spec.pod_cidr);
-    Ok(all.into_iter().find(|range| !range.contains(':') && !range.is_empty()))
+    Ok(found.as_ref().and_then(pod_range))
 }

@@ -5,7 +5,7 @@ use super::stop;
 use crate::cli::{Output, RegistryArgs, RegistryCommand, ServeRegistryArgs};
 use crate::client::{plain_table, text};
 use crate::folders::Folders;
-use crate::node::{open_registry, read_registry_config, run_registry, tls_acceptor};
+use crate::node::{open_registry, read, read_registry_config, run_registry, tls_acceptor};
 use crate::out::{self, show, tell};
 use anyhow::{Context, anyhow, bail};
 use axum::routing;
@@ -132,8 +132,7 @@ fn preview(
     let (state, name) = (look(folder)?, named(repository)?);
     let policy = match (policy, config) {
         (Some(path), _) => {
-            let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-            let document: Value = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+            let document: Value = serde_json::from_slice(&read(path)?).with_context(|| path.display().to_string())?;
             Policy::read(&document).map_err(|problem| anyhow!("{}: {problem}", path.display()))?
         }
         (None, config) => {
@@ -165,9 +164,5 @@ fn user_line(user: &str) -> anyhow::Result<()> {
     if password.is_empty() || password.len() > PASSWORD_BYTES_MAX {
         bail!("the password has {} bytes; 1 to {PASSWORD_BYTES_MAX} are needed", password.len());
     }
-    let mut salt = [0; 16];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut salt))
-        .context("read /dev/urandom")?;
-    show!("{}", htpasswd::line(user, password, salt))
+    show!("{}", htpasswd::line(user, password, rand::random()))
 }

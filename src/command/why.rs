@@ -3,6 +3,7 @@
 //! The explaining is in `skiff_why`, which names the paths that it lacks answers for; here they are asked for, in a few rounds.
 
 use crate::cli::{Output, Telling, WhyArgs};
+use crate::client::must_exist;
 use crate::command::get::render;
 use crate::exit::{Said, sentence};
 use crate::out::{self, Closed, complain};
@@ -37,12 +38,7 @@ pub(crate) async fn run(args: WhyArgs) -> anyhow::Result<()> {
 
 async fn told(args: &WhyArgs) -> anyhow::Result<Verdict> {
     let path = &args.server.kubeconfig;
-    if !path.exists() {
-        bail!(
-            "kubeconfig {}: no such file; start a node with `skiff up`, or name a kubeconfig with --kubeconfig",
-            path.display()
-        );
-    }
+    must_exist(path)?;
     let client = skiff_client::from_kubeconfig(path).await?;
     let target = target(args, client.default_namespace())?;
     let answer = explained(&client, &target).await?;

@@ -134,8 +134,7 @@ pub(super) fn lead_to_members(components: &mut Components, own: &str, server: Ip
     let (own, nodes) = (own.to_owned(), caches.all::<Node>());
     components.spawn("dns of other nodes", |token| async move {
         let changed = Arc::new(Notify::new());
-        let told = changed.clone();
-        let _subscription = nodes.subscribe(move |_| told.notify_one());
+        let _subscription = nodes.wakes(&changed);
         let mut led: BTreeMap<String, (SocketAddr, bool)> = BTreeMap::new();
         loop {
             tokio::select! {

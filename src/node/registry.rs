@@ -1,6 +1,7 @@
 //! A registry, assembled: files that its configuration names, who is believed, sockets.
 
 use super::components::Components;
+use super::store::read_text;
 use crate::cli::UpRegistryArgs;
 use crate::folders::Folders;
 use anyhow::{Context, anyhow};
@@ -9,17 +10,14 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use skiff_authn::key::SigningKey;
+use skiff_apiserver::pki::signing_key;
 use skiff_registry::access::Caller;
 use skiff_registry::config::{Authentication, Config};
 use skiff_registry::htpasswd::Htpasswd;
 use skiff_registry::{
     Cluster, Listeners, Login, Pace, Registry, Remembered, Review, Store, Terms, Tokens, keep, serve,
 };
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -75,7 +73,7 @@ pub(super) fn start_registry(
 /// Reads a configuration; none is the empty one.
 pub(crate) fn read_registry_config(path: Option<&Path>) -> anyhow::Result<Config> {
     let Some(path) = path else { return Ok(Config::default()) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let text = read_text(path)?;
     let config: Config = serde_norway::from_str(&text).with_context(|| path.display().to_string())?;
     config.check().map_err(|problem| anyhow!("{}: {problem}", path.display()))?;
     Ok(config)
@@ -113,14 +111,14 @@ pub(crate) async fn run_registry(
 }
 
 fn login(asked: &Authentication, folder: &Path, review: Option<Review>) -> anyhow::Result<Login> {
-    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
     let passwords = match &asked.htpasswd {
         None => Htpasswd::default(),
-        Some(path) => Htpasswd::parse(&read(path)?).map_err(|problem| anyhow!("{}: {problem}", path.display()))?,
+        Some(path) => Htpasswd::parse(&read_text(path)?).map_err(|problem| anyhow!("{}: {problem}", path.display()))?,
     };
     let mut clusters = Vec::new();
     for one in &asked.service_accounts {
-        let keys: Value = serde_json::from_str(&read(&one.keys)?).with_context(|| one.keys.display().to_string())?;
+        let keys: Value =
+            serde_json::from_str(&read_text(&one.keys)?).with_context(|| one.keys.display().to_string())?;
         let cluster = Cluster::new(&one.issuer, &one.audience, &keys);
         clusters.push(cluster.map_err(|problem| anyhow!("{}: {problem}", one.keys.display()))?);
     }
@@ -138,14 +136,7 @@ fn login(asked: &Authentication, folder: &Path, review: Option<Review>) -> anyho
 /// The key that signs tokens; it is made if there is none, and tokens hold on after a restart.
 fn tokens(folder: &Path) -> anyhow::Result<Tokens> {
     let path = folder.join("token.key");
-    if !path.exists() {
-        let key = SigningKey::generate().map_err(anyhow::Error::msg)?;
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let written = file.and_then(|mut file| file.write_all(key.as_bytes()).and_then(|()| file.sync_all()));
-        written.with_context(|| format!("write {}", path.display()))?;
-    }
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    Tokens::from_pem(&text).map_err(|problem| anyhow!("{}: {problem}", path.display()))
+    Tokens::from_pem(&signing_key(&path)?).map_err(|problem| anyhow!("{}: {problem}", path.display()))
 }
 
 /// Asks a cluster whose token it is.

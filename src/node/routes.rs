@@ -23,8 +23,7 @@ pub(super) fn start_routes(components: &mut Components, own: &str, caches: &Cach
     let (own, nodes) = (own.to_owned(), caches.all::<Node>());
     components.spawn("routes", |token| async move {
         let changed = Arc::new(Notify::new());
-        let told = changed.clone();
-        let _subscription = nodes.subscribe(move |_| told.notify_one());
+        let _subscription = nodes.wakes(&changed);
         tokio::select! {
             () = token.cancelled() => return Ok(()),
             () = nodes.synced() => {}
@@ -64,7 +63,7 @@ fn route(node: &Node) -> Option<NodeRoute> {
 }
 
 /// The IPv4 range of a node's pods.
-pub(super) fn pod_range(node: &Node) -> Option<String> {
+pub(crate) fn pod_range(node: &Node) -> Option<String> {
     let spec = node.spec.as_ref()?;
     let all = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
     all.into_iter().find(|range| !range.contains(':') && !range.is_empty()).cloned()

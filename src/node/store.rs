@@ -67,6 +67,14 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
+/// The same of a text.
+///
+/// # Errors
+/// It cannot be read or is no text; its name is in the error.
+pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
 /// The embedded store in `folder`.
 ///
 /// # Errors

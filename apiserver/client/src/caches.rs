@@ -37,6 +37,7 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use store::{Shown, Store, Term, Turn};
+use tokio::sync::Notify;
 
 /// What a kind must be for a cache to hold it: every kind of k8s-openapi is.
 pub trait Kept: Resource<DynamicType = ()> + DeserializeOwned + Debug + Any + Send + Sync {}
@@ -221,6 +222,12 @@ impl<K: Kept> Cache<K> {
         });
         let number = self.shared.subscribe(handler);
         Subscription { _place: Place { shared: Arc::clone(&self.shared), number } }
+    }
+
+    /// Wakes `who` for every object there is and at every change, as [`Cache::subscribe`] tells of them.
+    pub fn wakes(&self, who: &Arc<Notify>) -> Subscription {
+        let who = Arc::clone(who);
+        self.subscribe(move |_| who.notify_one())
     }
 
     /// The cache as expectations look at it.

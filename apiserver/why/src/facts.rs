@@ -1,5 +1,6 @@
 //! What is known: answers to requests, by their paths; and which answers were missed.
 
+use crate::paths;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -77,6 +78,11 @@ impl Facts {
                 Look::Unknown
             }
         }
+    }
+
+    /// What the kubelet of `node` knows, if it is one of ours.
+    pub(crate) fn known(&self, node: &str) -> Option<&Value> {
+        self.peek(&paths::kubelet(node, paths::KNOWN)).is()
     }
 
     /// Why `path` could not be had, if it was tried.

@@ -47,6 +47,11 @@ pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> 
     list(object, "/status/conditions").iter().find(|condition| condition["type"] == kind)
 }
 
+/// The protocol of a port, which is TCP where none is named.
+pub(crate) fn protocol(port: &Value) -> &str {
+    Some(text(port, "/protocol")).filter(|protocol| !protocol.is_empty()).unwrap_or("TCP")
+}
+
 /// A number, or the text that stands for one, as ports have it.
 pub(crate) fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)

@@ -154,11 +154,7 @@ pub(crate) fn pressure(facts: &Facts, node: &Value, taint: &str) -> Option<Findi
     };
     let cause = format!("Node {} is short of {what} ({kind}{age}): {first}.", name(node));
     let more = figures.into_iter().map(|figure| format!("Also: {figure}."));
-    Some(Finding::new(kind_word(kind), format!("node {}", name(node)), cause).facts(more).facts(freed).advice(advice))
-}
-
-fn kind_word(kind: &str) -> &'static str {
-    PRESSURES.iter().find(|(_, known, _)| *known == kind).map_or("Pressure", |(_, known, _)| known)
+    Some(Finding::new(kind, format!("node {}", name(node)), cause).facts(more).facts(freed).advice(advice))
 }
 
 /// Why the API server cannot talk to the node's kubelet, on which logs, exec, attach, port-forward and figures depend.

@@ -5,11 +5,14 @@ mod room; // what is asked for, promised and left
 
 use crate::answer::Finding;
 use crate::facts::Facts;
-use crate::look::{full_name, is_true, list, name, number, text};
-use crate::select::{taint, tolerates};
+use crate::look::{full_name, is_true, list, name, number, protocol, text};
+use crate::select::{label, taint, tolerates};
 use crate::words::{count, listed};
 use crate::{node, paths};
+use near::Spread;
+use room::Amounts;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// So many nodes are told of one by one.
 const NODES_MAX: usize = 5;
@@ -19,27 +22,75 @@ pub(crate) fn is_over(pod: &Value) -> bool {
     matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
+/// A pod that holds something.
+struct Other<'a> {
+    pod: &'a Value,
+    /// Where it is; `None`: no node that is known.
+    node: Option<&'a Value>,
+    /// What it asks for.
+    asked: Amounts,
+}
+
+impl<'a> Other<'a> {
+    /// Those of `pods` that hold something, in the same order.
+    fn among(pods: &'a [Value], nodes: &'a [Value]) -> Vec<Self> {
+        let by_name: BTreeMap<&str, &Value> = nodes.iter().map(|node| (name(node), node)).collect();
+        let holding = pods.iter().filter(|pod| !text(pod, "/spec/nodeName").is_empty() && !is_over(pod));
+        let other =
+            |pod| Self { pod, node: by_name.get(text(pod, "/spec/nodeName")).copied(), asked: room::asked(pod) };
+        holding.map(other).collect()
+    }
+
+    /// The value of the label `key` of its node.
+    fn domain(&self, key: &str) -> Option<&'a str> {
+        label(self.node?, key)
+    }
+}
+
+/// The pods that hold something, and what of them is the same whichever node is looked at.
+struct Others<'a> {
+    all: &'a [Other<'a>],
+    by_node: BTreeMap<&'a str, Vec<&'a Other<'a>>>,
+    spreads: Vec<Spread<'a>>,
+}
+
+impl<'a> Others<'a> {
+    fn of(pod: &'a Value, nodes: &'a [Value], all: &'a [Other<'a>]) -> Self {
+        let mut by_node: BTreeMap<&str, Vec<&Other<'_>>> = BTreeMap::new();
+        for other in all {
+            by_node.entry(text(other.pod, "/spec/nodeName")).or_default().push(other);
+        }
+        Self { all, by_node, spreads: Spread::all(pod, nodes, all) }
+    }
+
+    /// Those on `node`.
+    fn on(&self, node: &Value) -> &[&'a Other<'a>] {
+        self.by_node.get(name(node)).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
 /// A pod that has no place, and the pods of all nodes.
 struct Case<'a> {
     facts: &'a Facts,
     pod: &'a Value,
-    nodes: &'a [Value],
-    /// All pods that hold something; `None`: not known.
-    others: Option<Vec<&'a Value>>,
+    /// What the pod asks for.
+    asked: Amounts,
+    /// `None`: not known.
+    others: Option<Others<'a>>,
 }
 
 /// Why `pod`, which has no node, is taken by none; empty if one would take it, as far as can be seen.
 pub(crate) fn findings(facts: &Facts, pod: &Value) -> Vec<Finding> {
     let nodes = facts.list(&paths::all("nodes"));
-    let others = facts.list(&paths::all("pods"));
+    let pods = facts.list(&paths::all("pods"));
     let Some(nodes) = nodes else { return Vec::new() };
     if nodes.is_empty() {
         let cause = "The cluster has no node: none has registered itself.";
         return vec![Finding::new("NoNodes", "cluster", cause).advice("Start a kubelet that uses this API server.")];
     }
-    let others = others
-        .map(|all| all.iter().filter(|other| !text(other, "/spec/nodeName").is_empty() && !is_over(other)).collect());
-    let case = Case { facts, pod, nodes, others };
+    let all = pods.map(|pods| Other::among(pods, nodes));
+    let others = all.as_deref().map(|all| Others::of(pod, nodes, all));
+    let case = Case { facts, pod, asked: room::asked(pod), others };
     let each: Vec<Vec<Finding>> = nodes.iter().map(|node| case.obstacles(node)).collect();
     if each.iter().any(Vec::is_empty) {
         return Vec::new();
@@ -54,17 +105,17 @@ pub(crate) fn findings(facts: &Facts, pod: &Value) -> Vec<Finding> {
     found
 }
 
-impl<'a> Case<'a> {
-    fn obstacles(&self, of: &'a Value) -> Vec<Finding> {
+impl Case<'_> {
+    fn obstacles(&self, of: &Value) -> Vec<Finding> {
         let mut found = self.taints(of);
         if is_true(of, "/spec/unschedulable") && !found.iter().any(|finding| finding.reason == "Cordoned") {
             found.push(cordoned(of));
         }
         found.extend(near::labels(self.pod, of));
         if let Some(others) = &self.others {
-            found.extend(near::pods(self.pod, of, self.nodes, others));
-            found.extend(self.ports(of, others));
-            found.extend(room::shortages(self.pod, of, others));
+            found.extend(near::pods(self.pod, of, others));
+            found.extend(self.ports(of, others.on(of)));
+            found.extend(room::shortages((self.pod, &self.asked), of, others.on(of)));
         }
         found
     }
@@ -90,11 +141,10 @@ impl<'a> Case<'a> {
     }
 
     /// Ports of the node that other pods hold.
-    fn ports(&self, of: &Value, others: &[&Value]) -> Vec<Finding> {
+    fn ports(&self, of: &Value, here: &[&Other<'_>]) -> Vec<Finding> {
         let wanted = host_ports(self.pod);
-        let here = others.iter().filter(|other| text(other, "/spec/nodeName") == name(of));
         let mut found = Vec::new();
-        for other in here {
+        for other in here.iter().map(|other| other.pod) {
             let clash = |one: &&HostPort| host_ports(other).iter().any(|held| held.clashes_with(one));
             for port in wanted.iter().filter(clash) {
                 let cause = format!("Port {} of {} is held by pod {}.", port.shown(), name(of), full_name(other));
@@ -154,15 +204,14 @@ pub(crate) fn host_ports(pod: &Value) -> Vec<HostPort> {
     let ports = containers.flat_map(|container| list(container, "/ports"));
     let held = ports.filter_map(|port| {
         let number = number(port, "/hostPort").or_else(|| number(port, "/containerPort").filter(|_| on_host))?;
-        let protocol = Some(text(port, "/protocol")).filter(|protocol| !protocol.is_empty()).unwrap_or("TCP");
-        Some(HostPort { protocol: protocol.to_owned(), port: number, address: text(port, "/hostIP").to_owned() })
+        Some(HostPort { protocol: protocol(port).to_owned(), port: number, address: text(port, "/hostIP").to_owned() })
     });
     held.filter(|held| held.port > 0).collect()
 }
 
 /// Who holds one of `ports` (number and protocol) on a node, as far as the node says.
 pub(crate) fn listeners(facts: &Facts, node: &str, ports: &[(i64, &str)]) -> Vec<String> {
-    let Some(known) = facts.peek(&paths::kubelet(node, paths::KNOWN)).is() else { return Vec::new() };
+    let Some(known) = facts.known(node) else { return Vec::new() };
     let held = list(known, "/listeners").iter().filter(|one| {
         ports.iter().any(|(port, protocol)| number(one, "/port") == Some(*port) && text(one, "/protocol") == *protocol)
     });

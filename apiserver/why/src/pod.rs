@@ -15,7 +15,7 @@ mod volume; // volumes and sandboxes that do not come up
 use crate::answer::{Answer, Finding};
 use crate::facts::{Facts, Look};
 use crate::look::{condition, full_name, list, name, number, text};
-use crate::words::{clipped, count, for_so_long, sentence, since};
+use crate::words::{ago, clipped, count, for_so_long, sentence, since};
 use crate::{Target, node, paths, reach};
 use serde_json::Value;
 
@@ -173,8 +173,7 @@ fn silent_node(facts: &Facts, pod: &Value) -> Vec<Finding> {
 /// What was complained of last, where nothing else is known.
 fn last_warning(facts: &Facts, pod: &Value) -> Option<Finding> {
     let event = events_about(facts, pod).into_iter().find(|event| text(event, "/type") == "Warning")?;
-    let (age, times) =
-        (since(facts.now, last_time(event)).unwrap_or_else(|| "some time".to_owned()), times(facts, event));
+    let (age, times) = (ago(facts.now, last_time(event)), times(facts, event));
     let cause = format!(
         "{} complained {age} ago ({}): {}",
         reporter(event),

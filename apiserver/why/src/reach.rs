@@ -5,7 +5,7 @@ mod policy; // network policies
 
 use crate::answer::Finding;
 use crate::facts::Facts;
-use crate::look::{full_name, list, name, number, text};
+use crate::look::{full_name, list, name, number, protocol, text};
 use crate::{node, paths, service};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -76,11 +76,11 @@ fn to_service(facts: &Facts, pod: &Value, service: &Value, port: Option<i64>) ->
     found.extend(service::causes(facts, service));
     if let Some(backend) = service::pods_of(facts, service).into_iter().find(|backend| crate::pod::is_well(backend)) {
         let port = wanted.or(ports.first());
-        let protocol = port.map_or("TCP", |port| text(port, "/protocol"));
+        let protocol = port.map_or("TCP", protocol);
         let number = port
             .and_then(|port| service::target(port, backend))
             .or_else(|| port.and_then(|port| number(port, "/port")));
-        found.extend(policy::between(facts, pod, backend, number, if protocol.is_empty() { "TCP" } else { protocol }));
+        found.extend(policy::between(facts, pod, backend, number, protocol));
     }
     (found, Vec::new(), format!("What it asks for is service {}.", full_name(service)))
 }

@@ -2,7 +2,7 @@
 
 use crate::answer::{Answer, Finding};
 use crate::facts::{Facts, Look};
-use crate::look::{full_name, is_true, list, name, number, pairs, text};
+use crate::look::{full_name, is_true, list, name, number, pairs, protocol, text};
 use crate::select::label;
 use crate::words::{count, for_so_long, listed};
 use crate::{Target, paths, place, pod, reach};
@@ -72,10 +72,6 @@ pub(crate) fn shown_port(port: &Value) -> String {
         "" => format!("{}/{protocol}", port["port"]),
         name => format!("{name} {}/{protocol}", port["port"]),
     }
-}
-
-fn protocol(port: &Value) -> &str {
-    Some(text(port, "/protocol")).filter(|protocol| !protocol.is_empty()).unwrap_or("TCP")
 }
 
 fn is_selected(service: &Value, pod: &Value) -> bool {

@@ -7,7 +7,7 @@ use crate::answer::{Answer, Finding};
 use crate::facts::{Facts, Look};
 use crate::look::{list, number, text};
 use crate::pod;
-use crate::words::{clipped, sentence, since};
+use crate::words::{ago, clipped, sentence};
 use crate::{Target, Workload, claims, paths};
 use serde_json::Value;
 
@@ -15,23 +15,24 @@ use serde_json::Value;
 const PODS_MAX: usize = 3;
 
 impl Workload {
-    const fn place(self) -> (&'static str, &'static str, &'static str) {
+    /// Group and plural.
+    const fn place(self) -> (&'static str, &'static str) {
         match self {
-            Self::Deployment => ("apps/v1", "deployments", "deployment"),
-            Self::ReplicaSet => ("apps/v1", "replicasets", "replicaset"),
-            Self::StatefulSet => ("apps/v1", "statefulsets", "statefulset"),
-            Self::DaemonSet => ("apps/v1", "daemonsets", "daemonset"),
-            Self::Job => ("batch/v1", "jobs", "job"),
-            Self::CronJob => ("batch/v1", "cronjobs", "cronjob"),
-            Self::ReplicationController => ("", "replicationcontrollers", "replicationcontroller"),
-            Self::Claim => ("", "persistentvolumeclaims", "persistentvolumeclaim"),
+            Self::Deployment => ("apps/v1", "deployments"),
+            Self::ReplicaSet => ("apps/v1", "replicasets"),
+            Self::StatefulSet => ("apps/v1", "statefulsets"),
+            Self::DaemonSet => ("apps/v1", "daemonsets"),
+            Self::Job => ("batch/v1", "jobs"),
+            Self::CronJob => ("batch/v1", "cronjobs"),
+            Self::ReplicationController => ("", "replicationcontrollers"),
+            Self::Claim => ("", "persistentvolumeclaims"),
         }
     }
 }
 
 /// Explains what makes pods.
 pub(crate) fn explain(facts: &Facts, kind: Workload, target: &Target) -> Answer {
-    let (group, plural, word) = kind.place();
+    let ((group, plural), word) = (kind.place(), target.kind.name());
     let about = format!("{word} {}/{}", target.namespace, target.name);
     let folder = if group.is_empty() {
         paths::within(&target.namespace, plural)
@@ -81,7 +82,7 @@ fn refused(facts: &Facts, owner: &Value, about: &str) -> Option<Finding> {
     let events = pod::events_about(facts, owner);
     let event = events.iter().find(|event| text(event, "/reason") == "FailedCreate")?;
     let message = text(event, "/message");
-    let age = since(facts.now, pod::last_time(event)).unwrap_or_else(|| "some time".to_owned());
+    let age = ago(facts.now, pod::last_time(event));
     let times = pod::times(facts, event);
     let (reason, what, advice) = if message.contains("exceeded quota") {
         (

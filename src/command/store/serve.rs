@@ -3,10 +3,10 @@
 use super::which;
 use crate::cli::{CompactionMode, StoreServeArgs};
 use crate::command::stop;
-use crate::duration::duration;
 use crate::node::{open_store, read};
 use crate::out::tell;
 use anyhow::{Context, bail};
+use skiff_proto::duration;
 use skiff_store::etcd::{Listen, Member, ServeOptions, Tls};
 use skiff_store::{History, Limits, Options};
 use std::time::Duration;
@@ -51,7 +51,7 @@ fn history(mode: CompactionMode, retention: &str) -> anyhow::Result<History> {
         }
         (CompactionMode::Revision, Err(_)) => bail!("want a number of revisions"),
         (CompactionMode::Periodic, Ok(hours)) => History::Within(Duration::from_secs(u64::from(hours) * 3600)),
-        (CompactionMode::Periodic, Err(_)) => match duration(retention) {
+        (CompactionMode::Periodic, Err(_)) => match duration::parse(retention) {
             Some(Duration::ZERO) => History::All,
             Some(age) => History::Within(age),
             None => bail!("want hours, or a duration such as 1h30m"),

@@ -3,7 +3,6 @@
 use crate::answer::Finding;
 use crate::facts::Facts;
 use crate::look::{list, name, number, text};
-use crate::paths;
 use crate::words::listed;
 use serde_json::Value;
 
@@ -17,13 +16,9 @@ const LIMITS: [(&str, &str, &str, &str); 3] = [
 /// How much of a limit may be used before it is told, hundredths.
 const NEARLY: i64 = 95;
 
-fn known<'a>(facts: &'a Facts, node: &str) -> Option<&'a Value> {
-    facts.peek(&paths::kubelet(node, paths::KNOWN)).is()
-}
-
 /// Limits of the node that are nearly or wholly used up.
 pub(super) fn exhausted(facts: &Facts, node: &Value) -> Vec<Finding> {
-    let Some(known) = known(facts, name(node)) else { return Vec::new() };
+    let Some(known) = facts.known(name(node)) else { return Vec::new() };
     let mut found = Vec::new();
     for (what, used, most, key) in LIMITS {
         let Some((used, most)) = number(known, used).zip(number(known, most)).filter(|(_, most)| *most > 0) else {
@@ -53,7 +48,7 @@ fn holders(known: &Value) -> String {
 pub(crate) fn open_files(facts: &Facts, node: &str, about: &str, line: &str) -> Finding {
     let cause = format!("Its log says so: \"{line}\".");
     let finding = Finding::new("TooManyOpenFiles", about, cause);
-    let Some(known) = known(facts, node) else {
+    let Some(known) = facts.known(node) else {
         return finding
             .fact(format!(
                 "How many files and inotify instances node {node} has given out is not known: its kubelet does not say."

@@ -3,16 +3,11 @@
 use crate::answer::Finding;
 use crate::facts::Facts;
 use crate::look::{list, name, text};
-use crate::paths;
 use serde_json::Value;
 
 /// What keeps packets of pods on `node`.
 pub(super) fn findings(facts: &Facts, node: &Value) -> Vec<Finding> {
-    facts
-        .peek(&paths::kubelet(name(node), paths::KNOWN))
-        .is()
-        .map(|known| obstacles(known, name(node)))
-        .unwrap_or_default()
+    facts.known(name(node)).map(|known| obstacles(known, name(node))).unwrap_or_default()
 }
 
 fn obstacles(known: &Value, node: &str) -> Vec<Finding> {
@@ -52,7 +47,7 @@ fn obstacles(known: &Value, node: &str) -> Vec<Finding> {
 
 /// Whether a pod on `node` reaches what is outside of the cluster, as far as the node says.
 pub(crate) fn outward(facts: &Facts, node: &str) -> (Vec<Finding>, Vec<String>) {
-    let Some(known) = facts.peek(&paths::kubelet(node, paths::KNOWN)).is() else {
+    let Some(known) = facts.known(node) else {
         return (Vec::new(), vec![format!("whether node {node} forwards packets: its kubelet does not say")]);
     };
     let mut found = obstacles(known, node);

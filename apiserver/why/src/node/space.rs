@@ -74,7 +74,7 @@ pub(super) fn figures(facts: &Facts, node: &Value, kind: &str) -> Vec<String> {
     let levels = levels(facts, node, kind);
     let config = facts.get(&paths::kubelet(name(node), "configz")).is();
     let wanted = config.and_then(|config| config.pointer("/kubeletconfig/evictionHard"));
-    let known = facts.peek(&paths::kubelet(name(node), paths::KNOWN)).is();
+    let known = facts.known(name(node));
     let mut told: Vec<(bool, String)> = Vec::new();
     for level in levels {
         let at = known.map(|known| mounted(known, level.signal)).unwrap_or_default();

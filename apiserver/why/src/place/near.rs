@@ -1,5 +1,6 @@
 //! What a pod requires of a node's labels, and of the pods that are there or elsewhere.
 
+use super::{Other, Others};
 use crate::answer::Finding;
 use crate::look::{full_name, list, name, number, pairs, text};
 use crate::select::{holds, label, requirement, selects, words};
@@ -52,12 +53,6 @@ fn missed(term: &Value, node: &Value) -> Vec<String> {
     if is_empty { vec!["nothing that any node has, because the term is empty".to_owned()] } else { all }
 }
 
-/// The value of `key` of the node on which `pod` is.
-fn domain<'a>(pod: &Value, nodes: &'a [Value], key: &str) -> Option<&'a str> {
-    let node = nodes.iter().find(|node| name(node) == text(pod, "/spec/nodeName"))?;
-    label(node, key)
-}
-
 /// Whether the affinity term of `of` looks at `other`. Namespaces that are selected by their labels count as all.
 fn looks_at(term: &Value, of: &Value, other: &Value) -> bool {
     let (own, theirs) = (text(of, "/metadata/namespace"), text(other, "/metadata/namespace"));
@@ -79,14 +74,14 @@ fn place(term: &Value, node: &Value) -> String {
 }
 
 /// What other pods keep the pod away from `node` with, or are missing there.
-pub(super) fn pods(pod: &Value, node: &Value, nodes: &[Value], others: &[&Value]) -> Vec<Finding> {
-    let beside = |term: &Value, seen: &Value| looks_at(term, pod, seen) && beside_node(term, seen, node, nodes);
+pub(super) fn pods(pod: &Value, node: &Value, others: &Others<'_>) -> Vec<Finding> {
+    let beside = |term: &Value, seen: &Other<'_>| looks_at(term, pod, seen.pod) && beside_node(term, seen, node);
     let mut found = Vec::new();
     for term in required(pod, "podAffinity") {
-        let anywhere = others.iter().any(|other| looks_at(term, pod, other));
+        let anywhere = others.all.iter().any(|other| looks_at(term, pod, other.pod));
         // The first of pods that want one another may go anywhere.
         let itself = !anywhere && looks_at(term, pod, pod) && label(node, text(term, "/topologyKey")).is_some();
-        if !itself && !others.iter().any(|other| beside(term, other)) {
+        if !itself && !others.all.iter().any(|other| beside(term, other)) {
             let wanted = words(&term["labelSelector"]);
             let cause = format!("The pod has to be beside pods with {wanted}; there is none in {}.", place(term, node));
             let advice = "Start those pods first, or change spec.affinity.podAffinity.";
@@ -94,65 +89,85 @@ pub(super) fn pods(pod: &Value, node: &Value, nodes: &[Value], others: &[&Value]
         }
     }
     for term in required(pod, "podAntiAffinity") {
-        if let Some(other) = others.iter().find(|other| beside(term, other)) {
-            let (wanted, other) = (words(&term["labelSelector"]), full_name(other));
+        if let Some(other) = others.all.iter().find(|other| beside(term, other)) {
+            let (wanted, other) = (words(&term["labelSelector"]), full_name(other.pod));
             let cause = format!("The pod must not be beside pods with {wanted}; {other} is in {}.", place(term, node));
             let advice = "Add a node in another domain, or prefer instead of require (spec.affinity.podAntiAffinity).";
             found.push(Finding::new("PodAntiAffinity", about(node), cause).advice(advice));
         }
     }
-    found.extend(others.iter().filter_map(|other| kept_away_by(other, pod, node, nodes)));
-    let spread = list(pod, "/spec/topologySpreadConstraints").iter();
-    found.extend(spread.filter_map(|one| uneven(one, pod, node, nodes, others)));
+    found.extend(others.all.iter().filter_map(|other| kept_away_by(other, pod, node)));
+    found.extend(others.spreads.iter().filter_map(|one| one.uneven(pod, node)));
     found
 }
 
 /// A pod that is there and does not want this one beside it.
-fn kept_away_by(other: &Value, pod: &Value, node: &Value, nodes: &[Value]) -> Option<Finding> {
-    let mut terms = required(other, "podAntiAffinity").iter();
-    let term = terms.find(|term| looks_at(term, other, pod) && beside_node(term, other, node, nodes))?;
-    let (whose, wanted) = (full_name(other), words(&term["labelSelector"]));
+fn kept_away_by(other: &Other<'_>, pod: &Value, node: &Value) -> Option<Finding> {
+    let mut terms = required(other.pod, "podAntiAffinity").iter();
+    let term = terms.find(|term| looks_at(term, other.pod, pod) && beside_node(term, other, node))?;
+    let (whose, wanted) = (full_name(other.pod), words(&term["labelSelector"]));
     let cause = format!("Pod {whose} in {} must not have pods with {wanted} beside it.", place(term, node));
     let advice = "Change the labels of this pod, or the other pod's spec.affinity.podAntiAffinity.";
     Some(Finding::new("PodAntiAffinity", about(node), cause).advice(advice))
 }
 
-fn beside_node(term: &Value, other: &Value, node: &Value, nodes: &[Value]) -> bool {
+fn beside_node(term: &Value, other: &Other<'_>, node: &Value) -> bool {
     let key = text(term, "/topologyKey");
-    label(node, key).is_some() && domain(other, nodes, key) == label(node, key)
+    label(node, key).is_some() && other.domain(key) == label(node, key)
 }
 
-/// Whether the pod on `node` would make a domain too full against the emptiest one.
-fn uneven(constraint: &Value, pod: &Value, node: &Value, nodes: &[Value], others: &[&Value]) -> Option<Finding> {
-    if text(constraint, "/whenUnsatisfiable") == "ScheduleAnyway" {
-        return None;
+/// A constraint by which the pod has to be spread, and how many pods of its kind each domain has.
+pub(super) struct Spread<'a> {
+    constraint: &'a Value,
+    key: &'a str,
+    counts: BTreeMap<&'a str, i64>,
+}
+
+impl<'a> Spread<'a> {
+    /// The constraints of `pod` that must hold.
+    pub(super) fn all(pod: &'a Value, nodes: &'a [Value], others: &[Other<'a>]) -> Vec<Self> {
+        let all = list(pod, "/spec/topologySpreadConstraints").iter();
+        let hard = all.filter(|one| text(one, "/whenUnsatisfiable") != "ScheduleAnyway");
+        hard.map(|one| Self::of(one, pod, nodes, others)).collect()
     }
-    let (key, skew_max) = (text(constraint, "/topologyKey"), number(constraint, "/maxSkew").unwrap_or(1));
-    let advice = "Add nodes in the domains that have fewest, raise maxSkew, or use whenUnsatisfiable: ScheduleAnyway.";
-    let Some(here) = label(node, key) else {
-        let cause = format!("The pod is to be spread over {key}, and node {} has no such label.", name(node));
-        return Some(
-            Finding::new("TopologySpread", about(node), cause)
-                .advice(format!("Label the node with {key}, or change spec.topologySpreadConstraints.")),
-        );
-    };
-    let mut counts: BTreeMap<&str, i64> = nodes.iter().filter_map(|node| Some((label(node, key)?, 0))).collect();
-    let same_namespace = |other: &&&Value| text(other, "/metadata/namespace") == text(pod, "/metadata/namespace");
-    let selector = &constraint["labelSelector"];
-    for other in others.iter().filter(same_namespace).filter(|other| selects(selector, other)) {
-        if let Some(count) = domain(other, nodes, key).and_then(|domain| counts.get_mut(domain)) {
-            *count += 1;
+
+    fn of(constraint: &'a Value, pod: &Value, nodes: &'a [Value], others: &[Other<'a>]) -> Self {
+        let key = text(constraint, "/topologyKey");
+        let mut counts: BTreeMap<_, _> = nodes.iter().filter_map(|node| Some((label(node, key)?, 0))).collect();
+        let namespace = text(pod, "/metadata/namespace");
+        let near = others.iter().filter(|other| text(other.pod, "/metadata/namespace") == namespace);
+        for other in near.filter(|other| selects(&constraint["labelSelector"], other.pod)) {
+            if let Some(count) = other.domain(key).and_then(|domain| counts.get_mut(domain)) {
+                *count += 1;
+            }
         }
+        Self { constraint, key, counts }
     }
-    let least = counts.values().min().copied().unwrap_or(0);
-    let after = counts.get(here).copied().unwrap_or(0) + i64::from(selects(selector, pod));
-    let shown: Vec<_> = counts.iter().map(|(domain, count)| format!("{domain}: {count}")).collect();
-    let cause = format!(
-        "On node {} there would be {after} pods with {} in {key}={here}, {} more than in the emptiest domain; maxSkew is {skew_max} ({}).",
-        name(node),
-        words(selector),
-        after - least,
-        listed(&shown)
-    );
-    (after - least > skew_max).then(|| Finding::new("TopologySpread", about(node), cause).advice(advice))
+
+    /// Whether the pod on `node` would make a domain too full against the emptiest one.
+    fn uneven(&self, pod: &Value, node: &Value) -> Option<Finding> {
+        let Self { constraint, key, counts } = self;
+        let skew_max = number(constraint, "/maxSkew").unwrap_or(1);
+        let advice =
+            "Add nodes in the domains that have fewest, raise maxSkew, or use whenUnsatisfiable: ScheduleAnyway.";
+        let Some(here) = label(node, key) else {
+            let cause = format!("The pod is to be spread over {key}, and node {} has no such label.", name(node));
+            return Some(
+                Finding::new("TopologySpread", about(node), cause)
+                    .advice(format!("Label the node with {key}, or change spec.topologySpreadConstraints.")),
+            );
+        };
+        let selector = &constraint["labelSelector"];
+        let least = counts.values().min().copied().unwrap_or(0);
+        let after = counts.get(here).copied().unwrap_or(0) + i64::from(selects(selector, pod));
+        let shown: Vec<_> = counts.iter().map(|(domain, count)| format!("{domain}: {count}")).collect();
+        let cause = format!(
+            "On node {} there would be {after} pods with {} in {key}={here}, {} more than in the emptiest domain; maxSkew is {skew_max} ({}).",
+            name(node),
+            words(selector),
+            after - least,
+            listed(&shown)
+        );
+        (after - least > skew_max).then(|| Finding::new("TopologySpread", about(node), cause).advice(advice))
+    }
 }

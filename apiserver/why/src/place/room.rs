@@ -1,6 +1,6 @@
 //! What a pod asks for, what is promised to others on a node, and what is left.
 
-use super::is_over;
+use super::Other;
 use crate::answer::Finding;
 use crate::look::{full_name, list, name, number, text};
 use crate::words::{amount, amount_of, listed, parsed};
@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 /// So many of those who hold the most are named.
 const HOLDERS_MAX: usize = 3;
 
-type Amounts = BTreeMap<String, i64>;
+/// Amounts by the names of their resources.
+pub(super) type Amounts = BTreeMap<String, i64>;
 
 fn requests(of: &Value) -> Amounts {
     let map = of.pointer("/resources/requests").and_then(Value::as_object);
@@ -56,10 +57,8 @@ pub(super) fn asked(pod: &Value) -> Amounts {
     sum(total, &overhead)
 }
 
-/// What `node` has too little of for `pod` beside `others`.
-pub(super) fn shortages(pod: &Value, node: &Value, others: &[&Value]) -> Vec<Finding> {
-    let here: Vec<&Value> =
-        others.iter().copied().filter(|other| text(other, "/spec/nodeName") == name(node) && !is_over(other)).collect();
+/// What `node` has too little of for a pod and what it asks for, beside those that are `here`.
+pub(super) fn shortages((pod, asked): (&Value, &Amounts), node: &Value, here: &[&Other<'_>]) -> Vec<Finding> {
     let allocatable = |resource: &str| {
         node.pointer("/status/allocatable").and_then(|map| map.get(resource)).map(|value| parsed(resource, value))
     };
@@ -70,18 +69,22 @@ pub(super) fn shortages(pod: &Value, node: &Value, others: &[&Value]) -> Vec<Fin
         let advice = "Remove pods, let the node take more (--max-pods of its kubelet), or add a node.";
         found.push(Finding::new("TooManyPods", format!("node {}", name(node)), cause).advice(advice));
     }
-    for (resource, wanted) in asked(pod).into_iter().filter(|(_, wanted)| *wanted > 0) {
-        let Some(total) = allocatable(&resource).filter(|total| *total > 0) else {
-            found.push(not_offered(node, &resource, wanted));
+    for (resource, &wanted) in asked.iter().filter(|(_, wanted)| **wanted > 0) {
+        let Some(total) = allocatable(resource).filter(|total| *total > 0) else {
+            found.push(not_offered(node, resource, wanted));
             continue;
         };
-        let held: i64 =
-            here.iter().map(|other| asked(other).get(&resource).copied().unwrap_or(0)).fold(0, i64::saturating_add);
+        let held: i64 = here.iter().map(|other| promised(other, resource)).fold(0, i64::saturating_add);
         if wanted > total.saturating_sub(held) {
-            found.push(short(pod, node, &resource, (wanted, held, total), &here));
+            found.push(short(pod, node, resource, (wanted, held, total), here));
         }
     }
     found
+}
+
+/// What `other` was promised of a resource.
+fn promised(other: &Other<'_>, resource: &str) -> i64 {
+    other.asked.get(resource).copied().unwrap_or(0)
 }
 
 fn not_offered(node: &Value, resource: &str, wanted: i64) -> Finding {
@@ -95,13 +98,12 @@ fn short(
     node: &Value,
     resource: &str,
     (wanted, held, total): (i64, i64, i64),
-    here: &[&Value],
+    here: &[&Other<'_>],
 ) -> Finding {
     let shown = |number: i64| amount(resource, number);
     let free = total.saturating_sub(held);
-    let of = |other: &Value| asked(other).get(resource).copied().unwrap_or(0);
     let mut holders: Vec<(&Value, i64)> =
-        here.iter().map(|other| (*other, of(other))).filter(|(_, amount)| *amount > 0).collect();
+        here.iter().map(|other| (other.pod, promised(other, resource))).filter(|(_, amount)| *amount > 0).collect();
     holders.sort_by_key(|(other, amount)| (Reverse(*amount), full_name(other)));
     let named: Vec<_> = holders
         .iter()

@@ -30,11 +30,16 @@ impl Case<'_> {
     }
 }
 
+/// The statuses of its containers, each with whether it is an init container's, those first.
+pub(super) fn statuses(pod: &Value) -> impl Iterator<Item = (&Value, bool)> {
+    let inits = list(pod, "/status/initContainerStatuses").iter().map(|status| (status, true));
+    inits.chain(list(pod, "/status/containerStatuses").iter().map(|status| (status, false)))
+}
+
 /// What keeps the containers of `pod` from running.
 pub(super) fn findings(facts: &Facts, pod: &Value) -> Vec<Finding> {
     let (mut found, mut creating) = (Vec::new(), false);
-    let inits = list(pod, "/status/initContainerStatuses").iter().map(|status| (status, true));
-    for (status, is_init) in inits.chain(list(pod, "/status/containerStatuses").iter().map(|status| (status, false))) {
+    for (status, is_init) in statuses(pod) {
         let name = text(status, "/name");
         let Some(spec) = container(pod, name) else { continue };
         let case = Case { facts, pod, spec, status, name, is_init };

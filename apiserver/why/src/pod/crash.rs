@@ -5,7 +5,7 @@ use super::{events_about, last_time, probe};
 use crate::answer::Finding;
 use crate::look::{list, number, text};
 use crate::paths;
-use crate::words::{amount, bytes, clipped, count, moment, parsed, seconds, sentence, time};
+use crate::words::{amount, bytes, clipped, count, moment, parsed, sentence, time};
 use jiff::SignedDuration;
 use serde_json::Value;
 use skiff_proto::age::duration;
@@ -126,15 +126,17 @@ fn next_start(case: &Case<'_>, run: &Value) -> String {
         return format!("{so_far}, and runs again.");
     }
     let message = text(case.status, "/state/waiting/message");
-    let delay = message.strip_prefix("back-off ").and_then(|rest| rest.split(' ').next()).and_then(seconds);
+    let delay =
+        message.strip_prefix("back-off ").and_then(|rest| skiff_proto::duration::parse(rest.split(' ').next()?));
+    let delay = delay.and_then(|delay| SignedDuration::try_from(delay).ok());
     let due = delay
         .zip(time(text(run, "/finishedAt")))
-        .and_then(|(delay, at)| at.checked_add(SignedDuration::from_secs(delay)).ok().map(|at| (delay, at)));
+        .and_then(|(delay, at)| at.checked_add(delay).ok().map(|at| (delay, at)));
     match due {
         Some((delay, at)) => format!(
             "{so_far}; the next start is due at {}, after a back-off of {}.",
             moment(case.facts.now, at),
-            duration(delay)
+            duration(delay.as_secs())
         ),
         None => format!("{so_far}."),
     }
@@ -200,7 +202,7 @@ fn out_of_memory(case: &Case<'_>, run: &Value) -> Finding {
 /// How much it had taken at most, where the node remembers.
 fn peak(case: &Case<'_>, run: &Value) -> String {
     let id = text(run, "/containerID").rsplit('/').next().unwrap_or_default();
-    let known = case.facts.peek(&paths::kubelet(text(case.pod, "/spec/nodeName"), paths::KNOWN)).is();
+    let known = case.facts.known(text(case.pod, "/spec/nodeName"));
     let most = known.and_then(|known| known.get("memoryPeaks")?.get(id)?.as_i64());
     match most {
         Some(most) => format!("It had taken {} at most.", bytes(most)),

@@ -1,10 +1,10 @@
 //! Pods that failed: evicted, turned away, out of time, or by their own containers.
 
-use super::containers::Case;
+use super::containers::{Case, statuses};
 use super::{container, crash, whom};
 use crate::answer::Finding;
 use crate::facts::Facts;
-use crate::look::{condition, list, text};
+use crate::look::{condition, text};
 use crate::words::sentence;
 use serde_json::Value;
 
@@ -19,9 +19,7 @@ pub(super) fn findings(facts: &Facts, pod: &Value) -> Vec<Finding> {
     if let Some(finding) = told {
         return vec![finding];
     }
-    let inits = list(pod, "/status/initContainerStatuses").iter().map(|status| (status, true));
-    let all = inits.chain(list(pod, "/status/containerStatuses").iter().map(|status| (status, false)));
-    let bad = all.filter(|(status, _)| {
+    let bad = statuses(pod).filter(|(status, _)| {
         status["state"]["terminated"].is_object() && status["state"]["terminated"]["exitCode"] != 0
     });
     let mut found = Vec::new();

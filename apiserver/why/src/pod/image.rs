@@ -7,7 +7,7 @@ use crate::facts::{Facts, Look};
 use crate::look::{list, number, text};
 use crate::node::same_image;
 use crate::paths;
-use crate::words::{bytes, clipped, listed, moment, sentence, since, time};
+use crate::words::{ago, bytes, clipped, listed, moment, sentence, time};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use jiff::SignedDuration;
@@ -235,7 +235,7 @@ pub(super) fn under_way(facts: &Facts, pod: &Value) -> Option<Finding> {
     if text(last, "/reason") != "Pulling" {
         return None;
     }
-    let age = since(facts.now, last_time(last)).unwrap_or_else(|| "some time".to_owned());
+    let age = ago(facts.now, last_time(last));
     let image = text(last, "/message").split('"').nth(1).unwrap_or("its image");
     Some(
         Finding::new(

@@ -4,7 +4,7 @@ use super::{events_about, last_time, whom};
 use crate::answer::Finding;
 use crate::facts::{Facts, Look};
 use crate::look::{condition, list, number, text};
-use crate::words::{for_so_long, listed, sentence, since, time};
+use crate::words::{ago, for_so_long, listed, sentence, since, time};
 use crate::{claims, paths, place};
 use serde_json::Value;
 use skiff_proto::age::duration;
@@ -72,7 +72,7 @@ fn silence(facts: &Facts, pod: &Value) -> Option<Finding> {
     let lease = facts.get(&(paths::of_group("coordination.k8s.io/v1", "kube-system", "leases") + "/kube-scheduler"));
     let said = match lease {
         Look::Is(lease) => {
-            let age = since(facts.now, text(lease, "/spec/renewTime")).unwrap_or_else(|| "some time".to_owned());
+            let age = ago(facts.now, text(lease, "/spec/renewTime"));
             format!(
                 "Its lease kube-system/kube-scheduler was renewed {age} ago by {}.",
                 text(lease, "/spec/holderIdentity")

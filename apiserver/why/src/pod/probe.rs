@@ -5,7 +5,7 @@ use super::{container, events_about, last_time, times, whom};
 use crate::answer::Finding;
 use crate::facts::Facts;
 use crate::look::{condition, is_true, list, number, shown, text};
-use crate::words::{clipped, for_so_long, sentence, since, time};
+use crate::words::{ago, clipped, for_so_long, sentence, time};
 use serde_json::Value;
 
 /// Why containers that run are not ready, and the pod is not.
@@ -113,7 +113,7 @@ pub(super) fn failed(case: &Case<'_>, kind: &str, start: &str) -> Finding {
     let silence = time(last_time(event)).map_or(0, |at| case.facts.now.as_second() - at.as_second());
     let is_fresh = silence <= period.saturating_mul(2).max(2);
     let n = if count < threshold && is_fresh { format!(" ({count} of {threshold})") } else { String::new() };
-    let age = since(case.facts.now, last_time(event)).unwrap_or_else(|| "some time".to_owned());
+    let age = ago(case.facts.now, last_time(event));
     let finding = case.finding(reason(kind), format!("{start}: {}", sentence(&clipped(message, 500))));
     finding
         .fact(format!("It asks {asked}."))

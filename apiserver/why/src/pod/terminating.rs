@@ -4,7 +4,7 @@ use super::{container, events_about, last_time, whom};
 use crate::answer::Finding;
 use crate::facts::{Facts, Look};
 use crate::look::{list, number, text};
-use crate::words::{clipped, listed, sentence, since, time};
+use crate::words::{ago, clipped, listed, sentence, since, time};
 use crate::{node, paths};
 use serde_json::Value;
 use skiff_proto::age::duration;
@@ -131,7 +131,7 @@ fn finalizers(pod: &Value, asked: &str, over: bool) -> Option<Finding> {
 fn stuck(facts: &Facts, pod: &Value) -> Option<Finding> {
     const REASONS: [&str; 4] = ["FailedKillPod", "FailedUnMount", "FailedUnmount", "FailedPreStopHook"];
     let event = events_about(facts, pod).into_iter().find(|event| REASONS.contains(&text(event, "/reason")))?;
-    let age = since(facts.now, last_time(event)).unwrap_or_else(|| "some time".to_owned());
+    let age = ago(facts.now, last_time(event));
     let busy = text(event, "/message").to_lowercase().contains("busy");
     let advice = if busy {
         "Something outside of the pod has files of the volume open: fuser -vm PATH"

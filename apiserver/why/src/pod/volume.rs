@@ -4,7 +4,7 @@ use super::{events_about, last_time, times, whom};
 use crate::answer::Finding;
 use crate::facts::Facts;
 use crate::look::{list, name, number, text};
-use crate::words::{clipped, sentence, since};
+use crate::words::{ago, clipped, sentence, since};
 use crate::{claims, paths, place};
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ pub(super) fn findings(facts: &Facts, pod: &Value, of_objects: bool) -> Vec<Find
     let sandbox =
         events.iter().find(|event| text(event, "/reason") == "FailedCreatePodSandBox" && last_time(event) >= started);
     if let Some(event) = sandbox {
-        let age = since(facts.now, last_time(event)).unwrap_or_else(|| "some time".to_owned());
+        let age = ago(facts.now, last_time(event));
         let cause = format!(
             "Its sandbox (namespaces and network) could not be made, {age} ago: {}",
             sentence(&clipped(text(event, "/message"), 500))
@@ -54,7 +54,7 @@ fn mount(facts: &Facts, pod: &Value, event: &Value) -> Finding {
         message.contains(&format!("\"{}\"", text(volume, "/name")))
             || message.contains(&format!("[{}]", text(volume, "/name")))
     });
-    let age = since(facts.now, last_time(event)).unwrap_or_else(|| "some time".to_owned());
+    let age = ago(facts.now, last_time(event));
     let (whose, source) = named.map_or(("A volume".to_owned(), String::new()), |volume| {
         (format!("The volume {}", text(volume, "/name")), described(volume))
     });
@@ -79,7 +79,7 @@ fn described(volume: &Value) -> String {
 }
 
 fn known<'a>(facts: &'a Facts, pod: &Value) -> Option<&'a Value> {
-    let known = facts.peek(&paths::kubelet(text(pod, "/spec/nodeName"), paths::KNOWN)).is()?;
+    let known = facts.known(text(pod, "/spec/nodeName"))?;
     known.get("pods")?.get(text(pod, "/metadata/uid"))
 }
 

@@ -20,10 +20,6 @@ struct Resolver {
     ndots: usize,
 }
 
-fn known<'a>(facts: &'a Facts, pod: &Value) -> Option<&'a Value> {
-    facts.peek(&paths::kubelet(text(pod, "/spec/nodeName"), paths::KNOWN)).is()
-}
-
 /// The domain of the cluster: what the pod's kubelet says, or Kubernetes' own.
 fn zone(facts: &Facts, pod: &Value) -> String {
     let config = facts.peek(&paths::kubelet(text(pod, "/spec/nodeName"), "configz")).is();
@@ -39,7 +35,8 @@ fn resolver(facts: &Facts, pod: &Value) -> Resolver {
         ("ClusterFirstWithHostNet", _) | (_, false) => "ClusterFirst",
         (_, true) => "Default",
     };
-    let host: Vec<String> = known(facts, pod)
+    let host: Vec<String> = facts
+        .known(text(pod, "/spec/nodeName"))
         .map(|known| list(known, "/search").iter().filter_map(Value::as_str).map(str::to_owned).collect())
         .unwrap_or_default();
     let mut search = match policy {

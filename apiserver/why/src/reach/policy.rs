@@ -2,7 +2,7 @@
 
 use crate::answer::Finding;
 use crate::facts::{Facts, Look};
-use crate::look::{full_name, list, name, number, shown, text};
+use crate::look::{full_name, list, name, number, protocol, shown, text};
 use crate::paths;
 use crate::select::{selects, words};
 use crate::words::listed;
@@ -97,12 +97,11 @@ fn is_peer(facts: &Facts, policy: &Value, one: &Value, peer: Peer<'_>) -> bool {
 }
 
 /// Whether `rule` is of this port of `of`, the pod that is asked.
-fn is_of_port(rule: &Value, of: Option<&Value>, port: Option<i64>, protocol: &str) -> bool {
+fn is_of_port(rule: &Value, of: Option<&Value>, port: Option<i64>, asked: &str) -> bool {
     let ports = list(rule, "/ports");
     let Some(port) = port else { return true };
     ports.is_empty()
         || ports.iter().any(|one| {
-            let theirs = Some(text(one, "/protocol")).filter(|text| !text.is_empty()).unwrap_or("TCP");
             let named = one.get("port").and_then(Value::as_str).and_then(|named| {
                 let containers = of.map(|of| list(of, "/spec/containers")).unwrap_or_default();
                 containers
@@ -115,7 +114,7 @@ fn is_of_port(rule: &Value, of: Option<&Value>, port: Option<i64>, protocol: &st
             let to = number(one, "/endPort").or(from);
             let inside = one.get("port").is_none_or(Value::is_null)
                 || from.zip(to).is_some_and(|(from, to)| (from..=to).contains(&port));
-            theirs == protocol && inside
+            protocol(one) == asked && inside
         })
 }
 
@@ -204,13 +203,7 @@ fn allowed(policy: &Value, way: Way) -> String {
         let peers: Vec<_> = list(rule, &format!("/{field}")).iter().map(peer_words).collect();
         let ports: Vec<_> = list(rule, "/ports")
             .iter()
-            .map(|port| {
-                format!(
-                    "{}/{}",
-                    port.get("port").map_or_else(|| "any".to_owned(), shown),
-                    Some(text(port, "/protocol")).filter(|text| !text.is_empty()).unwrap_or("TCP")
-                )
-            })
+            .map(|port| format!("{}/{}", port.get("port").map_or_else(|| "any".to_owned(), shown), protocol(port)))
             .collect();
         let peers = if peers.is_empty() { "everybody".to_owned() } else { peers.join(" or ") };
         if ports.is_empty() { peers } else { format!("{peers} at {}", ports.join(", ")) }

@@ -5,7 +5,7 @@ use crate::answer::{Answer, Finding};
 use crate::facts::Facts;
 use crate::look::{condition, is_true, list, name, number, text};
 use crate::pod;
-use crate::words::{listed, sentence, since, time};
+use crate::words::{ago, listed, sentence, since, time};
 use crate::{paths, place};
 use serde_json::Value;
 use skiff_proto::age::duration;
@@ -21,14 +21,7 @@ pub(super) fn job(facts: &Facts, object: &Value, about: String) -> Answer {
         return Answer::new(about, format!("Complete: {summary}"), true);
     }
     let mut found = Vec::new();
-    if is_true(object, "/spec/suspend") {
-        let cause = "It is suspended (spec.suspend is true): it has no pods until somebody resumes it.";
-        found.push(Finding::new("Suspended", &about, cause).advice(format!(
-            "kubectl patch job {} -n {} -p '{{\"spec\":{{\"suspend\":false}}}}'",
-            name(object),
-            text(object, "/metadata/namespace")
-        )));
-    }
+    found.extend(suspended(object, "job", "it has no pods", &about));
     if let Some(one) = ["Failed", "FailureTarget"]
         .iter()
         .find_map(|kind| condition(object, kind).filter(|one| one["status"] == "True"))
@@ -44,8 +37,19 @@ pub(super) fn job(facts: &Facts, object: &Value, about: String) -> Answer {
     Answer::new(about, summary, well).with(found)
 }
 
+/// That somebody has suspended it, and what comes of that.
+fn suspended(object: &Value, kind: &str, effect: &str, about: &str) -> Option<Finding> {
+    let cause = format!("It is suspended (spec.suspend is true): {effect} until somebody resumes it.");
+    let patch = format!(
+        "kubectl patch {kind} {} -n {} -p '{{\"spec\":{{\"suspend\":false}}}}'",
+        name(object),
+        text(object, "/metadata/namespace")
+    );
+    is_true(object, "/spec/suspend").then(|| Finding::new("Suspended", about, cause).advice(patch))
+}
+
 fn over(facts: &Facts, object: &Value, one: &Value, failed: i64, about: &str) -> Finding {
-    let age = since(facts.now, text(one, "/lastTransitionTime")).unwrap_or_else(|| "some time".to_owned());
+    let age = ago(facts.now, text(one, "/lastTransitionTime"));
     let (reason, message) = (text(one, "/reason"), sentence(text(one, "/message")));
     let figures = match reason {
         "BackoffLimitExceeded" => {
@@ -71,15 +75,7 @@ pub(super) fn cron_job(facts: &Facts, object: &Value, about: String) -> Answer {
         .map_or_else(|| "It has never run".to_owned(), |age| format!("It ran {age} ago for the last time"));
     let summary = format!("{run}; its schedule is \"{}\", time zone {zone}.", text(object, "/spec/schedule"));
     let mut found = Vec::new();
-    if is_true(object, "/spec/suspend") {
-        let cause = "It is suspended (spec.suspend is true): no job is made until somebody resumes it.";
-        let patch = format!(
-            "kubectl patch cronjob {} -n {} -p '{{\"spec\":{{\"suspend\":false}}}}'",
-            name(object),
-            text(object, "/metadata/namespace")
-        );
-        found.push(Finding::new("Suspended", &about, cause).advice(patch));
-    }
+    found.extend(suspended(object, "cronjob", "no job is made", &about));
     found.extend(forbidden(facts, object, &about));
     found.extend(missed(facts, object, &about));
     let jobs =
@@ -132,7 +128,7 @@ fn missed(facts: &Facts, object: &Value, about: &str) -> Option<Finding> {
     if time(at).zip(time(text(object, "/status/lastScheduleTime"))).is_some_and(|(said, run)| said < run) {
         return None;
     }
-    let age = since(facts.now, at).unwrap_or_else(|| "some time".to_owned());
+    let age = ago(facts.now, at);
     let (what, advice) = match text(event, "/reason") {
         "UnknownTimeZone" => ("Its time zone is not known", "Write it as in the IANA database, such as Europe/Berlin."),
         "MissSchedule" => (

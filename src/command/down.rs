@@ -29,11 +29,8 @@ pub(crate) fn run(args: &DownArgs) -> anyhow::Result<()> {
     for member in folders.members() {
         take_down(&member)?;
     }
-    let site = Site {
-        cgroup_root: folders.settle_cgroup_root(args.cgroup_root.as_deref())?,
-        folders: folders.clone(),
-        ranges: args.ranges.clone(),
-    };
+    let cgroup_root = folders.settle_cgroup_root(args.cgroup_root.as_deref())?;
+    let site = Site::new(folders.clone(), args.ranges.clone(), cgroup_root);
     let undone = clean(&site)?;
     finish(&folders, args.purge, undone)
 }

@@ -17,6 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
 /// The API's usual port.
@@ -119,8 +120,11 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
         registry.as_mut().map(UpRegistry::open_within).transpose()?;
     }
     let cgroup_root = folders.settle_cgroup_root(args.node.cgroup_root.as_deref())?;
-    let site = Site { cgroup_root, folders, ranges: args.ranges.clone() };
-    let bridge = site.networks()?.prepare().context("prepare the network of pods")?.map(IpAddr::V4);
+    let site = Site::new(folders, args.ranges.clone(), cgroup_root);
+    let networks = site.networks()?;
+    let bridge = networks.address().context("prepare the network of pods")?.map(IpAddr::V4);
+    // The kernel takes as long for the rules as everything else takes to start, and nobody needs them before the first pod.
+    let network = Some(thread::spawn(move || networks.prepare().map(drop)));
     let node_ip = node_ip(args).or(bridge).unwrap_or(Ipv4Addr::LOCALHOST.into());
     // The first socket belongs to the host, where pods of a box do not come.
     let pod_side = if args.isolated { Some(BOX_ADDRESS.into()) } else { bridge.or(Some(node_ip)) };
@@ -129,6 +133,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     let names = Names::choose(&args.node.dns, &args.ranges.service_cidr, bridge.unwrap_or(node_ip))?;
     let config = NodeConfig {
         site,
+        network,
         names,
         policies: !args.node.dns.disable.contains(&Part::NetworkPolicy),
         storage: !args.node.dns.disable.contains(&Part::Storage),

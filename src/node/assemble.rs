@@ -19,7 +19,7 @@ use super::{
 };
 use crate::cli::{EtcdArgs, RangeArgs, standing};
 use crate::embedded::Programs;
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use kube::Client;
 use skiff_apiserver::{AdmissionFile, AdmissionPlugins, ApiServer, Audit, Authentication, Encryption, Pki, encrypted};
 use skiff_authn::certificate::Authority;
@@ -30,6 +30,7 @@ use skiff_controllers::{
 };
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::PodCidr;
+use skiff_net::NetError;
 use skiff_netpol::{Gate, NetpolConfig, enforcer};
 use skiff_proxy::ProxyConfig;
 use skiff_store::Store;
@@ -38,6 +39,7 @@ use skiff_store::etcd::{Listen, ServeOptions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +52,8 @@ const STORAGE_CLASS: &str = "local";
 /// What a node is made of.
 pub(crate) struct NodeConfig {
     pub(crate) site: Site,
+    /// Who is making the rules of the pods' network; they are there before the kubelet is.
+    pub(crate) network: Option<JoinHandle<Result<(), NetError>>>,
     pub(crate) names: Names,
     /// Whether network policies are enforced.
     pub(crate) policies: bool,
@@ -93,7 +97,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts every component; returns when the node is registered.
-    pub(crate) async fn start(config: NodeConfig) -> anyhow::Result<Self> {
+    pub(crate) async fn start(mut config: NodeConfig) -> anyhow::Result<Self> {
         let programs = Programs::install(&config.site.folders.bin())?.shown_at(&config.site.folders.programs());
         let mut components = Components::default();
         // The CRI service and the API server need nothing of each other, and both read their folders first.
@@ -127,6 +131,11 @@ impl Node {
         // node's pods only, and has caches of its own.
         let shared = Caches::new(clients.of(Identity::controller_manager()));
         let gate = start_policies(&mut components, (&config.settings.name, config.policies), shared.clone())?;
+        if let Some(network) = config.network.take() {
+            let made = tokio::task::spawn_blocking(|| network.join()).await?;
+            made.map_err(|_panic| anyhow!("making the network of pods was cut off"))?
+                .context("prepare the network of pods")?;
+        }
         let shown = start_own_kubelet(&mut components, &config, &pki, &clients, gate).await?;
         start_control_loops(&mut components, &config, &pki, &clients, shared.clone())?;
         if config.storage {

@@ -72,7 +72,7 @@ impl Member {
         let serving = keys.serving(places).await.context("serving certificate of the kubelet")?;
         let tls = KubeletTls { serving, client_ca: skiff_keys::authority(&kubeconfig)? };
         let ranges = RangeArgs { pod_cidr: range.clone(), ..config.ranges.clone() };
-        let site = Site { folders: folders.clone(), ranges, cgroup_root: config.cgroup_root.clone() };
+        let site = Site::new(folders.clone(), ranges, config.cgroup_root.clone());
         let bridge = site.networks()?.prepare().context("prepare the network of pods")?.map(IpAddr::V4);
         let names = Names::choose(&config.dns, &config.ranges.service_cidr, bridge.unwrap_or(config.node_ip))?;
         let programs = Programs::install(&folders.bin())?.shown_at(&folders.programs());

@@ -10,6 +10,7 @@ use skiff_image::{AuthFile, Builtin, ImageStore, Registries};
 use skiff_net::{CniConfig, NetConfig, PodNetworks};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Whose network a node lives in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +28,15 @@ pub(crate) struct Site {
     pub(crate) ranges: RangeArgs,
     /// The cgroup below which everything lives.
     pub(crate) cgroup_root: String,
+    /// Opened once, since they remember which of the node's rules they have made.
+    networks: OnceLock<PodNetworks>,
 }
 
 impl Site {
+    pub(crate) const fn new(folders: Folders, ranges: RangeArgs, cgroup_root: String) -> Self {
+        Self { folders, ranges, cgroup_root, networks: OnceLock::new() }
+    }
+
     /// A CRI service on the socket `listen`; its OCI runtime is the one in `programs` unless another is named.
     ///
     /// # Errors
@@ -63,7 +70,10 @@ impl Site {
     /// # Errors
     /// An address range does not parse.
     pub(crate) fn networks(&self) -> anyhow::Result<PodNetworks> {
-        Ok(PodNetworks::new(NetConfig {
+        if let Some(networks) = self.networks.get() {
+            return Ok(networks.clone());
+        }
+        let networks = PodNetworks::new(NetConfig {
             state_dir: self.folders.network_state(),
             pod_cidr: self.ranges.pod_cidr.clone(),
             cluster_cidr: self.ranges.cluster_cidr.clone(),
@@ -77,7 +87,8 @@ impl Site {
             masquerade: true,
             table: NET_TABLE.to_owned(),
             engine: engine("net")?,
-        })?)
+        })?;
+        Ok(self.networks.get_or_init(|| networks).clone())
     }
 }
 

@@ -152,11 +152,7 @@ impl Bridge {
     /// Makes what all pods share, unless it is there; answers the bridge's index.
     fn ensure_node(&self, socket: &mut Socket) -> Result<u32, NetError> {
         let mut node = self.node.lock().unwrap_or_else(PoisonError::into_inner);
-        let bridge = match self.find_bridge(socket)? {
-            Some(index) if self.has_gateway()? => index,
-            Some(_) => self.make_again(socket)?,
-            None => self.make_bridge(socket)?,
-        };
+        let bridge = self.ensure_bridge(socket)?;
         // Whoever flushed the ruleset did not mean our pods to lose their way out.
         if !node.rules || !nft::table_exists(&self.config.table)? {
             self.replace_rules(&self.addresses.records())?;
@@ -166,6 +162,15 @@ impl Bridge {
         // Not before the rules that keep pods away from the node's loopback.
         set(Path::new(&format!("/proc/sys/net/ipv4/conf/{}/route_localnet", self.config.bridge)), "1")?;
         Ok(bridge)
+    }
+
+    /// The bridge with its address, without the rules of who passes; answers its index. The node's side is held meanwhile.
+    fn ensure_bridge(&self, socket: &mut Socket) -> Result<u32, NetError> {
+        match self.find_bridge(socket)? {
+            Some(index) if self.has_gateway()? => Ok(index),
+            Some(_) => self.make_again(socket),
+            None => self.make_bridge(socket),
+        }
     }
 
     /// What passes between pods passes through the node.
@@ -196,7 +201,14 @@ impl Bridge {
         if node.guard.is_some() { self.ensure_guard(&mut node) } else { Ok(()) }
     }
 
-    /// Makes the bridge before there is a pod; answers its address.
+    /// Makes the bridge alone, which takes no time; answers its address.
+    pub(crate) fn address(&self) -> Result<Ipv4Addr, NetError> {
+        let _node_side = self.node.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ensure_bridge(&mut open(&self.config.bridge)?)?;
+        Ok(self.range.gateway())
+    }
+
+    /// Makes the bridge and its rules before there is a pod; answers its address.
     pub(crate) fn prepare(&self) -> Result<Ipv4Addr, NetError> {
         self.ensure_node(&mut open(&self.config.bridge)?)?;
         Ok(self.range.gateway())

@@ -69,18 +69,30 @@ impl PodNetworks {
         Ok(Self { bridge: Arc::new(RwLock::new(Arc::new(bridge))), plugins })
     }
 
-    /// Makes what the node needs of its own before the first pod: the bridge, with its route to the services. Answers the
-    /// address at which pods reach the node; `None` when CNI plugins make the network. Blocks for a moment.
+    /// Makes the bridge, with its route to the services, and answers the address at which pods reach the node; `None` when CNI
+    /// plugins make the network. Its rules wait for [`PodNetworks::prepare`] or the first pod: the kernel takes tens of milliseconds for them.
+    ///
+    /// # Errors
+    /// As [`PodNetworks::attach`].
+    pub fn address(&self) -> Result<Option<Ipv4Addr>, NetError> {
+        if self.has_plugins()? { Ok(None) } else { self.bridge().address().map(Some) }
+    }
+
+    /// Makes what the node needs of its own before the first pod: the bridge, with its route to the services, and the rules. Answers
+    /// as [`PodNetworks::address`]. Blocks for a moment.
     ///
     /// # Errors
     /// As [`PodNetworks::attach`].
     pub fn prepare(&self) -> Result<Option<Ipv4Addr>, NetError> {
-        if let Some(plugins) = &self.plugins
-            && plugins.network()?.is_some()
-        {
-            return Ok(None);
+        if self.has_plugins()? { Ok(None) } else { self.bridge().prepare().map(Some) }
+    }
+
+    /// Whether there are CNI plugins now, which make the network of pods.
+    fn has_plugins(&self) -> Result<bool, NetError> {
+        match &self.plugins {
+            Some(plugins) => Ok(plugins.network()?.is_some()),
+            None => Ok(false),
         }
-        self.bridge().prepare().map(Some)
     }
 
     /// Gives pods addresses of `pod_cidr` from now on, as a cluster's control plane tells a node; of several ranges,
@@ -112,11 +124,7 @@ impl PodNetworks {
             Chosen::of(&config.state_dir).write(wanted)?;
             *bridge = Arc::new(Bridge::new(config)?);
         }
-        let has_plugins = match &self.plugins {
-            Some(plugins) => plugins.network()?.is_some(),
-            None => false,
-        };
-        if has_plugins { Ok(()) } else { bridge.prepare().map(drop) }
+        if self.has_plugins()? { Ok(()) } else { bridge.prepare().map(drop) }
     }
 
     fn bridge(&self) -> Arc<Bridge> {

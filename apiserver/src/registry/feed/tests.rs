@@ -1,5 +1,6 @@
 //! Watchers over a store whose watches are as late as the test wants, against what its history says that they must see.
 
+mod begun; // watches that begin with the state
 mod history; // the store
 mod lists; // lists from the state against lists from the store
 

@@ -8,6 +8,7 @@ use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::record::{Point, Record};
 use crate::request::{Alarm, Alarms, Direction, Raiser, Range, Ranged, Refusal, SortBy, Want};
+use crate::watch::Past;
 use crate::{Options, Revision, seeded};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -43,6 +44,8 @@ pub(crate) struct Core {
     full: Mutex<Option<String>>,
     failed: OnceLock<String>,
     pub hub: Hub,
+    /// What watchers that are behind read.
+    pub past: Past,
 
     // Counted by everybody.
     pub metrics: Metrics,
@@ -52,7 +55,7 @@ impl Core {
     /// Over an engine whose history was read into `view` and `leases`.
     pub(crate) fn new(engine: Box<dyn Engine>, options: Options, ids: (u64, u64), view: View, leases: Leases) -> Self {
         let hub = Hub::new(view.durable, options.recent_bytes);
-        let metrics = Metrics::of(view.index.range(&KeyRange::everything(), view.durable).count());
+        let metrics = Metrics::of(view.index.count(&KeyRange::everything(), view.durable));
         let (view, leases) = (RwLock::new(view), Mutex::new(leases));
         let (full, failed) = (Mutex::default(), OnceLock::new());
         Core {
@@ -66,6 +69,7 @@ impl Core {
             full,
             failed,
             hub,
+            past: Past::default(),
             metrics,
         }
     }
@@ -199,13 +203,8 @@ pub(crate) fn pick(view: &View, range: &Range, newest: Revision, present: Revisi
         _ if range.is_picky() => usize::MAX,
         (_, limit) => limit.saturating_add(1),
     };
-    let (mut points, mut count) = (Vec::new(), 0);
-    for (_, point) in view.index.range(&range.keys, at) {
-        count += 1;
-        if points.len() < needed {
-            points.push(point);
-        }
-    }
+    let points: Vec<Point> = view.index.range(&range.keys, at).take(needed).map(|(_, point)| point).collect();
+    let count = if points.len() < needed { points.len() } else { view.index.count(&range.keys, at) };
     Ok(Picked { points, count, revision: newest })
 }
 

@@ -9,7 +9,7 @@ use crate::keys::KeyRange;
 use crate::record::Record;
 use crate::request::{Compare, Delete, Done, Op, Put, Range, Refusal, Relation, Target, Txn, TxnDone};
 use crate::ttl::{Buckets, SharesLeases};
-use crate::watch::Watcher;
+use crate::watch::{Wants, Watcher};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
@@ -136,7 +136,7 @@ impl Backend for Embedded {
         }
         let group = Arc::new(Group::default());
         let keys = KeyRange::prefix(&prefix, None);
-        let watcher = Watcher::add(self.store.core(), keys, after + 1, true, &group);
+        let watcher = Watcher::add(self.store.core(), keys, after + 1, Wants { previous: true, progress: true }, &group);
         stream::unfold(Some(Following { store: self.store.clone(), group, watcher, told: after }), step).boxed()
     }
 

@@ -2,17 +2,23 @@
 //!
 //! A watcher is a cursor, not a queue: the hub remembers from which revision on a watcher has something to see, and the watcher
 //! takes it when it can. Whoever falls behind the few revisions kept here reads history from the disk (see [`crate::watch`]),
-//! so a slow watcher costs nothing.
+//! so a slow watcher costs nothing. Nor does one of other keys: what is published finds those who wait for it (see [`ranges`]).
+
+mod ranges; // who waits for a key
 
 use crate::keys::KeyRange;
 use crate::record::Record;
 use crate::{Revision, seeded};
-use std::collections::{BTreeMap, VecDeque};
+use ranges::{Ranges, Spot};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Newest revisions that stay in memory for watchers, at most, however small they are.
 const RECENT_MOMENTS_MAX: usize = 8192;
+
+/// Revisions that one look takes along: bounds how long it keeps the others waiting.
+const TAKEN_MAX: usize = 1024;
 
 /// One change, with what it replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +49,13 @@ impl Moment {
     /// Bytes of keys and values.
     pub(crate) fn size_bytes(&self) -> usize {
         self.changes.iter().map(|change| change.size_bytes()).sum()
+    }
+
+    /// The keys that changed, in their order.
+    fn keys(&self) -> Vec<&[u8]> {
+        let mut keys: Vec<&[u8]> = self.changes.iter().map(|change| &change.record.key[..]).collect();
+        keys.sort_unstable();
+        keys
     }
 
     fn seen_by(&self, keys: &KeyRange) -> Option<Moment> {
@@ -97,12 +110,13 @@ impl Group {
 #[derive(Debug)]
 struct Watcher {
     keys: KeyRange,
+    spot: Spot,
     group: Arc<Group>,
     /// Nothing before this is delivered.
     start: Revision,
-    /// The first revision that it has not seen and that may concern it; `None`: it has seen everything.
+    /// The first revision that it has not seen and that may concern it; `None`: it has seen everything, and waits
+    /// at its spot.
     pending: Option<Revision>,
-    wants_progress: bool,
 }
 
 /// What [`Hub::take`] found.
@@ -124,12 +138,15 @@ pub(crate) enum Taken {
 #[derive(Debug)]
 struct State {
     published: Revision,
-    recent: VecDeque<Moment>,
+    recent: VecDeque<Arc<Moment>>,
     recent_bytes: usize,
     recent_bytes_max: usize,
     /// Every revision from this one on is in `recent`.
     recent_from: Revision,
-    watchers: BTreeMap<WatcherId, Watcher>,
+    watchers: HashMap<WatcherId, Watcher>,
+    waiting: Ranges,
+    /// Those that want to be told the revision.
+    progress: BTreeSet<WatcherId>,
     last_id: u64,
     ended: bool,
 }
@@ -150,7 +167,9 @@ impl Hub {
                 recent_bytes: 0,
                 recent_bytes_max,
                 recent_from: revision + 1,
-                watchers: BTreeMap::new(),
+                watchers: HashMap::new(),
+                waiting: Ranges::default(),
+                progress: BTreeSet::new(),
                 last_id: 0,
                 ended: false,
             }),
@@ -159,17 +178,22 @@ impl Hub {
 
     /// Makes revisions known, in order, after `reveal` has let readers see them.
     pub(crate) fn publish(&self, moments: Vec<Moment>, reveal: impl FnOnce()) {
-        let state = &mut *lock(&self.state);
-        reveal();
-        for moment in moments {
-            state.published = moment.revision;
-            for (&id, watcher) in &mut state.watchers {
-                watcher.notice(id, &moment);
+        let keys: Vec<Vec<&[u8]>> = moments.iter().map(Moment::keys).collect();
+        let bytes: usize = moments.iter().map(Moment::size_bytes).sum();
+        let forgotten = {
+            let state = &mut *lock(&self.state);
+            reveal();
+            for (moment, keys) in moments.iter().zip(&keys) {
+                state.published = moment.revision;
+                state.wake(moment.revision, keys);
             }
-            state.recent_bytes += moment.size_bytes();
-            state.recent.push_back(moment);
-        }
-        state.forget_old();
+            drop(keys);
+            state.recent_bytes += bytes;
+            state.recent.extend(moments.into_iter().map(Arc::new));
+            state.forget_old()
+        };
+        // A revision may have changed a million keys, whose memory is given back while others go on.
+        drop(forgotten);
     }
 
     /// Adds a watcher that sees everything from `start` on.
@@ -178,42 +202,62 @@ impl Hub {
         // A watch of the future must not see what happens until then.
         let start = if seeded::is("future-watch-sees-past") { start.min(state.published + 1) } else { start };
         state.last_id += 1;
-        let id = WatcherId(state.last_id);
+        let (id, spot) = (WatcherId(state.last_id), state.waiting.enter(&keys));
         let pending = (start <= state.published).then_some(start);
         if state.ended {
             group.push(Ready::Ended);
         } else if pending.is_some() {
             group.push(Ready::Changes(id));
         }
-        state.watchers.insert(id, Watcher { keys, group: group.clone(), start, pending, wants_progress });
+        if pending.is_none() {
+            state.waiting.wait(spot, id);
+        }
+        if wants_progress {
+            state.progress.insert(id);
+        }
+        state.watchers.insert(id, Watcher { keys, spot, group: group.clone(), start, pending });
         id
     }
 
     /// Removes a watcher.
     pub(crate) fn remove(&self, id: WatcherId) {
-        lock(&self.state).watchers.remove(&id);
+        let state = &mut *lock(&self.state);
+        if let Some(watcher) = state.watchers.remove(&id) {
+            state.progress.remove(&id);
+            state.waiting.leave(watcher.spot, |id| state.watchers.contains_key(&id));
+        }
+        if state.watchers.is_empty() {
+            state.watchers.shrink_to_fit();
+        }
     }
 
     /// What `id` has not seen, about `bytes_max` of it.
     pub(crate) fn take(&self, id: WatcherId, bytes_max: usize) -> Taken {
-        let state = &mut *lock(&self.state);
-        let Some(watcher) = state.watchers.get_mut(&id) else { return Taken::Nothing };
-        let Some(from) = watcher.pending else { return Taken::Nothing };
-        if from < state.recent_from {
-            return Taken::Behind { from, to: state.published };
-        }
-        let skipped = state.recent.partition_point(|moment| moment.revision < from);
+        let (recent, keys, mut next) = {
+            let state = lock(&self.state);
+            let Some(watcher) = state.watchers.get(&id) else { return Taken::Nothing };
+            let Some(from) = watcher.pending else { return Taken::Nothing };
+            if from < state.recent_from {
+                return Taken::Behind { from, to: state.published };
+            }
+            let skipped = state.recent.partition_point(|moment| moment.revision < from);
+            let recent: Vec<_> = state.recent.range(skipped..).take(TAKEN_MAX).cloned().collect();
+            (recent, watcher.keys.clone(), from)
+        };
+        // Whom it concerns is looked at while others publish.
         let (mut moments, mut bytes) = (Vec::new(), 0);
-        watcher.pending = None;
-        for moment in state.recent.range(skipped..) {
+        for moment in recent {
             if bytes > bytes_max {
-                watcher.resume(id, moment.revision);
                 break;
             }
-            let seen = moment.seen_by(&watcher.keys);
+            next = moment.revision + 1;
+            let seen = moment.seen_by(&keys);
             bytes += seen.as_ref().map_or(0, Moment::size_bytes);
             moments.extend(seen);
         }
+        let state = &mut *lock(&self.state);
+        let more = next <= state.published;
+        state.go_on(id, more.then_some(next));
         Taken::Moments(moments)
     }
 
@@ -222,7 +266,7 @@ impl Hub {
     pub(crate) fn since(&self, keys: &KeyRange, after: Revision) -> Option<Revision> {
         let state = lock(&self.state);
         let begins = state.recent.partition_point(|moment| moment.revision <= after);
-        let concerns = |moment: &Moment| moment.changes.iter().any(|change| keys.contains(&change.record.key));
+        let concerns = |moment: &Arc<Moment>| moment.changes.iter().any(|change| keys.contains(&change.record.key));
         let is_known = !state.ended && after + 1 >= state.recent_from;
         (is_known && !state.recent.range(begins..).any(concerns)).then_some(state.published)
     }
@@ -230,13 +274,9 @@ impl Hub {
     /// Says that `id` has seen everything before `next`.
     pub(crate) fn caught_up_to(&self, id: WatcherId, next: Revision) {
         let state = &mut *lock(&self.state);
-        if let Some(watcher) = state.watchers.get_mut(&id) {
-            watcher.pending = None;
-            let next = next - seeded::steps_back(state.published + 1 - next);
-            if next <= state.published && !seeded::is("event-lost-after-catching-up") {
-                watcher.resume(id, next);
-            }
-        }
+        let next = next - seeded::steps_back(state.published + 1 - next);
+        let is_behind = next <= state.published && !seeded::is("event-lost-after-catching-up");
+        state.go_on(id, is_behind.then_some(next));
     }
 
     /// The revision up to which every watcher of `ids` has taken everything; `None`: one has not, or begins in the future.
@@ -253,30 +293,20 @@ impl Hub {
 
     /// Wakes everyone who wants to be told the revision.
     pub(crate) fn offer_progress(&self) {
-        self.wake(Ready::Progress, |watcher| watcher.wants_progress);
+        let state = lock(&self.state);
+        wake(state.progress.iter().filter_map(|id| state.watchers.get(id)), Ready::Progress);
     }
 
     /// Wakes everyone for the last time.
     pub(crate) fn end(&self) {
-        lock(&self.state).ended = true;
-        self.wake(Ready::Ended, |_| true);
-    }
-
-    fn wake(&self, what: Ready, whom: impl Fn(&Watcher) -> bool) {
-        let state = lock(&self.state);
-        let mut woken: Vec<*const Group> = Vec::new();
-        for watcher in state.watchers.values().filter(|watcher| whom(watcher)) {
-            let group = Arc::as_ptr(&watcher.group);
-            if !woken.contains(&group) {
-                woken.push(group);
-                watcher.group.push(what);
-            }
-        }
+        let state = &mut *lock(&self.state);
+        state.ended = true;
+        wake(state.watchers.values(), Ready::Ended);
     }
 
     /// Whether anybody wants to be told the revision.
     pub(crate) fn wants_progress(&self) -> bool {
-        lock(&self.state).watchers.values().any(|watcher| watcher.wants_progress)
+        !lock(&self.state).progress.is_empty()
     }
 
     /// How many watchers there are.
@@ -285,27 +315,57 @@ impl Hub {
     }
 }
 
-impl Watcher {
-    fn notice(&mut self, id: WatcherId, moment: &Moment) {
-        let concerns = |change: &Arc<Change>| self.keys.contains(&change.record.key);
-        if self.pending.is_none() && moment.revision >= self.start && moment.changes.iter().any(concerns) {
-            self.resume(id, moment.revision);
+/// Tells each group once.
+fn wake<'a>(watchers: impl Iterator<Item = &'a Watcher>, what: Ready) {
+    let mut woken: HashSet<*const Group> = HashSet::new();
+    for watcher in watchers {
+        if woken.insert(Arc::as_ptr(&watcher.group)) {
+            watcher.group.push(what);
         }
-    }
-
-    fn resume(&mut self, id: WatcherId, from: Revision) {
-        self.pending = Some(from);
-        self.group.push(Ready::Changes(id));
     }
 }
 
 impl State {
-    fn forget_old(&mut self) {
+    /// Whoever waits for one of `keys` has something to see.
+    fn wake(&mut self, revision: Revision, keys: &[&[u8]]) {
+        for spot in self.waiting.concerned(keys) {
+            let mut waiting = self.waiting.take_waiting(spot);
+            waiting.retain(|&id| match self.watchers.get_mut(&id) {
+                // It waits for a later revision.
+                Some(watcher) if revision < watcher.start => true,
+                Some(watcher) => {
+                    watcher.pending = Some(revision);
+                    watcher.group.push(Ready::Changes(id));
+                    false
+                }
+                None => false,
+            });
+            self.waiting.put_back(spot, waiting);
+        }
+    }
+
+    /// A watcher has seen everything before `next`; `None`: everything.
+    fn go_on(&mut self, id: WatcherId, next: Option<Revision>) {
+        let Some(watcher) = self.watchers.get_mut(&id) else { return };
+        let waited = watcher.pending.is_none();
+        watcher.pending = next;
+        match next {
+            Some(_) => watcher.group.push(Ready::Changes(id)),
+            None if waited || seeded::is("watcher-waits-no-more") && self.last_id.is_multiple_of(3) => (),
+            None => self.waiting.wait(watcher.spot, id),
+        }
+    }
+
+    /// Lets go of what is too much, for the caller to drop.
+    fn forget_old(&mut self) -> Vec<Arc<Moment>> {
+        let mut forgotten = Vec::new();
         while self.recent_bytes > self.recent_bytes_max || self.recent.len() > RECENT_MOMENTS_MAX {
             let Some(oldest) = self.recent.pop_front() else { break };
             self.recent_bytes -= oldest.size_bytes();
             self.recent_from = oldest.revision + 1;
+            forgotten.push(oldest);
         }
+        forgotten
     }
 }
 

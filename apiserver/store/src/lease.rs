@@ -1,10 +1,12 @@
 //! Leases in memory: how long each lives, and which keys die with it.
 //!
 //! The engine keeps ids and TTLs; after a restart every lease begins anew, because nobody could keep it alive meanwhile.
+//!
+//! They stand in the order of their ends, so that a commit looks at those that are due and not at the ten thousands that are not.
 
 use crate::seeded;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 /// No lease is shorter: etcd's bound, derived from its election timeout, that clients have come to rely on.
@@ -41,15 +43,19 @@ pub(crate) struct LeaseView {
 /// Every lease.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    leases: BTreeMap<i64, Lease>,
+    leases: HashMap<i64, Lease>,
     by_key: HashMap<Bytes, i64>,
+    /// When each ends: who ends first comes first.
+    ends: BTreeSet<(Instant, i64)>,
 }
 
 impl Leases {
     /// Adds a lease.
     pub(crate) fn grant(&mut self, id: i64, ttl_seconds: i64, now: Instant) {
         let deadline = now + lifetime(ttl_seconds);
-        self.leases.insert(id, Lease { ttl_seconds, deadline, keys: BTreeSet::new() });
+        self.ends.insert((deadline, id));
+        let before = self.leases.insert(id, Lease { ttl_seconds, deadline, keys: BTreeSet::new() });
+        debug_assert!(before.is_none(), "ids are granted once");
     }
 
     /// Whether there is such a lease.
@@ -60,13 +66,18 @@ impl Leases {
     /// Begins the lease's life anew; its TTL, or `None` if it is gone or its time is over.
     pub(crate) fn keep_alive(&mut self, id: i64, now: Instant) -> Option<i64> {
         let lease = self.leases.get_mut(&id).filter(|lease| lease.deadline > now)?;
-        lease.deadline = now + lifetime(lease.ttl_seconds);
+        let deadline = now + lifetime(lease.ttl_seconds);
+        if !seeded::is("renewal-forgotten") {
+            self.ends.remove(&(std::mem::replace(&mut lease.deadline, deadline), id));
+            self.ends.insert((deadline, id));
+        }
         Some(lease.ttl_seconds)
     }
 
     /// Removes a lease; [`Leases::put_back`] undoes it.
     pub(crate) fn take(&mut self, id: i64) -> Option<Lease> {
         let lease = self.leases.remove(&id)?;
+        self.ends.remove(&(lease.deadline, id));
         for key in &lease.keys {
             self.by_key.remove(key);
         }
@@ -76,6 +87,7 @@ impl Leases {
     /// Undoes [`Leases::take`].
     pub(crate) fn put_back(&mut self, id: i64, lease: Lease) {
         self.by_key.extend(lease.keys.iter().map(|key| (key.clone(), id)));
+        self.ends.insert((lease.deadline, id));
         self.leases.insert(id, lease);
     }
 
@@ -108,19 +120,18 @@ impl Leases {
 
     /// Every lease's id: who ends first comes first.
     pub(crate) fn ids(&self) -> Vec<i64> {
-        let mut ends: Vec<_> = self.leases.iter().map(|(&id, lease)| (lease.deadline, id)).collect();
-        ends.sort_unstable();
-        ends.into_iter().map(|(_, id)| id).collect()
+        self.ends.iter().map(|&(_, id)| id).collect()
     }
 
     /// When the next lease is over.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.leases.values().map(|lease| lease.deadline).min()
+        self.ends.first().map(|&(deadline, _)| deadline)
     }
 
-    /// The leases whose time is over.
-    pub(crate) fn expired(&self, now: Instant) -> Vec<i64> {
-        self.leases.iter().filter(|(_, lease)| lease.deadline <= now).map(|(&id, _)| id).collect()
+    /// The leases whose time is over, at most so many: who ended first comes first.
+    pub(crate) fn expired(&self, now: Instant, count_max: usize) -> Vec<i64> {
+        let now = if seeded::is("lease-late") { now.checked_sub(Duration::from_secs(3)).unwrap_or(now) } else { now };
+        self.ends.iter().take_while(|(deadline, _)| *deadline <= now).take(count_max).map(|&(_, id)| id).collect()
     }
 }
 
@@ -154,9 +165,24 @@ mod tests {
         leases.grant(1, 5, now);
         let later = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(leases.keep_alive(1, later(3)), Some(5));
-        assert!(leases.expired(later(7)).is_empty());
+        assert!(leases.expired(later(7), 9).is_empty());
         assert_eq!(leases.next_deadline(), Some(later(8)));
         assert_eq!(leases.keep_alive(1, later(8)), None, "too late");
-        assert_eq!(leases.expired(later(8)), [1]);
+        assert_eq!(leases.expired(later(8), 9), [1]);
+    }
+
+    #[test]
+    fn who_ends_first_comes_first() {
+        let (mut leases, now) = (Leases::default(), Instant::now());
+        for id in 1..=100 {
+            leases.grant(id, 1000 - id, now);
+        }
+        let kept = leases.take(100).unwrap();
+        assert_eq!(leases.ids()[..3], [99, 98, 97]);
+        leases.put_back(100, kept);
+        assert_eq!(leases.keep_alive(99, now + Duration::from_secs(500)), Some(901));
+        let due = leases.expired(now + Duration::from_secs(950), 3);
+        assert_eq!(due, [100, 98, 97], "99 was kept alive, and the rest is for another time");
+        assert_eq!(leases.ids().last(), Some(&99));
     }
 }

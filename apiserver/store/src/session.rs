@@ -120,12 +120,12 @@ impl<'a> Session<'a> {
         self.core.metrics.expired.add(1);
     }
 
-    /// The leases whose time is over; none while damaged data must not be touched.
-    pub(crate) fn expired(&self) -> Vec<i64> {
+    /// The leases whose time is over, at most so many; none while damaged data must not be touched.
+    pub(crate) fn expired(&self, count_max: usize) -> Vec<i64> {
         if self.check_alarms(Takes::Nothing).is_err() {
             return Vec::new();
         }
-        self.core.leases().expired(Instant::now())
+        self.core.leases().expired(Instant::now(), count_max)
     }
 
     /// Lowers or raises an alarm.

@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::engine::{Batch, Mark, Snapshot, Then, Unwritten};
 use crate::folder::Folder;
 use crate::gather::Gatherer;
+use crate::index::Place;
 use crate::record::Point;
 use crate::request::{Alarm, Alarms, Raiser, Refusal, Txn, TxnDone};
 use crate::session::Session;
@@ -24,6 +25,10 @@ use tokio::sync::oneshot;
 const BATCH_MAX: usize = 1024;
 /// Bytes that share a commit, about: bounds it for large values.
 const BATCH_BYTES: usize = 4 << 20;
+/// Leases that end in one commit, at most: when ten thousands end at once, others have their turn in between.
+const EXPIRED_MAX: usize = 256;
+/// Writes of one commit from which on no further lease ends in it.
+const EXPIRED_WRITES: usize = 2048;
 /// How often a full disk is looked at.
 const FULL_LOOK: Duration = Duration::from_millis(250);
 
@@ -86,6 +91,16 @@ fn later(reply: Reply<()>) -> Then {
     Box::new(move |done| drop(reply.send(done.map_err(Refusal::from))))
 }
 
+/// A compaction under way. From its first moment nobody reads what it takes; the index is gone through in pieces, so that who writes and
+/// reads meanwhile waits for one of them at most.
+struct Compacting {
+    revision: Revision,
+    next: Place,
+    forgotten: Vec<Point>,
+    /// Who wants to know when all of it is gone from the disk.
+    waiting: Vec<Reply<()>>,
+}
+
 /// See the module.
 pub(crate) struct Writer {
     core: Arc<Core>,
@@ -94,6 +109,7 @@ pub(crate) struct Writer {
     folder: Option<Folder>,
     /// History that nobody can read any more; the engine is to remove it.
     forgotten: Vec<Point>,
+    compacting: Option<Compacting>,
     /// When history is to be compacted, and to which revision.
     compaction: Option<(Instant, Revision)>,
     /// When watchers are to be offered progress.
@@ -105,7 +121,8 @@ pub(crate) struct Writer {
 impl Writer {
     /// A writer that is yet to [`Writer::run`].
     pub(crate) fn new(core: Arc<Core>, queue: Receiver<Work>, folder: Option<Folder>, forgotten: Vec<Point>) -> Self {
-        Writer { core, queue: Gatherer::new(queue), folder, forgotten, compaction: None, progress: None, full: None }
+        let queue = Gatherer::new(queue);
+        Writer { core, queue, folder, forgotten, compacting: None, compaction: None, progress: None, full: None }
     }
 
     /// Works until the store is closed or nobody can send work any more.
@@ -140,7 +157,8 @@ impl Writer {
         let lease = self.core.leases().next_deadline().filter(|_| writable);
         let due = [lease, self.compaction.map(|(when, _)| when), self.progress];
         let healthy = self.core.check().is_ok();
-        let due = if self.forgotten.is_empty() { due.into_iter().flatten().min() } else { Some(Instant::now()) };
+        let is_busy = !self.forgotten.is_empty() || self.compacting.is_some();
+        let due = if is_busy { Some(Instant::now()) } else { due.into_iter().flatten().min() };
         // Of what waits for space nothing is tried before the disk was looked at again.
         let due = self.full.map_or(due, |(_, when)| Some(when));
         self.queue.first(due.filter(|_| healthy))
@@ -272,6 +290,7 @@ impl Writer {
 
     fn keep_promises(&mut self) {
         self.look_at_full_disk();
+        self.compact_piece();
         let now = Instant::now();
         if self.progress.is_some_and(|when| when <= now) {
             self.progress = None;
@@ -297,9 +316,9 @@ impl Writer {
 
     fn alone(&mut self, work: Work) {
         match work {
-            Work::Compact(revision, until_removed, reply) => match self.compact(revision) {
-                Ok(()) if until_removed => self.core.engine.settle(later(reply)),
-                done => answer(reply, Ok(()))(&done),
+            Work::Compact(revision, until_removed, reply) => match (self.compact(revision), &mut self.compacting) {
+                (Ok(()), Some(compacting)) if until_removed => compacting.waiting.push(reply),
+                (done, _) => answer(reply, Ok(()))(&done),
             },
             Work::Defragment(reply) => match self.core.check_owned() {
                 Ok(()) => self.core.engine.defragment(later(reply)),
@@ -334,14 +353,32 @@ impl Writer {
             return Err(Refusal::Future { newest });
         }
         self.write(Batch { marks: [(Mark::Compacted, revision)].into(), ..Batch::default() })?;
-        let forgotten = {
-            let view = &mut *self.core.view_mut();
-            view.compacted = revision;
-            view.index.compact(revision)
+        self.core.view_mut().compacted = revision;
+        let (forgotten, waiting) = match self.compacting.take() {
+            // It is overtaken, and begins anew with what it has found.
+            Some(before) => (before.forgotten, before.waiting),
+            None => (Vec::new(), Vec::new()),
         };
-        self.forgotten.extend(forgotten);
-        self.forget();
+        self.compacting = Some(Compacting { revision, next: Place::default(), forgotten, waiting });
         self.core.check()
+    }
+
+    /// Goes on with a compaction.
+    fn compact_piece(&mut self) {
+        let Some(mut compacting) = self.compacting.take() else { return };
+        let Compacting { revision, next, forgotten, .. } = &mut compacting;
+        let rest = self.core.view_mut().index.compact_piece(*revision, next, forgotten);
+        match rest {
+            Some(place) => {
+                compacting.next = place;
+                self.compacting = Some(compacting);
+            }
+            None => {
+                self.forgotten.append(&mut compacting.forgotten);
+                self.forget();
+                compacting.waiting.into_iter().for_each(|reply| self.core.engine.settle(later(reply)));
+            }
+        }
     }
 
     fn close(&mut self) {
@@ -381,10 +418,13 @@ fn done_alone() -> Refusal {
     Refusal::Failed("this work is done alone".to_owned())
 }
 
-/// Revokes the leases whose time is over.
+/// Revokes leases whose time is over; what is left of them is due at once, behind what others have asked for meanwhile.
 fn expire(session: &mut Session<'_>, failed: &mut Option<String>) {
     let told = session.moments.len();
-    for id in session.expired() {
+    for id in session.expired(EXPIRED_MAX) {
+        if session.batch.records.len() >= EXPIRED_WRITES {
+            break;
+        }
         match session.revoke(id) {
             Err(Refusal::Failed(why)) => *failed = Some(why),
             _ => session.count_expired(),

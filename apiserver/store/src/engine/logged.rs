@@ -34,7 +34,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Records that one commit removes, at most: bounds its memory, and how long the next batches wait for theirs.
-const REMOVED_MAX: usize = 20_000;
+const REMOVED_MAX: usize = 5_000;
 /// Bytes of records that are copied in one commit when the database is made anew.
 const COPIED_BYTES: usize = 16 << 20;
 /// How often a full disk is looked at.
@@ -220,18 +220,31 @@ impl Shared {
                 if !orders.close && self.check().is_ok() && self.is_full() {
                     orders = self.ordered.wait_timeout(orders, RETRY).unwrap_or_else(PoisonError::into_inner).0;
                 }
-                let rest = orders.forgotten.len().saturating_sub(REMOVED_MAX);
-                let (forgotten, later) = (orders.forgotten.split_off(rest), std::mem::take(&mut orders.forgotten));
-                Orders {
-                    forgotten,
-                    ..std::mem::replace(&mut *orders, Orders { forgotten: later, ..Orders::default() })
-                }
+                std::mem::take(&mut *orders)
             };
+            let orders = self.bounded(orders);
             let (done, close) = (self.obey(orders), self.check().is_err());
             if done || close {
                 return self.refuse_orders();
             }
         }
+    }
+
+    /// What can be removed in one commit; the rest is ordered anew. It comes in the order of keys; in that of history what is removed
+    /// at once lies together on the disk. A million are sorted while others order something else.
+    fn bounded(&self, mut orders: Orders) -> Orders {
+        orders.forgotten.sort_unstable();
+        let rest = orders.forgotten.len().saturating_sub(REMOVED_MAX);
+        let mut later = orders.forgotten;
+        orders.forgotten = later.split_off(rest);
+        if !later.is_empty() {
+            later.shrink_to(2 * later.len());
+            self.order(|next| {
+                later.append(&mut next.forgotten);
+                next.forgotten = later;
+            });
+        }
+        orders
     }
 
     /// Returns whether that was the last.

@@ -69,7 +69,7 @@ pub(crate) fn history(core: &Core, revision: Revision) -> Result<Hashed, Refusal
 /// compacted one does.
 fn kept(index: &crate::index::Index, bounds: Hashed) -> HashSet<Point> {
     let all = KeyRange::everything();
-    let empty = index.range(&all, bounds.revision).next().is_none();
+    let empty = index.count(&all, bounds.revision) == 0;
     let shown_at = if empty { bounds.compacted } else { bounds.revision };
     let old = |point: &Point| point.revision <= bounds.compacted;
     index.range(&all, shown_at).map(|(_, point)| point).filter(old).collect()

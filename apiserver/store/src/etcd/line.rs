@@ -12,7 +12,7 @@ use crate::record::Record;
 use crate::request::{
     Compare, Delete, Direction, Done, Op, Put, Range, Ranged, Refusal, Relation, SortBy, Target, Txn, TxnDone,
 };
-use crate::watch::Watcher;
+use crate::watch::{Wants, Watcher};
 use crate::{Revision, Store};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ impl Followed {
     /// Of `keys` from revision `start` on.
     pub(super) fn from(core: &Arc<Core>, keys: KeyRange, start: Revision) -> Self {
         let group = Arc::new(Group::default());
-        Followed { watcher: Watcher::add(core, keys, start, false, &group), group }
+        Followed { watcher: Watcher::add(core, keys, start, Wants::default(), &group), group }
     }
 
     /// What happens next.

@@ -14,7 +14,7 @@ use crate::hub::{Change, Group, Moment, Ready, WatcherId};
 use crate::keys::KeyRange;
 use crate::request::Refusal;
 use crate::seeded;
-use crate::watch::Watcher;
+use crate::watch::{Wants, Watcher};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use skiff_proto::etcd::etcdserverpb as pb;
@@ -54,6 +54,8 @@ struct Served {
     wants_progress: bool,
     /// Nothing was told of it since the last tick of the stream's clock.
     idle: bool,
+    /// It is among those whose turn comes.
+    queued: bool,
     fragment: bool,
     no_puts: bool,
     no_deletes: bool,
@@ -73,6 +75,8 @@ struct Stream {
     ready: VecDeque<i64>,
     /// Ticks when idle watches that asked for it are told the revision, whether anything is written or not.
     clock: Interval,
+    /// Watches that asked for it.
+    wanting_progress: usize,
     /// To be sent next.
     answers: VecDeque<Answer>,
     /// There will be no more.
@@ -100,6 +104,7 @@ impl Stream {
             next_id: 0,
             ready: VecDeque::new(),
             clock,
+            wanting_progress: 0,
             answers: VecDeque::new(),
             ended: false,
         }
@@ -126,7 +131,7 @@ impl Stream {
                 // A client may close its side and keep listening; etcd ends the stream then, and so do we.
                 Some(Err(_)) | None => self.ended = true,
             },
-            _ = self.clock.tick(), if self.watches.values().any(|served| served.wants_progress) => self.tell_idle(),
+            _ = self.clock.tick(), if self.wanting_progress > 0 => self.tell_idle(),
             woken = self.group.ready(), if self.ready.is_empty() => {
                 self.woken(woken);
                 if !self.ended {
@@ -197,9 +202,12 @@ impl Stream {
         filters: &[FilterType],
     ) {
         let core = self.service.store.core();
-        let watcher = Watcher::add(core, keys, start, false, &self.group);
-        if create.progress_notify && !self.watches.values().any(|served| served.wants_progress) {
-            self.clock.reset();
+        let watcher = Watcher::add(core, keys, start, Wants { previous: create.prev_kv, progress: false }, &self.group);
+        if create.progress_notify {
+            if self.wanting_progress == 0 {
+                self.clock.reset();
+            }
+            self.wanting_progress += 1;
         }
         self.ids.insert(watcher.id(), id);
         let served = Served {
@@ -207,6 +215,7 @@ impl Stream {
             wants_previous: create.prev_kv,
             wants_progress: create.progress_notify,
             idle: true,
+            queued: false,
             fragment: create.fragment,
             no_puts: filters.contains(&FilterType::Noput),
             no_deletes: filters.contains(&FilterType::Nodelete),
@@ -250,7 +259,7 @@ impl Stream {
     fn forget(&mut self, watch_id: i64) -> bool {
         let Some(served) = self.watches.remove(&watch_id) else { return false };
         self.ids.remove(&served.watcher.id());
-        self.ready.retain(|&ready| ready != watch_id);
+        self.wanting_progress -= usize::from(served.wants_progress);
         true
     }
 
@@ -269,8 +278,9 @@ impl Stream {
     }
 
     fn queue(&mut self, watcher: WatcherId) {
-        if let Some(&id) = self.ids.get(&watcher)
-            && !self.ready.contains(&id)
+        let Some(&id) = self.ids.get(&watcher) else { return };
+        if let Some(served) = self.watches.get_mut(&id)
+            && !std::mem::replace(&mut served.queued, true)
         {
             self.ready.push_back(id);
         }
@@ -278,7 +288,9 @@ impl Stream {
 
     async fn deliver_next(&mut self) {
         let Some(id) = self.ready.pop_front() else { return };
+        // One that is gone may have left its turn to another one of the same number: then there is nothing to take.
         let Some(served) = self.watches.get_mut(&id) else { return };
+        served.queued = false;
         match served.watcher.take().await {
             // A client that does not read is to be waited for.
             Ok(moments) if seeded::is("slow-watcher-loses") && moments.len() > 16 => (),

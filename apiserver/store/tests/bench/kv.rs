@@ -25,11 +25,18 @@ fn value(bytes: usize) -> Bytes {
     (0..bytes).map(|at| (at * 31 % 251) as u8).collect::<Vec<_>>().into()
 }
 
-struct Puts {
+/// Writes its own thousand keys again and again.
+pub(crate) struct Puts {
     kv: KvClient<Channel>,
     client: usize,
     count: usize,
     value: Bytes,
+}
+
+impl Puts {
+    pub(crate) fn new(channel: Channel, client: usize, bytes: usize) -> Self {
+        Puts { kv: kv(channel), client, count: 0, value: value(bytes) }
+    }
 }
 
 impl Client for Puts {
@@ -185,7 +192,7 @@ pub(crate) async fn measure(parameters: &Parameters, servers: &[Server; 2], tabl
 async fn writes(parameters: &Parameters, servers: &[Server; 2], table: &mut Table) {
     for (name, bytes) in [("256 B", 256), ("4 KiB", 4096)] {
         for clients in [1, 16, 64, 256] {
-            let make = |channel, client| Puts { kv: kv(channel), client, count: 0, value: value(bytes) };
+            let make = |channel, client| Puts::new(channel, client, bytes);
             row(parameters, servers, table, format!("put {name}, {clients} clients"), clients, make).await;
         }
     }

@@ -5,13 +5,16 @@
 //! Prints the table of `docs/promises.md`. Rows are measured by turns, some seconds of one server and then of the other, so that what
 //! else the machine does falls on both; only the ratios mean something. Parameters, by environment:
 //! `SKIFF_BENCH_SECONDS` of a turn (0.7), `SKIFF_BENCH_TURNS` of each server in a row (3), `SKIFF_BENCH_ROWS` (only the rows whose name
-//! contains this), `SKIFF_BENCH_KEYS` (100000), `SKIFF_BENCH_UPDATES` (200000), `SKIFF_BENCH_FOLDER` (on a real disk).
+//! contains this), `SKIFF_BENCH_KEYS` (100000), `SKIFF_BENCH_UPDATES` (200000), `SKIFF_BENCH_SIZES` (10000,100000,1000000),
+//! `SKIFF_BENCH_FOLDER` (on a real disk).
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 
+mod bystanders; // who waits, and costs nothing
 mod kv; // puts, swaps, gets, lists, leases
 mod load; // clients in a closed loop
 mod server; // the two servers
+mod sizes; // little and much
 mod table; // what is printed
 mod watch; // events to many
 mod whole; // memory, restart, disk
@@ -29,6 +32,7 @@ struct Parameters {
     rows: String,
     keys: usize,
     updates: usize,
+    sizes: String,
     folder: PathBuf,
 }
 
@@ -40,6 +44,7 @@ impl Parameters {
             rows: bench_parameter("ROWS", String::new()),
             keys: bench_parameter("KEYS", 100_000),
             updates: bench_parameter("UPDATES", 200_000),
+            sizes: bench_parameter("SIZES", "10000,100000,1000000".to_owned()),
             folder: bench_parameter("FOLDER", PathBuf::from(env!("CARGO_TARGET_TMPDIR"))),
         }
     }
@@ -71,6 +76,14 @@ fn beside_etcd() {
         let servers = start("rows");
         runtime.block_on(kv::measure(&parameters, &servers, &mut table));
         runtime.block_on(watch::measure(&parameters, &servers, &mut table));
+    }
+    {
+        let servers = start("bystanders");
+        runtime.block_on(bystanders::measure(&parameters, &servers, &mut table));
+    }
+    {
+        let servers = start("sizes");
+        runtime.block_on(sizes::measure(&parameters, &servers, &mut table));
     }
     whole::measure(&runtime, &parameters, start, &mut table);
     print!("{table}");

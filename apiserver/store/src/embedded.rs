@@ -136,7 +136,8 @@ impl Backend for Embedded {
         }
         let group = Arc::new(Group::default());
         let keys = KeyRange::prefix(&prefix, None);
-        let watcher = Watcher::add(self.store.core(), keys, after + 1, Wants { previous: true, progress: true }, &group);
+        let watcher =
+            Watcher::add(self.store.core(), keys, after + 1, Wants { previous: true, progress: true }, &group);
         stream::unfold(Some(Following { store: self.store.clone(), group, watcher, told: after }), step).boxed()
     }
 

@@ -309,15 +309,18 @@ mod tests {
         fn shown(&self, keys: &KeyRange, revision: Revision) -> Vec<(Bytes, Revision)> {
             let mut shown = BTreeMap::new();
             for (key, at, gone) in self.writes.iter().filter(|(key, at, _)| *at <= revision && keys.contains(key)) {
-                if *gone { shown.remove(key) } else { shown.insert(key.clone(), *at) };
+                if *gone {
+                    shown.remove(key)
+                } else {
+                    shown.insert(key.clone(), *at)
+                };
             }
             shown.into_iter().collect()
         }
 
         fn look(&self, keys: &KeyRange, revision: Revision) {
             let found = self.index.range(keys, revision);
-            let found: Vec<_> =
-                found.map(|(key, point)| (Bytes::copy_from_slice(key), point.revision)).collect();
+            let found: Vec<_> = found.map(|(key, point)| (Bytes::copy_from_slice(key), point.revision)).collect();
             assert_eq!(found, self.shown(keys, revision), "{keys:?} at {revision}");
             assert_eq!(self.index.count(keys, revision), found.len(), "{keys:?} at {revision}");
         }

@@ -87,12 +87,7 @@ impl Past {
     }
 
     /// The window that holds `from`; history goes up to `to`.
-    pub(super) async fn window(
-        &self,
-        core: &Arc<Core>,
-        from: Revision,
-        to: Revision,
-    ) -> Result<Arc<Window>, Refusal> {
+    pub(super) async fn window(&self, core: &Arc<Core>, from: Revision, to: Revision) -> Result<Arc<Window>, Refusal> {
         if let Some(window) = self.kept().find(from) {
             return Ok(window);
         }
@@ -115,7 +110,8 @@ impl Past {
         let _turn = self.reading.lock().await;
         let lacking: Vec<usize> = window.lacks(places).collect();
         let (core, window) = (core.clone(), window.clone());
-        on_a_thread(move || lacking.chunks(LOOKED_UP_AT_ONCE).try_for_each(|places| window.look_up(&core, places))).await
+        on_a_thread(move || lacking.chunks(LOOKED_UP_AT_ONCE).try_for_each(|places| window.look_up(&core, places)))
+            .await
     }
 }
 
@@ -163,8 +159,7 @@ impl Window {
             1 => OnceLock::from(None),
             _ => OnceLock::new(),
         };
-        let rows: Vec<Row> =
-            records.into_iter().map(|record| Row { previous: known(&record), record }).collect();
+        let rows: Vec<Row> = records.into_iter().map(|record| Row { previous: known(&record), record }).collect();
         let mut by_key: Vec<u32> = (0..rows.len()).filter_map(|place| u32::try_from(place).ok()).collect();
         by_key.sort_by(|&one, &other| rows[one as usize].record.key.cmp(&rows[other as usize].record.key));
         Window { from, next, rows, by_key }

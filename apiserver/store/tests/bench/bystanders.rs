@@ -110,7 +110,8 @@ async fn watch_others(server: &Server, numbers: std::ops::Range<usize>) -> Vec<W
 /// Watchers that come back after 100,000 revisions, while one client puts.
 async fn resuming(parameters: &Parameters, servers: &[Server; 2], table: &mut Table) {
     let counts = [30, 100, 300, 1000];
-    let what = |watchers: usize| format!("put 256 B, 1 client, while {watchers} watchers read {} revisions", parameters.keys);
+    let what =
+        |watchers: usize| format!("put 256 B, 1 client, while {watchers} watchers read {} revisions", parameters.keys);
     if !counts.iter().any(|&watchers| parameters.wants(&what(watchers))) {
         return;
     }

@@ -89,17 +89,18 @@ impl Enforcer {
                 Err(error) => {
                     let error = skiff_client::sentence(&error);
                     tracing::warn!(error, "cannot bring network policies up to date; trying again");
-                    tokio::time::sleep(RETRY_DELAY).await;
+                    tokio::select! {
+                        () = shutdown.cancelled() => return Ok(()),
+                        () = tokio::time::sleep(RETRY_DELAY) => {}
+                    }
                     keeper.changed.notify_one();
                 }
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = keeper.changed.notified() => {}
-                arrival = self.arrivals.recv() => match arrival {
-                    Some(arrival) => waiting.push(keeper.arrive(arrival)),
-                    None => keeper.changed.notified().await,
-                },
+                // A kubelet that has ended asks for nothing; the others are waited for still.
+                Some(arrival) = self.arrivals.recv() => waiting.push(keeper.arrive(arrival)),
                 () = tokio::time::sleep(CHECK_INTERVAL) => {}
             }
         }

@@ -71,8 +71,8 @@ impl Node {
         })
     }
 
-    /// Enforces `policies` over the pods of these names, while `work` looks.
-    fn enforcing(&self, pods: &[&str], policies: &[Value], work: impl FnOnce(&Gate)) {
+    /// Enforces `policies` over the pods of these names, while `work` looks. Who asks at the gate goes first, as a kubelet does.
+    fn enforcing(&self, pods: &[&str], policies: &[Value], work: impl FnOnce(Gate)) {
         let (pods, policies) = (pods.iter().map(|name| self.object(name)).collect(), policies.to_vec());
         let ((gate, enforcer), shutdown, inside) = (enforcer(), CancellationToken::new(), self.node.again());
         let token = shutdown.clone();
@@ -86,7 +86,8 @@ impl Node {
         });
         // A pod of nobody: when its turn has come, the table stands.
         wait(&gate, json!({}), Ipv4Addr::new(192, 0, 2, 99));
-        work(&gate);
+        work(gate);
+        std::thread::sleep(Duration::from_millis(50));
         shutdown.cancel();
         thread.join().expect("it ends well");
     }
@@ -189,9 +190,9 @@ fn rules_are_in_force_before_a_pods_first_packet() {
     let node = Node::new();
     node.enforcing(&["bot"], &[only_from_shop(json!([]))], |gate| {
         assert!(node.reaches("bot", "web", 8080), "nobody knows of it yet");
-        wait(gate, node.object("web"), node.pod("web").2);
+        wait(&gate, node.object("web"), node.pod("web").2);
         assert!(!node.reaches("bot", "web", 8080) && !node.reaches("shop", "web", 8080));
-        wait(gate, node.object("shop"), node.pod("shop").2);
+        wait(&gate, node.object("shop"), node.pod("shop").2);
         assert!(node.reaches("shop", "web", 8080) && !node.reaches("bot", "web", 8080));
     });
 }

@@ -56,6 +56,7 @@ fn the_list_is_complete() {
         ("proxy", root.join("../kubelet/proxy/src")),
         ("dns", root.join("../kubelet/dns/src")),
         ("netpol", root.join("../kubelet/netpol/src")),
+        ("ingress", root.join("../kubelet/ingress/src")),
     ] {
         let listed: Vec<&Use> = USES.iter().filter(|one| one.by == by).collect();
         let kinds: BTreeSet<&str> = listed.iter().map(|one| one.kind).chain(NO_KINDS).collect();

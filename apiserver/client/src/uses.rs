@@ -27,6 +27,12 @@ const fn on(by: &'static str, kind: &'static str, resource: &'static str, verbs:
     Use { by, group: "", version: "v1", kind, resource, verbs, unserved: "" }
 }
 
+/// A use of Gateway API by who serves ingresses.
+const fn gateway(kind: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Use {
+    let unserved = "users install the definitions, and nothing is sent before they have";
+    Use { group: "gateway.networking.k8s.io", unserved, ..on(INGRESS, kind, resource, verbs) }
+}
+
 /// The same of another group.
 const fn of(group: &'static str, one: Use) -> Use {
     Use { group, ..one }
@@ -55,6 +61,8 @@ const KUBELET: &str = "kubelet";
 const PROXY: &str = "proxy";
 const DNS: &str = "dns";
 const NETPOL: &str = "netpol";
+const INGRESS: &str = "ingress";
+const NETWORKING: &str = "networking.k8s.io";
 
 /// The list.
 pub const USES: &[Use] = &[
@@ -155,7 +163,24 @@ pub const USES: &[Use] = &[
     on(DNS, "Service", "services", &["get", "list", "patch", "watch"]),
     of(SLICES, on(DNS, "EndpointSlice", "endpointslices", &["delete", "list", "patch", "watch"])),
     on(DNS, "Node", "nodes", &["get"]),
-    of("networking.k8s.io", on(NETPOL, "NetworkPolicy", "networkpolicies", WATCH)),
+    of(NETWORKING, on(NETPOL, "NetworkPolicy", "networkpolicies", WATCH)),
     on(NETPOL, "Pod", "pods", WATCH),
     on(NETPOL, "Namespace", "namespaces", WATCH),
+    of(NETWORKING, on(INGRESS, "Ingress", "ingresses", WATCH)),
+    of(NETWORKING, on(INGRESS, "Ingress", "ingresses/status", &["patch"])),
+    of(NETWORKING, on(INGRESS, "IngressClass", "ingressclasses", &["create", "list", "watch"])),
+    on(INGRESS, "Service", "services", WATCH),
+    of(SLICES, on(INGRESS, "EndpointSlice", "endpointslices", WATCH)),
+    on(INGRESS, "Secret", "secrets", WATCH),
+    on(INGRESS, "Event", "events", &["create"]),
+    on(INGRESS, "Namespace", "namespaces", WATCH),
+    gateway("GatewayClass", "gatewayclasses", WATCH),
+    gateway("GatewayClass", "gatewayclasses/status", &["patch"]),
+    gateway("Gateway", "gateways", WATCH),
+    gateway("Gateway", "gateways/status", &["patch"]),
+    gateway("HTTPRoute", "httproutes", WATCH),
+    gateway("HTTPRoute", "httproutes/status", &["patch"]),
+    gateway("GRPCRoute", "grpcroutes", WATCH),
+    gateway("GRPCRoute", "grpcroutes/status", &["patch"]),
+    Use { version: "v1beta1", ..gateway("ReferenceGrant", "referencegrants", WATCH) },
 ];

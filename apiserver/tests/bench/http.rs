@@ -1,4 +1,4 @@
-//! One client: an HTTP/2 connection over TLS with a client certificate, as client-go and kubectl have it.
+//! One client: an HTTP/2 connection over TLS with a client certificate or a token, as client-go and kubectl have it.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -14,11 +14,13 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// Keys of an administrator, and of whom to trust.
+/// Whom to trust, and as whom to come: an administrator with a certificate, or whoever a token names.
 #[derive(Clone)]
 pub(crate) struct Door {
     address: SocketAddr,
+    trusted: Arc<rustls::RootCertStore>,
     tls: TlsConnector,
+    bearer: Option<String>,
 }
 
 impl Door {
@@ -28,12 +30,24 @@ impl Door {
         let mut trusted = rustls::RootCertStore::empty();
         trusted.add(certificate("ca.crt")).unwrap();
         let key = PrivateKeyDer::from_pem_file(pki.join("admin.key")).unwrap();
-        let mut config = rustls::ClientConfig::builder()
-            .with_root_certificates(trusted)
+        let trusted = Arc::new(trusted);
+        let config = rustls::ClientConfig::builder()
+            .with_root_certificates(Arc::clone(&trusted))
             .with_client_auth_cert(vec![certificate("admin.crt")], key)
             .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Self { address, tls: TlsConnector::from(Arc::new(config)) }
+        Self { address, trusted, tls: connector(config), bearer: None }
+    }
+
+    /// The same server for whoever shows this token, and no certificate.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        let config =
+            rustls::ClientConfig::builder().with_root_certificates(Arc::clone(&self.trusted)).with_no_client_auth();
+        Self { tls: connector(config), bearer: Some(format!("Bearer {token}")), ..self.clone() }
+    }
+
+    /// A connection to a server that is there.
+    pub(crate) async fn must(&self) -> Client {
+        self.connect().await.unwrap()
     }
 
     /// A connection of its own; `None`: nobody answers.
@@ -45,8 +59,13 @@ impl Door {
         let (sender, connection) =
             http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.ok()?;
         tokio::spawn(connection);
-        Some(Client { sender, authority: self.address.to_string() })
+        Some(Client { sender, authority: self.address.to_string(), bearer: self.bearer.clone() })
     }
+}
+
+fn connector(mut config: rustls::ClientConfig) -> TlsConnector {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsConnector::from(Arc::new(config))
 }
 
 /// A connection.
@@ -54,6 +73,7 @@ impl Door {
 pub(crate) struct Client {
     sender: SendRequest<Full<Bytes>>,
     authority: String,
+    bearer: Option<String>,
 }
 
 /// What is asked.
@@ -98,6 +118,9 @@ impl Client {
             .header("accept", ask.accept);
         if !ask.content_type.is_empty() {
             request = request.header("content-type", ask.content_type);
+        }
+        if let Some(bearer) = &self.bearer {
+            request = request.header("authorization", bearer);
         }
         let request = request.body(Full::new(ask.body.clone())).unwrap();
         self.sender.ready().await.unwrap();

@@ -1,7 +1,7 @@
 //! Clients in a closed loop: each asks, waits for the answer, and asks again.
 
 use crate::Parameters;
-use crate::http::{Ask, Client};
+use crate::http::{Ask, Client, Door};
 use crate::server::Server;
 use crate::table::Table;
 use std::time::{Duration, Instant};
@@ -26,11 +26,13 @@ impl Sample {
 /// What a client asks: its number, and how often it has asked.
 pub(crate) type Asks = fn(usize, usize) -> Ask;
 
-/// One row: what is asked, by how many connections.
-pub(crate) struct Row {
-    pub(crate) what: &'static str,
+/// One row: what is asked, by how many connections, as whom.
+pub(crate) struct Row<'a> {
+    pub(crate) what: &'a str,
     pub(crate) connections: usize,
     pub(crate) asks: Asks,
+    /// Of the two servers.
+    pub(crate) doors: &'a [Door; 2],
 }
 
 struct Asking {
@@ -64,24 +66,50 @@ async fn drive(clients: Vec<Asking>, time: Duration, asks: Asks) -> (Vec<Asking>
     (clients, sample)
 }
 
+async fn clients(door: &Door, count: usize) -> Vec<Asking> {
+    let mut group = Vec::new();
+    for number in 0..count {
+        group.push(Asking { client: door.must().await, number, asked: 0 });
+    }
+    group
+}
+
+/// How long the answers of one client take.
+pub(crate) async fn alone(door: &Door, time: Duration, asks: Asks) -> Sample {
+    let (group, _) = drive(clients(door, 1).await, time / 5, asks).await;
+    drive(group, time, asks).await.1
+}
+
+/// Asks without end, and whoever is told to come again later does so at once.
+pub(crate) async fn flood(door: &Door, connections: usize, asks: Asks) {
+    let tasks = clients(door, connections).await.into_iter().map(|mut asking| {
+        tokio::spawn(async move {
+            loop {
+                let (_refused_or_not, _) = asking.client.ask(&asks(asking.number, asking.asked)).await;
+                asking.asked += 1;
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        let _never_ends = task.await;
+    }
+}
+
 /// Measures one row by turns.
-pub(crate) async fn row(parameters: &Parameters, servers: &[Server; 2], table: &mut Table, row: &Row) {
+pub(crate) async fn row(parameters: &Parameters, servers: &[Server; 2], table: &mut Table, row: &Row<'_>) {
     let what = format!("{}, {}", row.what, connections(row.connections));
     if !parameters.wants(&what) {
         return;
     }
-    for server in servers {
-        let (code, answer) = server.connect().await.ask(&(row.asks)(0, 0)).await;
+    for door in row.doors {
+        let (code, answer) = door.must().await.ask(&(row.asks)(0, 0)).await;
         if !code.is_success() {
             return table.refused(&what, code, &String::from_utf8_lossy(&answer));
         }
     }
     let mut groups = Vec::new();
-    for server in servers {
-        let mut group = Vec::new();
-        for number in 0..row.connections {
-            group.push(Asking { client: server.connect().await, number, asked: 0 });
-        }
+    for door in row.doors {
+        let group = clients(door, row.connections).await;
         // The first requests of a connection are slow; they are not what is measured.
         groups.push((drive(group, parameters.turn / 5, row.asks).await.0, Sample::default()));
     }

@@ -8,6 +8,8 @@
 //! `SKIFF_BENCH_ROWS` (only the rows whose name contains this), `SKIFF_BENCH_OBJECTS` (10000), `SKIFF_BENCH_WATCHERS` (1000),
 //! `SKIFF_BENCH_FOLDER` (on a real disk).
 //!
+//! `-- --exact access_beside_kube_apiserver` measures callers with tokens, roles, policies, webhooks, quotas, the audit log and a flood.
+//!
 //!     SKIFF_BENCH=1 cargo test --release -p skiff-apiserver --test bench -- --exact costs_where_there_is_much --nocapture
 //!
 //! makes a table of costs with up to `SKIFF_BENCH_OBJECTS` (100000) objects, and then up to `SKIFF_BENCH_DEFINITIONS` (1000) definitions of
@@ -15,7 +17,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 
+mod access; // who asks, whether they may, and who else asks
 mod costs; // where there is much
+mod hooks; // webhooks
 mod http; // one client
 mod lists; // many objects at once
 mod load; // clients in a closed loop
@@ -87,7 +91,7 @@ fn beside_kube_apiserver() {
     let Some((parameters, kube)) = measuring().and_then(|parameters| Some((parameters, kube()?))) else { return };
     let folder = tempfile::tempdir_in(&parameters.folder).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let mut table = Table::default();
+    let mut table = Table::wanting(4.0);
     runtime.block_on(async {
         let servers = [Server::start(Kind::Ours, folder.path()).await, Server::start(kube, folder.path()).await];
         table.bytes("memory, no objects", servers.each_ref().map(Server::resident_bytes), 0.125);
@@ -95,6 +99,16 @@ fn beside_kube_apiserver() {
         lists::measure(&parameters, &servers, &mut table).await;
         watchers::measure(&parameters, &servers, &mut table).await;
     });
+    print!("{table}");
+}
+
+#[test]
+fn access_beside_kube_apiserver() {
+    let Some((parameters, kube)) = measuring().and_then(|parameters| Some((parameters, kube()?))) else { return };
+    let folder = tempfile::tempdir_in(&parameters.folder).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut table = Table::wanting(3.0);
+    runtime.block_on(access::measure(&parameters, &[Kind::Ours, kube], folder.path(), &mut table));
     print!("{table}");
 }
 
@@ -120,4 +134,10 @@ fn costs_where_there_is_much() {
 #[test]
 fn child_that_serves() {
     server::serve_if_asked();
+}
+
+/// Not a test: the other tenant.
+#[test]
+fn child_that_floods() {
+    server::flood_if_asked();
 }

@@ -44,7 +44,7 @@ pub(crate) async fn prepare(client: &mut Client) {
 }
 
 /// A number that no object has had.
-fn fresh() -> usize {
+pub(crate) fn fresh() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -100,9 +100,10 @@ pub(crate) async fn measure(parameters: &Parameters, servers: &[Server; 2], tabl
     for server in servers {
         prepare(&mut server.connect().await).await;
     }
+    let doors = &servers.each_ref().map(Server::door);
     for (what, asks) in ROWS {
         for connections in [1, 16] {
-            row(parameters, servers, table, &Row { what, connections, asks: *asks }).await;
+            row(parameters, servers, table, &Row { what, connections, asks: *asks, doors }).await;
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod arrival; // what is known before anybody is asked
 mod call; // a call over gRPC
+mod counts; // what becomes of events
 mod door; // a request passes
 mod log; // the file
 mod options; // what is recorded, and where
@@ -23,6 +24,7 @@ pub(crate) use call::Call;
 pub(crate) use door::{Visit, answered};
 pub(crate) use record::Record;
 
+use counts::Counts;
 use http::Extensions;
 use jiff::Timestamp;
 use outlet::LogOutlet;
@@ -36,22 +38,30 @@ pub(crate) struct Auditor {
     policy: Policy,
     log: Option<LogOutlet>,
     webhook: Option<WebhookOutlet>,
+    counts: Arc<Counts>,
 }
 
 impl Auditor {
     /// Opens what `options` name; nobody if they name nothing.
     pub(crate) async fn open(options: &Audit) -> Result<Option<Arc<Self>>, AuditError> {
-        let log = options.log.as_ref().map(LogOutlet::open).transpose()?;
+        let counts = Arc::new(Counts::default());
+        let log = options.log.as_ref().map(|log| LogOutlet::open(log, Arc::clone(&counts))).transpose()?;
         let webhook = match &options.webhook {
-            Some(webhook) => Some(WebhookOutlet::open(webhook).await?),
+            Some(webhook) => Some(WebhookOutlet::open(webhook, Arc::clone(&counts)).await?),
             None => None,
         };
         let is_heard = log.is_some() || webhook.is_some();
-        Ok(is_heard.then(|| Arc::new(Self { policy: options.policy.clone(), log, webhook })))
+        Ok(is_heard.then(|| Arc::new(Self { policy: options.policy.clone(), log, webhook, counts })))
+    }
+
+    /// What became of all events, for Prometheus.
+    pub(crate) fn metrics(&self) -> String {
+        self.counts.metrics()
     }
 
     /// Takes an event everywhere; false: it is not kept somewhere where it must be.
     async fn process(&self, event: &Event, durable: bool) -> bool {
+        self.counts.event();
         let written = match &self.log {
             Some(log) => log.take(event, durable).await,
             None => true,
@@ -65,6 +75,7 @@ impl Auditor {
 
     /// The same for somebody who cannot wait.
     fn process_later(self: &Arc<Self>, event: Event) {
+        self.counts.event();
         if let Some(log) = &self.log {
             log.put(&event, false);
         }

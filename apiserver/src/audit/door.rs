@@ -61,7 +61,7 @@ impl Visit {
         if record.reach(Stage::RequestReceived).await {
             return Ok(Some(record));
         }
-        record.close();
+        record.rejected();
         Err(Status::internal("failed to store audit event"))
     }
 }

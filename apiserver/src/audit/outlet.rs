@@ -1,28 +1,11 @@
 //! Where events go: written at once, or through a bounded queue. What is lost on the way is counted and told of, never silently dropped.
 
+use super::counts::Counts;
 use super::log::Log;
 use super::options::{AuditError, AuditLog, AuditMode};
 use skiff_audit::{Event, Fit, fitted};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::{self, Sender};
-
-/// How many events were lost since the start, over all outlets (kube-apiserver: `apiserver_audit_error_total`).
-static LOST: AtomicU64 = AtomicU64::new(0);
-
-/// Tells of events that are lost at `plugin`.
-pub(super) fn lost(plugin: &str, why: &str, events: &[&Event]) {
-    let so_far = LOST.fetch_add(events.len() as u64, Ordering::Relaxed) + events.len() as u64;
-    let impacted: Vec<String> = events.iter().map(|event| event.legacy()).collect();
-    tracing::error!(
-        plugin,
-        why,
-        events = events.len(),
-        lost_since_start = so_far,
-        impacted = impacted.join("\n"),
-        "audit events are lost"
-    );
-}
 
 /// A file, and how events come to it.
 #[derive(Debug)]
@@ -31,6 +14,7 @@ pub(super) struct LogOutlet {
     writer: Arc<Writer>,
     queue: Option<Sender<Event>>,
     strict: bool,
+    counts: Arc<Counts>,
 }
 
 /// Makes lines of events.
@@ -38,13 +22,14 @@ pub(super) struct LogOutlet {
 struct Writer {
     legacy: bool,
     event_bytes_max: Option<usize>,
+    counts: Arc<Counts>,
 }
 
 impl LogOutlet {
-    pub(super) fn open(options: &AuditLog) -> Result<Self, AuditError> {
+    pub(super) fn open(options: &AuditLog, counts: Arc<Counts>) -> Result<Self, AuditError> {
         let log = Arc::new(Log::open(&options.path, options.rotation, !options.legacy)?);
         let event_bytes_max = options.limits.map(|limits| limits.event_bytes);
-        let writer = Arc::new(Writer { legacy: options.legacy, event_bytes_max });
+        let writer = Arc::new(Writer { legacy: options.legacy, event_bytes_max, counts: Arc::clone(&counts) });
         let queue = (options.mode == AuditMode::Batch).then(|| {
             let (queue, mut events) = mpsc::channel::<Event>(options.batch.events_max);
             let (log, writer) = (Arc::clone(&log), Arc::clone(&writer));
@@ -55,7 +40,7 @@ impl LogOutlet {
             });
             queue
         });
-        Ok(Self { log, writer, queue, strict: options.mode == AuditMode::BlockingStrict })
+        Ok(Self { log, writer, queue, strict: options.mode == AuditMode::BlockingStrict, counts })
     }
 
     /// Takes an event; how many lines there are with it if it was written, `None` if it was not. Those that must be on disk do not wait in
@@ -64,7 +49,7 @@ impl LogOutlet {
         match &self.queue {
             Some(queue) if !durable => {
                 if queue.try_send(event.clone()).is_err() {
-                    lost("buffered", "audit buffer queue blocked", &[event]);
+                    self.counts.lost("buffered", "audit buffer queue blocked", &[event]);
                 }
                 Put::Queued
             }
@@ -86,7 +71,7 @@ impl LogOutlet {
                     Ok(Err(error)) => error.to_string(),
                     Err(error) => error.to_string(),
                 };
-                lost("log", &format!("sync: {failed}"), &[event]);
+                self.counts.lost("log", &format!("sync: {failed}"), &[event]);
                 !self.strict
             }
         }
@@ -110,14 +95,14 @@ impl Writer {
             Some(bytes_max) => match fitted(event, bytes_max) {
                 Fit::Whole(line) | Fit::Truncated(line) => line,
                 Fit::TooLarge => {
-                    lost("truncate", "event is too large even after truncating", &[event]);
+                    self.counts.lost("truncate", "event is too large even after truncating", &[event]);
                     return None;
                 }
             },
         };
         let written = log.append(&line);
         if let Err(error) = &written {
-            lost("log", &error.to_string(), &[event]);
+            self.counts.lost("log", &error.to_string(), &[event]);
         }
         written.ok()
     }

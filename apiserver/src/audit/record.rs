@@ -42,6 +42,7 @@ impl Record {
     pub(super) fn begin(auditor: &Arc<Auditor>, arrival: Arrival, who: Option<&Identity>) -> Option<Arc<Self>> {
         let user = who.map(|who| (who.user.as_str(), &who.groups[..]));
         let decision = auditor.policy.decide(user, &arrival.attributes);
+        auditor.counts.level(decision.level);
         if decision.level == Level::None {
             return None;
         }
@@ -144,6 +145,12 @@ impl Record {
             state.event.reached = super::now();
         }
         Some(state.event.clone())
+    }
+
+    /// Nothing more is recorded of it, which is refused because it could not be.
+    pub(super) fn rejected(&self) {
+        self.auditor.counts.rejected();
+        self.close();
     }
 
     /// Nothing more is recorded of it.

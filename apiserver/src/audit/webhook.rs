@@ -1,7 +1,7 @@
 //! Events go to a server of others (`--audit-webhook-config-file`), as an `audit.k8s.io/v1` EventList.
 
+use super::counts::Counts;
 use super::options::{AuditBatch, AuditError, AuditLimits, AuditMode, AuditWebhook};
-use super::outlet::lost;
 use http::{Request, header};
 use kube::Client;
 use skiff_audit::{API_VERSION, Event, Fit, fitted};
@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
@@ -16,6 +17,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 const TRIES: u32 = 5;
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many batches are under way at a time: whoever does not answer costs this many, and then the queue, and no more.
+const UNDER_WAY_MAX: usize = 16;
 /// Names the server by nothing but the kubeconfig: its whole address, path included, is the webhook's.
 const ITSELF: &str = "webhook.invalid";
 
@@ -37,14 +40,15 @@ struct Post {
     client: Client,
     pause: Duration,
     limits: Option<AuditLimits>,
+    counts: Arc<Counts>,
 }
 
 impl WebhookOutlet {
-    pub(super) async fn open(options: &AuditWebhook) -> Result<Self, AuditError> {
+    pub(super) async fn open(options: &AuditWebhook, counts: Arc<Counts>) -> Result<Self, AuditError> {
         let path = &options.config_file;
         let client = skiff_client::from_kubeconfig(path).await;
         let client = client.map_err(|error| AuditError::new("initialize audit webhook", path, error))?;
-        let post = Arc::new(Post { client, pause: options.initial_backoff, limits: options.limits });
+        let post = Arc::new(Post { client, pause: options.initial_backoff, limits: options.limits, counts });
         let queue = (options.mode == AuditMode::Batch).then(|| {
             let (queue, events) = mpsc::channel(options.batch.events_max);
             tokio::spawn(send_batches(Arc::clone(&post), events, options.batch));
@@ -56,7 +60,7 @@ impl WebhookOutlet {
     /// Takes an event; false: it did not arrive, and must.
     pub(super) async fn take(&self, event: &Event) -> bool {
         if let Some(queue) = &self.queue {
-            enqueue(queue, event);
+            self.enqueue(queue, event);
             return true;
         }
         self.post.send(std::slice::from_ref(event)).await || !self.strict
@@ -65,27 +69,29 @@ impl WebhookOutlet {
     /// The same for somebody who cannot wait.
     pub(super) fn take_later(&self, event: Event) {
         match &self.queue {
-            Some(queue) => enqueue(queue, &event),
+            Some(queue) => self.enqueue(queue, &event),
             None => {
                 let post = Arc::clone(&self.post);
                 match Handle::try_current() {
                     Ok(runtime) => drop(runtime.spawn(async move { post.send(&[event]).await })),
-                    Err(error) => lost("webhook", &error.to_string(), &[&event]),
+                    Err(error) => post.counts.lost("webhook", &error.to_string(), &[&event]),
                 }
             }
         }
     }
-}
 
-fn enqueue(queue: &Sender<Event>, event: &Event) {
-    if queue.try_send(event.clone()).is_err() {
-        lost("buffered", "audit buffer queue blocked", &[event]);
+    fn enqueue(&self, queue: &Sender<Event>, event: &Event) {
+        if queue.try_send(event.clone()).is_err() {
+            self.post.counts.lost("buffered", "audit buffer queue blocked", &[event]);
+        }
     }
 }
 
-/// Collects events and sends them, several batches at once if answers take long, until nobody has any more.
+/// Collects events and sends them, several batches at once if answers take long, until nobody has any more. When all that may be under way
+/// are, events wait in the queue, which is bounded too.
 async fn send_batches(post: Arc<Post>, mut events: Receiver<Event>, batch: AuditBatch) {
     let mut throttle = batch.throttle.map(|(rate, burst)| Throttle::new(rate, burst, Instant::now()));
+    let under_way = Arc::new(Semaphore::new(UNDER_WAY_MAX));
     while let Some(first) = events.recv().await {
         let mut together = vec![first];
         let until = Instant::now() + batch.wait;
@@ -98,8 +104,12 @@ async fn send_batches(post: Arc<Post>, mut events: Receiver<Event>, batch: Audit
         if let Some(throttle) = &mut throttle {
             sleep_until(throttle.next(Instant::now())).await;
         }
+        let Ok(place) = Arc::clone(&under_way).acquire_owned().await else { return };
         let post = Arc::clone(&post);
-        tokio::spawn(async move { post.send(&together).await });
+        tokio::spawn(async move {
+            post.send(&together).await;
+            drop(place);
+        });
     }
 }
 
@@ -136,7 +146,7 @@ impl Post {
             );
             if let Err(why) = self.insist(&body).await {
                 let impacted: Vec<&Event> = piece.iter().map(|(_, event)| *event).collect();
-                lost("webhook", &why, &impacted);
+                self.counts.lost("webhook", &why, &impacted);
                 all = false;
             }
         }
@@ -151,7 +161,7 @@ impl Post {
         let mut bytes = 0_usize;
         for event in events {
             let (Fit::Whole(text) | Fit::Truncated(text)) = fitted(event, event_max) else {
-                lost("truncate", "event is too large even after truncating", &[event]);
+                self.counts.lost("truncate", "event is too large even after truncating", &[event]);
                 continue;
             };
             if bytes > 0 && bytes.saturating_add(text.len()) > batch_max {

@@ -57,7 +57,7 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
         ["openid", "v1", "jwks"] => Ok(published("application/jwk-set+json", app.callers.key_set())),
         ["openapi", rest @ ..] => openapi::answer(catalog.documents(), headers, parameters, rest),
         ["healthz" | "livez" | "readyz", ..] => health(app, parameters, &segments).await,
-        ["metrics"] => Ok(bytes(StatusCode::OK, METRICS, app.fairness.metrics())),
+        ["metrics"] => Ok(bytes(StatusCode::OK, METRICS, metrics(app))),
         ["debug", "api_priority_and_fairness", page] => {
             let details = parameters.text("includeRequestDetails");
             let text = app.fairness.page(page, !details.is_empty()).ok_or_else(Status::no_such_path)?;
@@ -69,6 +69,11 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
         ]}))),
         _ => Err(Status::no_such_path()),
     }
+}
+
+fn metrics(app: &App) -> String {
+    let audited = app.auditor.get().map(|auditor| auditor.metrics()).unwrap_or_default();
+    audited + &app.fairness.metrics()
 }
 
 /// What anybody may keep who checks tokens of ours: the keys change seldom, and before a new one signs.

@@ -1,5 +1,6 @@
 //! Connections: TLS, then HTTP/1.1 or HTTP/2 with upgrades, each request carrying its peer's identity.
 
+mod crowd; // how many there may be
 mod gather; // what its streams write together
 mod opening; // the first bytes of a connection
 
@@ -8,6 +9,7 @@ use crate::caller::Peer;
 use crate::tls::Peers;
 use axum::Router;
 use axum::extract::Request;
+use crowd::Crowd;
 use gather::Gather;
 use http::Extensions;
 use hyper::body::Incoming;
@@ -62,6 +64,7 @@ pub(super) async fn serve(
     let acceptor = TlsAcceptor::from(config);
     let graceful = Arc::new(GracefulShutdown::new());
     let mut connections = JoinSet::new();
+    let mut crowd = Crowd::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -71,8 +74,12 @@ pub(super) async fn serve(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((socket, _)) => {
-                let (tls, router) = ((acceptor.clone(), peers.clone()), router.clone());
-                connections.spawn(connection(socket, tls, router, graceful.clone()));
+                let tls = (acceptor.clone(), peers.clone());
+                if crowd.admits(connections.len()) {
+                    connections.spawn(connection(socket, tls, router.clone(), graceful.clone()));
+                } else {
+                    crowd.send_away(connection(socket, tls, crowd.router(), graceful.clone()));
+                }
             }
             // The peer went away before we came to it.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
@@ -82,7 +89,7 @@ pub(super) async fn serve(
             }
         }
     }
-    drop(listener);
+    drop((listener, crowd));
     stopping.cancel();
     drain(graceful, connections).await;
     Ok(())

@@ -6,6 +6,7 @@ mod common;
 
 mod bodies; // bombs, pieces, and one thing under another's name
 mod connections; // who comes and says nothing, or too much, or takes nothing
+mod crowd; // very many at once
 mod depth; // what is nested as deep as can be written can be read
 mod hooks; // servers of others that hang or answer nonsense
 mod patches; // a few bytes that ask for very many

@@ -7,6 +7,7 @@
 mod chosen; // which plugins are asked
 pub(crate) mod configured; // what administrators have configured
 mod file; // what plugins are told at a start
+pub(crate) mod manifests; // policies and hooks from files
 pub(crate) mod matching; // which requests that is about
 mod policies; // expressions that requests must satisfy, or that change them
 pub(crate) mod resource_quota; // what a namespace may have
@@ -240,6 +241,7 @@ async fn mutate_once(seen: &Attributes<'_>, object: &mut Value) -> Result<(), St
 
 /// Lets every plugin refuse `object`, or warn of it.
 pub(crate) async fn validate(seen: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+    manifests::check_name(seen, object)?;
     for plugin in seen.setting.configured.chosen.asked(seen.operation) {
         if let Some(validate) = plugin.validate {
             tracing::trace!(plugin = plugin.name, verb = seen.request.verb, "validating admission");

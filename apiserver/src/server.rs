@@ -225,6 +225,7 @@ impl ApiServer {
         told.map_err(|error| ApiError::Admission(error.to_string()))?;
         let loaded = configured::load(&self.app.registry).await;
         loaded.map_err(|status| ApiError::Admission(status.message))?;
+        configured::follow_files(&self.app, file, self.app.stopping.child_token());
         Ok(self)
     }
 

@@ -59,7 +59,7 @@ pub(crate) struct ApiserverArgs {
     pub(crate) audit: AuditArgs,
     #[command(flatten)]
     pub(crate) encryption: EncryptionArgs,
-    /// Features that Kubernetes has off by default; there is one: CBORServingAndStorage=true
+    /// Features that Kubernetes has off by default; there are two: CBORServingAndStorage=true, ManifestBasedAdmissionControlConfig=true
     #[arg(long, value_name = "NAME=BOOL", value_delimiter = ',')]
     pub(crate) feature_gates: Vec<String>,
     #[command(flatten)]

@@ -79,14 +79,18 @@ async fn open(args: &ApiserverArgs, folders: &Folders, shutdown: &CancellationTo
     Ok(store)
 }
 
-/// Whether the one feature gate that there is opens.
+/// Whether the gate of CBOR opens.
 fn speaks_cbor(gates: &[String]) -> anyhow::Result<bool> {
     let mut open = false;
     for gate in gates {
         open = match gate.split_once('=') {
             Some(("CBORServingAndStorage", "true")) => true,
             Some(("CBORServingAndStorage", "false")) => false,
-            _ => bail!("--feature-gates {gate}: only CBORServingAndStorage=true and =false are known here"),
+            // Whoever tells a plugin of a folder has it.
+            Some(("ManifestBasedAdmissionControlConfig", "true")) => open,
+            _ => bail!(
+                "--feature-gates {gate}: known here are CBORServingAndStorage and ManifestBasedAdmissionControlConfig"
+            ),
         };
     }
     Ok(open)
@@ -100,7 +104,8 @@ mod tests {
     fn gates_are_known_or_refused() {
         let of = |gates: &[&str]| speaks_cbor(&gates.iter().map(|gate| (*gate).to_owned()).collect::<Vec<_>>());
         assert_eq!(of(&[]).ok(), Some(false));
-        assert_eq!(of(&["CBORServingAndStorage=true"]).ok(), Some(true));
+        let both = ["CBORServingAndStorage=true", "ManifestBasedAdmissionControlConfig=true"];
+        assert_eq!(of(&both).ok(), Some(true));
         for wrong in ["CBORServingAndStorage", "AllAlpha=true", "CBORServingAndStorage=yes"] {
             assert!(of(&[wrong]).is_err(), "{wrong}");
         }

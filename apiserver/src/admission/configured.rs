@@ -6,6 +6,7 @@
 
 use super::chosen::Chosen;
 use super::file::{AdmissionFile, AdmissionFileError};
+use super::manifests::{self, Manifests};
 use super::pod_security::Settings as PodSecurity;
 use super::policies::{self, Bindings, Policies};
 use super::webhooks::{self, Hooks};
@@ -21,12 +22,15 @@ use skiff_schema::Resource;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// How long a task waits after the store failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The group of all that is followed here.
-const GROUP: &str = "admissionregistration.k8s.io";
+pub(crate) const GROUP: &str = "admissionregistration.k8s.io";
 
 /// Objects of one kind by name.
 pub(crate) type Named = BTreeMap<String, Value>;
@@ -54,6 +58,8 @@ pub(crate) struct Configured {
     pub(crate) told: Arc<Told>,
     /// Which plugins are asked.
     pub(crate) chosen: Arc<Chosen>,
+    /// What comes from files.
+    pub(crate) manifests: Arc<Manifests>,
 }
 
 /// What plugins are told at a start.
@@ -66,11 +72,15 @@ pub(crate) struct Told {
 
 /// The present one.
 #[derive(Debug, Default)]
-pub(crate) struct Current(RwLock<Arc<Configured>>);
+pub(crate) struct Current {
+    now: RwLock<Arc<Configured>>,
+    /// Tells those that follow a kind that there are other files.
+    refiled: Notify,
+}
 
 impl Current {
     pub(crate) fn get(&self) -> Arc<Configured> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Asks all hooks as somebody else from now on, pods by other standards, and other plugins; compile the hooks again.
@@ -85,7 +95,9 @@ impl Current {
         if chosen.has("EventRateLimit") && told.events.is_empty() {
             return Err(file.lacks("EventRateLimit", "limits: must not be empty"));
         }
+        let manifests = manifests::Folders::of(file)?.read().map_err(|why| file.misled(why))?;
         let next = Configured {
+            manifests: Arc::new(manifests),
             credentials: Arc::new([mutating?, validating?]),
             pod_security: Arc::new(file.told("PodSecurity", PodSecurity::parse)?),
             told: Arc::new(told),
@@ -97,7 +109,7 @@ impl Current {
     }
 
     fn change(&self, change: impl FnOnce(&mut Configured)) {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = Configured::clone(&current);
         change(&mut next);
         *current = Arc::new(next);
@@ -109,7 +121,25 @@ impl Current {
 struct Followed {
     plural: &'static str,
     /// Compiles all of them. What cannot be compiled stands for itself: it fails as its failure policy says when it is asked.
-    compile: fn(&mut Configured, &Named),
+    compile: fn(&mut Configured, &Found<'_>),
+}
+
+/// What there is of a kind: what is stored, and what comes from files.
+pub(crate) struct Found<'a> {
+    stored: &'a Named,
+    manifests: &'a Manifests,
+    plural: &'static str,
+}
+
+impl<'a> Found<'a> {
+    /// Name and object of each, in the order of their names, and whether it comes from a file. What is stored does not stand in for that.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'a String, &'a Value, bool)> + use<'a> {
+        let filed: BTreeMap<&String, &Value> = self.manifests.of(self.plural).collect();
+        let mut all: BTreeMap<&String, (&Value, bool)> =
+            self.stored.iter().map(|(name, object)| (name, (object, false))).collect();
+        all.extend(filed.into_iter().map(|(name, object)| (name, (object, true))));
+        all.into_iter().map(|(name, (object, is_filed))| (name, object, is_filed))
+    }
 }
 
 const FOLLOWED: [Followed; 6] = [
@@ -156,7 +186,11 @@ impl Followed {
     }
 
     fn publish(self, registry: &Registry, found: &Named) {
-        registry.configured().change(|configured| (self.compile)(configured, found));
+        registry.configured().change(|configured| {
+            let manifests = Arc::clone(&configured.manifests);
+            let found = Found { stored: found, manifests: &manifests, plural: self.plural };
+            (self.compile)(configured, &found);
+        });
     }
 
     async fn list(self, registry: &Registry) -> Result<Named, Status> {
@@ -168,11 +202,16 @@ impl Followed {
     /// Lists, then watches; ends when the watch does.
     async fn follow_once(self, registry: &Registry) -> Result<(), Status> {
         let mut known = Known::follow(registry, self.resource()?, |object, _| object.clone()).await?;
-        self.publish(registry, &known.all);
-        while known.changed().await?.is_some() {
+        loop {
+            let refiled = registry.configured().refiled.notified();
             self.publish(registry, &known.all);
+            tokio::select! {
+                changed = known.changed() => if changed?.is_none() {
+                    return Ok(());
+                },
+                () = refiled => {}
+            }
         }
-        Ok(())
     }
 }
 
@@ -201,4 +240,33 @@ pub(crate) fn follow(app: &Arc<App>, until: &CancellationToken) {
             }
         }));
     }
+}
+
+/// Reads files again when they change, until the server stops.
+pub(crate) fn follow_files(app: &Arc<App>, file: &AdmissionFile, until: CancellationToken) {
+    let Ok(folders) = manifests::Folders::of(file) else { return };
+    if folders.is_empty() {
+        return;
+    }
+    let app = Arc::clone(app);
+    tokio::spawn(until.run_until_cancelled_owned(async move {
+        let mut said = String::new();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let current = app.registry.configured();
+            match folders.read() {
+                Ok(manifests) if manifests != *current.get().manifests => {
+                    current.change(|configured| configured.manifests = Arc::new(manifests));
+                    current.refiled.notify_waiters();
+                    said.clear();
+                }
+                Ok(_) => said.clear(),
+                Err(why) if why != said => {
+                    tracing::warn!(why, "files of policies and hooks cannot be used; what was in them before stands");
+                    said = why;
+                }
+                Err(_) => {}
+            }
+        }
+    }));
 }

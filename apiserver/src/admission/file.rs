@@ -31,12 +31,14 @@ fn read(path: &Path) -> Result<Value, AdmissionFileError> {
 }
 
 /// What plugins may be told here.
-const PLUGINS: [&str; 6] = [
+const PLUGINS: [&str; 8] = [
     "EventRateLimit",
+    "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "PodNodeSelector",
     "PodSecurity",
     "PodTolerationRestriction",
+    "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 ];
 
@@ -74,6 +76,11 @@ impl AdmissionFile {
     ) -> Result<T, AdmissionFileError> {
         let told = self.plugins.iter().find(|(name, _)| name == plugin).map(|(_, told)| told);
         parse(told.unwrap_or(&Value::Null)).map_err(|problem| wrong(&self.path, format!("plugin {plugin}: {problem}")))
+    }
+
+    /// That something in the folders that plugins are told of cannot be used.
+    pub(crate) fn misled(&self, why: String) -> AdmissionFileError {
+        wrong(&self.path, why)
     }
 
     /// That a plugin needs to be told something.

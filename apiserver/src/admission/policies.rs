@@ -13,7 +13,7 @@ pub(super) mod scene; // what expressions see of a request
 pub(super) mod validating; // what requests must satisfy
 
 use super::Attributes;
-use super::configured::Named;
+use super::configured::Found;
 use super::matching::{self, Matching};
 use crate::status::Status;
 use params::{ParamKind, ParamRef};
@@ -31,6 +31,8 @@ pub(crate) struct Policy<E> {
     param_kind: Option<ParamKind>,
     /// Whether requests fail about which it cannot decide.
     fail: bool,
+    /// Whether it comes from a file: it holds for the kinds that configure admission, too.
+    is_filed: bool,
     evaluator: E,
 }
 
@@ -51,19 +53,19 @@ pub(crate) type Policies<E> = BTreeMap<String, Arc<Policy<E>>>;
 pub(crate) type Bindings = BTreeMap<String, Vec<Arc<Binding>>>;
 
 /// Compiles the policies of `found`; those of `before` that say the same are kept.
-pub(crate) fn compile<E>(found: &Named, before: &Policies<E>, evaluator: fn(&Value) -> E) -> Policies<E> {
-    let compile = |(name, object): (&String, &Value)| {
-        let same = before.get(name).filter(|policy| policy.spec == object["spec"]);
-        let policy = same.map_or_else(|| Arc::new(Policy::read(name, object, evaluator(object))), Arc::clone);
-        (name.clone(), policy)
+pub(crate) fn compile<E>(found: &Found<'_>, before: &Policies<E>, evaluator: fn(&Value) -> E) -> Policies<E> {
+    let compile = |(name, object, is_filed): (&String, &Value, bool)| {
+        let same = before.get(name).filter(|policy| policy.spec == object["spec"] && policy.is_filed == is_filed);
+        let read = || Arc::new(Policy { is_filed, ..Policy::read(name, object, evaluator(object)) });
+        (name.clone(), same.map_or_else(read, Arc::clone))
     };
-    found.iter().map(compile).collect()
+    found.each().map(compile).collect()
 }
 
 /// Reads the bindings of `found`.
-pub(crate) fn bindings(found: &Named) -> Bindings {
+pub(crate) fn bindings(found: &Found<'_>) -> Bindings {
     let mut bindings = Bindings::new();
-    for (name, object) in found {
+    for (name, object, _) in found.each() {
         let spec = &object["spec"];
         let policy = spec["policyName"].as_str().unwrap_or_default().to_owned();
         bindings.entry(policy).or_default().push(Arc::new(Binding::read(name, spec)));
@@ -80,6 +82,7 @@ impl<E> Policy<E> {
             matching: Matching::of_resources(&spec["matchConstraints"]),
             param_kind: ParamKind::read(&spec["paramKind"]),
             fail: spec["failurePolicy"] != "Ignore",
+            is_filed: false,
             evaluator,
         }
     }
@@ -123,10 +126,11 @@ async fn bound<'a, E>(
     bindings: &'a Bindings,
 ) -> Vec<Result<Bound<'a, E>, Misconfigured<'a, E>>> {
     let mut found = Vec::new();
-    if bindings.is_empty() || matching::is_exempt(&seen.request.resource) {
+    if bindings.is_empty() {
         return found;
     }
-    for (name, policy) in policies {
+    let is_exempt = matching::is_exempt(&seen.request.resource);
+    for (name, policy) in policies.iter().filter(|(_, policy)| policy.is_filed || !is_exempt) {
         let Some(bindings) = bindings.get(name) else { continue };
         let resource = match policy.matching.matched(seen, object).await {
             Ok(Some(resource)) => resource,

@@ -6,7 +6,9 @@ use super::{Bound, Misconfigured, bound, told_name};
 use crate::status::Status;
 use serde_json::{Value, json};
 use skiff_policy::{Annotation, Decision, Validating, Verdict};
+use skiff_schema::Resource;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(in super::super) const PLUGIN: Plugin = Plugin {
     name: "ValidatingAdmissionPolicy",
@@ -29,9 +31,19 @@ fn validate<'a>(seen: &'a Attributes<'a>, object: &'a Value) -> Admitted<'a> {
     later(async move {
         let mut denial = None;
         let mut annotations = Annotations::new();
+        // What policies see is the same for all that want the object in one version.
+        let mut stages: Vec<(Arc<Resource>, Stage<'_>)> = Vec::new();
         for one in bound(seen, object, policies, bindings).await {
             let found = match one {
-                Ok(one) => evaluate(seen, object, &one, &mut annotations).await?,
+                Ok(one) => {
+                    let known = stages.iter().position(|(resource, _)| Arc::ptr_eq(resource, &one.resource));
+                    if known.is_none() {
+                        let stage = Stage::set(seen, object, &one.resource).await?;
+                        stages.push((Arc::clone(&one.resource), stage));
+                    }
+                    let stage = known.map_or_else(|| stages.last(), |at| stages.get(at));
+                    stage.and_then(|(_, stage)| evaluate(seen, stage, &one, &mut annotations))
+                }
                 Err(wrong) => misconfigured(&wrong),
             };
             denial = denial.or(found);
@@ -73,19 +85,18 @@ fn misconfigured(wrong: &Misconfigured<'_, Validating>) -> Option<Denial> {
 }
 
 /// What a policy says with each of its parameters, and what its binding makes of that.
-async fn evaluate(
+fn evaluate(
     seen: &Attributes<'_>,
-    object: &Value,
+    stage: &Stage<'_>,
     one: &Bound<'_, Validating>,
     annotations: &mut Annotations,
-) -> Result<Option<Denial>, Status> {
-    let stage = Stage::set(seen, object, &one.resource).await?;
+) -> Option<Denial> {
     let mut denial = None;
     for params in one.params.iter().map(Option::as_deref) {
         let verdict = stage.play(params, |scene| one.policy.evaluator.evaluate(scene));
         denial = denial.or(decide(seen, one, verdict, annotations));
     }
-    Ok(denial)
+    denial
 }
 
 fn decide(

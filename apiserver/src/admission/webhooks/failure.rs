@@ -47,6 +47,9 @@ pub(super) async fn wanted(
     seen: &Attributes<'_>,
     object: &serde_json::Value,
 ) -> Result<Option<Arc<Resource>>, Status> {
+    if hook.spares(&seen.request.resource) {
+        return Ok(None);
+    }
     let Some(resource) = hook.matching.matched(seen, object).await? else { return Ok(None) };
     if hook.conditions.is_empty() {
         return Ok(Some(resource));

@@ -1,11 +1,12 @@
 //! One webhook, read.
 
-use super::super::configured::Named;
-use super::super::matching::Matching;
+use super::super::configured::Found;
+use super::super::matching::{Matching, is_exempt};
 use crate::remote::Asked;
 use crate::remote::trust::Credentials;
 use serde_json::Value;
 use skiff_policy::Conditions;
+use skiff_schema::Resource;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(crate) struct Hook {
     /// Who is asked, or why nobody can be.
     pub(super) client: Result<Asked, String>,
     written: Value,
+    /// Whether it comes from a file: it is asked about the kinds that configure admission, too.
+    is_filed: bool,
 }
 
 /// What becomes of a write whose hook gives no answer.
@@ -57,12 +60,15 @@ pub(super) enum DryRuns {
 }
 
 /// All hooks of `found`, by name of their configurations; those of `before` that are the same are kept, with their connections.
-pub(crate) fn compile(found: &Named, before: &Hooks, credentials: &Credentials) -> Hooks {
+pub(crate) fn compile(found: &Found<'_>, before: &Hooks, credentials: &Credentials) -> Hooks {
     let mut hooks = Hooks::new();
-    for (configuration, object) in found {
+    for (configuration, object, is_filed) in found.each() {
         for written in object["webhooks"].as_array().into_iter().flatten() {
-            let same = before.iter().find(|hook| hook.configuration == *configuration && hook.written == *written);
-            let read = || Arc::new(Hook::read(configuration, written, credentials));
+            let is_same = |hook: &&Arc<Hook>| {
+                hook.configuration == *configuration && hook.written == *written && hook.is_filed == is_filed
+            };
+            let same = before.iter().find(is_same);
+            let read = || Arc::new(Hook { is_filed, ..Hook::read(configuration, written, credentials) });
             hooks.push(same.map_or_else(read, Arc::clone));
         }
     }
@@ -70,6 +76,11 @@ pub(crate) fn compile(found: &Named, before: &Hooks, credentials: &Credentials) 
 }
 
 impl Hook {
+    /// Whether it is not asked about `resource`, whatever it says.
+    pub(super) fn spares(&self, resource: &Resource) -> bool {
+        !self.is_filed && is_exempt(resource)
+    }
+
     pub(super) fn read(configuration: &str, written: &Value, credentials: &Credentials) -> Self {
         let versions = written["admissionReviewVersions"].as_array().into_iter().flatten();
         let known = |version: &str| ["v1", "v1beta1"].into_iter().find(|known| *known == version);
@@ -90,6 +101,7 @@ impl Hook {
             conditions: Conditions::of_webhook(written),
             client: Asked::read(&written["clientConfig"], credentials),
             written: written.clone(),
+            is_filed: false,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Hooks that change objects: one after the other, in the order of their configurations' names. When a hook has changed an object, those
 //! that were asked before it and want to be (`reinvocationPolicy: IfNeeded`) are asked once more.
 
-use super::super::matching::is_exempt;
 use super::super::{Admitted, Attributes, Operation, Plugin, known, later};
 use super::answer::Sort;
 use super::failure::{Failure, wanted};
@@ -27,7 +26,7 @@ const MADE_UP: [&str; 3] = ["uid", "creationTimestamp", "generation"];
 
 fn admit<'a>(seen: &'a Attributes<'a>, object: &'a mut Value) -> Admitted<'a> {
     let hooks = &seen.setting.configured.mutating;
-    if hooks.is_empty() || is_exempt(&seen.request.resource) {
+    if hooks.iter().all(|hook| hook.spares(&seen.request.resource)) {
         return known(Ok(()));
     }
     later(async move {

@@ -13,6 +13,9 @@ mod respond; // the answer
 mod stream; // watches
 mod verbs; // get, list, create, update, patch, delete
 
+#[cfg(test)]
+mod chance; // texts by chance
+
 pub(crate) use deadline::limit as time_limit;
 pub(crate) use negotiate::Cbor;
 pub(crate) use path::{percent_bytes, percent_decode};

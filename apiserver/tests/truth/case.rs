@@ -114,7 +114,7 @@ impl Case {
         };
         let body = if body == "null" { String::new() } else { body };
         let content = if body.is_empty() { "" } else { content };
-        Some(Question { method, path, content, accept, body })
+        Some(Question { method, path, content, accept, body, ..Question::default() })
     }
 }
 

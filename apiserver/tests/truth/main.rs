@@ -9,7 +9,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access; // who may do what, by chance
 mod case; // one request and what is answered
+mod dice; // roles, questions and policies by chance
 mod facts; // what of an answer is compared
 mod kinds; // the kinds and an object of each
 mod mutate; // objects that are broken
@@ -150,4 +152,20 @@ async fn recorded_answers() {
     found.report("SKIFF_REPORT");
     println!("{}", found.summary());
     Reasons::check(&found);
+}
+
+/// Who may do what, what of it admission refuses, and what policies by chance make of it: `SKIFF_REQUESTS` questions of each sort.
+#[tokio::test(flavor = "multi_thread")]
+async fn access_by_chance_is_decided_alike() {
+    let Some(real) = Server::real().await else {
+        return skiff_harness::skip("SKIFF_TRUTH names no kubeconfig of a real kube-apiserver");
+    };
+    let world = World::new().await;
+    let ours = Server::Ours(world.server.router());
+    let mut dice = dice::Dice::new(number("SKIFF_SEED", 1));
+    let seen = access::compare(&real, &ours, number("SKIFF_REQUESTS", 20) as usize, &mut dice).await;
+    println!("{} questions, {} allowed, {} kinds of differences", seen.asked, seen.allowed, seen.different.len());
+    for (class, (count, example)) in &seen.different {
+        println!("{count} × {class}\n   {example}");
+    }
 }

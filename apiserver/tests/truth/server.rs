@@ -16,6 +16,8 @@ pub(crate) struct Question {
     pub(crate) content: &'static str,
     pub(crate) accept: &'static str,
     pub(crate) body: String,
+    /// Beside those of forms.
+    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 /// What a server said.
@@ -51,6 +53,9 @@ impl Server {
         }
         if !question.accept.is_empty() {
             request = request.header(header::ACCEPT, question.accept);
+        }
+        for (name, value) in &question.headers {
+            request = request.header(*name, value);
         }
         let (head, bytes) = match self {
             Self::Ours(router) => {

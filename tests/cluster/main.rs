@@ -15,6 +15,7 @@ mod down; // leaving the host as it was
 mod full_disk; // a data folder without room, and with room again
 mod midstart; // kill -9 while pods are starting
 mod own_image; // an image of one's own
+mod planted; // secrets, and where they must not be
 mod restart; // kill -9 with pods running
 mod trace; // from API write to execve
 

@@ -18,6 +18,7 @@ mod refused; // flags of etcd that do not work here
 mod registry; // `skiff registry`
 mod store; // `skiff store`
 mod tips; // what a refused command line is answered
+mod users; // who the users of pods are
 
 mod without_effect; // flags that stock manifests pass and that do nothing here
 
@@ -42,11 +43,12 @@ pub(crate) use encryption::EncryptionArgs;
 pub(crate) use fairness::FairnessArgs;
 pub(crate) use image::*;
 pub(crate) use join::{JoinArgs, TokenArgs, TokenCommand};
-pub(crate) use node::NodeArgs;
+pub(crate) use node::{DeviceArgs, NodeArgs};
 pub(crate) use pressure::{LogArgs, PressureArgs};
 pub(crate) use ranges::RangeArgs;
 pub(crate) use registry::{RegistryArgs, RegistryCommand, ServeRegistryArgs, UpRegistryArgs};
 pub(crate) use store::*;
+pub(crate) use users::UserArgs;
 use without_effect::{Kubelet, Proxy, WithoutEffect};
 
 /// A whole Kubernetes node that one person can hold in the head.
@@ -409,6 +411,8 @@ pub(crate) struct KubeletArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
     #[command(flatten)]
+    pub(crate) users: UserArgs,
+    #[command(flatten)]
     pub(crate) names: ClusterNameArgs,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
@@ -469,4 +473,6 @@ pub(crate) struct CriArgs {
     /// The cgroup below which pods live when the client names none [default: /skiff]
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_root: Option<String>,
+    #[command(flatten)]
+    pub(crate) devices: DeviceArgs,
 }

@@ -3,6 +3,7 @@
 use crate::board::Board;
 use crate::config::{KubeletConfig, OnAddresses};
 use crate::cri::Cri;
+use crate::devices::Drivers;
 use crate::events::Recorder;
 use crate::node::Machine;
 use crate::pod::cgroup::PodCgroup;
@@ -12,6 +13,7 @@ use crate::pod::observed::Instance;
 use crate::pod::status::NodeFacts;
 use crate::pod::sysctls::Allowed;
 use crate::pod::tokens::Purse;
+use crate::pod::users::PodUsers;
 use crate::pressure::Gauge;
 use crate::volume::PodDir;
 use crate::volume::csi::Plugins;
@@ -48,6 +50,8 @@ pub(crate) struct Agent {
     /// The folder with the files of static pods.
     pub(crate) static_pod_path: Option<PathBuf>,
     pub(crate) sysctls: Allowed,
+    /// Ids of pods that have users of their own.
+    pub(crate) users: PodUsers,
     /// Awaited when a pod has its addresses.
     pub(crate) on_addresses: Option<OnAddresses>,
     pub(crate) engine: Engine,
@@ -57,6 +61,8 @@ pub(crate) struct Agent {
     pub(crate) tokens: Purse,
     /// Drivers of volumes.
     pub(crate) plugins: Plugins,
+    /// Drivers of devices.
+    pub(crate) drivers: Drivers,
     /// Images that are pulled at once: each takes a few connections, megabytes of memory and a processor.
     pub(crate) pulls: Semaphore,
 }
@@ -90,12 +96,14 @@ impl Agent {
             max_pods: config.max_pods,
             static_pod_path: config.static_pod_path.clone(),
             sysctls,
+            users: PodUsers::find(&config.root_dir, config.users, config.max_pods),
             on_addresses: config.on_addresses.clone(),
             engine: config.engine.clone(),
             board: Board::default(),
             gauge,
             tokens: Purse::default(),
             plugins: Plugins::new(&config.root_dir),
+            drivers: Drivers::new(&config.root_dir),
             pulls: Semaphore::new(PULLS_MAX),
         }
     }

@@ -3,6 +3,7 @@
 //! Every folder, address and key comes from the caller; the kubelet knows no default but those that Kubernetes itself
 //! prescribes (ports in the node status, intervals of leases).
 
+use crate::pod::users::UserSettings;
 use crate::pressure::PressureLimits;
 use crate::rotation::LogLimits;
 use futures::future::BoxFuture;
@@ -45,6 +46,8 @@ pub struct KubeletConfig {
     pub static_pod_path: Option<PathBuf>,
     /// Kernel parameters that pods may set besides the safe ones: names, or starts of names that end in `*`.
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// What pods get that have users of their own, and which pods do.
+    pub users: UserSettings,
     /// How large container logs may become.
     pub logs: LogLimits,
     /// When the node is short of memory, space or processes, and what goes then.

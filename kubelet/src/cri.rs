@@ -88,11 +88,11 @@ impl Cri {
         Ok(answer.status.unwrap_or_default())
     }
 
-    /// What its default handler can do besides; nothing for a runtime that does not say.
-    pub(crate) async fn features(&self) -> Result<cri::RuntimeHandlerFeatures, Status> {
+    /// What `handler`, which is empty for the runtime's own choice, can do besides; nothing for a runtime that does not say.
+    pub(crate) async fn features(&self, handler: &str) -> Result<cri::RuntimeHandlerFeatures, Status> {
         let answer = self.runtime.clone().status(call(cri::StatusRequest::default())).await?.into_inner();
-        let default = answer.runtime_handlers.into_iter().find(|handler| handler.name.is_empty());
-        Ok(default.and_then(|handler| handler.features).unwrap_or_default())
+        let found = answer.runtime_handlers.into_iter().find(|known| known.name == handler);
+        Ok(found.and_then(|handler| handler.features).unwrap_or_default())
     }
 
     pub(crate) async fn set_pod_cidr(&self, pod_cidr: &str) -> Result<(), Status> {

@@ -8,6 +8,7 @@ mod agent; // what all pods' tasks share
 mod board; // what the HTTPS API may see
 mod config; // what it is told
 mod cri; // the door to the runtime
+mod devices; // claims of devices, and the drivers that set them up
 mod error; // why it cannot
 mod events; // what people are told
 mod labels; // how the runtime's objects name their pods
@@ -22,6 +23,7 @@ mod volume; // its files
 
 pub use config::{KubeletConfig, KubeletTls, OnAddresses, PodCidr};
 pub use error::KubeletError;
+pub use pod::users::{UNIT, UserSettings, Whose};
 pub use pressure::{ImageLimits, PressureLimits, Thresholds};
 pub use rotation::LogLimits;
 
@@ -61,7 +63,7 @@ impl Kubelet {
         let server = server::Server::bind(config.listen, &config.tls).await?;
         let cri = Cri::connect(&config.container_runtime_endpoint).await?;
         let runtime = cri.version().await.map_err(|status| KubeletError::runtime("Version", &status))?;
-        let features = cri.features().await.map_err(|status| KubeletError::runtime("Status", &status))?;
+        let features = cri.features("").await.map_err(|status| KubeletError::runtime("Status", &status))?;
         pod::cgroup::create_parents(&config.cgroup_root).map_err(|message| KubeletError::Cgroup { message })?;
         let machine = Machine::read(&config.root_dir);
         let inputs = NodeInputs {

@@ -49,5 +49,6 @@ mod statics; // from those files to workers
 pub(crate) mod status; // what to report; no I/O
 pub(crate) mod sysctls; // kernel parameters that pods may set; no I/O
 pub(crate) mod tokens; // of service accounts, for volumes
+pub(crate) mod users; // ids of pods that have users of their own
 pub(crate) mod wanted; // what the API asks for
 pub(crate) mod worker; // the task that owns it all

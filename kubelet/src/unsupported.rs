@@ -50,8 +50,6 @@ fn note(found: &mut Vec<String>, used: bool, path: impl Into<String>) {
 }
 
 fn of_spec(spec: &PodSpec, found: &mut Vec<String>) {
-    note(found, spec.host_users == Some(false), "spec.hostUsers=false");
-    note(found, spec.resource_claims.as_ref().is_some_and(|list| !list.is_empty()), "spec.resourceClaims");
     note(found, spec.scheduling_group.is_some(), "spec.schedulingGroup");
     note(found, spec.os.as_ref().is_some_and(|os| os.name != "linux"), "spec.os");
     let security = spec.security_context.clone().unwrap_or_default();
@@ -63,8 +61,6 @@ fn of_container(path: &str, container: &Container, found: &mut Vec<String>) {
         let at = format!("{path}.restartPolicyRules[{index}].action={}", rule.action);
         note(found, rule.action != "Restart", at);
     }
-    let claims = container.resources.as_ref().and_then(|resources| resources.claims.as_ref());
-    note(found, claims.is_some_and(|claims| !claims.is_empty()), format!("{path}.resources.claims"));
     let security = container.security_context.clone().unwrap_or_default();
     note(found, security.windows_options.is_some(), format!("{path}.securityContext.windowsOptions"));
 }
@@ -117,9 +113,9 @@ mod tests {
     fn each_unsupported_field_is_named_by_its_path() {
         let rules = json!([{"action": "RestartAllContainers"}]);
         let spec = json!({"containers": [{"name": "a", "restartPolicy": "Never", "restartPolicyRules": rules}],
-            "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}], "hostUsers": false});
+            "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]});
         let rule = "spec.containers[0].restartPolicyRules[0].action=RestartAllContainers";
-        let expected = ["spec.hostUsers=false", "spec.volumes[0] (nfs)", rule];
+        let expected = ["spec.volumes[0] (nfs)", rule];
         assert_eq!(found(spec), expected);
     }
 }

@@ -106,6 +106,7 @@ impl Bench {
             max_pods: 110,
             static_pod_path: None,
             allowed_unsafe_sysctls: vec![],
+            users: skiff_kubelet::UserSettings::default(),
             logs: skiff_kubelet::LogLimits::default(),
             pressure: self.pressure.clone(),
             on_addresses: None,
@@ -239,7 +240,7 @@ async fn failures_are_told_on(bench: Bench) {
     let (_shutdown, _task) = bench.kubelet().await;
     bench.create("crash", one("exit-3")).await;
     bench.create("nopull", one("missing:1")).await;
-    bench.create("refused", json!({"containers": [{"name": "web", "image": "i:1"}], "hostUsers": false})).await;
+    bench.create("refused", json!({"containers": [{"name": "web", "image": "i:1"}], "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]})).await;
     let env = json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "later", "key": "a"}}}]);
     bench.create("config", json!({"containers": [{"name": "web", "image": "i:1", "env": env}]})).await;
     let mut done = one("exit-0");
@@ -249,7 +250,7 @@ async fn failures_are_told_on(bench: Bench) {
     bench.wait("nopull", "failed its pull", |pod| waits_for(pod, "ErrImagePull")).await;
     let refused = bench.wait("refused", "was refused", |pod| phase(pod) == "Failed").await.status.unwrap();
     assert_eq!(refused.reason.as_deref(), Some("Unsupported"));
-    let expected = "Pod was rejected: not implemented by this kubelet: spec.hostUsers=false";
+    let expected = "Pod was rejected: not implemented by this kubelet: spec.volumes[0] (nfs)";
     assert_eq!(refused.message.as_deref(), Some(expected));
     bench.wait("done", "succeeded", |pod| phase(pod) == "Succeeded").await;
     bench.wait("config", "failed", |pod| waits_for(pod, "CreateContainerConfigError")).await;
@@ -323,11 +324,11 @@ async fn pods_of_one_controller_are_turned_away_ever_slower() {
     let (_shutdown, _task) = bench.kubelet().await;
     let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u-1", "controller": true}]);
     for name in ["r-0", "r-1", "r-2"] {
-        let spec = json!({"containers": [{"name": "web", "image": "i:1"}], "hostUsers": false, "nodeName": "n1"});
+        let spec = json!({"containers": [{"name": "web", "image": "i:1"}], "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}], "nodeName": "n1"});
         let pod = json!({"metadata": {"name": name, "ownerReferences": owner}, "spec": spec});
         bench.pods().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
     }
-    bench.create("alone", json!({"containers": [{"name": "web", "image": "i:1"}], "hostUsers": false})).await;
+    bench.create("alone", json!({"containers": [{"name": "web", "image": "i:1"}], "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]})).await;
     bench.wait("r-0", "was refused", |pod| phase(pod) == "Failed").await;
     bench.wait("alone", "was refused", |pod| phase(pod) == "Failed").await;
     // Told to go while it waits, a pod goes when its turn comes.

@@ -1,6 +1,6 @@
 //! What a node is told that brings all its components with it: `skiff up`, `skiff join`.
 
-use super::{DnsArgs, LogArgs, PressureArgs, names};
+use super::{DnsArgs, LogArgs, PressureArgs, UserArgs, names};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -20,6 +20,8 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
     #[command(flatten)]
+    pub(crate) users: UserArgs,
+    #[command(flatten)]
     pub(crate) dns: DnsArgs,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
@@ -31,4 +33,14 @@ pub(crate) struct NodeArgs {
     /// Use this OCI runtime instead of the one carried inside (e.g. /usr/bin/crun)
     #[arg(long, value_name = "FILE")]
     pub(crate) oci_runtime: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) devices: DeviceArgs,
+}
+
+/// Devices that containers may name.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeviceArgs {
+    /// Folders whose files describe devices that containers get by name (CDI); later ones win (may be repeated)
+    #[arg(long = "cdi-spec-dir", value_name = "FOLDER", default_values = ["/etc/cdi", "/var/run/cdi"])]
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
 }

@@ -21,7 +21,7 @@ pub(crate) async fn run(args: CriArgs) -> anyhow::Result<()> {
     let listen = socket(args.listen.as_deref(), &folders)?;
     let cgroup_root = folders.settle_cgroup_root(args.cgroup_root.as_deref())?;
     let site = Site::new(folders, args.ranges, cgroup_root);
-    let config = site.cri(listen.clone(), &programs, args.oci_runtime.as_deref())?;
+    let config = site.cri(listen.clone(), &programs, args.oci_runtime.as_deref(), &args.devices.cdi_spec_dirs)?;
     let cri = Cri::bind(config).await.context("start the CRI service")?;
     tell!("serving CRI v1 on unix://{}", listen.display());
     Ok(cri.run(shutdown).await?)

@@ -36,10 +36,7 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         true => Some(Keys::open(&node_name, kubeconfig, bootstrap, &folders.pki()).await.context("join the cluster")?),
         false => None,
     };
-    let client = match &keys {
-        Some(keys) => keys.client(),
-        None => from_kubeconfig(kubeconfig).await?,
-    };
+    let client = if let Some(keys) = &keys { keys.client() } else { from_kubeconfig(kubeconfig).await? };
     if let Some(keys) = keys.as_mut().filter(|_| args.rotate_server_certificates) {
         announce(&client, &node_name, node_ip).await?;
         let places = Places { names: vec![node_name.clone()], ips: vec![node_ip] };
@@ -60,6 +57,7 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         max_pods: PODS_MAX,
         static_pod_path: args.pod_manifest_path.clone(),
         allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
+        users: args.users.settings(),
         logs: log_limits(&args.logs)?,
         pressure: pressure_limits(&args.pressure, PressureDefaults::of_the_kubelet())?,
         // Whoever connects the pods there enforces policies, too.

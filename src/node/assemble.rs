@@ -105,6 +105,7 @@ impl Node {
             config.site.folders.cri_socket(),
             &programs,
             config.settings.oci_runtime.as_deref(),
+            &config.settings.cdi_spec_dirs,
         )?));
         let OpenStore { backend, embedded: store, compaction } =
             open_backend(&config.site.folders, &config.etcd).await?;

@@ -9,6 +9,7 @@ use skiff_apiserver::Pki;
 use skiff_client::Presented;
 use skiff_kubelet::{
     ImageLimits, Kubelet, KubeletConfig, KubeletTls, LogLimits, OnAddresses, PodCidr, PressureLimits, Thresholds,
+    UserSettings,
 };
 use skiff_netpol::Gate;
 use skiff_proto::quantity::Quantity;
@@ -33,9 +34,11 @@ pub(crate) struct NodeSettings {
     /// A folder with files that describe static pods.
     pub(crate) static_pod_path: Option<PathBuf>,
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
+    pub(crate) users: UserSettings,
     pub(crate) logs: LogLimits,
     pub(crate) pressure: PressureLimits,
     pub(crate) oci_runtime: Option<PathBuf>,
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
 }
 
 impl NodeSettings {
@@ -49,9 +52,11 @@ impl NodeSettings {
             kubelet_port: args.kubelet_port,
             static_pod_path: args.pod_manifest_path.clone(),
             allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
+            users: args.users.settings(),
             logs: log_limits(&args.logs)?,
             pressure: pressure_limits(&args.pressure, PressureDefaults::of_up()?)?,
             oci_runtime: args.oci_runtime.clone(),
+            cdi_spec_dirs: args.devices.cdi_spec_dirs.clone(),
         })
     }
 }
@@ -84,6 +89,7 @@ pub(super) async fn start_kubelet(
         max_pods: PODS_MAX,
         static_pod_path: settings.static_pod_path.clone(),
         allowed_unsafe_sysctls: settings.allowed_unsafe_sysctls.clone(),
+        users: settings.users,
         logs: settings.logs,
         pressure: settings.pressure.clone(),
         on_addresses: gate.map(opened_by),

@@ -76,7 +76,8 @@ impl Member {
         let bridge = site.networks()?.prepare().context("prepare the network of pods")?.map(IpAddr::V4);
         let names = Names::choose(&config.dns, &config.ranges.service_cidr, bridge.unwrap_or(config.node_ip))?;
         let programs = Programs::install(&folders.bin())?.shown_at(&folders.programs());
-        let cri = bind_cri(site.cri(folders.cri_socket(), &programs, config.settings.oci_runtime.as_deref())?).await?;
+        let (runtime, cdi) = (config.settings.oci_runtime.as_deref(), &config.settings.cdi_spec_dirs);
+        let cri = bind_cri(site.cri(folders.cri_socket(), &programs, runtime, cdi)?).await?;
         components.spawn("cri", |token| async move { Ok(cri.run(token).await?) });
         let caches = Caches::new(client.clone());
         let are_enforced = !config.dns.disable.contains(&Part::NetworkPolicy);

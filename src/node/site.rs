@@ -37,7 +37,8 @@ impl Site {
         Self { folders, ranges, cgroup_root, networks: OnceLock::new() }
     }
 
-    /// A CRI service on the socket `listen`; its OCI runtime is the one in `programs` unless another is named.
+    /// A CRI service on the socket `listen`; its OCI runtime is the one in `programs` unless another is named, and `cdi_spec_dirs` describe
+    /// devices.
     ///
     /// # Errors
     /// The image store cannot be opened, or an address range does not parse.
@@ -46,6 +47,7 @@ impl Site {
         listen: PathBuf,
         programs: &Programs,
         oci_runtime: Option<&Path>,
+        cdi_spec_dirs: &[PathBuf],
     ) -> anyhow::Result<CriConfig> {
         let builtin = Builtin { web: Some(programs.web.clone()) };
         let registries =
@@ -61,6 +63,7 @@ impl Site {
             networks: self.networks()?,
             cgroup_root: self.cgroup_root.clone(),
             stream_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            cdi_spec_dirs: cdi_spec_dirs.to_vec(),
             engine: engine("cri")?,
         })
     }

@@ -61,7 +61,7 @@ impl Site {
 
     async fn remove_sandboxes(&self) -> anyhow::Result<usize> {
         let programs = Programs::install(&self.folders.bin())?;
-        sandboxes::remove_all(self.cri(self.folders.run.join("down.sock"), &programs, None)?).await
+        sandboxes::remove_all(self.cri(self.folders.run.join("down.sock"), &programs, None, &[])?).await
     }
 
     async fn remove_network(&self) -> anyhow::Result<usize> {

@@ -29,6 +29,7 @@ mod nodes; // two of them
 mod on_host; // a node without a box
 mod services; // addresses and ports, names
 mod terms; // a shorter end for the sick, limits of folders, groups, devices
+mod users; // pods whose users are their own
 mod volumes; // configmaps, secrets, shared folders
 mod why;
 mod words; // a reader that is gone, a file instead of a terminal

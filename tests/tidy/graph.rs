@@ -38,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "skiff-store",
         ],
     ),
-    ("skiff-scheduler", &["skiff-client", "skiff-proto", "skiff-step"]),
+    ("skiff-scheduler", &["skiff-cel", "skiff-client", "skiff-proto", "skiff-step"]),
     ("skiff-controllers", &["skiff-authn", "skiff-client", "skiff-csi", "skiff-policy", "skiff-proto", "skiff-quota"]),
     ("skiff-quota", &["skiff-proto"]),
     ("skiff-why", &["skiff-proto"]),

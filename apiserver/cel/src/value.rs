@@ -146,6 +146,12 @@ impl<'a> Value<'a> {
         Self::String(Text::from(text.into()))
     }
 
+    /// A version (semver.org), as `semver(text)` gives it; `None`: it is none.
+    #[must_use]
+    pub fn semver(text: &str) -> Option<Self> {
+        Version::read(text).map(|version| Self::Semver(Arc::new(version)))
+    }
+
     /// JSON as a policy sees it: without a schema.
     #[must_use]
     pub fn json(json: &'a Json) -> Self {

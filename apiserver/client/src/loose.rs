@@ -15,8 +15,8 @@
 //! # }
 //! ```
 
-use k8s_openapi::ClusterResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{ClusterResourceScope as Cluster, NamespaceResourceScope as Namespaced};
 use kube::Resource;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -27,16 +27,19 @@ use std::marker::PhantomData;
 
 /// What a kind is called: group, version, kind and plural.
 pub trait Named: Send + Sync + 'static {
+    /// Whether its objects are in namespaces.
+    type Scope;
     /// Group, version, kind and plural.
     const NAMES: [&'static str; 4];
 }
 
 macro_rules! kinds {
-    ($($marker:ident $kind:ident $names:expr, $doc:literal;)*) => {
+    ($($marker:ident $kind:ident $scope:ident $names:expr, $doc:literal;)*) => {
         $(
             #[doc = $doc]
             pub enum $marker {}
             impl Named for $marker {
+                type Scope = $scope;
                 const NAMES: [&'static str; 4] = $names;
             }
             #[doc = $doc]
@@ -46,19 +49,25 @@ macro_rules! kinds {
 }
 
 const STORAGE: &str = "storage.k8s.io";
+const DEVICES: &str = "resource.k8s.io";
 
 kinds! {
-    OfVolumes PersistentVolume ["", "v1", "PersistentVolume", "persistentvolumes"], "A volume of the cluster.";
-    OfClasses StorageClass [STORAGE, "v1", "StorageClass", "storageclasses"], "How volumes of a kind are made.";
-    OfAttributes VolumeAttributesClass [STORAGE, "v1", "VolumeAttributesClass", "volumeattributesclasses"],
+    OfVolumes PersistentVolume Cluster ["", "v1", "PersistentVolume", "persistentvolumes"], "A volume of the cluster.";
+    OfClasses StorageClass Cluster [STORAGE, "v1", "StorageClass", "storageclasses"], "How volumes of a kind are made.";
+    OfAttributes VolumeAttributesClass Cluster [STORAGE, "v1", "VolumeAttributesClass", "volumeattributesclasses"],
         "Attributes of volumes that can be changed.";
-    OfDrivers CSIDriver [STORAGE, "v1", "CSIDriver", "csidrivers"], "What a driver of volumes can do.";
-    OfNodes CSINode [STORAGE, "v1", "CSINode", "csinodes"], "Which drivers of volumes a node has.";
-    OfAttachments VolumeAttachment [STORAGE, "v1", "VolumeAttachment", "volumeattachments"],
+    OfDrivers CSIDriver Cluster [STORAGE, "v1", "CSIDriver", "csidrivers"], "What a driver of volumes can do.";
+    OfNodes CSINode Cluster [STORAGE, "v1", "CSINode", "csinodes"], "Which drivers of volumes a node has.";
+    OfAttachments VolumeAttachment Cluster [STORAGE, "v1", "VolumeAttachment", "volumeattachments"],
         "That a volume is to be attached to a node, and whether it is.";
+    OfDeviceClaims ResourceClaim Namespaced [DEVICES, "v1", "ResourceClaim", "resourceclaims"], "Devices that pods use.";
+    OfDeviceTemplates ResourceClaimTemplate Namespaced
+        [DEVICES, "v1", "ResourceClaimTemplate", "resourceclaimtemplates"], "How claims of devices are made for pods.";
+    OfDeviceClasses DeviceClass Cluster [DEVICES, "v1", "DeviceClass", "deviceclasses"], "Devices that an administrator offers.";
+    OfSlices ResourceSlice Cluster [DEVICES, "v1", "ResourceSlice", "resourceslices"], "Devices that a driver has.";
 }
 
-/// An object without a namespace: typed metadata, and all other fields as they came.
+/// An object: typed metadata, and all other fields as they came.
 pub struct Loose<T> {
     /// Its metadata.
     pub metadata: ObjectMeta,
@@ -107,7 +116,7 @@ impl<T: Named> fmt::Debug for Loose<T> {
 
 impl<T: Named> Resource for Loose<T> {
     type DynamicType = ();
-    type Scope = ClusterResourceScope;
+    type Scope = T::Scope;
 
     fn kind(_: &()) -> Cow<'_, str> {
         T::NAMES[2].into()

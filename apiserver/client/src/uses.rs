@@ -43,6 +43,8 @@ const CERTIFICATES: &str = "certificates.k8s.io";
 const REQUEST: &str = "CertificateSigningRequest";
 const ATTACHMENT: &str = "VolumeAttachment";
 const CLAIM: &str = "PersistentVolumeClaim";
+const CLAIM_OF_DEVICES: &str = "ResourceClaim";
+const DEVICES: &str = "resource.k8s.io";
 const VOLUME: &str = "PersistentVolume";
 const LEASES: &str = "coordination.k8s.io";
 const ROLES: &str = "rbac.authorization.k8s.io";
@@ -81,10 +83,17 @@ pub const USES: &[Use] = &[
     of(STORAGE, on(SCHEDULER, "CSIDriver", "csidrivers", WATCH)),
     of(STORAGE, on(SCHEDULER, "CSIStorageCapacity", "csistoragecapacities", WATCH)),
     of(STORAGE, on(SCHEDULER, "VolumeAttachment", "volumeattachments", WATCH)),
+    of(DEVICES, on(SCHEDULER, CLAIM_OF_DEVICES, "resourceclaims", &["list", "patch", "watch"])),
+    of(DEVICES, on(SCHEDULER, CLAIM_OF_DEVICES, "resourceclaims/status", &["patch"])),
+    of(DEVICES, on(SCHEDULER, "DeviceClass", "deviceclasses", WATCH)),
+    of(DEVICES, on(SCHEDULER, "ResourceSlice", "resourceslices", WATCH)),
     on(SCHEDULER, "Pod", "pods/binding", &["create"]),
     on(SCHEDULER, "Pod", "pods/status", &["patch"]),
     on(SCHEDULER, "Event", "events", &["create"]),
     of(LEASES, on(SCHEDULER, "Lease", "leases", ELECT)),
+    of(DEVICES, on(CONTROLLERS, CLAIM_OF_DEVICES, "resourceclaims", &["create", "delete", "list", "patch", "watch"])),
+    of(DEVICES, on(CONTROLLERS, CLAIM_OF_DEVICES, "resourceclaims/status", &["patch"])),
+    of(DEVICES, on(CONTROLLERS, "ResourceClaimTemplate", "resourceclaimtemplates", WATCH)),
     of("apps", on(CONTROLLERS, "Deployment", "deployments", &["get", "list", "patch", "watch"])),
     of("apps", on(CONTROLLERS, "Deployment", "deployments/status", &["patch"])),
     of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets", KEEP)),
@@ -145,6 +154,7 @@ pub const USES: &[Use] = &[
     of(LEASES, on(KUBELET, "Lease", "leases", &["create", "get", "patch"])),
     on(KUBELET, "Pod", "pods", &["delete", "get", "list", "watch"]),
     on(KUBELET, "Pod", "pods/status", &["patch"]),
+    of(DEVICES, on(KUBELET, CLAIM_OF_DEVICES, "resourceclaims", &["get"])),
     on(KUBELET, "ConfigMap", "configmaps", FOLLOW),
     on(KUBELET, "Secret", "secrets", FOLLOW),
     on(KUBELET, "Service", "services", WATCH),

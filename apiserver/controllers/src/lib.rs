@@ -32,6 +32,7 @@ mod node_lifecycle; // what follows from a node's conditions, or its silence
 mod pod_gc; // pods that nobody will end
 mod policy_status; // whether the expressions of policies fit what they will see
 mod replica_set; // so many pods of one template: ReplicaSet and ReplicationController
+mod resource_claim; // claims of devices
 mod resource_quota; // what a namespace's objects take of its quotas
 mod root_ca; // what pods trust, in every namespace
 mod service_account; // the default account of every namespace
@@ -85,6 +86,8 @@ const LOOPS: &[Start] = &[
     |context, shutdown| service_account::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| cluster_role_aggregation::run(context, shutdown).map(Ok).boxed(),
     |context, shutdown| resource_quota::run(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| resource_claim::claims(context, shutdown).map(Ok).boxed(),
+    |context, shutdown| resource_claim::templates(context, shutdown).map(Ok).boxed(),
     |context, shutdown| storage::bind(context, shutdown).map(Ok).boxed(),
     |context, shutdown| storage::attach(context, shutdown).map(Ok).boxed(),
     |context, shutdown| storage::ephemeral(context, shutdown).map(Ok).boxed(),

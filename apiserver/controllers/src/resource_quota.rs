@@ -14,6 +14,7 @@ use kube::discovery::Discovery;
 use plan::Lowering;
 use serde::Serialize;
 use serde_json::Value;
+use skiff_client::loose::ResourceClaim;
 use skiff_client::{Cache, Kept, Key, MetadataCache, Queue, Subscription};
 use skiff_quota::{Amounts, OwnedKind, counted_kinds};
 use std::collections::{BTreeMap, HashMap};
@@ -38,6 +39,7 @@ struct Keeper {
     pods: Cache<Pod>,
     services: Cache<Service>,
     claims: Cache<PersistentVolumeClaim>,
+    devices: Cache<ResourceClaim>,
     counted: Mutex<BTreeMap<OwnedKind, Arc<Counted>>>,
     lowering: Mutex<HashMap<Key, Lowering>>,
 }
@@ -68,6 +70,9 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
             before.spec != now.spec || before.status != now.status
         }),
     );
+    let devices = caches.all::<ResourceClaim>();
+    let of_devices = |before: &ResourceClaim, now: &ResourceClaim| before.fields["spec"] != now.fields["spec"];
+    looking.when(&devices, of_namespace(&quotas, of_devices));
     let keeper = Arc::new(Keeper {
         context: looking.context.clone(),
         own: looking.own.clone(),
@@ -76,6 +81,7 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
         pods,
         services,
         claims,
+        devices,
         counted: Mutex::default(),
         lowering: Mutex::default(),
     });
@@ -147,12 +153,13 @@ impl Keeper {
         let now = jiff::Timestamp::now().as_second();
         let mut counted = Amounts::default();
         let objects = [
-            ("pods", values(&self.pods.within(namespace))),
-            ("services", values(&self.services.within(namespace))),
-            ("persistentvolumeclaims", values(&self.claims.within(namespace))),
+            (("", "pods"), values(&self.pods.within(namespace))),
+            (("", "services"), values(&self.services.within(namespace))),
+            (("", "persistentvolumeclaims"), values(&self.claims.within(namespace))),
+            (("resource.k8s.io", "resourceclaims"), values(&self.devices.within(namespace))),
         ];
-        for (plural, objects) in &objects {
-            counted.extend(skiff_quota::total(quota, ("", plural), objects.iter(), now));
+        for (kind, objects) in &objects {
+            counted.extend(skiff_quota::total(quota, *kind, objects.iter(), now));
         }
         let mut all_known = true;
         for kind in counted_kinds(quota) {

@@ -49,7 +49,8 @@ pub fn counted_kinds(quota: &Value) -> BTreeSet<OwnedKind> {
     let kind = |name: &str| match name.strip_prefix("count/") {
         Some(named) => {
             let (plural, group) = named.split_once('.').unwrap_or((named, ""));
-            let looked_into = group.is_empty() && LOOKED_INTO.contains(&plural);
+            let of_devices = (group, plural) == ("resource.k8s.io", "resourceclaims");
+            let looked_into = of_devices || group.is_empty() && LOOKED_INTO.contains(&plural);
             (!looked_into).then(|| (group.to_owned(), plural.to_owned()))
         }
         None => OLD_NAMES.contains(&name).then(|| (String::new(), name.to_owned())),

@@ -57,6 +57,7 @@ impl Scheduler {
                 let volumes = placement.volumes;
                 let given: Vec<_> = volumes.bindings.iter().map(|(volume, _)| Arc::clone(volume)).collect();
                 self.cluster.storage.forget(&volumes.provisions, &given);
+                self.cluster.devices.forget(&placement.devices);
                 if self.cluster.forget(&pod.uid) {
                     self.wake(now, &Event::Pod { before: Some(&pod), now: None });
                 }
@@ -207,6 +208,7 @@ impl Scheduler {
         // Counted at once, so that the next decision sees the room gone; the watch confirms it.
         self.cluster.assume(&pod, &placement.node);
         self.cluster.storage.assume(&placement.volumes, &placement.node);
+        self.cluster.devices.assume(&placement.devices);
         binder.bind(pod, placement, profile.args.bind_timeout);
     }
 

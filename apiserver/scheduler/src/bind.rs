@@ -1,6 +1,7 @@
 //! Writes decisions: claims and volumes, a Binding, or why there is none; and removes pods for others.
 
 mod claims; // writes what claims get, and waits until they have it
+mod devices; // writes what claims of devices get
 
 use crate::decide::{Nominate, Placement, Wait};
 use crate::extender::Extender;
@@ -45,7 +46,10 @@ impl Binder {
         tokio::spawn(async move {
             let node = &placement.node;
             let outcome = match this.settle_claims(&pod, &placement, timeout).await {
-                Ok(()) => this.write_binding(&pod, node).await,
+                Ok(()) => match this.reserve_devices(&pod, &placement).await {
+                    Ok(()) => this.write_binding(&pod, node).await,
+                    Err(reason) => Err(format!("running PreBind plugin \"DynamicResources\": {reason}")),
+                },
                 Err(reason) => Err(format!("running PreBind plugin \"VolumeBinding\": binding volumes: {reason}")),
             };
             match outcome {
@@ -54,6 +58,7 @@ impl Binder {
                     this.tell(&pod.pod, EventKind::Normal, "Scheduled", message);
                 }
                 Err(reason) => {
+                    this.unreserve_devices(&pod, &placement).await;
                     tracing::warn!(error = %reason, pod = %format!("{}/{}", pod.namespace, pod.name), %node, "bind");
                     // Nobody hears it once the scheduler has ended.
                     let _over = this.outcomes.send(Signal::NotBound { pod: Arc::clone(&pod), placement });

@@ -1,5 +1,6 @@
 //! What is known of a cluster: nodes with their pods, and what else a decision depends on. No I/O.
 
+use crate::devices::Devices;
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
 use crate::selector::{Labels, Selector, labels};
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment};
 use kube::Resource;
+use skiff_client::loose::{DeviceClass, ResourceClaim, ResourceSlice};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -36,6 +38,9 @@ pub enum Object {
     CsiDriver(Arc<CSIDriver>),
     Capacity(Arc<CSIStorageCapacity>),
     Attachment(Arc<VolumeAttachment>),
+    Slice(Arc<ResourceSlice>),
+    DeviceClass(Arc<DeviceClass>),
+    DeviceClaim(Arc<ResourceClaim>),
 }
 
 /// What is known of a cluster.
@@ -60,6 +65,7 @@ pub struct Cluster {
     owners: HashMap<(&'static str, Name), Selector>,
     pub(crate) budgets: BTreeMap<Name, Arc<PodDisruptionBudget>>,
     pub(crate) storage: Storage,
+    pub(crate) devices: Devices,
 }
 
 pub(crate) fn name_of<K: Resource>(object: &K) -> Name {
@@ -100,6 +106,9 @@ impl Cluster {
                 self.owners.insert(("StatefulSet", name_of(&**it)), selector);
             }
             Object::Budget(it) => drop(self.budgets.insert(name_of(&**it), Arc::clone(it))),
+            Object::Slice(it) => self.devices.put_slice(it),
+            Object::DeviceClass(it) => self.devices.put_class(it),
+            Object::DeviceClaim(it) => self.devices.put_claim(it),
             other => self.storage.put(other),
         }
     }
@@ -115,6 +124,9 @@ impl Cluster {
             Object::ReplicaSet(it) => drop(self.owners.remove(&("ReplicaSet", name_of(&**it)))),
             Object::StatefulSet(it) => drop(self.owners.remove(&("StatefulSet", name_of(&**it)))),
             Object::Budget(it) => drop(self.budgets.remove(&name_of(&**it))),
+            Object::Slice(it) => self.devices.remove_slice(it),
+            Object::DeviceClass(it) => self.devices.remove_class(it),
+            Object::DeviceClaim(it) => self.devices.remove_claim(it),
             other => self.storage.remove(other),
         }
     }

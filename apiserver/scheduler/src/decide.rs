@@ -2,12 +2,15 @@
 
 use crate::cluster::Cluster;
 use crate::cycle::{Cycle, Diagnosis, Found};
+use crate::devices::Given;
 use crate::plugin::Plugins;
-use crate::plugins::{Counts, OnNode, on_node};
+use crate::plugins::{Counts, OnNode, devices_on, on_node};
 use crate::pod::PodInfo;
 use crate::preempt::{Outcome, Preemption, preempt};
 use crate::profile::Profile;
 use jiff::Timestamp;
+use skiff_client::loose::ResourceClaim;
+use std::sync::Arc;
 
 /// What is to become of a pod.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub(crate) struct Placement {
     pub(crate) node: String,
     /// What its claims get there.
     pub(crate) volumes: OnNode,
+    /// Claims of devices, and what they get there.
+    pub(crate) devices: Vec<Given>,
+    /// Those that have what they need.
+    pub(crate) allocated: Vec<Arc<ResourceClaim>>,
 }
 
 /// Why a pod waits, and what happens meanwhile.
@@ -93,7 +100,9 @@ pub(crate) fn conclude(
         let node = &cycle.cluster.nodes[at];
         // It passed the filter a moment ago, which is the same function.
         let volumes = on_node(cycle.cluster, counts, node).unwrap_or_default();
-        return Decision::Bind(Placement { node: node.name.clone(), volumes });
+        let devices = devices_on(cycle.cluster, counts, node).unwrap_or_default();
+        let allocated = counts.devices.allocated.clone();
+        return Decision::Bind(Placement { node: node.name.clone(), volumes, devices, allocated });
     }
     wait(
         cycle,

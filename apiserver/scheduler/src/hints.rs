@@ -64,7 +64,7 @@ fn by_node(cycle: &Cycle<'_>, plugin: Plugin, before: Option<&Arc<Node>>, now: O
         }
         Plugin::NodeResourcesFit => has_room_now(cycle, before, now),
         Plugin::PodTopologySpread => relabelled || before.is_some_and(|before| taints(before) != taints(now)),
-        Plugin::InterPodAffinity | Plugin::VolumeBinding | Plugin::VolumeZone => relabelled,
+        Plugin::InterPodAffinity | Plugin::VolumeBinding | Plugin::VolumeZone | Plugin::DynamicResources => relabelled,
         Plugin::NodeName | Plugin::NodePorts | Plugin::VolumeRestrictions | Plugin::NodeVolumeLimits => is_new,
         Plugin::Extender => true,
         _ => false,
@@ -147,6 +147,8 @@ fn by_other(cycle: &Cycle<'_>, plugin: Plugin, before: Option<&Object>, now: Opt
         (None, Some(Object::Attachment(_))) => plugin == Plugin::NodeVolumeLimits,
         // What namespaces and services say enters into who is meant by affinity, and who is a sibling.
         (Some(Object::Namespace(_)), _) => plugin == Plugin::InterPodAffinity,
+        (Some(Object::Slice(_) | Object::DeviceClass(_) | Object::DeviceClaim(_)), _)
+        | (None, Some(Object::DeviceClaim(_))) => plugin == Plugin::DynamicResources,
         _ => plugin == Plugin::Extender,
     }
 }

@@ -5,7 +5,7 @@
 //! ([`decide`]), made of the scheduling framework's plugins by their names; what follows from it is written in the background
 //! ([`bind`]). [`explain`] says the same to people.
 //!
-//! Left out: claims of devices. Never here: the store, or a node's inside.
+//! Never here: the store, or a node's inside.
 
 mod actor; // the loop
 mod amounts; // how much of each resource a pod requests
@@ -14,6 +14,7 @@ mod cluster; // what is known of a cluster
 mod config; // what a KubeSchedulerConfiguration says
 mod cycle; // one decision: which nodes fit, and how good they are
 mod decide; // a whole decision: a node, or why there is none and what could be done
+mod devices; // claims of devices
 mod explain; // each node's reason and each plugin's score
 mod extender; // programs outside that have a say
 mod hints; // whether what happened may help a pod that waits
@@ -125,6 +126,9 @@ impl Following {
         self.kind(Object::CsiDriver);
         self.kind(Object::Capacity);
         self.kind(Object::Attachment);
+        self.kind(Object::Slice);
+        self.kind(Object::DeviceClass);
+        self.kind(Object::DeviceClaim);
         let claims = self.kind(Object::Claim);
         let volumes = self.kind(Object::Volume);
         self.kind(Object::Node);

@@ -3,6 +3,7 @@
 //! Each is a few pure functions over the cycle. What a plugin counts beforehand stands in [`Counts`], which preemption copies
 //! and changes.
 
+mod devices; // DynamicResources
 mod fit; // NodeResourcesFit, NodeResourcesBalancedAllocation
 mod images; // ImageLocality
 mod inter_pod; // InterPodAffinity: which nodes
@@ -14,6 +15,7 @@ mod volume_binding; // VolumeBinding
 mod volume_limits; // NodeVolumeLimits
 mod volumes; // VolumeRestrictions, VolumeZone
 
+pub(crate) use devices::devices_on;
 pub(crate) use fit::short_of;
 pub(crate) use inter_pod::means_all;
 pub(crate) use spread::hard_constraints;
@@ -37,6 +39,7 @@ pub(crate) struct Counts {
     claims_in_use: i64,
     volumes: volume_binding::Claims,
     zones: volumes::Zones,
+    pub(crate) devices: devices::Claims,
 }
 
 /// Counts beforehand, or says why no node can have the pod.
@@ -56,7 +59,7 @@ pub(crate) fn before(plugin: Plugin) -> Option<Before> {
         Plugin::VolumeZone => volumes::zones,
         Plugin::PodTopologySpread => spread::before,
         Plugin::InterPodAffinity => inter_pod::before,
-        Plugin::DynamicResources => no_devices,
+        Plugin::DynamicResources => devices::before,
         _ => return None,
     })
 }
@@ -75,6 +78,7 @@ pub(crate) fn filter(plugin: Plugin) -> Option<Filter> {
         Plugin::VolumeZone => volumes::zone,
         Plugin::PodTopologySpread => spread::filter,
         Plugin::InterPodAffinity => inter_pod::filter,
+        Plugin::DynamicResources => devices::filter,
         _ => return None,
     })
 }
@@ -116,18 +120,4 @@ pub(crate) enum Upside {
     Up,
     /// Less is better.
     Down,
-}
-
-/// Claims of devices are known to the API, and allocated by nobody yet.
-fn no_devices(cycle: &Cycle<'_>, _: &mut Counts) -> Result<(), Refusal> {
-    let spec = cycle.pod.pod.spec.as_ref();
-    let claims = spec.and_then(|spec| spec.resource_claims.as_deref()).unwrap_or_default();
-    match claims.first() {
-        None => Ok(()),
-        Some(claim) => {
-            let reason =
-                format!("resource claim \"{}\" cannot be allocated: device allocation is not implemented", claim.name);
-            Err(Refusal::lasting(Plugin::DynamicResources, reason))
-        }
-    }
 }

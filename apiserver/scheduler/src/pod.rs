@@ -2,7 +2,7 @@
 
 use crate::amounts::{Amounts, requested_by};
 use crate::selector::{Labels, Selector, labels};
-use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, WeightedPodAffinityTerm};
+use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodResourceClaimStatus, WeightedPodAffinityTerm};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -140,6 +140,26 @@ impl PodInfo {
 
     pub(crate) fn has_affinity(&self) -> bool {
         !self.affinity.is_empty() || !self.anti_affinity.is_empty() || !self.preferred.is_empty()
+    }
+
+    /// Claims of devices that were made for it, by the names that it has for them.
+    pub(crate) fn made_claims(&self) -> &[PodResourceClaimStatus] {
+        self.pod.status.as_ref().and_then(|status| status.resource_claim_statuses.as_deref()).unwrap_or_default()
+    }
+
+    /// Its claims of devices: their names, and whether they were made for this pod. No name: none was needed; an error: it is not
+    /// made yet.
+    pub(crate) fn device_claims(&self) -> impl Iterator<Item = (Result<Option<String>, String>, bool)> + '_ {
+        let claims = self.pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_deref()).unwrap_or_default();
+        claims.iter().map(|claim| match &claim.resource_claim_name {
+            Some(name) => (Ok(Some(name.clone())), false),
+            None => {
+                let made = self.made_claims().iter().find(|made| made.name == claim.name);
+                let (namespace, name) = (&self.namespace, &self.name);
+                let missing = || format!("pod \"{namespace}/{name}\": ResourceClaim not created yet");
+                (made.map(|made| made.resource_claim_name.clone()).ok_or_else(missing), true)
+            }
+        })
     }
 
     /// The claims that its volumes name: name, and the volume if it is an ephemeral one.

@@ -88,7 +88,9 @@ impl Queue {
             self.pods.insert(uid.clone(), entry);
             return self.stand(&uid, stand);
         };
-        let helped = entry.pod.pod.spec != pod.pod.spec || entry.pod.labels() != pod.labels();
+        let helped = entry.pod.pod.spec != pod.pod.spec
+            || entry.pod.labels() != pod.labels()
+            || entry.pod.made_claims() != pod.made_claims();
         let was = entry.stand;
         // Its rank may change with it.
         self.leave(&uid);

@@ -1,5 +1,6 @@
 //! Whole decisions: what users see, properties over random clusters, and preemption against a model that tries everything.
 
+mod devices; // claims of devices
 mod many; // many pods on many nodes
 mod messages; // what is said of pods that wait
 mod preemption; // victims, against a model that tries everything

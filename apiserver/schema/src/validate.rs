@@ -16,6 +16,7 @@ mod probe;
 pub(crate) mod resources;
 pub(crate) mod service;
 pub(crate) mod update;
+mod users; // pods whose users are their own
 pub(crate) mod volume;
 pub(crate) mod warnings; // what is told beside the answer
 pub(crate) mod workload;

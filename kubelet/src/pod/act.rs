@@ -8,9 +8,10 @@ use super::resources::{Needs, of_pod};
 use super::sandbox::{SandboxInputs, config, correlation};
 use super::sources::{self, References};
 use super::wanted::PullPolicy;
-use super::{env::Downward, ephemeral, hooks, pull_secrets, report, resize_act, start};
+use super::{env::Downward, ephemeral, hooks, pull_secrets, report, resize_act, start, users};
 use crate::agent::Agent;
 use crate::cri::said;
+use crate::devices;
 use crate::events::Severity;
 use crate::volume::{self, Preparation};
 use jiff::Timestamp;
@@ -110,6 +111,7 @@ impl Scene {
             cgroup: &agent.cgroup(&self.pod),
             cluster: &agent.cluster,
             resolver: &agent.resolver,
+            users: agent.users.of(uid(&self.pod)),
         };
         config(&self.pod, &inputs)
     }
@@ -206,6 +208,8 @@ async fn run_sandbox(scene: &Scene, attempt: u32) -> Result<Sandbox, Failure> {
         let wrong = |message: String| Failure::new("FailedCreatePodSandBox", message);
         kernel_hostname(&scene.pod, &scene.agent.cluster).map_err(wrong)?;
         let handler = runtime_handler(scene).await?;
+        users::give(scene, &handler).await?;
+        devices::prepare(&scene.agent, &scene.pod).await?;
         let blame = |call: &'static str| move |status: tonic::Status| failed("FailedCreatePodSandBox", call, &status);
         let id = scene
             .agent
@@ -228,6 +232,10 @@ async fn run_sandbox(scene: &Scene, attempt: u32) -> Result<Sandbox, Failure> {
         scene.event(None, Severity::Warning, "FailedCreatePodSandBox", message);
     }
     result
+}
+
+pub(super) fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
 }
 
 /// What the runtime is to run the pod with: its class's handler, or the default one.
@@ -390,6 +398,8 @@ async fn remove_sandbox(scene: &Scene, id: String) -> Result<String, Failure> {
 async fn clear(scene: &Scene, logs: Logs) -> Result<(), Failure> {
     scene.agent.tokens.forget(scene.pod.metadata.uid.as_deref().unwrap_or_default());
     let gone = volume::csi::unpublish_all(&scene.agent, &scene.agent.dir(&scene.pod)).await;
+    gone.map_err(|why| Failure::new("FailedCleanup", why))?;
+    let gone = devices::unprepare(&scene.agent, uid(&scene.pod)).await;
     gone.map_err(|why| Failure::new("FailedCleanup", why))?;
     let scene = scene.clone();
     blocking(move || {

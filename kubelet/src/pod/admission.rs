@@ -180,9 +180,12 @@ mod tests {
     /// Fault N19.
     #[test]
     fn what_the_kubelet_cannot_do_is_refused_by_name() {
-        let found = refused(json!({"containers": [{"name": "a"}], "hostUsers": false})).unwrap();
+        let found = refused(
+            json!({"containers": [{"name": "a"}], "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}),
+        )
+        .unwrap();
         assert_eq!(found.reason, "Unsupported");
-        assert_eq!(found.message, "not implemented by this kubelet: spec.hostUsers=false");
+        assert_eq!(found.message, "not implemented by this kubelet: spec.volumes[0] (nfs)");
     }
 
     #[test]

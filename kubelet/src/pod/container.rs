@@ -22,6 +22,10 @@ pub(crate) struct ContainerInputs<'a> {
     pub(crate) env: &'a Env,
     pub(crate) mounts: Vec<cri::Mount>,
     pub(crate) devices: Vec<cri::Device>,
+    /// Those of its claims.
+    pub(crate) claimed: Vec<cri::CdiDevice>,
+    /// The pod's own users, if it has some.
+    pub(crate) users: Option<cri::UserNamespace>,
     pub(crate) termination_file: &'a Path,
     pub(crate) memory_bytes: i64,
 }
@@ -59,6 +63,7 @@ pub(crate) fn config(
             .collect(),
         mounts: inputs.mounts,
         devices: inputs.devices,
+        cdi_devices: inputs.claimed,
         labels: labels::of_container(pod, inputs.node_name, &container.name),
         annotations: annotations(
             pod,
@@ -74,7 +79,10 @@ pub(crate) fn config(
         stop_signal: stop_signal(container)?.into(),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(resources::of_container(spec, container, inputs.memory_bytes)),
-            security_context: Some(targeted(security::of_container(spec, container, inputs.image)?, inputs.target)),
+            security_context: Some(targeted(
+                security::of_container(spec, container, inputs.image, inputs.users)?,
+                inputs.target,
+            )),
         }),
         ..Default::default()
     })

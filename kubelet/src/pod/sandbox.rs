@@ -19,6 +19,8 @@ pub(crate) struct SandboxInputs<'a> {
     pub(crate) cgroup: &'a PodCgroup,
     pub(crate) cluster: &'a ClusterNames,
     pub(crate) resolver: &'a HostResolver,
+    /// The pod's own, if it has some.
+    pub(crate) users: Option<cri::UserNamespace>,
 }
 
 /// The id that joins this start with its steps elsewhere: `<uid>/<attempt>`.
@@ -48,17 +50,17 @@ pub(crate) fn config(pod: &Pod, inputs: &SandboxInputs<'_>) -> cri::PodSandboxCo
         port_mappings: port_mappings(spec),
         labels: labels::of_pod(pod, inputs.node_name),
         annotations,
-        linux: Some(linux(pod, spec, inputs.cgroup)),
+        linux: Some(linux(pod, spec, inputs)),
         windows: None,
     }
 }
 
-fn linux(pod: &Pod, spec: &PodSpec, cgroup: &PodCgroup) -> cri::LinuxPodSandboxConfig {
+fn linux(pod: &Pod, spec: &PodSpec, inputs: &SandboxInputs<'_>) -> cri::LinuxPodSandboxConfig {
     let sysctls = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
     let needs = resources::of_pod(pod);
     cri::LinuxPodSandboxConfig {
-        cgroup_parent: cgroup.absolute(),
-        security_context: Some(security::of_sandbox(spec)),
+        cgroup_parent: inputs.cgroup.absolute(),
+        security_context: Some(security::of_sandbox(spec, inputs.users.clone())),
         sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
         overhead: None,
         resources: Some(cri::LinuxContainerResources {

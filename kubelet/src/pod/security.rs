@@ -25,7 +25,7 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The namespaces that a pod shares with the node or among its containers.
-pub(super) fn namespaces(spec: &PodSpec) -> cri::NamespaceOption {
+fn namespaces(spec: &PodSpec, users: Option<cri::UserNamespace>) -> cri::NamespaceOption {
     let mode = |on_node: Option<bool>, otherwise: cri::NamespaceMode| {
         let mode = if on_node.unwrap_or(false) { cri::NamespaceMode::Node } else { otherwise };
         i32::from(mode)
@@ -36,6 +36,7 @@ pub(super) fn namespaces(spec: &PodSpec) -> cri::NamespaceOption {
         network: mode(spec.host_network, cri::NamespaceMode::Pod),
         pid: mode(spec.host_pid, pid),
         ipc: mode(spec.host_ipc, cri::NamespaceMode::Pod),
+        userns_options: users,
         ..Default::default()
     }
 }
@@ -97,11 +98,11 @@ fn groups(spec: &PodSpec) -> Vec<i64> {
 }
 
 /// The sandbox's context.
-pub(super) fn of_sandbox(spec: &PodSpec) -> cri::LinuxSandboxSecurityContext {
+pub(super) fn of_sandbox(spec: &PodSpec, users: Option<cri::UserNamespace>) -> cri::LinuxSandboxSecurityContext {
     let context = spec.security_context.clone().unwrap_or_default();
     let privileged = spec.init_containers.iter().flatten().chain(&spec.containers).any(is_privileged);
     cri::LinuxSandboxSecurityContext {
-        namespace_options: Some(namespaces(spec)),
+        namespace_options: Some(namespaces(spec, users)),
         run_as_user: context.run_as_user.map(int),
         run_as_group: context.run_as_group.filter(|_| context.run_as_user.is_some()).map(int),
         supplemental_groups: groups(spec),
@@ -126,6 +127,7 @@ pub(super) fn of_container(
     spec: &PodSpec,
     container: &Container,
     image: &ReadyImage,
+    users: Option<cri::UserNamespace>,
 ) -> Result<cri::LinuxContainerSecurityContext, Failure> {
     let pod = spec.security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
@@ -153,7 +155,7 @@ pub(super) fn of_container(
             ..Default::default()
         }),
         privileged: own.privileged.unwrap_or(false),
-        namespace_options: Some(namespaces(spec)),
+        namespace_options: Some(namespaces(spec, users)),
         run_as_user: effective.map(int),
         run_as_username: if effective.is_none() { image.username.clone() } else { String::new() },
         run_as_group: own.run_as_group.or(pod.run_as_group).map(int),
@@ -195,7 +197,7 @@ mod tests {
     ) -> Result<cri::LinuxContainerSecurityContext, Failure> {
         let spec: PodSpec = serde_json::from_value(json!({"containers": [], "securityContext": pod})).unwrap();
         let container = serde_json::from_value(json!({"name": "c", "securityContext": own})).unwrap();
-        of_container(&spec, &container, image)
+        of_container(&spec, &container, image, None)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Creates and starts one container, and says what it became.
 
-use super::act::{Scene, blocking, failed};
+use super::act::{Scene, blocking, failed, uid};
 use super::container::{ContainerInputs, config};
 use super::env::{Env, environment};
 use super::ephemeral::find;
@@ -8,6 +8,7 @@ use super::memory::Failure;
 use super::names;
 use super::observed::{Instance, Life};
 use super::sources::{self, References};
+use crate::devices;
 use crate::events::Severity;
 use crate::unsupported;
 use crate::volume;
@@ -79,6 +80,8 @@ async fn create(scene: &Scene, name: &str, attempt: u32, sandbox: &str) -> Resul
         env: &env,
         mounts,
         devices,
+        claimed: devices::of_container(&scene.agent, &scene.pod, &container)?,
+        users: scene.agent.users.of(uid(&scene.pod)),
         termination_file: &dir.termination_file(name, attempt),
         memory_bytes: scene.agent.machine.memory_bytes,
     };
@@ -139,7 +142,14 @@ async fn mounts(
         };
         std::fs::create_dir_all(&logs).map_err(wrong(&logs))?;
         std::fs::write(dir.hosts(), hosts(&scene, &ips)).map_err(wrong(&dir.hosts()))?;
-        volume::mounts(&dir, &scene.pod, &container, attempt, (&env, &scene.agent.features))
+        let mut mounts = volume::mounts(&dir, &scene.pod, &container, attempt, (&env, &scene.agent.features))?;
+        // What belongs to root on the host belongs to root of the pod.
+        if let Some(users) = scene.agent.users.of(uid(&scene.pod)) {
+            for mount in &mut mounts {
+                (mount.uid_mappings, mount.gid_mappings) = (users.uids.clone(), users.gids.clone());
+            }
+        }
+        Ok(mounts)
     })
     .await
 }

@@ -15,8 +15,8 @@ const USED: &[(&str, &str)] = &[
     (
         "PodSpec",
         "activeDeadlineSeconds affinity containers dnsConfig dnsPolicy enableServiceLinks ephemeralContainers hostAliases \
-         hostIPC hostNetwork hostPID hostname hostnameOverride imagePullSecrets initContainers nodeName nodeSelector overhead priority \
-         priorityClassName readinessGates resources restartPolicy runtimeClassName schedulerName schedulingGates \
+         hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride imagePullSecrets initContainers nodeName nodeSelector overhead priority \
+         priorityClassName readinessGates resourceClaims resources restartPolicy runtimeClassName schedulerName schedulingGates \
          securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain \
          terminationGracePeriodSeconds tolerations volumes",
     ),
@@ -39,7 +39,9 @@ const USED: &[(&str, &str)] = &[
     ("HostAlias", "hostnames ip"),
     ("PodReadinessGate", "conditionType"),
     ("PodSchedulingGate", "name"),
-    ("ResourceRequirements", "limits requests"),
+    ("ResourceRequirements", "claims limits requests"),
+    ("ResourceClaim", "name request"),
+    ("PodResourceClaim", "name resourceClaimName resourceClaimTemplateName"),
     (
         "PodSecurityContext",
         "appArmorProfile fsGroup fsGroupChangePolicy runAsGroup runAsNonRoot runAsUser seLinuxOptions seccompProfile supplementalGroups \
@@ -141,13 +143,10 @@ const NOT_EPHEMERAL: &str = "the API server lets no ephemeral container have it"
 
 /// Struct, field and a value with which the kubelet has to refuse it.
 const REFUSED: &[(&str, &str, &str)] = &[
-    ("PodSpec", "hostUsers", "false"),
     ("PodSpec", "os", r#"{"name": "windows"}"#),
-    ("PodSpec", "resourceClaims", r#"[{"name": "c"}]"#),
     ("PodSpec", "schedulingGroup", "{}"),
     ("PodSecurityContext", "windowsOptions", "{}"),
     ("SecurityContext", "windowsOptions", "{}"),
-    ("ResourceRequirements", "claims", r#"[{"name": "c"}]"#),
     ("VolumeProjection", "clusterTrustBundle", "{}"),
     ("VolumeProjection", "podCertificate", "{}"),
 ];

@@ -1,4 +1,4 @@
-//! The words between a node and drivers of volumes: CSI v1 and the registration of plugins, generated from the `.proto` files beside this folder.
+//! The words between a node and drivers: CSI v1 for volumes, DRA v1 for devices, and the registration of plugins, generated from the `.proto` files beside this folder.
 //!
 //! A crate beside `skiff-proto`, because few need it. Nothing here decides anything.
 
@@ -17,5 +17,16 @@ pub mod registration {
     #[allow(missing_docs, clippy::all, rustdoc::all)]
     pub mod v1 {
         tonic::include_proto!("pluginregistration");
+    }
+}
+
+/// How a kubelet has devices of claims set up.
+pub mod dra {
+    pub use tonic_prost::ProstCodec;
+
+    /// `k8s.io.kubelet.pkg.apis.dra.v1`; v1beta1 has the same messages.
+    #[allow(missing_docs, clippy::all, rustdoc::all)]
+    pub mod v1 {
+        tonic::include_proto!("k8s.io.kubelet.pkg.apis.dra.v1");
     }
 }

@@ -38,6 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         networks,
         cgroup_root: format!("/skiff-test-cri{name}"),
         stream_listen: ([127, 0, 0, 1], 0).into(),
+        cdi_spec_dirs: vec![dir.join("cdi")],
         engine: Engine::from_env("cri")?,
     })
     .await?;

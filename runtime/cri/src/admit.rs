@@ -5,6 +5,7 @@
 
 use crate::bundle::{self, Host, pod_namespaces};
 use crate::error::CriError;
+use crate::users::PodUsers;
 use skiff_proto::cri::v1 as pb;
 use skiff_proto::cri::v1::security_profile::ProfileType;
 use skiff_proto::cri::v1::{ContainerConfig, NamespaceMode, NamespaceOption, PodSandboxConfig};
@@ -67,9 +68,6 @@ pub(crate) fn container(
     if config.windows.is_some() {
         return Err(CriError::Invalid(format!("container {}: windows settings on a Linux node", metadata.name)));
     }
-    if !config.cdi_devices.is_empty() {
-        return Err(CriError::Unimplemented(format!("container {}: CDI_devices", metadata.name)));
-    }
     known::<pb::Signal>("stop_signal", config.stop_signal)?;
     for pair in &config.envs {
         environment(pair)?;
@@ -99,6 +97,7 @@ fn security(
     known::<pb::SupplementalGroupsPolicy>("supplemental_groups_policy", asked.supplemental_groups_policy)?;
     if let Some(namespaces) = &asked.namespace_options {
         namespace_modes(namespaces)?;
+        same_users(namespaces, &pod_namespaces(sandbox))?;
     }
     if let Some(profile) = &asked.seccomp {
         known::<ProfileType>("seccomp.profile_type", profile.profile_type)?;
@@ -174,12 +173,15 @@ fn namespace_modes(asked: &NamespaceOption) -> Result<(), CriError> {
     if asked.pid() == NamespaceMode::Target && asked.target_id.is_empty() {
         return Err(CriError::Invalid("namespace_options.pid: TARGET without target_id".to_owned()));
     }
-    let Some(user) = &asked.userns_options else { return Ok(()) };
-    let mode = known::<NamespaceMode>("userns_options.mode", user.mode)?;
-    if mode != NamespaceMode::Node || !user.uids.is_empty() || !user.gids.is_empty() {
-        return Err(CriError::Unimplemented("userns_options: a user namespace for the pod".to_owned()));
+    PodUsers::asked(asked).map(drop)
+}
+
+/// A container's users are its pod's; who says nothing means them.
+fn same_users(own: &NamespaceOption, of_pod: &NamespaceOption) -> Result<(), CriError> {
+    if own.userns_options.is_none() || PodUsers::asked(own)? == PodUsers::asked(of_pod)? {
+        return Ok(());
     }
-    Ok(())
+    Err(CriError::Invalid("userns_options: they are not those of the sandbox".to_owned()))
 }
 
 /// A configuration is JSON, and execve(2) ends a text at a zero: what cannot be passed on whole is refused.

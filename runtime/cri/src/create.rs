@@ -8,7 +8,8 @@ use crate::error::{CriError, During};
 use crate::sandbox::{and_left, blocking, folder};
 use crate::state::{Change, Container, Sandbox, Service, new_id, now_ns};
 use crate::supervisor::{ask, unexpected};
-use crate::{host, pod_files, signal, user};
+use crate::users::PodUsers;
+use crate::{cdi, host, pod_files, signal, user};
 use skiff_image::Image;
 use skiff_proto::cri::v1 as pb;
 use skiff_proto::cri::v1::security_profile::ProfileType;
@@ -148,10 +149,11 @@ impl Service {
         let engine = self.settings.engine.correlated(correlation);
         let dir = self.disk.folder::<ContainerRecord>(&record.id);
         let rootfs = dir.join("rootfs");
+        let users = PodUsers::of_sandbox(sandbox)?;
         engine.run(
             &ROOTFS,
             || rootfs.display().to_string(),
-            || self.images.mount(&image.id, &record.id, &rootfs, correlation).map_err(CriError::from),
+            || Ok::<(), CriError>(self.images.mount(&image.id, &record.id, &rootfs, users.as_ref(), correlation)?),
         )?;
         engine.run(
             &BUNDLE,
@@ -161,7 +163,8 @@ impl Service {
                 let image_user =
                     image.config.config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
                 let user = user::resolve(&security, &image_user, &user::Database::read(&rootfs)?)?;
-                let config = self.mount_image_volumes(&record.id, record.config.clone(), correlation)?;
+                let config = record.config.clone();
+                let config = self.mount_image_volumes(&record.id, config, users.as_ref(), correlation)?;
                 let config = with_real_mounts(config)?;
                 if let Some(parent) = record.log_path.as_deref().and_then(Path::parent) {
                     fs::create_dir_all(parent).during(|| format!("make folder {}", parent.display()))?;
@@ -176,17 +179,30 @@ impl Service {
                     rootfs: rootfs.clone(),
                     cgroups_path: record.cgroups_path.clone(),
                     supervisor_pid: sandbox.supervisor_pid.unwrap_or_default(),
+                    users: sandbox.users.as_deref().zip(users.as_ref()),
                     pod_pid,
                     pod_files: pod_files::paths(&folder(self, &sandbox.id), &sandbox.config),
                     devices: devices(&config, security.privileged)?,
                     seccomp_file: self.seccomp_file(&security)?,
                 };
-                let Bundle { config, notes } = bundle::build(&request)?;
+                let Bundle { mut config, notes } = bundle::build(&request)?;
+                self.inject(&record.config, &mut config)?;
                 let file = dir.join("config.json");
                 fs::write(&file, config.to_string()).during(|| format!("write {}", file.display()))?;
                 Ok((user, notes))
             },
         )
+    }
+
+    /// Makes the edits that the names of devices stand for.
+    fn inject(&self, asked: &ContainerConfig, config: &mut serde_json::Value) -> Result<(), CriError> {
+        if asked.cdi_devices.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = asked.cdi_devices.iter().map(|device| device.name.clone()).collect();
+        let known = cdi::Known::read(&self.settings.cdi_spec_dirs);
+        cdi::apply(config, &cdi::filled_in(&known.resolve(&names)?)?);
+        Ok(())
     }
 
     /// The kubelet names an absolute path; a relative one is below our own folder (KEP-135).

@@ -33,6 +33,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) phase: SandboxPhase,
     pub(crate) created_at_ns: i64,
     pub(crate) supervisor_pid: Option<i32>,
+    /// Where the pod's user namespace is, if it has users of its own.
+    #[serde(default)]
+    pub(crate) users: Option<PathBuf>,
     pub(crate) ips: Vec<IpAddr>,
     /// Below each hierarchy's root.
     pub(crate) cgroup_parent: String,

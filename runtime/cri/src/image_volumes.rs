@@ -9,6 +9,7 @@ use crate::disk::ContainerRecord;
 use crate::error::{CriError, During};
 use crate::state::Service;
 use nix::errno::Errno;
+use skiff_image::Users;
 use skiff_proto::cri::v1::ContainerConfig;
 use skiff_sys::inroot::{self, InRoot};
 use std::fs;
@@ -34,6 +35,7 @@ impl Service {
         &self,
         container: &str,
         mut config: ContainerConfig,
+        users: Option<&Users>,
         correlation: Option<&str>,
     ) -> Result<ContainerConfig, CriError> {
         let root = self.disk.folder::<ContainerRecord>(container).join("images");
@@ -43,7 +45,9 @@ impl Service {
             let image = image.ok_or_else(|| CriError::NotFound { kind: "image", id: wanted.image.clone() })?;
             let (index, at) = (index.to_string(), root.join(index.to_string()));
             fs::create_dir_all(&at).during(|| format!("make folder {}", at.display()))?;
-            self.images.mount(&image.id, &snapshot(container, &index), &at, correlation)?;
+            self.images.mount(&image.id, &snapshot(container, &index), &at, users, correlation)?;
+            // An overlay shows owners as its layers do, and cannot be mapped a second time.
+            (mount.uid_mappings, mount.gid_mappings) = (Vec::new(), Vec::new());
             let inner = std::mem::take(&mut mount.image_sub_path);
             let shown = inside(&at, &inner).map_err(|errno| {
                 let place = &mount.container_path;

@@ -15,6 +15,7 @@
 
 mod admit; // what may be asked
 mod bundle; // from CRI's words to config.json; pure
+mod cdi; // devices that files describe
 mod cgroup; // paths and removal
 mod container; // start, stop, end, removal
 mod create; // CreateContainer
@@ -40,6 +41,7 @@ mod supervisor; // the other process
 mod terminal; // terminals, and dialling into a pod
 mod update; // new limits
 mod user; // the image's users
+mod users; // the pod's own users, who are others on the host
 
 pub use error::CriError;
 pub use seams::{Images, Networks};
@@ -73,6 +75,8 @@ pub struct CriConfig {
     pub cgroup_root: String,
     /// Where exec, attach and port-forward are served; port 0 takes any.
     pub stream_listen: SocketAddr,
+    /// Folders whose files describe devices (CDI); later ones win.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Performs the steps; its trace file is passed on to supervisors and the OCI runtime.
     pub engine: Engine,
 }

@@ -2,6 +2,7 @@
 
 use crate::bundle::PodFiles;
 use crate::error::{CriError, During};
+use crate::users::PodUsers;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use skiff_proto::cri::v1::{DnsConfig, NamespaceMode, PodSandboxConfig};
@@ -31,21 +32,28 @@ pub(crate) fn make(dir: &Path, config: &PodSandboxConfig, engine: &Engine) -> Re
         // Without a word on names, the pod looks them up as the node does.
         None => fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
     };
-    write(&files.resolv_conf, &resolv_conf)?;
-    write(&files.hostname, &format!("{}\n", config.hostname))?;
+    let owner = owner(config)?;
+    write(&files.resolv_conf, &resolv_conf, owner)?;
+    write(&files.hostname, &format!("{}\n", config.hostname), owner)?;
     if files.shm.starts_with(dir) {
-        make_shm(&files.shm, engine)?;
+        make_shm(&files.shm, owner, engine)?;
     }
     Ok(())
 }
 
 /// Writes `hosts`: the kubelet mounts its own over it, other clients rely on ours.
 pub(crate) fn make_hosts(dir: &Path, config: &PodSandboxConfig, ips: &[IpAddr]) -> Result<(), CriError> {
-    let files = paths(dir, config);
+    let (files, owner) = (paths(dir, config), owner(config)?);
     if crate::bundle::pod_namespaces(config).network() == NamespaceMode::Node {
-        return write(&files.hosts, &fs::read_to_string("/etc/hosts").unwrap_or_default());
+        return write(&files.hosts, &fs::read_to_string("/etc/hosts").unwrap_or_default(), owner);
     }
-    write(&files.hosts, &hosts(&config.hostname, ips))
+    write(&files.hosts, &hosts(&config.hostname, ips), owner)
+}
+
+/// Whose the files are: those of a pod with users of its own belong to its root, who may write them like any other's.
+fn owner(config: &PodSandboxConfig) -> Result<(u32, u32), CriError> {
+    let users = PodUsers::asked(&crate::bundle::pod_namespaces(config))?;
+    Ok(users.map_or((0, 0), |users| users.root()))
 }
 
 /// Unmounts the shared memory; nothing there is fine.
@@ -57,7 +65,7 @@ pub(crate) fn unmake(dir: &Path) -> Result<(), CriError> {
     }
 }
 
-fn make_shm(at: &Path, engine: &Engine) -> Result<(), CriError> {
+fn make_shm(at: &Path, (uid, gid): (u32, u32), engine: &Engine) -> Result<(), CriError> {
     fs::create_dir(at).during(|| format!("make folder {}", at.display()))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     engine.run(
@@ -65,16 +73,18 @@ fn make_shm(at: &Path, engine: &Engine) -> Result<(), CriError> {
         || at.display().to_string(),
         || {
             // 64 MiB is what every runtime gives, and what programs that fill it expect to hit.
-            let mounted = mount(Some("shm"), at, Some("tmpfs"), flags, Some("mode=1777,size=65536k"));
+            let options = format!("mode=1777,size=65536k,uid={uid},gid={gid}");
+            let mounted = mount(Some("shm"), at, Some("tmpfs"), flags, Some(options.as_str()));
             mounted.during(|| format!("mount tmpfs at {}", at.display()))
         },
     )
 }
 
-fn write(path: &Path, text: &str) -> Result<(), CriError> {
+fn write(path: &Path, text: &str, (uid, gid): (u32, u32)) -> Result<(), CriError> {
     use std::os::unix::fs::PermissionsExt;
     let operation = || format!("write {}", path.display());
     fs::write(path, text).during(operation)?;
+    std::os::unix::fs::chown(path, Some(uid), Some(gid)).during(operation)?;
     // Containers of any user read it, whatever our umask is.
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).during(operation)
 }

@@ -99,6 +99,7 @@ impl Service {
             phase: SandboxPhase::Removing,
             created_at_ns: 0,
             supervisor_pid: None,
+            users: None,
             ips: Vec::new(),
             cgroup_parent: String::new(),
             runtime_handler: String::new(),

@@ -48,6 +48,7 @@ impl Service {
             phase: SandboxPhase::Creating,
             created_at_ns: now_ns(),
             supervisor_pid: None,
+            users: None,
             ips: Vec::new(),
             cgroup_parent: cgroup::parent(&asked, &self.settings.cgroup_root, &id)?,
             runtime_handler: handler,
@@ -75,9 +76,11 @@ impl Service {
         let supervise = engine.run_async(&SUPERVISE, || record.id.clone(), supervise);
         let (files_dir, files_config, files_engine) = (dir.to_owned(), record.config.clone(), engine.clone());
         let files = blocking(move || pod_files::make(&files_dir, &files_config, &files_engine));
-        let (pid, files) = tokio::join!(supervise, files);
+        let (ready, files) = tokio::join!(supervise, files);
         // The pid first: whatever else failed, the supervisor must be known to be taken back.
-        record.supervisor_pid = Some(pid?);
+        let ready = ready?;
+        record.supervisor_pid = Some(ready.pid);
+        record.users = ready.users.map(|number| PathBuf::from(format!("/proc/{}/fd/{number}", ready.pid)));
         files?;
         let mut watch = Connection::open(dir)?;
         watch.call(&Request::Watch, &[]).await?;

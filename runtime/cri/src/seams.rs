@@ -2,7 +2,7 @@
 
 use crate::error::CriError;
 use futures::future::BoxFuture;
-use skiff_image::{Credentials, Image, ImageError, ImageStore, Pulled, Unwatched, Usage};
+use skiff_image::{Credentials, Image, ImageError, ImageStore, Pulled, Unwatched, Usage, Users};
 use skiff_net::{Attached, PodNetwork, PodNetworks};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,12 +27,19 @@ pub trait Images: Send + Sync + 'static {
     fn remove(&self, reference_or_id: &str) -> Result<(), ImageError>;
     /// Room that images and snapshots take on their filesystem.
     fn usage(&self) -> Result<Usage, ImageError>;
-    /// Prepares and mounts the container's root file system at `at`, a folder that exists; `correlation` is for the trace.
+    /// Prepares and mounts the container's root file system at `at`, a folder that exists, so that its files belong to the right ones
+    /// among `users`, if the container has users of its own; `correlation` is for the trace.
     ///
     /// # Errors
     /// The image is not there, or the kernel refuses; nothing is mounted then.
-    fn mount(&self, image_id: &str, container_id: &str, at: &Path, correlation: Option<&str>)
-    -> Result<(), ImageError>;
+    fn mount(
+        &self,
+        image_id: &str,
+        container_id: &str,
+        at: &Path,
+        users: Option<&Users>,
+        correlation: Option<&str>,
+    ) -> Result<(), ImageError>;
     /// Unmounts what [`Images::mount`] has mounted, if it is mounted.
     fn unmount(&self, at: &Path) -> Result<(), ImageError>;
     /// Deletes the container's snapshot and what it wrote, if there is one. It must not be mounted.
@@ -64,11 +71,12 @@ impl Images for ImageStore {
         image_id: &str,
         container_id: &str,
         at: &Path,
+        users: Option<&Users>,
         correlation: Option<&str>,
     ) -> Result<(), ImageError> {
         let store = self.correlated(correlation);
         store.prepare(image_id, container_id)?;
-        Self::mount(&store, container_id, at)
+        Self::mount(&store, container_id, at, users)
     }
     fn unmount(&self, at: &Path) -> Result<(), ImageError> {
         Self::unmount(self, at)

@@ -46,6 +46,7 @@ impl Cri {
             supervisor: config.supervisor,
             cgroup_root: config.cgroup_root,
             stream_listen: config.stream_listen,
+            cdi_spec_dirs: config.cdi_spec_dirs,
             engine: config.engine,
         };
         Self::bind_over(settings, Arc::new(config.images), Arc::new(config.networks)).await

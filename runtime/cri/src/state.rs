@@ -40,6 +40,8 @@ pub struct Settings {
     pub cgroup_root: String,
     /// Where exec, attach and port-forward are served.
     pub stream_listen: SocketAddr,
+    /// Folders whose files describe devices (CDI).
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Performs the steps.
     pub engine: Engine,
 }

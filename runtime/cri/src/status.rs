@@ -193,7 +193,7 @@ impl Service {
             info: if verbose { HashMap::from([("config".to_owned(), info.to_string())]) } else { HashMap::new() },
             runtime_handlers: vec![pb::RuntimeHandler {
                 name: String::new(),
-                features: Some(pb::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false }),
+                features: Some(pb::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: true }),
             }],
             features: Some(pb::RuntimeFeatures {
                 supplemental_groups_policy: true,

@@ -2,7 +2,9 @@
 
 use crate::error::{CriError, During};
 use crate::state::Settings;
+use crate::users::PodUsers;
 use serde_json::Value;
+use skiff_image::IdRange;
 use skiff_proto::cri::v1::{NamespaceMode, PodSandboxConfig};
 use skiff_supervise::client::{Decoder, connect, encode, is_gone};
 use skiff_supervise::wire::{Ready, Reply, Request};
@@ -22,7 +24,7 @@ pub(crate) async fn start(
     id: &str,
     dir: &Path,
     config: &PodSandboxConfig,
-) -> Result<i32, CriError> {
+) -> Result<Ready, CriError> {
     let operation = || format!("start supervisor {}", settings.supervisor.display());
     let log_path = dir.join("supervise.log");
     let log = File::create(&log_path).during(|| format!("create {}", log_path.display()))?;
@@ -34,6 +36,9 @@ pub(crate) async fn start(
         [("--network", namespaces.network()), ("--uts", namespaces.network()), ("--ipc", namespaces.ipc())]
     {
         command.args([option, if mode == NamespaceMode::Node { "host" } else { "pod" }]);
+    }
+    if let Some(users) = PodUsers::asked(&namespaces)? {
+        command.args(["--uids", &ranges(&users.uids), "--gids", &ranges(&users.gids)]);
     }
     if !config.hostname.is_empty() {
         command.args(["--hostname", &config.hostname]);
@@ -56,10 +61,15 @@ pub(crate) async fn start(
     // Somebody must take its exit status one day, or a zombie stays; the end itself is noticed on its socket.
     tokio::spawn(async move { child.wait().await });
     let ready: Result<Ready, _> = serde_json::from_str(&line);
-    ready.map(|ready| ready.pid).map_err(|_| {
+    ready.map_err(|_| {
         let words = std::fs::read_to_string(&log_path).unwrap_or_default();
         CriError::Runtime(format!("{}: it did not become ready: {}", operation(), words.trim()))
     })
+}
+
+fn ranges(all: &[IdRange]) -> String {
+    let one = |range: &IdRange| format!("{}:{}:{}", range.inside, range.outside, range.count);
+    all.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
 /// A connection to a supervisor.

@@ -36,6 +36,7 @@ mod layers; // which layers are there?
 mod seal; // are their files what they were?
 mod snapshots; // what may containers write to?
 mod store; // what does a caller get?
+mod users; // who owns files where a container has users of its own?
 
 mod pull; // what does a registry give?
 mod push; // what does a registry get?
@@ -47,6 +48,7 @@ pub use recipe::Recipe;
 pub use reference::Reference;
 pub use skiff_distribution::{AuthFile, Credentials, Kind, Registries};
 pub use store::{Detail, ImageStore, LayerDetail, Room, Verified};
+pub use users::{IdRange, Users, outside};
 
 use std::path::PathBuf;
 

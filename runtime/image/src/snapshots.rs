@@ -5,6 +5,7 @@
 use crate::disk::{Disk, remove_tree};
 use crate::error::On;
 use crate::layers::Layers;
+use crate::users::{IdRange, Users, outside};
 use crate::{Digest, ImageError, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -76,6 +77,15 @@ fn copy_root(from: &Path, to: &Path) -> Result<(), ImageError> {
     let about = fs::metadata(from).on("stat", from)?;
     std::os::unix::fs::chown(to, Some(about.uid()), Some(about.gid())).on("chown", to)?;
     set_mode(to, about.mode() & 0o7777)
+}
+
+/// Gives the root to whom its owner in the topmost layer is among `users`; root of these where that is nobody.
+pub(crate) fn give_root(snapshot: &Snapshot, users: &Users) -> Result<(), ImageError> {
+    let top = snapshot.lower_dirs.first().unwrap_or(&snapshot.upper_dir);
+    let about = fs::metadata(top).on("stat", top)?;
+    let id = |ranges: &[IdRange], inside: u32| outside(ranges, inside).or_else(|| outside(ranges, 0));
+    let (uid, gid) = (id(&users.uids, about.uid()), id(&users.gids, about.gid()));
+    std::os::unix::fs::chown(&snapshot.upper_dir, uid, gid).on("chown", &snapshot.upper_dir)
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), ImageError> {

@@ -19,12 +19,14 @@ use crate::layers::Layers;
 use crate::pull::Pulls;
 use crate::seal;
 use crate::source::Source;
+use crate::users::Users;
 use crate::{Builtin, Digest, Image, ImageError, Recipe, Reference, Snapshot, Usage, demo, snapshots};
 use oci_spec::image::ImageConfiguration;
 use skiff_step::{Engine, Step};
 use skiff_sys::overlay::{Durability, Overlay};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -233,11 +235,12 @@ impl ImageStore {
         )
     }
 
-    /// Mounts the container's snapshot at `at` (made if absent), without devices.
+    /// Mounts the container's snapshot at `at` (made if absent), without devices. For `users` of the container's own the image's files
+    /// belong to those who have their owners' numbers there; they must be the same ones at each mount of a snapshot.
     ///
     /// # Errors
     /// No such snapshot, or the kernel refuses the overlay.
-    pub fn mount(&self, container_id: &str, at: &Path) -> Result<(), ImageError> {
+    pub fn mount(&self, container_id: &str, at: &Path, users: Option<&Users>) -> Result<(), ImageError> {
         let snapshot = self.snapshot(container_id)?;
         if !at.is_dir() {
             fs::create_dir(at).on("make folder", at)?;
@@ -254,7 +257,16 @@ impl ImageStore {
         self.engine.run(
             &MOUNT,
             || format!("{container_id} at {}", at.display()),
-            || overlay.mount(at).map_err(std::io::Error::other).on("mount the snapshot at", at),
+            || {
+                let mounted = match users {
+                    None => overlay.mount(at),
+                    Some(users) => {
+                        snapshots::give_root(&snapshot, users)?;
+                        overlay.mount_for(users.namespace.as_fd(), at)
+                    }
+                };
+                mounted.map_err(std::io::Error::other).on("mount the snapshot at", at)
+            },
         )
     }
 

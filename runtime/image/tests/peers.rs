@@ -38,7 +38,7 @@ fn check_runs(world: &World, archive: &Path, name: Option<&str>, tag: &str) {
     assert!(image.repo_tags.iter().any(|present| present == tag), "{}: {:?}", archive.display(), image.repo_tags);
     let at = world.dir.path().join("rootfs");
     world.store.prepare(&image.id, "c1").unwrap();
-    world.store.mount("c1", &at).unwrap();
+    world.store.mount("c1", &at, None).unwrap();
     let said = Command::new("chroot").arg(&at).args(["/bin/busybox", "echo", "alive"]).output();
     world.store.unmount(&at).unwrap();
     assert_eq!(said.unwrap().stdout, b"alive\n", "{}", archive.display());
@@ -138,7 +138,7 @@ fn the_demo_image_runs_the_hosts_tools() {
     }
     let at = world.dir.path().join("rootfs");
     world.store.prepare(&image.id, "c1").unwrap();
-    world.store.mount("c1", &at).unwrap();
+    world.store.mount("c1", &at, None).unwrap();
     // `--help` is understood, or at least answered, by each of them; 127 and 126 mean that it did not start.
     let script = "for t in $0; do $t --help </dev/null >/dev/null 2>&1; case $? in 126|127) echo $t;; esac; done";
     let tools: Vec<&str> = tools.split(' ').filter(|tool| !matches!(*tool, "yes" | "sh" | "kill")).collect();

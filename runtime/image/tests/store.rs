@@ -25,7 +25,7 @@ impl Drop for Mounted<'_> {
 fn mounted<'a>(world: &'a World, image: &str, container: &str) -> Mounted<'a> {
     let at = world.dir.path().join(format!("rootfs-{container}"));
     world.store.prepare(image, container).unwrap();
-    world.store.mount(container, &at).unwrap();
+    world.store.mount(container, &at, None).unwrap();
     Mounted(&world.store, at)
 }
 
@@ -331,7 +331,7 @@ fn ids_that_are_no_file_names_are_refused() {
     world.store.prepare("app", "a").expect("preparing twice is preparing once");
     world.import("other", &[Tape::new().file("x", b"").end()]).unwrap();
     assert!(world.store.prepare("other", "a").is_err());
-    assert!(matches!(world.store.mount("none", &world.dir.path().join("m")), Err(ImageError::NoSnapshot(_))));
+    assert!(matches!(world.store.mount("none", &world.dir.path().join("m"), None), Err(ImageError::NoSnapshot(_))));
     assert!(matches!(world.store.prepare("none", "b"), Err(ImageError::NotFound(_))));
 }
 

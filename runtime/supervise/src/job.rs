@@ -12,10 +12,12 @@ use crate::runtime::{self, failure};
 use crate::serve::check_exec;
 use crate::stdio::{ClientEnds, ContainerIo};
 use crate::supervisor::{ConnectionId, Container, Supervisor, complain};
+use crate::users::Users;
 use crate::wire::{Create, Exec, Phase, Reply, StdinPolicy};
 use skiff_step::Step;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -79,7 +81,7 @@ impl Supervisor {
         let mut io = ContainerIo::default();
         io.log = create.log.as_deref().map(open_log).transpose()?;
         if !create.terminal {
-            connect_pipes(&mut command, &mut io, create.stdin)?;
+            connect_pipes(&mut command, &mut io, create.stdin, self.users.as_ref())?;
         }
         command.arg(&id);
         let engine = self.engine.correlated(create.correlation.as_deref());
@@ -150,6 +152,7 @@ impl Supervisor {
         command.arg(&exec.container);
         for (end, place) in [(ends.stdin, 0), (ends.stdout, 1), (ends.stderr, 2)] {
             let Some(end) = end else { continue };
+            self.users.as_ref().map_or(Ok(()), |users| users.own(&end))?;
             match place {
                 0 => command.stdin(end),
                 1 => command.stdout(end),
@@ -315,8 +318,16 @@ fn open_log(path: &Path) -> io::Result<LogFile> {
     LogFile::open(path).map_err(|error| io::Error::new(error.kind(), format!("open log {}: {error}", path.display())))
 }
 
-fn connect_pipes(command: &mut Command, io: &mut ContainerIo, stdin: StdinPolicy) -> io::Result<()> {
+fn connect_pipes(
+    command: &mut Command,
+    io: &mut ContainerIo,
+    stdin: StdinPolicy,
+    users: Option<&Users>,
+) -> io::Result<()> {
+    let own = |pipe: BorrowedFd<'_>| users.map_or(Ok(()), |users| users.own(pipe));
     let ((stdout, to_stdout), (stderr, to_stderr)) = (io::pipe()?, io::pipe()?);
+    own(to_stdout.as_fd())?;
+    own(to_stderr.as_fd())?;
     command.stdout(to_stdout).stderr(to_stderr);
     io.add_source(Stream::Stdout, stdout.into())?;
     io.add_source(Stream::Stderr, stderr.into())?;
@@ -325,6 +336,7 @@ fn connect_pipes(command: &mut Command, io: &mut ContainerIo, stdin: StdinPolicy
         return Ok(());
     }
     let (from_stdin, input) = io::pipe()?;
+    own(from_stdin.as_fd())?;
     command.stdin(from_stdin);
     io.set_input(input.into(), stdin == StdinPolicy::Once)
 }

@@ -29,29 +29,33 @@ mod runtime; // the OCI runtime's command line
 mod serve; // requests
 mod stdio; // streams of a container
 mod supervisor; // the loop
+mod users; // the pod's own, where it has them
 
 use crate::options::Options;
 use crate::supervisor::{Supervisor, complain};
 use crate::wire::Ready;
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
-use nix::unistd::{dup2_stdout, setsid};
+use nix::unistd::{dup2_stderr, dup2_stdout, setsid};
 use skiff_step::{Engine, Step};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 const NAMESPACES: Step = Step::new("sandbox.namespaces", "namespaces(7), unshare(2)");
 
 /// `skiff-oci supervise`, with the arguments after that word: `--sandbox ID --dir DIR --runtime PATH --oci-root DIR [--hostname NAME] [--network pod|host]
-/// [--ipc pod|host] [--uts pod|host]`.
+/// [--ipc pod|host] [--uts pod|host] [--uids INSIDE:OUTSIDE:COUNT,… --gids …]`.
 ///
 /// Prints one [`wire::Ready`] line on standard output when its socket accepts, then runs until it is told to end.
 #[must_use]
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    if args.first().is_some_and(|first| first == pod::PAUSE) {
-        return pod::pause();
+    match args.first() {
+        Some(first) if first == pod::PAUSE => return pod::pause(),
+        Some(first) if first == users::PAUSE_AS => return pause_as(args.get(1)),
+        _ => {}
     }
     let served = Options::parse(&args).map_err(io::Error::other).and_then(serve);
     match served {
@@ -61,6 +65,33 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Leaves the first process of a pid namespace behind, and says which one it is.
+fn pause_as(users: Option<&OsString>) -> ExitCode {
+    let Some(path) = users.map(Path::new) else { return ExitCode::FAILURE };
+    let told = match users::leave_pause(path) {
+        Ok(None) => return pause_in_silence(),
+        Ok(Some(pid)) => writeln!(io::stdout(), "{pid}"),
+        Err(error) => Err(error),
+    };
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain("make a pid namespace", &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whoever started us waits for the end of what we have to say.
+fn pause_in_silence() -> ExitCode {
+    let silent = || -> io::Result<()> {
+        let nowhere = File::options().write(true).open("/dev/null")?;
+        dup2_stderr(&nowhere)?;
+        Ok(dup2_stdout(&nowhere)?)
+    };
+    if silent().is_err() { ExitCode::FAILURE } else { pod::pause() }
 }
 
 fn serve(options: Options) -> io::Result<()> {
@@ -73,16 +104,17 @@ fn serve(options: Options) -> io::Result<()> {
     set_child_subreaper(true)?;
     let engine = Engine::from_env("supervise")?;
     std::env::set_current_dir(&options.dir)?;
-    engine.run(&NAMESPACES, || options.sandbox.clone(), || pod::enter(&options))?;
-    let mut supervisor = Supervisor::bind(options, engine)?;
-    announce_ready()?;
+    let users = engine.run(&NAMESPACES, || options.sandbox.clone(), || pod::enter(&options))?;
+    let descriptor = users.as_ref().map(users::Users::descriptor);
+    let mut supervisor = Supervisor::bind(options, users, engine)?;
+    announce_ready(descriptor)?;
     supervisor.run();
     Ok(())
 }
 
 /// If nobody reads this line, whoever wanted the sandbox is dead and will clean up by what it finds: so we end (EPIPE).
-fn announce_ready() -> io::Result<()> {
-    let ready = Ready { pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX) };
+fn announce_ready(users: Option<i32>) -> io::Result<()> {
+    let ready = Ready { pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX), users };
     let mut line = serde_json::to_vec(&ready)?;
     line.push(b'\n');
     let mut out = io::stdout();

@@ -22,6 +22,41 @@ pub(crate) struct Options {
     pub(crate) ipc: Sharing,
     /// The same for host and domain name.
     pub(crate) uts: Sharing,
+    /// Who the pod's users are on the host, if the pod has users of its own.
+    pub(crate) users: Option<Maps>,
+}
+
+/// Both maps of a user namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Maps {
+    pub(crate) uids: Map,
+    pub(crate) gids: Map,
+}
+
+/// Lines of `uid_map` or `gid_map` (user_namespaces(7)): first id inside, first id outside, count. One of them maps 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Map(Vec<[u32; 3]>);
+
+impl Map {
+    /// Reads `inside:outside:count,…`.
+    fn parse(text: &str) -> Option<Self> {
+        let line = |text: &str| {
+            let numbers = text.split(':').map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>()?;
+            <[u32; 3]>::try_from(numbers).ok().filter(|line| line[2] > 0)
+        };
+        let lines = text.split(',').map(line).collect::<Option<Vec<_>>>()?;
+        lines.iter().any(|line| line[0] == 0).then_some(Self(lines))
+    }
+
+    /// As the kernel reads it.
+    pub(crate) fn text(&self) -> String {
+        self.0.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}\n")).collect()
+    }
+
+    /// Who 0 is outside.
+    pub(crate) fn root(&self) -> u32 {
+        self.0.iter().find(|line| line[0] == 0).map_or(0, |line| line[1])
+    }
 }
 
 /// Whether the pod has a namespace of its own.
@@ -49,8 +84,18 @@ pub(crate) enum OptionsError {
 impl Options {
     /// Reads `--name value` pairs.
     pub(crate) fn parse(args: &[OsString]) -> Result<Self, OptionsError> {
-        const NAMES: [&str; 8] =
-            ["--sandbox", "--dir", "--runtime", "--oci-root", "--hostname", "--network", "--ipc", "--uts"];
+        const NAMES: [&str; 10] = [
+            "--sandbox",
+            "--dir",
+            "--runtime",
+            "--oci-root",
+            "--hostname",
+            "--network",
+            "--ipc",
+            "--uts",
+            "--uids",
+            "--gids",
+        ];
         for pair in args.chunks(2) {
             let name = pair[0].to_string_lossy().into_owned();
             if !NAMES.contains(&name.as_str()) {
@@ -71,6 +116,7 @@ impl Options {
             network: sharing("--network", find("--network").map(OsString::as_os_str))?,
             ipc: sharing("--ipc", find("--ipc").map(OsString::as_os_str))?,
             uts: sharing("--uts", find("--uts").map(OsString::as_os_str))?,
+            users: maps(find("--uids").map(OsString::as_os_str), find("--gids").map(OsString::as_os_str))?,
         })
     }
 }
@@ -80,6 +126,18 @@ fn sharing(option: &'static str, value: Option<&OsStr>) -> Result<Sharing, Optio
         None | Some("pod") => Ok(Sharing::Pod),
         Some("host") => Ok(Sharing::Host),
         Some(other) => Err(OptionsError::Value { option, value: other.to_owned(), expected: "pod, host" }),
+    }
+}
+
+fn maps(uids: Option<&OsStr>, gids: Option<&OsStr>) -> Result<Option<Maps>, OptionsError> {
+    let map = |option: &'static str, value: Option<&OsStr>| {
+        let value = value.ok_or(OptionsError::Missing(option))?.to_string_lossy();
+        let expected = "inside:outside:count, with 0 inside";
+        Map::parse(&value).ok_or_else(|| OptionsError::Value { option, value: value.into_owned(), expected })
+    };
+    match (uids, gids) {
+        (None, None) => Ok(None),
+        _ => Ok(Some(Maps { uids: map("--uids", uids)?, gids: map("--gids", gids)? })),
     }
 }
 
@@ -95,6 +153,16 @@ mod tests {
     fn namespaces_are_the_pods_own_unless_said_otherwise() {
         let options = parse("--sandbox s --dir /d --runtime /r --oci-root /o --network host").unwrap();
         assert_eq!((options.network, options.ipc, options.hostname), (Sharing::Host, Sharing::Pod, None));
+        assert_eq!(options.users, None);
+    }
+
+    #[test]
+    fn maps_are_read_as_the_kernel_reads_them() {
+        let base = "--sandbox s --dir /d --runtime /r --oci-root /o";
+        let options = parse(&format!("{base} --uids 5:9:1,0:65536:5 --gids 0:131072:65536")).unwrap();
+        let maps = options.users.unwrap();
+        assert_eq!((maps.uids.text().as_str(), maps.uids.root()), ("5 9 1\n0 65536 5\n", 65536));
+        assert_eq!(maps.gids.root(), 131_072);
     }
 
     #[test]
@@ -105,6 +173,11 @@ mod tests {
             (format!("{base} --ipc both"), "option `--ipc`: `both` is not one of pod, host"),
             (format!("{base} --ipc"), "option `--ipc` needs a value"),
             (format!("{base} --colour red"), "option `--colour` is not known"),
+            (format!("{base} --uids 0:65536:65536"), "option `--gids` is missing"),
+            (
+                format!("{base} --uids 1:65536:65536 --gids 0:1:1"),
+                "option `--uids`: `1:65536:65536` is not one of inside:outside:count, with 0 inside",
+            ),
         ] {
             assert_eq!(parse(&text).unwrap_err().to_string(), expected);
         }

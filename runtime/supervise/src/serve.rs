@@ -3,6 +3,7 @@
 use crate::pod;
 use crate::stdio::ClientEnds;
 use crate::supervisor::{ConnectionId, Container, Supervisor};
+use crate::users::Users;
 use crate::wire::{Attach, Exec, Phase, Reply, Request};
 use nix::sys::signal::Signal;
 use skiff_sys::pass::set_window_size;
@@ -87,7 +88,7 @@ impl Supervisor {
     fn pod_pid(&mut self, from: ConnectionId) {
         let made = match self.pause {
             Some(pid) => Ok(pid),
-            None => pod::start_pause().map(|child| i32::try_from(child.id()).unwrap_or(i32::MAX)),
+            None => self.users.as_ref().map_or_else(pod::start_pause, Users::start_pause),
         };
         match made {
             Ok(pid) => {

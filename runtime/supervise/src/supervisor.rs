@@ -5,6 +5,7 @@ use crate::job::{ExecProcess, Job};
 use crate::options::Options;
 use crate::runtime::Runtime;
 use crate::stdio::{ContainerIo, End};
+use crate::users::Users;
 use crate::wire::{ContainerState, Create, Exit, Phase, Reply, Request, SOCKET_NAME};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -42,6 +43,8 @@ pub(crate) struct Supervisor {
     pub(crate) dir: PathBuf,
     pub(crate) runtime: Runtime,
     pub(crate) engine: Engine,
+    /// The pod's own users, if it has them.
+    pub(crate) users: Option<Users>,
     signals: SignalFd,
     listener: UnixListener,
 
@@ -82,7 +85,7 @@ enum Token {
 
 impl Supervisor {
     /// Binds the socket in the working directory, which must be the sandbox's folder.
-    pub(crate) fn bind(options: Options, engine: Engine) -> io::Result<Self> {
+    pub(crate) fn bind(options: Options, users: Option<Users>, engine: Engine) -> io::Result<Self> {
         outlive_signals()?;
         let mut children = SigSet::empty();
         children.add(Signal::SIGCHLD);
@@ -94,6 +97,7 @@ impl Supervisor {
             dir: options.dir,
             runtime: Runtime { program: options.runtime, root: options.oci_root },
             engine,
+            users,
             signals,
             listener,
             connections: BTreeMap::new(),

@@ -16,6 +16,8 @@ pub const SOCKET_NAME: &str = "supervise.sock";
 pub struct Ready {
     /// Its process id: the pod's namespaces are `/proc/<pid>/ns/{net,ipc,uts}`.
     pub pid: i32,
+    /// The descriptor that keeps the pod's user namespace, if it has one: `/proc/<pid>/fd/<users>`.
+    pub users: Option<i32>,
 }
 
 /// What may be asked of a supervisor.

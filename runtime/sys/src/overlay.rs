@@ -3,12 +3,17 @@
 //! mount(2) takes options of one page, which forty layers fill; the mount API (fsopen, fsconfig, fsmount, move_mount; Linux
 //! 5.2, `lowerdir+` since 6.8) takes the layers one by one. Kernels without `lowerdir+` get the page.
 
+use crate::mount::{Depth, map_owners};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::mkdir;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -87,6 +92,39 @@ impl Overlay<'_> {
         mount(Some("overlay"), at, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_slice())).map_err(failed)
     }
 
+    /// The same for containers with users of their own: a file of a lower layer belongs there to whom `users`, a user namespace, maps
+    /// its owner. The upper layer holds what these users write, as the host knows them, so it is not mapped.
+    ///
+    /// # Errors
+    /// `EINVAL` when the layers' file system cannot be mapped (mount_setattr(2)); what [`Overlay::mount`] says.
+    pub fn mount_for(&self, users: BorrowedFd<'_>, at: &Path) -> Result<(), OverlayError> {
+        // The kernel takes lower layers from the caller's mounts. A thread gets mounts of its own for that, which end with it: the
+        // overlay has copies (overlayfs.rst), and nothing is left behind if we are killed meanwhile.
+        let made = std::thread::scope(|scope| scope.spawn(|| self.make_mapped(users, at)).join());
+        let ended = |_| Err(OverlayError { operation: "map layers".into(), errno: Errno::EIO, log: String::new() });
+        attach(&made.unwrap_or_else(ended)?, at)
+    }
+
+    /// Makes the overlay over mapped copies of the layers, which are attached below `at` in mounts of this thread's own: they go with the
+    /// thread. For a thread that ends afterwards.
+    fn make_mapped(&self, users: BorrowedFd<'_>, at: &Path) -> Result<OwnedFd, OverlayError> {
+        let failed = |what: &str, errno| OverlayError { operation: what.to_owned(), errno, log: String::new() };
+        unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| failed("unshare mounts", errno))?;
+        let nothing = None::<&str>;
+        let slave = mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing);
+        slave.map_err(|errno| failed("part mounts", errno))?;
+        let folder = mount(Some("layers"), at, Some("tmpfs"), MsFlags::empty(), Some("mode=700"));
+        folder.map_err(|errno| failed("mount tmpfs", errno))?;
+        let mapped = self.lower.iter().enumerate().map(|(index, layer)| {
+            let place = at.join(index.to_string());
+            map_layer(layer, users, &place)
+                .map_err(|errno| failed(&format!("map the owners of {}", layer.display()), errno))?;
+            Ok(place)
+        });
+        let mapped = mapped.collect::<Result<Vec<_>, _>>()?;
+        Overlay { lower: &mapped, ..*self }.make()
+    }
+
     fn page(&self) -> Vec<u8> {
         let lower: Vec<&[u8]> = self.lower.iter().map(|path| path.as_os_str().as_bytes()).collect();
         let (upper, work) = (self.upper.as_os_str().as_bytes(), self.work.as_os_str().as_bytes());
@@ -107,6 +145,16 @@ impl Overlay<'_> {
         create(&context)?;
         fsmount(&context)
     }
+}
+
+/// Shows `layer` at `place`, which is made, as `users` see it: a detached copy is mapped and then attached, because a mount that is
+/// attached cannot be mapped any more (mount_setattr(2)).
+fn map_layer(layer: &Path, users: BorrowedFd<'_>, place: &Path) -> Result<(), Errno> {
+    let opened = |path: &Path| open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+    let copied = crate::mount::copy(opened(layer)?.as_fd(), Depth::One)?;
+    map_owners(copied.as_fd(), users, Depth::One)?;
+    mkdir(place, Mode::S_IRWXU)?;
+    crate::mount::attach(copied.as_fd(), opened(place)?.as_fd())
 }
 
 fn fsopen() -> Result<OwnedFd, OverlayError> {

@@ -16,6 +16,11 @@ pub struct Version {
 }
 
 impl Version {
+    /// A version in the form of semver.org, whole.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        parse(text).ok()
+    }
+
     /// The order of precedence; builds do not count.
     pub(crate) fn compare(&self, other: &Self) -> Ordering {
         self.numbers.cmp(&other.numbers).then_with(|| match (self.pre.is_empty(), other.pre.is_empty()) {

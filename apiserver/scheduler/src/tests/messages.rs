@@ -88,15 +88,6 @@ fn host_ports_conflict_by_address_and_protocol() {
     }
 }
 
-#[test]
-fn device_claims_are_not_allocated() {
-    let claims = json!({"spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "x"}]}});
-    assert_eq!(
-        said(&cluster([node("n", json!({}))], &[]), &pod("p", claims)),
-        "0/1 nodes are available: resource claim \"gpu\" cannot be allocated: device allocation is not implemented. not found"
-    );
-}
-
 /// The emptiest node wins by default, the fullest by another strategy.
 #[test]
 fn strategies_choose() {

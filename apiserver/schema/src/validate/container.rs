@@ -2,7 +2,7 @@
 
 use super::errors::Errors;
 use super::names::{Format, PORTS};
-use super::{probe, resources, volume};
+use super::{probe, resources, users, volume};
 use crate::path::Path;
 use crate::view::{given, list, text};
 use serde_json::Value;
@@ -32,6 +32,8 @@ pub(crate) struct PodContext<'a> {
     pub(crate) volumes: BTreeSet<&'a str>,
     /// Whether the pod has the host's network.
     pub(crate) host_network: bool,
+    /// Whether the pod's users are the host's.
+    pub(crate) host_users: bool,
 }
 
 /// The rules of one container.
@@ -59,6 +61,7 @@ pub(crate) fn container(container: &Value, role: Role, pod: &PodContext<'_>, pat
         probe::probes(container, path, errors);
     }
     security(&container["securityContext"], &path.field("securityContext"), errors);
+    users::proc_mount(&container["securityContext"], pod.host_users, &path.field("securityContext"), errors);
     restart_rules(container, path, errors);
     devices(container, pod, path, errors);
 }

@@ -3,7 +3,7 @@
 use super::container::{self, PodContext, Role};
 use super::errors::Errors;
 use super::names::{self, Format};
-use super::{affinity, meta, resources, volume};
+use super::{affinity, meta, resources, users, volume};
 use crate::path::Path;
 use crate::view::{entries, given, list, text};
 use serde_json::Value;
@@ -20,7 +20,8 @@ pub(crate) fn only_on_create(pod: &Value, errors: &mut Errors) {
 /// A pod's spec.
 pub(crate) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     let volumes = volume::volumes(list(spec, "volumes"), &path.field("volumes"), errors);
-    let context = PodContext { volumes, host_network: spec["hostNetwork"] == true };
+    let context =
+        PodContext { volumes, host_network: spec["hostNetwork"] == true, host_users: spec["hostUsers"] != false };
     containers(spec, &context, path, errors);
     host_ports(spec, path, errors);
     let restarts = text(spec, "restartPolicy");
@@ -30,6 +31,7 @@ pub(crate) fn spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     placement(spec, path, errors);
     references(spec, path, errors);
     security(spec, path, errors);
+    users::host_users(spec, path, errors);
     claims(list(spec, "resourceClaims"), &path.field("resourceClaims"), errors);
     whole_resources(spec, &path.field("resources"), errors);
     if !spec["schedulingGroup"].is_null() {

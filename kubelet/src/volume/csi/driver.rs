@@ -27,7 +27,7 @@ pub(super) struct Driver {
 }
 
 /// A channel to a socket; it connects with the first call.
-pub(super) fn channel(path: &Path) -> Channel {
+pub(crate) fn channel(path: &Path) -> Channel {
     let path = path.to_owned();
     let connector = tower::service_fn(move |_: Uri| {
         let path = path.clone();
@@ -45,7 +45,7 @@ pub(super) fn call<T>(message: T) -> Request<T> {
 }
 
 /// What a driver's refusal says, as upstream's kubelet has it in events.
-pub(super) fn said(status: &Status) -> String {
+pub(crate) fn said(status: &Status) -> String {
     format!("rpc error: code = {} desc = {}", code(status.code()), status.message())
 }
 

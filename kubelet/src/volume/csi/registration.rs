@@ -1,8 +1,9 @@
-//! Finds drivers: each puts a socket into the kubelet's folder of plugins, and is asked there who it is.
+//! Finds drivers of volumes and of devices: each puts a socket into the kubelet's folder of plugins, and is asked there who it is.
 
 use super::driver::{Driver, call, channel, said};
 use super::node_object;
 use crate::agent::Agent;
+use crate::devices::Plugin;
 use skiff_csi::registration::v1 as words;
 use skiff_csi::registration::v1::registration_client::RegistrationClient;
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How long a driver that could not be registered is left alone.
 const AGAIN: Duration = Duration::from_secs(5);
 const KIND: &str = "CSIPlugin";
+const KIND_OF_DEVICES: &str = "DRAPlugin";
 
 /// Registers drivers as they come and go; runs until it is dropped.
 pub(crate) async fn keep(agent: Arc<Agent>) {
@@ -39,9 +41,16 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
                 tracing::warn!(driver = driver.name, error, "a driver that is gone is still announced");
             }
         }
+        let of_devices = agent.drivers.known().clone();
+        for driver in of_devices.values().filter(|driver| !sockets.contains(&driver.socket)) {
+            agent.drivers.known().remove(&driver.name);
+            tracing::info!(driver = driver.name, "a driver of devices is gone");
+        }
         tried.retain(|socket, at| sockets.contains(socket) && at.elapsed() < AGAIN);
         for socket in sockets {
-            if tried.contains_key(&socket) || known.values().any(|driver| driver.socket == socket) {
+            let is_known = known.values().any(|driver| driver.socket == socket)
+                || of_devices.values().any(|driver| driver.socket == socket);
+            if tried.contains_key(&socket) || is_known {
                 continue;
             }
             if let Err(error) = register(&agent, &socket).await {
@@ -69,6 +78,9 @@ async fn register(agent: &Agent, socket: &Path) -> Result<(), String> {
     let mut plugin = RegistrationClient::new(channel(socket));
     let about = |operation: &'static str| move |status: tonic::Status| format!("{operation}: {}", said(&status));
     let info = plugin.get_info(call(words::InfoRequest {})).await.map_err(about("GetInfo"))?.into_inner();
+    if info.r#type == KIND_OF_DEVICES {
+        return register_devices(agent, socket, &mut plugin, &info).await;
+    }
     let met = meet(agent, socket, &info).await;
     let error = met.as_ref().err().cloned().unwrap_or_default();
     let status = words::RegistrationStatus { plugin_registered: met.is_ok(), error };
@@ -77,6 +89,28 @@ async fn register(agent: &Agent, socket: &Path) -> Result<(), String> {
     told?;
     tracing::info!(driver = driver.name, node = driver.info.node_id, "a driver of volumes is registered");
     agent.plugins.known().insert(driver.name.clone(), driver);
+    Ok(())
+}
+
+/// The same for a driver of devices, whom nobody has to ask anything.
+async fn register_devices(
+    agent: &Agent,
+    socket: &Path,
+    plugin: &mut RegistrationClient<tonic::transport::Channel>,
+    info: &words::PluginInfo,
+) -> Result<(), String> {
+    let endpoint = if info.endpoint.is_empty() { socket } else { Path::new(&info.endpoint) };
+    let met = match info.name.as_str() {
+        "" => Err("a driver has no name".to_owned()),
+        name => Plugin::new(name, socket, endpoint, &info.supported_versions),
+    };
+    let error = met.as_ref().err().cloned().unwrap_or_default();
+    let status = words::RegistrationStatus { plugin_registered: met.is_ok(), error };
+    let told = plugin.notify_registration_status(call(status)).await;
+    let driver = met?;
+    told.map_err(|status| format!("NotifyRegistrationStatus: {}", said(&status)))?;
+    tracing::info!(driver = driver.name, "a driver of devices is registered");
+    agent.drivers.known().insert(driver.name.clone(), driver);
     Ok(())
 }
 

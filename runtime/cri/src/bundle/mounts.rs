@@ -2,6 +2,7 @@
 
 use super::Request;
 use crate::error::CriError;
+use crate::users::of_mount;
 use serde_json::{Value, json};
 use skiff_proto::cri::v1::{Mount, MountPropagation};
 use std::path::Path;
@@ -62,21 +63,27 @@ fn bind(mount: &Mount) -> Result<Value, CriError> {
         (true, false) => "ro",
         (false, _) => "rw",
     };
-    Ok(json!({
+    let mut bind = json!({
         "destination": mount.container_path, "type": "bind", "source": mount.host_path,
         "options": ["rbind", propagation, access],
-    }))
+    });
+    if !mount.uid_mappings.is_empty() {
+        // The volume itself, not what is mounted below it: that may be of a file system that cannot be mapped.
+        bind["options"] = json!(["rbind", propagation, access, "idmap"]);
+        bind["uidMappings"] = of_mount(&mount.uid_mappings);
+        bind["gidMappings"] = of_mount(&mount.gid_mappings);
+    }
+    Ok(bind)
 }
 
 /// Whether the mount can be made as asked.
 pub(crate) fn check(mount: &Mount) -> Result<(), CriError> {
     let at = &mount.container_path;
-    let unsupported = [
-        (!mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty(), "an id-mapped mount"),
-        (!mount.mount_options.is_empty(), "mount_options"),
-    ];
-    if let Some((_, what)) = unsupported.iter().find(|(asked, _)| *asked) {
-        return Err(CriError::Unimplemented(format!("mount at {at}: {what}")));
+    if mount.uid_mappings.is_empty() != mount.gid_mappings.is_empty() {
+        return Err(CriError::Invalid(format!("mount at {at}: uidMappings and gidMappings come together")));
+    }
+    if !mount.mount_options.is_empty() {
+        return Err(CriError::Unimplemented(format!("mount at {at}: mount_options")));
     }
     crate::admit::known::<MountPropagation>(&format!("mount at {at}: propagation"), mount.propagation)?;
     if mount.recursive_read_only && (!mount.readonly || mount.propagation() != MountPropagation::PropagationPrivate) {

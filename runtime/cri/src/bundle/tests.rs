@@ -54,6 +54,7 @@ fn build_with(
         rootfs: PathBuf::from("/run/skiff/containers/c/rootfs"),
         cgroups_path: "/skiff/pods/s/c".to_owned(),
         supervisor_pid: 4711,
+        users: None,
         pod_pid: Some(4712),
         pod_files: PodFiles {
             shm: folder.join("shm"),

@@ -4,9 +4,11 @@ use futures::future::BoxFuture;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use oci_spec::image::ImageConfiguration;
 use skiff_cri::{CriError, Images, Networks};
-use skiff_image::{Credentials, Image, ImageError, Pulled, Usage};
+use skiff_image::{Credentials, Image, ImageError, Pulled, Usage, Users};
 use skiff_net::{Attached, PodNetwork};
+use skiff_sys::overlay::{Durability, Overlay};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// The only image: its name and its id.
@@ -56,10 +58,18 @@ impl Images for Folder {
     fn usage(&self) -> Result<Usage, ImageError> {
         Ok(Usage { at: self.rootfs.clone(), bytes_used: 1, inodes_used: 1 })
     }
-    fn mount(&self, _: &str, id: &str, at: &Path, _: Option<&str>) -> Result<(), ImageError> {
+    fn mount(&self, _: &str, id: &str, at: &Path, users: Option<&Users>, _: Option<&str>) -> Result<(), ImageError> {
         let (upper, work) = (self.snapshots.join(id).join("upper"), self.snapshots.join(id).join("work"));
         for folder in [&upper, &work, &at.to_owned()] {
             std::fs::create_dir_all(folder).map_err(|error| failed("make folder", folder, error))?;
+        }
+        if let Some(users) = users {
+            let (lower, durability) = ([self.rootfs.clone()], Durability::Volatile);
+            let overlay = Overlay { lower: &lower, upper: &upper, work: &work, durability };
+            let (uid, gid) = (skiff_image::outside(&users.uids, 0), skiff_image::outside(&users.gids, 0));
+            std::os::unix::fs::chown(&upper, uid, gid).map_err(|error| failed("chown", &upper, error))?;
+            let mounted = overlay.mount_for(users.namespace.as_fd(), at);
+            return mounted.map_err(|error| failed("mount overlay", at, io::Error::other(error)));
         }
         let options =
             format!("lowerdir={},upperdir={},workdir={}", self.rootfs.display(), upper.display(), work.display());

@@ -14,7 +14,7 @@ fn known(mut identity: Identity) -> Identity {
 fn authority() -> Authority {
     let authority = Authority::with_defaults();
     let pod = serde_json::json!({"metadata": {"namespace": "a", "name": "x"}, "spec": {
-        "nodeName": "n", "serviceAccountName": "x",
+        "nodeName": "n", "serviceAccountName": "x", "resourceClaims": [{"name": "x", "resourceClaimName": "x"}],
         "volumes": [{"secret": {"secretName": "x"}}, {"configMap": {"name": "x"}},
             {"persistentVolumeClaim": {"claimName": "x"}}]}});
     let volume = serde_json::json!({"metadata": {"name": "x"}, "spec": {"claimRef": {"namespace": "a", "name": "x"}}});

@@ -17,7 +17,6 @@ pub(crate) use process::{User, exec_process};
 use crate::error::CriError;
 use oci_spec::image::ImageConfiguration;
 use serde_json::{Value, json};
-use skiff_image::Users;
 use skiff_proto::cri::v1::{
     ContainerConfig, LinuxContainerSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
 };
@@ -35,8 +34,8 @@ pub(crate) struct Request<'a> {
     pub(crate) cgroups_path: String,
     /// Whose namespaces are the pod's.
     pub(crate) supervisor_pid: i32,
-    /// The pod's own users and where their namespace is, if it has some.
-    pub(crate) users: Option<(&'a Path, &'a Users)>,
+    /// Where the namespace of the pod's own users is, if it has some.
+    pub(crate) users: Option<&'a Path>,
     /// Whose pid namespace this one shares, if it shares one: the pod's or that of a container that it is to look into.
     pub(crate) pod_pid: Option<i32>,
     /// The files that every container of the pod sees.

@@ -179,7 +179,7 @@ impl Service {
                     rootfs: rootfs.clone(),
                     cgroups_path: record.cgroups_path.clone(),
                     supervisor_pid: sandbox.supervisor_pid.unwrap_or_default(),
-                    users: sandbox.users.as_deref().zip(users.as_ref()),
+                    users: sandbox.users.as_deref(),
                     pod_pid,
                     pod_files: pod_files::paths(&folder(self, &sandbox.id), &sandbox.config),
                     devices: devices(&config, security.privileged)?,

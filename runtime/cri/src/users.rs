@@ -97,12 +97,6 @@ fn ranges(field: &str, asked: &[IdMapping]) -> Result<Vec<IdRange>, CriError> {
     }
 }
 
-/// Ranges as `config.json` has them.
-pub(crate) fn mappings(ranges: &[IdRange]) -> Value {
-    let one = |range: &IdRange| json!({"containerID": range.inside, "hostID": range.outside, "size": range.count});
-    ranges.iter().map(one).collect()
-}
-
 /// Those of a mount, which are those of the pod or none.
 pub(crate) fn of_mount(asked: &[IdMapping]) -> Value {
     let one = |map: &IdMapping| json!({"containerID": map.container_id, "hostID": map.host_id, "size": map.length});

@@ -2,7 +2,6 @@
 
 use super::{Device, Host, Request, caps, namespaces, seccomp};
 use crate::error::CriError;
-use crate::users::mappings;
 use serde_json::{Map, Value, json};
 use skiff_proto::cri::v1::{ContainerConfig, LinuxContainerResources, MountPropagation, NamespaceMode};
 
@@ -38,10 +37,6 @@ pub(super) fn linux(request: &Request<'_>, notes: &mut Vec<String>) -> Result<Va
         let (masked, readonly) = hidden(request.config);
         linux["maskedPaths"] = json!(masked);
         linux["readonlyPaths"] = json!(readonly);
-    }
-    if let Some((_, users)) = request.users {
-        linux["uidMappings"] = mappings(&users.uids);
-        linux["gidMappings"] = mappings(&users.gids);
     }
     if let Some(profile) = seccomp::profile(request, &caps::of(request)?)? {
         linux["seccomp"] = profile;
@@ -82,7 +77,8 @@ fn namespace_list(request: &Request<'_>) -> Result<Vec<Value>, CriError> {
     let of_pod = super::pod_namespaces(request.sandbox);
     let joined = |kind: &str, pid: i32, file: &str| json!({"type": kind, "path": format!("/proc/{pid}/ns/{file}")});
     let mut all = vec![json!({"type": "mount"})];
-    all.extend(request.users.map(|(path, _)| json!({"type": "user", "path": path})));
+    // Its maps are there already; some runtimes refuse to be told both.
+    all.extend(request.users.map(|path| json!({"type": "user", "path": path})));
     match (own.pid(), request.pod_pid) {
         (NamespaceMode::Node, _) => {}
         (NamespaceMode::Container, _) => all.push(json!({"type": "pid"})),

@@ -101,12 +101,8 @@ impl Node {
         let programs = Programs::install(&config.site.folders.bin())?.shown_at(&config.site.folders.programs());
         let mut components = Components::default();
         // The CRI service and the API server need nothing of each other, and both read their folders first.
-        let cri = tokio::spawn(bind_cri(config.site.cri(
-            config.site.folders.cri_socket(),
-            &programs,
-            config.settings.oci_runtime.as_deref(),
-            &config.settings.cdi_spec_dirs,
-        )?));
+        let (runtime, cdi) = (config.settings.oci_runtime.as_deref(), &config.settings.cdi_spec_dirs);
+        let cri = tokio::spawn(bind_cri(config.site.cri(config.site.folders.cri_socket(), &programs, runtime, cdi)?));
         let OpenStore { backend, embedded: store, compaction } =
             open_backend(&config.site.folders, &config.etcd).await?;
         if let Some(store) = &store {
@@ -157,8 +153,7 @@ impl Node {
         keep_certificates(&mut components, pki, (server, url), shown, config.site.folders.kubeconfig());
         components.spawn("memory", memory::keep);
         for published in config.published {
-            let address = config.node_ip;
-            components.spawn("published port", move |token| published.run(address, token));
+            components.spawn("published port", move |token| published.run(config.node_ip, token));
         }
         Ok(Self { client: clients.administrator(), name: config.settings.name, authority, components, store })
     }

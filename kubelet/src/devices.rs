@@ -116,12 +116,15 @@ async fn prepare_one(agent: &Agent, pod: &Pod, name: &str) -> Result<(), String>
     }
     let write =
         |record: &Record| record::write(folder, record).map_err(|error| format!("write what is set up: {error}"));
+    // Nothing is to be taken down of a driver that was never told anything.
+    let plugins = record.drivers.iter().map(|driver| agent.drivers.plugin(driver)).collect::<Result<Vec<_>, _>>();
+    let plugins = if record.ready { Vec::new() } else { plugins? };
     record.pods.insert(uid(pod).to_owned());
     write(&record)?;
     if !record.ready {
         let mut devices = Vec::new();
-        for driver in &record.drivers {
-            devices.extend(agent.drivers.plugin(driver)?.prepare(&record).await?);
+        for plugin in plugins {
+            devices.extend(plugin.prepare(&record).await?);
         }
         (record.devices, record.ready) = (devices, true);
         write(&record)?;

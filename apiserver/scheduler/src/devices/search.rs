@@ -99,9 +99,9 @@ impl<'a> Search<'a> {
     fn request(&mut self, claim: usize, request: usize) -> Result<bool, GaveUp> {
         let Some(wanted) = self.claims.get(claim) else { return Ok(true) };
         let Some(alternatives) = wanted.requests.get(request) else { return self.request(claim + 1, 0) };
-        for alternative in 0..alternatives.len() {
+        for (alternative, want) in alternatives.iter().enumerate() {
             let place = Place { claim, request, alternative };
-            let found = match alternatives[alternative].amount {
+            let found = match want.amount {
                 Amount::Exactly(count) => self.some(place, 0, count)?,
                 Amount::All => self.all(place)?,
             };
@@ -122,11 +122,11 @@ impl<'a> Search<'a> {
             return self.request(place.claim, place.request + 1);
         }
         let candidates = &self.want(place).candidates;
-        for at in from..candidates.len() {
+        for (at, device) in candidates.iter().enumerate().skip(from) {
             if candidates.len() - at < left {
                 break;
             }
-            if self.take(place, candidates[at])? {
+            if self.take(place, *device)? {
                 if self.some(place, at + 1, left - 1)? {
                     return Ok(true);
                 }

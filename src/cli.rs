@@ -9,6 +9,7 @@ mod election; // which of several works
 mod encryption; // who encrypts what is stored
 mod fairness; // how many requests at a time
 mod image; // `skiff image`
+mod ingress; // requests from outside
 mod join; // a node of another cluster
 mod names; // names that the API takes
 mod node; // what a node is told
@@ -42,6 +43,7 @@ pub(crate) use election::{ControllersArgs, SchedulerArgs, standing};
 pub(crate) use encryption::EncryptionArgs;
 pub(crate) use fairness::FairnessArgs;
 pub(crate) use image::*;
+pub(crate) use ingress::{IngressArgs, ServeIngressArgs};
 pub(crate) use join::{JoinArgs, TokenArgs, TokenCommand};
 pub(crate) use node::{DeviceArgs, NodeArgs};
 pub(crate) use pressure::{LogArgs, PressureArgs};
@@ -141,6 +143,8 @@ pub(crate) enum Command {
     Kubelet(Box<KubeletArgs>),
     /// Run only the service proxy, against any API server
     Proxy(ProxyArgs),
+    /// Run only the ingress controller, against any API server
+    Ingress(IngressArgs),
     /// Run only the CRI service
     Cri(CriArgs),
     /// Work on the image store
@@ -201,6 +205,7 @@ impl Command {
             Self::Controllers(_) => "controllers",
             Self::Kubelet(_) => "kubelet",
             Self::Proxy(_) => "proxy",
+            Self::Ingress(_) => "ingress",
             Self::Cri(_) => "cri",
             Self::Image(_) => "image",
             Self::Registry(_) => "registry",
@@ -238,6 +243,7 @@ impl Command {
             Self::Controllers(args) => Some(&mut args.client.kubeconfig),
             Self::Kubelet(args) => Some(&mut args.client.kubeconfig),
             Self::Proxy(args) => Some(&mut args.client.kubeconfig),
+            Self::Ingress(args) => Some(&mut args.client.kubeconfig),
             Self::Token(TokenCommand::Create(args)) => Some(&mut args.client.kubeconfig),
             other => other.server().map(|server| &mut server.kubeconfig),
         }
@@ -315,6 +321,8 @@ pub(crate) struct UpArgs {
     pub(crate) encryption: EncryptionArgs,
     #[command(flatten)]
     pub(crate) registry: UpRegistryArgs,
+    #[command(flatten)]
+    pub(crate) ingress: ServeIngressArgs,
     /// Run the scheduler and the controllers only while leading: for several nodes on one etcd
     #[arg(long)]
     pub(crate) leader_elect: bool,

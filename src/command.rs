@@ -3,7 +3,7 @@
 mod apiserver;
 mod apply;
 mod audit;
-mod control; // scheduler, controllers, proxy: each needs a kubeconfig and nothing else
+mod control; // scheduler, controllers, proxy, ingress: each needs a kubeconfig and nothing else
 mod cri;
 mod delete;
 mod demo;
@@ -43,6 +43,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Controllers(args) => serving(control::controllers(args)),
         Command::Kubelet(args) => serving(kubelet::run(*args)),
         Command::Proxy(args) => serving(control::proxy(args)),
+        Command::Ingress(args) => serving(control::ingress(args)),
         Command::Cri(args) => serving(cri::run(args)),
         Command::Image(args) => image::run(args),
         Command::Registry(args) => registry::run(args),

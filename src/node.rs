@@ -4,6 +4,7 @@ mod assemble; // one function per component, in the order in which they need eac
 mod clients; // who talks to the API server as whom
 mod components; // the tasks, by name
 mod dns; // the cluster's DNS server
+mod ingress; // requests from outside
 mod joining; // what a cluster has to know before nodes join it
 mod kubelet; // what a kubelet is told, wherever it runs
 mod member; // a node of a cluster whose API server is elsewhere
@@ -23,6 +24,7 @@ mod watching; // waiting for what a node says
 
 pub(crate) use assemble::{Node, NodeConfig, control};
 pub(crate) use dns::Names;
+pub(crate) use ingress::{UpIngress, ingress_config};
 pub(crate) use joining::make_token;
 pub(crate) use kubelet::{NodeSettings, PODS_MAX, PressureDefaults, kubelet_tls, log_limits, pressure_limits};
 pub(crate) use member::{Member, MemberConfig, announce};

@@ -12,6 +12,8 @@ pub(crate) enum Part {
     NetworkPolicy,
     /// The driver that makes volumes of this machine for claims, and its class
     Storage,
+    /// The ingress controller, and its class
+    Ingress,
 }
 
 /// Names in `skiff up`.

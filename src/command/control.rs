@@ -1,8 +1,8 @@
-//! `skiff scheduler`, `controllers` and `proxy`: each needs an API server and nothing else.
+//! `skiff scheduler`, `controllers`, `proxy` and `ingress`: each needs an API server and nothing else.
 
 use super::stop;
-use crate::cli::{ControllersArgs, ProxyArgs, SchedulerArgs};
-use crate::node::{PROXY_TABLE, control, engine, host_name, pod_range};
+use crate::cli::{ControllersArgs, IngressArgs, ProxyArgs, SchedulerArgs};
+use crate::node::{PROXY_TABLE, control, engine, host_address, host_name, ingress_config, pod_range};
 use crate::out::tell;
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::Node;
@@ -11,6 +11,7 @@ use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, authority_of_kubeconfig, from_kubeconfig, lead_if};
 use skiff_controllers::{NodeRanges, Signer, Trust};
+use skiff_ingress::Ports;
 use skiff_proxy::ProxyConfig;
 use std::path::Path;
 use std::sync::Arc;
@@ -101,6 +102,21 @@ pub(crate) async fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
     };
     tell!("programming nftables table {PROXY_TABLE} for {}", args.client.kubeconfig.display());
     Ok(skiff_proxy::run(config, shutdown).await?)
+}
+
+pub(crate) async fn ingress(args: IngressArgs) -> anyhow::Result<()> {
+    let shutdown = stop::token()?;
+    let client = from_kubeconfig(&args.client.kubeconfig).await?;
+    let listen = match args.listen {
+        named if !named.is_empty() => named,
+        _ => vec![host_address().context("this machine has no address that leads out: name one with --listen")?],
+    };
+    let (http, https) = (args.serve.ingress_http_port, args.serve.ingress_https_port);
+    let ports = Ports { http, https, https_outside: https };
+    tell!("serving ingresses for {}", args.client.kubeconfig.display());
+    let caches = Caches::new(client.clone());
+    let config = ingress_config(args.serve, ports, (listen.clone(), listen), client, caches);
+    Ok(skiff_ingress::run(config, shutdown).await?)
 }
 
 /// The range of the pods of this node, if the control plane has given it one.

@@ -5,7 +5,7 @@ use crate::cli::{Part, UpArgs};
 use crate::folders::Folders;
 use crate::isolate::{self, NewBox};
 use crate::node::{
-    BOX_ADDRESS, Members, Names, Node, NodeConfig, NodeSettings, Place, Published, Reach, Site, UpRegistry,
+    BOX_ADDRESS, Members, Names, Node, NodeConfig, NodeSettings, Place, Published, Reach, Site, UpIngress, UpRegistry,
     check_ranges, host_address,
 };
 use crate::out::tell;
@@ -132,6 +132,7 @@ fn prepare(args: &UpArgs, folders: Folders) -> anyhow::Result<(NodeConfig, Optio
     api.extend(listener);
     let names = Names::choose(&args.node.dns, &args.ranges.service_cidr, bridge.unwrap_or(node_ip))?;
     let config = NodeConfig {
+        ingress: UpIngress::choose(args, &published),
         site,
         network,
         names,

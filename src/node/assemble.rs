@@ -8,6 +8,7 @@
 use super::clients::Clients;
 use super::components::Components;
 use super::dns::{Place, lead_to_members, start_dns};
+use super::ingress::{UpIngress, start_ingress};
 use super::kubelet::start_kubelet;
 use super::memory;
 use super::registry::start_registry;
@@ -74,6 +75,8 @@ pub(crate) struct NodeConfig {
     pub(crate) encryption: Option<Encryption>,
     /// What is recorded; `None`: nothing.
     pub(crate) audit: Option<Audit>,
+    /// How ingresses are served; `None`: somebody else does it.
+    pub(crate) ingress: Option<UpIngress>,
     /// A registry beside it.
     pub(crate) registry: Option<UpRegistry>,
     /// Whether scheduler and controllers work only while they lead.
@@ -128,17 +131,15 @@ impl Node {
         // node's pods only, and has caches of its own.
         let shared = Caches::new(clients.of(Identity::controller_manager()));
         let gate = start_policies(&mut components, (&config.settings.name, config.policies), shared.clone())?;
-        if let Some(network) = config.network.take() {
-            let made = tokio::task::spawn_blocking(|| network.join()).await?;
-            made.map_err(|_panic| anyhow!("making the network of pods was cut off"))?
-                .context("prepare the network of pods")?;
-        }
+        await_network(&mut config).await?;
         let shown = start_own_kubelet(&mut components, &config, &pki, &clients, gate).await?;
         start_control_loops(&mut components, &config, &pki, &clients, shared.clone())?;
         if config.storage {
             start_storage(&mut components, &config, &clients, shared.clone())?;
         }
         start_between_nodes(&mut components, &config, &clients, &shared);
+        let ingress = config.ingress.take();
+        start_ingress(&mut components, ingress, config.node_ip, clients.administrator(), shared.clone());
         let ranges = [&config.site.ranges.service_cidr, config.site.ranges.of_all_pods()].map(Clone::clone);
         let place = Place {
             names: &config.names,
@@ -152,9 +153,7 @@ impl Node {
         start_registry(&mut components, config.registry, &config.site.folders, clients.administrator())?;
         keep_certificates(&mut components, pki, (server, url), shown, config.site.folders.kubeconfig());
         components.spawn("memory", memory::keep);
-        for published in config.published {
-            components.spawn("published port", move |token| published.run(config.node_ip, token));
-        }
+        start_published(&mut components, config.published, config.node_ip);
         Ok(Self { client: clients.administrator(), name: config.settings.name, authority, components, store })
     }
 
@@ -275,6 +274,19 @@ async fn start_api(
         components.spawn("apiserver", |token| async move { Ok(server.serve(listener, token).await?) });
     }
     Ok((server, url))
+}
+
+fn start_published(components: &mut Components, all: Vec<Published>, address: IpAddr) {
+    for published in all {
+        components.spawn("published port", move |token| published.run(address, token));
+    }
+}
+
+/// The network of pods is made beside what starts before it is needed.
+async fn await_network(config: &mut NodeConfig) -> anyhow::Result<()> {
+    let Some(network) = config.network.take() else { return Ok(()) };
+    let made = tokio::task::spawn_blocking(|| network.join()).await?;
+    made.map_err(|_panic| anyhow!("making the network of pods was cut off"))?.context("prepare the network of pods")
 }
 
 pub(super) async fn bind_cri(config: CriConfig) -> anyhow::Result<Cri> {

@@ -27,6 +27,12 @@ impl Published {
         Ok(Self { listener, node_port })
     }
 
+    /// The host's port, if it leads to `node_port`.
+    pub(crate) fn leads_to(&self, node_port: u16) -> Option<u16> {
+        let address = self.listener.local_addr().ok()?;
+        (self.node_port == node_port).then_some(address.port())
+    }
+
     /// Passes connections on to the node at `address` until `shutdown`.
     pub(crate) async fn run(self, address: IpAddr, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.listener.set_nonblocking(true).context("published port")?;

@@ -225,8 +225,8 @@ impl Dice {
     }
 
     fn match_rule(&mut self) -> Value {
-        json!({"apiGroups": self.some(&["", "*", "apps"], 2), "apiVersions": ["*"], "operations": self.some(&["CREATE", "UPDATE", "*"], 2),
-            "resources": self.some(&["configmaps", "pods", "*", "pods/*", "secrets"], 2), "scope": self.pick(&["*", "Namespaced", "Cluster"])})
+        json!({"apiGroups": [self.pick(&["", "*", "apps"])], "apiVersions": ["*"], "operations": [self.pick(&["CREATE", "UPDATE", "*"])],
+            "resources": [self.pick(&["configmaps", "pods", "*", "pods/*", "secrets"])], "scope": self.pick(&["*", "Namespaced", "Cluster"])})
     }
 
     /// A policy and its binding.
@@ -241,8 +241,7 @@ impl Dice {
                     _ => {}
                 }
                 if self.one_in(3) {
-                    validation["reason"] =
-                        self.pick(&["Forbidden", "Invalid", "Unauthorized", "RequestEntityTooLarge"]).into();
+                    validation["reason"] = self.pick(&["Forbidden", "Invalid", "RequestEntityTooLarge"]).into();
                 }
                 validation
             })
@@ -281,7 +280,7 @@ const EXPRESSIONS: [&str; 12] = [
     "int(object.data['size']) < 5",
 ];
 const MESSAGES: [&str; 4] =
-    ["'not ' + object.metadata.name", "object.data['missing']", "'several\\nlines'", "string(variables.v)"];
+    ["'not ' + object.metadata.name", "string(object.data['missing'])", "'several\\nlines'", "string(variables.v)"];
 const VARIABLES: [&str; 3] = [
     "has(object.metadata.labels)",
     "object.metadata.labels.exists(k, k == 'stage')",

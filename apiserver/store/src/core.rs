@@ -8,9 +8,11 @@ use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::record::{Point, Record};
 use crate::request::{Alarm, Alarms, Direction, Raiser, Range, Ranged, Refusal, SortBy, Want};
+use crate::users::{Caller, Denied, Right, Tokens, Users};
 use crate::watch::Past;
 use crate::{Options, Revision, seeded};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 /// What a reader must see at one instant.
 #[derive(Debug)]
@@ -40,6 +42,9 @@ pub(crate) struct Core {
     // Written by the writer only, except that anyone may keep a lease alive, and count what was removed.
     view: RwLock<View>,
     leases: Mutex<Leases>,
+    users: RwLock<Arc<Users>>,
+    /// Who has shown a password lately.
+    tokens: Mutex<Tokens>,
     /// Why there was no room on the disk when something was written last.
     full: Mutex<Option<String>>,
     failed: OnceLock<String>,
@@ -53,7 +58,14 @@ pub(crate) struct Core {
 
 impl Core {
     /// Over an engine whose history was read into `view` and `leases`.
-    pub(crate) fn new(engine: Box<dyn Engine>, options: Options, ids: (u64, u64), view: View, leases: Leases) -> Self {
+    pub(crate) fn new(
+        engine: Box<dyn Engine>,
+        options: Options,
+        ids: (u64, u64),
+        view: View,
+        leases: Leases,
+        users: Users,
+    ) -> Self {
         let hub = Hub::new(view.durable, options.recent_bytes);
         let metrics = Metrics::of(view.index.count(&KeyRange::everything(), view.durable));
         let (view, leases) = (RwLock::new(view), Mutex::new(leases));
@@ -66,6 +78,8 @@ impl Core {
             only_looks: false,
             view,
             leases,
+            users: RwLock::new(Arc::new(users)),
+            tokens: Mutex::default(),
             full,
             failed,
             hub,
@@ -87,6 +101,31 @@ impl Core {
     /// The leases.
     pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Users and roles, as they are now.
+    pub(crate) fn users(&self) -> Arc<Users> {
+        self.users.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces them: the writer only.
+    pub(crate) fn set_users(&self, users: Arc<Users>) {
+        *self.users.write().unwrap_or_else(PoisonError::into_inner) = users;
+    }
+
+    /// Whether a caller has a right to every key of a lease.
+    pub(crate) fn check_lease(&self, caller: &Caller, id: i64, right: Right) -> Result<(), Denied> {
+        let users = self.users();
+        if *caller == Caller::Us || !users.is_enabled() {
+            return Ok(());
+        }
+        let keys = self.leases().view(id, Instant::now()).map_or_else(Vec::new, |lease| lease.keys);
+        users.check_lease(caller, &keys, right)
+    }
+
+    /// The tokens that are good.
+    pub(crate) fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Refuses everything from now on.
@@ -156,8 +195,17 @@ impl Core {
         Ok((picked, self.engine.snapshot()?))
     }
 
-    /// Answers a range from durable state.
-    pub(crate) fn range(&self, range: &Range) -> Result<Ranged, Refusal> {
+    /// Answers a range of a caller's from durable state.
+    pub(crate) fn range(&self, caller: &Caller, range: &Range) -> Result<Ranged, Refusal> {
+        let users = self.users();
+        users.check_read(caller, &range.keys)?;
+        let found = self.found(range)?;
+        // Rights that were taken away meanwhile are not used.
+        let is_stale = users.is_enabled() && *caller != Caller::Us && self.users().revision() != users.revision();
+        if is_stale { Err(Denied::OldRevision.into()) } else { Ok(found) }
+    }
+
+    fn found(&self, range: &Range) -> Result<Ranged, Refusal> {
         self.metrics.ranges.add(1);
         let (picked, snapshot) = self.picked(range)?;
         if picked.points.len() < SHELVED_MIN {

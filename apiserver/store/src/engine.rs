@@ -83,6 +83,8 @@ pub(crate) struct Batch {
     pub leases: BTreeMap<i64, Option<i64>>,
     /// Numbers to keep.
     pub marks: BTreeMap<Mark, i64>,
+    /// Users and roles by the names they are kept under; `None`: gone.
+    pub users: BTreeMap<Bytes, Option<Bytes>>,
 }
 
 impl Batch {
@@ -93,7 +95,7 @@ impl Batch {
 
     /// Whether there is nothing that must be durable before it is known.
     pub(crate) fn needs_no_log(&self) -> bool {
-        self.records.is_empty() && self.leases.is_empty() && self.marks.is_empty()
+        self.records.is_empty() && self.leases.is_empty() && self.marks.is_empty() && self.users.is_empty()
     }
 }
 
@@ -141,6 +143,8 @@ pub(crate) trait Snapshot: Send {
     fn points(&self, visit: &mut dyn FnMut(Written<'_>)) -> Result<(), EngineError>;
     /// Every lease and its TTL in seconds.
     fn leases(&self) -> Result<Vec<(i64, i64)>, EngineError>;
+    /// Users and roles by the names they are kept under.
+    fn users(&self) -> Result<Vec<(Bytes, Bytes)>, EngineError>;
     /// A number kept.
     fn mark(&self, mark: Mark) -> Result<Option<i64>, EngineError>;
 }

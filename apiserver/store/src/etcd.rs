@@ -27,6 +27,7 @@ mod remote; // the other side: any etcd as a backend
 mod serve; // sockets
 mod together; // a connection and its calls
 mod watch;
+mod who; // is asking
 mod words; // etcd's messages and ours
 
 use crate::{Limits, Store, StoreError};
@@ -38,6 +39,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -55,7 +57,7 @@ const DECODED_BYTES_SLACK: usize = 1 << 19;
 
 /// The gRPC services KV, Watch, Lease, Maintenance, Cluster, Auth, Lock and Election over `store`.
 pub fn routes(store: Store) -> Routes {
-    routes_of(Arc::new(Service { store, shown: Arc::default() }))
+    routes_of(Arc::new(Service { trusted: false, ..Service::of(store) }))
 }
 
 fn routes_of(service: Arc<Service>) -> Routes {
@@ -80,9 +82,29 @@ pub(crate) struct Service {
     store: Store,
     /// What a member list should show.
     shown: Arc<Member>,
+    /// Whoever asks may do everything: the store is asked in its own process.
+    trusted: bool,
+    /// What passwords are hashed with (etcd's `--bcrypt-cost`).
+    bcrypt_cost: u32,
+    /// So many passwords are looked at at once: each takes a processor for as long as guessing should take.
+    passwords: Arc<Semaphore>,
 }
 
+/// See [`Service::passwords`].
+const PASSWORDS_MAX: usize = 2;
+
 impl Service {
+    /// Of a store that trusts whoever asks.
+    fn of(store: Store) -> Self {
+        Service {
+            store,
+            shown: Arc::default(),
+            trusted: true,
+            bcrypt_cost: BCRYPT_COST,
+            passwords: Arc::new(Semaphore::new(PASSWORDS_MAX)),
+        }
+    }
+
     /// What a request may ask for.
     fn limits(&self) -> Limits {
         self.store.core().options.limits
@@ -191,13 +213,18 @@ pub struct ServeOptions {
     pub member: Member,
     /// A client that was silent for so long is asked whether it is there; if it does not say so within as much again, it is gone.
     pub silence: Duration,
+    /// What passwords of users are hashed with (`--bcrypt-cost`), 4 to 31; each more doubles the time.
+    pub bcrypt_cost: u32,
 }
+
+/// etcd's.
+const BCRYPT_COST: u32 = crate::users::COST;
 
 impl Default for ServeOptions {
     fn default() -> Self {
         // With etcd a client that vanished is gone after three minutes.
         let silence = Duration::from_secs(60);
-        ServeOptions { listen: Vec::new(), tls: None, member: Member::default(), silence }
+        ServeOptions { listen: Vec::new(), tls: None, member: Member::default(), silence, bcrypt_cost: BCRYPT_COST }
     }
 }
 

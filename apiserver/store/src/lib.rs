@@ -25,6 +25,7 @@ mod seeded; // mistakes, on purpose
 mod session; // doing it
 pub mod snapshot; // all of it as a file
 mod ttl; // leases shared by many keys
+mod users; // who may do what
 mod watch; // telling them, history first
 mod writer; // making it durable, then known
 
@@ -36,6 +37,7 @@ use crate::engine::redb::{OpenError, RedbEngine};
 use crate::folder::{Folder, Spare};
 use crate::fsck::Overlay;
 use crate::request::{Range, Ranged, Refusal, Txn, TxnDone};
+use crate::users::Caller;
 use crate::writer::{Reply, Work, Writer};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,7 @@ use tokio::sync::oneshot;
 
 pub use backend::{Backend, BackendError, Revision};
 pub use error::StoreError;
+pub use users::Denied;
 
 /// How much history a store keeps by itself. Costs nothing while nothing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +120,8 @@ impl Default for Options {
 pub struct Store {
     core: Arc<Core>,
     queue: mpsc::Sender<Work>,
+    /// Who asks.
+    caller: Caller,
 }
 
 impl Store {
@@ -199,7 +204,7 @@ impl Store {
         let writer = Writer::new(core.clone(), work, folder, forgotten);
         let spawned = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
         match spawned {
-            Ok(_) => Ok(Store { core, queue }),
+            Ok(_) => Ok(Store { core, queue, caller: Caller::Us }),
             Err(source) => {
                 Err(StoreError::File { operation: "start the writer of", path: names.database.clone(), source })
             }
@@ -221,16 +226,16 @@ impl Store {
     pub async fn range(&self, range: Range) -> Result<Ranged, Refusal> {
         if matches!(range.keys.end, keys::End::Single) {
             // One key is a few microseconds; moving it to another thread would cost more.
-            return self.core.range(&range);
+            return self.core.range(&self.caller, &range);
         }
-        let core = self.core.clone();
-        let read = tokio::task::spawn_blocking(move || core.range(&range));
+        let (core, caller) = (self.core.clone(), self.caller.clone());
+        let read = tokio::task::spawn_blocking(move || core.range(&caller, &range));
         read.await.map_err(|error| Refusal::Failed(format!("read a range: {error}")))?
     }
 
     /// Does a transaction; when this returns it is durable.
     pub async fn txn(&self, txn: Txn) -> Result<TxnDone, Refusal> {
-        self.ask(|reply| Work::Txn(txn, reply)).await
+        self.ask(|reply| Work::Txn(txn, self.caller.clone(), reply)).await
     }
 
     /// Grants a lease (id 0: one is drawn); returns its id and TTL in seconds, which may be longer than asked for.
@@ -240,7 +245,7 @@ impl Store {
 
     /// Ends a lease and deletes its keys.
     pub async fn revoke(&self, id: i64) -> Result<(), Refusal> {
-        self.ask(|reply| Work::Revoke(id, reply)).await
+        self.ask(|reply| Work::Revoke(id, self.caller.clone(), reply)).await
     }
 
     /// Forgets the history before `revision`.
@@ -256,6 +261,11 @@ impl Store {
     /// The newest durable revision.
     pub fn revision(&self) -> Revision {
         self.core.revision()
+    }
+
+    /// The same store, asked by somebody else.
+    fn asked_by(&self, caller: Caller) -> Self {
+        Store { caller, ..self.clone() }
     }
 
     fn core(&self) -> &Arc<Core> {

@@ -6,6 +6,7 @@ use crate::index::Index;
 use crate::lease::Leases;
 use crate::record::Point;
 use crate::request::{Alarm, Alarms};
+use crate::users::Users;
 use crate::{Options, Revision, seeded};
 use bytes::Bytes;
 use rand::Rng;
@@ -22,6 +23,7 @@ pub(crate) fn open(engine: Box<dyn Engine>, options: Options) -> Result<(Core, V
     let compacted = snapshot.mark(Mark::Compacted)?.unwrap_or(NEVER_COMPACTED);
     let history = History::read(&*snapshot)?;
     let leases = leases(&*snapshot, &history)?;
+    let users = Users::read(snapshot.users()?)?;
     let mut view = View {
         index: history.index,
         // A fresh etcd answers 1, so that 0 can mean "the present".
@@ -32,7 +34,7 @@ pub(crate) fn open(engine: Box<dyn Engine>, options: Options) -> Result<(Core, V
     };
     let forgotten = view.index.compact(compacted);
     drop(snapshot);
-    Ok((Core::new(engine, options, ids, view, leases), forgotten))
+    Ok((Core::new(engine, options, ids, view, leases, users), forgotten))
 }
 
 struct History {

@@ -3,6 +3,7 @@
 use crate::Revision;
 use crate::keys::KeyRange;
 use crate::record::Record;
+use crate::users::Denied;
 use bytes::Bytes;
 
 /// What a range is sorted by.
@@ -342,6 +343,9 @@ pub enum Refusal {
     /// The alarm of damaged data is raised.
     #[error("corrupt cluster")]
     Corrupt,
+    /// The caller may not do that.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// It was opened to be looked at.
     #[error("the store was opened to be looked at, and is not written to")]
     OnlyLooks,

@@ -11,6 +11,7 @@ use crate::lease::{Lease, TTL_SECONDS_MAX, TTL_SECONDS_MIN};
 use crate::plan::{self, Path, Present};
 use crate::record::{Point, Record};
 use crate::request::{Alarm, Alarms, Compare, Delete, Done, Op, Put, Raiser, Refusal, Txn, TxnDone};
+use crate::users::{Caller, Change as UsersChange, Right, Users};
 use crate::{Revision, seeded};
 use rand::Rng;
 use std::collections::HashMap;
@@ -43,6 +44,8 @@ enum Undo {
     Revoked(i64, Lease),
     /// What they were before.
     Alarms(Alarms),
+    /// The same.
+    Users(Arc<Users>),
 }
 
 /// Whether a request makes the database larger.
@@ -70,7 +73,9 @@ impl<'a> Session<'a> {
     }
 
     /// Does all of `txn`, or refuses it and does nothing.
-    pub(crate) fn apply(&mut self, txn: &Txn) -> Result<TxnDone, Refusal> {
+    pub(crate) fn apply(&mut self, txn: &Txn, caller: &Caller) -> Result<TxnDone, Refusal> {
+        let keys_of = |lease| self.core.leases().view(lease, Instant::now()).map_or_else(Vec::new, |lease| lease.keys);
+        self.core.users().check_txn(caller, txn, &keys_of)?;
         self.check_space(txn)?;
         let path = plan::decide(txn, self)?;
         plan::check(txn, &path, self)?;
@@ -101,8 +106,9 @@ impl<'a> Session<'a> {
     }
 
     /// Ends a lease and deletes its keys.
-    pub(crate) fn revoke(&mut self, id: i64) -> Result<(), Refusal> {
+    pub(crate) fn revoke(&mut self, id: i64, caller: &Caller) -> Result<(), Refusal> {
         self.check_alarms(Takes::Nothing)?;
+        self.core.check_lease(caller, id, Right::Write)?;
         let lease = self.core.leases().take(id).ok_or(Refusal::LeaseNotFound)?;
         self.batch.leases.insert(id, None);
         for key in lease.keys() {
@@ -126,6 +132,23 @@ impl<'a> Session<'a> {
             return Vec::new();
         }
         self.core.leases().expired(Instant::now(), count_max)
+    }
+
+    /// Changes users and roles.
+    pub(crate) fn change_users(&mut self, change: &UsersChange, caller: &Caller) -> Result<(), Refusal> {
+        self.check_alarms(Takes::Space)?;
+        let before = self.core.users();
+        before.check_admin(caller)?;
+        let mut users = (*before).clone();
+        self.batch.users.extend(users.change(change)?);
+        self.core.set_users(Arc::new(users));
+        self.done_in_memory.push(Undo::Users(before));
+        match change {
+            UsersChange::DeleteUser(name) | UsersChange::SetPassword(name, _) => self.core.tokens().forget(name),
+            UsersChange::Disable => self.core.tokens().forget_all(),
+            _ => (),
+        }
+        Ok(())
     }
 
     /// Lowers or raises an alarm.
@@ -162,6 +185,7 @@ impl<'a> Session<'a> {
                 }
                 Undo::Granted(id) => drop(self.core.leases().take(id)),
                 Undo::Revoked(id, lease) => self.core.leases().put_back(id, lease),
+                Undo::Users(before) => self.core.set_users(before),
                 Undo::Alarms(before) => self.core.view_mut().alarms = before,
             }
         }

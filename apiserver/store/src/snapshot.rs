@@ -1,7 +1,7 @@
 //! The whole store as one stream of bytes, and a store made of them: what `etcdctl snapshot save` is given.
 //!
 //! ```text
-//!  magic · version · compacted · a byte per alarm ‖ record … ‖ lease … ‖ end: revision, counts ‖ zeros to 512 ‖ SHA-256 of all before
+//!  magic · version · compacted · a byte per alarm ‖ record … ‖ lease … ‖ user or role … ‖ end: revision, counts ‖ zeros to 512 ‖ SHA-256 of all before
 //! ```
 //!
 //! The format is ours, independent of the engine and its version; etcd's own is a bbolt file, which we neither read nor write.
@@ -28,6 +28,8 @@ use crate::writer::{Still, Work};
 const MAGIC: &[u8; 8] = b"SKIFFSNP";
 /// Of the format; another number is a snapshot this program cannot read.
 const VERSION: u32 = 1;
+/// Of the format with users in it: whoever knows only the other one must not make a store of it that is open to everybody.
+const VERSION_USERS: u32 = 2;
 /// A disk sector: what etcd's clients expect a database to be a multiple of.
 const SECTOR_BYTES: u64 = 512;
 /// Bytes of the trailer.
@@ -42,6 +44,7 @@ mod tag {
     pub(super) const END: u8 = 0;
     pub(super) const RECORD: u8 = 1;
     pub(super) const LEASE: u8 = 2;
+    pub(super) const USER: u8 = 3;
 }
 
 /// The store as it is now, in pieces; while they are read, the engine keeps what they need.
@@ -110,7 +113,7 @@ fn send(still: &Still, sender: &mpsc::Sender<Result<Piece, Refusal>>) -> Result<
 fn lay_out(still: &Still, out: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<ControlFlow<()>, EngineError> {
     let mut layout = Layout { out, flow: ControlFlow::Continue(()), bytes: 0, line: BytesMut::new() };
     layout.line.put_slice(MAGIC);
-    layout.line.put_u32_le(VERSION);
+    layout.line.put_u32_le(if still.users.is_empty() { VERSION } else { VERSION_USERS });
     layout.line.put_i64_le(still.compacted);
     for alarm in Alarm::ALL {
         layout.line.put_u8(still.alarms.bits(alarm));
@@ -136,6 +139,9 @@ fn lay_out(still: &Still, out: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Resu
         layout.line.put_i64_le(*id);
         layout.line.put_i64_le(*ttl_seconds);
         layout.flush();
+    }
+    for (name, value) in &still.users {
+        layout.user(name, value);
     }
     layout.end(still.revision, records, still.leases.len() as u64);
     Ok(layout.flow)
@@ -169,6 +175,16 @@ impl Layout<'_> {
         self.line.put_u32_le(length(&record.value));
         self.line.put_slice(&record.key);
         self.line.put_slice(&record.value);
+        self.flush();
+    }
+
+    fn user(&mut self, name: &Bytes, value: &Bytes) {
+        let length = |bytes: &Bytes| u32::try_from(bytes.len()).expect("requests are bounded far below 4 GiB");
+        self.line.put_u8(tag::USER);
+        self.line.put_u32_le(length(name));
+        self.line.put_u32_le(length(value));
+        self.line.put_slice(name);
+        self.line.put_slice(value);
         self.flush();
     }
 

@@ -15,7 +15,9 @@ use crate::index::Place;
 use crate::record::Point;
 use crate::request::{Alarm, Alarms, Raiser, Refusal, Txn, TxnDone};
 use crate::session::Session;
+use crate::users::{Caller, Change};
 use crate::{History, Revision, seeded};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -38,6 +40,8 @@ pub(crate) struct Still {
     pub snapshot: Box<dyn Snapshot>,
     /// Every lease and its TTL in seconds.
     pub leases: Vec<(i64, i64)>,
+    /// Users and roles by the names they are kept under.
+    pub users: Vec<(Bytes, Bytes)>,
     /// The newest revision.
     pub revision: Revision,
     /// What history was compacted to.
@@ -52,11 +56,13 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 /// Something for the writer to do.
 pub(crate) enum Work {
     /// Apply a transaction.
-    Txn(Txn, Reply<TxnDone>),
+    Txn(Txn, Caller, Reply<TxnDone>),
     /// Grant a lease (id or 0, TTL).
     Grant(i64, i64, Reply<(i64, i64)>),
     /// Revoke a lease.
-    Revoke(i64, Reply<()>),
+    Revoke(i64, Caller, Reply<()>),
+    /// Change users and roles.
+    Users(Change, Caller, Reply<()>),
     /// Raise or lower an alarm.
     Alarm(Alarm, Raiser, bool, Reply<()>),
     /// Forget history before a revision; `true`: answer when it is gone from the disk.
@@ -335,9 +341,9 @@ impl Writer {
     fn still(&self) -> Result<Still, Refusal> {
         self.core.check()?;
         let snapshot = self.core.engine.snapshot()?;
-        let leases = snapshot.leases()?;
+        let (leases, users) = (snapshot.leases()?, snapshot.users()?);
         let view = self.core.view();
-        Ok(Still { snapshot, leases, revision: view.durable, compacted: view.compacted, alarms: view.alarms })
+        Ok(Still { snapshot, leases, users, revision: view.durable, compacted: view.compacted, alarms: view.alarms })
     }
 
     fn compact(&mut self, revision: Revision) -> Result<(), Refusal> {
@@ -405,9 +411,10 @@ fn apply(session: &mut Session<'_>, work: Work, failed: &mut Option<String>) -> 
         result
     }
     match work {
-        Work::Txn(txn, reply) => answer(reply, note(session.apply(&txn), failed)),
+        Work::Txn(txn, caller, reply) => answer(reply, note(session.apply(&txn, &caller), failed)),
         Work::Grant(id, ttl_seconds, reply) => answer(reply, note(session.grant(id, ttl_seconds), failed)),
-        Work::Revoke(id, reply) => answer(reply, note(session.revoke(id), failed)),
+        Work::Revoke(id, caller, reply) => answer(reply, note(session.revoke(id, &caller), failed)),
+        Work::Users(change, caller, reply) => answer(reply, session.change_users(&change, &caller)),
         Work::Alarm(alarm, raiser, raised, reply) => answer(reply, session.set_alarm(alarm, raiser, raised)),
         Work::Compact(_, _, reply) | Work::Defragment(reply) | Work::Close(reply) => answer(reply, Err(done_alone())),
         Work::Still(reply) => answer(reply, Err(done_alone())),
@@ -425,7 +432,7 @@ fn expire(session: &mut Session<'_>, failed: &mut Option<String>) {
         if session.batch.records.len() >= EXPIRED_WRITES {
             break;
         }
-        match session.revoke(id) {
+        match session.revoke(id, &Caller::Us) {
             Err(Refusal::Failed(why)) => *failed = Some(why),
             _ => session.count_expired(),
         }
@@ -438,10 +445,11 @@ fn expire(session: &mut Session<'_>, failed: &mut Option<String>) {
 fn refuse(work: Work, why: &Refusal) {
     let why = why.clone();
     match work {
-        Work::Txn(_, reply) => drop(reply.send(Err(why))),
+        Work::Txn(_, _, reply) => drop(reply.send(Err(why))),
         Work::Grant(_, _, reply) => drop(reply.send(Err(why))),
         Work::Still(reply) => drop(reply.send(Err(why))),
-        Work::Revoke(_, reply)
+        Work::Revoke(_, _, reply)
+        | Work::Users(_, _, reply)
         | Work::Alarm(_, _, _, reply)
         | Work::Compact(_, _, reply)
         | Work::Defragment(reply)

@@ -1,6 +1,6 @@
 //! What an operator types, with the etcdctl of two releases, against our server and against a real etcd 3.5, with the same
 //! expectations. What differs is named by [`Ctl::real`]: we announce 3.5.16, a snapshot of ours is not a bbolt file (so `snapshot
-//! status` is `skiff store snapshot status`), and neither members nor users can be added.
+//! status` is `skiff store snapshot status`), and members cannot be added.
 
 #![allow(clippy::unwrap_used)]
 
@@ -86,6 +86,7 @@ fn everything(ctl: &Ctl, folder: &Path) {
     watches(ctl);
     operations(ctl);
     members_and_users(ctl);
+    users(ctl);
     snapshots(ctl, folder);
     mirror(ctl);
     line(ctl);
@@ -254,9 +255,55 @@ fn members_and_users(ctl: &Ctl) {
     let large = String::from_utf8_lossy(&ctl.output(&["put", "large"], &"x".repeat(1_600_000)).stderr).into_owned();
     assert!(large.contains("etcdserver: request is too large"), "{large}");
     if !ctl.real {
-        complains(&["user", "add", "a:b"], "etcdserver: authentication is not enabled");
         complains(&["member", "add", "b", "--peer-urls=http://127.0.0.1:1"], "not implemented by this store");
     }
+}
+
+/// Root, and ann, who may read what is below a prefix and write one key of it; then everybody may everything again.
+fn users(ctl: &Ctl) {
+    let complains = |args: &[&str], what: &str| {
+        let said = ctl.complains(args);
+        assert!(said.contains(what), "{args:?}: {said}");
+    };
+    ctl.says(&["user", "add", "root:top"]);
+    ctl.says(&["user", "grant-role", "root", "root"]);
+    ctl.says(&["user", "add", "ann:secret"]);
+    complains(&["user", "add", "ann:secret"], "etcdserver: user name already exists");
+    ctl.says(&["role", "add", "reads"]);
+    ctl.says(&["role", "grant-permission", "reads", "read", "--prefix", "users/"]);
+    ctl.says(&["role", "grant-permission", "reads", "readwrite", "users/ann"]);
+    ctl.says(&["user", "grant-role", "ann", "reads"]);
+    ctl.says(&["put", "users/ben", "1"]);
+    ctl.says(&["auth", "enable"]);
+    complains(&["get", "users/ben"], "etcdserver: user name is empty");
+    complains(
+        &["get", "users/ben", "--user", "ann:wrong"],
+        "etcdserver: authentication failed, invalid user ID or password",
+    );
+    let ann = ["--user", "ann:secret"];
+    let as_ann = |args: &[&'static str]| [args, &ann[..]].concat();
+    assert_eq!(ctl.says(&as_ann(&["get", "--prefix", "users/"])), "users/ben\n1\n");
+    assert_eq!(ctl.says(&as_ann(&["put", "users/ann", "2"])), "OK\n");
+    complains(&as_ann(&["put", "users/ben", "2"]), "etcdserver: permission denied");
+    complains(&as_ann(&["get", "--prefix", "user"]), "etcdserver: permission denied");
+    complains(&as_ann(&["user", "list"]), "etcdserver: permission denied");
+    assert!(ctl.says(&as_ann(&["user", "get", "ann"])).contains("reads"));
+    let root = ["--user", "root:top"];
+    let as_root = |args: &[&'static str]| [args, &root[..]].concat();
+    assert_eq!(ctl.says(&as_root(&["user", "list"])), "ann\nroot\n");
+    let shown = ctl.says(&as_root(&["role", "get", "reads"]));
+    assert!(shown.contains("KV Read:") && shown.contains("[users/, users0)") && shown.contains("users/ann"), "{shown}");
+    complains(&as_root(&["user", "delete", "root"]), "etcdserver: invalid auth management");
+    ctl.says(&as_root(&["role", "revoke-permission", "reads", "users/ann"]));
+    complains(&as_ann(&["put", "users/ann", "3"]), "etcdserver: permission denied");
+    ctl.says(&as_root(&["user", "revoke-role", "ann", "reads"]));
+    complains(&as_ann(&["get", "users/ben"]), "etcdserver: permission denied");
+    ctl.says(&as_root(&["role", "delete", "reads"]));
+    ctl.says(&as_root(&["user", "delete", "ann"]));
+    ctl.says(&as_root(&["auth", "disable"]));
+    assert_eq!(ctl.says(&["get", "users/ben"]), "users/ben\n1\n");
+    ctl.says(&["user", "delete", "root"]);
+    ctl.says(&["del", "--prefix", "users/"]);
 }
 
 fn snapshots(ctl: &Ctl, folder: &Path) {

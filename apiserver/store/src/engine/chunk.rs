@@ -3,6 +3,7 @@
 use super::redb::{RedbSnapshot, in_order};
 use super::{Batch, EngineError, Mark, Shelf, Snapshot, Visit, Written};
 use crate::record::{Point, Record};
+use bytes::Bytes;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -34,6 +35,7 @@ impl Chunk {
         state.sum.records.extend(batch.records);
         state.sum.leases.extend(batch.leases);
         state.sum.marks.extend(batch.marks);
+        state.sum.users.extend(batch.users);
         (state.sequence, state.end) = (sequence, end);
         state.bytes += bytes;
         state.bytes
@@ -146,6 +148,19 @@ impl Snapshot for LayeredSnapshot {
             }
         }
         Ok(leases.into_iter().collect())
+    }
+
+    fn users(&self) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+        let mut users: std::collections::BTreeMap<Bytes, Bytes> = self.0.database.users()?.into_iter().collect();
+        for chunk in &self.0.chunks {
+            for (name, value) in &chunk.read().sum.users {
+                match value {
+                    Some(value) => users.insert(name.clone(), value.clone()),
+                    None => users.remove(name),
+                };
+            }
+        }
+        Ok(users.into_iter().collect())
     }
 
     fn mark(&self, mark: Mark) -> Result<Option<i64>, EngineError> {

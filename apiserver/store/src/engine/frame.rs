@@ -8,6 +8,7 @@
 //!          2 | lease 8    | TTL in seconds 8                  (granted)
 //!          3 | lease 8                                        (gone)
 //!          4 | which 1    | value 8                           (a number kept by name)
+//!          5 | length 4 | name | there? 1 | length 4 | value  (a user or a role; gone: nothing after the 0)
 //! ```
 //!
 //! Numbers are little endian. The checksum (CRC-32) covers the log's own id, the sequence, the length and the entries, so a frame of
@@ -29,6 +30,7 @@ const RECORD: u8 = 1;
 const GRANTED: u8 = 2;
 const GONE: u8 = 3;
 const MARK: u8 = 4;
+const USER: u8 = 5;
 
 /// Appends `batch` to `out` as a whole frame. What it forgets is left out: whoever reads the log finds that out anew.
 pub(crate) fn encode(log: u64, sequence: u64, batch: &Batch, out: &mut Vec<u8>) {
@@ -54,11 +56,27 @@ pub(crate) fn encode(log: u64, sequence: u64, batch: &Batch, out: &mut Vec<u8>) 
         out.put_u8(number(mark));
         out.put_i64_le(value);
     }
+    for (name, value) in &batch.users {
+        out.put_u8(USER);
+        put_sized(name, out);
+        out.put_u8(value.is_some().into());
+        value.iter().for_each(|value| put_sized(value, out));
+    }
     let length = u32::try_from(out.len() - begin - HEADER_BYTES).expect("a batch is bounded");
     out[begin + 16..begin + 20].copy_from_slice(&length.to_le_bytes());
     let sum = checksum(log, &out[begin + 8..]);
     out[begin + 4..begin + 8].copy_from_slice(&sum.to_le_bytes());
     out.resize(begin + frame_bytes(length), 0);
+}
+
+fn put_sized(bytes: &[u8], out: &mut Vec<u8>) {
+    out.put_u32_le(u32::try_from(bytes.len()).expect("requests are bounded"));
+    out.put_slice(bytes);
+}
+
+fn sized(rest: &mut Bytes) -> Option<Bytes> {
+    let length = rest.try_get_u32_le().ok()? as usize;
+    (length <= rest.len()).then(|| rest.split_to(length))
 }
 
 /// Bytes of a whole frame whose entries take `length`.
@@ -119,11 +137,7 @@ fn entry(rest: &mut Bytes, batch: &mut Batch) -> Option<()> {
     match rest.try_get_u8().ok()? {
         RECORD => {
             let at = Point { revision: rest.try_get_i64_le().ok()?, sub: rest.try_get_u32_le().ok()? };
-            let length = rest.try_get_u32_le().ok()? as usize;
-            if length > rest.len() {
-                return None;
-            }
-            batch.records.push(Record::decode(at, &rest.split_to(length))?);
+            batch.records.push(Record::decode(at, &sized(rest)?)?);
         }
         GRANTED => {
             let lease = rest.try_get_i64_le().ok()?;
@@ -133,6 +147,14 @@ fn entry(rest: &mut Bytes, batch: &mut Batch) -> Option<()> {
         MARK => {
             let mark = mark(rest.try_get_u8().ok()?)?;
             batch.marks.insert(mark, rest.try_get_i64_le().ok()?);
+        }
+        USER => {
+            let name = sized(rest)?;
+            let value = match rest.try_get_u8().ok()? {
+                0 => None,
+                _ => Some(sized(rest)?),
+            };
+            batch.users.insert(name, value);
         }
         _ => return None,
     }
@@ -176,9 +198,12 @@ mod tests {
         let records = proptest::collection::vec(records(), 0..4);
         let leases = proptest::collection::btree_map(any::<i64>(), any::<Option<i64>>(), 0..4);
         let marks = proptest::collection::btree_map(proptest::sample::select(&MARKS[..]), any::<i64>(), 0..3);
-        (records, leases, marks).prop_map(|(records, leases, marks)| Batch {
+        let text = || proptest::collection::vec(any::<u8>(), 0..9).prop_map(Bytes::from);
+        let users = proptest::collection::btree_map(text(), proptest::option::of(text()), 0..3);
+        (records, leases, marks, users).prop_map(|(records, leases, marks, users)| Batch {
             records,
             leases,
+            users,
             marks: marks.into_iter().map(|((_, mark), value)| (mark, value)).collect(),
             forgotten: Vec::new(),
         })

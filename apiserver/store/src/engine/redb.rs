@@ -4,6 +4,7 @@
 //! redb's list of free pages: opening after a crash repairs nothing.
 
 mod reading; // a state of it
+mod small; // leases, numbers, users
 
 use super::guard::guarded;
 use super::{
@@ -13,6 +14,7 @@ use crate::metrics::Durations;
 use crate::record::{Point, Record};
 use crate::seeded;
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition};
+use small::{sum, users_sum, write_small};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -23,18 +25,23 @@ const RECORDS: TableDefinition<(i64, u32), &[u8]> = TableDefinition::new("record
 const POINTS: TableDefinition<(i64, u32), &[u8]> = TableDefinition::new("points");
 const LEASES: TableDefinition<i64, i64> = TableDefinition::new("leases");
 const MARKS: TableDefinition<&str, i64> = TableDefinition::new("marks");
+/// Made with the first user.
+const USERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("users");
 /// The records of format 1: without checksums, and without their keys beside them.
 const HISTORY_1: TableDefinition<(i64, u32), &[u8]> = TableDefinition::new("history");
 
-/// One row: the sum of the shares of all leases and numbers (see [`rows::share`]). A table of its own has pages of its own, so that an
+/// One row: the sum of the shares of all leases, numbers, users and roles (see [`rows::share`]). A table of its own has pages of its own, so that an
 /// old page in the place of a new one is noticed.
 const SUM: TableDefinition<u8, i64> = TableDefinition::new("sum");
 const SUM_KEY: u8 = 0;
 const LEASES_SHARE: u8 = 1;
 const MARKS_SHARE: u8 = 2;
+const USERS_SHARE: u8 = 3;
 
 /// What [`Mark::Format`] holds; 1 is made into this, and another number is a store this program cannot read.
 const FORMAT: i64 = 2;
+/// The same of a store that has had users: who knows only the other one must not open it to everybody.
+const FORMAT_USERS: i64 = 3;
 
 /// Counts the bytes of the disk below redb, which does not tell; and outlives a database that redb gave up.
 #[derive(Debug)]
@@ -126,9 +133,11 @@ impl RedbEngine {
         };
         match found {
             None => Err(OpenError::Foreign("is damaged: it does not say of which format it is".to_owned())),
-            Some(FORMAT) => self.check_sum(),
+            Some(FORMAT | FORMAT_USERS) => self.check_sum(),
             Some(1) => self.with("bring the store to format 2", migrate_1).map_err(as_io),
-            Some(other) => Err(OpenError::Foreign(format!("is of format {other}; this program reads {FORMAT}"))),
+            Some(other) => {
+                Err(OpenError::Foreign(format!("is of format {other}; this program reads {FORMAT} and {FORMAT_USERS}")))
+            }
         }
     }
 
@@ -137,12 +146,18 @@ impl RedbEngine {
         let found = self.with("add up leases and numbers", |database| {
             let transaction = database.begin_read()?;
             let found = sum(&transaction.open_table(LEASES)?, &transaction.open_table(MARKS)?)?;
+            let found = match transaction.open_table(USERS) {
+                Ok(users) => users_sum(found, &users)?,
+                Err(redb::TableError::TableDoesNotExist(_)) => found,
+                Err(error) => return Err(error.into()),
+            };
             Ok((found, transaction.open_table(SUM)?.get(SUM_KEY)?.map(|kept| kept.value())))
         });
         match found.map_err(|error| OpenError::Io(error.0))? {
             (found, Some(kept)) if found == kept => Ok(()),
             _ => {
-                Err(OpenError::Foreign("is damaged: its leases or numbers are not those that were written".to_owned()))
+                let what = "is damaged: its leases, numbers or users are not those that were written";
+                Err(OpenError::Foreign(what.to_owned()))
             }
         }
     }
@@ -420,53 +435,6 @@ fn write_history(
         removed += tables.remove(at)?;
     }
     Ok(removed)
-}
-
-/// Writes the small tables and what they add up to.
-fn write_small(transaction: &redb::WriteTransaction, batch: &Batch, more: &[(Mark, i64)]) -> Result<(), redb::Error> {
-    if batch.leases.is_empty() && batch.marks.is_empty() && more.is_empty() {
-        return Ok(());
-    }
-    let (mut leases, mut marks) = (transaction.open_table(LEASES)?, transaction.open_table(MARKS)?);
-    let mut kept = transaction.open_table(SUM)?;
-    // Missing: both tables are empty.
-    let mut sum = kept.get(SUM_KEY)?.map_or(0, |sum| sum.value());
-    for (id, ttl_seconds) in &batch.leases {
-        let old = match ttl_seconds {
-            Some(ttl_seconds) => leases.insert(id, ttl_seconds)?.map(|old| old.value()),
-            None => leases.remove(id)?.map(|old| old.value()),
-        };
-        sum = exchanged(sum, LEASES_SHARE, &id.to_le_bytes(), old, *ttl_seconds);
-    }
-    for (mark, value) in batch.marks.iter().map(|(&mark, &value)| (mark, value)).chain(more.iter().copied()) {
-        let old = marks.insert(name(mark), value)?.map(|old| old.value());
-        sum = exchanged(sum, MARKS_SHARE, name(mark).as_bytes(), old, Some(value));
-    }
-    kept.insert(SUM_KEY, sum)?;
-    Ok(())
-}
-
-/// The sum after a row got another value.
-fn exchanged(sum: i64, table: u8, key: &[u8], old: Option<i64>, new: Option<i64>) -> i64 {
-    let share = |value: Option<i64>| value.map_or(0, |value| rows::share(table, key, value));
-    sum.wrapping_sub(share(old)).wrapping_add(share(new))
-}
-
-/// What the small tables add up to.
-fn sum(
-    leases: &impl ReadableTable<i64, i64>,
-    marks: &impl ReadableTable<&'static str, i64>,
-) -> Result<i64, redb::Error> {
-    let mut sum = 0_i64;
-    for row in leases.iter()? {
-        let (id, ttl_seconds) = row?;
-        sum = exchanged(sum, LEASES_SHARE, &id.value().to_le_bytes(), None, Some(ttl_seconds.value()));
-    }
-    for row in marks.iter()? {
-        let (name, value) = row?;
-        sum = exchanged(sum, MARKS_SHARE, name.value().as_bytes(), None, Some(value.value()));
-    }
-    Ok(sum)
 }
 
 const MARKS_ALL: [Mark; 9] = [

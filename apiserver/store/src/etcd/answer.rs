@@ -1,6 +1,7 @@
 //! Refusals in etcd's words: clients compare code and text, so both are etcd's own (`api/v3rpc/rpctypes/error.go`).
 
 use crate::request::Refusal;
+use crate::users::Denied;
 use skiff_proto::etcd::etcdserverpb::compare::CompareTarget;
 use tonic::{Code, Status};
 
@@ -19,11 +20,29 @@ impl From<Refusal> for Status {
                 return Status::resource_exhausted(format!("etcdserver: mvcc: database space exceeded: {why}"));
             }
             Refusal::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
+            Refusal::Denied(denied) => return denied_status(denied),
             Refusal::OnlyLooks => return Status::failed_precondition(format!("etcdserver: {refusal}")),
             Refusal::Failed(why) => return Status::unavailable(format!("etcdserver: {why}")),
         };
         Status::new(code, text)
     }
+}
+
+fn denied_status(denied: Denied) -> Status {
+    let code = match denied {
+        // etcd has no words for its clients here.
+        Denied::NoPassword => return Status::unknown(denied.to_string()),
+        Denied::Permission => Code::PermissionDenied,
+        Denied::Token => Code::Unauthenticated,
+        Denied::NobodyAsks
+        | Denied::RoleUnnamed
+        | Denied::WrongPassword
+        | Denied::NothingGranted
+        | Denied::Management
+        | Denied::OldRevision => Code::InvalidArgument,
+        _ => Code::FailedPrecondition,
+    };
+    Status::new(code, format!("etcdserver: {denied}"))
 }
 
 fn invalid(text: &str) -> Status {

@@ -14,7 +14,11 @@ impl Service {
 
 #[tonic::async_trait]
 impl Cluster for Service {
-    async fn member_list(&self, _: Request<pb::MemberListRequest>) -> Result<Response<pb::MemberListResponse>, Status> {
+    async fn member_list(
+        &self,
+        request: Request<pb::MemberListRequest>,
+    ) -> Result<Response<pb::MemberListResponse>, Status> {
+        self.check_known(&request)?;
         let us = pb::Member {
             id: self.store.core().member,
             name: self.shown.name.clone(),
@@ -28,6 +32,7 @@ impl Cluster for Service {
         &self,
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        self.check_admin(&request)?;
         let urls = request.into_inner().peer_ur_ls;
         let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
         if urls.is_empty() || !urls.iter().all(is_url) {
@@ -40,6 +45,7 @@ impl Cluster for Service {
         &self,
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        self.check_admin(&request)?;
         self.known(request.into_inner().id)?;
         let few = "etcdserver: re-configuration failed due to not enough started members";
         Err(Status::failed_precondition(few))
@@ -49,6 +55,7 @@ impl Cluster for Service {
         &self,
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        self.check_admin(&request)?;
         self.known(request.into_inner().id)?;
         Err(answer::left_out("MemberUpdate"))
     }
@@ -57,6 +64,7 @@ impl Cluster for Service {
         &self,
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        self.check_admin(&request)?;
         self.known(request.into_inner().id)?;
         Err(Status::failed_precondition("etcdserver: can only promote a learner member"))
     }

@@ -6,6 +6,7 @@
 //! The rest goes the general way, a call whose message is compressed too.
 
 use super::counted::Call;
+use super::who::{self, Who};
 use super::{DECODED_BYTES_SLACK, Service, check, words};
 use crate::keys::End;
 use axum::body::Body;
@@ -52,7 +53,8 @@ impl Method {
 /// Answers a request.
 pub(super) async fn answer(service: Arc<Service>, method: Method, request: Request<Incoming>) -> Response<Answer> {
     let mut call = Call::of(service.store.core(), request.uri().path());
-    let answered = answered(service, method, request.into_body()).await;
+    let who = Who::of_http(&request);
+    let answered = answered(service, method, &who, request.into_body()).await;
     match answered {
         Ok(message) => {
             call.end(tonic::Code::Ok);
@@ -67,23 +69,24 @@ pub(super) async fn answer(service: Arc<Service>, method: Method, request: Reque
     }
 }
 
-async fn answered(service: Arc<Service>, method: Method, body: Incoming) -> Result<Bytes, Status> {
+async fn answered(service: Arc<Service>, method: Method, who: &Who, body: Incoming) -> Result<Bytes, Status> {
     let bytes_max = service.limits().request_bytes.saturating_add(DECODED_BYTES_SLACK);
     let message = received(body, bytes_max).await?;
     match method {
-        Method::Range => range(service, decoded(message)?).await,
-        Method::Put => framed(&service.done_put(decoded(message)?).await?),
-        Method::Txn => framed(&service.done_txn(decoded(message)?).await?),
+        Method::Range => range(service, who, decoded(message)?).await,
+        Method::Put => framed(&service.done_put(who, decoded(message)?).await?),
+        Method::Txn => framed(&service.done_txn(who, decoded(message)?).await?),
     }
 }
 
 /// A list is read and encoded on a thread that may take its time.
-async fn range(service: Arc<Service>, request: pb::RangeRequest) -> Result<Bytes, Status> {
+async fn range(service: Arc<Service>, who: &Who, request: pb::RangeRequest) -> Result<Bytes, Status> {
     check::range(&request)?;
+    let caller = service.caller(who).map_err(who::denied)?;
     let range = words::range(request);
     let single = matches!(range.keys.end, End::Single);
     let answer = move || {
-        let found = service.store.core().range(&range)?;
+        let found = service.store.core().range(&caller, &range)?;
         framed(&words::ranged(found, &service.header()))
     };
     if single {

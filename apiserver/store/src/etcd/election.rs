@@ -1,6 +1,7 @@
 //! etcd's Election service: the leader is who waited longest, and says something that others observe (see [`super::line`]).
 
 use super::line::{self, Followed, Place, Waiting};
+use super::who::Who;
 use super::{Service, answer, words};
 use crate::keys::KeyRange;
 use crate::record::Record;
@@ -27,6 +28,11 @@ fn place(leader: Option<pb::LeaderKey>) -> Result<Place, Status> {
 }
 
 impl Service {
+    /// The same, asked by who sent a request.
+    fn for_who<T>(&self, request: &Request<T>) -> Result<Self, Status> {
+        Ok(Service { store: self.asked(&Who::of(request))?, ..self.clone() })
+    }
+
     /// Someone who has a place already may come back with another value.
     async fn stand(&self, place: &Place, there: Option<Record>, value: Bytes) -> Result<(), Status> {
         let changed = there.is_some_and(|there| there.value != value);
@@ -44,29 +50,32 @@ impl Service {
 #[tonic::async_trait]
 impl Election for Service {
     async fn campaign(&self, request: Request<pb::CampaignRequest>) -> Result<Response<pb::CampaignResponse>, Status> {
+        let asked = self.for_who(&request)?;
         let pb::CampaignRequest { name, lease, value } = request.into_inner();
         let value: Bytes = value.into();
-        let entered = line::enter(&self.store, &name, lease, value.clone()).await;
+        let entered = line::enter(&asked.store, &name, lease, value.clone()).await;
         let (place, there, revision) = entered.map_err(answer::through_a_client)?;
-        let waiting = Waiting::at(self, &place);
-        self.stand(&place, there, value).await?;
-        line::wait(&self.store, &name, place.created).await.map_err(answer::through_a_client)?;
+        let waiting = Waiting::at(&asked, &place);
+        asked.stand(&place, there, value).await?;
+        line::wait(&asked.store, &name, place.created).await.map_err(answer::through_a_client)?;
         // etcd would call a leader whose lease has ended meanwhile a leader.
-        place.held_at(&self.store).await.map_err(answer::through_a_client)?.ok_or_else(not_leader)?;
+        place.held_at(&asked.store).await.map_err(answer::through_a_client)?.ok_or_else(not_leader)?;
         waiting.done();
         let leader = pb::LeaderKey { name, key: place.key.into(), rev: place.created, lease: place.lease };
         Ok(Response::new(pb::CampaignResponse { header: self.header()(revision), leader: Some(leader) }))
     }
 
     async fn proclaim(&self, request: Request<pb::ProclaimRequest>) -> Result<Response<pb::ProclaimResponse>, Status> {
+        let store = self.asked(&Who::of(&request))?;
         let pb::ProclaimRequest { leader, value } = request.into_inner();
-        let said = place(leader)?.say(&self.store, value.into()).await.map_err(answer::through_a_client)?;
+        let said = place(leader)?.say(&store, value.into()).await.map_err(answer::through_a_client)?;
         let revision = said.ok_or_else(not_leader)?.revision;
         Ok(Response::new(pb::ProclaimResponse { header: self.header()(revision) }))
     }
 
     async fn leader(&self, request: Request<pb::LeaderRequest>) -> Result<Response<pb::LeaderResponse>, Status> {
-        let found = line::first(&self.store, &request.into_inner().name).await.map_err(answer::through_a_client)?;
+        let store = self.asked(&Who::of(&request))?;
+        let found = line::first(&store, &request.into_inner().name).await.map_err(answer::through_a_client)?;
         let first = found.records.into_iter().next().ok_or_else(|| Status::unknown("election: no leader"))?;
         Ok(Response::new(self.led(first, found.revision)))
     }
@@ -75,7 +84,7 @@ impl Election for Service {
 
     async fn observe(&self, request: Request<pb::LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
         let (sender, receiver) = mpsc::channel(UNREAD_MAX);
-        let (service, name) = (self.clone(), request.into_inner().name);
+        let (service, name) = (self.for_who(&request)?, request.into_inner().name);
         tokio::spawn(async move {
             let observed = Observed { service: &service, sender: &sender };
             tokio::select! {
@@ -90,7 +99,8 @@ impl Election for Service {
     }
 
     async fn resign(&self, request: Request<pb::ResignRequest>) -> Result<Response<pb::ResignResponse>, Status> {
-        let left = place(request.into_inner().leader)?.leave(&self.store).await.map_err(answer::through_a_client)?;
+        let store = self.asked(&Who::of(&request))?;
+        let left = place(request.into_inner().leader)?.leave(&store).await.map_err(answer::through_a_client)?;
         Ok(Response::new(pb::ResignResponse { header: self.header()(left.revision) }))
     }
 }

@@ -36,21 +36,8 @@ const USED: &[(&str, &str)] = &[
     ("etcdserverpb.DowngradeRequest", "action version"),
     ("etcdserverpb.MemberRemoveRequest", "ID"),
     ("etcdserverpb.MemberPromoteRequest", "ID"),
-    ("v3lockpb.LockRequest", "lease name"),
-    ("v3lockpb.UnlockRequest", "key"),
-    ("v3electionpb.CampaignRequest", "lease name value"),
-    ("v3electionpb.ProclaimRequest", "leader value"),
-    ("v3electionpb.LeaderRequest", "name"),
-    ("v3electionpb.ResignRequest", "leader"),
-    ("v3electionpb.LeaderKey", "key lease rev"),
-];
-
-/// Fields of calls that are refused in words: members and users cannot be added.
-const REFUSED: &[(&str, &str)] = &[
-    ("etcdserverpb.MemberAddRequest", "isLearner peerURLs"),
-    ("etcdserverpb.MemberUpdateRequest", "ID peerURLs"),
     ("etcdserverpb.AuthenticateRequest", "name password"),
-    ("etcdserverpb.AuthUserAddRequest", "hashedPassword name options password"),
+    ("etcdserverpb.AuthUserAddRequest", "name options password"),
     ("authpb.UserAddOptions", "no_password"),
     ("etcdserverpb.AuthUserGetRequest", "name"),
     ("etcdserverpb.AuthUserDeleteRequest", "name"),
@@ -63,12 +50,24 @@ const REFUSED: &[(&str, &str)] = &[
     ("etcdserverpb.AuthRoleGrantPermissionRequest", "name perm"),
     ("etcdserverpb.AuthRoleRevokePermissionRequest", "key range_end role"),
     ("authpb.Permission", "key permType range_end"),
+    ("v3lockpb.LockRequest", "lease name"),
+    ("v3lockpb.UnlockRequest", "key"),
+    ("v3electionpb.CampaignRequest", "lease name value"),
+    ("v3electionpb.ProclaimRequest", "leader value"),
+    ("v3electionpb.LeaderRequest", "name"),
+    ("v3electionpb.ResignRequest", "leader"),
+    ("v3electionpb.LeaderKey", "key lease rev"),
 ];
+
+/// Fields of calls that are refused in words: members cannot be added.
+const REFUSED: &[(&str, &str)] =
+    &[("etcdserverpb.MemberAddRequest", "isLearner peerURLs"), ("etcdserverpb.MemberUpdateRequest", "ID peerURLs")];
 
 /// Fields that change nothing here, and why that is right.
 const WITHOUT_EFFECT: &[(&str, &str, &str)] = &[
     ("etcdserverpb.RangeRequest", "serializable", "asks for less than every read gives: there is one member"),
     ("etcdserverpb.MemberListRequest", "linearizable", "asks for what every answer is: there is one member"),
+    ("etcdserverpb.AuthUserAddRequest", "hashedPassword", "etcd too puts in its place what it makes of the password"),
     ("v3electionpb.LeaderKey", "name", "the key says it too, and etcd does not look at it either"),
 ];
 

@@ -65,6 +65,10 @@ fn kind(alarm: Alarm) -> pb::AlarmType {
 impl Maintenance for Service {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         use pb::alarm_request::AlarmAction;
+        match request.get_ref().action() {
+            AlarmAction::Get => self.check_known(&request)?,
+            _ => self.check_admin(&request)?,
+        }
         let request = request.into_inner();
         check::known::<AlarmAction>("AlarmRequest.action", request.action)?;
         check::known::<pb::AlarmType>("AlarmRequest.alarm", request.alarm)?;
@@ -83,7 +87,8 @@ impl Maintenance for Service {
         Ok(Response::new(pb::AlarmResponse { header: self.header_now(), alarms }))
     }
 
-    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+    async fn status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+        self.check_known(&request)?;
         let core = self.store.core();
         core.check()?;
         core.count_removed();
@@ -113,18 +118,24 @@ impl Maintenance for Service {
         }))
     }
 
-    async fn defragment(&self, _: Request<pb::DefragmentRequest>) -> Result<Response<pb::DefragmentResponse>, Status> {
+    async fn defragment(
+        &self,
+        request: Request<pb::DefragmentRequest>,
+    ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        self.check_admin(&request)?;
         self.store.defragment().await?;
         Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
     /// etcd hashes its database file here; ours is another file, so this is the hash of all history.
-    async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+    async fn hash(&self, request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+        self.check_admin(&request)?;
         let hashed = self.hashed(0).await?;
         Ok(Response::new(pb::HashResponse { header: self.header()(hashed.newest), hash: hashed.hash }))
     }
 
     async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.check_admin(&request)?;
         let hashed = self.hashed(request.into_inner().revision).await?;
         Ok(Response::new(pb::HashKvResponse {
             header: self.header()(hashed.newest),
@@ -136,7 +147,8 @@ impl Maintenance for Service {
 
     type SnapshotStream = BoxStream<'static, Result<pb::SnapshotResponse, Status>>;
 
-    async fn snapshot(&self, _: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+    async fn snapshot(&self, request: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.check_admin(&request)?;
         let answers = snapshot::pieces(&self.store).map(|piece| {
             let snapshot::Piece { bytes, remaining } = piece?;
             Ok(pb::SnapshotResponse { remaining_bytes: remaining, blob: bytes, ..Default::default() })
@@ -148,6 +160,7 @@ impl Maintenance for Service {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        self.check_admin(&request)?;
         match request.into_inner().target_id {
             // Nothing to do.
             id if id == self.store.core().member => Ok(Response::new(pb::MoveLeaderResponse { header: None })),
@@ -160,6 +173,7 @@ impl Maintenance for Service {
         request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
         use pb::downgrade_request::DowngradeAction;
+        self.check_admin(&request)?;
         let request = request.into_inner();
         let Ok(action) = DowngradeAction::try_from(request.action) else {
             return Err(Status::unknown("etcdserver: unknown method"));

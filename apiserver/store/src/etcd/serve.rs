@@ -5,6 +5,7 @@ use super::cork::corked;
 use super::direct::{self, Answer, Method};
 use super::gone::notice_gone;
 use super::together::{Begun, Together};
+use super::who::CommonName;
 use super::{Listen, Member, ServeOptions, Service, Tls, counted, probes, routes_of};
 use crate::{Store, StoreError};
 use axum::Router;
@@ -48,7 +49,8 @@ pub(crate) async fn serve(store: Store, options: ServeOptions, shutdown: Cancell
     if shown.client_urls.is_empty() {
         shown.client_urls = sockets.iter().map(|socket| socket.url.clone()).collect();
     }
-    let (app, silence) = (App::of(store, shown), options.silence);
+    let service = Service { trusted: false, bcrypt_cost: options.bcrypt_cost, ..Service::of(store) };
+    let (app, silence) = (App::of(service, shown), options.silence);
     let tracker = TaskTracker::new();
     for socket in sockets {
         tracker.spawn(socket.accept(app.clone(), silence, shutdown.clone()));
@@ -67,17 +69,20 @@ pub(super) struct App {
     /// What is answered over plain HTTP.
     pages: Router,
     names: Names,
+    /// Whose certificate the connection has shown.
+    name: Option<CommonName>,
 }
 
 impl App {
     /// A store's calls and probes, of a member that a member list shows so.
-    pub(super) fn of(store: Store, shown: Member) -> Self {
-        let service = Arc::new(Service { store: store.clone(), shown: Arc::new(shown) });
+    pub(super) fn of(service: Service, shown: Member) -> Self {
+        let store = service.store.clone();
+        let service = Arc::new(Service { shown: Arc::new(shown), ..service });
         let counted = axum::middleware::from_fn_with_state(store.clone(), counted::count);
         let calls = routes_of(service.clone()).into_axum_router().layer(counted);
         // Instead of the calls' own, which knows no services.
         let general = calls.fallback(probes::no_such_service);
-        App { service, general, pages: probes::pages(store), names: Names::Any }
+        App { service, general, pages: probes::pages(store), names: Names::Any, name: None }
     }
 
     /// What a connection without TLS to this address of ours may ask for.
@@ -94,7 +99,10 @@ impl hyper::service::Service<Request<Incoming>> for App {
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
+        if let Some(name) = &self.name {
+            request.extensions_mut().insert(name.clone());
+        }
         if !is_call(&request) {
             if let Err(name) = self.names.admit(&request) {
                 let refused = probes::misdirected(&name).map(Answer::General);
@@ -175,7 +183,11 @@ impl Socket {
                     }
                     Some(tls) => drop(tokio::spawn(async move {
                         match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                            Ok(Ok(stream)) => connection(stream, app, silence, shutdown).await,
+                            Ok(Ok(stream)) => {
+                                let shown = stream.get_ref().1.peer_certificates();
+                                let name = shown.and_then(|shown| CommonName::of(shown.first()?));
+                                connection(stream, App { name, ..app }, silence, shutdown).await;
+                            }
                             Ok(Err(error)) => tracing::debug!(%error, "a client failed to shake hands"),
                             Err(_) => tracing::debug!("a client did not shake hands in time"),
                         }

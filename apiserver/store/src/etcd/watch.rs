@@ -9,11 +9,13 @@
 //! watches fall back to history (see [`crate::hub`]). A watch gives one batch at a time and then waits for its turn, so a busy watch
 //! does not starve the others.
 
+use super::who::Who;
 use super::{Service, check, words};
 use crate::hub::{Change, Group, Moment, Ready, WatcherId};
 use crate::keys::KeyRange;
 use crate::request::Refusal;
 use crate::seeded;
+use crate::users::Denied;
 use crate::watch::{Wants, Watcher};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -42,7 +44,8 @@ impl Watch for Service {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         // It is handed on from answer to answer: in a box that costs nothing.
-        let served = Box::new(Stream::new(self.clone(), request.into_inner()));
+        let who = Who::of(&request);
+        let served = Box::new(Stream::new(self.clone(), who, request.into_inner()));
         Ok(Response::new(stream::unfold(served, Stream::next).boxed()))
     }
 }
@@ -67,6 +70,7 @@ type Answer = Result<pb::WatchResponse, Status>;
 
 struct Stream {
     service: Service,
+    who: Who,
     requests: Streaming<pb::WatchRequest>,
     group: Arc<Group>,
     watches: BTreeMap<i64, Served>,
@@ -90,13 +94,14 @@ impl Drop for Stream {
 }
 
 impl Stream {
-    fn new(service: Service, requests: Streaming<pb::WatchRequest>) -> Self {
+    fn new(service: Service, who: Who, requests: Streaming<pb::WatchRequest>) -> Self {
         let core = service.store.core();
         core.metrics.streams.add(1);
         let mut clock = tokio::time::interval(core.options.progress_interval.max(PROGRESS_INTERVAL_MIN));
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Stream {
             service,
+            who,
             requests,
             group: Arc::new(Group::default()),
             watches: BTreeMap::new(),
@@ -168,6 +173,9 @@ impl Stream {
         if keys.is_empty() {
             return self.refuse("etcdserver: mvcc: watcher range is empty");
         }
+        if let Err(denied) = self.check_read(&keys) {
+            return self.refuse(Status::from(Refusal::Denied(denied)).message());
+        }
         let filters = create.filters.iter().map(|&filter| check::known("WatchCreateRequest.filters", filter));
         let filters: Vec<FilterType> = match filters.collect() {
             Ok(filters) => filters,
@@ -191,6 +199,11 @@ impl Stream {
             return self.compacted(id, compacted);
         }
         self.add(id, keys, (start, compacted), &create, &filters);
+    }
+
+    fn check_read(&self, keys: &KeyRange) -> Result<(), Denied> {
+        let caller = self.service.caller(&self.who)?;
+        self.service.store.core().users().check_read(&caller, keys)
     }
 
     fn add(

@@ -1,6 +1,6 @@
 //! Reads a saved snapshot: proves it whole, and makes a store of it.
 
-use super::{MAGIC, SECTOR_BYTES, SUM_BYTES, VERSION, tag};
+use super::{MAGIC, SECTOR_BYTES, SUM_BYTES, VERSION, VERSION_USERS, tag};
 use crate::engine::redb::RedbEngine;
 use crate::engine::{Batch, Engine, EngineError, Mark};
 use crate::folder::Folder;
@@ -103,6 +103,7 @@ impl Filling<'_> {
                 self.batch.records.push(record);
             }
             Entry::Lease(id, ttl_seconds) => drop(self.batch.leases.insert(id, Some(ttl_seconds))),
+            Entry::User(name, value) => drop(self.batch.users.insert(name, Some(value))),
         }
         if self.bytes < BATCH_BYTES { Ok(()) } else { self.flush() }
     }
@@ -117,6 +118,7 @@ enum Entry {
     Head { compacted: Revision, alarms: Alarms },
     Record(Record),
     Lease(i64, i64),
+    User(Bytes, Bytes),
 }
 
 /// Why a file is not read on.
@@ -166,9 +168,9 @@ impl Source {
             return Err(Stop::Foreign("is not a snapshot of this store".to_owned()));
         }
         match u32::from_le_bytes(self.take()?) {
-            VERSION => (),
+            VERSION | VERSION_USERS => (),
             other => {
-                let what = format!("is a snapshot of format {other}; this program reads {VERSION}");
+                let what = format!("is a snapshot of format {other}; this program reads {VERSION} and {VERSION_USERS}");
                 return Err(Stop::Foreign(what));
             }
         }
@@ -189,6 +191,10 @@ impl Source {
                 [tag::LEASE] => {
                     leases += 1;
                     visit(Entry::Lease(self.number()?, self.number()?)).map_err(Stop::Visitor)?;
+                }
+                [tag::USER] => {
+                    let (name, value) = (u32::from_le_bytes(self.take()?), u32::from_le_bytes(self.take()?));
+                    visit(Entry::User(self.bytes(name)?, self.bytes(value)?)).map_err(Stop::Visitor)?;
                 }
                 [tag::END] => break,
                 _ => return Err(damaged()),

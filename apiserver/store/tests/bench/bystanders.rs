@@ -168,12 +168,14 @@ async fn resume(parameters: &Parameters, server: &Server, begin: i64, watchers: 
             start_revision: begin,
             ..Default::default()
         });
-        let mut watching = stream(channel, creates.collect::<Vec<_>>()).await;
+        let watching = stream(channel, creates.collect::<Vec<_>>()).await;
         let (left, told, count) = (left.clone(), told.clone(), mine.count());
         tokio::spawn(async move {
+            // Both, because a stream of which one side is closed ends.
+            let Watching { _requests, mut answers } = watching;
             let mut wanted = count * events;
             while wanted > 0 {
-                let answer = watching.answers.message().await.unwrap().unwrap();
+                let answer = answers.message().await.unwrap().unwrap();
                 wanted = wanted.saturating_sub(answer.events.len());
             }
             if left.fetch_sub(count, Ordering::AcqRel) == count {

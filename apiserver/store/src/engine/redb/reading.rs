@@ -1,9 +1,10 @@
 //! Reading the database: a state of it that stays as it is. Every row is checked, and every panic of the library is an error.
 
-use super::{LEASES, MARKS, MARKS_ALL, POINTS, name};
+use super::{LEASES, MARKS, MARKS_ALL, POINTS, USERS, name};
 use crate::engine::guard::guarded;
 use crate::engine::{Batch, EngineError, Mark, Shelf, Snapshot, Visit, Written, damaged, decode, rows};
 use crate::record::{Point, Record};
+use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 use std::ops::ControlFlow;
 
@@ -26,6 +27,7 @@ impl RedbSnapshot {
     pub(crate) fn all_but_records(&self) -> Result<Batch, EngineError> {
         let mut batch = Batch::default();
         batch.leases.extend(self.leases()?.into_iter().map(|(id, ttl_seconds)| (id, Some(ttl_seconds))));
+        batch.users.extend(self.users()?.into_iter().map(|(name, value)| (name, Some(value))));
         for mark in MARKS_ALL {
             batch.marks.extend(self.mark(mark)?.map(|value| (mark, value)));
         }
@@ -120,6 +122,21 @@ impl Snapshot for RedbSnapshot {
             Ok(all.collect::<Result<_, _>>()?)
         };
         guarded("read leases", || act().map_err(|error| failed("read leases", error)))
+    }
+
+    fn users(&self) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+        let act = || -> Result<Vec<(Bytes, Bytes)>, redb::Error> {
+            let users = match self.transaction.open_table(USERS) {
+                Ok(users) => users,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(error.into()),
+            };
+            let copied = |(name, value): (redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>)| {
+                (Bytes::copy_from_slice(name.value()), Bytes::copy_from_slice(value.value()))
+            };
+            Ok(users.iter()?.map(|row| row.map(copied)).collect::<Result<_, _>>()?)
+        };
+        guarded("read users", || act().map_err(|error| failed("read users", error)))
     }
 
     fn mark(&self, mark: Mark) -> Result<Option<i64>, EngineError> {

@@ -106,7 +106,8 @@ const EXAMPLES: &str = "Examples:
   skiff get pods -A                    what runs
   skiff get all -n shop                what runs there
   skiff why pod/web -n shop            why it does not run, or is not ready
-  skiff image build skiff.local/app:1 --add ./app:/app -- /app       an image of a program of this host
+  skiff image from-host -t skiff.local/app:1 ./app:/app -- /app       an image of a program of this host
+  skiff image build -t skiff.local/app:1 .       one by a Dockerfile
   skiff store serve --listen-client-urls http://127.0.0.1:2379      only the etcd stand-in
 
 Exit codes: 0 done; 1 refused or failed, with a sentence on standard error; 2 the command line is wrong; of exec, the\ncommand's; of why, 1 if a cause was found and 2 if it could not tell.";

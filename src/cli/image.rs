@@ -1,7 +1,7 @@
 //! `skiff image`.
 
 use super::{FolderArgs, Output};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// `skiff image`.
@@ -19,8 +19,10 @@ pub(crate) struct ImageArgs {
 /// What can be done with images.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
-    /// Make an image of programs, files and folders of this host
+    /// Make an image by a Dockerfile
     Build(BuildArgs),
+    /// Make an image of programs, files and folders of this host
+    FromHost(FromHostArgs),
     /// Add the images of a docker archive, an OCI archive or an OCI layout folder
     #[command(
         visible_alias = "load",
@@ -155,18 +157,82 @@ folder, in containerd's form. skiff.local/demo is built here.")]
 /// `skiff image build`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  skiff image build skiff.local/clock:1 --add /bin/busybox --add clock.sh:/clock.sh -- /bin/busybox sh /clock.sh
-  skiff image build skiff.local/app:1 --add target/release/app:/app --add /etc/ssl/certs --env LANG=C -- /app --port 80
-  debootstrap --variant=minbase bookworm root; skiff image build skiff.local/debian:12 --add root:/ -- /bin/bash
+  skiff image build -t skiff.local/app:1 .
+  skiff image build -t registry.example/team/app:2 -f deploy/Dockerfile --build-arg VERSION=2 --target release .
+  SOURCE_DATE_EPOCH=0 skiff image build -t skiff.local/app:1 .       the same files give the same image
+
+No daemon is asked. FROM (images, scratch, stages), COPY and ADD of files and archives, RUN in a container, ENV, ARG, WORKDIR, USER,
+ENTRYPOINT, CMD, LABEL, EXPOSE, VOLUME, STOPSIGNAL, SHELL, HEALTHCHECK and .dockerignore are implemented; what is not is refused with its
+line. Steps that were done before are found in the images that are here.")]
+pub(crate) struct BuildArgs {
+    /// The folder whose files COPY takes
+    #[arg(value_name = "FOLDER")]
+    pub(crate) context: PathBuf,
+    /// The image's name (may be repeated)
+    #[arg(short, long = "tag", value_name = "IMAGE")]
+    pub(crate) tags: Vec<String>,
+    /// The Dockerfile, or - for standard input [default: Dockerfile or Containerfile in the folder]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The value of an ARG; without a value it is the variable's of this name (may be repeated)
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) args: Vec<String>,
+    /// The stage that is wanted [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Do all steps again
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Ask registries for base images that are here
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// The network of RUN
+    #[arg(long, value_enum, default_value = "host", value_name = "NETWORK")]
+    pub(crate) network: BuildNetwork,
+    /// How layers are packed
+    #[arg(long, value_enum, default_value = "gzip", value_name = "FORM")]
+    pub(crate) compression: LayerForm,
+    /// No time in the image is later, in seconds since 1970 [default: the variable SOURCE_DATE_EPOCH, if it is set]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) source_date_epoch: Option<i64>,
+}
+
+/// Which network a RUN has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BuildNetwork {
+    /// This machine's
+    Host,
+    /// None
+    None,
+}
+
+/// How layers are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayerForm {
+    /// What everybody reads
+    Gzip,
+    /// Smaller and faster
+    Zstd,
+    /// Not at all
+    None,
+}
+
+/// `skiff image from-host`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skiff image from-host --tag demo/bash /bin/bash
+  skiff image from-host -t skiff.local/clock:1 /bin/busybox clock.sh:/clock.sh -- /bin/busybox sh /clock.sh
+  skiff image from-host -t skiff.local/app:1 target/release/app:/app /etc/ssl/certs --env LANG=C -- /app --port 80
+  debootstrap --variant=minbase bookworm root; skiff image from-host -t skiff.local/debian:12 root:/ -- /bin/bash
 
 Programs bring the shared libraries that they need, and the loader.")]
-pub(crate) struct BuildArgs {
-    /// The image's name
-    #[arg(value_name = "IMAGE")]
-    pub(crate) name: String,
-    /// A file or a folder of this host, and where it stands in the image [default: the same path] (may be repeated)
-    #[arg(short, long, required = true, value_name = "PATH[:PATH]")]
+pub(crate) struct FromHostArgs {
+    /// Files and folders of this host, and where they stand in the image [default: the same path]
+    #[arg(required = true, value_name = "PATH[:PATH]")]
     pub(crate) add: Vec<String>,
+    /// The image's name
+    #[arg(short = 't', long = "tag", value_name = "IMAGE")]
+    pub(crate) name: String,
     /// A variable of the container's environment (may be repeated)
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,
@@ -176,7 +242,7 @@ pub(crate) struct BuildArgs {
     /// The user: a name or a number, with :GROUP if that is another
     #[arg(short, long, value_name = "USER")]
     pub(crate) user: Option<String>,
-    /// The program and its arguments, after --
+    /// The program and its arguments, after -- [default: the first path, if that is a program]
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }

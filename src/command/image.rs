@@ -1,10 +1,11 @@
 //! `skiff image`: works on the image store, whether or not a node runs.
 
 mod about; // what is known of images
+mod build; // images by Dockerfiles
 mod transfer; // pulls and pushes, and how far they are
 
 use super::get::render;
-use crate::cli::{BuildArgs, ImageArgs, ImageCommand, Output};
+use crate::cli::{FromHostArgs, ImageArgs, ImageCommand, Output};
 use crate::client::{plain_table, text};
 use crate::embedded::Programs;
 use crate::folders::Folders;
@@ -13,14 +14,16 @@ use crate::out::{self, show};
 use anyhow::Context;
 use serde_json::{Value, json};
 use skiff_image::{AuthFile, Builtin, Image, ImageStore, Recipe, Registries};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
     let form = args.output;
     let images = match args.command {
-        ImageCommand::Build(build) => {
-            let recipe = recipe(build)?;
+        ImageCommand::Build(args) => build::build(&folders, &args)?,
+        ImageCommand::FromHost(args) => {
+            let recipe = recipe(args)?;
             on_each(&folders, |store| {
                 Ok(vec![store.build(&recipe).with_context(|| format!("build {}", recipe.name))?])
             })?
@@ -92,9 +95,17 @@ fn remove(store: &ImageStore, images: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn recipe(args: BuildArgs) -> anyhow::Result<Recipe> {
-    let add = args.add.iter().map(|text| place(text)).collect::<anyhow::Result<_>>()?;
-    let BuildArgs { name, env, workdir, user, command, .. } = args;
+fn recipe(args: FromHostArgs) -> anyhow::Result<Recipe> {
+    let add: Vec<(PathBuf, PathBuf)> = args.add.iter().map(|text| place(text)).collect::<anyhow::Result<_>>()?;
+    let FromHostArgs { name, env, workdir, user, mut command, .. } = args;
+    let is_program = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+    };
+    if let Some((from, to)) = add.first().filter(|_| command.is_empty())
+        && is_program(from)
+    {
+        command.push(to.display().to_string());
+    }
     Ok(Recipe { name, add, env, workdir, user, command })
 }
 

@@ -184,7 +184,7 @@ fn a_probe_over_grpc_makes_ready_and_restarts() {
     let Some(etcd) = peer("etcd-3.5") else { return skip("there is no etcd-3.5") };
     let node = TestNode::up(&[]);
     let (add, data) = (format!("{}:/etcd", etcd.path().display()), node.data().display().to_string());
-    let build = ["image", "build", "skiff.local/etcd:1", "--add", &add, "--data-dir", &data, "--", "/etcd"];
+    let build = ["image", "from-host", "--tag", "skiff.local/etcd:1", &add, "--data-dir", &data, "--", "/etcd"];
     drop(node.skiff(build).ok());
     let container = |probes: Value| {
         let urls = ["--listen-client-urls=http://0.0.0.0:2379", "--advertise-client-urls=http://127.0.0.1:2379"];

@@ -18,10 +18,8 @@ const TOOLS: &str = "skiff.local/tools:1";
 
 fn build_tools(node: &TestNode) {
     let data = node.data().display().to_string();
-    let programs = ["/usr/bin/getent", "/bin/busybox", "/bin/bash", "/bin/sh", "/bin/sleep", "/usr/bin/timeout"]
-        .into_iter()
-        .flat_map(|path| ["--add", path]);
-    let build = ["image", "build", TOOLS].into_iter().chain(programs);
+    let programs = ["/usr/bin/getent", "/bin/busybox", "/bin/bash", "/bin/sh", "/bin/sleep", "/usr/bin/timeout"];
+    let build = ["image", "from-host", "--tag", TOOLS].into_iter().chain(programs);
     let said = node.skiff(build.chain(["--data-dir", &data, "--", "/bin/sleep", "1000"])).ok();
     assert!(said.contains(TOOLS), "{said}");
 }

@@ -15,7 +15,7 @@ fn an_image_of_ones_own_runs() {
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let add = format!("{}:/hello.sh", script.display());
     let data = node.data().display().to_string();
-    let build = ["image", "build", "skiff.local/hello:1", "--add", &add, "--add", "/bin/sh", "--add", "/bin/sleep"];
+    let build = ["image", "from-host", "--tag", "skiff.local/hello:1", &add, "/bin/sh", "/bin/sleep"];
     let more = ["--env", "GREETING=hello", "--data-dir", &data, "-o", "json", "--", "/hello.sh"];
     let built: Value = serde_json::from_str(&node.skiff(build.iter().chain(&more)).ok()).unwrap();
     assert_eq!(built["images"][0]["repoTags"], json!(["skiff.local/hello:1"]));

@@ -54,7 +54,9 @@ impl Service {
         let service = self.clone();
         blocking(move || {
             for id in service.images.snapshots()? {
-                if service.container(image_volumes::owner(&id)).is_err() {
+                // Whoever builds an image releases what is theirs.
+                let is_ours = skiff_image::is_being_built(&id) != Some(true);
+                if is_ours && service.container(image_volumes::owner(&id)).is_err() {
                     service.images.release(&id)?;
                 }
             }

@@ -37,6 +37,11 @@ impl Root {
         openat(AT_FDCWD, path, FOLDER | OFlag::O_NOFOLLOW, Mode::empty()).map(|fd| Self(fd.into()))
     }
 
+    /// A folder that is open already.
+    pub(crate) fn of(folder: File) -> Self {
+        Self(folder)
+    }
+
     /// The root's own descriptor.
     pub(crate) fn folder(&self) -> &File {
         &self.0

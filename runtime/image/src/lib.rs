@@ -27,7 +27,9 @@ mod source; // where do its files lie?
 mod tape; // which entries does a tar archive have?
 
 mod inside; // where does a path lead?
+mod place; // what does a builder put there?
 mod unpack; // what does an entry become?
+mod written; // what does an overlay's upper folder say?
 
 mod blobs; // what was delivered?
 mod disk; // how do files survive a crash?
@@ -43,12 +45,15 @@ mod push; // what does a registry get?
 
 pub use digest::Digest;
 pub use error::ImageError;
+pub use place::{Content, Found, Item, Mounted, attribute};
 pub use pull::{Progress, Pulled, Stage, Unwatched};
 pub use recipe::Recipe;
 pub use reference::Reference;
 pub use skiff_distribution::{AuthFile, Credentials, Kind, Registries};
-pub use store::{Detail, ImageStore, LayerDetail, Room, Verified};
+pub use snapshots::is_being_built;
+pub use store::{Detail, ImageStore, LayerDetail, NewLayer, Room, Verified};
 pub use users::{IdRange, Users, outside};
+pub use written::{Compression, Packing};
 
 use std::path::PathBuf;
 

@@ -121,7 +121,7 @@ impl Recipe {
                 "User": self.user.as_deref().unwrap_or_default(),
             },
             "rootfs": {"type": "layers", "diff_ids": [layer.to_string()]},
-            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "skiff image build"}],
+            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "skiff image from-host"}],
         })
     }
 }

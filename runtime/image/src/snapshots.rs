@@ -33,6 +33,13 @@ pub(crate) fn check_id(id: &str) -> Result<(), ImageError> {
     if good { Ok(()) } else { Err(ImageError::ContainerId(id.to_owned())) }
 }
 
+/// Whether a container's name is that of a build (`build-PID-…`), and if so whether its process is there.
+#[must_use]
+pub fn is_being_built(id: &str) -> Option<bool> {
+    let pid: u32 = id.strip_prefix("build-")?.split('-').next()?.parse().ok()?;
+    Some(Path::new("/proc").join(pid.to_string()).exists())
+}
+
 /// The containers with a snapshot.
 pub(crate) fn ids(disk: &Disk) -> Result<Vec<String>, ImageError> {
     let dir = disk.snapshots();

@@ -1,10 +1,12 @@
 //! The store: what the public methods do, in terms of index, layers and snapshots.
 
+mod compose; // how are images made step by step?
 mod heal; // are the layers what they were?
 mod intake; // how do images come in?
 mod names; // what does a user do with them?
 mod save; // how do they go out?
 
+pub use compose::NewLayer;
 pub use heal::Verified;
 pub(crate) use intake::{Entering, Staged};
 pub use names::{Detail, LayerDetail, Room};

@@ -54,18 +54,17 @@ pub(crate) struct Unpacked {
 
 /// Unpacks the layer that `reader` gives (an uncompressed tar archive) into the empty folder `root`.
 pub(crate) fn unpack(reader: impl Read, root: &Root, limits: Limits) -> Result<Unpacked, ImageError> {
-    let mut unpacker = Unpacker { root, limits, done: Unpacked::default(), last: None, times: Vec::new() };
+    let mut unpacker = Unpacker::new(root, limits);
     let mut tape = Tape::new(reader);
     while let Some(entry) = tape.next_entry()? {
-        unpacker.count(&entry)?;
-        unpacker.put(&entry, &mut tape)?;
+        unpacker.take(&entry, &mut tape)?;
     }
     whiteout::clear(root).on("remove", whiteout::PSEUDO_LINKS)?;
-    unpacker.set_folder_times()?;
-    Ok(unpacker.done)
+    unpacker.finish()
 }
 
-struct Unpacker<'a> {
+/// Puts one entry after the other.
+pub(crate) struct Unpacker<'a> {
     root: &'a Root,
     limits: Limits,
     done: Unpacked,
@@ -75,7 +74,23 @@ struct Unpacker<'a> {
     times: Vec<(PathBuf, TimeSpec)>,
 }
 
-impl Unpacker<'_> {
+impl<'a> Unpacker<'a> {
+    pub(crate) fn new(root: &'a Root, limits: Limits) -> Self {
+        Self { root, limits, done: Unpacked::default(), last: None, times: Vec::new() }
+    }
+
+    /// Puts the entry, whose data `data` gives.
+    pub(crate) fn take(&mut self, entry: &Entry, data: &mut impl Read) -> Result<(), ImageError> {
+        self.count(entry)?;
+        self.put(entry, data)
+    }
+
+    /// What it came to, after the last entry.
+    pub(crate) fn finish(self) -> Result<Unpacked, ImageError> {
+        self.set_folder_times()?;
+        Ok(self.done)
+    }
+
     fn count(&mut self, entry: &Entry) -> Result<(), ImageError> {
         let size = &mut self.done.size;
         size.inodes += 1;

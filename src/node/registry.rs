@@ -11,11 +11,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use skiff_apiserver::pki::signing_key;
+use skiff_image::{AuthFile, Credentials, Registries};
 use skiff_registry::access::Caller;
 use skiff_registry::config::{Authentication, Config};
 use skiff_registry::htpasswd::Htpasswd;
 use skiff_registry::{
-    Cluster, Listeners, Login, Pace, Registry, Remembered, Review, Store, Terms, Tokens, keep, serve,
+    Cluster, Listeners, Login, Pace, Registry, Remembered, Review, Store, Terms, Tokens, Upstream, Upstreams, keep, serve,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -93,6 +94,7 @@ pub(crate) fn open_registry(
         login: login.transpose()?.map(Arc::new),
         pace: Pace::default(),
         listeners: Listeners::new(config.audit.as_deref(), config.webhooks.clone())?,
+        upstreams: upstreams(config, folder)?,
     };
     Ok(Arc::new(Registry::new(store, terms)))
 }
@@ -131,6 +133,21 @@ fn login(asked: &Authentication, folder: &Path, review: Option<Review>) -> anyho
         service: asked.service.clone(),
         remembered: Remembered::new().map_err(anyhow::Error::msg)?,
     })
+}
+
+/// Who is asked for what is not here; hosts files are the node's.
+fn upstreams(config: &Config, folder: &Path) -> anyhow::Result<Option<Upstreams>> {
+    let one = |upstream: &Upstream| {
+        let password = upstream.password_file.as_deref().map(read_text).transpose()?;
+        let credentials = upstream.username.clone().zip(password).map(|(user, password)| Credentials::Password {
+            user,
+            password: password.trim_end_matches(['\r', '\n']).to_owned(),
+        });
+        Ok((upstream.clone(), credentials))
+    };
+    let all: Vec<_> = config.upstreams.iter().map(one).collect::<anyhow::Result<_>>()?;
+    let hosts = folder.parent().map(|data| data.join("certs.d"));
+    Ok((!all.is_empty()).then(|| Upstreams::new(all, Registries::new(hosts, AuthFile::default()))))
 }
 
 /// The key that signs tokens; it is made if there is none, and tokens hold on after a restart.

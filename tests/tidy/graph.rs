@@ -57,7 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-build", &["skiff-image"]),
     ("skiff-net", &["skiff-sys", "skiff-step"]),
     ("skiff-streams", &[]),
-    ("skiff-registry", &["skiff-authn", "skiff-step"]),
+    ("skiff-registry", &["skiff-authn", "skiff-distribution", "skiff-step"]),
     // It executes the runtime and never links it; of the supervisor it knows the words.
     (
         "skiff-cri",

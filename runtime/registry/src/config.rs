@@ -4,6 +4,7 @@ use crate::access::Policy;
 use crate::lifecycle;
 use crate::name::Name;
 use crate::rules::{Rules, matches};
+use crate::upstream::Upstream;
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -25,6 +26,9 @@ pub struct Config {
     /// Who is told of pushes, pulls and deletions.
     #[serde(default)]
     pub webhooks: Vec<Webhook>,
+    /// Registries whose images are had here, too.
+    #[serde(default)]
+    pub upstreams: Vec<Upstream>,
     /// When what nobody needs is removed.
     #[serde(default)]
     pub garbage: Garbage,
@@ -123,6 +127,9 @@ impl Config {
             let policy = one.lifecycle.as_ref().map(lifecycle::Policy::read).transpose();
             policy.map_err(|problem| format!("repositories[{index}].lifecycle.{problem}"))?;
         }
+        for (index, upstream) in self.upstreams.iter().enumerate() {
+            upstream.check().map_err(|problem| format!("upstreams[{index}].{problem}"))?;
+        }
         for (index, webhook) in self.webhooks.iter().enumerate() {
             let at = format!("webhooks[{index}]");
             let uri = webhook.url.parse::<http::Uri>().map_err(|error| format!("{at}.url: {error}"))?;
@@ -153,6 +160,7 @@ impl Config {
             immutable_tags: one.immutable_tags.clone(),
             quota_bytes: one.quota_bytes,
             sparse_indexes: one.sparse_indexes,
+            through: false,
         }
     }
 

@@ -58,6 +58,7 @@ mod receive; // what comes
 mod serve; // one call, one answer
 mod server; // connections
 mod tell; // records and webhooks
+mod upstream; // what other registries have
 
 pub use body::Body;
 pub use error::StorageError;
@@ -74,3 +75,4 @@ pub use state::State;
 pub use store::Store;
 pub use tell::Listeners;
 pub use tokens::{Cluster, Tokens};
+pub use upstream::{Upstream, Upstreams};

@@ -13,6 +13,8 @@ pub struct Rules {
     pub quota_bytes: Option<u64>,
     /// Whether an index may list manifests that are not here.
     pub sparse_indexes: bool,
+    /// Whether it is a cache of another registry's, where content comes when somebody wants it.
+    pub through: bool,
 }
 
 impl Rules {

@@ -15,10 +15,11 @@ use crate::happened::{Happened, Metrics};
 use crate::login::Login;
 use crate::receive::{Incoming, Pace};
 use crate::refusal::{Code, Refusal};
-use crate::route::Call;
+use crate::route::{Action, Call};
 use crate::rules::Rules;
 use crate::store::Store;
 use crate::tell::Listeners;
+use crate::upstream::Upstreams;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -40,6 +41,8 @@ pub struct Terms {
     pub pace: Pace,
     /// Who is told what happened.
     pub listeners: Listeners,
+    /// Who is asked for what is not here.
+    pub upstreams: Option<Upstreams>,
 }
 
 /// A registry that answers.
@@ -50,6 +53,7 @@ pub struct Registry {
     login: Option<Arc<Login>>,
     access: Access,
     listeners: Listeners,
+    pub(crate) upstreams: Option<Upstreams>,
     metrics: Metrics,
 }
 
@@ -115,9 +119,9 @@ impl Registry {
     /// A registry over a folder.
     #[must_use]
     pub fn new(store: Store, terms: Terms) -> Self {
-        let Terms { config, login, pace, listeners } = terms;
+        let Terms { config, login, pace, listeners, upstreams } = terms;
         let access = if login.is_some() { Access::Policies(config.policies.clone()) } else { Access::Open };
-        Self { store: Arc::new(store), pace, config, login, access, listeners, metrics: Metrics::default() }
+        Self { store: Arc::new(store), pace, config, login, access, listeners, upstreams, metrics: Metrics::default() }
     }
 
     /// What it keeps.
@@ -176,6 +180,9 @@ impl Registry {
         happened.repository = call.repository().map(Name::to_string);
         happened.reference = call.reference();
         self.permit(&caller, &call, &parts)?;
+        if call.action() == Action::Push {
+            self.refuse_change(call.repository())?;
+        }
         self.perform(parts, body, call, caller).await
     }
 
@@ -204,8 +211,8 @@ impl Registry {
         }
     }
 
-    /// The rules of a repository.
-    pub(crate) fn rules(&self, name: &Name) -> Rules {
+    /// What the configuration says of a repository.
+    pub(crate) fn configured(&self, name: &Name) -> Rules {
         self.config.rules(name)
     }
 }

@@ -17,6 +17,7 @@ const BYTES: &str = "application/octet-stream";
 
 impl Registry {
     pub(super) async fn blob(&self, parts: &Parts, name: Name, digest: Digest) -> Result<Answer, Refusal> {
+        self.bring_blob(&name, &digest).await?;
         let size = plan::blob(&self.store.state(), &name, &digest)?;
         let answer = Answer::new(StatusCode::OK).content(&digest).header("cache-control", FOR_EVER);
         if asked(parts, &header::IF_NONE_MATCH).is_some_and(|tags| range::names(tags, digest.as_str())) {

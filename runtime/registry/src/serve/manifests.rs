@@ -26,6 +26,7 @@ fn too_long() -> Refusal {
 
 impl Registry {
     pub(super) async fn manifest(&self, parts: &Parts, name: Name, reference: Reference) -> Result<Answer, Refusal> {
+        self.bring_manifest(&name, &reference).await?;
         let (digest, media_type, size) = {
             let state = self.store.state();
             let (digest, about) = plan::resolve(&state, &name, &reference)?;

@@ -16,7 +16,8 @@ use skiff_registry::access::Caller;
 use skiff_registry::config::{Authentication, Config};
 use skiff_registry::htpasswd::Htpasswd;
 use skiff_registry::{
-    Cluster, Listeners, Login, Pace, Registry, Remembered, Review, Store, Terms, Tokens, Upstream, Upstreams, keep, serve,
+    Cluster, Listeners, Login, Pace, Registry, Remembered, Review, Store, Terms, Tokens, Upstream, Upstreams, keep,
+    serve,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -121,7 +121,8 @@ fn config(room: &Room<'_>, id: &str, run: &Run, user: &User) -> Value {
     if !env.iter().any(|pair| pair.starts_with("HOME=")) {
         env.push(format!("HOME={}", user.home));
     }
-    let mut namespaces = vec![json!({"type": "mount"}), json!({"type": "pid"}), json!({"type": "ipc"}), json!({"type": "uts"})];
+    let mut namespaces =
+        vec![json!({"type": "mount"}), json!({"type": "pid"}), json!({"type": "ipc"}), json!({"type": "uts"})];
     if room.network == Network::None {
         namespaces.push(json!({"type": "network"}));
     }
@@ -159,7 +160,9 @@ fn mounts(room: &Room<'_>) -> Vec<Value> {
     ];
     if room.network == Network::Host {
         let names = ["/etc/resolv.conf", "/etc/hosts"].into_iter().filter(|file| Path::new(file).is_file());
-        all.extend(names.map(|file| json!({"destination": file, "type": "bind", "source": file, "options": ["rbind", "ro"]})));
+        all.extend(
+            names.map(|file| json!({"destination": file, "type": "bind", "source": file, "options": ["rbind", "ro"]})),
+        );
     }
     all
 }
@@ -167,10 +170,36 @@ fn mounts(room: &Room<'_>) -> Vec<Value> {
 /// Calls that change the machine rather than the container. Most fail without capabilities anyway; this closes doors of the kernel.
 fn seccomp() -> Value {
     let refused = [
-        "add_key", "bpf", "delete_module", "finit_module", "fsconfig", "fsmount", "fsopen", "fspick", "init_module", "io_uring_enter",
-        "io_uring_register", "io_uring_setup", "kexec_file_load", "kexec_load", "keyctl", "mount", "mount_setattr", "move_mount",
-        "open_by_handle_at", "open_tree", "perf_event_open", "pivot_root", "quotactl", "reboot", "request_key", "setns", "swapoff",
-        "swapon", "umount2", "userfaultfd",
+        "add_key",
+        "bpf",
+        "delete_module",
+        "finit_module",
+        "fsconfig",
+        "fsmount",
+        "fsopen",
+        "fspick",
+        "init_module",
+        "io_uring_enter",
+        "io_uring_register",
+        "io_uring_setup",
+        "kexec_file_load",
+        "kexec_load",
+        "keyctl",
+        "mount",
+        "mount_setattr",
+        "move_mount",
+        "open_by_handle_at",
+        "open_tree",
+        "perf_event_open",
+        "pivot_root",
+        "quotactl",
+        "reboot",
+        "request_key",
+        "setns",
+        "swapoff",
+        "swapon",
+        "umount2",
+        "userfaultfd",
     ];
     json!({
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -185,11 +214,15 @@ pub(crate) fn user(text: &str, passwd: &str, group: &str) -> Result<User, String
     let name = if name.is_empty() { "0" } else { name };
     let number = name.parse::<u32>().ok();
     let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let fits = |fields: &Vec<&str>| fields.len() >= 6 && (fields[0] == name || number.is_some_and(|uid| fields[2].parse() == Ok(uid)));
+    let fits = |fields: &Vec<&str>| {
+        fields.len() >= 6 && (fields[0] == name || number.is_some_and(|uid| fields[2].parse() == Ok(uid)))
+    };
     let known = fields.into_iter().find(fits);
     let (uid, gid, home, known_name) = match (&known, number) {
         (Some(fields), _) => {
-            let of = |place: usize| fields[place].parse::<u32>().map_err(|_| format!("user {name}: /etc/passwd has no number for it"));
+            let of = |place: usize| {
+                fields[place].parse::<u32>().map_err(|_| format!("user {name}: /etc/passwd has no number for it"))
+            };
             (of(2)?, of(3)?, fields[5].to_owned(), fields[0])
         }
         (None, Some(uid)) => (uid, 0, "/".to_owned(), ""),
@@ -217,7 +250,8 @@ fn group_id(text: &str, group: &str) -> Result<u32, String> {
 
 fn member_of(name: &str, group: &str) -> Vec<u32> {
     let lines = group.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let is_in = |fields: &Vec<&str>| !name.is_empty() && fields.get(3).is_some_and(|all| all.split(',').any(|one| one == name));
+    let is_in =
+        |fields: &Vec<&str>| !name.is_empty() && fields.get(3).is_some_and(|all| all.split(',').any(|one| one == name));
     lines.filter(is_in).filter_map(|fields| fields[2].parse().ok()).collect()
 }
 

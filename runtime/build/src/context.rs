@@ -78,7 +78,9 @@ impl<'a> Tree<'a> {
             }
             for path in found {
                 let source = self.source(&path)?;
-                all.push(source.ok_or_else(|| format!("{}: there is no such file in {}", word.escape_debug(), self.name))?);
+                all.push(
+                    source.ok_or_else(|| format!("{}: there is no such file in {}", word.escape_debug(), self.name))?,
+                );
             }
         }
         Ok(all)
@@ -107,7 +109,9 @@ impl<'a> Tree<'a> {
             parts.push((*name).to_owned());
             let real = self.root.join(parts.iter().collect::<PathBuf>());
             let about = match fs::symlink_metadata(&real) {
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    return Ok(None);
+                }
                 about => about.map_err(|error| format!("{}: {error}", real.display()))?,
             };
             if about.is_symlink() {
@@ -213,7 +217,10 @@ impl Walk<'_> {
         let failed = |error: io::Error| format!("{}: {error}", real.display());
         let name = to.file_name().unwrap_or_default();
         if name.as_bytes().starts_with(b".wh.") {
-            return Err(format!("{}: in layers a name that begins with .wh. means that something is removed", to.display()));
+            return Err(format!(
+                "{}: in layers a name that begins with .wh. means that something is removed",
+                to.display()
+            ));
         }
         let content = if about.is_dir() {
             Content::Folder

@@ -59,7 +59,8 @@ impl Dockerfile {
             _ => None,
         });
         let names: BTreeSet<&str> = of_stages.flatten().chain(&self.globals).map(|(name, _)| name.as_str()).collect();
-        let names = given.keys().map(String::as_str).filter(|name| !names.contains(name) && !crate::stage::is_proxy(name));
+        let names =
+            given.keys().map(String::as_str).filter(|name| !names.contains(name) && !crate::stage::is_proxy(name));
         names.collect()
     }
 
@@ -95,14 +96,18 @@ impl Dockerfile {
     }
 
     /// Values of the ARGs before the first stage: what the caller gives, else what the file says.
-    pub(crate) fn global_values(&self, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, BuildError> {
+    pub(crate) fn global_values(
+        &self,
+        given: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, BuildError> {
         let mut values: BTreeMap<String, String> = BTreeMap::new();
         for (name, default) in &self.globals {
             let value = match (given.get(name), default) {
                 (Some(given), _) => given.clone(),
                 (None, Some(default)) => {
                     let known = |name: &str| values.get(name).cloned();
-                    expand::word(default, self.escape, &known).map_err(|why| BuildError::Whole(format!("ARG {name}: {why}")))?
+                    expand::word(default, self.escape, &known)
+                        .map_err(|why| BuildError::Whole(format!("ARG {name}: {why}")))?
                 }
                 (None, None) => continue,
             };
@@ -115,7 +120,8 @@ impl Dockerfile {
     pub(crate) fn base(&self, stage: usize, globals: &BTreeMap<String, String>) -> Result<Origin, BuildError> {
         let Stage { line, from, .. } = &self.stages[stage];
         let known = |name: &str| globals.get(name).cloned();
-        let from = expand::word(from, self.escape, &known).map_err(|why| BuildError::at(*line, format!("FROM: {why}")))?;
+        let from =
+            expand::word(from, self.escape, &known).map_err(|why| BuildError::at(*line, format!("FROM: {why}")))?;
         if from.is_empty() {
             return Err(BuildError::at(*line, "FROM: the image's name is empty: an ARG before it has no value"));
         }
@@ -157,7 +163,9 @@ impl Dockerfile {
                 let Instruction::Copy(copied) = &step.instruction else { continue };
                 let Some(from) = &copied.from else { continue };
                 let source = self.source(from, stage);
-                if let Origin::Stage(source) = source.map_err(|why| BuildError::at(step.line, format!("COPY: {why}")))? {
+                if let Origin::Stage(source) =
+                    source.map_err(|why| BuildError::at(step.line, format!("COPY: {why}")))?
+                {
                     open.push(source);
                 }
             }

@@ -134,7 +134,9 @@ impl<'a> Reader<'a> {
                 value.filter(|_| is_set).ok_or_else(|| format!("{name}: {reason}"))
             }
             None => Err(format!("${{{name} is not closed")),
-            Some(other) => Err(format!("${{{name}{other}…}}: of modifiers only :-, :+, :?, -, + and ? are implemented")),
+            Some(other) => {
+                Err(format!("${{{name}{other}…}}: of modifiers only :-, :+, :?, -, + and ? are implemented"))
+            }
         }
     }
 }

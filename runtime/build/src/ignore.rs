@@ -25,7 +25,8 @@ impl Ignore {
             let line = line.trim();
             let (line, brings_back) = line.strip_prefix('!').map_or((line, false), |line| (line.trim(), true));
             let Some(line) = cleaned(line) else { continue };
-            let pattern = Pattern::read(&line, true).map_err(|error| format!(".dockerignore: line {number}: {error}"))?;
+            let pattern =
+                Pattern::read(&line, true).map_err(|error| format!(".dockerignore: line {number}: {error}"))?;
             patterns.push((pattern, brings_back));
         }
         Ok(Self { patterns })

@@ -29,7 +29,11 @@ pub(crate) struct Copied {
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Instruction {
-    From { platform: Option<String>, image: String, name: Option<String> },
+    From {
+        platform: Option<String>,
+        image: String,
+        name: Option<String>,
+    },
     Arg(Vec<(String, Option<String>)>),
     Env(Vec<(String, String)>),
     Label(Vec<(String, String)>),
@@ -64,7 +68,8 @@ pub(crate) fn read(line: &Line, escape: char) -> Result<Step, BuildError> {
     let (keyword, rest) = line.text.split_once(char::is_whitespace).unwrap_or((&line.text, ""));
     let keyword = keyword.to_ascii_uppercase();
     let rest = rest.trim();
-    let instruction = of(&keyword, rest, escape).map_err(|why| BuildError::at(line.number, format!("{keyword}: {why}")))?;
+    let instruction =
+        of(&keyword, rest, escape).map_err(|why| BuildError::at(line.number, format!("{keyword}: {why}")))?;
     let text = format!("{keyword} {}", rest.split_whitespace().collect::<Vec<_>>().join(" "));
     Ok(Step { line: line.number, text, instruction })
 }
@@ -187,7 +192,9 @@ fn run(rest: &str) -> Result<Instruction, String> {
 fn refuse_here_document(rest: &str) -> Result<(), String> {
     let begins = |word: &str| {
         let name = word.trim_start_matches("<<").trim_start_matches('-').trim_start_matches(['"', '\'']);
-        word.starts_with("<<") && !word.starts_with("<<<") && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        word.starts_with("<<")
+            && !word.starts_with("<<<")
+            && name.starts_with(|first: char| first.is_ascii_alphabetic())
     };
     if rest.split_whitespace().any(begins) {
         return Err("here-documents (<<EOF) are not implemented".to_owned());
@@ -242,7 +249,9 @@ fn healthcheck(rest: &str) -> Result<Value, String> {
             "start-period" => "StartPeriod",
             "start-interval" => "StartInterval",
             "retries" => "Retries",
-            name => return Err(no_option(name, "--interval, --timeout, --start-period, --start-interval and --retries")),
+            name => {
+                return Err(no_option(name, "--interval, --timeout, --start-period, --start-interval and --retries"));
+            }
         };
         let number = if field == "Retries" { value.parse().ok() } else { nanoseconds(&value) };
         let number: u64 = number.ok_or_else(|| format!("--{name}={}: it is no such number", value.escape_debug()))?;
@@ -270,7 +279,14 @@ fn nanoseconds(text: &str) -> Option<u64> {
         let end = rest.find(|one: char| !one.is_ascii_digit())?;
         let number: u64 = rest[..end].parse().ok()?;
         rest = &rest[end..];
-        let units = [("ms", 1_000_000), ("us", 1000), ("ns", 1), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000)];
+        let units = [
+            ("ms", 1_000_000),
+            ("us", 1000),
+            ("ns", 1),
+            ("s", 1_000_000_000),
+            ("m", 60_000_000_000),
+            ("h", 3_600_000_000_000),
+        ];
         let (unit, each) = units.iter().find(|(unit, _)| rest.starts_with(unit))?;
         rest = &rest[unit.len()..];
         sum = sum.checked_add(number.checked_mul(*each)?)?;
@@ -306,10 +322,32 @@ mod tests {
     #[test]
     fn refusals_say_the_line_and_the_reason() {
         let bad = [
-            "FROM", "FROM a b", "FROM a AS 1", "FROM --x=y a", "RUN", "RUN []", "RUN --mount=type=cache,target=/x make",
-            "RUN cat <<EOF", "COPY a", "COPY --from a b", "COPY --exclude=x a b", "ADD --from=x a b", "ADD https://x/y /z",
-            "ENV a", "ENV a=1 b", "LABEL =x", "SHELL /bin/sh", "USER a b", "HEALTHCHECK CURL x", "HEALTHCHECK --interval=x NONE",
-            "ONBUILD RUN x", "COPPY a b", "ENV a='x", "ARG =x", "STOPSIGNAL a b", "HEALTHCHECK CMD",
+            "FROM",
+            "FROM a b",
+            "FROM a AS 1",
+            "FROM --x=y a",
+            "RUN",
+            "RUN []",
+            "RUN --mount=type=cache,target=/x make",
+            "RUN cat <<EOF",
+            "COPY a",
+            "COPY --from a b",
+            "COPY --exclude=x a b",
+            "ADD --from=x a b",
+            "ADD https://x/y /z",
+            "ENV a",
+            "ENV a=1 b",
+            "LABEL =x",
+            "SHELL /bin/sh",
+            "USER a b",
+            "HEALTHCHECK CURL x",
+            "HEALTHCHECK --interval=x NONE",
+            "ONBUILD RUN x",
+            "COPPY a b",
+            "ENV a='x",
+            "ARG =x",
+            "STOPSIGNAL a b",
+            "HEALTHCHECK CMD",
         ];
         let all: Vec<String> = bad.iter().map(|text| of(text).unwrap_err()).collect();
         insta::assert_snapshot!(all.join("\n"));

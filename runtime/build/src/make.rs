@@ -154,7 +154,12 @@ impl<'a> Maker<'a> {
         self.store.tag(&image.id, name).map_err(|error| BuildError::Whole(error.chain()))
     }
 
-    fn stage(&mut self, number: usize, of: (usize, usize), globals: &BTreeMap<String, String>) -> Result<Image, BuildError> {
+    fn stage(
+        &mut self,
+        number: usize,
+        of: (usize, usize),
+        globals: &BTreeMap<String, String>,
+    ) -> Result<Image, BuildError> {
         let stage = &self.file.stages[number];
         let prefix = if of.1 > 1 { format!("stage {}/{}, ", of.0, of.1) } else { String::new() };
         self.bases.step(&format!("[{prefix}step 1/{}] {}", stage.steps.len() + 1, stage.text), false);
@@ -188,7 +193,9 @@ impl<'a> Maker<'a> {
             Origin::Scratch => {
                 return Ok((stage::scratch(&self.globals["TARGETOS"], &self.globals["TARGETARCH"]), None));
             }
-            Origin::Stage(stage) => self.stages.get(&stage).cloned().ok_or_else(|| wrong("it is not made".to_owned()))?,
+            Origin::Stage(stage) => {
+                self.stages.get(&stage).cloned().ok_or_else(|| wrong("it is not made".to_owned()))?
+            }
             Origin::Image(name) => self.bases.image(&name).map_err(wrong)?,
         };
         let document = self.store.document(&image.id).map_err(|error| wrong(error.chain()))?;
@@ -316,7 +323,9 @@ fn push(list: &mut Value, entry: Value) -> Result<(), String> {
     if list.is_null() {
         *list = json!([]);
     }
-    list.as_array_mut().map(|all| all.push(entry)).ok_or_else(|| "the base's configuration has no list where one belongs".to_owned())
+    list.as_array_mut()
+        .map(|all| all.push(entry))
+        .ok_or_else(|| "the base's configuration has no list where one belongs".to_owned())
 }
 
 /// What ARGs say of the machine without being told (Dockerfile reference, "Automatic platform ARGs").

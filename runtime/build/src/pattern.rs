@@ -143,9 +143,14 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, name, false), expected, "{pattern} {name}");
         }
-        for (pattern, name, expected) in
-            [("**/x", "x", true), ("**/x", "a/b/x", true), ("**/x", "ax", false), ("a/**", "a/b/c", true), ("**", "a/b", true), ("a/*", "a/b/c", false)]
-        {
+        for (pattern, name, expected) in [
+            ("**/x", "x", true),
+            ("**/x", "a/b/x", true),
+            ("**/x", "ax", false),
+            ("a/**", "a/b/c", true),
+            ("**", "a/b", true),
+            ("a/*", "a/b/c", false),
+        ] {
             assert_eq!(matches(pattern, name, true), expected, "{pattern} {name}");
         }
         assert!(Pattern::read("[a", false).is_err() && Pattern::read("a\\", false).is_err());

@@ -73,7 +73,9 @@ impl<'a> Building<'a> {
         }
         let triggers = document["config"]["OnBuild"].as_array().is_some_and(|all| !all.is_empty());
         if triggers {
-            return Err("the image has instructions for who builds on it (ONBUILD), which is not implemented".to_owned());
+            return Err(
+                "the image has instructions for who builds on it (ONBUILD), which is not implemented".to_owned()
+            );
         }
         Ok(Self { escape: file.escape, globals, given, document, args: BTreeMap::new(), has_cmd: false })
     }
@@ -300,8 +302,12 @@ impl<'a> Building<'a> {
     fn run(&self, command: &Command) -> Effect {
         let mut env = self.texts("Env");
         let has = |env: &[String], name: &str| env.iter().any(|pair| pair.split('=').next() == Some(name));
-        let used: Vec<String> =
-            self.args.iter().filter(|(name, _)| !has(&env, name)).map(|(name, value)| format!("{name}={value}")).collect();
+        let used: Vec<String> = self
+            .args
+            .iter()
+            .filter(|(name, _)| !has(&env, name))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         env.extend(used.iter().cloned());
         let proxies = self.given.iter().filter(|(name, _)| is_proxy(name));
         for (name, value) in proxies {

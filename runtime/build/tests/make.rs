@@ -36,7 +36,8 @@ impl Arena {
         let dir = tempfile::tempdir().unwrap();
         let store = ImageStore::open(&dir.path().join("images"), Builtin::default(), Engine::off()).unwrap();
         let context = dir.path().join("context");
-        for (path, text) in [("a.txt", "a"), ("d/x", "x"), ("d/e/y", "y"), ("skipped", "no"), ("run.sh", "#!/bin/sh\n")] {
+        for (path, text) in [("a.txt", "a"), ("d/x", "x"), ("d/e/y", "y"), ("skipped", "no"), ("run.sh", "#!/bin/sh\n")]
+        {
             let at = context.join(path);
             fs::create_dir_all(at.parent().unwrap()).unwrap();
             fs::write(at, text).unwrap();

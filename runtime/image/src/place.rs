@@ -120,7 +120,8 @@ impl Mounted {
                 Content::Folder => (Kind::Directory, 0, Box::new(io::empty())),
                 Content::Link(_) => (Kind::Symlink, 0, Box::new(io::empty())),
                 Content::File(from) => {
-                    let file = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(from).on("open", from)?;
+                    let file =
+                        File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(from).on("open", from)?;
                     let size = file.metadata().on("look at", from)?.len();
                     (Kind::File, size, Box::new(file))
                 }

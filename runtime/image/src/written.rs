@@ -50,8 +50,16 @@ pub struct Packing {
 pub(crate) fn pack(upper: &Path, lower: &[PathBuf], to: &Path, packing: Packing) -> Result<Option<Digest>, ImageError> {
     let lower = lower.iter().map(|path| Root::open(path).on("open", path)).collect::<Result<Vec<_>, _>>()?;
     let file = File::options().write(true).create_new(true).open(to).on("create", to)?;
-    let hashing = Hashing { hash: Sha256::new(), out: Packed::over(BufWriter::new(file), packing.compression).on("create", to)? };
-    let mut packer = Packer { upper, lower, time_max: packing.time_max, links: HashMap::new(), tape: Builder::new(hashing), entries: 0 };
+    let hashing =
+        Hashing { hash: Sha256::new(), out: Packed::over(BufWriter::new(file), packing.compression).on("create", to)? };
+    let mut packer = Packer {
+        upper,
+        lower,
+        time_max: packing.time_max,
+        links: HashMap::new(),
+        tape: Builder::new(hashing),
+        entries: 0,
+    };
     packer.folder(Path::new(""))?;
     let entries = packer.entries;
     let Hashing { hash, out } = packer.tape.into_inner().on("write", to)?;
@@ -188,10 +196,12 @@ impl Packer<'_> {
         for name in names {
             let Some(name) = name.to_str() else { continue };
             if name == REDIRECT {
-                let why = "it was renamed within the image in a way that no layer can say: copy it, and remove the old one";
+                let why =
+                    "it was renamed within the image in a way that no layer can say: copy it, and remove the old one";
                 return Err(ImageError::malformed(path.to_string_lossy(), why));
             }
-            let is_of_image = name.starts_with("user.") || name == "security.capability" || name.starts_with("system.posix_acl_");
+            let is_of_image =
+                name.starts_with("user.") || name == "security.capability" || name.starts_with("system.posix_acl_");
             if name.starts_with(OVERLAY) || name.starts_with("user.overlay.") || !is_of_image {
                 continue;
             }
@@ -271,7 +281,9 @@ impl Packed {
         Ok(match compression {
             Compression::None => Self::Plain(file),
             // Without a time and a name in its header, which differ.
-            Compression::Gzip => Self::Gzip(Box::new(flate2::GzBuilder::new().write(file, flate2::Compression::default()))),
+            Compression::Gzip => {
+                Self::Gzip(Box::new(flate2::GzBuilder::new().write(file, flate2::Compression::default())))
+            }
             Compression::Zstd => Self::Zstd(zstd::stream::write::Encoder::new(file, 0)?),
         })
     }

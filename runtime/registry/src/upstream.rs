@@ -194,8 +194,14 @@ impl Registry {
                 }
             };
             let conditions = Conditions::default();
-            let push =
-                Push { repository: &name_, digest: &digest, about: &about, tags: &tags, conditions: &conditions, at: now() };
+            let push = Push {
+                repository: &name_,
+                digest: &digest,
+                about: &about,
+                tags: &tags,
+                conditions: &conditions,
+                at: now(),
+            };
             store.push(&document.bytes, &rules, &push)
         };
         blocking(taken).await?;
@@ -249,7 +255,8 @@ impl Registry {
     pub(crate) fn refuse_change(&self, name: Option<&Name>) -> Result<(), Refusal> {
         match (name, &self.upstreams) {
             (Some(name), Some(upstreams)) if upstreams.has(name) => {
-                let text = format!("repository {name} is a cache of another registry's, and nothing can be pushed to it");
+                let text =
+                    format!("repository {name} is a cache of another registry's, and nothing can be pushed to it");
                 Err(Refusal::new(405, Code::Unsupported, text).header("allow", "GET, HEAD, DELETE"))
             }
             _ => Ok(()),
@@ -291,7 +298,10 @@ impl http_body::Body for Arriving {
     type Data = Bytes;
     type Error = RegistryError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RegistryError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RegistryError>>> {
         self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }

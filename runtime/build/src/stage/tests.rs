@@ -57,7 +57,8 @@ fn shells_run_shell_forms() {
 
 #[test]
 fn arguments_are_seen_by_run_and_told_in_the_history_but_proxies_are_not() {
-    let (_, effects) = built("FROM x\nARG A\nARG N\nRUN make\n", &[("A", "1"), ("N", "2"), ("http_proxy", "p")]).unwrap();
+    let (_, effects) =
+        built("FROM x\nARG A\nARG N\nRUN make\n", &[("A", "1"), ("N", "2"), ("http_proxy", "p")]).unwrap();
     assert_eq!(effects[2].said, "RUN |1 N=2 /bin/sh -c make");
     let Work::Run(run) = &effects[2].work else { panic!("{effects:?}") };
     assert_eq!(run.env, ["PATH=/bin", "A=base", "N=2", "http_proxy=p"]);
@@ -65,14 +66,23 @@ fn arguments_are_seen_by_run_and_told_in_the_history_but_proxies_are_not() {
 
 #[test]
 fn copies_go_where_the_working_folder_is() {
-    let (_, effects) = built("FROM x\nARG d=y\nCOPY --chown=1:2 a$d b ./\nADD c /e\nCOPY c .\nCOPY c /\n", &[]).unwrap();
+    let (_, effects) =
+        built("FROM x\nARG d=y\nCOPY --chown=1:2 a$d b ./\nADD c /e\nCOPY c .\nCOPY c /\n", &[]).unwrap();
     let said: Vec<&str> = effects.iter().skip(1).map(|effect| effect.said.as_str()).collect();
     assert_eq!(said, ["COPY --chown=1:2 ay b /srv/", "ADD c /e", "COPY c /srv/", "COPY c /"]);
 }
 
 #[test]
 fn refusals() {
-    let bad = ["EXPOSE 0", "EXPOSE 5-4", "EXPOSE 80/x", "STOPSIGNAL now", "ENV a=${b:?is needed}", "VOLUME [\"\"]", "USER ${"];
+    let bad = [
+        "EXPOSE 0",
+        "EXPOSE 5-4",
+        "EXPOSE 80/x",
+        "STOPSIGNAL now",
+        "ENV a=${b:?is needed}",
+        "VOLUME [\"\"]",
+        "USER ${",
+    ];
     let all: Vec<String> = bad.iter().map(|line| built(&format!("FROM x\n{line}"), &[]).unwrap_err()).collect();
     insta::assert_snapshot!(all.join("\n"));
 }

@@ -48,30 +48,36 @@ impl ImageStore {
     /// # Errors
     /// The document is no configuration, a layer is missing, or the store cannot be written.
     pub fn compose(&self, document: &Value, new: Option<NewLayer>, name: Option<&str>) -> Result<Image, ImageError> {
-        self.engine.run(&IMPORT, || name.unwrap_or("an image without a name").to_owned(), || {
-            let scratch = match new {
-                Some(NewLayer { scratch, .. }) => scratch,
-                None => self.disk.scratch()?,
-            };
-            let diffs: Vec<&str> = document["rootfs"]["diff_ids"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let has_new = scratch.path().join(LAYER).exists();
-            let known = diffs.len() - usize::from(has_new && !diffs.is_empty());
-            // Nobody looks for the file of a layer that is there.
-            let files: Vec<&str> = (0..diffs.len()).map(|place| if place < known { "kept" } else { LAYER }).collect();
-            let tags: Vec<&str> = name.into_iter().collect();
-            let manifest = json!([{"Config": "config.json", "RepoTags": tags, "Layers": files}]);
-            for (file, text) in [("config.json", document.to_string()), ("manifest.json", manifest.to_string())] {
-                let at = scratch.path().join(file);
-                fs::write(&at, text).on("write", &at)?;
-            }
-            let source = Source::open(scratch.path(), scratch.path())?;
-            let Contents { mut images, mut notes } = documents::contents(&source)?;
-            for image in &mut images {
-                image.size_bytes += self.packed_bytes(&diffs[..known])?;
-            }
-            let mut taken = self.take_in(&source, &images, &mut notes)?;
-            taken.pop().ok_or_else(|| ImageError::NotFound(name.unwrap_or_default().to_owned()))
-        })
+        self.engine.run(
+            &IMPORT,
+            || name.unwrap_or("an image without a name").to_owned(),
+            || {
+                let scratch = match new {
+                    Some(NewLayer { scratch, .. }) => scratch,
+                    None => self.disk.scratch()?,
+                };
+                let diffs: Vec<&str> =
+                    document["rootfs"]["diff_ids"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let has_new = scratch.path().join(LAYER).exists();
+                let known = diffs.len() - usize::from(has_new && !diffs.is_empty());
+                // Nobody looks for the file of a layer that is there.
+                let files: Vec<&str> =
+                    (0..diffs.len()).map(|place| if place < known { "kept" } else { LAYER }).collect();
+                let tags: Vec<&str> = name.into_iter().collect();
+                let manifest = json!([{"Config": "config.json", "RepoTags": tags, "Layers": files}]);
+                for (file, text) in [("config.json", document.to_string()), ("manifest.json", manifest.to_string())] {
+                    let at = scratch.path().join(file);
+                    fs::write(&at, text).on("write", &at)?;
+                }
+                let source = Source::open(scratch.path(), scratch.path())?;
+                let Contents { mut images, mut notes } = documents::contents(&source)?;
+                for image in &mut images {
+                    image.size_bytes += self.packed_bytes(&diffs[..known])?;
+                }
+                let mut taken = self.take_in(&source, &images, &mut notes)?;
+                taken.pop().ok_or_else(|| ImageError::NotFound(name.unwrap_or_default().to_owned()))
+            },
+        )
     }
 
     fn packed_bytes(&self, diffs: &[&str]) -> Result<u64, ImageError> {

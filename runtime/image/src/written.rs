@@ -315,3 +315,51 @@ impl Write for Packed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tape::{Kind, Tape};
+    use nix::sys::stat::{Mode, SFlag, mknod};
+
+    fn entries(of: &Path) -> Vec<(String, Kind, Vec<(String, Vec<u8>)>)> {
+        let mut tape = Tape::new(File::open(of).unwrap());
+        std::iter::from_fn(|| tape.next_entry().unwrap())
+            .map(|entry| (String::from_utf8(entry.path).unwrap(), entry.kind, entry.xattrs))
+            .collect()
+    }
+
+    #[test]
+    fn marks_of_overlayfs_become_those_of_layers_and_our_own_reader_takes_them() {
+        if !nix::unistd::Uid::effective().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (upper, lower, to) = (dir.path().join("upper"), dir.path().join("lower"), dir.path().join("to"));
+        for folder in [upper.join("d"), upper.join("new"), lower.join("d")] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        mknod(&upper.join("gone"), SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
+        xattr::set(upper.join("d"), OPAQUE, b"y").unwrap();
+        xattr::set(upper.join("new"), OPAQUE, b"y").unwrap();
+        fs::write(upper.join("f"), "text").unwrap();
+        fs::hard_link(upper.join("f"), upper.join("g")).unwrap();
+        xattr::set(upper.join("f"), "user.note", b"1").unwrap();
+        let packing = Packing { compression: Compression::None, time_max: Some(7) };
+        assert!(pack(&upper, &[lower], &to, packing).unwrap().is_some());
+        let names: Vec<(String, Kind)> = entries(&to).into_iter().map(|(name, kind, _)| (name, kind)).collect();
+        let expected = [
+            (".wh.gone", Kind::File),
+            ("d/", Kind::Directory),
+            ("d/.wh..wh..opq", Kind::File),
+            ("f", Kind::File),
+            ("g", Kind::Hardlink),
+            ("new/", Kind::Directory),
+        ];
+        let mut sorted = names.clone();
+        sorted.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(sorted, expected.map(|(name, kind)| (name.to_owned(), kind)));
+        let of_f = entries(&to).into_iter().find(|(name, ..)| name == "f").unwrap().2;
+        assert_eq!(of_f, [("user.note".to_owned(), b"1".to_vec())]);
+    }
+}

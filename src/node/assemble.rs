@@ -106,21 +106,7 @@ impl Node {
         // The CRI service and the API server need nothing of each other, and both read their folders first.
         let (runtime, cdi) = (config.settings.oci_runtime.as_deref(), &config.settings.cdi_spec_dirs);
         let cri = tokio::spawn(bind_cri(config.site.cri(config.site.folders.cri_socket(), &programs, runtime, cdi)?));
-        let OpenStore { backend, embedded: store, compaction } =
-            open_backend(&config.site.folders, &config.etcd).await?;
-        if let Some(store) = &store {
-            serve_etcd(&mut components, store, &config.etcd_listen)?;
-        }
-        if let Some((compactor, every)) = compaction {
-            components.spawn("compaction of etcd", |token| async move {
-                compactor.run(every, token).await;
-                Ok(())
-            });
-        }
-        let backend = match config.encryption.clone() {
-            Some(encryption) => encrypted(backend, encryption, components.stopping()).await,
-            None => backend,
-        };
+        let (backend, store) = start_store(&mut components, &config).await?;
         let pki = open_pki(&config)?;
         let (server, url) = start_api(&mut components, &config, backend, pki.clone()).await?;
         let clients = Clients::new(server.router());
@@ -280,6 +266,28 @@ fn start_published(components: &mut Components, all: Vec<Published>, address: Ip
     for published in all {
         components.spawn("published port", move |token| published.run(address, token));
     }
+}
+
+/// Opens what objects are kept in, and serves and tends it.
+async fn start_store(
+    components: &mut Components,
+    config: &NodeConfig,
+) -> anyhow::Result<(Arc<dyn Backend>, Option<Store>)> {
+    let OpenStore { backend, embedded: store, compaction } = open_backend(&config.site.folders, &config.etcd).await?;
+    if let Some(store) = &store {
+        serve_etcd(components, store, &config.etcd_listen)?;
+    }
+    if let Some((compactor, every)) = compaction {
+        components.spawn("compaction of etcd", |token| async move {
+            compactor.run(every, token).await;
+            Ok(())
+        });
+    }
+    let backend = match config.encryption.clone() {
+        Some(encryption) => encrypted(backend, encryption, components.stopping()).await,
+        None => backend,
+    };
+    Ok((backend, store))
 }
 
 /// The network of pods is made beside what starts before it is needed.

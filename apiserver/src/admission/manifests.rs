@@ -183,8 +183,8 @@ fn usable(resource: &Resource, object: Value) -> Result<Value, String> {
             return Err(format!("{kind} {name:?}: spec.{field} is not supported for static manifests"));
         }
     }
-    let hooks = object["webhooks"].as_array().into_iter().flatten();
-    for hook in hooks.filter(|hook| !hook["clientConfig"]["service"].is_null()) {
+    let mut hooks = object["webhooks"].as_array().into_iter().flatten();
+    if let Some(hook) = hooks.find(|hook| !hook["clientConfig"]["service"].is_null()) {
         let hook = hook["name"].as_str().unwrap_or_default();
         return Err(format!(
             "{kind} {name:?}: webhook {hook:?}: clientConfig.service is not supported for static manifests; use clientConfig.url"

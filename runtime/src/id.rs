@@ -68,13 +68,22 @@ impl ProcessId {
     /// # Errors
     /// It does not exist.
     pub(crate) fn of(pid: i32) -> Result<Self> {
-        let (_, start_ticks) = stat(pid).ok_or(Errno::ESRCH).on("identify process", pid)?;
+        let Stat { start_ticks, .. } = stat(pid).ok_or(Errno::ESRCH).on("identify process", pid)?;
         Ok(Self { pid, start_ticks })
     }
 
     /// Whether it still runs; a zombie does not.
     pub(crate) fn is_alive(self) -> bool {
-        stat(self.pid).is_some_and(|(state, start)| start == self.start_ticks && state != 'Z' && state != 'X')
+        self.stat().is_some_and(|stat| stat.state != 'Z' && stat.state != 'X')
+    }
+
+    /// Whether it has ended or is about to: the first process of a pid namespace stays until all others there have gone, whom its end kills.
+    pub(crate) fn is_ending(self) -> bool {
+        self.stat().is_none_or(|stat| stat.flags & PF_EXITING != 0)
+    }
+
+    fn stat(self) -> Option<Stat> {
+        stat(self.pid).filter(|stat| stat.start_ticks == self.start_ticks)
     }
 
     /// Its descriptor, if it still runs: whatever is done through it is done to this process.
@@ -131,16 +140,27 @@ impl ProcessId {
     }
 }
 
-/// State letter and start time of `pid`.
-fn stat(pid: i32) -> Option<(char, u64)> {
+/// The kernel's flag of a process that ends (include/linux/sched.h).
+const PF_EXITING: u64 = 0x4;
+
+/// What is read of proc_pid_stat(5).
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    flags: u64,
+    start_ticks: u64,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&crate::kernfs::get(Path::new(&format!("/proc/{pid}/stat"))).ok()?)
 }
 
 /// The name in parentheses may hold spaces and parentheses itself, so fields count from the last one.
-fn parse_stat(text: &str) -> Option<(char, u64)> {
+fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace();
     let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+    let flags = fields.nth(5)?.parse().ok()?;
+    Some(Stat { state, flags, start_ticks: fields.nth(12)?.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -171,7 +191,7 @@ mod tests {
         #[test]
         fn a_hostile_process_name_does_not_move_the_fields(name in "[ ()a-z0-9]{0,15}") {
             let text = format!("7 ({name}) S 1 1 1 0 -1 4 5 6 7 8 9 10 11 12 20 0 1 0 4711 99 0");
-            prop_assert_eq!(parse_stat(&text), Some(('S', 4711)));
+            prop_assert_eq!(parse_stat(&text), Some(Stat { state: 'S', flags: 4, start_ticks: 4711 }));
         }
     }
 }

@@ -5,7 +5,8 @@ mod support;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
-use support::{Bundle, Said};
+use std::process::{Command, Stdio};
+use support::{Bundle, Said, wait_until};
 
 fn plain(script: &str) -> Bundle {
     Bundle::new(script, |_| ())
@@ -174,4 +175,37 @@ fn every_option_of_runc_is_known_before_and_after_the_id() {
     let mut lines = version.lines();
     assert!(lines.next().unwrap().starts_with("skiff-oci version "));
     assert!(lines.next().unwrap().starts_with("spec: 1."), "{version}");
+}
+
+/// Whoever is on the way in when a container ends hears that, whichever of its namespaces or processes went first.
+#[test]
+fn an_exec_that_a_containers_end_overtakes_says_so() {
+    for count in 1..=2 {
+        let bundle = plain("sleep 1000");
+        bundle.start();
+        let mut exec = bundle.command(&["exec", &bundle.id, "true"]);
+        let exec = exec.env("SKIFF_FAULT", format!("ns.join:{count}=stop")).stderr(Stdio::piped()).spawn().unwrap();
+        let is_stopped =
+            |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|line| line.contains(") T "));
+        let mut stopped = String::new();
+        wait_until("a stop on the way in", || {
+            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", exec.id())).unwrap_or_default();
+            let own = exec.id().to_string();
+            stopped = std::iter::once(own.as_str())
+                .chain(children.split_whitespace())
+                .find(|pid| is_stopped(pid))
+                .unwrap_or_default()
+                .to_owned();
+            !stopped.is_empty()
+        });
+        bundle.oci(&["kill", &bundle.id, "KILL"]).ok();
+        wait_until("its end", || bundle.status() == "stopped");
+        Command::new("kill").args(["-s", "CONT", &stopped]).stderr(Stdio::null()).status().unwrap();
+        let said = exec.wait_with_output().unwrap();
+        let words = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(
+            !said.status.success() && words.contains("cannot exec in a container that is stopped: "),
+            "{count}: {words}"
+        );
+    }
 }

@@ -70,7 +70,7 @@ pub(super) fn exec(context: &Context, words: &Words) -> Result<u8> {
         context.debug(&format!("affinity: 0x{}", words.join("_")));
     }
     let pidfd_socket = pidfd_socket::connect(words)?;
-    let born = init::join(&joining)?;
+    let born = init::join(&joining).map_err(|error| unless_stopped(&container, error))?;
     pidfd_socket::send(pidfd_socket, "setns", &born.pidfd)?;
     signals.map_or(Ok(0), |signals| foreground::wait(born.pid, &signals, relay))
 }
@@ -87,8 +87,17 @@ fn check_status(container: &Container, words: &Words) -> Result<()> {
         return Ok(());
     }
     let hint = if status == Status::Paused { " (use --ignore-paused to override)" } else { "" };
-    let id = &container.record.id;
-    Err(Error::Said(format!("cannot exec in a container that is {}: {id}{hint}", status.word())))
+    Err(not_in(container, status, hint))
+}
+
+fn not_in(container: &Container, status: Status, hint: &str) -> Error {
+    Error::Said(format!("cannot exec in a container that is {}: {}{hint}", status.word(), container.record.id))
+}
+
+/// While a container ends, its process and its namespaces go one after the other, and so does whoever is on the way in: whatever failed,
+/// the reason is that it ended.
+fn unless_stopped(container: &Container, error: Error) -> Error {
+    if container.record.process.is_ending() { not_in(container, Status::Stopped, "") } else { error }
 }
 
 /// Where the terminal's master goes, and whether that is ourselves.

@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -69,4 +70,46 @@ fn is_supervisor(pid: i32, run: &Path) -> bool {
     let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
     words.contains(&b"supervise".as_slice())
         && words.iter().any(|word| Path::new(std::ffi::OsStr::from_bytes(word)).starts_with(run))
+        && sees_the_same(pid, run)
+}
+
+/// In another mount namespace the same path may be the run folder of another node, whose pods are not ours to end.
+fn sees_the_same(pid: i32, run: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let theirs = Path::new("/proc").join(pid.to_string()).join("root").join(run.strip_prefix("/").unwrap_or(run));
+    identity(run) == identity(&theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+
+    /// A process with a supervisor's words that ends when its input does, once it has done `first`.
+    fn supervisor(run: &Path, first: &str) -> Child {
+        let script = format!("{first} echo ready; read line");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "supervise"]);
+        command.arg(run).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        child
+    }
+
+    #[test]
+    fn another_nodes_supervisor_is_left_alone() {
+        let run = tempfile::tempdir().unwrap();
+        let mut ours = supervisor(run.path(), "");
+        let mut anothers = supervisor(run.path(), "mount -t tmpfs none \"$1\" &&");
+        let pid = |child: &Child| i32::try_from(child.id()).unwrap();
+        let found = supervisors(run.path());
+        assert!(found.contains(&pid(&ours)) && !found.contains(&pid(&anothers)), "{found:?}");
+        for child in [&mut ours, &mut anothers] {
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        }
+    }
 }

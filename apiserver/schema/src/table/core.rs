@@ -197,11 +197,20 @@ pub(crate) static NODE: Printer = Printer {
             or(address(status, "InternalIP"), "<none>"),
             or(address(status, "ExternalIP"), "<none>"),
             or(text(info, "osImage"), "<unknown>"),
-            or(text(info, "kernelVersion"), "<unknown>"),
+            kernel(info),
             or(text(info, "containerRuntimeVersion"), "<unknown>"),
         ]
     },
 };
+
+/// The kernel and the architecture of its processor.
+fn kernel(info: &Value) -> Value {
+    let version = or(text(info, "kernelVersion"), "<unknown>");
+    match text(info, "architecture") {
+        "" => version,
+        architecture => format!("{} ({architecture})", version.as_str().unwrap_or_default()).into(),
+    }
+}
 
 fn node_status(node: &Value) -> String {
     let ready = match condition(&node["status"], "Ready").map(|it| text(it, "status")) {

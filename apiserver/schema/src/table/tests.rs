@@ -75,7 +75,8 @@ fn core_objects_print_as_with_kubernetes() {
     let node = json!({"metadata": {"name": "n", "creationTimestamp": "2025-01-01T00:00:00Z",
             "labels": {"node-role.kubernetes.io/control-plane": ""}}, "spec": {"unschedulable": true},
         "status": {"conditions": [{"type": "Ready", "status": "True"}], "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
-            "nodeInfo": {"kubeletVersion": "v1.36.0", "osImage": "Debian", "kernelVersion": "6.18", "containerRuntimeVersion": "skiff://0.1"}}});
+            "nodeInfo": {"kubeletVersion": "v1.36.0", "osImage": "Debian", "kernelVersion": "6.18", "architecture": "amd64",
+                "containerRuntimeVersion": "skiff://0.1"}}});
     let event = json!({"metadata": meta("e.1"), "type": "Normal", "reason": "Pulled", "message": "pulled it\n", "count": 3,
         "involvedObject": {"kind": "Pod", "name": "p", "fieldPath": "spec.containers{c}"}, "source": {"component": "kubelet", "host": "n"},
         "firstTimestamp": "2026-01-01T23:00:00Z", "lastTimestamp": "2026-01-01T23:59:00Z"});

@@ -37,6 +37,7 @@ impl Service {
         let config = admit::in_new_words(config)?;
         let metadata = admit::container(&config, &of_sandbox.config, &self.host)?;
         let image = self.image_of(&config).await?;
+        let config = self.resolve_image_volumes(config).await?;
         let id = new_id();
         let name = container_name(&of_sandbox.id, &metadata);
         let record = self.new_record(&id, &of_sandbox, config, &image)?;

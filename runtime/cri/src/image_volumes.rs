@@ -7,6 +7,7 @@
 
 use crate::disk::ContainerRecord;
 use crate::error::{CriError, During};
+use crate::sandbox::blocking;
 use crate::state::Service;
 use nix::errno::Errno;
 use skiff_image::Users;
@@ -15,6 +16,7 @@ use skiff_sys::inroot::{self, InRoot};
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Between a container's id and the number of a mount, in the name of a snapshot.
 const MARK: &str = "-image-";
@@ -30,6 +32,23 @@ pub(crate) fn owner(snapshot: &str) -> &str {
 }
 
 impl Service {
+    /// Says of each image that a volume shows which one it is: that one is mounted, and the container's status tells it.
+    pub(crate) async fn resolve_image_volumes(
+        self: &Arc<Self>,
+        mut config: ContainerConfig,
+    ) -> Result<ContainerConfig, CriError> {
+        let service = self.clone();
+        blocking(move || {
+            for spec in config.mounts.iter_mut().filter_map(|mount| mount.image.as_mut()) {
+                let image = service.images.resolve(&spec.image)?;
+                let image = image.ok_or_else(|| CriError::NotFound { kind: "image", id: spec.image.clone() })?;
+                spec.image_ref = image.id;
+            }
+            Ok(config)
+        })
+        .await
+    }
+
     /// Mounts the images that the container's volumes show, and makes the mounts name what they show.
     pub(crate) fn mount_image_volumes(
         &self,
@@ -41,11 +60,9 @@ impl Service {
         let root = self.disk.folder::<ContainerRecord>(container).join("images");
         for (index, mount) in config.mounts.iter_mut().enumerate() {
             let Some(wanted) = mount.image.take() else { continue };
-            let image = self.images.resolve(&wanted.image)?;
-            let image = image.ok_or_else(|| CriError::NotFound { kind: "image", id: wanted.image.clone() })?;
             let (index, at) = (index.to_string(), root.join(index.to_string()));
             fs::create_dir_all(&at).during(|| format!("make folder {}", at.display()))?;
-            self.images.mount(&image.id, &snapshot(container, &index), &at, users, correlation)?;
+            self.images.mount(&wanted.image_ref, &snapshot(container, &index), &at, users, correlation)?;
             // An overlay shows owners as its layers do, and cannot be mapped a second time.
             (mount.uid_mappings, mount.gid_mappings) = (Vec::new(), Vec::new());
             let inner = std::mem::take(&mut mount.image_sub_path);

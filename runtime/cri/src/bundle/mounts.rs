@@ -98,6 +98,8 @@ pub(crate) fn check(mount: &Mount) -> Result<(), CriError> {
             Err(CriError::Invalid(format!("mount at {at}: image names none")))
         } else if !mount.host_path.is_empty() {
             Err(CriError::Invalid(format!("mount at {at}: it is of an image or of host_path, not both")))
+        } else if !mount.readonly {
+            Err(CriError::Invalid(format!("mount at {at}: an image is shown read-only: readonly must be true")))
         } else {
             Ok(())
         };

@@ -177,6 +177,11 @@ fn what_is_not_implemented_is_refused_by_name() {
             vec![pb::Mount { container_path: "/v".to_owned(), image: Some(Default::default()), ..Default::default() }];
     });
     assert_eq!(image_volume, "mount at /v: image names none");
+    let writable = refused(|config| {
+        let image = Some(pb::ImageSpec { image: "web".to_owned(), ..Default::default() });
+        config.mounts = vec![pb::Mount { container_path: "/v".to_owned(), image, ..Default::default() }];
+    });
+    assert_eq!(writable, "mount at /v: an image is shown read-only: readonly must be true");
     let huge = refused(|config| {
         limits(config).hugepage_limits = vec![pb::HugepageLimit { page_size: "2MB".to_owned(), limit: 1 }];
     });

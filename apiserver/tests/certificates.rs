@@ -44,7 +44,7 @@ impl Cluster {
         let shutdown = until.clone();
         tokio::spawn(async move {
             let caches = Caches::new(client.clone());
-            skiff_controllers::run(client, caches, trust, shutdown).await
+            skiff_controllers::run(client.into(), caches, trust, shutdown).await
         });
         Self { world, _until: until.drop_guard() }
     }

@@ -44,6 +44,13 @@ pub(crate) struct ControllersArgs {
     /// The longest life of a certificate that it signs; requests may ask for a shorter one
     #[arg(long, default_value = "8760h", value_parser = duration::parse, value_name = "TIME")]
     pub(crate) cluster_signing_duration: Duration,
+    /// Let each controller act as a service account of its own in kube-system, with that account's rights, and not all as the
+    /// kubeconfig's user
+    #[arg(
+        long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true,
+        action = clap::ArgAction::Set, value_name = "BOOL"
+    )]
+    pub(crate) use_service_account_credentials: bool,
     /// Give each node a range of --cluster-cidr for its pods
     #[arg(
         long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true,

@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
-use skiff_client::{Caches, authority_of_kubeconfig, from_kubeconfig, lead_if};
-use skiff_controllers::{NodeRanges, Signer, Trust};
+use skiff_client::{Accounts, Caches, authority_of_kubeconfig, from_kubeconfig, lead_if};
+use skiff_controllers::{Actor, NodeRanges, Signer, Trust};
 use skiff_ingress::Ports;
 use skiff_proxy::ProxyConfig;
 use std::path::Path;
@@ -50,7 +50,13 @@ pub(crate) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let ranges = node_ranges(&args)?;
     tell!("reconciling for {}", args.client.kubeconfig.display());
     let caches = Caches::new(client.clone());
-    let work = |token| control(client.clone(), caches.clone(), trust.clone(), (ranges.clone(), None), token);
+    let actor = match args.use_service_account_credentials {
+        true => {
+            Actor::accounts(client.clone(), Accounts::of_kubeconfig(&args.client.kubeconfig, client.clone()).await?)
+        }
+        false => client.clone().into(),
+    };
+    let work = |token| control(actor.clone(), caches.clone(), trust.clone(), (ranges.clone(), None), token);
     Ok(lead_if(election.as_ref(), &client, &shutdown, work).await.unwrap_or(Ok(()))?)
 }
 

@@ -27,7 +27,8 @@ use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, Presented, lead_if};
 use skiff_controllers::{
-    BalancerRange, ControllerError, NodeRanges, Provisioner, Signer, Trust, allocate_node_ranges, balance_services,
+    Actor, BalancerRange, ControllerError, NodeRanges, Provisioner, Signer, Trust, allocate_node_ranges,
+    balance_services,
 };
 use skiff_cri::{Cri, CriConfig};
 use skiff_kubelet::PodCidr;
@@ -403,7 +404,7 @@ fn start_control_loops(
     let ranges = (node_ranges(&config.site.ranges)?, config.balancers.clone());
     let election = stand("kube-controller-manager")?;
     components.spawn("controllers", |token| async move {
-        let work = |token| control(client.clone(), caches.clone(), trust.clone(), ranges.clone(), token);
+        let work = |token| control(client.clone().into(), caches.clone(), trust.clone(), ranges.clone(), token);
         Ok(lead_if(election.as_ref(), &client, &token, work).await.unwrap_or(Ok(()))?)
     });
     let proxy = ProxyConfig {
@@ -427,25 +428,25 @@ fn node_ranges(ranges: &RangeArgs) -> anyhow::Result<Option<NodeRanges>> {
 
 /// The controllers, with what gives nodes their ranges and services their load balancers' addresses, if there are any to give.
 pub(crate) async fn control(
-    client: Client,
+    actor: Actor,
     caches: Caches,
     trust: Trust,
     (ranges, balancers): (Option<NodeRanges>, Option<BalancerRange>),
     shutdown: CancellationToken,
 ) -> Result<(), ControllerError> {
-    let all = || (client.clone(), caches.clone(), shutdown.clone());
+    let all = || (actor.clone(), caches.clone(), shutdown.clone());
     let to_nodes = async {
-        let (client, caches, shutdown) = all();
+        let (actor, caches, shutdown) = all();
         if let Some(ranges) = ranges {
-            allocate_node_ranges(client, caches, ranges, shutdown).await;
+            allocate_node_ranges(actor, caches, ranges, shutdown).await;
         }
     };
     let to_services = async {
-        let (client, caches, shutdown) = all();
+        let (actor, caches, shutdown) = all();
         if let Some(range) = balancers {
-            balance_services(client, caches, range, shutdown).await;
+            balance_services(actor, caches, range, shutdown).await;
         }
     };
-    let controllers = skiff_controllers::run(client.clone(), caches.clone(), trust, shutdown.clone());
+    let controllers = skiff_controllers::run(actor.clone(), caches.clone(), trust, shutdown.clone());
     tokio::join!(controllers, to_nodes, to_services).0
 }

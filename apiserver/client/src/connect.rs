@@ -45,13 +45,27 @@ pub enum ConnectError {
 /// # Errors
 /// The file is missing, unreadable or incomplete, or its certificates are not usable.
 pub async fn from_kubeconfig(path: &Path) -> Result<kube::Client, ConnectError> {
+    client(path, configuration(path).await?)
+}
+
+/// The same for nobody: without what the kubeconfig says of the user.
+pub(crate) async fn nobody_of_kubeconfig(path: &Path) -> Result<kube::Client, ConnectError> {
+    let mut config = configuration(path).await?;
+    config.auth_info = kube::config::AuthInfo::default();
+    client(path, config)
+}
+
+async fn configuration(path: &Path) -> Result<kube::Config, ConnectError> {
     let at = || path.to_owned();
     let written =
         kube::config::Kubeconfig::read_from(path).map_err(|source| ConnectError::Kubeconfig { path: at(), source })?;
-    let config = kube::Config::from_custom_kubeconfig(written, &kube::config::KubeConfigOptions::default())
+    kube::Config::from_custom_kubeconfig(written, &kube::config::KubeConfigOptions::default())
         .await
-        .map_err(|source| ConnectError::Kubeconfig { path: at(), source })?;
-    kube::Client::try_from(config).map_err(|source| ConnectError::Client { path: at(), source })
+        .map_err(|source| ConnectError::Kubeconfig { path: at(), source })
+}
+
+fn client(path: &Path, config: kube::Config) -> Result<kube::Client, ConnectError> {
+    kube::Client::try_from(config).map_err(|source| ConnectError::Client { path: path.to_owned(), source })
 }
 
 /// The certificate authority (PEM) by which clients of the kubeconfig at `path` know their server; `None`: it names none,

@@ -7,6 +7,7 @@
 //!
 //! What it leaves to others: deciding, and what is done about an error.
 
+mod accounts;
 pub mod affinity;
 mod anyone;
 mod caches;
@@ -23,6 +24,7 @@ mod sentence;
 mod upgrade;
 mod uses;
 
+pub use accounts::Accounts;
 pub use anyone::{anyone, trusting_tls};
 pub use caches::{Cache, Caches, Change, Kept, MetadataCache, Subscription};
 pub use connect::{ConnectError, authority_of_kubeconfig, from_kubeconfig, in_process};

@@ -3,7 +3,7 @@
 use kube::api::Api;
 use kube::{Client, Resource};
 pub(crate) use skiff_client::EventKind;
-use skiff_client::{Caches, event_about, record};
+use skiff_client::{Accounts, Caches, event_about, record};
 
 /// Why a reconciliation did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -53,17 +53,49 @@ pub(crate) fn absent_is_none<T>(result: Result<T, kube::Error>) -> Result<Option
     }
 }
 
+/// As whom the loops write.
+#[derive(Clone)]
+pub struct Actor {
+    client: Client,
+    accounts: Option<Accounts>,
+}
+
+impl Actor {
+    /// Each loop as a service account of its own, with the rights of that account.
+    #[must_use]
+    pub fn accounts(client: Client, accounts: Accounts) -> Self {
+        Self { client, accounts: Some(accounts) }
+    }
+
+    fn client_of(&self, account: &'static str) -> Client {
+        self.accounts.as_ref().map_or_else(|| self.client.clone(), |accounts| accounts.client(account))
+    }
+}
+
+/// All loops as one user.
+impl From<Client> for Actor {
+    fn from(client: Client) -> Self {
+        Self { client, accounts: None }
+    }
+}
+
 /// Shared by all loops.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) caches: Caches,
+    actor: Actor,
     reporter: &'static str,
 }
 
 impl Context {
-    pub(crate) fn new(client: Client, caches: Caches, reporter: &'static str) -> Self {
-        Self { client, caches, reporter }
+    pub(crate) fn new(actor: Actor, caches: Caches, reporter: &'static str) -> Self {
+        Self { client: actor.client.clone(), caches, actor, reporter }
+    }
+
+    /// The same, acting as this account if the loops have accounts.
+    pub(crate) fn acting_as(&self, account: &'static str) -> Self {
+        Self { client: self.actor.client_of(account), ..self.clone() }
     }
 
     /// The same, whose events say that they are from `reporter`: Kubernetes' name of the controller.

@@ -21,7 +21,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 struct Keeper {
-    context: Context,
+    /// Writes endpoints, which Kubernetes' controller of slices may not.
+    endpoints_writer: Context,
     services: Cache<Service>,
     pods: Cache<Pod>,
     endpoints: Cache<Endpoints>,
@@ -51,7 +52,8 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
         of_nodes.all().iter().map(|service| Key::of(&service.metadata)).collect()
     });
     let slices = Slices { context: looking.context.clone(), own: looking.own.clone(), cache: slices };
-    let keeper = Arc::new(Keeper { context: looking.context.clone(), services, pods, endpoints, nodes, slices });
+    let endpoints_writer = looking.context.acting_as("endpoint-controller");
+    let keeper = Arc::new(Keeper { endpoints_writer, services, pods, endpoints, nodes, slices });
     looking.run(shutdown, move |key| keeper.clone().reconcile(key).boxed()).await;
 }
 
@@ -97,7 +99,7 @@ impl Keeper {
     }
 
     async fn write_endpoints(&self, key: &Key, service: &Service, pods: &[Arc<Pod>]) -> Result<(), ControllerError> {
-        let api: Api<Endpoints> = self.context.api(&key.namespace);
+        let api: Api<Endpoints> = self.endpoints_writer.api(&key.namespace);
         let present = self.endpoints.get(&key.namespace, &key.name);
         let mut wanted = endpoints::endpoints(service, pods, present.as_deref());
         let written = match present {

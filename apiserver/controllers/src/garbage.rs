@@ -353,7 +353,7 @@ mod tests {
             async move { Ok::<_, Infallible>(response.expect("a response")) }
         });
         let client = kube::Client::new(server, "default");
-        let context = Context::new(client.clone(), skiff_client::Caches::new(client), "test");
+        let context = Context::new(client.clone().into(), skiff_client::Caches::new(client), "test");
         let known = discover(&context).await.expect("discovery");
         assert_eq!(known.iter().map(|one| one.api.plural.as_str()).collect::<Vec<_>>(), ["as", "bs"]);
         let found = others(&context, &known, Duration::from_millis(1)).await;

@@ -43,7 +43,7 @@ mod taint_eviction; // pods that do not tolerate the taints of their node
 mod ttl_after_finished; // jobs that finished long ago
 
 pub use certificate_request::Signer;
-pub use context::ControllerError;
+pub use context::{Actor, ControllerError};
 pub use node_ipam::{NodeRanges, allocate_node_ranges};
 pub use service_balancer::{BalancerRange, balance_services};
 pub use storage::Provisioner;
@@ -63,38 +63,46 @@ use tokio_util::sync::CancellationToken;
 /// Starts one loop. Boxed, so that what awaits the loops is compiled without their insides.
 type Start = fn(Context, CancellationToken) -> BoxFuture<'static, Result<(), ControllerError>>;
 
-/// The loops that need nothing but an API server.
-const LOOPS: &[Start] = &[
-    |context, shutdown| deployment::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| replica_set::run::<ReplicaSet>(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| replica_set::run::<ReplicationController>(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| daemon_set::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| stateful_set::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| job::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| job::run_strays(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| cron_job::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| disruption::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| disruption::run_stale(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| pod_gc::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| ttl_after_finished::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| endpoint_slice::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| endpoint_mirror::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| namespace::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| policy_status::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| node_lifecycle::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| taint_eviction::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| service_account::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| cluster_role_aggregation::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| resource_quota::run(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| resource_claim::claims(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| resource_claim::templates(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| storage::bind(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| storage::attach(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| storage::ephemeral(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| storage::protect_claims(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| storage::protect_volumes(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| storage::protect_attributes(context, shutdown).map(Ok).boxed(),
-    |context, shutdown| garbage::run(context, shutdown).boxed(),
+/// The loops that need nothing but an API server, each with the service account that it acts as if there are such.
+const LOOPS: &[(&str, Start)] = &[
+    ("deployment-controller", |context, shutdown| deployment::run(context, shutdown).map(Ok).boxed()),
+    ("replicaset-controller", |context, shutdown| replica_set::run::<ReplicaSet>(context, shutdown).map(Ok).boxed()),
+    ("replication-controller", |context, shutdown| {
+        replica_set::run::<ReplicationController>(context, shutdown).map(Ok).boxed()
+    }),
+    ("daemon-set-controller", |context, shutdown| daemon_set::run(context, shutdown).map(Ok).boxed()),
+    ("statefulset-controller", |context, shutdown| stateful_set::run(context, shutdown).map(Ok).boxed()),
+    ("job-controller", |context, shutdown| job::run(context, shutdown).map(Ok).boxed()),
+    ("job-controller", |context, shutdown| job::run_strays(context, shutdown).map(Ok).boxed()),
+    ("cronjob-controller", |context, shutdown| cron_job::run(context, shutdown).map(Ok).boxed()),
+    ("disruption-controller", |context, shutdown| disruption::run(context, shutdown).map(Ok).boxed()),
+    ("disruption-controller", |context, shutdown| disruption::run_stale(context, shutdown).map(Ok).boxed()),
+    ("pod-garbage-collector", |context, shutdown| pod_gc::run(context, shutdown).map(Ok).boxed()),
+    ("ttl-after-finished-controller", |context, shutdown| ttl_after_finished::run(context, shutdown).map(Ok).boxed()),
+    ("endpointslice-controller", |context, shutdown| endpoint_slice::run(context, shutdown).map(Ok).boxed()),
+    ("endpointslicemirroring-controller", |context, shutdown| endpoint_mirror::run(context, shutdown).map(Ok).boxed()),
+    ("namespace-controller", |context, shutdown| namespace::run(context, shutdown).map(Ok).boxed()),
+    ("validatingadmissionpolicy-status-controller", |context, shutdown| {
+        policy_status::run(context, shutdown).map(Ok).boxed()
+    }),
+    ("node-controller", |context, shutdown| node_lifecycle::run(context, shutdown).map(Ok).boxed()),
+    ("node-controller", |context, shutdown| taint_eviction::run(context, shutdown).map(Ok).boxed()),
+    ("service-account-controller", |context, shutdown| service_account::run(context, shutdown).map(Ok).boxed()),
+    ("clusterrole-aggregation-controller", |context, shutdown| {
+        cluster_role_aggregation::run(context, shutdown).map(Ok).boxed()
+    }),
+    ("resourcequota-controller", |context, shutdown| resource_quota::run(context, shutdown).map(Ok).boxed()),
+    ("resource-claim-controller", |context, shutdown| resource_claim::claims(context, shutdown).map(Ok).boxed()),
+    ("resource-claim-controller", |context, shutdown| resource_claim::templates(context, shutdown).map(Ok).boxed()),
+    ("persistent-volume-binder", |context, shutdown| storage::bind(context, shutdown).map(Ok).boxed()),
+    ("attachdetach-controller", |context, shutdown| storage::attach(context, shutdown).map(Ok).boxed()),
+    ("ephemeral-volume-controller", |context, shutdown| storage::ephemeral(context, shutdown).map(Ok).boxed()),
+    ("pvc-protection-controller", |context, shutdown| storage::protect_claims(context, shutdown).map(Ok).boxed()),
+    ("pv-protection-controller", |context, shutdown| storage::protect_volumes(context, shutdown).map(Ok).boxed()),
+    ("volumeattributesclass-protection-controller", |context, shutdown| {
+        storage::protect_attributes(context, shutdown).map(Ok).boxed()
+    }),
+    ("generic-garbage-collector", |context, shutdown| garbage::run(context, shutdown).boxed()),
 ];
 
 /// What pods and secrets are given of the cluster's keys; the default is nothing.
@@ -108,7 +116,7 @@ pub struct Trust {
     pub certificates: Option<Signer>,
 }
 
-/// Runs every controller against the API server behind `client` until `shutdown`; `caches` show what that server has.
+/// Runs every controller against the API server of `actor` until `shutdown`; `caches` show what that server has.
 ///
 /// `trust` is what of that server's keys is given to pods and secrets; what it lacks is not given.
 ///
@@ -118,19 +126,22 @@ pub struct Trust {
 /// # Panics
 /// A loop panics.
 pub async fn run(
-    client: Client,
+    actor: Actor,
     caches: Caches,
     trust: Trust,
     shutdown: CancellationToken,
 ) -> Result<(), ControllerError> {
-    let context = Context::new(client, caches, "skiff-controllers");
+    let context = Context::new(actor, caches, "skiff-controllers");
     let mut loops = JoinSet::new();
-    for start in LOOPS {
-        loops.spawn(start(context.clone(), shutdown.clone()));
+    for (account, start) in LOOPS {
+        loops.spawn(start(context.acting_as(account), shutdown.clone()));
     }
-    loops.spawn(certificate_request::run(context.clone(), trust.clone(), shutdown.clone()).map(Ok));
+    let certifying = context.acting_as("certificate-controller");
+    loops.spawn(certificate_request::run(certifying, trust.clone(), shutdown.clone()).map(Ok));
+    // Which secrets hold which tokens is the manager's own affair.
     loops.spawn(account_token::run(context.clone(), trust.clone(), shutdown.clone()).map(Ok));
-    loops.spawn(root_ca::run(context, trust.authority, shutdown).map(Ok));
+    let publishing = context.acting_as("root-ca-cert-publisher");
+    loops.spawn(root_ca::run(publishing, trust.authority, shutdown).map(Ok));
     let mut outcome = Ok(());
     while let Some(ended) = loops.join_next().await {
         match ended {
@@ -146,7 +157,7 @@ pub async fn run(
 
 /// Has a driver make, grow and remove the volumes of claims, until `shutdown`; what it makes [`run`] binds.
 pub async fn provision(client: Client, caches: Caches, driver: Provisioner, shutdown: CancellationToken) {
-    storage::provision(Context::new(client, caches, "skiff-provisioner"), driver, shutdown).await;
+    storage::provision(Context::new(client.into(), caches, "skiff-provisioner"), driver, shutdown).await;
 }
 
 #[cfg(test)]
@@ -165,7 +176,7 @@ mod tests {
         let client = Client::new(silent, "default");
         let caches = Caches::new(client.clone());
         let running = tokio::spawn(run(
-            client,
+            client.into(),
             caches,
             Trust { authority: Some("pem".into()), ..Trust::default() },
             shutdown.clone(),

@@ -5,7 +5,7 @@
 
 mod plan; // which range is free
 
-use crate::context::{Context, ControllerError, EventKind, On, is_status};
+use crate::context::{Actor, Context, ControllerError, EventKind, On, is_status};
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
@@ -46,13 +46,8 @@ impl NodeRanges {
 }
 
 /// Gives nodes their ranges until `shutdown`; `caches` show what the API server behind `client` has.
-pub async fn allocate_node_ranges(
-    client: kube::Client,
-    caches: Caches,
-    ranges: NodeRanges,
-    shutdown: CancellationToken,
-) {
-    let context = Context::new(client, caches, "cidrAllocator");
+pub async fn allocate_node_ranges(actor: Actor, caches: Caches, ranges: NodeRanges, shutdown: CancellationToken) {
+    let context = Context::new(actor, caches, "cidrAllocator").acting_as("node-controller");
     let nodes = context.caches.all::<Node>();
     let (tell, mut changes) = mpsc::channel(1);
     let told = tell.clone();

@@ -4,7 +4,7 @@
 //! Services of a class (`spec.loadBalancerClass`) are somebody else's. They are looked at one after the other, because two at once could get one
 //! address.
 
-use crate::context::{Context, ControllerError, EventKind, On, is_status};
+use crate::context::{Actor, Context, ControllerError, EventKind, On, is_status};
 use crate::node_ipam::Pool;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -48,8 +48,8 @@ impl BalancerRange {
 }
 
 /// Gives addresses until `shutdown`; `caches` show what the API server behind `client` has.
-pub async fn balance_services(client: kube::Client, caches: Caches, range: BalancerRange, shutdown: CancellationToken) {
-    let context = Context::new(client, caches, "service-controller");
+pub async fn balance_services(actor: Actor, caches: Caches, range: BalancerRange, shutdown: CancellationToken) {
+    let context = Context::new(actor, caches, "service-controller").acting_as("service-controller");
     let services = context.caches.all::<Service>();
     let changed = Arc::new(Notify::new());
     let told = changed.clone();

@@ -52,7 +52,7 @@ impl Cluster {
         let trust = Trust { authority: Some(AUTHORITY.into()), signer: Some(Arc::new(signer)), ..Trust::default() };
         let running = tokio::spawn(async move {
             let caches = skiff_client::Caches::new(client.clone());
-            skiff_controllers::run(client, caches, trust, until).await.expect("controllers run")
+            skiff_controllers::run(client.into(), caches, trust, until).await.expect("controllers run")
         });
         Self { world, asked, lists, shutdown, running }
     }

@@ -161,7 +161,6 @@ impl Component for ControllerManager {
             "cidr-allocator-type service-cluster-ip-range",
         ),
         ("the authority that pods get is that of the kubeconfig", "root-ca-file"),
-        ("all controllers work under one identity", "use-service-account-credentials"),
         ("all controllers that there are run", "controllers feature-gates"),
         (
             "there is one cluster, without a cloud",

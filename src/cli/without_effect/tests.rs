@@ -66,7 +66,7 @@ fn stock_manifests_are_taken_with_exactly_these_warnings() {
         ),
         (
             CONTROLLERS,
-            "--service-cluster-ip-range --root-ca-file --use-service-account-credentials \
+            "--service-cluster-ip-range --root-ca-file \
              --controllers --cluster-name --bind-address --authentication-kubeconfig --client-ca-file \
              --requestheader-client-ca-file --authorization-kubeconfig",
         ),

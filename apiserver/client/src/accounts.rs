@@ -60,7 +60,9 @@ struct Token {
 
 /// What the requests of one client share.
 struct Account {
+    /// Its name in [`NAMESPACE`].
     name: &'static str,
+    /// Whose account it is, and where its requests go.
     accounts: Accounts,
     /// Held while it is asked for, so that it is asked for once.
     token: Mutex<Option<Token>>,
@@ -88,7 +90,7 @@ impl Account {
         Ok(response)
     }
 
-    /// The header with a token that holds.
+    /// The header with a token that holds; whoever comes meanwhile waits for the one that is asked for.
     async fn header(&self) -> Result<HeaderValue, kube::Error> {
         let mut token = self.token.lock().await;
         if let Some(token) = token.as_ref().filter(|token| Instant::now() < token.renewed_at) {

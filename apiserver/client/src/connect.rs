@@ -55,6 +55,7 @@ pub(crate) async fn nobody_of_kubeconfig(path: &Path) -> Result<kube::Client, Co
     client(path, config)
 }
 
+/// What the kubeconfig at `path` says of the server and the user that are current.
 async fn configuration(path: &Path) -> Result<kube::Config, ConnectError> {
     let at = || path.to_owned();
     let written =
@@ -64,6 +65,7 @@ async fn configuration(path: &Path) -> Result<kube::Config, ConnectError> {
         .map_err(|source| ConnectError::Kubeconfig { path: at(), source })
 }
 
+/// A client for what was read from `path`.
 fn client(path: &Path, config: kube::Config) -> Result<kube::Client, ConnectError> {
     kube::Client::try_from(config).map_err(|source| ConnectError::Client { path: path.to_owned(), source })
 }

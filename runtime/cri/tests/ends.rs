@@ -124,17 +124,13 @@ async fn an_image_that_containers_use_may_be_removed_from_the_list() {
     let sandbox = run_sandbox(&mut runtime, service.sandbox("user")).await;
     let mut config = container("main", &["sleep", "1000"]);
     config.image = Some(image.clone());
-    let shown = pb::Mount { container_path: "/image".to_owned(), readonly: true, ..Default::default() };
-    config.mounts = vec![pb::Mount { image: Some(image.clone()), ..shown }];
     let id = create(&mut runtime, &sandbox, config).await.unwrap();
     start(&mut runtime, &id).await;
     images.remove_image(pb::RemoveImageRequest { image: Some(image.clone()) }).await.unwrap();
     let list = images.list_images(pb::ListImagesRequest::default()).await.unwrap().into_inner();
     assert_eq!(list.images, vec![]);
-    assert_eq!(exec(&mut runtime, &id, &["ls", "/image/bin"]).await.exit_code, 0);
+    assert_eq!(exec(&mut runtime, &id, &["true"]).await.exit_code, 0);
     runtime.stop_container(pb::StopContainerRequest { container_id: id.clone(), timeout: 0 }).await.unwrap();
-    let told = status(&mut runtime, &id).await;
-    let of_volume = told.mounts[0].image.as_ref().unwrap();
-    assert!(!told.image_ref.is_empty() && of_volume.image_ref == told.image_ref, "{told:?}");
+    assert!(!status(&mut runtime, &id).await.image_ref.is_empty());
     service.finish().await;
 }

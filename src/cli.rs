@@ -19,6 +19,7 @@ mod refused; // flags of etcd that do not work here
 mod registry; // `skiff registry`
 mod store; // `skiff store`
 mod tips; // what a refused command line is answered
+mod top; // `skiff top`
 mod users; // who the users of pods are
 
 mod without_effect; // flags that stock manifests pass and that do nothing here
@@ -50,6 +51,7 @@ pub(crate) use pressure::{LogArgs, PressureArgs};
 pub(crate) use ranges::RangeArgs;
 pub(crate) use registry::{RegistryArgs, RegistryCommand, ServeRegistryArgs, UpRegistryArgs};
 pub(crate) use store::*;
+pub(crate) use top::{SortBy, TopArgs, TopWhat};
 pub(crate) use users::UserArgs;
 use without_effect::{Kubelet, Proxy, WithoutEffect};
 
@@ -158,6 +160,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Show objects in detail, with their events
     Describe(DescribeArgs),
+    /// Show what nodes or pods use
+    Top(TopArgs),
     /// Say why something does not run or answer, with figures and what can be done
     Why(WhyArgs),
     /// Delete objects and wait until they are gone
@@ -213,6 +217,7 @@ impl Command {
             Self::Apply(_) => "apply",
             Self::Get(_) => "get",
             Self::Describe(_) => "describe",
+            Self::Top(_) => "top",
             Self::Why(_) => "why",
             Self::Delete(_) => "delete",
             Self::Logs(_) => "logs",
@@ -229,6 +234,7 @@ impl Command {
             Self::Apply(args) => Some(&mut args.server),
             Self::Get(args) => Some(&mut args.server),
             Self::Describe(args) => Some(&mut args.server),
+            Self::Top(args) => Some(&mut args.server),
             Self::Why(args) => Some(&mut args.server),
             Self::Delete(args) => Some(&mut args.server),
             Self::Logs(args) => Some(&mut args.server),

@@ -20,6 +20,7 @@ mod stop; // when to stop
 mod store;
 mod table; // what is made of the command line's table
 mod token;
+mod top;
 mod up;
 mod why;
 
@@ -50,6 +51,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Apply(args) => on_runtime(apply::run(args)),
         Command::Get(args) => on_runtime(get::run(args)),
         Command::Describe(args) => on_runtime(describe::run(args)),
+        Command::Top(args) => on_runtime(top::run(args)),
         Command::Why(args) => on_runtime(why::run(args)),
         Command::Delete(args) => on_runtime(delete::run(args)),
         Command::Logs(args) => on_runtime(logs::run(args)),

@@ -25,7 +25,7 @@ mod watching; // waiting for what a node says
 pub(crate) use assemble::{Node, NodeConfig, control};
 pub(crate) use dns::Names;
 pub(crate) use ingress::{UpIngress, ingress_config};
-pub(crate) use joining::make_token;
+pub(crate) use joining::{Known as ClusterKnown, make_token};
 pub(crate) use kubelet::{NodeSettings, PODS_MAX, PressureDefaults, kubelet_tls, log_limits, pressure_limits};
 pub(crate) use member::{Member, MemberConfig, announce};
 pub(crate) use members::{GO, Members, member_address, member_name};

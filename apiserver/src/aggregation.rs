@@ -5,6 +5,8 @@
 //!  /apis, /apis/{group}, /openapi ──► what is served here, with what was last learned of them
 //! ```
 //!
+//! One of them may be this server itself: it answers for `metrics.k8s.io` as long as the APIService of that group names nobody else.
+//!
 //! They believe the headers because of the certificate with which we come: it is of an authority of its own, which is published in the
 //! config map `kube-system/extension-apiserver-authentication`.
 
@@ -18,7 +20,7 @@ mod remote; // one of them
 
 pub(crate) use availability::{follow, say};
 pub(crate) use discovery::{with_aggregated, with_group, with_groups};
-pub(crate) use forward::forward;
+pub(crate) use forward::{forward, may};
 pub(crate) use openapi::{answer_v3, with_v3};
 
 use crate::caller::Authentication;
@@ -66,7 +68,7 @@ impl Aggregation {
     /// Takes over what all APIServices say; those that say the same are kept, with their connections.
     pub(crate) fn publish<'a>(&self, services: impl Iterator<Item = &'a Value>) {
         let before = self.remotes();
-        let of_others = services.filter(|service| !service["spec"]["service"].is_null());
+        let of_others = services.filter(|service| !service["spec"]["service"].is_null() || Remote::is_of_metrics(service));
         let next = of_others.map(|service| {
             let same = before.iter().find(|remote| remote.is(service));
             same.map_or_else(|| Arc::new(Remote::read(service, &self.front)), Arc::clone)

@@ -5,6 +5,7 @@ use crate::audit::Auditor;
 use crate::caller::Callers;
 use crate::fairness::Fairness;
 use crate::kubelet::Kubelets;
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -15,6 +16,7 @@ pub(crate) struct App {
     pub(crate) callers: Callers,
     pub(crate) kubelets: Kubelets,
     pub(crate) aggregation: Aggregation,
+    pub(crate) metrics: Metrics,
     /// Who records; empty: nobody.
     pub(crate) auditor: OnceLock<Arc<Auditor>>,
     /// Who goes first.

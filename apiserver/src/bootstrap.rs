@@ -74,6 +74,11 @@ async fn make_missing(registry: &Registry, advertise: SocketAddr, ports: Ports) 
         .map(drop)
 }
 
+/// Makes what a cluster has whose API server says what nodes and pods use; what is there stays as it is.
+pub(crate) async fn of_metrics(registry: &Registry) -> Result<(), Failed> {
+    try_join_all(crate::metrics::wanted().map(|object| ensure(registry, object))).await.map(drop)
+}
+
 fn resource_of(object: &Value) -> &'static Arc<Resource> {
     let text = |field: &str| object[field].as_str().unwrap_or_default();
     skiff_schema::find_kind(text("apiVersion"), text("kind")).expect("the table of resources has what bootstrap makes")

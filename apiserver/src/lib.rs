@@ -45,6 +45,7 @@ mod verbs; // what each verb does, whichever door it came through
 mod yaml; // keys that stand there twice
 
 mod kubelet; // logs, exec, attach, port-forward
+mod metrics; // what nodes and pods use
 mod proxy; // requests to what pods, services and nodes serve
 
 pub use admission::{AdmissionFile, AdmissionFileError, AdmissionPlugins};

@@ -5,6 +5,7 @@ mod deadline; // how long it may take
 mod discovery; // what is served here
 mod dispatch; // which path, which verb
 mod lists; // many objects in one answer
+mod metrics; // what nodes and pods use
 mod negotiate; // in which form the answer is wanted
 mod openapi; // its documents
 mod options; // query parameters

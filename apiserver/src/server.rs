@@ -14,6 +14,7 @@ use crate::caller::{self, Authentication, Callers};
 use crate::definitions;
 use crate::fairness::{self, Fairness, Limits};
 use crate::kubelet::Kubelets;
+use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::registrations;
 use crate::registry::Registry;
@@ -159,6 +160,7 @@ impl ApiServer {
             callers,
             kubelets,
             aggregation,
+            metrics: Metrics::default(),
             auditor: OnceLock::new(),
             fairness,
             advertise: config.advertise,
@@ -205,6 +207,16 @@ impl ApiServer {
         if let Some(auditor) = Auditor::open(audit).await? {
             self.app.auditor.get_or_init(|| auditor);
         }
+        Ok(self)
+    }
+
+    /// The same, answering for `metrics.k8s.io` as a metrics server would, until an APIService names one.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn with_metrics(self) -> Result<Self, ApiError> {
+        let made = bootstrap::of_metrics(&self.app.registry).await;
+        made.map_err(|(object, status)| ApiError::Bootstrap { operation: "create", object, problem: status.to_string() })?;
         Ok(self)
     }
 

@@ -145,6 +145,13 @@ impl Status {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(resource, name)
     }
 
+    /// The same of something that is no resource of the catalogue.
+    pub(crate) fn none_of((group, plural): (&str, &str), name: &str) -> Self {
+        let details = json!({"name": name, "group": group, "kind": plural});
+        let message = format!("{plural}.{group} {name:?} not found");
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message).with_details(details)
+    }
+
     /// A path that names nothing.
     pub(crate) fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")

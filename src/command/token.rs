@@ -1,7 +1,7 @@
 //! `skiff token create`: what another machine needs to join.
 
 use crate::cli::TokenArgs;
-use crate::node::make_token;
+use crate::node::{ClusterKnown, make_token};
 use crate::out::show;
 use anyhow::Context;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -18,8 +18,9 @@ pub(crate) async fn create(args: TokenArgs) -> anyhow::Result<()> {
         Some(server) => server,
         None => advertised(&client).await?,
     };
-    let token = make_token(&client, args.ttl).await?;
-    show!("{}", token.kubeconfig(&server, &authority))
+    let cluster = ClusterKnown { server: &server, authority: &authority };
+    let token = make_token(&client, args.ttl, &cluster).await?;
+    show!("{}", token.kubeconfig(&cluster))
 }
 
 /// Where the service `kubernetes` leads.

@@ -242,6 +242,7 @@ async fn start_api(
         engine: engine("apiserver")?,
     };
     let server = ApiServer::new(server).await.context("start the API server")?;
+    let server = server.with_metrics().await.context("start the API server")?;
     let server = match config.external_ips {
         true => server,
         // CVE-2020-8554: whoever may write a service could take the traffic for any address.

@@ -1,15 +1,16 @@
 //! What a cluster has to know before nodes join it: roles, and a token for a while.
 //!
 //! A token is for asking for a node's certificate and for nothing else; the certificate is approved because the token's group may have
-//! it (Kubernetes "TLS bootstrapping"). A node that has joined may read what its proxy, its routes, its DNS server and its network
+//! it (Kubernetes "TLS bootstrapping"). What the cluster is known by stands in the config map `kube-public/cluster-info`, as kubeadm
+//! writes it: anybody may read it, and the controllers sign it with every token, so that who has a token needs nothing else. A node that has joined may read what its proxy, its routes, its DNS server and its network
 //! policies are made of.
 
 use anyhow::Context;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use rand::Rng;
@@ -23,6 +24,11 @@ const NODES: &str = "system:nodes";
 const NETWORK: &str = "skiff:node-network";
 const CERTIFICATES: &str = "system:certificates.k8s.io:certificatesigningrequests";
 const RBAC: &str = "rbac.authorization.k8s.io";
+/// What every cluster that nodes join publishes (kubeadm).
+const PUBLIC: &str = "kube-public";
+const CLUSTER_INFO: &str = "cluster-info";
+/// The role by which it is read, in kubeadm's name: a cluster has it once, whoever made it.
+const PUBLISHED: &str = "kubeadm:bootstrap-signer-clusterinfo";
 
 /// A bootstrap token.
 pub(crate) struct Token {
@@ -48,15 +54,29 @@ impl Token {
         format!("bootstrap-token-{}", self.id)
     }
 
-    /// A kubeconfig with it for the API server at `server`, which `authority` (PEM) vouches for.
-    pub(crate) fn kubeconfig(&self, server: &str, authority: &str) -> String {
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "join",
-            "clusters": [{"name": "join", "cluster": {"server": server, "certificate-authority-data": BASE64.encode(authority)}}],
-            "contexts": [{"name": "join", "context": {"cluster": "join", "user": "join"}}],
-            "users": [{"name": "join", "user": {"token": self.text()}}],
-        });
+    /// A kubeconfig with it.
+    pub(crate) fn kubeconfig(&self, cluster: &Known<'_>) -> String {
+        let mut config = cluster.config("join");
+        config["current-context"] = "join".into();
+        config["contexts"] = json!([{"name": "join", "context": {"cluster": "join", "user": "join"}}]);
+        config["users"] = json!([{"name": "join", "user": {"token": self.text()}}]);
         format!("{config:#}")
+    }
+}
+
+/// What a cluster is known by.
+pub(crate) struct Known<'a> {
+    /// Where its API server is reached.
+    pub(crate) server: &'a str,
+    /// Who vouches for it, PEM.
+    pub(crate) authority: &'a str,
+}
+
+impl Known<'_> {
+    /// A kubeconfig of it without a user.
+    fn config(&self, name: &str) -> Value {
+        let cluster = json!({"server": self.server, "certificate-authority-data": BASE64.encode(self.authority)});
+        json!({"apiVersion": "v1", "kind": "Config", "clusters": [{"name": name, "cluster": cluster}]})
     }
 }
 
@@ -64,8 +84,9 @@ impl Token {
 ///
 /// # Errors
 /// The API server refuses.
-pub(crate) async fn make_token(client: &Client, life: Duration) -> anyhow::Result<Token> {
+pub(crate) async fn make_token(client: &Client, life: Duration, cluster: &Known<'_>) -> anyhow::Result<Token> {
     prepare(client).await?;
+    publish(client, cluster).await?;
     let token = Token::random();
     let ends = Timestamp::now().checked_add(life).context("how long the token holds")?;
     let secret = json!({
@@ -73,7 +94,7 @@ pub(crate) async fn make_token(client: &Client, life: Duration) -> anyhow::Resul
         "type": "bootstrap.kubernetes.io/token",
         "stringData": {
             "token-id": token.id, "token-secret": token.secret, "usage-bootstrap-authentication": "true",
-            "auth-extra-groups": BOOTSTRAPPERS, "description": "with which nodes of Skiff join",
+            "usage-bootstrap-signing": "true", "auth-extra-groups": BOOTSTRAPPERS, "description": "with which nodes of Skiff join",
             "expiration": ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         },
     });
@@ -112,6 +133,28 @@ async fn prepare(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Lets everybody read what the cluster is known by. A config map that is there keeps what others have written into it.
+async fn publish(client: &Client, cluster: &Known<'_>) -> anyhow::Result<()> {
+    let apply = PatchParams::apply("skiff-join").force();
+    let info = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CLUSTER_INFO},
+        "data": {"kubeconfig": format!("{:#}", cluster.config(""))}});
+    let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CLUSTER_INFO], "verbs": ["get"]}]);
+    let named = |kind: &str| json!({"apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": {"name": PUBLISHED}});
+    let (mut role, mut binding) = (named("Role"), named("RoleBinding"));
+    role["rules"] = rules;
+    binding["roleRef"] = json!({"apiGroup": RBAC, "kind": "Role", "name": PUBLISHED});
+    binding["subjects"] = json!([{"apiGroup": RBAC, "kind": "User", "name": "system:anonymous"}]);
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), PUBLIC);
+    let written = maps.patch(CLUSTER_INFO, &apply, &Patch::Apply(info)).await;
+    let _map = written.with_context(|| format!("write config map {PUBLIC}/{CLUSTER_INFO}"))?;
+    let roles: Api<Role> = Api::namespaced(client.clone(), PUBLIC);
+    let written = roles.patch(PUBLISHED, &apply, &Patch::Apply(role)).await;
+    let _role = written.with_context(|| format!("write role {PUBLIC}/{PUBLISHED}"))?;
+    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), PUBLIC);
+    let written = bindings.patch(PUBLISHED, &apply, &Patch::Apply(binding)).await;
+    written.map(drop).with_context(|| format!("write role binding {PUBLIC}/{PUBLISHED}"))
+}
+
 fn network_role() -> Value {
     let verbs = ["get", "list", "watch"];
     json!({
@@ -145,7 +188,8 @@ mod tests {
         assert_eq!((id.len(), secret.len()), (6, 16));
         assert!(text.chars().all(|c| c == '.' || c.is_ascii_lowercase() || c.is_ascii_digit()), "{text}");
         assert_ne!(text, Token::random().text());
-        let config: Value = serde_json::from_str(&token.kubeconfig("https://192.0.2.1:6443", "pem")).unwrap();
+        let cluster = Known { server: "https://192.0.2.1:6443", authority: "pem" };
+        let config: Value = serde_json::from_str(&token.kubeconfig(&cluster)).unwrap();
         assert_eq!(config["users"][0]["user"]["token"], text);
     }
 }

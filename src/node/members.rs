@@ -4,7 +4,7 @@
 //! The processes begin before the first box is entered, so that theirs are made beside it and not inside; then they wait for a word on
 //! their standard input. Its end ends them, however we end.
 
-use super::joining::{end_token, make_token};
+use super::joining::{Known, end_token, make_token};
 use super::watching::await_node;
 use crate::folders::Folders;
 use anyhow::{Context, bail};
@@ -73,8 +73,9 @@ impl Members {
         if self.0.is_empty() {
             return Ok(Vec::new());
         }
-        let token = make_token(client, TOKEN_LIFE).await?;
-        let kubeconfig = token.kubeconfig(&format!("https://{api}"), authority);
+        let cluster = Known { server: &format!("https://{api}"), authority };
+        let token = make_token(client, TOKEN_LIFE, &cluster).await?;
+        let kubeconfig = token.kubeconfig(&cluster);
         for (number, child) in &mut self.0 {
             let path = folders.member(*number).bootstrap_kubeconfig();
             let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);

@@ -19,6 +19,7 @@ mod planted; // secrets, and where they must not be
 mod restart; // kill -9 with pods running
 mod trace; // from API write to execve
 
+mod autoscale; // as many as are needed
 mod client; // get, describe, apply, delete
 mod client_streams; // watches, logs, exec
 mod lifecycle; // crashes, probes, init containers, grace

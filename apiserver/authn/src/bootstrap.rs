@@ -2,6 +2,9 @@
 
 use crate::account::same;
 use crate::user::User;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
 use std::collections::BTreeMap;
 
 /// The type of secrets that hold them.
@@ -70,6 +73,30 @@ impl<'a> Token<'a> {
     }
 }
 
+impl Home {
+    /// Id and secret of the token that this holds, if it may sign at `now` what nodes read before they have joined. `name` is that of the
+    /// secret.
+    #[must_use]
+    pub fn signer(&self, name: &str, now: i64) -> Option<(&str, &str)> {
+        let data = |key: &str| self.data.get(key).map_or("", String::as_str);
+        let (id, secret) = (data("token-id"), data("token-secret"));
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_named = name.strip_prefix(PREFIX) == Some(id) && id.len() == 6 && id.bytes().all(plain);
+        let signs = self.kind == TYPE && is_named && !secret.is_empty() && data("usage-bootstrap-signing") == "true";
+        (signs && !has_ended(self, now)).then_some((id, secret))
+    }
+}
+
+/// The signature of a token under `content`: a JWS (RFC 7515) with HS256, without what it signs (appendix F).
+#[must_use]
+pub fn signature(content: &str, id: &str, secret: &str) -> String {
+    // An id of letters and digits needs no escapes.
+    let head = URL_SAFE_NO_PAD.encode(format!("{{\"alg\":\"HS256\",\"kid\":\"{id}\"}}"));
+    let signed = format!("{head}.{}", URL_SAFE_NO_PAD.encode(content));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), signed.as_bytes());
+    format!("{head}..{}", URL_SAFE_NO_PAD.encode(tag))
+}
+
 /// Whether the time of the token in `home` is over. A time that nobody understands is over.
 #[must_use]
 pub fn has_ended(home: &Home, now: i64) -> bool {
@@ -113,6 +140,36 @@ mod tests {
             ["", "abcdef", "abcde.0123456789abcdef", "Abcdef.0123456789abcdef", "abcdef.0123456789abcdef0", "a.b.c"]
         {
             assert!(Token::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    /// The examples of Kubernetes (`cluster-bootstrap/token/jws`).
+    #[test]
+    fn signatures_are_those_that_kubeadm_checks() {
+        let content = "Hello from the other side. I must have called a thousand times.";
+        for (content, secret, expected) in [
+            (content, "my voice is my passcode", "VShe2taLd-YTrmWuRkcL_8QTNDHYxQIEBsAYYiIj1_8"),
+            ("", "my voice is my passcode", "7Ui1ALizW4jXphVUB7xUqC9vLYLL9RZeOFfVLoB7Tgk"),
+            (content, "", "UfkqvDGiIFxrMnFseDj9LYJOLNrvjW8aHhF71mvvAs8"),
+        ] {
+            let signed = signature(content, "joshua", secret);
+            assert_eq!(signed, format!("eyJhbGciOiJIUzI1NiIsImtpZCI6Impvc2h1YSJ9..{expected}"));
+        }
+    }
+
+    #[test]
+    fn only_some_tokens_sign() {
+        let signs = |home: Home, name: &str| home.signer(name, 100).map(|(id, _)| id.to_owned());
+        let good = || home(&[("usage-bootstrap-signing", "true")]);
+        assert_eq!(signs(good(), "bootstrap-token-abcdef").as_deref(), Some("abcdef"));
+        for (home, name) in [
+            (good(), "bootstrap-token-abcdeg"),
+            (good(), "abcdef"),
+            (home(&[]), "bootstrap-token-abcdef"),
+            (Home { ends: Some(Ok(99)), ..good() }, "bootstrap-token-abcdef"),
+            (Home { kind: "Opaque".to_owned(), ..good() }, "bootstrap-token-abcdef"),
+        ] {
+            assert_eq!(signs(home, name), None);
         }
     }
 

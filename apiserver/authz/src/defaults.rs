@@ -32,6 +32,7 @@ const CONTROLLERS: [&str; 30] = [
     "statefulset-controller",
     "job-controller",
     "cronjob-controller",
+    "horizontal-pod-autoscaler",
     "ttl-after-finished-controller",
     "disruption-controller",
     "pod-garbage-collector",

@@ -50,6 +50,7 @@ macro_rules! kinds {
 
 const STORAGE: &str = "storage.k8s.io";
 const DEVICES: &str = "resource.k8s.io";
+const AUTOSCALING: &str = "autoscaling";
 
 kinds! {
     OfVolumes PersistentVolume Cluster ["", "v1", "PersistentVolume", "persistentvolumes"], "A volume of the cluster.";
@@ -65,6 +66,9 @@ kinds! {
         [DEVICES, "v1", "ResourceClaimTemplate", "resourceclaimtemplates"], "How claims of devices are made for pods.";
     OfDeviceClasses DeviceClass Cluster [DEVICES, "v1", "DeviceClass", "deviceclasses"], "Devices that an administrator offers.";
     OfSlices ResourceSlice Cluster [DEVICES, "v1", "ResourceSlice", "resourceslices"], "Devices that a driver has.";
+    OfAutoscalers HorizontalPodAutoscaler Namespaced
+        [AUTOSCALING, "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"],
+        "How many replicas something has by what is measured.";
 }
 
 /// An object: typed metadata, and all other fields as they came.

@@ -41,6 +41,7 @@ const fn of(group: &'static str, one: Use) -> Use {
 const ADMISSION: &str = "admissionregistration.k8s.io";
 const CERTIFICATES: &str = "certificates.k8s.io";
 const REQUEST: &str = "CertificateSigningRequest";
+const AUTOSCALER: &str = "HorizontalPodAutoscaler";
 const ATTACHMENT: &str = "VolumeAttachment";
 const CLAIM: &str = "PersistentVolumeClaim";
 const CLAIM_OF_DEVICES: &str = "ResourceClaim";
@@ -96,6 +97,7 @@ pub const USES: &[Use] = &[
     of(DEVICES, on(CONTROLLERS, "ResourceClaimTemplate", "resourceclaimtemplates", WATCH)),
     of("apps", on(CONTROLLERS, "Deployment", "deployments", &["get", "list", "patch", "watch"])),
     of("apps", on(CONTROLLERS, "Deployment", "deployments/status", &["patch"])),
+    of("apps", on(CONTROLLERS, "Deployment", "deployments/scale", &["get", "update"])),
     of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets", KEEP)),
     of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets/status", &["patch"])),
     on(CONTROLLERS, "ReplicationController", "replicationcontrollers", FOLLOW),
@@ -110,6 +112,8 @@ pub const USES: &[Use] = &[
     of("batch", on(CONTROLLERS, "CronJob", "cronjobs", WATCH)),
     of("policy", on(CONTROLLERS, "PodDisruptionBudget", "poddisruptionbudgets", WATCH)),
     of("policy", on(CONTROLLERS, "PodDisruptionBudget", "poddisruptionbudgets/status", &["update"])),
+    of("autoscaling", on(CONTROLLERS, AUTOSCALER, "horizontalpodautoscalers", WATCH)),
+    of("autoscaling", on(CONTROLLERS, AUTOSCALER, "horizontalpodautoscalers/status", &["update"])),
     on(CONTROLLERS, "Pod", "pods/status", &["patch"]),
     of("batch", on(CONTROLLERS, "CronJob", "cronjobs/status", &["update"])),
     on(CONTROLLERS, "Pod", "pods", &["create", "delete", "list", "patch", "watch"]),

@@ -16,6 +16,7 @@ mod pods; // pods that are made and deleted on behalf of an object
 mod shares; // numbers or percentages of a whole
 
 mod account_token; // tokens of accounts in secrets
+mod bootstrap_token; // what nodes read before they join, signed
 mod certificate_request; // certificates on request
 mod cluster_role_aggregation; // roles that gather the rules of others
 mod cron_job; // jobs that begin at their times
@@ -25,6 +26,7 @@ mod disruption; // how many pods may be evicted
 mod endpoint_mirror; // endpoints that a user wrote, as slices
 mod endpoint_slice; // which addresses stand behind a service
 mod garbage; // objects whose owners are gone
+mod horizontal_autoscaler; // as many replicas as metrics ask for
 mod job; // pods that must succeed a number of times
 mod namespace; // emptying a namespace that is being deleted
 mod node_ipam; // ranges of addresses for the pods of each node
@@ -75,6 +77,9 @@ const LOOPS: &[(&str, Start)] = &[
     ("job-controller", |context, shutdown| job::run(context, shutdown).map(Ok).boxed()),
     ("job-controller", |context, shutdown| job::run_strays(context, shutdown).map(Ok).boxed()),
     ("cronjob-controller", |context, shutdown| cron_job::run(context, shutdown).map(Ok).boxed()),
+    ("bootstrap-signer", |context, shutdown| bootstrap_token::sign(context, shutdown).map(Ok).boxed()),
+    ("token-cleaner", |context, shutdown| bootstrap_token::clean(context, shutdown).map(Ok).boxed()),
+    ("horizontal-pod-autoscaler", |context, shutdown| horizontal_autoscaler::run(context, shutdown).map(Ok).boxed()),
     ("disruption-controller", |context, shutdown| disruption::run(context, shutdown).map(Ok).boxed()),
     ("disruption-controller", |context, shutdown| disruption::run_stale(context, shutdown).map(Ok).boxed()),
     ("pod-garbage-collector", |context, shutdown| pod_gc::run(context, shutdown).map(Ok).boxed()),

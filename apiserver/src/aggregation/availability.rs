@@ -51,13 +51,14 @@ pub(crate) fn follow(app: &Arc<App>, until: CancellationToken) {
         let mut looks: u32 = 0;
         loop {
             let remotes = app.aggregation.remotes();
-            let due = remotes.iter().filter(|remote| !remote.is_available() || looks.is_multiple_of(LOOKS));
+            let others = || remotes.iter().filter(|remote| !remote.is_own());
+            let due = others().filter(|remote| !remote.is_available() || looks.is_multiple_of(LOOKS));
             join_all(due.map(|remote| look(&app.registry, remote))).await;
             looks = looks.wrapping_add(1);
             // Who is not asked costs nothing; something new is looked at at once.
             let sleep = tokio::time::sleep(LOOK);
             tokio::select! {
-                () = sleep, if !remotes.is_empty() => {}
+                () = sleep, if others().next().is_some() => {}
                 () = app.aggregation.changed.notified() => {}
             }
         }

@@ -49,7 +49,7 @@ pub(crate) async fn forward(app: &Arc<App>, remote: &Arc<Remote>, mut request: R
 }
 
 /// Whether who asks may do what is asked, whoever answers.
-async fn may(method: &Method, uri: &Uri, door: &Extensions) -> Result<(), Status> {
+pub(crate) async fn may(method: &Method, uri: &Uri, door: &Extensions) -> Result<(), Status> {
     let path = uri.path();
     let segments: Option<Vec<String>> = path.split('/').filter(|one| !one.is_empty()).map(percent_decode).collect();
     let segments = segments.ok_or_else(Status::no_such_path)?;

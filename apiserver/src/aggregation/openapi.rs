@@ -21,6 +21,9 @@ pub(crate) fn with_v3(app: &App, mut index: Value) -> Value {
 /// It does not answer.
 pub(crate) async fn answer_v3(app: &App, path: &str, query: &str) -> Result<Option<Bytes>, Status> {
     let Some(remote) = app.aggregation.of_path(&format!("/{path}")) else { return Ok(None) };
+    if remote.is_own() {
+        return Err(Status::no_such_path());
+    }
     let query = if query.is_empty() { String::new() } else { format!("?{query}") };
     let (shown, answer) = document(&app.registry, &remote, &format!("/openapi/v3/{path}{query}")).await;
     match answer {

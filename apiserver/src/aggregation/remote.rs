@@ -1,5 +1,6 @@
 //! One server behind this one, as its APIService says.
 
+use crate::metrics;
 use crate::registry::Registry;
 use crate::remote::connect::Connector;
 use crate::remote::place;
@@ -37,6 +38,8 @@ pub(crate) struct Remote {
     pub(super) port: u16,
     client: Result<Client<Connector, Body>, String>,
     spec: Value,
+    /// Whether this server answers itself.
+    own: bool,
     available: AtomicBool,
     learned: Mutex<Learned>,
 }
@@ -58,7 +61,9 @@ impl Remote {
         let to = &spec["service"];
         let (namespace, name) = (text(&to["namespace"]), text(&to["name"]));
         let port = to["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT);
-        let is_available = available(service).is_some_and(|status| status == "True");
+        let own = Self::is_of_metrics(service);
+        let is_available = own || available(service).is_some_and(|status| status == "True");
+        let resources = own.then(|| Arc::new(metrics::resources()));
         Self {
             name: text(&service["metadata"]["name"]),
             group: text(&spec["group"]),
@@ -69,9 +74,21 @@ impl Remote {
             service: name,
             port,
             spec: spec.clone(),
+            own,
             available: AtomicBool::new(is_available),
-            learned: Mutex::default(),
+            learned: Mutex::new(Learned { resources, openapi_v3: None }),
         }
+    }
+
+    /// Whether this server answers for what a metrics server would answer for: the APIService names nobody else.
+    pub(super) fn is_of_metrics(service: &Value) -> bool {
+        let spec = &service["spec"];
+        spec["service"].is_null() && spec["group"] == metrics::GROUP && spec["version"] == metrics::VERSION
+    }
+
+    /// Whether this server answers itself.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
     }
 
     pub(super) fn is(&self, service: &Value) -> bool {

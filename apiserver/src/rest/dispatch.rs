@@ -4,7 +4,7 @@ use super::deadline::within;
 use super::options::Parameters;
 use super::path::{self, ResourcePath};
 use super::respond::{Style, with_warnings};
-use super::{discovery, stream, verbs};
+use super::{discovery, metrics, stream, verbs};
 use crate::aggregation;
 use crate::app::App;
 use crate::audit;
@@ -26,6 +26,9 @@ use std::sync::Arc;
 
 pub(super) async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Response, Status> {
     if let Some(remote) = app.aggregation.of_path(request.uri().path()) {
+        if remote.is_own() {
+            return Box::pin(metrics::answer(app, request)).await;
+        }
         return Box::pin(aggregation::forward(app, &remote, request)).await;
     }
     let path = path::parse(&app.registry.catalog(), request.uri().path());

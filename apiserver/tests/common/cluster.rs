@@ -114,9 +114,9 @@ impl Cluster {
             })
         };
         let mut lists = self.lists.lock().expect("not poisoned").clone();
-        // What is left in a namespace that goes has to be asked of the server, and which pods use a claim that goes; all else is
-        // asked once and followed.
-        let live = ["/namespaces/late/", "/api/v1/namespaces/default/pods?"];
+        // What is left in a namespace that goes has to be asked of the server, which pods use a claim that goes, and what metrics
+        // say now; all else is asked once and followed.
+        let live = ["/namespaces/late/", "/api/v1/namespaces/default/pods?", ".metrics.k8s.io/", "/metrics.k8s.io/"];
         lists.retain(|uri| !live.iter().any(|part| uri.contains(part)));
         assert!(!lists.iter().any(|uri| uri.contains("/namespaces/")), "nobody lists in a reconciliation: {lists:#?}");
         let all = lists.len();

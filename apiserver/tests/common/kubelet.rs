@@ -27,6 +27,7 @@ pub(crate) async fn start(world: &World) {
     let acceptor = TlsAcceptor::from(Arc::new(tls(&world.pki)));
     let router = Router::new()
         .route("/containerLogs/default/p/{container}", get(logs))
+        .route("/metrics/resource", get(figures))
         .route("/exec/default/p/c", any(exec))
         .route("/portForward/default/p", any(echo));
     tokio::spawn(async move {
@@ -40,7 +41,7 @@ pub(crate) async fn start(world: &World) {
         }
     });
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "status": {
-        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}], "allocatable": {"cpu": "2", "memory": "1Gi"},
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
     world.must("POST", "/api/v1/nodes", &node).await;
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"nodeName": "n",
@@ -77,6 +78,24 @@ async fn logs(request: Request) -> Response {
     }
     let query = request.uri().query().unwrap_or_default();
     Body::from(format!("first line\nasked: {query}\n")).into_response()
+}
+
+/// The container `c` uses a quarter of a processor and 64 MiB, `d` a twentieth and 16 MiB, the node a half and 256 MiB.
+async fn figures() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let (start, now) = (1_700_000_000, now.as_millis());
+    let mut text = format!(
+        "node_cpu_usage_seconds_total {} {now}\nnode_memory_working_set_bytes {}\n",
+        now as f64 / 2000.0,
+        256 << 20
+    );
+    for (name, share, mebibytes) in [("c", 4000.0, 64), ("d", 20_000.0, 16)] {
+        let labels = format!("{{container=\"{name}\",namespace=\"default\",pod=\"p\"}}");
+        text += &format!("container_cpu_usage_seconds_total{labels} {} {now}\n", now as f64 / share);
+        text += &format!("container_memory_working_set_bytes{labels} {}\n", mebibytes << 20);
+        text += &format!("container_start_time_seconds{labels} {start}\n");
+    }
+    text
 }
 
 /// Echoes stdin; the command decides how it ends: `exit 7` with a code, everything else well.

@@ -101,7 +101,7 @@ impl Metrics {
     }
 }
 
-/// The objects that are meant, as they are at hand.
+/// The objects that are meant, not older than what this server has written.
 async fn objects_of(app: &App, plural: &str, wanted: &Wanted<'_>) -> Result<Vec<Arc<Value>>, Status> {
     let resource = built_in("", plural)?;
     if !wanted.name.is_empty() {
@@ -109,7 +109,7 @@ async fn objects_of(app: &App, plural: &str, wanted: &Wanted<'_>) -> Result<Vec<
         return Ok(vec![app.registry.get(&target).await?.parsed()?]);
     }
     let selection = Selection::parse(resource, wanted.labels, wanted.fields)?;
-    let options = ListOptions { selection, version_match: VersionMatch::Any, ..ListOptions::default() };
+    let options = ListOptions { selection, version_match: VersionMatch::Own, ..ListOptions::default() };
     let list = app.registry.list(resource, wanted.namespace, &options).await?;
     list.items.iter().map(|object| object.parsed()).collect()
 }

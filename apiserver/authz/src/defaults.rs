@@ -204,7 +204,7 @@ mod tests {
         let count = |kind| objects.iter().filter(|(one, _)| *one == kind).count();
         let ours = |word: &str| OURS.lines().filter(|line| line.starts_with(word)).count();
         let (roles, bindings) = (ours("clusterrole "), ours("clusterrolebinding ") + CONTROLLERS.len());
-        assert_eq!(Kind::ALL.map(count), [70 + roles, 7, 51 + bindings, 7]);
+        assert_eq!(Kind::ALL.map(count), [70 + roles, 7, 51 + bindings, 7 + ours("rolebinding ")]);
         let admin = &objects.iter().find(|(_, object)| object["metadata"]["name"] == "cluster-admin").expect("there").1;
         assert_eq!(
             *admin,

@@ -56,6 +56,8 @@ const WATCH: &[&str] = &["list", "watch"];
 /// What a cache sends, and a look at one object.
 const FOLLOW: &[&str] = &["get", "list", "watch"];
 const KEEP: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
+/// What an autoscaler sends.
+const SCALE: &[&str] = &["get", "update"];
 /// What a candidate for leadership sends.
 const ELECT: &[&str] = &["create", "get", "update"];
 const CONTROLLERS: &str = "controllers";
@@ -97,7 +99,10 @@ pub const USES: &[Use] = &[
     of(DEVICES, on(CONTROLLERS, "ResourceClaimTemplate", "resourceclaimtemplates", WATCH)),
     of("apps", on(CONTROLLERS, "Deployment", "deployments", &["get", "list", "patch", "watch"])),
     of("apps", on(CONTROLLERS, "Deployment", "deployments/status", &["patch"])),
-    of("apps", on(CONTROLLERS, "Deployment", "deployments/scale", &["get", "update"])),
+    of("apps", on(CONTROLLERS, "Deployment", "deployments/scale", SCALE)),
+    of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets/scale", SCALE)),
+    of("apps", on(CONTROLLERS, "StatefulSet", "statefulsets/scale", SCALE)),
+    on(CONTROLLERS, "ReplicationController", "replicationcontrollers/scale", SCALE),
     of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets", KEEP)),
     of("apps", on(CONTROLLERS, "ReplicaSet", "replicasets/status", &["patch"])),
     on(CONTROLLERS, "ReplicationController", "replicationcontrollers", FOLLOW),

@@ -6,21 +6,18 @@
 mod plan; // which range is free
 
 use crate::context::{Actor, Context, ControllerError, EventKind, On, is_status};
+use crate::looking::{Again, Loop, Outcome};
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 pub(crate) use plan::Pool;
 use serde_json::json;
-use skiff_client::{Cache, Caches};
+use skiff_client::{Cache, Caches, Key};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-
-/// How long after a failure nodes are looked at again.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often they are looked at without a change: a node that went has left its ranges to one that waits.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The ranges that nodes get theirs of: of IPv4, of IPv6, or of both.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,33 +43,24 @@ impl NodeRanges {
 }
 
 /// Gives nodes their ranges until `shutdown`; `caches` show what the API server behind `client` has.
-pub async fn allocate_node_ranges(actor: Actor, caches: Caches, ranges: NodeRanges, shutdown: CancellationToken) {
-    let context = Context::new(actor, caches, "cidrAllocator").acting_as("node-controller");
-    let nodes = context.caches.all::<Node>();
-    let (tell, mut changes) = mpsc::channel(1);
-    let told = tell.clone();
-    let _subscription = nodes.subscribe(move |_| {
-        // A word that waits stands for all that come meanwhile.
-        let _full = told.try_send(());
-    });
-    tokio::select! {
-        () = shutdown.cancelled() => return,
-        () = nodes.synced() => {}
-    }
-    let mut giver = Giver { context, nodes, ranges: ranges.0, given: BTreeMap::new(), told: BTreeSet::new() };
-    let _full = tell.try_send(());
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = changes.recv() => {}
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-        }
-        if let Err(error) = giver.look().await {
-            tracing::warn!(error = skiff_client::sentence(&error), "give nodes ranges for their pods");
-            tokio::time::sleep(RETRY).await;
-            let _full = tell.try_send(());
-        }
-    }
+pub async fn allocate_node_ranges(
+    actor: Actor,
+    caches: Caches,
+    ranges: NodeRanges,
+    shutdown: CancellationToken,
+) {
+    let mut looking = Loop::new(Context::new(actor, caches, "cidrAllocator").acting_as("node-controller"));
+    let nodes = looking.context.caches.all::<Node>();
+    // Whichever changes, all are looked at, those that wait longest first.
+    looking.when(&nodes, |_| vec![Key::new("", "nodes")]);
+    let context = looking.context.clone();
+    let giver = Giver { context, nodes, ranges: ranges.0, given: BTreeMap::new(), told: BTreeSet::new() };
+    let giver = Arc::new(Mutex::new(giver));
+    looking.run(shutdown, move |_| look(giver.clone()).boxed()).await;
+}
+
+async fn look(giver: Arc<Mutex<Giver>>) -> Outcome {
+    giver.lock().await.look().await.map(|()| Again::OnChange)
 }
 
 struct Giver {

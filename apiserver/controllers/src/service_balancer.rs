@@ -5,20 +5,18 @@
 //! address.
 
 use crate::context::{Actor, Context, ControllerError, EventKind, On, is_status};
+use crate::looking::{Again, Loop, Outcome};
 use crate::node_ipam::Pool;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
-use skiff_client::{Cache, Caches};
+use skiff_client::{Cache, Caches, Key};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-
-/// How long after a failure services are looked at again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Addresses for load balancers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,27 +47,17 @@ impl BalancerRange {
 
 /// Gives addresses until `shutdown`; `caches` show what the API server behind `client` has.
 pub async fn balance_services(actor: Actor, caches: Caches, range: BalancerRange, shutdown: CancellationToken) {
-    let context = Context::new(actor, caches, "service-controller").acting_as("service-controller");
-    let services = context.caches.all::<Service>();
-    let changed = Arc::new(Notify::new());
-    let told = changed.clone();
-    let _subscription = services.subscribe(move |_| told.notify_one());
-    tokio::select! {
-        () = shutdown.cancelled() => return,
-        () = services.synced() => {}
-    }
-    let mut giver = Giver { context, services, range, given: BTreeMap::new() };
-    loop {
-        if let Err(error) = giver.look().await {
-            tracing::warn!(error = skiff_client::sentence(&error), "give services addresses of load balancers");
-            tokio::time::sleep(RETRY).await;
-            changed.notify_one();
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = changed.notified() => {}
-        }
-    }
+    let mut looking = Loop::new(Context::new(actor, caches, "service-controller").acting_as("service-controller"));
+    let services = looking.context.caches.all::<Service>();
+    // Whichever changes, all are looked at, the oldest first.
+    looking.when(&services, |_| vec![Key::new("", "services")]);
+    let context = looking.context.clone();
+    let giver = Arc::new(Mutex::new(Giver { context, services, range, given: BTreeMap::new() }));
+    looking.run(shutdown, move |_| look(giver.clone()).boxed()).await;
+}
+
+async fn look(giver: Arc<Mutex<Giver>>) -> Outcome {
+    giver.lock().await.look().await.map(|()| Again::OnChange)
 }
 
 struct Giver {

@@ -131,7 +131,8 @@ fn shows(kubectl: &Kubectl) {
     };
     let nodes = rows("top node");
     assert_eq!(nodes[1][0], "n");
-    (near(&nodes[1][1], 500), near(&nodes[1][2], 25));
+    near(&nodes[1][1], 500);
+    near(&nodes[1][2], 25);
     assert_eq!(nodes[1][3..], ["256Mi", "25%"]);
     let pods = rows("top pod p");
     assert_eq!((&*pods[1][0], &*pods[1][2]), ("p", "80Mi"));

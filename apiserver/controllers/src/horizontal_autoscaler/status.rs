@@ -32,7 +32,8 @@ impl Status {
         }
     }
 
-    /// The whole; `None`: it is as it was. `generation` is that of the autoscaler, `scaled` whether something was changed.
+    /// The whole; `None`: it is as it was. `replicas` are those that there are and those that are wanted, if both are known; `scaled` says
+    /// whether they were just changed.
     pub(super) fn whole(self, replicas: Option<(i32, i32)>, scaled: bool) -> Option<Value> {
         let mut status = self.before.clone();
         if !status.is_object() {

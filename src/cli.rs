@@ -51,7 +51,7 @@ pub(crate) use pressure::{LogArgs, PressureArgs};
 pub(crate) use ranges::RangeArgs;
 pub(crate) use registry::{RegistryArgs, RegistryCommand, ServeRegistryArgs, UpRegistryArgs};
 pub(crate) use store::*;
-pub(crate) use top::{SortBy, TopArgs, TopWhat};
+pub(crate) use top::{SortBy, TopWhat, UsageArgs};
 pub(crate) use users::UserArgs;
 use without_effect::{Kubelet, Proxy, WithoutEffect};
 
@@ -161,7 +161,7 @@ pub(crate) enum Command {
     /// Show objects in detail, with their events
     Describe(DescribeArgs),
     /// Show what nodes or pods use
-    Top(TopArgs),
+    Top(UsageArgs),
     /// Say why something does not run or answer, with figures and what can be done
     Why(WhyArgs),
     /// Delete objects and wait until they are gone

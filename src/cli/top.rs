@@ -29,7 +29,7 @@ pub(crate) enum SortBy {
   skiff top node
   skiff top pod -A --sort-by memory
   skiff top pod -l app=web --containers")]
-pub(crate) struct TopArgs {
+pub(crate) struct UsageArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// Nodes or pods

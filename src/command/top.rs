@@ -1,6 +1,6 @@
 //! `skiff top`: what nodes and pods use, as `metrics.k8s.io` says.
 
-use crate::cli::{SortBy, TopArgs, TopWhat};
+use crate::cli::{SortBy, UsageArgs, TopWhat};
 use crate::client::{must_exist, plain_table, text};
 use crate::out::{complain, show};
 use anyhow::Context;
@@ -23,7 +23,7 @@ struct Row {
     bytes: i64,
 }
 
-pub(crate) async fn run(args: TopArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(args: UsageArgs) -> anyhow::Result<()> {
     must_exist(&args.server.kubeconfig)?;
     let client = from_kubeconfig(&args.server.kubeconfig).await?;
     let objects = figures(&client, &args).await.context("read metrics.k8s.io")?;
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: TopArgs) -> anyhow::Result<()> {
     show!("{}", table(&rows, &args, &capacity))
 }
 
-async fn figures(client: &Client, args: &TopArgs) -> anyhow::Result<Vec<DynamicObject>> {
+async fn figures(client: &Client, args: &UsageArgs) -> anyhow::Result<Vec<DynamicObject>> {
     let kind = if args.what == TopWhat::Node { "NodeMetrics" } else { "PodMetrics" };
     let plural = if args.what == TopWhat::Node { "nodes" } else { "pods" };
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", kind), plural);
@@ -60,7 +60,7 @@ async fn figures(client: &Client, args: &TopArgs) -> anyhow::Result<Vec<DynamicO
 }
 
 /// The lines of one object.
-fn rows_of(object: &DynamicObject, args: &TopArgs) -> Vec<Row> {
+fn rows_of(object: &DynamicObject, args: &UsageArgs) -> Vec<Row> {
     let mut names: Vec<String> = Vec::new();
     if args.all_namespaces && args.what == TopWhat::Pod {
         names.push(object.namespace().unwrap_or_default());
@@ -111,7 +111,7 @@ fn percent(used: i64, all: i64) -> String {
     if all > 0 { format!("{}%", used.saturating_mul(100) / all) } else { "<unknown>".to_owned() }
 }
 
-fn table(rows: &[Row], args: &TopArgs, capacity: &BTreeMap<String, (i64, i64)>) -> String {
+fn table(rows: &[Row], args: &UsageArgs, capacity: &BTreeMap<String, (i64, i64)>) -> String {
     let mut header = Vec::new();
     if args.all_namespaces && args.what == TopWhat::Pod {
         header.push("NAMESPACE");
@@ -147,10 +147,10 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        args: TopArgs,
+        args: UsageArgs,
     }
 
-    fn args(line: &str) -> TopArgs {
+    fn args(line: &str) -> UsageArgs {
         Line::parse_from(["top"].into_iter().chain(line.split(' '))).args
     }
 

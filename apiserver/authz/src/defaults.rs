@@ -24,7 +24,7 @@ const POLICY: &str = include_str!("defaults/policy.txt");
 const OURS: &str = include_str!("defaults/ours.txt");
 /// The controllers that run. They are one user, as those of a kube-controller-manager without `--use-service-account-credentials`: it is
 /// given the role of each.
-const CONTROLLERS: [&str; 30] = [
+const CONTROLLERS: [&str; 31] = [
     "deployment-controller",
     "replicaset-controller",
     "replication-controller",

@@ -68,7 +68,8 @@ impl Aggregation {
     /// Takes over what all APIServices say; those that say the same are kept, with their connections.
     pub(crate) fn publish<'a>(&self, services: impl Iterator<Item = &'a Value>) {
         let before = self.remotes();
-        let of_others = services.filter(|service| !service["spec"]["service"].is_null() || Remote::is_of_metrics(service));
+        let of_others =
+            services.filter(|service| !service["spec"]["service"].is_null() || Remote::is_of_metrics(service));
         let next = of_others.map(|service| {
             let same = before.iter().find(|remote| remote.is(service));
             same.map_or_else(|| Arc::new(Remote::read(service, &self.front)), Arc::clone)

@@ -96,7 +96,9 @@ impl Metrics {
     fn samples(&self, node: &str) -> Arc<tokio::sync::Mutex<Samples>> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         // Old samples are worth nothing, so those of nodes that are gone end with the next question.
-        nodes.retain(|name, samples| name == node || samples.try_lock().map_or(true, |one| !one.is_over(Instant::now())));
+        nodes.retain(|name, samples| {
+            name == node || samples.try_lock().map_or(true, |one| !one.is_over(Instant::now()))
+        });
         Arc::clone(nodes.entry(node.to_owned()).or_default())
     }
 }
@@ -121,13 +123,15 @@ async fn count(app: &App, node: &Value, samples: &mut Samples) -> Option<Counted
             Next::Known(counted) => return Some(counted),
             Next::Silent => return None,
             Next::Wait(wait) => tokio::time::sleep(wait).await,
-            Next::Ask => match timeout(PATIENCE, ask(app, node)).await.unwrap_or_else(|_| Err("no answer".to_owned())) {
-                Ok(scrape) => samples.take(Instant::now(), scrape),
-                Err(why) => {
-                    tracing::debug!(node = name_of(node), why, "a kubelet does not say what is used");
-                    samples.fail(Instant::now());
+            Next::Ask => {
+                match timeout(PATIENCE, ask(app, node)).await.unwrap_or_else(|_| Err("no answer".to_owned())) {
+                    Ok(scrape) => samples.take(Instant::now(), scrape),
+                    Err(why) => {
+                        tracing::debug!(node = name_of(node), why, "a kubelet does not say what is used");
+                        samples.fail(Instant::now());
+                    }
                 }
-            },
+            }
         }
     }
 }

@@ -216,7 +216,11 @@ impl ApiServer {
     /// The store fails.
     pub async fn with_metrics(self) -> Result<Self, ApiError> {
         let made = bootstrap::of_metrics(&self.app.registry).await;
-        made.map_err(|(object, status)| ApiError::Bootstrap { operation: "create", object, problem: status.to_string() })?;
+        made.map_err(|(object, status)| ApiError::Bootstrap {
+            operation: "create",
+            object,
+            problem: status.to_string(),
+        })?;
         Ok(self)
     }
 

@@ -49,15 +49,22 @@ async fn replicas_follow_what_pods_use() {
     let replicas = set["spec"]["replicas"].as_i64().expect("a number");
     assert!((3..=4).contains(&replicas), "300 thousandths, 100 each: {replicas}");
     let path = format!("{AUTOSCALERS}/web");
-    let done = cluster.until(&path, "say so", |one| condition(one, "AbleToScale")["reason"] == "SucceededRescale").await;
+    let done =
+        cluster.until(&path, "say so", |one| condition(one, "AbleToScale")["reason"] == "SucceededRescale").await;
     assert_eq!(done["status"]["desiredReplicas"], replicas);
-    assert_eq!((&done["status"]["currentReplicas"], condition(&done, "ScalingActive")["reason"].as_str()), (&json!(1), Some("ValidMetricFound")));
+    assert_eq!(
+        (&done["status"]["currentReplicas"], condition(&done, "ScalingActive")["reason"].as_str()),
+        (&json!(1), Some("ValidMetricFound"))
+    );
     assert_eq!(condition(&done, "ScalingLimited")["status"], "False", "{done}");
     assert!(done["status"]["currentMetrics"][0]["resource"]["current"]["averageValue"].is_string(), "{done}");
     assert!(done["status"]["lastScaleTime"].is_string());
     let said = |events: &Value| {
         let mut all = events["items"].as_array().into_iter().flatten();
-        all.any(|event| event["reason"] == "SuccessfulRescale" && event["message"] == format!("New size: {replicas}; reason: cpu resource above target"))
+        all.any(|event| {
+            event["reason"] == "SuccessfulRescale"
+                && event["message"] == format!("New size: {replicas}; reason: cpu resource above target")
+        })
     };
     cluster.until("/api/v1/namespaces/default/events", "tell it", said).await;
     cluster.end().await;
@@ -96,7 +103,8 @@ async fn what_cannot_be_measured_is_said_in_kubernetes_words() {
     let gone = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "nope"});
     cluster.world.must("POST", AUTOSCALERS, &autoscaler(&gone, &json!([]))).await;
     let said = cluster.until(&path, "say why", |one| condition(one, "AbleToScale")["reason"] == "FailedGetScale").await;
-    let message = "the HPA controller was unable to get the target's current scale: replicasets.apps \"nope\" not found";
+    let message =
+        "the HPA controller was unable to get the target's current scale: replicasets.apps \"nope\" not found";
     assert_eq!(condition(&said, "AbleToScale")["message"], message);
     cluster.end().await;
 }

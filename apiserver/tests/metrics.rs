@@ -48,7 +48,10 @@ async fn rates_are_of_the_time_that_they_name() {
     assert!(is_near(milli(&of("c")["usage"]["cpu"]), 250) && is_near(milli(&of("d")["usage"]["cpu"]), 50), "{pod}");
     assert_eq!((&of("c")["usage"]["memory"], &pod["metadata"]["name"]), (&json!("64Mi"), &json!("p")));
     let (window, at) = (pod["window"].as_str().unwrap(), pod["timestamp"].as_str().unwrap());
-    assert!(window.starts_with("1.") || window == "1s" || window.starts_with("0.9"), "two answers, a second apart: {window}");
+    assert!(
+        window.starts_with("1.") || window == "1s" || window.starts_with("0.9"),
+        "two answers, a second apart: {window}"
+    );
     let age = Timestamp::now().duration_since(at.parse::<Timestamp>().unwrap());
     assert!(age.as_secs() < 60, "{at}");
     let node = world.must("GET", &format!("{BASE}/nodes/n"), &Value::Null).await;

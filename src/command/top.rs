@@ -1,6 +1,6 @@
 //! `skiff top`: what nodes and pods use, as `metrics.k8s.io` says.
 
-use crate::cli::{SortBy, UsageArgs, TopWhat};
+use crate::cli::{SortBy, TopWhat, UsageArgs};
 use crate::client::{must_exist, plain_table, text};
 use crate::out::{complain, show};
 use anyhow::Context;
@@ -168,11 +168,16 @@ mod tests {
     fn nodes_and_pods_are_shown_with_their_sums() {
         let node = json!([{"metadata": {"name": "n"}, "usage": {"cpu": "250000000n", "memory": "256Mi"}}]);
         assert_eq!(shown("node", node)[1], ["n", "250m", "12%", "256Mi", "25%"]);
-        let pod = |name: &str, cpu: &str| json!({"metadata": {"name": name, "namespace": "d"}, "containers": [
-            {"name": "a", "usage": {"cpu": cpu, "memory": "16Mi"}}, {"name": "b", "usage": {"cpu": "1m", "memory": "1Mi"}}]});
+        let pod = |name: &str, cpu: &str| {
+            json!({"metadata": {"name": name, "namespace": "d"}, "containers": [
+            {"name": "a", "usage": {"cpu": cpu, "memory": "16Mi"}}, {"name": "b", "usage": {"cpu": "1m", "memory": "1Mi"}}]})
+        };
         let pods = json!([pod("p", "5m"), pod("q", "1")]);
         assert_eq!(shown("pods", pods.clone())[1..], [vec!["p", "6m", "17Mi"], vec!["q", "1001m", "17Mi"]]);
         assert_eq!(shown("pod -A --sort-by cpu", pods.clone())[1], ["d", "q", "1001m", "17Mi"]);
-        assert_eq!(shown("pod --containers", pods)[..2], [vec!["POD", "NAME", "CPU(cores)", "MEMORY(bytes)"], vec!["p", "a", "5m", "16Mi"]]);
+        assert_eq!(
+            shown("pod --containers", pods)[..2],
+            [vec!["POD", "NAME", "CPU(cores)", "MEMORY(bytes)"], vec!["p", "a", "5m", "16Mi"]]
+        );
     }
 }

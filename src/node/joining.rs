@@ -138,7 +138,8 @@ async fn publish(client: &Client, cluster: &Known<'_>) -> anyhow::Result<()> {
     let apply = PatchParams::apply("skiff-join").force();
     let info = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CLUSTER_INFO},
         "data": {"kubeconfig": format!("{:#}", cluster.config(""))}});
-    let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CLUSTER_INFO], "verbs": ["get"]}]);
+    let rules =
+        json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CLUSTER_INFO], "verbs": ["get"]}]);
     let named = |kind: &str| json!({"apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": {"name": PUBLISHED}});
     let (mut role, mut binding) = (named("Role"), named("RoleBinding"));
     role["rules"] = rules;

@@ -16,7 +16,8 @@ fn burner() -> Value {
 }
 
 fn autoscaler() -> Value {
-    let rules = json!({"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 5, "periodSeconds": 1}]});
+    let rules =
+        json!({"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 5, "periodSeconds": 1}]});
     let target = json!({"type": "Utilization", "averageUtilization": 60});
     json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "burner"}, "spec": {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "burner"}, "minReplicas": 1, "maxReplicas": 3,

@@ -130,7 +130,9 @@ mod tests {
     fn token(id: &str, ends: &str) -> (String, Home) {
         let secret: Secret = serde_json::from_value(json!({"type": TYPE, "stringData": {}, "data": {}})).unwrap();
         let mut home = home(&secret);
-        for (key, value) in [("token-id", id), ("token-secret", "0123456789abcdef"), ("usage-bootstrap-signing", "true")] {
+        for (key, value) in
+            [("token-id", id), ("token-secret", "0123456789abcdef"), ("usage-bootstrap-signing", "true")]
+        {
             home.data.insert(key.to_owned(), value.to_owned());
         }
         home.ends = Some(ends.parse().map(Timestamp::as_second).map_err(drop));

@@ -120,7 +120,8 @@ impl Scaler {
             return Ok(Again::OnChange);
         };
         let now = Timestamp::now();
-        let (spec, mut status) = (Spec::read(&autoscaler.fields["spec"]), Status::of(&autoscaler.fields["status"], now));
+        let (spec, mut status) =
+            (Spec::read(&autoscaler.fields["spec"]), Status::of(&autoscaler.fields["status"], now));
         let target = match self.target(&key.namespace, &autoscaler.fields["spec"]["scaleTargetRef"]).await {
             Ok(target) => target,
             Err(why) => {
@@ -145,13 +146,15 @@ impl Scaler {
                 (status.desired(), false)
             }
             Step::Stay => (replicas, false),
-            Step::Scale(to, why) => match self.scale(&key, &autoscaler, target, (replicas, to), &why, &mut status).await {
-                Ok(()) => (to, true),
-                Err(warning) => {
-                    warnings.push(warning);
-                    (status.desired(), false)
+            Step::Scale(to, why) => {
+                match self.scale(&key, &autoscaler, target, (replicas, to), &why, &mut status).await {
+                    Ok(()) => (to, true),
+                    Err(warning) => {
+                        warnings.push(warning);
+                        (status.desired(), false)
+                    }
                 }
-            },
+            }
         };
         self.tell(&key, &autoscaler, warnings);
         self.write(&key, &autoscaler, status.whole(Some((replicas, desired)), scaled)).await?;
@@ -166,19 +169,16 @@ impl Scaler {
     }
 
     /// Asks all metrics, and decides.
-    async fn measured(
-        &self,
-        key: &Key,
-        spec: &Spec,
-        target: &Target,
-        status: &mut Status,
-    ) -> (Step, Vec<Warning>) {
+    async fn measured(&self, key: &Key, spec: &Spec, target: &Target, status: &mut Status) -> (Step, Vec<Warning>) {
         let pods = match self.chosen(key, target.selector()) {
             Ok(pods) => pods,
             Err((reason, why, message)) => {
                 let condition = if reason == "SelectorRequired" { "InvalidSelector" } else { reason };
                 status.set("ScalingActive", false, condition, &message);
-                return (Step::Unknown(why.clone()), vec![(reason, why.clone()), ("FailedComputeMetricsReplicas", why)]);
+                return (
+                    Step::Unknown(why.clone()),
+                    vec![(reason, why.clone()), ("FailedComputeMetricsReplicas", why)],
+                );
             }
         };
         let ask = spec.metrics.iter();
@@ -204,8 +204,11 @@ impl Scaler {
         let pods = self.pods.selected(&key.namespace, &read);
         let mut known = self.known();
         known.entry(key.clone()).or_default().selector = Some(read);
-        let mut rivals: Vec<&Key> =
-            known.iter().filter(|(other, known)| other.namespace == key.namespace && known.chooses(&pods)).map(|(other, _)| other).collect();
+        let mut rivals: Vec<&Key> = known
+            .iter()
+            .filter(|(other, known)| other.namespace == key.namespace && known.chooses(&pods))
+            .map(|(other, _)| other)
+            .collect();
         if rivals.len() > 1 {
             rivals.sort();
             let named: Vec<String> = rivals.iter().map(|one| format!("{{{} {}}}", one.name, one.namespace)).collect();
@@ -250,7 +253,12 @@ impl Scaler {
         *told = warnings;
     }
 
-    async fn write(&self, key: &Key, autoscaler: &HorizontalPodAutoscaler, status: Option<Value>) -> Result<(), crate::ControllerError> {
+    async fn write(
+        &self,
+        key: &Key,
+        autoscaler: &HorizontalPodAutoscaler,
+        status: Option<Value>,
+    ) -> Result<(), crate::ControllerError> {
         let Some(status) = status else { return Ok(()) };
         let mut wanted = autoscaler.clone();
         wanted.fields["status"] = status;
@@ -268,6 +276,8 @@ impl Known {
     fn chooses(&self, pods: &[Arc<Pod>]) -> bool {
         let selector = self.selector.clone().and_then(|selector| Selector::try_from(selector).ok());
         let none = BTreeMap::new();
-        selector.is_some_and(|selector| pods.iter().any(|pod| selector.matches(pod.metadata.labels.as_ref().unwrap_or(&none))))
+        selector.is_some_and(|selector| {
+            pods.iter().any(|pod| selector.matches(pod.metadata.labels.as_ref().unwrap_or(&none)))
+        })
     }
 }

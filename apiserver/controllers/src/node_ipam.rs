@@ -43,12 +43,7 @@ impl NodeRanges {
 }
 
 /// Gives nodes their ranges until `shutdown`; `caches` show what the API server behind `client` has.
-pub async fn allocate_node_ranges(
-    actor: Actor,
-    caches: Caches,
-    ranges: NodeRanges,
-    shutdown: CancellationToken,
-) {
+pub async fn allocate_node_ranges(actor: Actor, caches: Caches, ranges: NodeRanges, shutdown: CancellationToken) {
     let mut looking = Loop::new(Context::new(actor, caches, "cidrAllocator").acting_as("node-controller"));
     let nodes = looking.context.caches.all::<Node>();
     // Whichever changes, all are looked at, those that wait longest first.

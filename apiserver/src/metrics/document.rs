@@ -11,9 +11,7 @@ pub(crate) const VERSION: &str = "v1beta1";
 
 /// The APIResourceList.
 pub(crate) fn resources() -> Value {
-    let resource = |name: &str, kind: &str, namespaced: bool| {
-        json!({"name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"]})
-    };
+    let resource = |name: &str, kind: &str, namespaced: bool| json!({"name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"]});
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{GROUP}/{VERSION}"),
         "resources": [resource("nodes", "NodeMetrics", false), resource("pods", "PodMetrics", true)]})
 }
@@ -34,9 +32,7 @@ pub(crate) fn wanted() -> [Value; 2] {
 
 /// Objects as a table, with metrics-server's columns.
 pub(crate) fn table(objects: &[Value]) -> Value {
-    let column = |name: &str, format: &str| {
-        json!({"name": name, "type": "string", "format": format, "description": "", "priority": 0})
-    };
+    let column = |name: &str, format: &str| json!({"name": name, "type": "string", "format": format, "description": "", "priority": 0});
     let row = |object: &Value| {
         let metadata =
             json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]});
@@ -58,6 +54,7 @@ fn sum(object: &Value, figure: &str) -> String {
 
 /// A list of objects.
 pub(crate) fn list(kind: &str, mut objects: Vec<Value>) -> Value {
-    objects.sort_by(|one, other| (meta(one, "namespace"), name_of(one)).cmp(&(meta(other, "namespace"), name_of(other))));
+    objects
+        .sort_by(|one, other| (meta(one, "namespace"), name_of(one)).cmp(&(meta(other, "namespace"), name_of(other))));
     json!({"kind": format!("{kind}List"), "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": {}, "items": objects})
 }

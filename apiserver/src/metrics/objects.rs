@@ -79,17 +79,30 @@ mod tests {
 
     #[test]
     fn quantities_and_durations_have_kubernetes_form() {
-        let all = [cores(0), cores(1_500_000_000), cores(2_000_000_000), cores(123), bytes(4096), bytes(5000), bytes(3 << 30)];
+        let all = [
+            cores(0),
+            cores(1_500_000_000),
+            cores(2_000_000_000),
+            cores(123),
+            bytes(4096),
+            bytes(5000),
+            bytes(3 << 30),
+        ];
         assert_eq!(all, ["0", "1500m", "2", "123n", "4Ki", "5000", "3Gi"]);
         let length = |ms| duration(SignedDuration::from_millis(ms));
-        assert_eq!([length(15_000), length(1_003), length(60_500), length(3_600_000)], ["15s", "1.003s", "1m0.5s", "1h0m0s"]);
+        assert_eq!(
+            [length(15_000), length(1_003), length(60_500), length(3_600_000)],
+            ["15s", "1.003s", "1m0.5s", "1h0m0s"]
+        );
     }
 
     #[test]
     fn a_pod_is_told_of_when_all_its_containers_are_known() {
         let line = |container: &str, cpu: f64| {
             let labels = format!("{{container=\"{container}\",namespace=\"n\",pod=\"p\"}}");
-            format!("container_cpu_usage_seconds_total{labels} {cpu}\ncontainer_memory_working_set_bytes{labels} 1024\n")
+            format!(
+                "container_cpu_usage_seconds_total{labels} {cpu}\ncontainer_memory_working_set_bytes{labels} 1024\n"
+            )
         };
         let at = |second| Timestamp::from_second(second).unwrap();
         let scrape = |second, text: &str| Arc::new(Scrape::read(text, at(second)));

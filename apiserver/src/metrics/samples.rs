@@ -78,7 +78,9 @@ mod tests {
     fn a_kubelet_is_asked_twice_then_seldom_and_anew_after_a_long_time() {
         let (mut samples, start) = (Samples::default(), Instant::now());
         let after = |ms: u64| start + Duration::from_millis(ms);
-        let step = |samples: &Samples, ms| format!("{:?}", samples.next(after(ms))).split(['(', ' ']).next().map(str::to_owned).unwrap();
+        let step = |samples: &Samples, ms| {
+            format!("{:?}", samples.next(after(ms))).split(['(', ' ']).next().map(str::to_owned).unwrap()
+        };
         assert_eq!(step(&samples, 0), "Ask");
         samples.take(start, Scrape::default());
         assert_eq!([step(&samples, 0), step(&samples, 1000)], ["Wait", "Ask"]);

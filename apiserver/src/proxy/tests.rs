@@ -46,6 +46,7 @@ impl Scene {
             aggregation: Aggregation::new(&pki, &Authentication::default()).unwrap(),
             auditor: std::sync::OnceLock::new(),
             fairness: Fairness::new(),
+            metrics: crate::metrics::Metrics::default(),
             advertise: address,
             stopping: CancellationToken::new(),
         };

@@ -137,8 +137,7 @@ impl Dice {
         let spec = if self.one_in(8) {
             json!({"user": user, "groups": groups, "nonResourceAttributes": {"path": self.pick(&PATHS), "verb": self.pick(&["get", "head", "post"])}})
         } else {
-            let (resource, part) =
-                self.pick(&RESOURCES).split_once('/').map_or_else(|| (self.pick(&RESOURCES), ""), |both| both);
+            let (resource, part) = self.pick(&RESOURCES).split_once('/').unwrap_or_else(|| (self.pick(&RESOURCES), ""));
             let resource = resource.split('/').next().unwrap_or_default();
             let attributes = json!({"namespace": self.pick(&NAMESPACES), "verb": self.pick(&VERBS), "group": self.pick(&API_GROUPS),
                 "resource": resource, "subresource": part, "name": self.pick(&NAMES)});

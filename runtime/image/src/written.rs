@@ -322,7 +322,9 @@ mod tests {
     use crate::tape::{Kind, Tape};
     use nix::sys::stat::{Mode, SFlag, mknod};
 
-    fn entries(of: &Path) -> Vec<(String, Kind, Vec<(String, Vec<u8>)>)> {
+    type Attributes = Vec<(String, Vec<u8>)>;
+
+    fn entries(of: &Path) -> Vec<(String, Kind, Attributes)> {
         let mut tape = Tape::new(File::open(of).unwrap());
         std::iter::from_fn(|| tape.next_entry().unwrap())
             .map(|entry| (String::from_utf8(entry.path).unwrap(), entry.kind, entry.xattrs))

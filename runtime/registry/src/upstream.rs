@@ -75,6 +75,9 @@ impl Upstream {
     }
 }
 
+/// What is fetched of a repository, and who waits for it.
+type Fetching = HashMap<(Name, String), Arc<AsyncMutex<()>>>;
+
 /// All registries that are asked, and what is known of asking them.
 pub struct Upstreams {
     all: Vec<(Upstream, Option<Credentials>)>,
@@ -82,7 +85,7 @@ pub struct Upstreams {
     /// When a tag was asked for last.
     looks: Mutex<HashMap<(Name, Tag), Instant>>,
     /// Who fetches what: others wait.
-    fetching: Mutex<HashMap<(Name, String), Arc<AsyncMutex<()>>>>,
+    fetching: Mutex<Fetching>,
 }
 
 impl Upstreams {

@@ -84,7 +84,8 @@ impl Scaled<'_> {
     ) -> Result<Proposal, String> {
         let requests = || requests(self.pods, resource, container);
         let ratio = |values: &Values| utilization(values, &requests()?, target);
-        let at_most = |pod: &str| Ok(requests()?.get(pod).copied().unwrap_or_default() * i64::from(target.max(100)) / 100);
+        let at_most =
+            |pod: &str| Ok(requests()?.get(pod).copied().unwrap_or_default() * i64::from(target.max(100)) / 100);
         self.by(figures, resource == "cpu", &ratio, &at_most)
     }
 
@@ -149,7 +150,8 @@ impl Scaled<'_> {
             return Ok(self.replicas);
         }
         if self.pods.is_empty() {
-            return Err("unable to calculate ready pods: no pods returned by selector while calculating replica count".to_owned());
+            return Err("unable to calculate ready pods: no pods returned by selector while calculating replica count"
+                .to_owned());
         }
         let ready = self.pods.iter().filter(|pod| phase(pod) == "Running" && is_ready(pod)).count();
         Ok(upwards(ratio * float(count(ready))))
@@ -252,7 +254,8 @@ pub(super) fn milli(quantity: &str) -> i64 {
 
 fn utilization(values: &Values, requests: &Values, target: i32) -> Result<Ratio, String> {
     let known = || values.iter().filter_map(|(pod, value)| Some((*value, *requests.get(pod)?)));
-    let (used, asked) = (known().map(|(value, _)| value).sum::<i64>(), known().map(|(_, request)| request).sum::<i64>());
+    let (used, asked) =
+        (known().map(|(value, _)| value).sum::<i64>(), known().map(|(_, request)| request).sum::<i64>());
     if asked == 0 {
         return Err("no metrics returned matched known pods".to_owned());
     }
@@ -279,7 +282,6 @@ fn upwards(replicas: f64) -> i32 {
 fn large(value: f64) -> i64 {
     value as i64
 }
-
 
 #[cfg(test)]
 mod tests;

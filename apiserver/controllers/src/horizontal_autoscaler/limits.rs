@@ -64,7 +64,11 @@ impl Rules {
             _ => Select::Most,
         };
         let window = SignedDuration::from_secs(rules["stabilizationWindowSeconds"].as_i64().unwrap_or(window));
-        Self { window, select, policies: rules["policies"].as_array().into_iter().flatten().filter_map(policy).collect() }
+        Self {
+            window,
+            select,
+            policies: rules["policies"].as_array().into_iter().flatten().filter_map(policy).collect(),
+        }
     }
 
     fn longest(&self) -> SignedDuration {
@@ -108,8 +112,7 @@ pub(super) struct Limited {
 const WITHIN: Said = ("DesiredWithinRange", "the desired count is within the acceptable range");
 const TOO_MANY: Said = ("TooManyReplicas", "the desired replica count is more than the maximum replica count");
 const TOO_FEW: Said = ("TooFewReplicas", "the desired replica count is less than the minimum replica count");
-const UP_LIMIT: Said =
-    ("ScaleUpLimit", "the desired replica count is increasing faster than the maximum scale rate");
+const UP_LIMIT: Said = ("ScaleUpLimit", "the desired replica count is increasing faster than the maximum scale rate");
 const DOWN_LIMIT: Said =
     ("ScaleDownLimit", "the desired replica count is decreasing faster than the maximum scale rate");
 const READY: Said = ("ReadyForNewScale", "recommended size matches current size");
@@ -146,7 +149,9 @@ impl Memory {
         let plain = (SignedDuration::ZERO, SignedDuration::from_secs(DOWN_WINDOW));
         let (up, down) = wish.behavior.map_or(plain, |rules| (rules.up.window, rules.down.window));
         self.wanted.retain(|(at, _)| now.duration_since(*at) < up.max(down));
-        let within = |window| self.wanted.iter().filter(move |(at, _)| now.duration_since(*at) < window).map(|(_, wanted)| *wanted);
+        let within = |window| {
+            self.wanted.iter().filter(move |(at, _)| now.duration_since(*at) < window).map(|(_, wanted)| *wanted)
+        };
         let least = within(up).min().unwrap_or(wish.wanted).min(wish.wanted);
         let most = within(down).max().unwrap_or(wish.wanted).max(wish.wanted);
         self.wanted.push((now, wish.wanted));

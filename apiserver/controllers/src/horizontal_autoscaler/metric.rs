@@ -101,7 +101,9 @@ impl Metric {
     /// Why nothing came of it.
     pub(super) fn failed(&self, why: String) -> Failed {
         let (reason, what) = match &self.source {
-            Source::Resource { name, container: None } => ("FailedGetResourceMetric", format!("{name} resource metric value")),
+            Source::Resource { name, container: None } => {
+                ("FailedGetResourceMetric", format!("{name} resource metric value"))
+            }
             Source::Resource { container: Some(container), .. } => {
                 ("FailedGetContainerResourceMetric", format!("{container} container metric value"))
             }
@@ -134,7 +136,8 @@ impl Metric {
             let found = figures.and_then(|figures| scaled.by_utilization(&figures, (name, container), target));
             let proposal = found.map_err(|why| format!("failed to get {name} utilization: {why}"))?;
             let of = if container.is_some() { "container resource" } else { "resource" };
-            let current = json!({"averageUtilization": proposal.utilization, "averageValue": quantity(name, proposal.average)});
+            let current =
+                json!({"averageUtilization": proposal.utilization, "averageValue": quantity(name, proposal.average)});
             (proposal, format!("{name} {of} utilization (percentage of request)"), current)
         };
         let status = match container {
@@ -145,7 +148,12 @@ impl Metric {
         Ok(Found { replicas: proposal.replicas, name: called, status })
     }
 
-    fn of_pods(&self, metric: &Value, measured: Result<Measured, String>, scaled: &Scaled<'_>) -> Result<Found, String> {
+    fn of_pods(
+        &self,
+        metric: &Value,
+        measured: Result<Measured, String>,
+        scaled: &Scaled<'_>,
+    ) -> Result<Found, String> {
         let name = owned(&metric["name"]);
         let figures = figures(measured).map_err(|why| format!("unable to get metric {name}: {why}"))?;
         let Proposal { replicas, average, .. } =
@@ -163,9 +171,7 @@ impl Metric {
         scaled: &Scaled<'_>,
     ) -> Result<Found, String> {
         let name = owned(&metric["name"]);
-        let status = |current: Value| {
-            json!({"type": "Object", "object": {"metric": metric, "describedObject": object, "current": current}})
-        };
+        let status = |current: Value| json!({"type": "Object", "object": {"metric": metric, "describedObject": object, "current": current}});
         if let Some(target) = self.target("value").filter(|_| self.target["type"] == "Value") {
             let usage = value(measured)?;
             let replicas = scaled.by_value(usage, target)?;
@@ -173,15 +179,20 @@ impl Metric {
             return Ok(Found { replicas, name: called, status: status(json!({"value": quantity("", usage)})) });
         }
         let target = self.target("averageValue").filter(|_| self.target["type"] == "AverageValue");
-        let target = target
-            .ok_or("invalid object metric source: neither a value target nor an average value target was set")?;
+        let target =
+            target.ok_or("invalid object metric source: neither a value target nor an average value target was set")?;
         let usage = value(measured).map_err(|why| format!("failed to get {name} object metric: {why}"))?;
         let (replicas, part) = scaled.by_part(usage, target);
         let status = status(json!({"averageValue": quantity("", part)}));
         Ok(Found { replicas, name: described("external", metric), status })
     }
 
-    fn of_external(&self, metric: &Value, measured: Result<Measured, String>, scaled: &Scaled<'_>) -> Result<Found, String> {
+    fn of_external(
+        &self,
+        metric: &Value,
+        measured: Result<Measured, String>,
+        scaled: &Scaled<'_>,
+    ) -> Result<Found, String> {
         let name = owned(&metric["name"]);
         let status = |current: Value| json!({"type": "External", "external": {"metric": metric, "current": current}});
         if let Some(target) = self.target("averageValue") {

@@ -81,7 +81,9 @@ pub(super) fn measured(
     let all = spec.metrics.iter().zip(answers).map(|(metric, answer)| metric.found(answer, scaled));
     let all: Vec<Result<Found, Failed>> = all.collect();
     // A metric that says nothing leaves its place empty.
-    let place = |one: &Result<Found, Failed>| one.as_ref().map_or_else(|_| serde_json::json!({"type": ""}), |one| one.status.clone());
+    let place = |one: &Result<Found, Failed>| {
+        one.as_ref().map_or_else(|_| serde_json::json!({"type": ""}), |one| one.status.clone())
+    };
     status.metrics = all.iter().map(place).collect();
     let failed: Vec<&Failed> = all.iter().filter_map(|one| one.as_ref().err()).collect();
     let mut warnings: Vec<Warning> = failed.iter().map(|failed| (failed.reason, failed.why.clone())).collect();

@@ -65,7 +65,8 @@ mod tests {
             let selector: Selector = read(text).unwrap().try_into().unwrap();
             selector.matches(&labels)
         };
-        for text in ["app=web", "app==web, tier in (a,b)", "tier notin (x,y),app", "!old,app!=db", "old notin (x)", ""] {
+        for text in ["app=web", "app==web, tier in (a,b)", "tier notin (x,y),app", "!old,app!=db", "old notin (x)", ""]
+        {
             assert!(chooses(text), "{text}");
         }
         for text in ["app=db", "tier in (b)", "!app", "old", "tier notin (a)"] {

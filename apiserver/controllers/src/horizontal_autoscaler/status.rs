@@ -25,7 +25,8 @@ impl Status {
         let present = self.conditions.iter_mut().find(|condition| condition["type"] == kind);
         let since = present.as_ref().filter(|condition| condition["status"] == status);
         let since = since.map_or_else(|| json!(seconds(self.now)), |condition| condition["lastTransitionTime"].clone());
-        let next = json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since});
+        let next =
+            json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since});
         match present {
             Some(condition) => *condition = next,
             None => self.conditions.push(next),

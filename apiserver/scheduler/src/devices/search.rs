@@ -209,6 +209,9 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
+    /// Claim, what it wants and the devices for it.
+    type Choice = (usize, Want, Vec<usize>);
+
     /// All ways to have devices for the requests from `at` on, tried without any thought.
     fn brute_force(wanted: &[(usize, Vec<Want>)], claims: &[Wanted], devices: &[Facts], free: &[i128]) -> bool {
         fn subsets(candidates: &[usize], count: usize) -> Vec<Vec<usize>> {
@@ -221,11 +224,7 @@ mod tests {
             with.extend(subsets(rest, count));
             with
         }
-        fn go(
-            wanted: &[(usize, Vec<Want>)],
-            chosen: &mut Vec<(usize, Want, Vec<usize>)>,
-            is_fine: &dyn Fn(&[(usize, Want, Vec<usize>)]) -> bool,
-        ) -> bool {
+        fn go(wanted: &[(usize, Vec<Want>)], chosen: &mut Vec<Choice>, is_fine: &dyn Fn(&[Choice]) -> bool) -> bool {
             let Some(((claim, alternatives), rest)) = wanted.split_first() else { return is_fine(chosen) };
             alternatives.iter().any(|want| {
                 let sets = match want.amount {
@@ -340,7 +339,7 @@ mod tests {
         let same = Same { attribute: "d/none".to_owned(), requests: Vec::new() };
         let hopeless =
             Wanted { requests: vec![vec![want.clone()], vec![want.clone()], vec![want]], constraints: Vec::new() };
-        assert_eq!(search(&[hopeless.clone()], &vec![Facts::default(); 40], &[]), Err(GaveUp));
+        assert_eq!(search(std::slice::from_ref(&hopeless), &vec![Facts::default(); 40], &[]), Err(GaveUp));
         let at_once = Wanted { constraints: vec![same], ..hopeless };
         assert_eq!(search(&[at_once], &vec![Facts::default(); 40], &[]), Ok(None));
     }

@@ -41,7 +41,9 @@ const CPU: (&str, Option<&str>) = ("cpu", None);
 #[test]
 fn replicas_follow_the_share_of_what_is_asked_for() {
     let three = running(3);
-    let by = |values: &[i64], target| scaled(3, &three).by_utilization(&figures(values), CPU, target).map(|found| (found.replicas, found.utilization));
+    let by = |values: &[i64], target| {
+        scaled(3, &three).by_utilization(&figures(values), CPU, target).map(|found| (found.replicas, found.utilization))
+    };
     // Each pod asks for 2,000 thousandths.
     assert_eq!(by(&[600, 1000, 1400], 25), Ok((6, 50)));
     assert_eq!(by(&[600, 1000, 1400], 100), Ok((2, 50)));

@@ -46,8 +46,11 @@ fn rules() -> impl Strategy<Value = Rules> {
     let change = prop_oneof![(1_i32..6).prop_map(Change::Pods), (1_i32..200).prop_map(Change::Percent)];
     let policy = (change, 1_i64..120).prop_map(|(change, period)| (change, SignedDuration::from_secs(period)));
     let select = prop_oneof![Just(Select::Most), Just(Select::Least), Just(Select::Disabled)];
-    (0_i64..200, select, proptest::collection::vec(policy, 1..4))
-        .prop_map(|(window, select, policies)| Rules { window: SignedDuration::from_secs(window), select, policies })
+    (0_i64..200, select, proptest::collection::vec(policy, 1..4)).prop_map(|(window, select, policies)| Rules {
+        window: SignedDuration::from_secs(window),
+        select,
+        policies,
+    })
 }
 
 /// Everything that ever happened, from which each answer is computed anew.
@@ -84,7 +87,8 @@ impl Model {
 
     fn replicas(&self, wish: &Wish<'_>, behavior: &Behavior, now: Timestamp) -> i32 {
         let recent = |window: SignedDuration| {
-            let all = self.wanted.iter().filter(move |(at, _)| now.duration_since(*at) < window).map(|(_, wanted)| *wanted);
+            let all =
+                self.wanted.iter().filter(move |(at, _)| now.duration_since(*at) < window).map(|(_, wanted)| *wanted);
             all.chain([wish.wanted]).collect::<Vec<i32>>()
         };
         let least = recent(behavior.up.window).into_iter().min().unwrap_or(wish.wanted);

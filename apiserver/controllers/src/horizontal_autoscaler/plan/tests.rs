@@ -12,10 +12,12 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn pods(number: usize) -> Vec<Arc<Pod>> {
-    let pod = |index: usize| json!({"metadata": {"name": format!("p{index}")},
+    let pod = |index: usize| {
+        json!({"metadata": {"name": format!("p{index}")},
         "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "100m"}}}]},
         "status": {"phase": "Running", "startTime": at(-10_000).to_string(),
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": at(-9000).to_string()}]}});
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": at(-9000).to_string()}]}})
+    };
     (0..number).map(|index| Arc::new(serde_json::from_value(pod(index)).unwrap())).collect()
 }
 
@@ -44,14 +46,26 @@ fn decide(answers: Vec<Result<Measured, String>>) -> (Step, Vec<Warning>, Status
     let (step, warnings) = measured(&spec(), &scaled, answers, &mut memory, &mut status);
     let whole = status.clone().whole(Some((2, 2)), false).unwrap();
     let conditions = whole["conditions"].as_array().unwrap().iter();
-    let said = conditions.map(|one| format!("{}={}: {}", one["type"].as_str().unwrap(), one["status"].as_str().unwrap(), one["message"].as_str().unwrap()));
+    let said = conditions.map(|one| {
+        format!(
+            "{}={}: {}",
+            one["type"].as_str().unwrap(),
+            one["status"].as_str().unwrap(),
+            one["message"].as_str().unwrap()
+        )
+    });
     (step, warnings, status, said.collect())
 }
 
 #[test]
 fn the_metric_that_wants_most_counts_and_all_are_told() {
-    let (step, warnings, status, said) =
-        decide(vec![used(&[60, 60]), Ok(Measured::Value(120_000)), used(&[500, 500]), Ok(Measured::Value(10_000)), used(&[50, 50])]);
+    let (step, warnings, status, said) = decide(vec![
+        used(&[60, 60]),
+        Ok(Measured::Value(120_000)),
+        used(&[500, 500]),
+        Ok(Measured::Value(10_000)),
+        used(&[50, 50]),
+    ]);
     assert_eq!(step, Step::Scale(4, "external metric q({\"matchLabels\":{\"a\":\"b\"}}) above target".to_owned()));
     assert_eq!(warnings, []);
     assert_eq!(said[0].split(": ").next(), Some("ScalingActive=True"));
@@ -68,9 +82,12 @@ fn the_metric_that_wants_most_counts_and_all_are_told() {
 fn what_fails_keeps_it_from_going_down_but_not_from_going_up() {
     let fails = || Err("unable to fetch metrics from resource metrics API: gone".to_owned());
     let low = || Ok(Measured::Value(30_000));
-    let (step, warnings, _, said) = decide(vec![fails(), low(), used(&[100, 100]), Ok(Measured::Value(1000)), used(&[5, 5])]);
+    let (step, warnings, _, said) =
+        decide(vec![fails(), low(), used(&[100, 100]), Ok(Measured::Value(1000)), used(&[5, 5])]);
     let first = "failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: gone";
-    let why = format!("invalid metrics (1 invalid out of 5), first error is: failed to get cpu resource metric value: {first}");
+    let why = format!(
+        "invalid metrics (1 invalid out of 5), first error is: failed to get cpu resource metric value: {first}"
+    );
     assert_eq!(step, Step::Unknown(why.clone()));
     assert_eq!(warnings, [("FailedGetResourceMetric", first.to_owned()), ("FailedComputeMetricsReplicas", why)]);
     assert_eq!(said, [format!("ScalingActive=False: the HPA was unable to compute the replica count: {first}")]);
@@ -85,9 +102,15 @@ fn what_fails_keeps_it_from_going_down_but_not_from_going_up() {
 
 #[test]
 fn bounds_come_first_and_nothing_is_scaled_from_zero() {
-    let mut status = Status::of(&json!({"conditions": [{"type": "ScalingActive", "status": "True", "lastTransitionTime": "x"}]}), at(0));
+    let mut status = Status::of(
+        &json!({"conditions": [{"type": "ScalingActive", "status": "True", "lastTransitionTime": "x"}]}),
+        at(0),
+    );
     assert!(spec().is_plain(0) && spec().is_plain(6) && !spec().is_plain(5));
-    assert_eq!(plain(&spec(), 6, &mut status), Step::Scale(5, "Current number of replicas above Spec.MaxReplicas".to_owned()));
+    assert_eq!(
+        plain(&spec(), 6, &mut status),
+        Step::Scale(5, "Current number of replicas above Spec.MaxReplicas".to_owned())
+    );
     assert_eq!(plain(&spec(), 0, &mut status), Step::Stay);
     let whole = status.whole(Some((0, 0)), false).unwrap();
     assert_eq!(whole["conditions"][0]["reason"], "ScalingDisabled");
@@ -96,6 +119,8 @@ fn bounds_come_first_and_nothing_is_scaled_from_zero() {
 
 #[test]
 fn the_tolerance_is_that_of_its_direction() {
-    let spec = Spec::read(&json!({"maxReplicas": 5, "metrics": [], "behavior": {"scaleUp": {"tolerance": "0.02"}, "scaleDown": {}}}));
+    let spec = Spec::read(
+        &json!({"maxReplicas": 5, "metrics": [], "behavior": {"scaleUp": {"tolerance": "0.02"}, "scaleDown": {}}}),
+    );
     assert_eq!(spec.tolerance, Tolerance { down: 0.1, up: 0.02 });
 }

@@ -17,6 +17,7 @@ mod pressure; // when a node is short of something
 mod ranges; // addresses
 mod refused; // flags of etcd that do not work here
 mod registry; // `skiff registry`
+mod run; // `skiff run`
 mod store; // `skiff store`
 mod tips; // what a refused command line is answered
 mod top; // `skiff top`
@@ -50,6 +51,7 @@ pub(crate) use node::{DeviceArgs, NodeArgs};
 pub(crate) use pressure::{LogArgs, PressureArgs};
 pub(crate) use ranges::RangeArgs;
 pub(crate) use registry::{RegistryArgs, RegistryCommand, ServeRegistryArgs, UpRegistryArgs};
+pub(crate) use run::{RunArgs, RunCommand, RunLogsArgs, RunLsArgs, RunRmArgs};
 pub(crate) use store::*;
 pub(crate) use top::{SortBy, TopWhat, UsageArgs};
 pub(crate) use users::UserArgs;
@@ -154,6 +156,8 @@ pub(crate) enum Command {
     Image(ImageArgs),
     /// Serve images to others, and look at those that are served
     Registry(RegistryArgs),
+    /// Serve a web application from its image, encrypted and under a name
+    Run(RunArgs),
     /// Create or change objects as manifests say
     Apply(ApplyArgs),
     /// Show objects
@@ -214,6 +218,7 @@ impl Command {
             Self::Cri(_) => "cri",
             Self::Image(_) => "image",
             Self::Registry(_) => "registry",
+            Self::Run(_) => "run",
             Self::Apply(_) => "apply",
             Self::Get(_) => "get",
             Self::Describe(_) => "describe",
@@ -231,6 +236,7 @@ impl Command {
     /// Which API server the small client asks, and about which namespace.
     fn server(&mut self) -> Option<&mut ServerArgs> {
         match self {
+            Self::Run(args) => Some(args.server()),
             Self::Apply(args) => Some(&mut args.server),
             Self::Get(args) => Some(&mut args.server),
             Self::Describe(args) => Some(&mut args.server),

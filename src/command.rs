@@ -16,6 +16,7 @@ mod join;
 mod kubelet;
 mod logs;
 mod registry;
+mod run;
 mod stop; // when to stop
 mod store;
 mod table; // what is made of the command line's table
@@ -48,6 +49,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Cri(args) => serving(cri::run(args)),
         Command::Image(args) => image::run(args),
         Command::Registry(args) => registry::run(args),
+        Command::Run(args) => on_runtime(run::run(args)),
         Command::Apply(args) => on_runtime(apply::run(args)),
         Command::Get(args) => on_runtime(get::run(args)),
         Command::Describe(args) => on_runtime(describe::run(args)),

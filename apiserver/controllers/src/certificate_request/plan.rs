@@ -1,6 +1,8 @@
 //! What becomes of a request for a certificate.
 
-use super::sign::{CLIENT_SIGNER, KUBELET_CLIENT_SIGNER, KUBELET_SERVING_SIGNER, kubelet_client, kubelet_serving};
+use super::sign::{
+    CLIENT_SIGNER, KUBELET_CLIENT_SIGNER, KUBELET_SERVING_SIGNER, SERVER_SIGNER, kubelet_client, kubelet_serving,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
@@ -154,7 +156,7 @@ fn over(request: &CertificateSigningRequest) -> Option<Timestamp> {
 }
 
 fn act(request: &CertificateSigningRequest, signs: bool) -> Act {
-    let ours = [CLIENT_SIGNER, KUBELET_CLIENT_SIGNER, KUBELET_SERVING_SIGNER];
+    let ours = [CLIENT_SIGNER, KUBELET_CLIENT_SIGNER, KUBELET_SERVING_SIGNER, SERVER_SIGNER];
     let settled = certificate(request).is_some() || has(request, "Denied") || has(request, "Failed");
     if settled || !ours.contains(&request.spec.signer_name.as_str()) {
         return Act::Nothing;
@@ -162,7 +164,7 @@ fn act(request: &CertificateSigningRequest, signs: bool) -> Act {
     if has(request, "Approved") {
         return if signs { Act::Sign } else { Act::Nothing };
     }
-    if request.spec.signer_name == CLIENT_SIGNER {
+    if [CLIENT_SIGNER, SERVER_SIGNER].contains(&request.spec.signer_name.as_str()) {
         return Act::Nothing;
     }
     let Ok(asked) = Request::from_pem(&request.spec.request.0) else { return Act::Nothing };

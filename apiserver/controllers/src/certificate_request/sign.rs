@@ -14,6 +14,9 @@ pub(super) const KUBELET_CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-cli
 /// Signs for kubelets as servers.
 pub(super) const KUBELET_SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
 
+/// Signs for servers of applications: a signer of ours, because none of Kubernetes' is for them.
+pub(super) const SERVER_SIGNER: &str = "skiff.dev/serving";
+
 /// The shortest life of a certificate.
 const SECONDS_MIN: i64 = 600;
 /// How far a certificate begins in the past, because clocks differ.
@@ -44,6 +47,7 @@ impl Signer {
             KUBELET_CLIENT_SIGNER => kubelet_client(&request, given)?,
             KUBELET_SERVING_SIGNER => kubelet_serving(&request, given)?,
             CLIENT_SIGNER => client(given)?,
+            SERVER_SIGNER => server(&request, given)?,
             other => return Err(format!("unrecognized signerName: {other:?}")),
         }
         let usages: Vec<Usage> = given.iter().filter_map(|usage| Usage::named(usage)).collect();
@@ -107,6 +111,13 @@ fn client(given: &[String]) -> Result<(), String> {
     }
     let has = given.iter().any(|usage| usage == "client auth");
     require(has, "missing required usage for client certificate: client auth")
+}
+
+/// What a certificate of an application's server may say: names, and nothing by which the API server would know a client.
+fn server(request: &Request, given: &[String]) -> Result<(), String> {
+    require(request.groups.is_empty(), "subject organizations are not allowed")?;
+    require(!request.dns_names.is_empty() || request.addresses > 0, "DNS or IP subjectAltName is required")?;
+    usages(given, "server auth")
 }
 
 #[cfg(test)]
@@ -176,6 +187,7 @@ mod tests {
             (user(&[SIGNATURE]), "missing required usage for client certificate: client auth"),
             (with(node(&[]), "example.com/x", &["client auth"]), "unrecognized signerName: \"example.com/x\""),
             (with(node(&[]), "kubernetes.io/legacy-unknown", &["client auth"]), "unrecognized signerName"),
+            (with(node(&["n"]), SERVER_SIGNER, &[SIGNATURE, "server auth"]), "subject organizations are not allowed"),
         ] {
             let error = signer.sign(&spec, Timestamp::UNIX_EPOCH).err().unwrap_or_default();
             assert!(error.starts_with(why) && error.is_empty() == why.is_empty(), "{why}: {error}");

@@ -134,6 +134,10 @@ fn explains(node: &TestNode, peer: &Peer) {
     for line in resources.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [plural, .., version, _namespaced, kind] = words[..] else { panic!("no resource: {line}") };
+        if version.starts_with("metrics.k8s.io/") {
+            skip(&format!("kubectl explain {plural} of {version}: there is no OpenAPI document of figures yet"));
+            continue;
+        }
         let line = format!("explain {plural} --api-version={version}");
         wrongs.extend(wrong(node, peer, (0, &line, &["KIND:", kind, "VERSION:", "DESCRIPTION:"])));
     }

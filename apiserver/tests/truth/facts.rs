@@ -249,7 +249,18 @@ fn text_of(text: &str, namespace: &str) -> String {
     if text.len() <= 3 && text.ends_with('s') && text[..text.len() - 1].parse::<u32>().is_ok() {
         return "0s".to_owned();
     }
+    // What happened at a time that the case names is a day older tomorrow.
+    if is_years(text) {
+        return "YEARS".to_owned();
+    }
     within(text).replace(namespace, "NS")
+}
+
+/// An age of years, and perhaps days: `6y335d`, `9y`.
+fn is_years(text: &str) -> bool {
+    let number = |text: &str| text.parse::<u32>().is_ok();
+    text.split_once('y')
+        .is_some_and(|(years, rest)| number(years) && (rest.is_empty() || rest.strip_suffix('d').is_some_and(number)))
 }
 
 /// A text of several parts, such as a cell of a table: a uid behind a label's key, a node port behind a port.

@@ -181,10 +181,7 @@ impl Metric {
         let target = self.target("averageValue").filter(|_| self.target["type"] == "AverageValue");
         let target =
             target.ok_or("invalid object metric source: neither a value target nor an average value target was set")?;
-        let usage = value(measured).map_err(|why| format!("failed to get {name} object metric: {why}"))?;
-        let (replicas, part) = scaled.by_part(usage, target);
-        let status = status(json!({"averageValue": quantity("", part)}));
-        Ok(Found { replicas, name: described("external", metric), status })
+        by_part("object", metric, (measured, target), scaled, status)
     }
 
     fn of_external(
@@ -196,10 +193,7 @@ impl Metric {
         let name = owned(&metric["name"]);
         let status = |current: Value| json!({"type": "External", "external": {"metric": metric, "current": current}});
         if let Some(target) = self.target("averageValue") {
-            let usage = value(measured).map_err(|why| format!("failed to get {name} external metric: {why}"))?;
-            let (replicas, part) = scaled.by_part(usage, target);
-            let status = status(json!({"averageValue": quantity("", part)}));
-            return Ok(Found { replicas, name: described("external", metric), status });
+            return by_part("external", metric, (measured, target), scaled, status);
         }
         let target = self.target("value");
         let target = target
@@ -209,6 +203,21 @@ impl Metric {
         let status = status(json!({"value": quantity("", usage)}));
         Ok(Found { replicas, name: described("external", metric), status })
     }
+}
+
+/// What one figure of all pods together asks for, each being meant to have `target` of it. Kubernetes calls those of objects external too.
+fn by_part(
+    what: &str,
+    metric: &Value,
+    (measured, target): (Result<Measured, String>, i64),
+    scaled: &Scaled<'_>,
+    status: impl FnOnce(Value) -> Value,
+) -> Result<Found, String> {
+    let usage =
+        value(measured).map_err(|why| format!("failed to get {} {what} metric: {why}", owned(&metric["name"])))?;
+    let (replicas, part) = scaled.by_part(usage, target);
+    let status = status(json!({"averageValue": quantity("", part)}));
+    Ok(Found { replicas, name: described("external", metric), status })
 }
 
 /// A metric with its selector, as Kubernetes prints both.

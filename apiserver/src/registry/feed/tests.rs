@@ -141,17 +141,22 @@ struct Watching {
     seen: Vec<(EventKind, String, Revision)>,
 }
 
+/// Writes a pod of these numbers, with so much padding.
+fn put(history: &History, namespace: usize, name: usize, node: usize, padding: usize) {
+    let namespace = ["a", "b"][namespace];
+    let mut pod = pod(&format!("p{name}"), &format!("n{node}"), padding);
+    pod["metadata"]["namespace"] = namespace.into();
+    history.write(&format!("/registry/pods/{namespace}/p{name}"), Some(pod.to_string()));
+}
+
+fn delete(history: &History, namespace: usize, name: usize) {
+    history.write(&format!("/registry/pods/{}/p{name}", ["a", "b"][namespace]), None);
+}
+
 async fn act(action: Action, history: &Arc<History>, registry: &Registry, watching: &mut Vec<Watching>) {
     match action {
-        Action::Put(namespace, name, node, padding) => {
-            let namespace = ["a", "b"][namespace];
-            let mut pod = pod(&format!("p{name}"), &format!("n{node}"), PADDINGS[padding]);
-            pod["metadata"]["namespace"] = namespace.into();
-            history.write(&format!("/registry/pods/{namespace}/p{name}"), Some(pod.to_string()));
-        }
-        Action::Delete(namespace, name) => {
-            history.write(&format!("/registry/pods/{}/p{name}", ["a", "b"][namespace]), None);
-        }
+        Action::Put(namespace, name, node, padding) => put(history, namespace, name, node, PADDINGS[padding]),
+        Action::Delete(namespace, name) => delete(history, namespace, name),
         Action::Show(hundredths) => history.show(hundredths),
         Action::Join(hundredths, namespace, selection) => {
             let (namespace, (labels, fields)) = (NAMESPACES[namespace], SELECTIONS[selection]);

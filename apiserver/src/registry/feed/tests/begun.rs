@@ -2,7 +2,7 @@
 //! after it, whatever was kept, forgotten or still on its way.
 
 use super::history::History;
-use super::{NAMESPACES, SELECTIONS, expected, pod, pods, registry, settle};
+use super::{NAMESPACES, SELECTIONS, delete, expected, pods, put, registry, settle};
 use crate::registry::selector::Selection;
 use crate::registry::{Event, EventKind, Registry, WatchOptions, Watcher};
 use futures::FutureExt;
@@ -136,15 +136,8 @@ async fn begin(action: (usize, usize, usize), history: &History, registry: &Regi
 
 async fn act(action: Action, history: &Arc<History>, registry: &Registry, begun: &mut Vec<Begun>) {
     match action {
-        Action::Put(namespace, name, node) => {
-            let namespace = ["a", "b"][namespace];
-            let mut pod = pod(&format!("p{name}"), &format!("n{node}"), 0);
-            pod["metadata"]["namespace"] = namespace.into();
-            history.write(&format!("/registry/pods/{namespace}/p{name}"), Some(pod.to_string()));
-        }
-        Action::Delete(namespace, name) => {
-            history.write(&format!("/registry/pods/{}/p{name}", ["a", "b"][namespace]), None);
-        }
+        Action::Put(namespace, name, node) => put(history, namespace, name, node, 0),
+        Action::Delete(namespace, name) => delete(history, namespace, name),
         Action::Beside => history.write("/registry/configmaps/a/c", Some("{}".to_owned())),
         Action::Show(hundredths) => history.show(hundredths),
         Action::Begin(a, b, c) => begun.push(begin((a, b, c), history, registry).await),

@@ -1,7 +1,7 @@
 //! Lists from the state that a feed keeps, against what the store answers to the same question.
 
 use super::history::History;
-use super::{NAMESPACES, SELECTIONS, pod, pods, registry, settle};
+use super::{NAMESPACES, SELECTIONS, delete, pod, pods, put, registry, settle};
 use crate::registry::read::{Place, VersionMatch};
 use crate::registry::selector::Selection;
 use crate::registry::{List, ListOptions, Registry, Target, WatchOptions};
@@ -73,15 +73,8 @@ fn refusal(status: &Status) -> String {
 impl Play {
     async fn act(&mut self, action: Action) {
         match action {
-            Action::Put(namespace, name, node) => {
-                let namespace = ["a", "b"][namespace];
-                let mut pod = pod(&format!("p{name}"), &format!("n{node}"), 0);
-                pod["metadata"]["namespace"] = namespace.into();
-                self.history.write(&format!("/registry/pods/{namespace}/p{name}"), Some(pod.to_string()));
-            }
-            Action::Delete(namespace, name) => {
-                self.history.write(&format!("/registry/pods/{}/p{name}", ["a", "b"][namespace]), None);
-            }
+            Action::Put(namespace, name, node) => put(&self.history, namespace, name, node, 0),
+            Action::Delete(namespace, name) => delete(&self.history, namespace, name),
             Action::Beside => self.history.write("/registry/configmaps/a/c", Some("{}".to_owned())),
             Action::Show(hundredths) => self.history.show(hundredths),
             Action::List(namespace, selection, limit, at) => self.list(namespace, selection, limit, at).await,

@@ -11,6 +11,7 @@
 
 pub(crate) mod act; // performs one step
 mod admission; // whether the node takes it; no I/O
+mod again; // when a container that ended starts again; no I/O
 pub(crate) mod backoff; // when may it be tried again
 pub(crate) mod cgroup; // the pod's cgroup
 mod conditions; // the conditions of the report; no I/O

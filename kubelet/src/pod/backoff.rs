@@ -31,7 +31,7 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Notes one more try at `now`: the next has to wait longer.
     pub(crate) fn note(&mut self, pace: Pace, now: Timestamp) {
-        let quiet = self.noted_at.is_some_and(|at| now.duration_since(at).as_secs() > pace.reset_seconds);
+        let quiet = self.noted_at.is_some_and(|at| now.duration_since(at).as_secs() >= pace.reset_seconds);
         self.delay_seconds = match self.delay_seconds {
             0 => pace.first_seconds,
             _ if quiet => pace.first_seconds,
@@ -43,14 +43,17 @@ impl Backoff {
     /// How long to wait now, seconds; 0 before the first failure and after a quiet time.
     pub(crate) fn delay_seconds(&self, pace: Pace, since: Timestamp) -> i64 {
         match self.noted_at {
-            Some(at) if since.duration_since(at).as_secs() <= pace.reset_seconds => self.delay_seconds,
+            Some(at) if since.duration_since(at).as_secs() < pace.reset_seconds => self.delay_seconds,
             _ => 0,
         }
     }
 
-    /// The moment after which something that ended at `since` may be tried again.
+    /// The moment after which something that ended at `since` may be tried again. A delay does not outlast its memory: what the last
+    /// start was noted for is forgotten while it waits.
     pub(crate) fn due(&self, pace: Pace, since: Timestamp) -> Timestamp {
-        since.saturating_add(SignedDuration::from_secs(self.delay_seconds(pace, since))).unwrap_or(since)
+        let after = |at: Timestamp, seconds| at.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(at);
+        let due = after(since, self.delay_seconds(pace, since));
+        self.noted_at.map_or(due, |at| due.min(after(at, pace.reset_seconds)).max(since))
     }
 
     /// The moment after which the last noted failure may be tried again; the past when there was none.
@@ -88,8 +91,10 @@ mod tests {
         let mut backoff = Backoff::default();
         backoff.note(RESTARTS, at(0));
         backoff.note(RESTARTS, at(1));
-        assert_eq!(backoff.due(RESTARTS, at(601)), at(621));
-        assert_eq!(backoff.due(RESTARTS, at(602)), at(602));
+        assert_eq!(backoff.due(RESTARTS, at(580)), at(600));
+        // Forgotten at 601, while it would wait.
+        assert_eq!(backoff.due(RESTARTS, at(590)), at(601));
+        assert_eq!(backoff.due(RESTARTS, at(601)), at(601));
         backoff.note(RESTARTS, at(700));
         assert_eq!(backoff.delay_seconds(RESTARTS, at(701)), 10);
     }

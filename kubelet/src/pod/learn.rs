@@ -3,7 +3,7 @@
 use super::act::Outcome;
 use super::backoff::{RESTARTS, RETRIES};
 use super::ephemeral;
-use super::memory::{Failure, ReadyImage, ToKill};
+use super::memory::{Failure, Killer, ReadyImage, ToKill};
 use super::observed::Instance;
 use super::worker::{Sighting, Worker};
 use crate::events::Severity;
@@ -58,7 +58,7 @@ impl Worker {
                 let why = format!("FailedPostStartHook: {error}");
                 let memory = self.memory.of(&name);
                 memory.hooked = Some(id.clone());
-                memory.to_kill = Some(ToKill { id, why, grace_seconds: None });
+                memory.to_kill = Some(ToKill { id, by: Killer::Hook, why, grace_seconds: None });
             }
             ending => self.learn_ending(ending, now),
         }

@@ -50,11 +50,22 @@ pub(crate) struct ReadyImage {
     pub(crate) username: String,
 }
 
+/// Who wants an instance to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Killer {
+    /// A liveness or startup probe.
+    Probe,
+    /// Its own postStart hook, which failed.
+    Hook,
+}
+
 /// An instance that must go although its pod stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ToKill {
     /// The instance.
     pub(crate) id: String,
+    /// Who wants that.
+    pub(crate) by: Killer,
     /// Why, for the event.
     pub(crate) why: String,
     /// How long it may take, seconds; the pod's own time if the probe names none (KEP-2238).

@@ -11,7 +11,8 @@
 
 mod leave; // of those that go
 
-use super::backoff::{RESTARTS, RETRIES};
+use super::again;
+use super::backoff::RETRIES;
 use super::memory::{Lane, Memory};
 use super::observed::{Instance, KILLED, Life, Observed, Sandbox};
 use super::resize;
@@ -372,8 +373,7 @@ impl Planner<'_> {
         if ended_for_good(container, self.seen).is_some() && !init_again {
             return false;
         }
-        let runs = self.memory.get(&container.name).map(|memory| memory.runs).unwrap_or_default();
-        if self.due(runs.due(RESTARTS, finished_at)) {
+        if self.due(again::due(container, memory, self.seen, finished_at)) {
             self.start(container, instance.attempt + 1, sandbox);
         }
         false

@@ -5,7 +5,8 @@
 //! after the last sentence.
 
 use super::*;
-use crate::pod::memory::{Failure, ReadyImage, ToKill};
+use crate::pod::backoff::RESTARTS;
+use crate::pod::memory::{Failure, Killer, ReadyImage, ToKill};
 use crate::pod::restart::{Restart, RestartPolicy};
 use crate::pod::wanted::{PullPolicy, RestartOn};
 use jiff::SignedDuration;
@@ -142,7 +143,10 @@ impl World {
                 self.memory.of(&container).image = Some((attempt, ReadyImage::default()));
             }
             Step::Start { container, attempt, sandbox } => {
-                if attempt > 0 {
+                let counts = self.wanted.container(&container).is_none_or(|wanted| {
+                    again::counts(wanted, self.memory.get(&container), &self.seen)
+                });
+                if attempt > 0 && counts {
                     self.memory.of(&container).runs.note(RESTARTS, now);
                 }
                 self.done.push(format!("start {container} {attempt}"));
@@ -182,6 +186,11 @@ impl World {
         self.seen.absorb(Instance { life, ..old });
     }
 
+    fn kill(&mut self, name: &str, id: String, grace_seconds: Option<i64>) {
+        let to_kill = ToKill { id, by: Killer::Probe, why: "liveness".to_owned(), grace_seconds };
+        self.memory.of(name).to_kill = Some(to_kill);
+    }
+
     fn tell(&mut self, sentence: &str) {
         self.done.clear();
         let words: Vec<_> = sentence.split_whitespace().collect();
@@ -196,11 +205,11 @@ impl World {
             ["sandbox", "dies"] => self.seen.sandboxes.values_mut().for_each(|sandbox| sandbox.ready = false),
             ["unhealthy", name] => {
                 let id = self.seen.latest(name).unwrap().id.clone();
-                self.memory.of(name).to_kill = Some(ToKill { id, why: "liveness".to_owned(), grace_seconds: None });
+                self.kill(name, id, None);
             }
             ["unhealthy", name, grace] => {
                 let (id, grace_seconds) = (self.seen.latest(name).unwrap().id.clone(), grace.parse().ok());
-                self.memory.of(name).to_kill = Some(ToKill { id, why: "liveness".to_owned(), grace_seconds });
+                self.kill(name, id, grace_seconds);
             }
             ["evicted"] => {
                 self.memory.ended_by = Some(Failure::new("Evicted", "too large"));
@@ -297,6 +306,33 @@ fn restarts_back_off() {
     check("pod app=web; exit web 1; exit web 1; wait 10", &["start web 2", "remove web"]);
     check("pod app=web; exit web 1; exit web 1; wait 10; exit web 1; wait 19", &[]);
     check("pod app=web; exit web 1; exit web 1; wait 10; wait 700; exit web 1", &["start web 3", "remove web"]);
+}
+
+/// Kubernetes looks at a probe's victim before it has ended, so what counts is the end of the instance before it.
+#[test]
+fn what_a_probe_ends_waits_from_the_end_before_it() {
+    // Each lives for 30 s: four times it starts at once, while the delay has grown to 40 s.
+    let story = "pod app=web; wait 30; unhealthy web; wait 30; unhealthy web; wait 30; unhealthy web; wait 30; unhealthy web";
+    check("pod app=web; wait 30; unhealthy web", &["stop web 30", "start web 1"]);
+    check(story, &["stop web 30", "start web 4", "remove web"]);
+    let (world, plan) = play(&format!("{story}; wait 30; unhealthy web"));
+    // The one before ended 30 s ago, and 40 s are to pass: now it waits as whoever ends by itself does.
+    assert_eq!((world.done, plan.wake_at), (vec!["stop web 30".to_owned()], Some(world.now + seconds(40))));
+}
+
+#[test]
+fn the_first_end_by_a_probe_does_not_count() {
+    let (world, plan) = play("pod app=web; wait 30; unhealthy web; wait 1; exit web 1");
+    assert_eq!((world.done, plan.wake_at), (vec!["start web 2".to_owned(), "remove web".to_owned()], None));
+    let (world, plan) = play("pod app=web; wait 30; unhealthy web; wait 1; unhealthy web; wait 5; unhealthy web");
+    assert_eq!((world.done, plan.wake_at), (vec!["stop web 30".to_owned()], Some(world.now + seconds(10))));
+    check("pod app=web; exit web 1; wait 9; unhealthy web; wait 9", &[]);
+    check("pod app=web; exit web 1; wait 9; unhealthy web; wait 10", &["start web 2", "remove web"]);
+    check("pod app=web; exit web 1; wait 10; unhealthy web", &["stop web 30", "start web 2", "remove web"]);
+}
+
+fn seconds(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
 }
 
 #[test]

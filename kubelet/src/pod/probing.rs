@@ -1,6 +1,6 @@
 //! A worker's probes: which run, and what their verdicts do.
 
-use super::memory::ToKill;
+use super::memory::{Killer, ToKill};
 use super::wanted::Role;
 use super::worker::Worker;
 use crate::probe::{self, Kind, Probed};
@@ -30,7 +30,7 @@ impl Worker {
             (Kind::Liveness, None) => {}
             (kind @ (Kind::Liveness | Kind::Startup), Some(_)) => {
                 let why = format!("Container {} failed {} probe, will be restarted", probed.container, kind.name());
-                memory.to_kill = Some(ToKill { id: probed.id, why, grace_seconds });
+                memory.to_kill = Some(ToKill { id: probed.id, by: Killer::Probe, why, grace_seconds });
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! What other writers put there (conditions of readiness gates, the scheduler's `PodScheduled`) is kept.
 
+use super::again;
 use super::backoff::RESTARTS;
 use super::conditions::{self, Facts};
 use super::ephemeral;
@@ -346,7 +347,7 @@ fn after_exit(
     if failed {
         return waiting(inputs, memory);
     }
-    if inputs.now < runs.due(RESTARTS, finished_at) {
+    if inputs.now < again::due(wanted, memory, inputs.seen, finished_at) {
         let pod = &inputs.pod.metadata;
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let message = format!(

@@ -11,7 +11,7 @@ use super::resizing::Resizing;
 use super::sources::References;
 use super::status::{Inputs, status};
 use super::wanted::{Ending, PullPolicy, Removed, Wanted};
-use super::{ephemeral, eviction, last_words, mirrors, report, static_pod};
+use super::{again, ephemeral, eviction, last_words, mirrors, report, static_pod};
 use crate::agent::Agent;
 use crate::board::Posted;
 use crate::events::Severity;
@@ -283,7 +283,7 @@ impl Worker {
         let can_be_given_up = matches!(step, Step::EnsureImage { .. } | Step::PostStart { .. } | Step::Stop { .. });
         match &step {
             Step::Start { container, attempt, .. } if *attempt > 0 && self.memory.of(container).resized.is_none() => {
-                self.memory.of(container).runs.note(RESTARTS, Timestamp::now());
+                self.note_start(&container.clone());
             }
             Step::Prepare => self.memory.stale = false,
             Step::Stop { container, id, .. } => self.note_stop(&container.clone(), &id.clone()),
@@ -419,16 +419,26 @@ impl Worker {
         {
             let log = self.agent.log(&self.pod, &instance);
             instance.last_words = last_words::read(&self.pod, &instance, &log, code);
+            self.seen.absorb(instance.clone());
             self.note_end(&instance, finished_at);
+        } else {
+            self.seen.absorb(instance);
         }
-        self.seen.absorb(instance);
+    }
+
+    /// A container starts again: if that counts, the next time has to wait longer.
+    fn note_start(&mut self, name: &str) {
+        let wanted = self.wanted.container(name);
+        if wanted.is_none_or(|wanted| again::counts(wanted, self.memory.get(name), &self.seen)) {
+            self.memory.of(name).runs.note(RESTARTS, Timestamp::now());
+        }
     }
 
     /// A container ended: if it has to wait before its next run, say so.
     fn note_end(&self, instance: &Instance, finished_at: Timestamp) {
-        let delay =
-            self.memory.get(&instance.name).map_or(0, |memory| memory.runs.delay_seconds(RESTARTS, finished_at));
-        if delay > 0 && self.is_staying() {
+        let (wanted, memory) = (self.wanted.container(&instance.name), self.memory.get(&instance.name));
+        let due = wanted.map(|wanted| again::due(wanted, memory, &self.seen, finished_at));
+        if due.is_some_and(|due| due > finished_at) && self.is_staying() {
             let meta = &self.pod.metadata;
             let text = |value: &Option<String>| value.clone().unwrap_or_default();
             let message = format!(

@@ -143,9 +143,10 @@ impl World {
                 self.memory.of(&container).image = Some((attempt, ReadyImage::default()));
             }
             Step::Start { container, attempt, sandbox } => {
-                let counts = self.wanted.container(&container).is_none_or(|wanted| {
-                    again::counts(wanted, self.memory.get(&container), &self.seen)
-                });
+                let counts = self
+                    .wanted
+                    .container(&container)
+                    .is_none_or(|wanted| again::counts(wanted, self.memory.get(&container), &self.seen));
                 if attempt > 0 && counts {
                     self.memory.of(&container).runs.note(RESTARTS, now);
                 }
@@ -312,7 +313,8 @@ fn restarts_back_off() {
 #[test]
 fn what_a_probe_ends_waits_from_the_end_before_it() {
     // Each lives for 30 s: four times it starts at once, while the delay has grown to 40 s.
-    let story = "pod app=web; wait 30; unhealthy web; wait 30; unhealthy web; wait 30; unhealthy web; wait 30; unhealthy web";
+    let story =
+        "pod app=web; wait 30; unhealthy web; wait 30; unhealthy web; wait 30; unhealthy web; wait 30; unhealthy web";
     check("pod app=web; wait 30; unhealthy web", &["stop web 30", "start web 1"]);
     check(story, &["stop web 30", "start web 4", "remove web"]);
     let (world, plan) = play(&format!("{story}; wait 30; unhealthy web"));

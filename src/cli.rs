@@ -51,7 +51,7 @@ pub(crate) use node::{DeviceArgs, NodeArgs};
 pub(crate) use pressure::{LogArgs, PressureArgs};
 pub(crate) use ranges::RangeArgs;
 pub(crate) use registry::{RegistryArgs, RegistryCommand, ServeRegistryArgs, UpRegistryArgs};
-pub(crate) use run::{RunArgs, RunCommand, RunLogsArgs, RunLsArgs, RunRmArgs};
+pub(crate) use run::{ListForm, Pull, RunArgs, RunCommand, RunLogsArgs, RunLsArgs, RunRmArgs};
 pub(crate) use store::*;
 pub(crate) use top::{SortBy, TopWhat, UsageArgs};
 pub(crate) use users::UserArgs;

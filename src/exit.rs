@@ -1,7 +1,8 @@
 //! How an error is shown, and what the exit code means.
 //!
 //! 0: done. 1: refused or failed, with one sentence on stderr. 2: the command line is wrong (clap). For `exec` the exit code
-//! is that of the command in the container; for `why`, 1: a cause was found, 2: it could not tell. 141: nobody read the output to its end, as a shell says of a program that died of
+//! is that of the command in the container; for `why`, 1: a cause was found, 2: it could not tell; for `run`, 3: the image cannot be had, 4: the
+//! container does not start or ends, 5: nothing listens at the port. 141: nobody read the output to its end, as a shell says of a program that died of
 //! SIGPIPE.
 
 use crate::out::{Closed, complain};
@@ -32,6 +33,21 @@ impl fmt::Display for Said {
 
 impl std::error::Error for Said {}
 
+/// An error whose kind the exit code tells.
+#[derive(Debug)]
+pub(crate) struct Coded {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Coded {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Coded {}
+
 /// 128 and SIGPIPE's number.
 const CLOSED: u8 = 141;
 
@@ -50,5 +66,7 @@ pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
         return ExitCode::from(*code);
     }
     complain!("skiff: {}", sentence(&error));
-    error.downcast_ref::<Exited>().map_or(ExitCode::FAILURE, |exited| ExitCode::from(exited.0))
+    let exited = error.downcast_ref::<Exited>().map(|exited| exited.0);
+    let code = exited.or_else(|| error.downcast_ref::<Coded>().map(|coded| coded.code));
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
 }

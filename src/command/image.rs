@@ -5,7 +5,7 @@ mod build; // images by Dockerfiles
 mod transfer; // pulls and pushes, and how far they are
 
 use super::get::render;
-use crate::cli::{FromHostArgs, ImageArgs, ImageCommand, Output};
+use crate::cli::{BuildArgs, BuildNetwork, FromHostArgs, ImageArgs, ImageCommand, LayerForm, Output};
 use crate::client::{plain_table, text};
 use crate::embedded::Programs;
 use crate::folders::Folders;
@@ -15,7 +15,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use skiff_image::{AuthFile, Builtin, Image, ImageStore, Recipe, Registries};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let folders = Folders::choose(args.folders.data_dir.as_deref(), args.folders.run_dir.as_deref())?;
@@ -63,6 +63,28 @@ pub(crate) fn run(args: ImageArgs) -> anyhow::Result<()> {
         }
     };
     print(&images, form)
+}
+
+/// Builds a folder's Dockerfile, as `skiff image build` does, for an application; answers the image's name, which its content decides.
+pub(crate) fn build_folder(folders: &Folders, folder: &Path, application: &str) -> anyhow::Result<String> {
+    let args = BuildArgs {
+        context: folder.to_owned(),
+        tags: vec![format!("skiff.local/{application}:build")],
+        file: None,
+        args: Vec::new(),
+        target: None,
+        no_cache: false,
+        pull: false,
+        network: BuildNetwork::Host,
+        compression: LayerForm::None,
+        source_date_epoch: None,
+    };
+    let built = build::build(folders, &args)?;
+    let id = built.first().map(|image| image.id.trim_start_matches("sha256:").to_owned());
+    let id = id.with_context(|| format!("build {}: nothing was built", folder.display()))?;
+    let name = format!("skiff.local/{application}:{}", id.get(..12).unwrap_or(&id));
+    on_each(folders, |store| Ok(vec![store.tag(&args.tags[0], &name).with_context(|| format!("tag {name}"))?]))?;
+    Ok(name)
 }
 
 /// Does the same to the stores of all nodes of `up --nodes`, each of which has one; answers what the first one's said.

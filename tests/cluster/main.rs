@@ -17,6 +17,7 @@ mod midstart; // kill -9 while pods are starting
 mod own_image; // an image of one's own
 mod planted; // secrets, and where they must not be
 mod restart; // kill -9 with pods running
+mod run; // from an image or a folder to an application
 mod trace; // from API write to execve
 
 mod autoscale; // as many as are needed

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 /// The label of what belongs to an application; its value is the name.
 pub(super) const LABEL: &str = "skiff.dev/run";
 /// The annotation that makes a new rollout, even if the image has the same name.
-const AT: &str = "skiff.dev/deployed-at";
+pub(super) const AT: &str = "skiff.dev/deployed-at";
 /// The annotation that says under which host it is served.
 const HOST: &str = "skiff.dev/host";
 
@@ -14,6 +14,8 @@ pub(super) struct Application {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) image: String,
+    /// The kubelet's word for when registries are asked.
+    pub(super) pull: &'static str,
     pub(super) port: u16,
     pub(super) host: String,
     pub(super) replicas: u32,
@@ -47,7 +49,7 @@ impl Application {
     pub(super) fn objects(&self) -> [(String, Value); 3] {
         let labels = json!({LABEL: self.name});
         let port = json!({"name": "http", "containerPort": self.port});
-        let container = json!({"name": "app", "image": self.image, "ports": [port], "env": self.env,
+        let container = json!({"name": "app", "image": self.image, "imagePullPolicy": self.pull, "ports": [port], "env": self.env,
             "readinessProbe": {"tcpSocket": {"port": self.port}, "periodSeconds": 2}});
         let deployment = json!({
             "replicas": self.replicas,
@@ -110,13 +112,27 @@ pub(super) fn is_rolled_out(deployment: &Value) -> bool {
 }
 
 /// What `ls` says of a deployment.
-pub(super) fn row(deployment: &Value) -> [String; 5] {
-    let text = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+pub(super) fn listed(deployment: &Value) -> Value {
+    let text = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
-    let ready = format!("{}/{}", number("/status/readyReplicas"), number("/spec/replicas"));
-    let host = deployment["metadata"]["annotations"][HOST].as_str().unwrap_or_default();
-    let image = text("/spec/template/spec/containers/0/image");
-    [text("/metadata/namespace"), text("/metadata/name"), ready, image, format!("https://{host}/")]
+    let annotation =
+        |object: &Value, key: &str| object["metadata"]["annotations"][key].as_str().unwrap_or_default().to_owned();
+    json!({
+        "namespace": text("/metadata/namespace"),
+        "name": text("/metadata/name"),
+        "replicas": number("/spec/replicas"),
+        "readyReplicas": number("/status/readyReplicas"),
+        "image": text("/spec/template/spec/containers/0/image"),
+        "url": format!("https://{}/", annotation(deployment, HOST)),
+        "deployedAt": annotation(&deployment["spec"]["template"], AT),
+    })
+}
+
+/// The same in a table.
+pub(super) fn row(listed: &Value) -> [String; 5] {
+    let text = |name: &str| listed[name].as_str().unwrap_or_default().to_owned();
+    let ready = format!("{}/{}", listed["readyReplicas"], listed["replicas"]);
+    [text("namespace"), text("name"), ready, text("image"), text("url")]
 }
 
 #[cfg(test)]
@@ -134,6 +150,27 @@ mod tests {
         ] {
             assert_eq!(name_of(image).as_deref(), name, "{image}");
         }
+    }
+
+    #[test]
+    fn what_is_listed_is_what_was_written() {
+        let application = Application {
+            namespace: "n".into(),
+            name: "shop".into(),
+            image: "shop:1".into(),
+            pull: "Always",
+            port: 80,
+            host: "shop.test".into(),
+            replicas: 2,
+            env: Vec::new(),
+            at: "now".into(),
+        };
+        let [(path, mut deployment), ..] = application.objects();
+        assert_eq!(path, "/apis/apps/v1/namespaces/n/deployments/shop");
+        deployment["status"] = json!({"readyReplicas": 1});
+        let listed = listed(&deployment);
+        assert_eq!(listed["deployedAt"], "now");
+        assert_eq!(row(&listed), ["n", "shop", "1/2", "shop:1", "https://shop.test/"]);
     }
 
     #[test]

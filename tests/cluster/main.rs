@@ -13,6 +13,7 @@ mod claims; // volumes that outlive their pods
 mod demo; // what a newcomer sees first
 mod down; // leaving the host as it was
 mod full_disk; // a data folder without room, and with room again
+mod gateway; // Gateway API, from its definition on
 mod midstart; // kill -9 while pods are starting
 mod own_image; // an image of one's own
 mod planted; // secrets, and where they must not be

@@ -19,6 +19,7 @@ use crate::volume::PodDir;
 use crate::volume::csi::Plugins;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use skiff_client::{Cache, Caches};
+use skiff_devices::Devices;
 use skiff_proto::cri::v1::RuntimeHandlerFeatures;
 use skiff_step::Engine;
 use std::path::PathBuf;
@@ -63,6 +64,8 @@ pub(crate) struct Agent {
     pub(crate) plugins: Plugins,
     /// Drivers of devices.
     pub(crate) drivers: Drivers,
+    /// Devices that are asked for by number.
+    pub(crate) counted: Devices,
     /// Images that are pulled at once: each takes a few connections, megabytes of memory and a processor.
     pub(crate) pulls: Semaphore,
 }
@@ -74,7 +77,7 @@ impl Agent {
         cri: Cri,
         (runtime_name, features): (String, RuntimeHandlerFeatures),
         recorder: Recorder,
-        (machine, gauge): (Machine, Arc<Gauge>),
+        (machine, gauge, counted): (Machine, Arc<Gauge>, Devices),
         sysctls: Allowed,
     ) -> Self {
         let caches = Caches::new(config.client.clone());
@@ -104,6 +107,7 @@ impl Agent {
             tokens: Purse::default(),
             plugins: Plugins::new(&config.root_dir),
             drivers: Drivers::new(&config.root_dir),
+            counted,
             pulls: Semaphore::new(PULLS_MAX),
         }
     }

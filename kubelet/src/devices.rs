@@ -7,8 +7,11 @@
 //!  pod ended, the last that had it ─► NodeUnprepareResources ─► record gone
 //! ```
 //!
+//! Devices that are asked for by number come from plugins of another kind; see [`counted`].
+//!
 //! What a driver was told to set up is in a file before it is told, so it is taken down whatever happens in between.
 
+pub(crate) mod counted; // those that plugins count, without claims
 mod plugin; // one driver, and how it is called
 mod record; // what was set up, on the disk
 

@@ -2,13 +2,13 @@
 //!
 //! It knows two things only: a container runtime behind CRI v1, and an API server behind a `kube::Client`.
 //!
-//! Left out so far: device plugins. What a pod asks for and we do not do is listed in [`unsupported`] and refused by name.
+//! What a pod asks for and we do not do is listed in [`unsupported`] and refused by name.
 
 mod agent; // what all pods' tasks share
 mod board; // what the HTTPS API may see
 mod config; // what it is told
 mod cri; // the door to the runtime
-mod devices; // claims of devices, and the drivers that set them up
+mod devices; // claims of devices, plugins that count them, and those that set them up
 mod error; // why it cannot
 mod events; // what people are told
 mod labels; // how the runtime's objects name their pods
@@ -33,6 +33,7 @@ use events::{Recorder, Severity};
 use node::{Keeper, Machine, NodeInputs, PodRange};
 use pod::sysctls::Allowed;
 use pressure::Gauge;
+use skiff_devices::Devices;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -76,14 +77,17 @@ impl Kubelet {
             machine: machine.clone(),
         };
         let gauge = Arc::new(Gauge::new(config.pressure.clone(), &config.root_dir));
-        let keeper = node::register(config.client.clone(), cri.clone(), inputs, Arc::clone(&gauge)).await?;
+        let counted = open_devices(&config.root_dir)?;
+        let of_node = (Arc::clone(&gauge), counted.clone());
+        let keeper = node::register(config.client.clone(), cri.clone(), inputs, of_node).await?;
         let pods = PodRange::new(&config, &cri, keeper.node());
         pods.announce().await.map_err(|status| KubeletError::runtime("UpdateRuntimeConfig", &status))?;
         let mut helpers = JoinSet::new();
         let (recorder, write_events) = Recorder::new(config.client.clone(), &config.node_name);
         helpers.spawn(write_events);
         recorder.node(keeper.node(), Severity::Normal, "Starting", "Starting kubelet.");
-        let agent = Arc::new(Agent::new(&config, cri, (runtime.name, features), recorder, (machine, gauge), sysctls));
+        let agent =
+            Arc::new(Agent::new(&config, cri, (runtime.name, features), recorder, (machine, gauge, counted), sysctls));
         if config.pod_cidr.ours().is_none() {
             helpers.spawn(pods.follow(agent.caches.clone()));
         }
@@ -107,10 +111,16 @@ impl Kubelet {
         helpers.spawn(rotation::keep(Arc::clone(&agent), logs));
         helpers.spawn(pressure::keep(Arc::clone(&agent)));
         helpers.spawn(volume::csi::keep(Arc::clone(&agent)));
+        helpers.spawn(devices::counted::keep(Arc::clone(&agent)));
         let result = pod::dispatch::run(agent, shutdown).await;
         helpers.shutdown().await;
         result.map_err(|status| KubeletError::runtime("list sandboxes and containers", &status))
     }
+}
+
+fn open_devices(root: &Path) -> Result<Devices, KubeletError> {
+    let path = root.parent().unwrap_or(root).join("device-plugins");
+    Devices::open(&path).map_err(|source| KubeletError::Folder { operation: "open", path, source })
 }
 
 fn make_folder(path: &Path) -> Result<(), KubeletError> {

@@ -1,9 +1,9 @@
-//! Generates the Rust side of CSI, of drivers of devices and of the registration of plugins with protox, so that the system needs no `protoc`.
+//! Generates the Rust side of CSI, of drivers and plugins of devices and of the registration of plugins with protox, so that the system needs no `protoc`.
 
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["csi.proto", "registration.proto", "dra.proto"];
+    let files = ["csi.proto", "registration.proto", "dra.proto", "deviceplugin.proto", "podresources.proto"];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -11,6 +11,7 @@ mod bad_manifest; // what is refused, where, and why
 mod bad_surroundings; // folders, ports and ranges that cannot be used
 mod claims; // volumes that outlive their pods
 mod demo; // what a newcomer sees first
+mod devices; // GPUs of a plugin beside the node
 mod down; // leaving the host as it was
 mod full_disk; // a data folder without room, and with room again
 mod gateway; // Gateway API, from its definition on

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-use hyper_util::rt::TokioIo;
+use skiff_csi::call::channel;
 use skiff_csi::csi::v1 as csi;
 use skiff_csi::csi::v1::controller_client::ControllerClient;
 use skiff_csi::csi::v1::identity_client::IdentityClient;
@@ -12,10 +12,9 @@ use skiff_csi::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume,
 use skiff_csi_local::{Config, Driver, NAME, TOPOLOGY};
 use std::collections::HashMap;
 use tempfile::TempDir;
-use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 
 struct Running {
     folder: TempDir,
@@ -36,12 +35,7 @@ fn start() -> Running {
     let driver = Driver::bind(&config).unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(driver.run(stop.clone()));
-    let socket = config.socket();
-    let connector = tower::service_fn(move |_: Uri| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    let channel = Endpoint::from_static("http://csi.invalid").connect_with_connector_lazy(connector);
+    let channel = channel(&config.socket());
     Running { folder, channel, stop }
 }
 

@@ -1,7 +1,7 @@
 //! One driver of devices, and how it is called: two versions of the protocol with the same messages under two names.
 
 use super::record::{Device, Record};
-use crate::volume::csi::{channel, said};
+use skiff_csi::call::{channel, said};
 use skiff_csi::dra::ProstCodec;
 use skiff_csi::dra::v1 as words;
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use skiff_client::sentence;
+use skiff_devices::Devices;
 use skiff_proto::cri::v1 as cri;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ pub(crate) struct Keeper {
     cri: Cri,
     inputs: NodeInputs,
     gauge: Arc<Gauge>,
+    devices: Devices,
     node: Node,
     reported: Instant,
 }
@@ -41,14 +43,14 @@ pub(crate) async fn register(
     client: kube::Client,
     cri: Cri,
     inputs: NodeInputs,
-    gauge: Arc<Gauge>,
+    (gauge, devices): (Arc<Gauge>, Devices),
 ) -> Result<Keeper, KubeletError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let refused = |operation: &str| {
         let operation = format!("{operation} node {}", inputs.name);
         move |error: kube::Error| KubeletError::api(operation, &error)
     };
-    let fresh = status(&inputs, &look(&cri).await, gauge.pressure(), &[], Timestamp::now());
+    let fresh = status(&inputs, &look(&cri).await, (gauge.pressure(), &devices.figures()), &[], Timestamp::now());
     let object = node(&inputs, fresh);
     let node = match nodes.create(&PostParams::default(), &object).await {
         Ok(node) => node,
@@ -62,7 +64,7 @@ pub(crate) async fn register(
         }
         Err(error) => return Err(refused("register")(error)),
     };
-    let mut keeper = Keeper { client, cri, inputs, gauge, node, reported: Instant::now() };
+    let mut keeper = Keeper { client, cri, inputs, gauge, devices, node, reported: Instant::now() };
     let written = keeper.report_if_due().await;
     written.map_err(|error| KubeletError::api(format!("write the status of node {}", keeper.inputs.name), &error))?;
     Ok(keeper)
@@ -76,6 +78,7 @@ impl Keeper {
     /// Runs for ever.
     pub(crate) async fn keep(mut self) {
         let mut renewed: Option<Instant> = None;
+        let mut devices = self.devices.changes();
         loop {
             if renewed.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
                 match lease::renew(&self.client, &self.node).await {
@@ -91,7 +94,8 @@ impl Keeper {
             } else {
                 IMPATIENT
             };
-            tokio::time::sleep(pause).await;
+            // What the scheduler may hand out does not wait for the next heartbeat.
+            let _either = tokio::time::timeout(pause, devices.changed()).await;
             if let Err(error) = self.report_if_due().await {
                 tracing::warn!(error = sentence(&error), "node status not written");
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -115,7 +119,8 @@ impl Keeper {
     async fn report_if_due(&mut self) -> kube::Result<()> {
         let runtime = look(&self.cri).await;
         let old = self.conditions();
-        let new = status(&self.inputs, &runtime, self.gauge.pressure(), &old, Timestamp::now());
+        let now = (self.gauge.pressure(), self.devices.figures());
+        let new = status(&self.inputs, &runtime, (now.0, &now.1), &old, Timestamp::now());
         let known = self.node.status.clone().unwrap_or_default();
         let ours = k8s_openapi::api::core::v1::NodeStatus {
             capacity: known.capacity,

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use skiff_devices::Figure;
 use skiff_proto::cri::v1 as cri;
 use std::collections::BTreeMap;
 
@@ -63,15 +64,14 @@ pub(super) fn node(inputs: &NodeInputs, status: NodeStatus) -> Node {
 pub(super) fn status(
     inputs: &NodeInputs,
     runtime: &Result<cri::RuntimeStatus, String>,
-    pressure: Pressure,
+    (pressure, devices): (Pressure, &[Figure]),
     old: &[NodeCondition],
     now: Timestamp,
 ) -> NodeStatus {
-    let resources = resources(inputs);
     let address = |kind: &str, address: &str| NodeAddress { type_: kind.to_owned(), address: address.to_owned() };
     NodeStatus {
-        capacity: Some(resources.clone()),
-        allocatable: Some(resources),
+        capacity: Some(resources(inputs, devices, |figure| figure.capacity)),
+        allocatable: Some(resources(inputs, devices, |figure| figure.allocatable)),
         addresses: Some(vec![address("InternalIP", &inputs.ip), address("Hostname", &inputs.name)]),
         conditions: Some(conditions(runtime, pressure, old, now)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
@@ -93,14 +93,16 @@ pub(super) fn status(
     }
 }
 
-fn resources(inputs: &NodeInputs) -> BTreeMap<String, Quantity> {
+fn resources(inputs: &NodeInputs, devices: &[Figure], count: fn(&Figure) -> usize) -> BTreeMap<String, Quantity> {
     let pairs = [
         ("cpu", inputs.machine.cpus.to_string()),
         ("memory", format!("{}Ki", inputs.machine.memory_bytes / 1024)),
         ("ephemeral-storage", format!("{}Ki", inputs.machine.disk_bytes / 1024)),
         ("pods", inputs.max_pods.to_string()),
     ];
-    pairs.map(|(key, value)| (key.to_owned(), Quantity(value))).into()
+    let own = pairs.map(|(key, value)| (key.to_owned(), Quantity(value)));
+    let counted = devices.iter().map(|figure| (figure.resource.clone(), Quantity(count(figure).to_string())));
+    own.into_iter().chain(counted).collect()
 }
 
 /// What the runtime says, as Ready's status and message.

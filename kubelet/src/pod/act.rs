@@ -399,6 +399,7 @@ async fn clear(scene: &Scene, logs: Logs) -> Result<(), Failure> {
     scene.agent.tokens.forget(scene.pod.metadata.uid.as_deref().unwrap_or_default());
     let gone = volume::csi::unpublish_all(&scene.agent, &scene.agent.dir(&scene.pod)).await;
     gone.map_err(|why| Failure::new("FailedCleanup", why))?;
+    scene.agent.counted.release(uid(&scene.pod));
     let gone = devices::unprepare(&scene.agent, uid(&scene.pod)).await;
     gone.map_err(|why| Failure::new("FailedCleanup", why))?;
     let scene = scene.clone();

@@ -26,8 +26,7 @@ pub(super) struct Refusal {
 
 /// Why a new pod is not taken by a node that has `pods` of at most `pods_max`; `None` if it is.
 pub(super) fn refusal(pod: &Pod, pods: usize, pods_max: usize, sysctls: &Allowed) -> Option<Refusal> {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    if pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")) {
+    if is_over(pod) {
         return None;
     }
     if pods >= pods_max {
@@ -42,6 +41,12 @@ pub(super) fn refusal(pod: &Pod, pods: usize, pods_max: usize, sysctls: &Allowed
     }
     let (name, asked) = missing(spec)?;
     Some(out_of(&name, &asked, 0, 0))
+}
+
+/// Whether a pod will have nothing started any more.
+pub(super) fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// A port of the node that a pod asks for.
@@ -89,11 +94,13 @@ pub(super) fn under_pressure(pod: &Pod, short: Pressure) -> Option<Refusal> {
     let spec = pod.spec.as_ref()?;
     let conditions = [("MemoryPressure", short.memory), ("DiskPressure", short.disk), ("PIDPressure", short.pids)];
     let conditions: Vec<_> = conditions.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let over = pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"));
     let only_memory = conditions == ["MemoryPressure"];
     let asked = qos_class(spec) != Qos::BestEffort || tolerates_memory_pressure(spec);
-    if over || conditions.is_empty() || spec.priority.unwrap_or(0) >= CRITICAL_PRIORITY || (only_memory && asked) {
+    if is_over(pod)
+        || conditions.is_empty()
+        || spec.priority.unwrap_or(0) >= CRITICAL_PRIORITY
+        || (only_memory && asked)
+    {
         return None;
     }
     let message = format!("The node had condition: [{}]. ", conditions.join(" "));
@@ -107,6 +114,12 @@ fn tolerates_memory_pressure(spec: &PodSpec) -> bool {
         let key = toleration.key.as_deref().unwrap_or_default();
         effect && (key == "node.kubernetes.io/memory-pressure" || (key.is_empty() && exists))
     })
+}
+
+/// Devices that a plugin did not hand out.
+pub(super) fn unexpected(why: &str) -> Refusal {
+    let message = format!("Allocate failed due to {why}, which is unexpected");
+    Refusal { reason: "UnexpectedAdmissionError".to_owned(), message }
 }
 
 /// Too little of the resource `name`, in the words of Kubernetes, which clients look for.

@@ -7,8 +7,10 @@ use super::memory::{Failure, ReadyImage};
 use super::{resources, sandbox, security};
 use crate::labels;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use skiff_csi::deviceplugin::v1beta1 as words;
+use skiff_devices::Options;
 use skiff_proto::cri::v1 as cri;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// What a container needs besides its definition.
@@ -24,6 +26,8 @@ pub(crate) struct ContainerInputs<'a> {
     pub(crate) devices: Vec<cri::Device>,
     /// Those of its claims.
     pub(crate) claimed: Vec<cri::CdiDevice>,
+    /// What it gets for those that it asks for by number.
+    pub(crate) counted: Options,
     /// The pod's own users, if it has some.
     pub(crate) users: Option<cri::UserNamespace>,
     pub(crate) termination_file: &'a Path,
@@ -47,7 +51,7 @@ pub(crate) fn config(
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let expand = |list: &Option<Vec<String>>| list.iter().flatten().map(|text| inputs.env.expand(text)).collect();
-    let envs = inputs.env.iter();
+    let Options { envs, mounts, devices, annotations: noted, cdi } = inputs.counted;
     Ok(cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata { name: container.name.clone(), attempt: inputs.attempt }),
         image: Some(cri::ImageSpec {
@@ -58,20 +62,16 @@ pub(crate) fn config(
         command: expand(&container.command),
         args: expand(&container.args),
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        envs: envs
-            .map(|(key, value)| cri::KeyValue { key: key.to_owned(), value: value.as_bytes().to_vec() })
-            .collect(),
-        mounts: inputs.mounts,
-        devices: inputs.devices,
-        cdi_devices: inputs.claimed,
+        envs: variables(envs, inputs.env),
+        mounts: inputs.mounts.into_iter().chain(mounts.into_values().map(mount)).collect(),
+        devices: inputs.devices.into_iter().chain(devices.into_values().map(device)).collect(),
+        cdi_devices: inputs.claimed.into_iter().chain(cdi.into_iter().map(|name| cri::CdiDevice { name })).collect(),
         labels: labels::of_container(pod, inputs.node_name, &container.name),
-        annotations: annotations(
-            pod,
-            container,
-            &inputs.termination_file.display().to_string(),
-            inputs.attempt,
-            inputs.sandbox,
-        ),
+        annotations: {
+            let file = inputs.termination_file.display().to_string();
+            let ours = annotations(pod, container, &file, inputs.attempt, inputs.sandbox);
+            noted.into_iter().chain(ours).collect()
+        },
         log_path: log_path(&container.name, inputs.attempt),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
@@ -86,6 +86,31 @@ pub(crate) fn config(
         }),
         ..Default::default()
     })
+}
+
+/// Those of plugins first: what the pod itself says of a variable counts.
+fn variables(of_plugins: BTreeMap<String, String>, env: &Env) -> Vec<cri::KeyValue> {
+    let of_plugins = of_plugins.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let of_plugins = of_plugins.filter(|(key, _)| !env.iter().any(|(own, _)| own == *key));
+    let all = of_plugins.chain(env.iter());
+    all.map(|(key, value)| cri::KeyValue { key: key.to_owned(), value: value.as_bytes().to_vec() }).collect()
+}
+
+fn mount(of_plugin: words::Mount) -> cri::Mount {
+    cri::Mount {
+        container_path: of_plugin.container_path,
+        host_path: of_plugin.host_path,
+        readonly: of_plugin.read_only,
+        ..Default::default()
+    }
+}
+
+fn device(of_plugin: words::DeviceSpec) -> cri::Device {
+    cri::Device {
+        container_path: of_plugin.container_path,
+        host_path: of_plugin.host_path,
+        permissions: of_plugin.permissions,
+    }
 }
 
 /// In a pod whose containers share their processes anyway, a target means nothing.
@@ -140,7 +165,23 @@ pub(crate) const TERMINATION_PATH: &str = "/dev/termination-log";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::env::{Downward, environment};
+    use crate::pod::sources::Sources;
     use serde_json::json;
+
+    #[test]
+    fn variables_of_plugins_give_way_to_those_of_the_pod() {
+        let env = json!({"name": "a", "env": [{"name": "OWN", "value": "pod"}]});
+        let (pod, sources) = (Pod::default(), Sources::default());
+        let down = Downward { pod: &pod, ips: &[], host_ip: "", node_milli_cpu: 0, node_memory_bytes: 0 };
+        let env = environment(&serde_json::from_value(env).unwrap(), &sources, &down).unwrap();
+        let all = variables(
+            [("OWN", "plugin"), ("GPUS", "0")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            &env,
+        );
+        let all: Vec<_> = all.iter().map(|pair| (pair.key.as_str(), pair.value.as_slice())).collect();
+        assert_eq!(all, [("GPUS", b"0".as_slice()), ("OWN", b"pod")]);
+    }
 
     #[test]
     fn signals_have_the_names_of_kubernetes() {

@@ -12,6 +12,7 @@ use super::runtime_events::{self, Inventory, News, Report};
 use super::statics::Statics;
 use super::worker::{self, Event, Inbox, Sighting};
 use crate::agent::Agent;
+use crate::devices::counted;
 use crate::events::Severity;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -37,6 +38,9 @@ pub(super) struct Dispatch {
     unclaimed: HashMap<String, Observed>,
     /// How often pods of a controller were turned away, by the controller's uid.
     rejections: HashMap<String, Backoff>,
+    /// Pods that are being given devices, as they were last seen.
+    admitting: HashMap<String, Arc<Pod>>,
+    admissions: JoinSet<(String, Result<(), String>)>,
     /// Pods that their workers are done with, until the API forgets them.
     done: HashSet<String>,
     /// Pods that the API has forgotten before their workers were done.
@@ -71,6 +75,7 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) -> Resul
             Some(change) = changes.recv() => dispatch.change(change),
             Some((uid, report)) = reports.recv() => dispatch.report(uid, report),
             Some(ended) = dispatch.running.join_next() => dispatch.ended(ended),
+            Some(Ok((uid, given))) = dispatch.admissions.join_next() => dispatch.admitted(uid, given),
             Some(_cleaned) = dispatch.cleanups.join_next() => {}
         }
     }
@@ -115,6 +120,8 @@ impl Dispatch {
             cleaned: HashSet::new(),
             unclaimed,
             rejections: HashMap::new(),
+            admitting: HashMap::new(),
+            admissions: JoinSet::new(),
             done: HashSet::new(),
             forgotten: HashSet::new(),
             listed: false,
@@ -154,6 +161,9 @@ impl Dispatch {
         if is_new && let Some(refusal) = refusal() {
             return self.turn_away(uid, &pod, refusal);
         }
+        if is_new && self.is_given_devices_first(&uid, &pod) {
+            return;
+        }
         let (inbox, events) = mpsc::unbounded_channel();
         let work = worker::run(Arc::clone(&self.agent), pod, adopted, inbox.clone(), events);
         self.workers.insert(uid.clone(), inbox);
@@ -162,6 +172,33 @@ impl Dispatch {
             work.await;
             uid
         });
+    }
+
+    /// Has plugins hand out what a new pod asks for; true while that lasts.
+    fn is_given_devices_first(&mut self, uid: &str, pod: &Arc<Pod>) -> bool {
+        let is_under_way = self.admitting.contains_key(uid);
+        let asked = counted::asked(pod);
+        if !is_under_way && (admission::is_over(pod) || !self.agent.counted.needs(&asked)) {
+            return false;
+        }
+        self.admitting.insert(uid.to_owned(), Arc::clone(pod));
+        if !is_under_way {
+            let (agent, uid) = (Arc::clone(&self.agent), uid.to_owned());
+            self.admissions.spawn(async move { (uid, agent.counted.allocate(&asked).await) });
+        }
+        true
+    }
+
+    fn admitted(&mut self, uid: String, given: Result<(), String>) {
+        match (self.admitting.remove(&uid), given) {
+            // It was removed in the meantime.
+            (None, _) => {
+                self.agent.counted.release(&uid);
+                self.static_ended(&uid);
+            }
+            (Some(pod), Ok(())) => self.assign(pod),
+            (Some(pod), Err(why)) => self.turn_away(uid, &pod, admission::unexpected(&why)),
+        }
     }
 
     fn turn_away(&mut self, uid: String, pod: &Arc<Pod>, refusal: Refusal) {
@@ -195,6 +232,7 @@ impl Dispatch {
 
     pub(super) fn remove(&mut self, uid: &str) {
         self.done.remove(uid);
+        self.admitting.remove(uid);
         if let Some(inbox) = self.workers.get(uid) {
             let _ended = inbox.send(Event::Removed);
             self.forgotten.insert(uid.to_owned());
@@ -204,6 +242,7 @@ impl Dispatch {
     /// The first list came: what it does not name is of pods that are gone.
     fn listed(&mut self) {
         self.listed = true;
+        self.agent.counted.retain(|uid| self.workers.contains_key(uid) || self.admitting.contains_key(uid));
         for uid in orphans::folders(&self.agent) {
             if !self.workers.contains_key(&uid) && !self.done.contains(&uid) {
                 self.unclaimed.entry(uid).or_default();

@@ -44,6 +44,7 @@ async fn try_clean_up(agent: &Arc<Agent>, uid: &str, left: &Observed) -> Result<
         let removed = agent.cri.remove_container(&instance.id).await;
         removed.map_err(|status| blame("RemoveContainer", &instance.id, status))?;
     }
+    agent.counted.release(uid);
     volume::csi::unpublish_all(agent, &PodDir::of(&agent.root_dir, uid)).await?;
     let (agent, uid) = (Arc::clone(agent), uid.to_owned());
     let cleared = blocking(move || {

@@ -71,6 +71,7 @@ async fn create(scene: &Scene, name: &str, attempt: u32, sandbox: &str) -> Resul
     let mounts = mounts(scene, &container, attempt, &env, &ips).await?;
     let dir = scene.agent.dir(&scene.pod);
     let devices = volume::devices(&dir, &scene.pod, &container)?;
+    let counted = devices::counted::options(&scene.agent, &scene.pod, name).await?;
     let inputs = ContainerInputs {
         node_name: &scene.agent.node_name,
         attempt,
@@ -81,6 +82,7 @@ async fn create(scene: &Scene, name: &str, attempt: u32, sandbox: &str) -> Resul
         mounts,
         devices,
         claimed: devices::of_container(&scene.agent, &scene.pod, &container)?,
+        counted,
         users: scene.agent.users.of(uid(&scene.pod)),
         termination_file: &dir.termination_file(name, attempt),
         memory_bytes: scene.agent.machine.memory_bytes,

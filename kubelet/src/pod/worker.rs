@@ -14,6 +14,7 @@ use super::wanted::{Ending, PullPolicy, Removed, Wanted};
 use super::{again, ephemeral, eviction, last_words, mirrors, report, static_pod};
 use crate::agent::Agent;
 use crate::board::Posted;
+use crate::devices::counted;
 use crate::events::Severity;
 use crate::probe::{Kind, Probed};
 use crate::unsupported;
@@ -45,6 +46,8 @@ pub(crate) enum Event {
     Evicted(Failure),
     /// An object that a volume shows has changed.
     SourceChanged,
+    /// Devices have come, gone, or changed their health: the status is to tell of that.
+    DevicesChanged,
 }
 
 /// A report of the runtime.
@@ -255,7 +258,7 @@ impl Worker {
         if self.removed == Removed::Yes || self.wanted.ending == Ending::Terminal {
             return;
         }
-        let new = status(&Inputs {
+        let mut new = status(&Inputs {
             pod: &self.pod,
             wanted: &self.wanted,
             seen: &self.seen,
@@ -264,6 +267,7 @@ impl Worker {
             first_seen: self.first_seen,
             now,
         });
+        counted::tell(&self.agent, &self.pod, &mut new);
         if self.pod.status.as_ref() != Some(&new) {
             Arc::make_mut(&mut self.pod).status = Some(new.clone());
             self.wanted = Wanted::of(&self.pod, self.removed);
@@ -329,6 +333,8 @@ impl Worker {
             Event::Probed(probed) => self.judge(probed),
             Event::Evicted(failure) => self.evict(failure),
             Event::SourceChanged => self.note_change(),
+            // Each turn tells.
+            Event::DevicesChanged => {}
         }
     }
 

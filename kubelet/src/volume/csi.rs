@@ -17,7 +17,6 @@ mod registration; // finds drivers
 mod unpublish; // takes it away
 
 pub(crate) use asked::Source;
-pub(crate) use driver::{channel, said};
 pub(crate) use expand::grow;
 pub(crate) use publish::{Placed, Wanted, group_of, publish};
 pub(crate) use registration::keep;

@@ -1,6 +1,6 @@
 //! One driver, and how it is called.
 
-use hyper_util::rt::TokioIo;
+use skiff_csi::call::{channel, said};
 use skiff_csi::csi::v1 as csi;
 use skiff_csi::csi::v1::node_client::NodeClient;
 use skiff_csi::csi::v1::node_service_capability::Type;
@@ -8,9 +8,8 @@ use skiff_csi::csi::v1::node_service_capability::rpc::Type as Rpc;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Request, Status};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
 
 /// How long a driver may take for one thing (the kubelet's time for CSI calls).
 const CALL: Duration = Duration::from_secs(120);
@@ -26,50 +25,11 @@ pub(super) struct Driver {
     channel: Channel,
 }
 
-/// A channel to a socket; it connects with the first call.
-pub(crate) fn channel(path: &Path) -> Channel {
-    let path = path.to_owned();
-    let connector = tower::service_fn(move |_: Uri| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    // The URI names no host: the connector decides where the bytes go.
-    Endpoint::from_static("http://csi.invalid").connect_with_connector_lazy(connector)
-}
-
 /// A message that has to be answered within [`CALL`].
 pub(super) fn call<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(CALL);
     request
-}
-
-/// What a driver's refusal says, as upstream's kubelet has it in events.
-pub(crate) fn said(status: &Status) -> String {
-    format!("rpc error: code = {} desc = {}", code(status.code()), status.message())
-}
-
-/// The names of gRPC's codes.
-fn code(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "Canceled",
-        Code::Unknown => "Unknown",
-        Code::InvalidArgument => "InvalidArgument",
-        Code::DeadlineExceeded => "DeadlineExceeded",
-        Code::NotFound => "NotFound",
-        Code::AlreadyExists => "AlreadyExists",
-        Code::PermissionDenied => "PermissionDenied",
-        Code::ResourceExhausted => "ResourceExhausted",
-        Code::FailedPrecondition => "FailedPrecondition",
-        Code::Aborted => "Aborted",
-        Code::OutOfRange => "OutOfRange",
-        Code::Unimplemented => "Unimplemented",
-        Code::Internal => "Internal",
-        Code::Unavailable => "Unavailable",
-        Code::DataLoss => "DataLoss",
-        Code::Unauthenticated => "Unauthenticated",
-    }
 }
 
 impl Driver {

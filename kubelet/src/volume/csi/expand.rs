@@ -1,6 +1,6 @@
 //! Has a driver grow what it has put in place, when the volume has grown, and says so in the claim.
 
-use super::driver::{call, said};
+use super::driver::call;
 use super::publish::{Wanted, secret};
 use crate::events::Severity;
 use crate::volume::record;
@@ -9,6 +9,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use skiff_client::sentence;
+use skiff_csi::call::said;
 use skiff_csi::csi::v1 as csi;
 use skiff_csi::csi::v1::node_service_capability::rpc::Type as Can;
 use skiff_proto::quantity::Quantity;

@@ -1,9 +1,10 @@
 //! Finds drivers of volumes and of devices: each puts a socket into the kubelet's folder of plugins, and is asked there who it is.
 
-use super::driver::{Driver, call, channel, said};
+use super::driver::{Driver, call};
 use super::node_object;
 use crate::agent::Agent;
 use crate::devices::Plugin;
+use skiff_csi::call::{channel, said};
 use skiff_csi::registration::v1 as words;
 use skiff_csi::registration::v1::registration_client::RegistrationClient;
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 const KIND: &str = "CSIPlugin";
 const KIND_OF_DEVICES: &str = "DRAPlugin";
+const KIND_THAT_COUNTS: &str = "DevicePlugin";
 
 /// Registers drivers as they come and go; runs until it is dropped.
 pub(crate) async fn keep(agent: Arc<Agent>) {
@@ -30,6 +32,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut tried: BTreeMap<PathBuf, Instant> = BTreeMap::new();
+    let mut counted: BTreeMap<PathBuf, String> = BTreeMap::new();
     loop {
         ticks.tick().await;
         let sockets = sockets(&folder).unwrap_or_default();
@@ -49,12 +52,14 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
         tried.retain(|socket, at| sockets.contains(socket) && at.elapsed() < AGAIN);
         for socket in sockets {
             let is_known = known.values().any(|driver| driver.socket == socket)
-                || of_devices.values().any(|driver| driver.socket == socket);
+                || of_devices.values().any(|driver| driver.socket == socket)
+                || counted.get(&socket).is_some_and(|resource| agent.counted.is_there(resource));
             if tried.contains_key(&socket) || is_known {
                 continue;
             }
-            if let Err(error) = register(&agent, &socket).await {
-                tracing::warn!(socket = %socket.display(), error, "a plugin was not registered");
+            match register(&agent, &socket).await {
+                Ok(resource) => counted.extend(resource.map(|resource| (socket.clone(), resource))),
+                Err(error) => tracing::warn!(socket = %socket.display(), error, "a plugin was not registered"),
             }
             tried.insert(socket, Instant::now());
         }
@@ -73,23 +78,39 @@ fn sockets(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Asks whoever listens at `socket` who it is, and tells it whether that was understood.
-async fn register(agent: &Agent, socket: &Path) -> Result<(), String> {
+/// Asks whoever listens at `socket` who it is, and tells it whether that was understood. Gives the resource of one that counts devices.
+async fn register(agent: &Agent, socket: &Path) -> Result<Option<String>, String> {
     let mut plugin = RegistrationClient::new(channel(socket));
     let about = |operation: &'static str| move |status: tonic::Status| format!("{operation}: {}", said(&status));
     let info = plugin.get_info(call(words::InfoRequest {})).await.map_err(about("GetInfo"))?.into_inner();
     if info.r#type == KIND_OF_DEVICES {
-        return register_devices(agent, socket, &mut plugin, &info).await;
+        return register_devices(agent, socket, &mut plugin, &info).await.map(|()| None);
+    }
+    if info.r#type == KIND_THAT_COUNTS {
+        let met = agent.counted.connect(&info.name, endpoint(socket, &info)).await;
+        let told = tell(&mut plugin, met.as_ref().map(drop).map_err(String::as_str)).await;
+        return met.and(told).map(|()| Some(info.name));
     }
     let met = meet(agent, socket, &info).await;
-    let error = met.as_ref().err().cloned().unwrap_or_default();
-    let status = words::RegistrationStatus { plugin_registered: met.is_ok(), error };
-    let told = plugin.notify_registration_status(call(status)).await.map_err(about("NotifyRegistrationStatus"));
+    let told = tell(&mut plugin, met.as_ref().map(drop).map_err(String::as_str)).await;
     let driver = met?;
     told?;
     tracing::info!(driver = driver.name, node = driver.info.node_id, "a driver of volumes is registered");
     agent.plugins.known().insert(driver.name.clone(), driver);
-    Ok(())
+    Ok(None)
+}
+
+/// Where a plugin that is known by `socket` serves.
+fn endpoint<'a>(socket: &'a Path, info: &'a words::PluginInfo) -> &'a Path {
+    if info.endpoint.is_empty() { socket } else { Path::new(&info.endpoint) }
+}
+
+/// Tells a plugin what became of its registration.
+async fn tell(plugin: &mut RegistrationClient<tonic::transport::Channel>, met: Result<(), &str>) -> Result<(), String> {
+    let error = met.err().unwrap_or_default().to_owned();
+    let status = words::RegistrationStatus { plugin_registered: met.is_ok(), error };
+    let told = plugin.notify_registration_status(call(status)).await;
+    told.map(drop).map_err(|status| format!("NotifyRegistrationStatus: {}", said(&status)))
 }
 
 /// The same for a driver of devices, whom nobody has to ask anything.
@@ -99,16 +120,14 @@ async fn register_devices(
     plugin: &mut RegistrationClient<tonic::transport::Channel>,
     info: &words::PluginInfo,
 ) -> Result<(), String> {
-    let endpoint = if info.endpoint.is_empty() { socket } else { Path::new(&info.endpoint) };
+    let endpoint = endpoint(socket, info);
     let met = match info.name.as_str() {
         "" => Err("a driver has no name".to_owned()),
         name => Plugin::new(name, socket, endpoint, &info.supported_versions),
     };
-    let error = met.as_ref().err().cloned().unwrap_or_default();
-    let status = words::RegistrationStatus { plugin_registered: met.is_ok(), error };
-    let told = plugin.notify_registration_status(call(status)).await;
+    let told = tell(plugin, met.as_ref().map(drop).map_err(String::as_str)).await;
     let driver = met?;
-    told.map_err(|status| format!("NotifyRegistrationStatus: {}", said(&status)))?;
+    told?;
     tracing::info!(driver = driver.name, "a driver of devices is registered");
     agent.drivers.known().insert(driver.name.clone(), driver);
     Ok(())
@@ -116,8 +135,7 @@ async fn register_devices(
 
 async fn meet(agent: &Agent, socket: &Path, info: &words::PluginInfo) -> Result<Driver, String> {
     check(info)?;
-    let endpoint = if info.endpoint.is_empty() { socket } else { Path::new(&info.endpoint) };
-    let driver = Driver::meet(&info.name, socket, endpoint).await?;
+    let driver = Driver::meet(&info.name, socket, endpoint(socket, info)).await?;
     node_object::add(agent, &driver).await?;
     Ok(driver)
 }
@@ -152,7 +170,7 @@ mod tests {
         };
         assert_eq!(check(&info(KIND, "d", "1.0.0")), Ok(()));
         for (wrong, part) in [
-            (info("DevicePlugin", "d", "1"), "DevicePlugin"),
+            (info("NetworkPlugin", "d", "1"), "NetworkPlugin"),
             (info(KIND, "", "1"), "no name"),
             (info(KIND, "d", "0.3.0"), "0.3.0"),
         ] {

@@ -2,12 +2,13 @@
 
 use super::super::PodDir;
 use super::super::record::{self, Published};
-use super::driver::{call, said};
+use super::driver::call;
 use super::node_object;
 use crate::agent::Agent;
 use crate::pod::act::blocking;
 use crate::pod::memory::Failure;
 use crate::volume::clear::is_mounted;
+use skiff_csi::call::said;
 use skiff_csi::csi::v1 as csi;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -103,6 +103,32 @@ mod tests {
         assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 100, 10_000));
     }
 
+    /// What was once asked for and is not any more does not stay in the kernel.
+    #[test]
+    fn limits_that_are_taken_back_are_gone() {
+        let root = format!("skiff-test-{}", std::process::id());
+        let group = PodCgroup::named(&root, Qos::Burstable, "u1");
+        let limits = || {
+            let at = Cgroup::load(hierarchies::auto(), &group.0);
+            let quota = at.controller_of::<CpuController>().unwrap().cfs_quota().unwrap();
+            let memory = at.controller_of::<MemController>().unwrap().memory_stat();
+            (quota, memory.limit_in_bytes, memory.soft_limit_in_bytes)
+        };
+        group.create(&Needs::default()).unwrap();
+        let without = limits();
+        let needs = Needs { cpu_limit: Some(500), memory_limit: Some(64 << 20), ..Needs::default() };
+        group.create(&needs).unwrap();
+        let with = limits();
+        group.create(&Needs::default()).unwrap();
+        let again = limits();
+        group.remove().unwrap();
+        for folder in ["/kubepods/burstable", "/kubepods", ""] {
+            Cgroup::load(hierarchies::auto(), format!("{root}{folder}")).delete().unwrap();
+        }
+        assert_eq!((with.0, with.1), (50_000, 64 << 20));
+        assert_eq!(again, without);
+    }
+
     #[test]
     fn a_pod_has_its_place() {
         assert_eq!(PodCgroup::named("/skiff", Qos::BestEffort, "u1").absolute(), "/skiff/kubepods/besteffort/podu1");

@@ -403,6 +403,26 @@ fn a_restarted_kubelet_starts_nothing_twice() {
     check("pod app=web; lost web", &["start web 1"]);
 }
 
+/// Others have run init containers again, and forgotten sidecars, when the kubelet had crashed.
+#[test]
+fn a_crash_of_the_kubelet_is_nothing_to_sidecars_and_init_containers() {
+    let story = "pod init=migrate side=proxy app=web; exit migrate 0; kubelet restarts";
+    check("pod side=proxy app=web; kubelet restarts", &[]);
+    check(story, &[]);
+    check(&format!("{story}; lost migrate"), &[]);
+    check(&format!("{story}; exit proxy 1"), &["start proxy 1"]);
+    check(&format!("{story}; exit proxy 0; kubelet restarts"), &[]);
+    check("pod init=migrate app=web; kubelet restarts; exit migrate 1", &["start migrate 1"]);
+}
+
+#[test]
+fn a_dead_sandbox_does_not_outlive_its_pod() {
+    let gone = ["stop web 0", "remove sandbox", "remove sandbox", "finish deletion"];
+    check("pod app=web; sandbox dies; delete 0", &gone);
+    check("pod app=web; kubelet restarts; sandbox dies; delete 0", &gone);
+    check("pod app=web; sandbox dies; gone", &["stop web 5", "remove sandbox", "remove sandbox"]);
+}
+
 #[test]
 fn a_half_made_container_is_made_again() {
     check("pod app=web; exit web 1; exit web 1; half-made web", &["remove web", "remove web"]);

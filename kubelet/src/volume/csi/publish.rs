@@ -56,9 +56,16 @@ pub(crate) async fn publish(wanted: &Wanted<'_>) -> Result<Placed, String> {
     if stands && !again {
         return Ok(Placed { again, complaint: None });
     }
-    match place(wanted, object.as_deref(), before.filter(|_| stands)).await {
-        Err(why) if stands => Ok(Placed { again, complaint: Some(why) }),
-        done => done.map(|()| Placed { again, complaint: None }),
+    Placed::after(place(wanted, object.as_deref(), before.filter(|_| stands)).await, again, stands)
+}
+
+impl Placed {
+    /// What became of a volume that stood before, or did not.
+    fn after(done: Result<(), String>, again: bool, stood: bool) -> Result<Self, String> {
+        match done {
+            Err(why) if stood => Ok(Self { again, complaint: Some(why) }),
+            done => done.map(|()| Self { again, complaint: None }),
+        }
     }
 }
 
@@ -248,4 +255,19 @@ pub(super) async fn secret(agent: &Agent, at: Option<&SecretAt>) -> Result<HashM
     let found = found.map_err(|error| format!("fetching secret {namespace}/{name} failed: {}", sentence(&error)))?;
     let pairs = found.data.unwrap_or_default().into_iter();
     Ok(pairs.map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Others have taken a volume from its pod because its driver would not refresh it once.
+    #[test]
+    fn what_stands_is_kept_when_a_later_call_fails() {
+        let failed = || Err("no token today".to_owned());
+        let kept = Placed::after(failed(), true, true).unwrap();
+        assert_eq!((kept.again, kept.complaint.as_deref()), (true, Some("no token today")));
+        assert_eq!(Placed::after(failed(), true, false).err().as_deref(), Some("no token today"));
+        assert!(Placed::after(Ok(()), true, true).unwrap().complaint.is_none());
+    }
 }

@@ -10,6 +10,7 @@ use skiff_step::{Engine, Step as Named};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 const STATUS: Named = Named::new("pod.status", "Kubernetes API, PATCH pods/status");
 /// How long a status that only says "still starting" waits for a better one. A pod whose image is present starts within
@@ -95,6 +96,22 @@ fn is_starting(status: &PodStatus) -> bool {
     status.phase.as_deref() == Some("Pending") && inits && status.container_statuses.iter().flatten().all(on_its_way)
 }
 
+/// The status to write: the newest one, or one that says more than "still starting" if such a one comes in time.
+async fn settled(statuses: &mut watch::Receiver<Option<PodStatus>>, delay: Duration) -> Option<PodStatus> {
+    let give_up_at = Instant::now() + delay;
+    loop {
+        let status = statuses.borrow_and_update().clone();
+        if !status.as_ref().is_some_and(is_starting) {
+            return status;
+        }
+        // Its sandbox and its addresses are news too, but of a pod that is still starting.
+        match tokio::time::timeout_at(give_up_at, statuses.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return status,
+        }
+    }
+}
+
 /// Writes what `statuses` holds until it closes. `pod` is the object as first seen.
 pub(super) async fn follow(
     client: kube::Client,
@@ -105,11 +122,7 @@ pub(super) async fn follow(
     let pods: Api<Pod> = Api::namespaced(client, pod.metadata.namespace.as_deref().unwrap_or_default());
     let mut written = Pod { metadata: pod.metadata.clone(), spec: None, status: pod.status.clone() };
     while statuses.changed().await.is_ok() {
-        let mut status = statuses.borrow_and_update().clone();
-        if status.as_ref().is_some_and(is_starting) {
-            let _either_way = tokio::time::timeout(STARTING_DELAY, statuses.changed()).await;
-            status = statuses.borrow_and_update().clone();
-        }
+        let status = settled(&mut statuses, STARTING_DELAY).await;
         let Some(status) = status.filter(|status| Some(status) != written.status.as_ref()) else { continue };
         match patch(&pods, &written, &status).await {
             Ok(_) => {
@@ -166,6 +179,43 @@ mod tests {
         let new = PodStatus { phase: Some("Running".into()), ..Default::default() };
         let expected = json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "reason": null}});
         assert_eq!(body(&pod, Some(&old), &new), expected);
+    }
+
+    fn phase(phase: &str, address: Option<&str>) -> PodStatus {
+        let waiting = json!({"name": "web", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": if phase == "Pending" { json!({"waiting": {"reason": "ContainerCreating"}}) } else { json!({}) }});
+        serde_json::from_value(json!({"phase": phase, "podIP": address, "containerStatuses": [waiting]})).unwrap()
+    }
+
+    /// Every write is a commit and an event for all who watch: a quick start has one.
+    #[tokio::test]
+    async fn a_quick_start_is_written_once() {
+        let (sender, mut statuses) = watch::channel(Some(phase("Pending", None)));
+        let starting = async {
+            tokio::task::yield_now().await;
+            sender.send_replace(Some(phase("Pending", Some("10.244.0.2"))));
+            tokio::task::yield_now().await;
+            sender.send_replace(Some(phase("Running", Some("10.244.0.2"))));
+        };
+        let (status, ()) = tokio::join!(settled(&mut statuses, Duration::from_secs(3600)), starting);
+        assert_eq!(status, Some(phase("Running", Some("10.244.0.2"))));
+    }
+
+    #[tokio::test]
+    async fn a_slow_start_is_told_in_time() {
+        let (sender, mut statuses) = watch::channel(Some(phase("Pending", None)));
+        let told = settled(&mut statuses, Duration::from_millis(20));
+        let starting = async {
+            // More news than the delay has room for, of which none says that it runs.
+            for address in ["10.244.0.2", "10.244.0.3"].iter().cycle().take(1_000_000) {
+                sender.send_replace(Some(phase("Pending", Some(address))));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            status = told => assert_eq!(status.and_then(|status| status.phase).as_deref(), Some("Pending")),
+            () = starting => unreachable!("it was never told"),
+        }
     }
 
     /// Fault N3: by their keys, old addresses would stay.

@@ -1,4 +1,4 @@
-//! A container after its creation: start, stop, end, removal. The start is the OCI runtime's `create` and `start`: before it,
+//! A container after its creation: start, stop, end. The start is the OCI runtime's `create` and `start`: before it,
 //! the container is a bundle and a record.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 use crate::bundle::{correlation, namespaces};
 use crate::disk::{ContainerPhase, ContainerRecord, Ending, SandboxPhase, SandboxRecord};
 use crate::error::{CriError, During};
-use crate::sandbox::{KILL_SECONDS_MAX, blocking, folder};
+use crate::sandbox::{KILL_SECONDS_MAX, folder};
 use crate::state::{Change, Container, Service, lock};
 use crate::supervisor::{ask, if_there, unexpected};
 use skiff_proto::cri::v1::{ContainerEventType as Event, NamespaceMode, PodSandboxConfig};
@@ -27,7 +27,6 @@ use tokio::time::timeout;
 const CREATE: Step = Step::new("container.create", "OCI runtime-spec, runtime.md, Create; CRI v1, StartContainer");
 const START: Step = Step::new("container.start", "CRI v1, StartContainer");
 const STOP: Step = Step::new("container.stop", "CRI v1, StopContainer");
-const REMOVE: Step = Step::new("container.remove", "CRI v1, RemoveContainer");
 const SIGKILL: i32 = 9;
 
 impl Service {
@@ -86,7 +85,7 @@ impl Service {
     }
 
     /// The supervisor says that a container's first process ended.
-    pub(crate) fn container_ended(&self, exit: &Exit) {
+    pub(crate) fn container_ended(self: &Arc<Self>, exit: &Exit) {
         let Ok(container) = self.container(&exit.container) else { return };
         // Left where a start that is under way will look for it; and looked at here if there is none. The order (leave,
         // then ask for the phase) is the reverse of the start's (set the phase, then look), so one of us finds it.
@@ -135,58 +134,6 @@ impl Service {
         if_there(ask(&folder(self, &record.sandbox_id), &request).await).map(drop)
     }
 
-    /// RemoveContainer: kills it if it runs.
-    pub(crate) async fn remove_container(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), CriError> {
-        let _held = container.lifecycle.lock().await;
-        self.stop_container(container, Duration::ZERO).await?;
-        container.update(&self.disk, |record| {
-            record.phase = ContainerPhase::Removing;
-            Change::Made
-        })?;
-        let record = container.record();
-        let left = self.destroy_container(&record).await;
-        if !left.is_empty() {
-            return Err(CriError::Left(left.join("; ")));
-        }
-        self.forget_container(&record.id);
-        if let Ok(sandbox) = self.sandbox(&record.sandbox_id) {
-            self.announce(Event::ContainerDeletedEvent, &record.id, &sandbox);
-        }
-        Ok(())
-    }
-
-    /// Takes away everything of a container, as far as it goes; tells what is left behind.
-    pub(crate) async fn destroy_container(self: &Arc<Self>, record: &ContainerRecord) -> Vec<String> {
-        let id = record.id.clone();
-        let mut left = Vec::new();
-        left.extend(self.delete_in_runtime(record).await.err().map(|error| error.chain()));
-        let (service, engine) = (self.clone(), self.engine_for(record));
-        let removed = blocking(move || {
-            engine.run(
-                &REMOVE,
-                || id.clone(),
-                || -> Result<(), CriError> {
-                    let dir = service.disk.folder::<ContainerRecord>(&id);
-                    service.images.unmount(&dir.join("rootfs"))?;
-                    service.release_image_volumes(&id)?;
-                    service.images.release(&id)?;
-                    service.disk.remove::<ContainerRecord>(&id)
-                },
-            )
-        });
-        left.extend(removed.await.err().map(|error| error.chain()));
-        left
-    }
-
-    /// Through the supervisor if there is one, since it knows whether a `create` is still under way.
-    async fn delete_in_runtime(&self, record: &ContainerRecord) -> Result<(), CriError> {
-        let request = Request::Delete { container: record.id.clone() };
-        match if_there(ask(&folder(self, &record.sandbox_id), &request).await)? {
-            Some(_) => Ok(()),
-            None => self.delete_by_runtime(&record.id).await,
-        }
-    }
-
     /// `delete --force`, which also kills; unknown containers are fine.
     pub(crate) async fn delete_by_runtime(&self, id: &str) -> Result<(), CriError> {
         self.run_runtime(&["delete", "--force", id], "").await
@@ -216,7 +163,7 @@ impl Service {
         Err(CriError::Runtime(format!("{}: {}: {}", operation(), output.status, words.trim())))
     }
 
-    fn engine_for(&self, record: &ContainerRecord) -> Engine {
+    pub(crate) fn engine_for(&self, record: &ContainerRecord) -> Engine {
         let of_container = record.config.annotations.get(skiff_step::CORRELATION_ANNOTATION).cloned();
         let id = of_container.or_else(|| {
             let sandbox = self.sandbox(&record.sandbox_id).ok()?.record();

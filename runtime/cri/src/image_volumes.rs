@@ -76,16 +76,23 @@ impl Service {
         Ok(config)
     }
 
-    /// Takes the images of a container's volumes away; those that are not there are fine.
+    /// Unmounts the images of a container's volumes; those that are not there are fine.
+    pub(crate) fn unmount_image_volumes(&self, container: &str) -> Result<(), CriError> {
+        self.of_image_volumes(container).try_for_each(|at| Ok(self.images.unmount(&at)?))
+    }
+
+    /// Takes the images of a container's volumes away, which are not mounted any more; those that are not there are fine.
     pub(crate) fn release_image_volumes(&self, container: &str) -> Result<(), CriError> {
+        self.of_image_volumes(container).try_for_each(|at| {
+            let index = at.file_name().unwrap_or_default().to_string_lossy();
+            Ok(self.images.release_soon(&snapshot(container, &index))?)
+        })
+    }
+
+    /// Where they are shown.
+    fn of_image_volumes(&self, container: &str) -> impl Iterator<Item = PathBuf> {
         let root = self.disk.folder::<ContainerRecord>(container).join("images");
-        let Ok(entries) = fs::read_dir(&root) else { return Ok(()) };
-        for entry in entries {
-            let entry = entry.during(|| format!("list {}", root.display()))?;
-            self.images.unmount(&entry.path())?;
-            self.images.release(&snapshot(container, &entry.file_name().to_string_lossy()))?;
-        }
-        Ok(())
+        fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path())
     }
 }
 

@@ -17,7 +17,7 @@ mod admit; // what may be asked
 mod bundle; // from CRI's words to config.json; pure
 mod cdi; // devices that files describe
 mod cgroup; // paths and removal
-mod container; // start, stop, end, removal
+mod container; // start, stop, end
 mod create; // CreateContainer
 mod disk; // records
 mod error; // what can go wrong
@@ -29,6 +29,7 @@ mod image_volumes; // an image's files in a container
 mod pace; // processor time in a second
 mod pod_files; // resolv.conf, hosts, shm
 mod recover; // after a restart
+mod removal; // what goes at the end, and what at the removal
 mod sandbox; // a pod's life
 mod seams; // images and networks
 mod serve; // sockets

@@ -77,10 +77,8 @@ impl Service {
                 let (service, id) = (self.clone(), id.to_owned());
                 let ended = self.delete_by_runtime(&id).await;
                 let removed = blocking(move || {
-                    service.images.unmount(&service.disk.folder::<ContainerRecord>(&id).join("rootfs"))?;
-                    service.release_image_volumes(&id)?;
-                    service.images.release(&id)?;
-                    service.disk.remove::<ContainerRecord>(&id)
+                    service.unmount_container(&id)?;
+                    service.remove_files(&id)
                 });
                 [ended, removed.await]
                     .into_iter()
@@ -150,7 +148,7 @@ impl Service {
         }
     }
 
-    fn believe(&self, sandbox: &Sandbox, states: &BTreeMap<String, ContainerState>) {
+    fn believe(self: &Arc<Self>, sandbox: &Sandbox, states: &BTreeMap<String, ContainerState>) {
         for container in self.containers_of(&sandbox.record().id) {
             let Some(state) = states.get(&container.record().id) else { continue };
             let updated = container.update(&self.disk, |record| match (&record.phase, state.phase) {
@@ -170,7 +168,7 @@ impl Service {
         }
     }
 
-    fn believe_exit_files(&self, sandbox: &Sandbox) {
+    fn believe_exit_files(self: &Arc<Self>, sandbox: &Sandbox) {
         let dir = folder(self, &sandbox.record().id);
         let kept = |container: &Container| -> Option<Exit> {
             let file = dir.join(exit_file_name(&container.record().id));

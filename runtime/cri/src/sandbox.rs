@@ -136,6 +136,10 @@ impl Service {
         for container in self.containers_of(&record.id) {
             self.stop_container(&container, Duration::ZERO).await?;
         }
+        // Before the supervisor goes: it is the one that deletes, and knows of a `create` under way.
+        for container in self.containers_of(&record.id) {
+            self.clear_ended(&container).await;
+        }
         sandbox.ending.store(true, Ordering::Release);
         let left = self.release_sandbox(&record).await;
         // Containers that were created and never started cannot be any more.
@@ -231,7 +235,7 @@ impl Service {
     }
 
     /// Marks a container that has not ended yet, and tells.
-    pub(crate) fn set_ended(&self, container: &Arc<crate::state::Container>, ending: Ending) {
+    pub(crate) fn set_ended(self: &Arc<Self>, container: &Arc<crate::state::Container>, ending: Ending) {
         let changed = container.update(&self.disk, |record| match record.phase {
             ContainerPhase::Created | ContainerPhase::Running => {
                 record.phase = ContainerPhase::Exited(ending);
@@ -241,7 +245,10 @@ impl Service {
         });
         let record = container.record();
         match (changed, self.sandbox(&record.sandbox_id)) {
-            (Ok(Change::Made), Ok(sandbox)) => self.announce(Event::ContainerStoppedEvent, &record.id, &sandbox),
+            (Ok(Change::Made), Ok(sandbox)) => {
+                self.announce(Event::ContainerStoppedEvent, &record.id, &sandbox);
+                self.clear_soon(container);
+            }
             (Err(error), _) => tracing::error!("container {}: record its end: {error}", record.id),
             _ => {}
         }

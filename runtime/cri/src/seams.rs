@@ -44,6 +44,11 @@ pub trait Images: Send + Sync + 'static {
     fn unmount(&self, at: &Path) -> Result<(), ImageError>;
     /// Deletes the container's snapshot and what it wrote, if there is one. It must not be mounted.
     fn release(&self, container_id: &str) -> Result<(), ImageError>;
+    /// The same, for whoever does not wait until its files are gone: the room is given back in a while, and after a crash when the
+    /// store is next opened.
+    fn release_soon(&self, container_id: &str) -> Result<(), ImageError> {
+        self.release(container_id)
+    }
     /// Ids of the containers that have snapshots, for whoever cleans up after a crash.
     fn snapshots(&self) -> Result<Vec<String>, ImageError>;
     /// What a container wrote over its image; nothing if it has no snapshot (any more).
@@ -83,6 +88,17 @@ impl Images for ImageStore {
     }
     fn release(&self, container_id: &str) -> Result<(), ImageError> {
         Self::release(self, container_id)
+    }
+    fn release_soon(&self, container_id: &str) -> Result<(), ImageError> {
+        let retired = self.retire(container_id)?;
+        if !retired.is_empty() {
+            std::thread::spawn(move || {
+                if let Err(error) = retired.remove() {
+                    tracing::warn!("{error}; it goes when the image store is next opened");
+                }
+            });
+        }
+        Ok(())
     }
     fn snapshots(&self) -> Result<Vec<String>, ImageError> {
         Self::snapshots(self)

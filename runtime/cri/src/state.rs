@@ -83,6 +83,8 @@ pub(crate) struct Container {
     pub(crate) changed: watch::Sender<()>,
     /// An end that was reported before the start was.
     pub(crate) early_exit: Mutex<Option<Exit>>,
+    /// Whether what it held of the kernel was given back after its end.
+    pub(crate) cleared: AtomicBool,
     /// For its statistics.
     pub(crate) pace: Mutex<Pace>,
 }
@@ -166,6 +168,7 @@ impl Service {
             lifecycle: tokio::sync::Mutex::default(),
             changed: watch::Sender::new(()),
             early_exit: Mutex::default(),
+            cleared: AtomicBool::new(false),
             pace: Mutex::default(),
         });
         lock(&self.containers).insert(id, container.clone());

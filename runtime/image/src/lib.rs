@@ -50,7 +50,7 @@ pub use pull::{Progress, Pulled, Stage, Unwatched};
 pub use recipe::Recipe;
 pub use reference::Reference;
 pub use skiff_distribution::{AuthFile, Credentials, Kind, Registries};
-pub use snapshots::is_being_built;
+pub use snapshots::{Retired, is_being_built};
 pub use store::{Detail, ImageStore, LayerDetail, NewLayer, Room, Verified};
 pub use users::{IdRange, Users, outside};
 pub use written::{Compression, Packing};

@@ -123,12 +123,33 @@ pub(crate) fn describe(disk: &Disk, layers: &Layers, id: &str, record: &Record) 
     })
 }
 
-/// Takes the snapshot out of the store; the caller removes what is left of it at the returned path.
-pub(crate) fn retire(disk: &Disk, id: &str) -> Result<Option<PathBuf>, ImageError> {
+/// Files of a snapshot that is none any more.
+#[derive(Debug)]
+#[must_use = "they take room until they are removed"]
+pub struct Retired(Option<PathBuf>);
+
+impl Retired {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Removes them; whoever opens the store meanwhile may do the same.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn remove(self) -> Result<(), ImageError> {
+        self.0.map_or(Ok(()), |path| remove_tree(&path))
+    }
+}
+
+/// Takes the snapshot out of the store; the caller removes what is left of it.
+pub(crate) fn retire(disk: &Disk, id: &str) -> Result<Retired, ImageError> {
     let (place, away) = (disk.snapshots().join(id), disk.tmp_name());
     match fs::rename(&place, &away) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        renamed => renamed.on("rename", &place).map(|()| Some(away)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Retired(None)),
+        renamed => renamed.on("rename", &place).map(|()| Retired(Some(away))),
     }
 }
 
@@ -160,9 +181,4 @@ fn count(folder: &Path, seen: &mut BTreeSet<u64>) -> Result<(u64, u64), ImageErr
         }
     }
     Ok(sum)
-}
-
-/// Removes what [`retire`] left.
-pub(crate) fn remove(left: Option<PathBuf>) -> Result<(), ImageError> {
-    left.map_or(Ok(()), |path| remove_tree(&path))
 }

@@ -297,6 +297,15 @@ impl ImageStore {
     /// # Errors
     /// The store cannot be written.
     pub fn release(&self, container_id: &str) -> Result<(), ImageError> {
+        self.retire(container_id)?.remove()
+    }
+
+    /// The first half of [`ImageStore::release`]: the container has no snapshot any more, and its files are aside, where the
+    /// next opening of the store finds them if nobody removes them.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn retire(&self, container_id: &str) -> Result<snapshots::Retired, ImageError> {
         snapshots::check_id(container_id)?;
         self.engine.run(
             &RELEASE,
@@ -312,7 +321,7 @@ impl ImageStore {
                 } else {
                     self.sweep(locked)?;
                 }
-                snapshots::remove(left)
+                Ok(left)
             },
         )
     }

@@ -457,3 +457,19 @@ fn what_cannot_be_an_image_is_said() {
     assert!(refusal("a", "/bin/sh", "/bin/sh", "A").contains("NAME=VALUE"));
     assert_eq!(world.store.list().unwrap(), []);
 }
+
+/// A service that dies after it has put a removed container's files aside leaves them to the next one.
+#[test]
+fn what_was_put_aside_goes_when_the_store_is_next_opened() {
+    let world = World::new();
+    let image = world.import("app:1", &[Tape::new().file("x", b"12345").end()]).unwrap();
+    let snapshot = world.store.prepare(&image.id, "gone").unwrap();
+    fs::write(snapshot.upper_dir.join("written"), b"much").unwrap();
+    let aside = world.dir.path().join("images/tmp");
+    let _never_removed = world.store.retire("gone").unwrap();
+    assert_eq!(world.store.snapshots().unwrap(), [""; 0]);
+    assert_eq!(names(&aside).len(), 1);
+    assert!(world.store.retire("gone").unwrap().is_empty(), "there is no snapshot any more");
+    World::open(world.dir.path());
+    assert_eq!(names(&aside), [""; 0]);
+}

@@ -25,7 +25,7 @@ fn a_pod_gets_the_devices_that_a_plugin_offers() {
     let mut node = TestNode::up(&[]);
     let folder = node.data().join("device-plugins");
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (gpus, _server) = runtime.block_on(plugin(&folder));
+    let (gpus, _server) = runtime.block_on(plugin(&folder, None));
     until_gpus(&node, "2", "2");
     apply(&node, &[with_gpus("one", "1")]);
     ready_pod(&node, "one");
@@ -35,7 +35,7 @@ fn a_pod_gets_the_devices_that_a_plugin_offers() {
     node.start();
     let (gpus, _server) = {
         drop(gpus);
-        runtime.block_on(plugin(&folder))
+        runtime.block_on(plugin(&folder, None))
     };
     until_gpus(&node, "2", "2");
     ready_pod(&node, "one");

@@ -38,7 +38,7 @@ async fn devices_are_counted_and_handed_out() {
     let folder = tempfile::tempdir().unwrap();
     let (devices, _server) = kubelet(folder.path());
     assert!(!devices.needs(&asked("u1", 1)), "nobody offers it yet");
-    let (gpus, _plugin) = plugin(folder.path()).await;
+    let (gpus, _plugin) = plugin(folder.path(), Some(RESOURCE)).await;
     until(&devices, 2, 2).await;
     assert!(devices.needs(&asked("u1", 1)) && !devices.needs(&asked("u1", 0)));
     devices.allocate(&asked("u1", 1)).await.unwrap();
@@ -71,7 +71,7 @@ async fn devices_are_counted_and_handed_out() {
 async fn what_was_handed_out_outlives_a_restart_of_the_kubelet_and_a_plugin_may_come_and_go() {
     let folder = tempfile::tempdir().unwrap();
     let (devices, server) = kubelet(folder.path());
-    let (gpus, first) = plugin(folder.path()).await;
+    let (gpus, first) = plugin(folder.path(), Some(RESOURCE)).await;
     until(&devices, 2, 2).await;
     devices.allocate(&asked("u1", 1)).await.unwrap();
     server.abort();
@@ -82,7 +82,7 @@ async fn what_was_handed_out_outlives_a_restart_of_the_kubelet_and_a_plugin_may_
     let refused = devices.allocate(&asked("u2", 1)).await.unwrap_err();
     assert_eq!(refused, "no healthy devices present; cannot allocate unhealthy devices example.com/gpu");
     assert_eq!(devices.before_start("u1", "web").await.unwrap().envs["GPUS"], "gpu1");
-    let (again, second) = plugin(folder.path()).await;
+    let (again, second) = plugin(folder.path(), Some(RESOURCE)).await;
     until(&devices, 2, 2).await;
     first.abort();
     drop(gpus);
@@ -91,7 +91,7 @@ async fn what_was_handed_out_outlives_a_restart_of_the_kubelet_and_a_plugin_may_
     second.abort();
     again.devices.send_replace(Vec::new());
     until(&devices, 2, 0).await;
-    let (_third, _plugin) = plugin(folder.path()).await;
+    let (_third, _plugin) = plugin(folder.path(), Some(RESOURCE)).await;
     until(&devices, 2, 2).await;
 }
 
@@ -99,7 +99,7 @@ async fn what_was_handed_out_outlives_a_restart_of_the_kubelet_and_a_plugin_may_
 async fn monitors_see_who_has_what() {
     let folder = tempfile::tempdir().unwrap();
     let (devices, _server) = kubelet(folder.path());
-    let (_gpus, _plugin) = plugin(folder.path()).await;
+    let (_gpus, _plugin) = plugin(folder.path(), Some(RESOURCE)).await;
     until(&devices, 2, 2).await;
     devices.allocate(&asked("u1", 2)).await.unwrap();
     let path = folder.path().join("pod-resources").join("kubelet.sock");

@@ -23,6 +23,8 @@ type Reply<T> = Result<Response<T>, Status>;
 pub(crate) struct Gpus {
     pub(crate) devices: watch::Sender<Vec<words::Device>>,
     pub(crate) told: Arc<Mutex<Vec<String>>>,
+    /// What CDI calls such devices, if somebody has described them to the runtime.
+    cdi: Option<&'static str>,
 }
 
 /// A device of it.
@@ -77,13 +79,14 @@ impl DevicePlugin for Gpus {
             host_path: "/dev/null".to_owned(),
             permissions: "rw".to_owned(),
         };
+        let name = |kind: &str, id: &String| words::CdiDevice { name: format!("{kind}={id}") };
         let mount = words::Mount { container_path: "/gpu".to_owned(), host_path: "/usr".to_owned(), read_only: true };
         let answer = words::ContainerAllocateResponse {
             envs: [("GPUS".to_owned(), ids.join(","))].into(),
             mounts: vec![mount],
             devices: ids.iter().map(node).collect(),
             annotations: [("example.com/gpus".to_owned(), ids.len().to_string())].into(),
-            cdi_devices: ids.iter().map(|id| words::CdiDevice { name: format!("example.com/gpu={id}") }).collect(),
+            cdi_devices: self.cdi.iter().flat_map(|kind| ids.iter().map(|id| name(kind, id))).collect(),
         };
         Ok(Response::new(words::AllocateResponse { container_responses: vec![answer] }))
     }
@@ -98,9 +101,9 @@ impl DevicePlugin for Gpus {
 }
 
 /// A plugin that listens and has made itself known.
-pub(crate) async fn plugin(folder: &Path) -> (Gpus, JoinHandle<()>) {
+pub(crate) async fn plugin(folder: &Path, cdi: Option<&'static str>) -> (Gpus, JoinHandle<()>) {
     let devices = watch::Sender::new(vec![device("gpu0", "Healthy"), device("gpu1", "Healthy")]);
-    let gpus = Gpus { devices, told: Arc::default() };
+    let gpus = Gpus { devices, told: Arc::default(), cdi };
     let socket = folder.join("gpu.sock");
     let _gone = std::fs::remove_file(&socket);
     let listener = UnixListenerStream::new(tokio::net::UnixListener::bind(&socket).unwrap());

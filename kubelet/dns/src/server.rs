@@ -125,4 +125,6 @@ async fn pair(wanted: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
 }
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod tests;

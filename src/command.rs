@@ -26,9 +26,12 @@ mod up;
 mod why;
 
 use crate::cli::{Cli, Command, TokenCommand};
+use crate::repeats::OnceAMinute;
 use anyhow::Context;
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// Runs what was typed.
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<()> {
@@ -84,9 +87,10 @@ fn log_to_stderr(verbose: u8) {
         _ => "debug,h2=info,hyper=info,tower=info,rustls=info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A line that cannot be written is lost: the subscriber would print why, and panic because that fails too.
-    log.with_ansi(wants_colours()).log_internal_errors(false).init();
+    let log = log.with_ansi(wants_colours()).log_internal_errors(false).with_filter(OnceAMinute::default());
+    tracing_subscriber::registry().with(filter).with(log).init();
 }
 
 /// Colours are for people: a terminal, and nobody has asked for none (no-color.org).

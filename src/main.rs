@@ -6,6 +6,7 @@ mod embedded; // the programs that skiff carries inside itself
 mod exit; // how an error is shown, and what the exit code means
 mod folders; // where a node keeps things, and whose they are
 mod out; // words for the user
+mod repeats; // warnings that come again
 
 mod isolate; // a node in a box: network and mount namespaces of its own
 mod node; // all components, assembled

@@ -288,6 +288,71 @@ fn a_flushed_ruleset_is_repaired_and_what_is_not_done_is_an_event() {
     assert_eq!(event["involvedObject"]["name"], "web", "{event}");
 }
 
+/// A firewall of a host, another proxy's table, and one of another family that is called like ours.
+const FOREIGN: &str = "
+table inet firewall {
+    counter seen { }
+    quota month { over 5000 mbytes }
+    limit slow { rate 10/second }
+    set blocked {
+        type ipv4_addr
+        flags interval, timeout
+        auto-merge
+        elements = { 203.0.113.0/24 }
+    }
+    map marks {
+        type inet_service : mark
+        elements = { 22 : 0x7 }
+    }
+    map verdicts {
+        type inet_service : verdict
+        elements = { 4444 : drop }
+    }
+    chain input {
+        type filter hook input priority -5; policy accept;
+        ip saddr @blocked counter name seen drop
+        tcp dport vmap @verdicts
+        ct state established,related accept
+        meta l4proto { tcp, udp } th dport 9999 reject
+    }
+    chain nat {
+        type nat hook prerouting priority dstnat - 10;
+        tcp dport 8081 redirect to :8080
+    }
+}
+table ip kube-proxy {
+    chain services { }
+}
+table ip6 skiff-test-proxy {
+    chain keep { }
+}
+";
+
+/// Tables of others, with all that Debian's nft can write, stay as they are whatever becomes of ours.
+#[test]
+fn tables_of_others_stay_as_they_are() {
+    let mut cluster = Cluster::new();
+    let ((_one, first), (client, _)) = (cluster.pod("one"), cluster.pod("client"));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), FOREIGN).expect("written");
+    cluster.node.command(&format!("nft -f {}", file.path().display()));
+    let theirs = |cluster: &Cluster| {
+        let list = |table: &str| cluster.node.command(&format!("nft -s list table {table}"));
+        ["inet firewall", "ip kube-proxy", "ip6 skiff-test-proxy"].map(list)
+    };
+    let before = theirs(&cluster);
+    cluster.api.service("web", web_spec());
+    cluster.web(&[&first]);
+    cluster.await_rules(&first, true);
+    assert!(client.ask_tcp(&format!("{VIP}:80")).expect("it answers").starts_with("one"));
+    assert_eq!(theirs(&cluster), before);
+    cluster.stop();
+    cluster.start();
+    cluster.web(&[]);
+    cluster.await_rules(&first, false);
+    assert_eq!(theirs(&cluster), before);
+}
+
 #[test]
 fn a_thousand_services_are_one_transaction() {
     let mut cluster = Cluster::new();

@@ -96,6 +96,11 @@ impl Folders {
         self.data.join("auth.json")
     }
 
+    /// What is known of vulnerabilities.
+    pub(crate) fn vulnerabilities(&self) -> PathBuf {
+        self.data.join("vulnerabilities")
+    }
+
     /// What a registry serves.
     pub(crate) fn registry(&self) -> PathBuf {
         self.data.join("registry")

@@ -58,6 +58,40 @@ pub(crate) enum RegistryCommand {
         #[arg(short, long, value_enum, value_name = "FORM")]
         output: Option<Output>,
     },
+    /// Show which packages of an image are known to be vulnerable, whether or not the registry runs
+    #[command(after_help = "Examples:
+  skiff registry scan team/app:1
+  skiff registry scan team/app@sha256:… --config registry.yaml -o json     with the suppressions of a configuration
+  skiff registry scan team/app:1 --fail-on high")]
+    Scan {
+        /// The image: REPOSITORY:TAG or REPOSITORY@DIGEST
+        image: String,
+        /// The folder of the database [default: vulnerabilities in the data folder]
+        #[arg(long, value_name = "FOLDER")]
+        database: Option<PathBuf>,
+        /// A registry's configuration, whose database and suppressions are taken
+        #[arg(long, value_name = "FILE", conflicts_with = "database")]
+        config: Option<PathBuf>,
+        /// Fail if something is found of this severity or a worse one
+        #[arg(long, value_name = "SEVERITY", value_parser = ["critical", "high", "medium", "low", "none"])]
+        fail_on: Option<String>,
+        /// How to print them
+        #[arg(short, long, value_enum, value_name = "FORM")]
+        output: Option<Output>,
+    },
+    /// Take archives of vulnerabilities into a database: all.zip of ecosystems, as OSV publishes them
+    #[command(after_help = "Example, for images of Debian with programs in Go:
+  skiff registry import-vulnerabilities debian/all.zip go/all.zip
+
+A registry that runs notices it, and scans again.")]
+    ImportVulnerabilities {
+        /// The archives
+        #[arg(required = true, value_name = "ARCHIVE")]
+        archives: Vec<PathBuf>,
+        /// The folder of the database [default: vulnerabilities in the data folder]
+        #[arg(long, value_name = "FOLDER")]
+        database: Option<PathBuf>,
+    },
     /// Print a line for a file of users; the password is read from standard input
     #[command(after_help = "Example:
   skiff registry htpasswd ann < password >> users")]

@@ -1,5 +1,7 @@
 //! `skiff registry`: serves images, and looks at what a registry has.
 
+mod scan; // what is vulnerable
+
 use super::get::render;
 use super::stop;
 use crate::cli::{Output, RegistryArgs, RegistryCommand, ServeRegistryArgs};
@@ -28,6 +30,14 @@ pub(crate) fn run(args: RegistryArgs) -> anyhow::Result<()> {
         RegistryCommand::Tags { repository, output } => tags(&folder, &repository, output),
         RegistryCommand::Preview { repository, policy, config, output } => {
             preview(&folder, &repository, (policy.as_deref(), config.as_deref()), output)
+        }
+        RegistryCommand::Scan { image, database, config, fail_on, output } => {
+            let database = database.unwrap_or_else(|| folders.vulnerabilities());
+            let asked = scan::Asked { image: &image, fail_on: fail_on.as_deref(), form: output };
+            scan::scan(&folder, scan::scanning(database, config.as_deref())?, &asked)
+        }
+        RegistryCommand::ImportVulnerabilities { archives, database } => {
+            scan::import(&database.unwrap_or_else(|| folders.vulnerabilities()), &archives)
         }
         RegistryCommand::Htpasswd { user } => user_line(&user),
     }

@@ -17,7 +17,7 @@ use skiff_registry::config::{Authentication, Config};
 use skiff_registry::htpasswd::Htpasswd;
 use skiff_registry::{
     Cluster, Listeners, Login, Pace, Registry, Remembered, Review, Store, Terms, Tokens, Upstream, Upstreams, keep,
-    serve,
+    keep_scanned, serve,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -107,9 +107,11 @@ pub(crate) async fn run_registry(
     listeners: Vec<(TcpListener, Option<TlsAcceptor>)>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let scanning = tokio::spawn(keep_scanned(registry.clone(), stop.clone()));
     let keeping = tokio::spawn(keep(registry.store().clone(), config, stop.clone()));
     let serving = listeners.into_iter().map(|(listener, tls)| serve(listener, tls, registry.clone(), stop.clone()));
     futures::future::try_join_all(serving).await.context("serve images")?;
+    scanning.await.context("scan")?;
     keeping.await.context("housekeeping")
 }
 

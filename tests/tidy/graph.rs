@@ -58,7 +58,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-build", &["skiff-image"]),
     ("skiff-net", &["skiff-sys", "skiff-step"]),
     ("skiff-streams", &[]),
-    ("skiff-registry", &["skiff-authn", "skiff-distribution", "skiff-step"]),
+    ("skiff-scan", &[]),
+    ("skiff-registry", &["skiff-authn", "skiff-distribution", "skiff-scan", "skiff-step"]),
     // It executes the runtime and never links it; of the supervisor it knows the words.
     (
         "skiff-cri",

@@ -4,9 +4,11 @@ use crate::access::Policy;
 use crate::lifecycle;
 use crate::name::Name;
 use crate::rules::{Rules, matches};
+use crate::scan::Scanning;
 use crate::upstream::Upstream;
 use serde::Deserialize;
 use serde_json::Value;
+use skiff_scan::Severity;
 use std::path::PathBuf;
 
 /// The configuration.
@@ -29,6 +31,8 @@ pub struct Config {
     /// Registries whose images are had here, too.
     #[serde(default)]
     pub upstreams: Vec<Upstream>,
+    /// How images are scanned; without it they are not.
+    pub scanning: Option<Scanning>,
     /// When what nobody needs is removed.
     #[serde(default)]
     pub garbage: Garbage,
@@ -78,6 +82,8 @@ pub struct Repositories {
     /// Whether indexes may list manifests that are not here.
     #[serde(default)]
     pub sparse_indexes: bool,
+    /// From which severity of findings on images cannot be pulled.
+    pub refuse_severity: Option<Severity>,
     /// Which images go, in ECR's form.
     pub lifecycle: Option<Value>,
 }
@@ -88,7 +94,7 @@ pub struct Repositories {
 pub struct Webhook {
     /// Where: `http://HOST:PORT/PATH`.
     pub url: String,
-    /// Of what: `push`, `pull`, `delete`; everything if it is empty.
+    /// Of what: `push`, `pull`, `delete`, `scan`; everything if it is empty.
     #[serde(default)]
     pub events: Vec<String>,
 }
@@ -130,15 +136,24 @@ impl Config {
         for (index, upstream) in self.upstreams.iter().enumerate() {
             upstream.check().map_err(|problem| format!("upstreams[{index}].{problem}"))?;
         }
+        let scanning = self.scanning.as_ref();
+        scanning.map_or(Ok(()), Scanning::check).map_err(|problem| format!("scanning.{problem}"))?;
+        if let Some(index) =
+            self.repositories.iter().position(|one| one.refuse_severity.is_some() && scanning.is_none())
+        {
+            return Err(format!(
+                "repositories[{index}].refuseSeverity: it needs scanning, without which nothing is found"
+            ));
+        }
         for (index, webhook) in self.webhooks.iter().enumerate() {
             let at = format!("webhooks[{index}]");
             let uri = webhook.url.parse::<http::Uri>().map_err(|error| format!("{at}.url: {error}"))?;
             if uri.scheme_str() != Some("http") || uri.host().is_none() {
                 return Err(format!("{at}.url: only http://HOST:PORT/PATH is implemented"));
             }
-            if let Some(unknown) = webhook.events.iter().find(|one| !["push", "pull", "delete"].contains(&one.as_str()))
-            {
-                return Err(format!("{at}.events: \"{unknown}\" is not push, pull or delete"));
+            let is_event = |one: &&String| ["push", "pull", "delete", "scan"].contains(&one.as_str());
+            if let Some(unknown) = webhook.events.iter().find(|one| !is_event(one)) {
+                return Err(format!("{at}.events: \"{unknown}\" is not push, pull, delete or scan"));
             }
         }
         if self.garbage.every_seconds == 0 {
@@ -161,6 +176,7 @@ impl Config {
             quota_bytes: one.quota_bytes,
             sparse_indexes: one.sparse_indexes,
             through: false,
+            refuse_severity: one.refuse_severity,
         }
     }
 
@@ -209,6 +225,14 @@ mod tests {
             (
                 json!({"repositories": [{"name": "*", "lifecycle": {"rules": 1}}]}),
                 "repositories[0].lifecycle.rules: a list",
+            ),
+            (
+                json!({"repositories": [{"name": "*", "refuseSeverity": "high"}]}),
+                "repositories[0].refuseSeverity: it needs scanning",
+            ),
+            (
+                json!({"scanning": {"database": "/db", "suppressions": [{"id": "A", "reason": "b", "until": "soon"}]}}),
+                "scanning.suppressions[0].until",
             ),
             (json!({"webhooks": [{"url": "ftp://x/"}]}), "webhooks[0].url: only http"),
             (json!({"webhooks": [{"url": "http://x/", "events": ["all"]}]}), "webhooks[0].events: \"all\""),

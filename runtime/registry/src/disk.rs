@@ -7,6 +7,7 @@
 //!   journal              which repository holds what, and what its tags name; see `journal`
 //!   blobs/sha256/<hex>   blobs and manifests, each once
 //!   uploads/<uuid>/      what is arriving: `about` and `data`
+//!   scans/<digest>.json  what an image has installed; it can be made again
 //! ```
 
 use crate::digest::{Algorithm, Digest};
@@ -80,7 +81,7 @@ impl Disk {
 
     /// Where a blob lies. A digest's text has no slash and no dot.
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
-        self.blobs(digest.algorithm()).join(digest.hex())
+        blob_below(&self.root, digest)
     }
 
     fn blobs(&self, algorithm: Algorithm) -> PathBuf {
@@ -139,6 +140,11 @@ impl Disk {
         }
         Ok(found)
     }
+}
+
+/// Where a blob of the registry in `root` lies.
+pub(crate) fn blob_below(root: &Path, digest: &Digest) -> PathBuf {
+    root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
 }
 
 /// Opens for writing; what is made nobody else may read.

@@ -1,5 +1,6 @@
 //! What is told of a call after it: figures, a record, an event. Pure.
 
+use crate::scan::Counts;
 use crate::state::State;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -103,7 +104,7 @@ impl Metrics {
 
     /// All of them in Prometheus' form.
     #[must_use]
-    pub fn text(&self, state: &State) -> String {
+    pub fn text(&self, state: &State, findings: Option<&Counts>) -> String {
         let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut out = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: Vec<(String, u64)>| {
@@ -137,6 +138,15 @@ impl Metrics {
             "Bytes that repositories hold; what several hold counts for each.",
             one(count(&|held| held.bytes)),
         );
+        if let Some(findings) = findings {
+            let samples = findings.iter().map(|(word, count)| (format!("{{severity=\"{word}\"}}"), *count as u64));
+            family(
+                "findings",
+                "gauge",
+                "Findings in images that tags name, without those that are accepted.",
+                samples.collect(),
+            );
+        }
         out
     }
 }
@@ -168,12 +178,13 @@ mod tests {
         let metrics = Metrics::default();
         metrics.count(&one);
         metrics.login(false);
-        let text = metrics.text(&State::default());
+        let text = metrics.text(&State::default(), Some(&[("high", 3)].into()));
         for line in [
             "skiff_registry_requests_total{call=\"manifest-push\",status=\"201\"} 1",
             "skiff_registry_images_total{event=\"push\"} 1",
             "skiff_registry_logins_total{outcome=\"bad\"} 1",
             "skiff_registry_received_bytes_total 7",
+            "skiff_registry_findings{severity=\"high\"} 3",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} in\n{text}");
         }

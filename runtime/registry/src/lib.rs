@@ -55,6 +55,7 @@ mod body; // what is sent
 mod keep; // housekeeping
 mod login; // who asks?
 mod receive; // what comes
+pub mod scan; // what is vulnerable?
 mod serve; // one call, one answer
 mod server; // connections
 mod tell; // records and webhooks
@@ -69,7 +70,8 @@ pub use name::{Name, Tag};
 pub use plan::Reference;
 pub use receive::Pace;
 pub use route::Action;
-pub use serve::{Registry, Terms};
+pub use scan::{Scanned, Scanner, Scanning};
+pub use serve::{Registry, Terms, keep_scanned};
 pub use server::{Remote, serve};
 pub use state::State;
 pub use store::Store;

@@ -156,6 +156,18 @@ pub enum Reference {
     Digest(Digest),
 }
 
+impl std::str::FromStr for Reference {
+    type Err = Refusal;
+
+    /// Digests have colons, which tags have not.
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        match text.contains(':') {
+            true => text.parse().map(Self::Digest),
+            false => text.parse().map(Self::Tag),
+        }
+    }
+}
+
 impl std::fmt::Display for Reference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

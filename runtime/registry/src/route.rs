@@ -43,6 +43,8 @@ pub(crate) enum Call {
     DeleteBlob(Name, Digest),
     /// end-12
     Referrers(Name, Digest, Filter),
+    /// Ours, below an underscore as the specification has it for extensions: what is vulnerable in an image.
+    Findings(Name, Reference),
 }
 
 /// How an upload starts.
@@ -119,6 +121,10 @@ impl Call {
             [name @ .., "manifests", reference] if !name.is_empty() => {
                 manifest(method, named(name)?, &of(reference)?, query)
             }
+            [name @ .., "_skiff", "findings", reference] if !name.is_empty() && reads => {
+                Ok(Self::Findings(named(name)?, of(reference)?.parse()?))
+            }
+            [_, .., "_skiff", "findings", _] => Err(not_allowed("GET, HEAD")),
             [name @ .., "referrers", digest] if !name.is_empty() => {
                 referrers(method, named(name)?, of(digest)?.parse()?, query)
             }
@@ -141,16 +147,18 @@ impl Call {
             | Self::Tags(name, _)
             | Self::DeleteManifest(name, _)
             | Self::DeleteBlob(name, _)
-            | Self::Referrers(name, _, _) => Some(name),
+            | Self::Referrers(name, _, _)
+            | Self::Findings(name, _) => Some(name),
         }
     }
 
     /// The tag, digest or upload that it is about.
     pub(crate) fn reference(&self) -> Option<String> {
         match self {
-            Self::Manifest(_, reference) | Self::Push(_, reference, _) | Self::DeleteManifest(_, reference) => {
-                Some(reference.to_string())
-            }
+            Self::Manifest(_, reference)
+            | Self::Push(_, reference, _)
+            | Self::DeleteManifest(_, reference)
+            | Self::Findings(_, reference) => Some(reference.to_string()),
             Self::Blob(_, digest)
             | Self::DeleteBlob(_, digest)
             | Self::Finish(_, _, digest)
@@ -168,6 +176,7 @@ impl Call {
             | Self::Blob(..)
             | Self::Manifest(..)
             | Self::Tags(..)
+            | Self::Findings(..)
             | Self::Referrers(..) => Action::Pull,
             Self::Start(..)
             | Self::Append(..)
@@ -196,6 +205,7 @@ impl Call {
             Self::DeleteManifest(..) => "manifest-delete",
             Self::DeleteBlob(..) => "blob-delete",
             Self::Referrers(..) => "referrers",
+            Self::Findings(..) => "findings",
         }
     }
 }
@@ -263,10 +273,7 @@ fn upload(method: &Method, name: Name, id: &str, query: &str) -> Result<Call, Re
 }
 
 fn manifest(method: &Method, name: Name, reference: &str, query: &str) -> Result<Call, Refusal> {
-    let reference = match reference.contains(':') {
-        true => Reference::Digest(reference.parse()?),
-        false => Reference::Tag(reference.parse()?),
-    };
+    let reference: Reference = reference.parse()?;
     match *method {
         Method::GET | Method::HEAD => Ok(Call::Manifest(name, reference)),
         Method::DELETE => Ok(Call::DeleteManifest(name, reference)),

@@ -1,6 +1,7 @@
 //! What holds for a repository: who may read it without a name, which tags stay, how much it may hold. Pure.
 
 use crate::name::Tag;
+use skiff_scan::Severity;
 
 /// The rules of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +16,8 @@ pub struct Rules {
     pub sparse_indexes: bool,
     /// Whether it is a cache of another registry's, where content comes when somebody wants it.
     pub through: bool,
+    /// From which severity of findings on images cannot be pulled.
+    pub refuse_severity: Option<Severity>,
 }
 
 impl Rules {

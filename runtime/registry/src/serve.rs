@@ -1,6 +1,7 @@
 //! Calls and their answers, over any body; what they mean is decided in [`crate::plan`].
 
 mod blobs; // content, whole and in parts
+mod findings; // what is vulnerable
 mod guard; // who may call
 mod lists; // what there is
 mod manifests; // what names content
@@ -17,6 +18,7 @@ use crate::receive::{Incoming, Pace};
 use crate::refusal::{Code, Refusal};
 use crate::route::{Action, Call};
 use crate::rules::Rules;
+use crate::scan::Scanner;
 use crate::store::Store;
 use crate::tell::Listeners;
 use crate::upstream::Upstreams;
@@ -24,7 +26,10 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use std::sync::Arc;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::{JoinError, spawn_blocking};
+
+pub use findings::keep_scanned;
 
 /// What every answer says of the API: Docker's clients look for it.
 const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
@@ -55,6 +60,12 @@ pub struct Registry {
     listeners: Listeners,
     pub(crate) upstreams: Option<Upstreams>,
     metrics: Metrics,
+    /// Who looks for what is vulnerable.
+    scanner: Option<Arc<Scanner>>,
+    /// Whose turn it is to scan.
+    scanning: Mutex<()>,
+    /// Wakes who scans.
+    pushed: Notify,
 }
 
 /// An answer in the making.
@@ -121,7 +132,10 @@ impl Registry {
     pub fn new(store: Store, terms: Terms) -> Self {
         let Terms { config, login, pace, listeners, upstreams } = terms;
         let access = if login.is_some() { Access::Policies(config.policies.clone()) } else { Access::Open };
-        Self { store: Arc::new(store), pace, config, login, access, listeners, upstreams, metrics: Metrics::default() }
+        let scanner = config.scanning.clone().map(|scanning| Arc::new(Scanner::new(store.disk.root(), scanning)));
+        let (scanning, pushed, metrics) = (Mutex::default(), Notify::new(), Metrics::default());
+        let store = Arc::new(store);
+        Self { store, pace, config, login, access, listeners, upstreams, metrics, scanner, scanning, pushed }
     }
 
     /// What it keeps.
@@ -133,7 +147,8 @@ impl Registry {
     /// Its figures, in Prometheus' form.
     #[must_use]
     pub fn metrics(&self) -> String {
-        self.metrics.text(&self.store.state())
+        let findings = self.scanner.as_ref().map(|scanner| scanner.totals());
+        self.metrics.text(&self.store.state(), findings.as_ref())
     }
 
     /// Answers a request, whatever it is: refusals are answers too, in the specification's form.
@@ -198,6 +213,7 @@ impl Registry {
             Call::Catalog(page) => Ok(self.catalog(&page, &caller)),
             Call::Tags(name, page) => self.tags(&name, &page),
             Call::Referrers(name, subject, filter) => Ok(self.referrers(&name, &subject, &filter)),
+            Call::Findings(name, reference) => self.findings(name, reference).await,
             Call::Blob(name, digest) => self.blob(&parts, name, digest).await,
             Call::DeleteBlob(name, digest) => self.delete_blob(name, digest).await,
             Call::Manifest(name, reference) => self.manifest(&parts, name, reference).await,

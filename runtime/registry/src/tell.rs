@@ -4,9 +4,11 @@ use crate::config::Webhook;
 use crate::disk::private;
 use crate::error::{On, StorageError};
 use crate::happened::Happened;
+use crate::scan::Scanned;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -68,11 +70,29 @@ impl Listeners {
             }
         }
         if let (Some(events), Some(event)) = (&self.events, happened.event()) {
-            let body = happened.cloud_event(event, &Uuid::new_v4().to_string(), &at).to_string();
-            if events.try_send((event, body.into())).is_err() {
-                tracing::warn!(event, "webhooks are too slow, and an event is dropped");
-            }
+            send(events, event, &happened.cloud_event(event, &Uuid::new_v4().to_string(), &at));
         }
+    }
+
+    /// Tells that findings of an image are others than before: how many, and not which, which the registry answers who may ask.
+    pub(crate) fn tell_scan(&self, scanned: &Scanned) {
+        let (repository, digest, counts) =
+            (scanned.repository.as_str(), scanned.digest.as_str(), &scanned.report.counts);
+        let found: usize = counts.values().sum();
+        tracing::info!(repository, digest, found, "scanned");
+        let Some(events) = &self.events else { return };
+        let event = json!({
+            "specversion": "1.0", "id": Uuid::new_v4().to_string(), "source": "/skiff/registry", "type": "dev.skiff.registry.scan",
+            "time": jiff::Timestamp::now().to_string(), "subject": format!("{repository}@{digest}"), "datacontenttype": "application/json",
+            "data": {"repository": repository, "digest": digest, "counts": counts, "databaseRevision": scanned.database_revision},
+        });
+        send(events, "scan", &event);
+    }
+}
+
+fn send(events: &mpsc::Sender<(&'static str, Bytes)>, event: &'static str, body: &Value) {
+    if events.try_send((event, body.to_string().into())).is_err() {
+        tracing::warn!(event, "webhooks are too slow, and an event is dropped");
     }
 }
 

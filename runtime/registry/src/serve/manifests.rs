@@ -32,6 +32,7 @@ impl Registry {
             let (digest, about) = plan::resolve(&state, &name, &reference)?;
             (digest, about.media_type.clone(), about.size)
         };
+        self.refuse_vulnerable(&name, &digest).await?;
         let answer = Answer::new(StatusCode::OK).content(&digest);
         if asked(parts, &header::IF_NONE_MATCH).is_some_and(|tags| range::names(tags, digest.as_str())) {
             return Ok(Answer { status: StatusCode::NOT_MODIFIED, ..answer });
@@ -72,6 +73,7 @@ impl Registry {
             Ok((reference, digest, about.subject, tags))
         });
         let (reference, digest, subject, tags) = pushed.await?;
+        self.pushed.notify_one();
         let mut answer = Answer::new(StatusCode::CREATED)
             .header("location", format!("/v2/{repository}/manifests/{digest}"))
             .content(&digest);

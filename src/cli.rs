@@ -3,6 +3,7 @@
 mod apiserver; // `skiff apiserver`
 mod audit; // what an API server records
 mod authentication; // whom an API server believes
+mod autoscaler; // how fast autoscalers follow
 mod client; // the small client
 mod dns; // names
 mod election; // which of several works

@@ -10,6 +10,7 @@ mod demo;
 mod describe;
 mod down;
 mod exec;
+mod figures; // what a component that runs alone counts
 mod get;
 mod image;
 mod join;

@@ -11,6 +11,7 @@ use skiff_authn::bootstrap::signature;
 
 const AUTOSCALERS: &str = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
 const SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
+const POLICIES: &str = "/apis/autoscaling.skiff.dev/v1alpha1/namespaces/default/scalingpolicies";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
 fn autoscaler(target: &Value, metrics: &Value) -> Value {
@@ -106,6 +107,74 @@ async fn what_cannot_be_measured_is_said_in_kubernetes_words() {
     let message =
         "the HPA controller was unable to get the target's current scale: replicasets.apps \"nope\" not found";
     assert_eq!(condition(&said, "AbleToScale")["message"], message);
+    cluster.end().await;
+}
+
+/// Applies the documents of a YAML text.
+async fn apply(cluster: &Cluster, text: &str) {
+    for document in text.split("\n---\n") {
+        let word =
+            |field: &str| document.lines().find_map(|line| line.trim_start().strip_prefix(field)).expect("a field");
+        let name = word("name: ");
+        let path = match word("kind: ") {
+            "CustomResourceDefinition" => format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"),
+            "ClusterRole" => format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}"),
+            "ClusterRoleBinding" => format!("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/{name}"),
+            "ScalingPolicy" => format!("{POLICIES}/{name}"),
+            other => panic!("{other}"),
+        };
+        let (path, form) = (format!("{path}?fieldManager=t"), "application/apply-patch+yaml");
+        let (code, answer) = cluster.world.ask("PATCH", &path, form, document).await;
+        assert!(code.is_success(), "{path}: {answer}");
+    }
+}
+
+/// The example of the documentation is taken as it stands, and what it names is missed.
+#[tokio::test]
+async fn policies_step_and_keep_their_schedules_once_they_are_defined() {
+    let cluster = Cluster::new().await;
+    let target = with_set(&cluster).await;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("a file of the repository");
+    apply(&cluster, &read("examples/scaling-policy.yaml")).await;
+    let is_served = |list: &Value| list["items"].is_array();
+    cluster.until(POLICIES, "be served", is_served).await;
+    let page = read("docs/autoscaling.md");
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    apply(&cluster, example).await;
+    let ready = |reason: &'static str| move |policy: &Value| condition(policy, "Ready")["reason"] == reason;
+    cluster.until(&format!("{POLICIES}/shop"), "miss its target", ready("FailedGetScale")).await;
+    let steps = json!([{"metric": {"type": "Resource", "resource": {"name": "cpu"}}, "measure": "AverageValue", "cooldownSeconds": 3600,
+        "adjustments": [{"from": "200m", "add": 2}]}]);
+    let policy = json!({"apiVersion": "autoscaling.skiff.dev/v1alpha1", "kind": "ScalingPolicy", "metadata": {"name": "web"},
+        "spec": {"scaleTargetRef": target, "maxReplicas": 10, "steps": steps}});
+    cluster.world.must("POST", POLICIES, &policy).await;
+    cluster.until(&format!("{SETS}/web"), "grow by a step", |set| set["spec"]["replicas"] == 3).await;
+    let path = format!("{POLICIES}/web");
+    let stepped = cluster.until(&path, "say so", |policy| policy["status"]["desiredReplicas"] == 3).await;
+    assert!(stepped["status"]["lastStepTime"].is_string(), "{stepped}");
+    // The clock sets other bounds; a metric that would step again still cools down.
+    let always = json!([{"name": "always", "schedule": "@yearly", "minReplicas": 4}]);
+    cluster.patch(&path, json!({"spec": {"schedules": always}})).await;
+    cluster.until(&format!("{SETS}/web"), "come within the bounds", |set| set["spec"]["replicas"] == 4).await;
+    let bounded = cluster.until(&path, "say so", |policy| policy["status"]["schedule"]["name"] == "always").await;
+    assert_eq!((&bounded["status"]["minReplicas"], &bounded["status"]["maxReplicas"]), (&json!(4), &json!(10)));
+    let refused = json!({"spec": {"steps": [{"metric": {"type": "Pods"}, "adjustments": [{"add": 1, "set": 2}]}]}});
+    let (code, answer) = cluster.world.ask("PATCH", &path, "application/merge-patch+json", &refused.to_string()).await;
+    assert!(
+        code == 422
+            && answer["message"].as_str().is_some_and(|text| text.contains("want one of add, addPercent and set")),
+        "{answer}"
+    );
+    cluster
+        .world
+        .must(
+            "DELETE",
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/scalingpolicies.autoscaling.skiff.dev",
+            &json!({}),
+        )
+        .await;
+    cluster.until(POLICIES, "go", |answer| answer["code"] == 404).await;
     cluster.end().await;
 }
 

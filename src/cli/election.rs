@@ -1,12 +1,14 @@
 //! Flags of the control loops and of leader election, named and measured as those of Kubernetes' components.
 
 use super::ClientArgs;
+use super::autoscaler::AutoscalerArgs;
 use super::without_effect::{ControllerManager, Scheduler, WithoutEffect};
 use crate::duration;
 use crate::node::host_name;
 use anyhow::{Context, ensure};
 use clap::Args;
 use skiff_client::Election;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +23,9 @@ pub(crate) struct SchedulerArgs {
     /// Chooses among nodes that are equally good: the same seed, the same choices
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     pub(crate) seed: u64,
+    /// Where figures for Prometheus are served, and /healthz, without encryption [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
     #[command(flatten)]
@@ -66,6 +71,11 @@ pub(crate) struct ControllersArgs {
     /// The same for IPv6
     #[arg(long, default_value_t = 64, value_name = "BITS")]
     pub(crate) node_cidr_mask_size_ipv6: u8,
+    #[command(flatten)]
+    pub(crate) autoscaler: AutoscalerArgs,
+    /// Where figures for Prometheus are served, and /healthz, without encryption [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
     #[command(flatten)]

@@ -31,7 +31,7 @@ fn flags<C: Component>() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 impl<C> WithoutEffect<C> {
     /// A line for each.
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         self.given.iter().map(|(flag, reason)| format!("--{flag} has no effect: {reason}")).collect()
     }
 

@@ -1,6 +1,6 @@
 //! `skiff scheduler`, `controllers`, `proxy` and `ingress`: each needs an API server and nothing else.
 
-use super::stop;
+use super::{figures, stop};
 use crate::cli::{ControllersArgs, IngressArgs, ProxyArgs, SchedulerArgs};
 use crate::node::{PROXY_TABLE, control, engine, host_address, host_name, ingress_config, pod_range};
 use crate::out::tell;
@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Accounts, Caches, authority_of_kubeconfig, from_kubeconfig, lead_if};
-use skiff_controllers::{Actor, NodeRanges, Signer, Trust};
+use skiff_controllers::{Actor, NodeRanges, Options, Signer, Trust};
 use skiff_ingress::Ports;
 use skiff_proxy::ProxyConfig;
 use std::path::Path;
@@ -20,6 +20,7 @@ pub(crate) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     args.without_effect.warn();
     let election = args.election.election("kube-scheduler")?;
     let shutdown = stop::token()?;
+    figures::serve(args.metrics_listen, &shutdown).await?;
     let (client, steps) = (from_kubeconfig(&args.client.kubeconfig).await?, engine("scheduler")?);
     let config = configured(args.config.as_deref(), args.seed)?;
     tell!("scheduling for {}", args.client.kubeconfig.display());
@@ -41,12 +42,14 @@ fn configured(file: Option<&Path>, seed: u64) -> anyhow::Result<skiff_scheduler:
 pub(crate) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     args.without_effect.warn();
     let election = args.election.election("kube-controller-manager")?;
+    let autoscaling = args.autoscaler.pace()?;
     let shutdown = stop::token()?;
+    figures::serve(args.metrics_listen, &shutdown).await?;
     let client = from_kubeconfig(&args.client.kubeconfig).await?;
     let authority = authority_of_kubeconfig(&args.client.kubeconfig)?.map(Into::into);
     let signer = args.service_account_private_key_file.as_deref().map(signing_key).transpose()?;
     let certificates = signer_of_certificates(&args)?;
-    let trust = Trust { authority, signer, certificates };
+    let options = Options { trust: Trust { authority, signer, certificates }, autoscaling };
     let ranges = node_ranges(&args)?;
     tell!("reconciling for {}", args.client.kubeconfig.display());
     let caches = Caches::new(client.clone());
@@ -56,7 +59,7 @@ pub(crate) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
         }
         false => client.clone().into(),
     };
-    let work = |token| control(actor.clone(), caches.clone(), trust.clone(), (ranges.clone(), None), token);
+    let work = |token| control(actor.clone(), caches.clone(), options.clone(), (ranges.clone(), None), token);
     Ok(lead_if(election.as_ref(), &client, &shutdown, work).await.unwrap_or(Ok(()))?)
 }
 

@@ -27,7 +27,7 @@ use skiff_authn::certificate::Authority;
 use skiff_authn::key::SigningKey;
 use skiff_client::{Caches, Identity, Presented, lead_if};
 use skiff_controllers::{
-    Actor, BalancerRange, ControllerError, NodeRanges, Provisioner, Signer, Trust, allocate_node_ranges,
+    Actor, BalancerRange, ControllerError, NodeRanges, Options, Provisioner, Signer, Trust, allocate_node_ranges,
     balance_services,
 };
 use skiff_cri::{Cri, CriConfig};
@@ -405,7 +405,7 @@ fn start_control_loops(
     let ranges = (node_ranges(&config.site.ranges)?, config.balancers.clone());
     let election = stand("kube-controller-manager")?;
     components.spawn("controllers", |token| async move {
-        let work = |token| control(client.clone().into(), caches.clone(), trust.clone(), ranges.clone(), token);
+        let work = |token| control(client.clone().into(), caches.clone(), trust.clone().into(), ranges.clone(), token);
         Ok(lead_if(election.as_ref(), &client, &token, work).await.unwrap_or(Ok(()))?)
     });
     let proxy = ProxyConfig {
@@ -431,7 +431,7 @@ fn node_ranges(ranges: &RangeArgs) -> anyhow::Result<Option<NodeRanges>> {
 pub(crate) async fn control(
     actor: Actor,
     caches: Caches,
-    trust: Trust,
+    options: Options,
     (ranges, balancers): (Option<NodeRanges>, Option<BalancerRange>),
     shutdown: CancellationToken,
 ) -> Result<(), ControllerError> {
@@ -448,6 +448,6 @@ pub(crate) async fn control(
             balance_services(actor, caches, range, shutdown).await;
         }
     };
-    let controllers = skiff_controllers::run(actor.clone(), caches.clone(), trust, shutdown.clone());
+    let controllers = skiff_controllers::run(actor.clone(), caches.clone(), options, shutdown.clone());
     tokio::join!(controllers, to_nodes, to_services).0
 }

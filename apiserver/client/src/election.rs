@@ -11,6 +11,7 @@
 //! does; only a process that is stopped for longer and then goes on may still send what it had begun.
 
 use crate::events::{EventKind, event_about, record};
+use crate::figures::leads;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -67,13 +68,16 @@ impl Election {
     {
         let mut seat = Seat::new(self, client);
         loop {
+            leads(&self.name, false);
             tokio::select! {
                 () = shutdown.cancelled() => return None,
                 () = seat.win() => {}
             }
             tracing::info!(lease = %self.name, identity = %self.identity, "leading");
+            leads(&self.name, true);
             tokio::select! {
                 output = work(shutdown.child_token()) => {
+                    leads(&self.name, false);
                     seat.give_back().await;
                     return Some(output);
                 }

@@ -33,6 +33,13 @@ const fn gateway(kind: &'static str, resource: &'static str, verbs: &'static [&'
     Use { group: "gateway.networking.k8s.io", unserved, ..on(INGRESS, kind, resource, verbs) }
 }
 
+/// A use of policies that scale, by the controllers.
+const fn policy(resource: &'static str, verbs: &'static [&'static str]) -> Use {
+    let unserved = "users install the definition, and nothing is sent before they have";
+    let one = on(CONTROLLERS, "ScalingPolicy", resource, verbs);
+    Use { group: "autoscaling.skiff.dev", version: "v1alpha1", unserved, ..one }
+}
+
 /// The same of another group.
 const fn of(group: &'static str, one: Use) -> Use {
     Use { group, ..one }
@@ -45,6 +52,8 @@ const AUTOSCALER: &str = "HorizontalPodAutoscaler";
 const ATTACHMENT: &str = "VolumeAttachment";
 const CLAIM: &str = "PersistentVolumeClaim";
 const CLAIM_OF_DEVICES: &str = "ResourceClaim";
+const DEFINITION: &str = "CustomResourceDefinition";
+const DEFINITIONS: &str = "apiextensions.k8s.io";
 const DEVICES: &str = "resource.k8s.io";
 const VOLUME: &str = "PersistentVolume";
 const LEASES: &str = "coordination.k8s.io";
@@ -119,6 +128,9 @@ pub const USES: &[Use] = &[
     of("policy", on(CONTROLLERS, "PodDisruptionBudget", "poddisruptionbudgets/status", &["update"])),
     of("autoscaling", on(CONTROLLERS, AUTOSCALER, "horizontalpodautoscalers", WATCH)),
     of("autoscaling", on(CONTROLLERS, AUTOSCALER, "horizontalpodautoscalers/status", &["update"])),
+    of(DEFINITIONS, on(CONTROLLERS, DEFINITION, "customresourcedefinitions", WATCH)),
+    policy("scalingpolicies", WATCH),
+    policy("scalingpolicies/status", &["get", "update"]),
     on(CONTROLLERS, "Pod", "pods/status", &["patch"]),
     of("batch", on(CONTROLLERS, "CronJob", "cronjobs/status", &["update"])),
     on(CONTROLLERS, "Pod", "pods", &["create", "delete", "list", "patch", "watch"]),

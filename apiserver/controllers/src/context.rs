@@ -1,5 +1,6 @@
 //! What every loop holds: the client, the caches, an event recorder; and what its errors are.
 
+use crate::Autoscaling;
 use kube::api::Api;
 use kube::{Client, Resource};
 pub(crate) use skiff_client::EventKind;
@@ -84,18 +85,34 @@ impl From<Client> for Actor {
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) caches: Caches,
+    /// How fast autoscalers follow.
+    pub(crate) autoscaling: Autoscaling,
     actor: Actor,
     reporter: &'static str,
+    /// The account of its loop; the reporter as long as there is none.
+    pub(crate) account: &'static str,
 }
 
 impl Context {
     pub(crate) fn new(actor: Actor, caches: Caches, reporter: &'static str) -> Self {
-        Self { client: actor.client.clone(), caches, actor, reporter }
+        Self {
+            client: actor.client.clone(),
+            caches,
+            autoscaling: Autoscaling::default(),
+            actor,
+            reporter,
+            account: reporter,
+        }
+    }
+
+    /// The same, with autoscalers that follow so fast.
+    pub(crate) fn scaling(self, autoscaling: Autoscaling) -> Self {
+        Self { autoscaling, ..self }
     }
 
     /// The same, acting as this account if the loops have accounts.
     pub(crate) fn acting_as(&self, account: &'static str) -> Self {
-        Self { client: self.actor.client_of(account), ..self.clone() }
+        Self { client: self.actor.client_of(account), account, ..self.clone() }
     }
 
     /// The same, whose events say that they are from `reporter`: Kubernetes' name of the controller.

@@ -3,7 +3,7 @@
 //! Guarantees: one job for each time, because its name is made from the time; with `Forbid` none while another runs.
 
 mod plan; // what is due, and what has become of the jobs before
-mod schedule; // when something is due
+pub(crate) mod schedule; // when something is due
 
 use crate::context::{Context, ControllerError, EventKind, On, absent_is_none, is_status};
 use crate::looking::{Again, Loop, Outcome, Own};

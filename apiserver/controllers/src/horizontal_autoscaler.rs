@@ -6,25 +6,28 @@
 //!
 //! What was wanted a while ago, and what was changed, is remembered here only: after a start nothing goes down until the window is over.
 
-mod ask; // what is asked for
-mod count; // pods and figures, as replicas
+pub(crate) mod ask; // what is asked for
+pub(crate) mod count; // pods and figures, as replicas
 mod limits; // how fast, and how far
-mod metric; // one metric
+pub(crate) mod metric; // one metric
+mod pace; // how fast all of them follow
 mod plan; // what is to be done
-mod select; // a selector as text
+pub(crate) mod select; // a selector as text
 mod status; // what is said about it
+pub(crate) mod target; // what is scaled
 
-use crate::context::{Context, EventKind, is_status};
+pub use pace::Autoscaling;
+
+use crate::context::{Context, EventKind};
 use crate::looking::{Again, Loop, Outcome, Own};
 use ask::Asker;
 use count::Scaled;
 use futures::FutureExt;
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{Api, DynamicObject, PostParams};
+use kube::api::Api;
 use kube::core::{Selector, SelectorExt};
 use limits::Memory;
 use plan::{Spec, Step, Warning};
@@ -34,13 +37,8 @@ use skiff_client::{Cache, Key, sentence};
 use status::Status;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use target::Target;
 use tokio_util::sync::CancellationToken;
-
-/// How often each is looked at (kube-controller-manager `--horizontal-pod-autoscaler-sync-period`).
-const PERIOD: Duration = Duration::from_secs(15);
-/// How often a scale is written that somebody else writes too.
-const TRIES: usize = 5;
 
 /// What is remembered of one autoscaler.
 #[derive(Default)]
@@ -78,41 +76,6 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     looking.run(shutdown, move |key| scaler.clone().reconcile(key).boxed()).await;
 }
 
-/// What is scaled, and how its scale is written.
-struct Target {
-    api: Api<DynamicObject>,
-    name: String,
-    scale: Scale,
-}
-
-impl Target {
-    fn replicas(&self) -> i32 {
-        self.scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default()
-    }
-
-    fn present(&self) -> i32 {
-        self.scale.status.as_ref().map_or(0, |status| status.replicas)
-    }
-
-    fn selector(&self) -> &str {
-        self.scale.status.as_ref().and_then(|status| status.selector.as_deref()).unwrap_or_default()
-    }
-
-    /// Writes a number of replicas; somebody else may have written the object meanwhile.
-    async fn write(mut self, replicas: i32) -> Result<(), kube::Error> {
-        for tried in 1.. {
-            self.scale.spec.get_or_insert_default().replicas = Some(replicas);
-            match self.api.replace_scale(&self.name, &PostParams::default(), &self.scale).await {
-                Err(error) if is_status(&error, 409) && tried < TRIES => {
-                    self.scale = self.api.get_scale(&self.name).await?;
-                }
-                written => return written.map(drop),
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Scaler {
     async fn reconcile(self: Arc<Self>, key: Key) -> Outcome {
         let Some(autoscaler) = self.autoscalers.get(&key.namespace, &key.name) else {
@@ -120,16 +83,19 @@ impl Scaler {
             return Ok(Again::OnChange);
         };
         let now = Timestamp::now();
-        let (spec, mut status) =
-            (Spec::read(&autoscaler.fields["spec"]), Status::of(&autoscaler.fields["status"], now));
-        let target = match self.target(&key.namespace, &autoscaler.fields["spec"]["scaleTargetRef"]).await {
+        let (spec, mut status) = (
+            Spec::read(&autoscaler.fields["spec"], self.context.autoscaling),
+            Status::of(&autoscaler.fields["status"], now),
+        );
+        let target = match Target::find(&self.asker, &key.namespace, &autoscaler.fields["spec"]["scaleTargetRef"]).await
+        {
             Ok(target) => target,
             Err(why) => {
                 let message = format!("the HPA controller was unable to get the target's current scale: {why}");
                 status.set("AbleToScale", false, "FailedGetScale", &message);
                 self.tell(&key, &autoscaler, vec![("FailedGetScale", why)]);
                 self.write(&key, &autoscaler, status.whole(None, false)).await?;
-                return Ok(Again::After(PERIOD));
+                return Ok(Again::After(self.context.autoscaling.period));
             }
         };
         let message = "the HPA controller was able to get the target's current scale";
@@ -158,14 +124,7 @@ impl Scaler {
         };
         self.tell(&key, &autoscaler, warnings);
         self.write(&key, &autoscaler, status.whole(Some((replicas, desired)), scaled)).await?;
-        Ok(Again::After(PERIOD))
-    }
-
-    async fn target(&self, namespace: &str, reference: &Value) -> Result<Target, String> {
-        let api = self.asker.target(namespace, reference).await?;
-        let name = reference["name"].as_str().unwrap_or_default().to_owned();
-        let scale = api.get_scale(&name).await.map_err(|error| sentence(&error).to_string())?;
-        Ok(Target { api, name, scale })
+        Ok(Again::After(self.context.autoscaling.period))
     }
 
     /// Asks all metrics, and decides.
@@ -185,7 +144,8 @@ impl Scaler {
         let answers = ask.map(|metric| self.asker.measure(&key.namespace, target.selector(), &metric.source));
         let answers = join_all(answers).await;
         let (tolerance, now) = (spec.tolerance, Timestamp::now());
-        let scaled = Scaled { replicas: target.replicas(), present: target.present(), pods: &pods, tolerance, now };
+        let (replicas, present, pace) = (target.replicas(), target.present(), self.context.autoscaling);
+        let scaled = Scaled { replicas, present, pods: &pods, tolerance, pace, now };
         let mut known = self.known();
         let memory = &mut known.entry(key.clone()).or_default().memory;
         plan::measured(spec, &scaled, answers, memory, status)
@@ -237,7 +197,7 @@ impl Scaler {
         let message = format!("the HPA controller was able to update the target scale to {to}");
         status.set("AbleToScale", true, "SucceededRescale", &message);
         self.context.tell(autoscaler, EventKind::Normal, "SuccessfulRescale", format!("New size: {to}; reason: {why}"));
-        let behavior = Spec::read(&autoscaler.fields["spec"]).behavior;
+        let behavior = Spec::read(&autoscaler.fields["spec"], self.context.autoscaling).behavior;
         let mut known = self.known();
         known.entry(key.clone()).or_default().memory.changed(behavior.as_ref(), (from, to), Timestamp::now());
         Ok(())

@@ -37,15 +37,18 @@ mod replica_set; // so many pods of one template: ReplicaSet and ReplicationCont
 mod resource_claim; // claims of devices
 mod resource_quota; // what a namespace's objects take of its quotas
 mod root_ca; // what pods trust, in every namespace
+mod scaling_policy; // as many replicas as schedules and steps say
 mod service_account; // the default account of every namespace
 mod service_balancer; // addresses for services of the type LoadBalancer
 mod stateful_set; // pods with names, and claims of their own
 mod storage; // volumes, claims and who holds them
 mod taint_eviction; // pods that do not tolerate the taints of their node
 mod ttl_after_finished; // jobs that finished long ago
+mod work_queue; // what Kubernetes calls the queue of each loop
 
 pub use certificate_request::Signer;
 pub use context::{Actor, ControllerError};
+pub use horizontal_autoscaler::Autoscaling;
 pub use node_ipam::{NodeRanges, allocate_node_ranges};
 pub use service_balancer::{BalancerRange, balance_services};
 pub use storage::Provisioner;
@@ -80,6 +83,7 @@ const LOOPS: &[(&str, Start)] = &[
     ("bootstrap-signer", |context, shutdown| bootstrap_token::sign(context, shutdown).map(Ok).boxed()),
     ("token-cleaner", |context, shutdown| bootstrap_token::clean(context, shutdown).map(Ok).boxed()),
     ("horizontal-pod-autoscaler", |context, shutdown| horizontal_autoscaler::run(context, shutdown).map(Ok).boxed()),
+    ("scaling-policy-controller", |context, shutdown| scaling_policy::run(context, shutdown).map(Ok).boxed()),
     ("disruption-controller", |context, shutdown| disruption::run(context, shutdown).map(Ok).boxed()),
     ("disruption-controller", |context, shutdown| disruption::run_stale(context, shutdown).map(Ok).boxed()),
     ("pod-garbage-collector", |context, shutdown| pod_gc::run(context, shutdown).map(Ok).boxed()),
@@ -121,9 +125,24 @@ pub struct Trust {
     pub certificates: Option<Signer>,
 }
 
+/// What controllers are told; [`Trust`] alone is told with the defaults of the rest.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What pods and secrets are given of the cluster's keys.
+    pub trust: Trust,
+    /// How fast autoscalers follow.
+    pub autoscaling: Autoscaling,
+}
+
+impl From<Trust> for Options {
+    fn from(trust: Trust) -> Self {
+        Self { trust, ..Self::default() }
+    }
+}
+
 /// Runs every controller against the API server of `actor` until `shutdown`; `caches` show what that server has.
 ///
-/// `trust` is what of that server's keys is given to pods and secrets; what it lacks is not given.
+/// What of that server's keys `options` lack is not given to pods and secrets.
 ///
 /// # Errors
 /// Discovery fails: the garbage collector has to know which resources there are before it may call anything garbage.
@@ -133,10 +152,11 @@ pub struct Trust {
 pub async fn run(
     actor: Actor,
     caches: Caches,
-    trust: Trust,
+    options: impl Into<Options>,
     shutdown: CancellationToken,
 ) -> Result<(), ControllerError> {
-    let context = Context::new(actor, caches, "skiff-controllers");
+    let Options { trust, autoscaling } = options.into();
+    let context = Context::new(actor, caches, "skiff-controllers").scaling(autoscaling);
     let mut loops = JoinSet::new();
     for (account, start) in LOOPS {
         loops.spawn(start(context.acting_as(account), shutdown.clone()));

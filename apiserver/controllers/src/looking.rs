@@ -138,7 +138,7 @@ pub(crate) struct Loop {
 
 impl Loop {
     pub(crate) fn new(context: Context) -> Self {
-        let queue = Queue::new(DEBOUNCE);
+        let queue = Queue::named(DEBOUNCE, crate::work_queue::name(context.account));
         Self { context, own: Own::default(), queue, subscriptions: Vec::new(), synced: Vec::new() }
     }
 

@@ -5,6 +5,7 @@ use crate::cluster::{Cluster, Object};
 use crate::config::Config;
 use crate::cycle::Cycle;
 use crate::decide::{Decision, Half, Nominate, Placement, Wait, conclude, look};
+use crate::figures::{Attempt, Outcome};
 use crate::hints::{Event, helps};
 use crate::node::differs;
 use crate::plugin::{Plugin, Plugins, Refusal};
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the loop hears of.
 pub(crate) enum Signal {
@@ -144,12 +146,14 @@ impl Scheduler {
             self.queue.remove(&pod.uid);
             return true;
         };
+        let attempt = Attempt::begin(&profile.name, (&self.queue, &pod.uid), now);
         let mut half = look(&self.cluster, &profile, &pod, self.start);
         self.start = (self.start + half.looked_at()) % self.cluster.nodes.len().max(1);
         let more = match self.ask_extenders(binder, &pod, &mut half).await {
             Ok(more) => more,
             Err(reason) => {
                 self.queue.fail(&pod.uid, now);
+                attempt.end(Outcome::Error);
                 binder.fail(pod, reason);
                 return true;
             }
@@ -157,8 +161,11 @@ impl Scheduler {
         let cycle = Cycle { cluster: &self.cluster, profile: &profile, pod: &pod };
         let points = |node: &str| more.get(node).copied().unwrap_or(0);
         match conclude(&cycle, half, &points, self.config.seed, Timestamp::now()) {
-            Decision::Bind(placement) => self.place(pod, placement, binder, &profile),
-            Decision::Wait(wait) => self.wait(pod, wait, binder, now),
+            Decision::Bind(placement) => self.place(pod, placement, binder, (attempt, profile.args.bind_timeout)),
+            Decision::Wait(wait) => {
+                attempt.end(Outcome::Unschedulable);
+                self.wait(pod, wait, binder, now);
+            }
         }
         true
     }
@@ -204,12 +211,12 @@ impl Scheduler {
         Ok(more)
     }
 
-    fn place(&mut self, pod: Arc<PodInfo>, placement: Placement, binder: &Binder, profile: &Profile) {
+    fn place(&mut self, pod: Arc<PodInfo>, placement: Placement, binder: &Binder, how: (Attempt, Duration)) {
         // Counted at once, so that the next decision sees the room gone; the watch confirms it.
         self.cluster.assume(&pod, &placement.node);
         self.cluster.storage.assume(&placement.volumes, &placement.node);
         self.cluster.devices.assume(&placement.devices);
-        binder.bind(pod, placement, profile.args.bind_timeout);
+        binder.bind(pod, placement, how);
     }
 
     fn wait(&mut self, pod: Arc<PodInfo>, mut wait: Wait, binder: &Binder, now: Millis) {

@@ -5,6 +5,7 @@ mod devices; // writes what claims of devices get
 
 use crate::decide::{Nominate, Placement, Wait};
 use crate::extender::Extender;
+use crate::figures::{Attempt, Outcome};
 use crate::pod::PodInfo;
 use crate::preempt::Preemption;
 use crate::{SCHEDULER_NAME, Signal};
@@ -41,7 +42,7 @@ pub(crate) struct Binder {
 
 impl Binder {
     /// Writes what the pod's claims get, then binds it. If that does not work, the pod is looked at again after a while.
-    pub(crate) fn bind(&self, pod: Arc<PodInfo>, placement: Placement, timeout: Duration) {
+    pub(crate) fn bind(&self, pod: Arc<PodInfo>, placement: Placement, (attempt, timeout): (Attempt, Duration)) {
         let this = self.clone();
         tokio::spawn(async move {
             let node = &placement.node;
@@ -54,10 +55,12 @@ impl Binder {
             };
             match outcome {
                 Ok(()) => {
+                    attempt.end(Outcome::Scheduled);
                     let message = format!("Successfully assigned {}/{} to {node}", pod.namespace, pod.name);
                     this.tell(&pod.pod, EventKind::Normal, "Scheduled", message);
                 }
                 Err(reason) => {
+                    attempt.end(Outcome::Error);
                     this.unreserve_devices(&pod, &placement).await;
                     tracing::warn!(error = %reason, pod = %format!("{}/{}", pod.namespace, pod.name), %node, "bind");
                     // Nobody hears it once the scheduler has ended.

@@ -17,6 +17,7 @@ mod decide; // a whole decision: a node, or why there is none and what could be 
 mod devices; // claims of devices
 mod explain; // each node's reason and each plugin's score
 mod extender; // programs outside that have a say
+mod figures; // what is counted
 mod hints; // whether what happened may help a pod that waits
 mod node; // a node with what is taken on it
 mod plugin; // the framework's plugins by their names, and how one refuses
@@ -62,6 +63,7 @@ pub async fn run(client: Client, caches: Caches, engine: Engine, config: Config,
             return;
         }
     };
+    figures::show();
     let (tell, mut signals) = mpsc::unbounded_channel();
     let mut following = Following { caches, tell: tell.clone(), subscriptions: Vec::new(), synced: Vec::new() };
     let (claims, volumes) = following.all();
@@ -80,6 +82,7 @@ pub async fn run(client: Client, caches: Caches, engine: Engine, config: Config,
         while let Ok(signal) = signals.try_recv() {
             scheduler.note(signal, now());
         }
+        figures::pending(&scheduler.queue);
         if scheduler.decide(&binder, now()).await {
             tokio::task::yield_now().await;
             if shutdown.is_cancelled() {

@@ -54,6 +54,8 @@ struct Entry {
     pod: Arc<PodInfo>,
     stand: Stand,
     since: Millis,
+    /// When it could first be looked at.
+    came: Millis,
     attempts: u32,
     tried: Millis,
     rejectors: Plugins,
@@ -72,11 +74,21 @@ pub(crate) struct Queue {
     pods: HashMap<String, Entry>,
     active: BTreeSet<Rank>,
     backing_off: BTreeSet<(Millis, String)>,
+    /// How many are parked, or others are being removed for them.
+    parked: usize,
+    gated: usize,
 }
 
 impl Queue {
     pub(crate) fn new(back_off: BackOff) -> Self {
-        Self { back_off, pods: HashMap::new(), active: BTreeSet::new(), backing_off: BTreeSet::new() }
+        Self {
+            back_off,
+            pods: HashMap::new(),
+            active: BTreeSet::new(),
+            backing_off: BTreeSet::new(),
+            parked: 0,
+            gated: 0,
+        }
     }
 
     /// A pod waits, since `since`, or has changed while it waits. `held`: by gates.
@@ -84,7 +96,8 @@ impl Queue {
         let uid = pod.uid.clone();
         let Some(entry) = self.pods.get_mut(&uid) else {
             let stand = if held { Stand::Gated } else { Stand::Active };
-            let entry = Entry { pod, stand, since, attempts: 0, tried: 0, rejectors: Plugins::default() };
+            let (attempts, tried, rejectors) = (0, 0, Plugins::default());
+            let entry = Entry { pod, stand: Stand::Taken, since, came: now, attempts, tried, rejectors };
             self.pods.insert(uid.clone(), entry);
             return self.stand(&uid, stand);
         };
@@ -99,7 +112,12 @@ impl Queue {
         }
         self.stand(&uid, was);
         match was {
-            Stand::Gated if !held => self.stand(&uid, Stand::Active),
+            Stand::Gated if !held => {
+                if let Some(entry) = self.pods.get_mut(&uid) {
+                    entry.came = now;
+                }
+                self.stand(&uid, Stand::Active);
+            }
             Stand::Parked { .. } if helped => self.wake_one(&uid, now),
             Stand::Preempting { .. } if helped => self.stand(&uid, Stand::Preempting { helped: true }),
             _ => {}
@@ -207,11 +225,13 @@ impl Queue {
     }
 
     fn leave(&mut self, uid: &str) {
-        let Some(entry) = self.pods.get(uid) else { return };
-        match entry.stand {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        match std::mem::replace(&mut entry.stand, Stand::Taken) {
             Stand::Active => drop(self.active.remove(&entry.rank())),
             Stand::BackOff { due, .. } => drop(self.backing_off.remove(&(due, uid.to_owned()))),
-            _ => {}
+            Stand::Parked { .. } | Stand::Preempting { .. } => self.parked -= 1,
+            Stand::Gated => self.gated -= 1,
+            Stand::Taken => {}
         }
     }
 
@@ -222,8 +242,20 @@ impl Queue {
         match stand {
             Stand::Active => drop(self.active.insert(entry.rank())),
             Stand::BackOff { due, .. } => drop(self.backing_off.insert((due, uid.to_owned()))),
-            _ => {}
+            Stand::Parked { .. } | Stand::Preempting { .. } => self.parked += 1,
+            Stand::Gated => self.gated += 1,
+            Stand::Taken => {}
         }
+    }
+
+    /// How many are to be looked at, wait out their back-off, found no node, and are held back.
+    pub(crate) fn pending(&self) -> [usize; 4] {
+        [self.active.len(), self.backing_off.len(), self.parked, self.gated]
+    }
+
+    /// When a pod could first be looked at, and how often it was.
+    pub(crate) fn history(&self, uid: &str) -> Option<(Millis, u32)> {
+        self.pods.get(uid).map(|entry| (entry.came, entry.attempts))
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn answer(app: &App, request: &Parts, parameters: &Parameters) 
 
 fn metrics(app: &App) -> String {
     let audited = app.auditor.get().map(|auditor| auditor.metrics()).unwrap_or_default();
-    audited + &app.fairness.metrics()
+    audited + &app.fairness.metrics() + &skiff_client::figures()
 }
 
 /// What anybody may keep who checks tokens of ours: the keys change seldom, and before a new one signs.

@@ -34,7 +34,7 @@ const CLIENTS: Reason =
     ("clients of this program are not throttled, and talk JSON", "kube-api-burst kube-api-content-type kube-api-qps");
 
 const SERVES_NOTHING: Reason = (
-    "it serves nothing: health and metrics are those of the API server that it works for",
+    "it serves nothing but metrics and health, and these at --metrics-listen",
     "bind-address cert-dir disable-http2-serving http2-max-streams-per-connection permit-address-sharing \
      permit-port-sharing secure-port tls-cert-file tls-cipher-suites tls-curve-preferences tls-min-version \
      tls-private-key-file tls-sni-cert-key authentication-kubeconfig authentication-skip-lookup \
@@ -191,9 +191,7 @@ impl Component for ControllerManager {
         ),
         (
             "the pace is not adjustable here",
-            "horizontal-pod-autoscaler-cpu-initialization-period horizontal-pod-autoscaler-downscale-stabilization \
-             horizontal-pod-autoscaler-initial-readiness-delay horizontal-pod-autoscaler-sync-period \
-             horizontal-pod-autoscaler-tolerance large-cluster-size-threshold \
+            "large-cluster-size-threshold \
              legacy-service-account-token-clean-up-period node-eviction-rate node-monitor-grace-period \
              node-monitor-period node-startup-grace-period secondary-node-eviction-rate terminated-pod-gc-threshold \
              unhealthy-zone-threshold",

@@ -21,7 +21,7 @@ const YEARS_MAX: i16 = 5;
 
 /// A set of times.
 #[derive(Debug, Clone)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     zone: TimeZone,
     when: When,
 }
@@ -56,7 +56,7 @@ pub(super) fn zone(name: Option<&str>) -> Result<TimeZone, String> {
 
 impl Schedule {
     /// Reads a schedule; a zone that it names itself goes before `zone_name`.
-    pub(super) fn parse(text: &str, zone_name: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, zone_name: Option<&str>) -> Result<Self, String> {
         let (mut rest, mut zone_name) = (text, zone_name);
         if let Some(named) = rest.strip_prefix("CRON_TZ=").or_else(|| rest.strip_prefix("TZ=")) {
             let (named, after) = named.split_once(' ').ok_or("nothing follows the time zone")?;
@@ -66,7 +66,7 @@ impl Schedule {
     }
 
     /// The first time after `after`.
-    pub(super) fn next(&self, after: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next(&self, after: Timestamp) -> Option<Timestamp> {
         let fields = match &self.when {
             When::Every(time) => return whole_second(after).checked_add(*time).ok(),
             When::Fields(fields) => fields,

@@ -20,14 +20,14 @@ const EXTERNAL: &str = "external.metrics.k8s.io";
 
 /// Who asks; clones are the same.
 #[derive(Clone)]
-pub(super) struct Asker {
+pub(crate) struct Asker {
     context: Context,
     /// Resources by version and kind, as discovery said.
     kinds: Arc<Mutex<HashMap<(String, String), ApiResource>>>,
 }
 
 impl Asker {
-    pub(super) fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self { context, kinds: Arc::default() }
     }
 
@@ -56,13 +56,13 @@ impl Asker {
     }
 
     /// Where the scale of a target is.
-    pub(super) async fn target(&self, namespace: &str, target: &Value) -> Result<Api<DynamicObject>, String> {
+    pub(crate) async fn target(&self, namespace: &str, target: &Value) -> Result<Api<DynamicObject>, String> {
         let resource = self.resource(target).await?;
         Ok(Api::namespaced_with(self.context.client.clone(), namespace, &resource))
     }
 
     /// What a metric says of the pods that `selector` chooses.
-    pub(super) async fn measure(&self, namespace: &str, selector: &str, source: &Source) -> Result<Measured, String> {
+    pub(crate) async fn measure(&self, namespace: &str, selector: &str, source: &Source) -> Result<Measured, String> {
         match source {
             Source::Resource { name, container } => {
                 let figures = self.of_resource(namespace, selector, name, container.as_deref()).await;

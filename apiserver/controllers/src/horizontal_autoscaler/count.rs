@@ -3,6 +3,7 @@
 //! Pods that say nothing are counted so that they can only make the change smaller: as using all that they asked for where there would be
 //! fewer replicas, as using nothing where there would be more.
 
+use super::pace::Autoscaling;
 use crate::owned::{is_going, is_ready, phase};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod, PodCondition};
@@ -11,24 +12,17 @@ use skiff_proto::quantity::Quantity;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// How long after its start a pod may use more than it will (kube-controller-manager
-/// `--horizontal-pod-autoscaler-cpu-initialization-period`).
-const INITIALIZATION: SignedDuration = SignedDuration::from_mins(5);
-/// How long after its start a pod that was never ready is taken for one that still starts
-/// (`--horizontal-pod-autoscaler-initial-readiness-delay`).
-const READINESS_DELAY: SignedDuration = SignedDuration::from_secs(30);
-
 /// What was measured of one pod.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Figure {
+pub(crate) struct Figure {
     /// In thousandths.
-    pub(super) value: i64,
+    pub(crate) value: i64,
     pub(super) at: Timestamp,
     pub(super) window: SignedDuration,
 }
 
 /// The same of pods, by name.
-pub(super) type Figures = BTreeMap<String, Figure>;
+pub(crate) type Figures = BTreeMap<String, Figure>;
 /// Thousandths, by the name of a pod.
 type Values = BTreeMap<String, i64>;
 
@@ -54,6 +48,7 @@ pub(super) struct Scaled<'a> {
     pub(super) present: i32,
     pub(super) pods: &'a [Arc<Pod>],
     pub(super) tolerance: Tolerance,
+    pub(super) pace: Autoscaling,
     pub(super) now: Timestamp,
 }
 
@@ -108,7 +103,7 @@ impl Scaled<'_> {
         if self.pods.is_empty() {
             return Err("no pods returned by selector while calculating replica count".to_owned());
         }
-        let groups = Groups::of(self.pods, figures, is_cpu, self.now);
+        let groups = Groups::of(self.pods, figures, is_cpu, (&self.pace, self.now));
         let counts = |pod: &&String| !groups.ignored.contains(*pod) && !groups.unready.contains(*pod);
         let known = figures.keys().filter(counts).map(|pod| (pod.clone(), figures[pod].value));
         let mut values: Values = known.collect();
@@ -176,7 +171,7 @@ struct Groups {
 }
 
 impl Groups {
-    fn of(pods: &[Arc<Pod>], figures: &Figures, is_cpu: bool, now: Timestamp) -> Self {
+    fn of(pods: &[Arc<Pod>], figures: &Figures, is_cpu: bool, at: (&Autoscaling, Timestamp)) -> Self {
         let mut groups = Self::default();
         for pod in pods {
             let name = pod.name_any();
@@ -184,7 +179,7 @@ impl Groups {
                 _ if is_going(pod) || phase(pod) == "Failed" => &mut groups.ignored,
                 _ if phase(pod) == "Pending" => &mut groups.unready,
                 None => &mut groups.missing,
-                Some(figure) if is_cpu && !is_settled(pod, figure, now) => &mut groups.unready,
+                Some(figure) if is_cpu && !is_settled(pod, figure, at) => &mut groups.unready,
                 Some(_) => {
                     groups.ready += 1;
                     continue;
@@ -197,17 +192,17 @@ impl Groups {
 }
 
 /// Whether what the pod uses now is what it will use.
-fn is_settled(pod: &Pod, figure: &Figure, now: Timestamp) -> bool {
+fn is_settled(pod: &Pod, figure: &Figure, (pace, now): (&Autoscaling, Timestamp)) -> bool {
     let Some(status) = &pod.status else { return false };
     let mut conditions = status.conditions.iter().flatten();
     let ready: Option<&PodCondition> = conditions.find(|condition| condition.type_ == "Ready");
     let (Some(ready), Some(start)) = (ready, &status.start_time) else { return false };
     let since = ready.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     let is_unready = ready.status == "False";
-    if now.duration_since(start.0) < INITIALIZATION {
+    if now.duration_since(start.0) < pace.cpu_initialization {
         return !is_unready && figure.at.duration_since(since) >= figure.window;
     }
-    !is_unready || since.duration_since(start.0) >= READINESS_DELAY
+    !is_unready || since.duration_since(start.0) >= pace.readiness_delay
 }
 
 /// What each pod asks for, in thousandths.
@@ -244,6 +239,17 @@ fn request(pod: &Pod, resource: &str, container: Option<&str>) -> Result<i64, St
 fn asks(container: &Container, resource: &str) -> Option<i64> {
     let requests = container.resources.as_ref()?.requests.as_ref()?;
     requests.get(resource).map(|quantity| milli(&quantity.0))
+}
+
+/// What pods use of a resource, in thousandths of a per cent of what they ask for.
+///
+/// # Errors
+/// One of them asks for nothing, or nothing was measured.
+pub(crate) fn used_share(pods: &[Arc<Pod>], figures: &Figures, of: (&str, Option<&str>)) -> Result<i64, String> {
+    let values: Values = figures.iter().map(|(pod, figure)| (pod.clone(), figure.value)).collect();
+    let measured: Vec<Arc<Pod>> = pods.iter().filter(|pod| values.contains_key(&pod.name_any())).cloned().collect();
+    let ratio = utilization(&values, &requests(&measured, of.0, of.1)?, 1)?;
+    Ok(i64::from(ratio.utilization).saturating_mul(1000))
 }
 
 /// A quantity in thousandths.

@@ -7,9 +7,6 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-/// For how long the most that was wanted counts, before there are fewer (kube-controller-manager
-/// `--horizontal-pod-autoscaler-downscale-stabilization`).
-const DOWN_WINDOW: i64 = 300;
 /// Without rules of its own an autoscaler makes at most twice as many, or four.
 const UP_FACTOR: i32 = 2;
 const UP_LEAST: i32 = 4;
@@ -46,13 +43,14 @@ pub(super) struct Behavior {
 
 impl Behavior {
     /// `spec.behavior`; the API server has filled in what was not said, but for the window of scaling down.
-    pub(super) fn read(behavior: &Value) -> Self {
-        Self { up: Rules::read(&behavior["scaleUp"], 0), down: Rules::read(&behavior["scaleDown"], DOWN_WINDOW) }
+    pub(super) fn read(behavior: &Value, down_window: SignedDuration) -> Self {
+        let up = Rules::read(&behavior["scaleUp"], SignedDuration::ZERO);
+        Self { up, down: Rules::read(&behavior["scaleDown"], down_window) }
     }
 }
 
 impl Rules {
-    fn read(rules: &Value, window: i64) -> Self {
+    fn read(rules: &Value, window: SignedDuration) -> Self {
         let policy = |policy: &Value| {
             let value = i32::try_from(policy["value"].as_i64()?).ok()?;
             let change = if policy["type"] == "Percent" { Change::Percent(value) } else { Change::Pods(value) };
@@ -63,7 +61,7 @@ impl Rules {
             Some("Disabled") => Select::Disabled,
             _ => Select::Most,
         };
-        let window = SignedDuration::from_secs(rules["stabilizationWindowSeconds"].as_i64().unwrap_or(window));
+        let window = rules["stabilizationWindowSeconds"].as_i64().map_or(window, SignedDuration::from_secs);
         Self {
             window,
             select,
@@ -94,6 +92,8 @@ pub(super) struct Wish<'a> {
     pub(super) min: i32,
     pub(super) max: i32,
     pub(super) behavior: Option<&'a Behavior>,
+    /// The window of scaling down where no behavior says one.
+    pub(super) down_window: SignedDuration,
 }
 
 /// A reason and its message.
@@ -146,7 +146,7 @@ impl Memory {
 
     /// The wish, held against those of the time before.
     fn steady(&mut self, wish: &Wish<'_>, now: Timestamp) -> (i32, Said) {
-        let plain = (SignedDuration::ZERO, SignedDuration::from_secs(DOWN_WINDOW));
+        let plain = (SignedDuration::ZERO, wish.down_window);
         let (up, down) = wish.behavior.map_or(plain, |rules| (rules.up.window, rules.down.window));
         self.wanted.retain(|(at, _)| now.duration_since(*at) < up.max(down));
         let within = |window| {

@@ -6,7 +6,7 @@ use skiff_proto::quantity::Quantity;
 
 /// Where a figure comes from.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// What the pods use of a resource, or one of their containers.
     Resource { name: String, container: Option<String> },
     /// What pods say of themselves.
@@ -19,14 +19,14 @@ pub(super) enum Source {
 
 /// One metric of `spec.metrics`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Metric {
-    pub(super) source: Source,
+pub(crate) struct Metric {
+    pub(crate) source: Source,
     target: Value,
 }
 
 /// What was measured.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Measured {
+pub(crate) enum Measured {
     Pods(Figures),
     /// In thousandths.
     Value(i64),
@@ -58,7 +58,7 @@ fn owned(value: &Value) -> String {
 
 impl Metric {
     /// Reads one; `None`: it is of a type that there is not.
-    pub(super) fn read(metric: &Value) -> Option<Self> {
+    pub(crate) fn read(metric: &Value) -> Option<Self> {
         let of = |field: &str| &metric[field];
         let (body, source) = match metric["type"].as_str()? {
             "Resource" => {

@@ -3,12 +3,10 @@
 use super::count::{Scaled, Tolerance};
 use super::limits::{Behavior, Memory, Wish};
 use super::metric::{Failed, Found, Measured, Metric};
+use super::pace::Autoscaling;
 use super::status::Status;
 use serde_json::Value;
 use skiff_proto::quantity::Quantity;
-
-/// From this on it matters (kube-controller-manager `--horizontal-pod-autoscaler-tolerance`).
-const TOLERANCE: f64 = 0.1;
 
 /// What an autoscaler says.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,18 +19,21 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    pub(super) fn read(spec: &Value) -> Self {
+    pub(super) fn read(spec: &Value, pace: Autoscaling) -> Self {
         let number = |field: &str| spec[field].as_i64().and_then(|number| i32::try_from(number).ok());
         let behavior = &spec["behavior"];
         let tolerance = |rules: &str| {
             let text = behavior[rules]["tolerance"].as_str();
-            text.and_then(|text| Quantity::parse(text).ok()).map_or(TOLERANCE, |quantity| quantity.nanos() as f64 / 1e9)
+            text.and_then(|text| Quantity::parse(text).ok())
+                .map_or(pace.tolerance, |quantity| quantity.nanos() as f64 / 1e9)
         };
         Self {
             min: number("minReplicas").unwrap_or(1),
             max: number("maxReplicas").unwrap_or(1),
             metrics: spec["metrics"].as_array().into_iter().flatten().filter_map(Metric::read).collect(),
-            behavior: Some(behavior).filter(|behavior| behavior.is_object()).map(Behavior::read),
+            behavior: Some(behavior)
+                .filter(|behavior| behavior.is_object())
+                .map(|one| Behavior::read(one, pace.down_window)),
             tolerance: Tolerance { down: tolerance("scaleDown"), up: tolerance("scaleUp") },
         }
     }
@@ -110,7 +111,14 @@ pub(super) fn measured(
 
 fn limited(spec: &Spec, scaled: &Scaled<'_>, best: &Found, memory: &mut Memory, status: &mut Status) -> Step {
     let present = scaled.replicas;
-    let wish = Wish { present, wanted: best.replicas, min: spec.min, max: spec.max, behavior: spec.behavior.as_ref() };
+    let wish = Wish {
+        present,
+        wanted: best.replicas,
+        min: spec.min,
+        max: spec.max,
+        behavior: spec.behavior.as_ref(),
+        down_window: scaled.pace.down_window,
+    };
     let limited = memory.limit(&wish, scaled.now);
     status.set("AbleToScale", true, limited.able.0, limited.able.1);
     let (is_limited, said) = limited.limited;

@@ -5,7 +5,7 @@ use kube::core::{Expression, Selector};
 use std::collections::BTreeSet;
 
 /// Reads it, or says which part is none.
-pub(super) fn read(text: &str) -> Result<LabelSelector, String> {
+pub(crate) fn read(text: &str) -> Result<LabelSelector, String> {
     let parts: Result<Vec<Expression>, String> = parts(text).into_iter().map(expression).collect();
     Ok(Selector::from_iter(parts?).into())
 }

@@ -33,7 +33,14 @@ fn figures(values: &[i64]) -> Figures {
 }
 
 fn scaled(replicas: i32, pods: &[Arc<Pod>]) -> Scaled<'_> {
-    Scaled { replicas, present: replicas, pods, tolerance: Tolerance { down: 0.1, up: 0.1 }, now: at(0) }
+    Scaled {
+        replicas,
+        present: replicas,
+        pods,
+        tolerance: Tolerance { down: 0.1, up: 0.1 },
+        pace: Autoscaling::default(),
+        now: at(0),
+    }
 }
 
 const CPU: (&str, Option<&str>) = ("cpu", None);

@@ -9,7 +9,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn wish(present: i32, wanted: i32, behavior: Option<&Behavior>) -> Wish<'_> {
-    Wish { present, wanted, min: 1, max: 50, behavior }
+    Wish { present, wanted, min: 1, max: 50, behavior, down_window: SignedDuration::from_mins(5) }
 }
 
 #[test]
@@ -30,10 +30,13 @@ fn without_rules_it_goes_up_by_twice_and_down_after_five_minutes() {
 
 #[test]
 fn rules_are_read_with_their_defaults() {
-    let behavior = Behavior::read(&json!({
+    let behavior = Behavior::read(
+        &json!({
         "scaleUp": {"stabilizationWindowSeconds": 5, "selectPolicy": "Min",
             "policies": [{"type": "Pods", "value": 2, "periodSeconds": 10}, {"type": "Percent", "value": 50, "periodSeconds": 30}]},
-        "scaleDown": {"selectPolicy": "Disabled", "policies": []}}));
+        "scaleDown": {"selectPolicy": "Disabled", "policies": []}}),
+        SignedDuration::from_mins(5),
+    );
     let seconds = SignedDuration::from_secs;
     assert_eq!(behavior.up.policies, [(Change::Pods(2), seconds(10)), (Change::Percent(50), seconds(30))]);
     assert_eq!((behavior.up.select, behavior.up.window), (Select::Least, seconds(5)));
@@ -122,7 +125,7 @@ proptest! {
         for (wait, wanted) in looks {
             second += wait;
             let now = at(second);
-            let wish = Wish { present, wanted, min: 1, max: 30, behavior: Some(&behavior) };
+            let wish = Wish { present, wanted, min: 1, max: 30, behavior: Some(&behavior), down_window: SignedDuration::from_mins(5) };
             let found = memory.limit(&wish, now);
             prop_assert_eq!(found.replicas, model.replicas(&wish, &behavior, now), "{:?} at {}", wish, second);
             prop_assert!((1..=30).contains(&found.replicas));
@@ -148,7 +151,7 @@ proptest! {
         let mut states = vec![(0, present)];
         for (wait, wanted) in looks {
             second += wait;
-            let wish = Wish { present, wanted: wanted.max(present), min: 1, max: 90, behavior: Some(&behavior) };
+            let wish = Wish { present, wanted: wanted.max(present), min: 1, max: 90, behavior: Some(&behavior), down_window: SignedDuration::from_mins(5) };
             let next = memory.limit(&wish, at(second)).replicas;
             if next != present {
                 memory.changed(Some(&behavior), (present, next), at(second));

@@ -27,7 +27,8 @@ fn used(values: &[i64]) -> Result<Measured, String> {
 }
 
 fn spec() -> Spec {
-    Spec::read(&json!({"minReplicas": 1, "maxReplicas": 5, "metrics": [
+    Spec::read(
+        &json!({"minReplicas": 1, "maxReplicas": 5, "metrics": [
         {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}},
         {"type": "External", "external": {"metric": {"name": "q", "selector": {"matchLabels": {"a": "b"}}},
             "target": {"type": "AverageValue", "averageValue": "30"}}},
@@ -35,13 +36,22 @@ fn spec() -> Spec {
         {"type": "Object", "object": {"metric": {"name": "hits"}, "describedObject": {"kind": "Service", "name": "s"},
             "target": {"type": "Value", "value": "10"}}},
         {"type": "ContainerResource", "containerResource": {"name": "cpu", "container": "c",
-            "target": {"type": "AverageValue", "averageValue": "50m"}}}]}))
+            "target": {"type": "AverageValue", "averageValue": "50m"}}}]}),
+        Autoscaling::default(),
+    )
 }
 
 /// Decides about two replicas, and tells conditions in short.
 fn decide(answers: Vec<Result<Measured, String>>) -> (Step, Vec<Warning>, Status, Vec<String>) {
     let (pods, mut memory) = (pods(2), Memory::default());
-    let scaled = Scaled { replicas: 2, present: 2, pods: &pods, tolerance: spec().tolerance, now: at(0) };
+    let scaled = Scaled {
+        replicas: 2,
+        present: 2,
+        pods: &pods,
+        tolerance: spec().tolerance,
+        pace: Autoscaling::default(),
+        now: at(0),
+    };
     let mut status = Status::of(&json!(null), at(0));
     let (step, warnings) = measured(&spec(), &scaled, answers, &mut memory, &mut status);
     let whole = status.clone().whole(Some((2, 2)), false).unwrap();
@@ -121,6 +131,18 @@ fn bounds_come_first_and_nothing_is_scaled_from_zero() {
 fn the_tolerance_is_that_of_its_direction() {
     let spec = Spec::read(
         &json!({"maxReplicas": 5, "metrics": [], "behavior": {"scaleUp": {"tolerance": "0.02"}, "scaleDown": {}}}),
+        Autoscaling::default(),
     );
     assert_eq!(spec.tolerance, Tolerance { down: 0.1, up: 0.02 });
+}
+
+#[test]
+fn what_an_autoscaler_does_not_say_the_flags_say() {
+    let flags = Autoscaling { tolerance: 0.25, down_window: SignedDuration::from_secs(7), ..Autoscaling::default() };
+    let spec = Spec::read(
+        &json!({"maxReplicas": 5, "metrics": [], "behavior": {"scaleUp": {"tolerance": "0.02"}, "scaleDown": {}}}),
+        flags,
+    );
+    assert_eq!(spec.tolerance, Tolerance { down: 0.25, up: 0.02 });
+    assert_eq!(spec.behavior.unwrap().down.window, flags.down_window);
 }

@@ -5,7 +5,7 @@
 
 mod graph;
 
-use crate::context::{Context, ControllerError, On, absent_is_none};
+use crate::context::{Context, ControllerError, On, absent_is_none, is_status};
 use futures::{StreamExt, stream};
 use graph::{End, Graph, Owner, Tracked, Uid, Verdict, end};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -165,7 +165,12 @@ impl Collector {
         let mut failed = BTreeSet::new();
         while let Some((uid, done)) = looks.next().await {
             if let Err(error) = done {
-                tracing::warn!(error = skiff_client::sentence(&error), "garbage collection");
+                match &error {
+                    ControllerError::Api { source, .. } if is_status(source, 409) => {
+                        tracing::debug!(error = skiff_client::sentence(&error), "garbage collection: it changed");
+                    }
+                    _ => tracing::warn!(error = skiff_client::sentence(&error), "garbage collection"),
+                }
                 failed.insert(uid);
             }
         }
@@ -287,11 +292,9 @@ impl Collector {
         // The uid keeps a new object of the same name out of it.
         let same = Preconditions { uid: Some(uid.to_owned()), resource_version: version };
         let options = DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() };
-        match api.delete(&node.name, &options.preconditions(same)).await.map(drop) {
-            // It changed: its own event brings us back.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            other => absent_is_none(other).map(drop).on(|| format!("delete {}", node.name)),
-        }
+        // One that has changed meanwhile is looked at again: the graph hears of some changes only, and a status is none of them.
+        let deleted = api.delete(&node.name, &options.preconditions(same)).await.map(drop);
+        absent_is_none(deleted).map(drop).on(|| format!("delete {}", node.name))
     }
 
     async fn orphan(&self, owner: &str, dependents: &[Uid]) -> Result<(), ControllerError> {
@@ -359,5 +362,49 @@ mod tests {
         let found = others(&context, &known, Duration::from_millis(1)).await;
         assert_eq!(found.iter().map(|one| one.api.plural.as_str()).collect::<Vec<_>>(), ["as", "bs", "cs"]);
         assert_eq!(asked.load(Ordering::SeqCst), 4);
+    }
+
+    /// What changed between the look and the deletion is looked at again, though nothing that the graph knows of has changed.
+    #[tokio::test]
+    async fn a_conflict_is_not_the_end() {
+        let deleted = Arc::new(AtomicUsize::new(0));
+        let count = deleted.clone();
+        let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let refused = |code: u16, reason: &str| {
+                (
+                    code,
+                    json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason}),
+                )
+            };
+            let is_dependent = request.uri().path().ends_with("/dependent");
+            let (code, answer) = match (request.method(), is_dependent) {
+                (_, false) => refused(404, "NotFound"),
+                (&http::Method::DELETE, _) if count.fetch_add(1, Ordering::SeqCst) == 0 => refused(409, "Conflict"),
+                _ => (
+                    200,
+                    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": dependent()}),
+                ),
+            };
+            let response = http::Response::builder().status(code);
+            let response = response.body(kube::client::Body::from(answer.to_string().into_bytes()));
+            async move { Ok::<_, Infallible>(response.expect("a response")) }
+        });
+        let client = kube::Client::new(server, "default");
+        let context = Context::new(client.clone().into(), skiff_client::Caches::new(client), "test");
+        let api = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk("a.example", "v1", "A"));
+        let mut collector =
+            Collector { context, resources: vec![Resource { api, namespaced: true }], graph: Graph::default() };
+        let meta = serde_json::from_value(dependent()).expect("metadata");
+        let uids = BTreeSet::from_iter(collector.note(Change::Put(0, Box::new(meta))));
+        let failed = collector.look_at_all(uids).await;
+        assert_eq!(failed, BTreeSet::from(["d".to_owned()]));
+        assert_eq!(collector.look_at_all(failed).await, BTreeSet::new());
+        assert_eq!(deleted.load(Ordering::SeqCst), 2);
+    }
+
+    /// The metadata of an object whose owner is not there.
+    fn dependent() -> serde_json::Value {
+        json!({"name": "dependent", "namespace": "n", "uid": "d", "resourceVersion": "1",
+            "ownerReferences": [{"apiVersion": "a.example/v1", "kind": "A", "name": "owner", "uid": "o"}]})
     }
 }

@@ -3,6 +3,8 @@
 use crate::support::{apply, deployment, names, pod, ready_pod, shell, web};
 use serde_json::json;
 use skiff_harness::{Snapshot, TestNode, skiff};
+use std::process::Stdio;
+use std::time::Duration;
 
 #[test]
 fn down_stops_pods_and_the_next_up_brings_them_back() {
@@ -30,6 +32,29 @@ fn down_cleans_up_after_a_killed_node() {
     node.kill();
     drop(node.run_down(&[]).ok());
     before.assert_nothing_new_of(&node.mark());
+    node.down();
+}
+
+/// Whatever a `skiff down` that was killed has left, the next one takes away; one more has nothing to do.
+#[test]
+fn down_that_is_killed_is_finished_by_the_next() {
+    let before = Snapshot::take();
+    let mut node = TestNode::up(&[]);
+    apply(&node, &[deployment("web", 2, web())]);
+    node.ready_pods("app=web", 2);
+    node.kill();
+    for millis in [2, 5, 10, 20, 50, 100, 200, 400] {
+        let mut down = skiff();
+        down.arg("down").arg("--data-dir").arg(node.data()).arg("--run-dir").arg(node.run_dir());
+        let mut down = down.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(millis));
+        // One that has ended is fine too.
+        down.kill().unwrap();
+        down.wait().unwrap();
+    }
+    drop(node.run_down(&[]).ok());
+    before.assert_nothing_new_of(&node.mark());
+    drop(node.run_down(&[]).ok());
     node.down();
 }
 

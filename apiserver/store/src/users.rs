@@ -116,6 +116,8 @@ pub(crate) enum Change {
     /// What a role may do.
     Grant(String, Grant),
     Revoke(String, KeyRange),
+    /// Where the member list says that other members would connect.
+    PeerUrls(Vec<String>),
 }
 
 /// A name under which something is kept, and what; `None`: it is gone.
@@ -135,12 +137,14 @@ pub(crate) struct Users {
     revision: u64,
     users: BTreeMap<String, User>,
     roles: BTreeMap<String, Vec<Grant>>,
+    /// Kept here because they are changed by the same people in the same way; rights have nothing to do with them.
+    peer_urls: Vec<String>,
 }
 
 impl Default for Users {
     fn default() -> Self {
         // A fresh etcd is at 1.
-        Users { enabled: false, revision: 1, users: BTreeMap::new(), roles: BTreeMap::new() }
+        Users { enabled: false, revision: 1, users: BTreeMap::new(), roles: BTreeMap::new(), peer_urls: Vec::new() }
     }
 }
 
@@ -163,6 +167,11 @@ impl Users {
     /// Every role, in order.
     pub(crate) fn roles(&self) -> Vec<String> {
         self.roles.keys().cloned().collect()
+    }
+
+    /// Where other members would connect, if anybody has said so.
+    pub(crate) fn peer_urls(&self) -> &[String] {
+        &self.peer_urls
     }
 
     /// The roles of a user.
@@ -211,6 +220,10 @@ impl Users {
             Change::DeleteRole(role) => kept.extend(self.delete_role(role)?),
             Change::Grant(role, grant) => kept.push(self.grant(role, grant)?),
             Change::Revoke(role, keys) => kept.push(self.revoke(role, keys)?),
+            Change::PeerUrls(urls) => {
+                self.peer_urls.clone_from(urls);
+                return Ok(vec![self.member()]);
+            }
         }
         self.revision += 1;
         kept.push(self.state());
@@ -319,7 +332,12 @@ impl Users {
 
     /// Whether the caller is that user, or may do everything.
     pub(crate) fn check_user(&self, caller: &Caller, name: &str) -> Result<(), Denied> {
-        let is_own = matches!(caller, Caller::User(own, _) if **own == *name);
+        let is_own = match caller {
+            Caller::User(own, _) => **own == *name,
+            // With etcd, who has no name may ask for the user of no name, and hears that there is none.
+            Caller::Nobody => name.is_empty(),
+            Caller::Us => true,
+        };
         if is_own { Ok(()) } else { self.check_admin(caller) }
     }
 

@@ -1,6 +1,6 @@
 //! What an operator types, with the etcdctl of two releases, against our server and against a real etcd 3.5, with the same
 //! expectations. What differs is named by [`Ctl::real`]: we announce 3.5.16, a snapshot of ours is not a bbolt file (so `snapshot
-//! status` is `skiff store snapshot status`), and members cannot be added.
+//! status` is `skiff store snapshot status`), and nobody can join.
 
 #![allow(clippy::unwrap_used)]
 
@@ -86,6 +86,7 @@ fn everything(ctl: &Ctl, folder: &Path) {
     watches(ctl);
     operations(ctl);
     members_and_users(ctl);
+    members(ctl);
     users(ctl);
     snapshots(ctl, folder);
     mirror(ctl);
@@ -254,8 +255,42 @@ fn members_and_users(ctl: &Ctl) {
     assert_eq!((ctl.says(&["user", "list"]), ctl.says(&["role", "list"])), (String::new(), String::new()));
     let large = String::from_utf8_lossy(&ctl.output(&["put", "large"], &"x".repeat(1_600_000)).stderr).into_owned();
     assert!(large.contains("etcdserver: request is too large"), "{large}");
+}
+
+/// One member: what is told of it is changed, and what would make more or less of it is refused.
+fn members(ctl: &Ctl) {
+    let complains = |args: &[&str], what: &str| {
+        let said = ctl.complains(args);
+        assert!(said.contains(what), "{args:?}: {said}");
+    };
+    let list = ctl.says(&["member", "list"]);
+    let id = list.split(',').next().unwrap();
+    let (first, both) =
+        ("--peer-urls=http://127.0.0.1:7001", "--peer-urls=http://127.0.0.1:7001,https://b.example:7002");
+    let updated = ctl.says(&["member", "update", id, both]);
+    // Filled up with blanks, where a list gives an id as short as it is.
+    let words: Vec<&str> = updated.split_whitespace().take(5).collect();
+    assert_eq!(words, ["Member", id, "updated", "in", "cluster"], "{updated}");
+    let list = ctl.says(&["member", "list"]);
+    let wanted =
+        format!("{id}, started, default, http://127.0.0.1:7001,https://b.example:7002, http://{}, false\n", ctl.url);
+    assert_eq!(list, wanted);
+    assert!(ctl.says(&["member", "list", "-w", "table"]).contains("IS LEARNER"));
+    complains(&["member", "update", "12", first], "etcdserver: member not found");
+    complains(&["member", "add", "b", first], "etcdserver: Peer URLs already exists");
+    complains(&["member", "add", "b", "--learner", first], "etcdserver: Peer URLs already exists");
+    let few = "etcdserver: re-configuration failed due to not enough started members";
+    complains(&["member", "remove", id], few);
+    complains(&["member", "promote", id], "etcdserver: can only promote a learner member");
+    let moved = ctl.says(&["move-leader", id]);
+    assert_eq!(moved, format!("Leadership transferred from {id} to {id}\n"));
+    ctl.says(&["member", "update", id, first]);
+    assert!(ctl.says(&["member", "list"]).contains(", http://127.0.0.1:7001, "));
     if !ctl.real {
-        complains(&["member", "add", "b", "--peer-urls=http://127.0.0.1:1"], "not implemented by this store");
+        // An etcd takes one, and waits for it from then on.
+        for kind in ["--learner", "--learner=false"] {
+            complains(&["member", "add", "b", kind, "--peer-urls=http://127.0.0.1:1"], "not implemented by this store");
+        }
     }
 }
 

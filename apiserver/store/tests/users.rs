@@ -122,3 +122,44 @@ async fn who_shows_a_certificate_is_known_by_its_name() {
     let refused = get(connect("ann").await, None).await.unwrap_err();
     assert_eq!((refused.code(), refused.message()), (Code::PermissionDenied, "etcdserver: permission denied"));
 }
+
+async fn peer_urls(channel: Channel) -> Vec<String> {
+    let mut cluster = pb::cluster_client::ClusterClient::new(channel);
+    let members = cluster.member_list(pb::MemberListRequest::default()).await.unwrap().into_inner().members;
+    members[0].peer_ur_ls.clone()
+}
+
+/// What the member list says of this member is kept where users are, and counts as no change of theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_urls_outlast_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let urls = || vec!["http://127.0.0.1:7001".to_owned(), "https://b.example:7002".to_owned()];
+    served(&data, async |channel, _| {
+        assert!(peer_urls(channel.clone()).await.is_empty());
+        make_root(channel.clone()).await;
+        let mut cluster = pb::cluster_client::ClusterClient::new(channel.clone());
+        let id = pb::MemberUpdateRequest { id: 1, peer_ur_ls: urls() };
+        let refused = cluster.member_update(id).await.unwrap_err();
+        assert_eq!(refused.message(), "etcdserver: user name is empty", "the members are root's");
+    })
+    .await;
+    let open = folder.path().join("open");
+    served(&open, async |channel, store| {
+        let mut cluster = pb::cluster_client::ClusterClient::new(channel.clone());
+        let listed = cluster.member_list(pb::MemberListRequest::default()).await.unwrap().into_inner();
+        let id = listed.members[0].id;
+        let bad = pb::MemberUpdateRequest { id, peer_ur_ls: vec!["nonsense".to_owned()] };
+        let refused = cluster.member_update(bad).await.unwrap_err();
+        let invalid = (Code::InvalidArgument, "etcdserver: given member URLs are invalid");
+        assert_eq!((refused.code(), refused.message()), invalid);
+        let update = pb::MemberUpdateRequest { id, peer_ur_ls: urls() };
+        let updated = cluster.member_update(update).await.unwrap().into_inner();
+        assert_eq!(updated.members[0].peer_ur_ls, urls());
+        let status = AuthClient::new(channel).auth_status(pb::AuthStatusRequest {}).await.unwrap().into_inner();
+        assert_eq!((status.enabled, status.auth_revision), (false, 1));
+        store.defragment().await.unwrap();
+    })
+    .await;
+    served(&open, async |channel, _| assert_eq!(peer_urls(channel).await, urls())).await;
+}

@@ -21,7 +21,7 @@ impl Service {
         Ok((self.caller(&Who::of(request)).map_err(who::denied)?, self.store.core().users()))
     }
 
-    async fn change<T>(&self, request: &Request<T>, change: Change) -> Result<(), Status> {
+    pub(super) async fn change<T>(&self, request: &Request<T>, change: Change) -> Result<(), Status> {
         let caller = self.caller(&Who::of(request)).map_err(who::denied)?;
         Ok(self.store.ask(|reply| Work::Users(change, caller, reply)).await?)
     }

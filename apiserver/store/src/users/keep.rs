@@ -7,9 +7,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use skiff_proto::etcd::authpb;
 use skiff_proto::etcd::authpb::permission::Type;
+use skiff_proto::etcd::etcdserverpb;
 
 /// Whether access is enabled, and the revision.
 const STATE: &[u8] = b"s";
+/// What the member list says of this member beyond what the program is started with.
+const MEMBER: &[u8] = b"m";
 const USER: u8 = b'u';
 const ROLE: u8 = b'r';
 
@@ -72,7 +75,7 @@ impl Users {
     pub(super) fn all(&self) -> Vec<Kept> {
         let users = self.users.keys().map(|name| self.user(name));
         let roles = self.roles.keys().map(|name| self.role(name));
-        [self.state()].into_iter().chain(users).chain(roles).collect()
+        [self.state(), self.member()].into_iter().chain(users).chain(roles).collect()
     }
 
     fn add(&mut self, name: &[u8], mut value: &[u8]) -> Option<()> {
@@ -81,6 +84,9 @@ impl Users {
                 let (enabled, revision) = value.split_first_chunk::<1>()?;
                 self.enabled = enabled[0] != 0;
                 self.revision = u64::from_be_bytes(revision.try_into().ok()?);
+            }
+            _ if name == MEMBER => {
+                self.peer_urls = etcdserverpb::Member::decode(&mut value).ok()?.peer_ur_ls;
             }
             (&USER, name) => {
                 let message = authpb::User::decode(&mut value).ok()?;
@@ -106,6 +112,11 @@ impl Users {
         value.put_u8(self.enabled.into());
         value.put_u64(self.revision);
         (Bytes::from_static(STATE), Some(value.freeze()))
+    }
+
+    pub(super) fn member(&self) -> Kept {
+        let message = etcdserverpb::Member { peer_ur_ls: self.peer_urls.clone(), ..Default::default() };
+        (Bytes::from_static(MEMBER), Some(message.encode_to_vec().into()))
     }
 
     pub(super) fn user(&self, name: &str) -> Kept {

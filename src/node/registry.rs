@@ -16,8 +16,8 @@ use skiff_registry::access::Caller;
 use skiff_registry::config::{Authentication, Config};
 use skiff_registry::htpasswd::Htpasswd;
 use skiff_registry::{
-    Cluster, Listeners, Login, Pace, Registry, Remembered, Review, Store, Terms, Tokens, Upstream, Upstreams, keep,
-    keep_scanned, serve,
+    Cluster, Listeners, Login, Pace, Registry, Remembered, Replication, Replicator, Review, Store, Terms, Tokens,
+    Upstream, Upstreams, keep, keep_scanned, replicate, serve,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -107,11 +107,15 @@ pub(crate) async fn run_registry(
     listeners: Vec<(TcpListener, Option<TlsAcceptor>)>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let replicators = replicators(&config, registry.store().folder())?;
     let scanning = tokio::spawn(keep_scanned(registry.clone(), stop.clone()));
+    let replicating: Vec<_> =
+        replicators.into_iter().map(|one| tokio::spawn(replicate(registry.clone(), one, stop.clone()))).collect();
     let keeping = tokio::spawn(keep(registry.store().clone(), config, stop.clone()));
     let serving = listeners.into_iter().map(|(listener, tls)| serve(listener, tls, registry.clone(), stop.clone()));
     futures::future::try_join_all(serving).await.context("serve images")?;
     scanning.await.context("scan")?;
+    futures::future::try_join_all(replicating).await.context("replicate")?;
     keeping.await.context("housekeeping")
 }
 
@@ -141,16 +145,34 @@ fn login(asked: &Authentication, folder: &Path, review: Option<Review>) -> anyho
 /// Who is asked for what is not here; hosts files are the node's.
 fn upstreams(config: &Config, folder: &Path) -> anyhow::Result<Option<Upstreams>> {
     let one = |upstream: &Upstream| {
-        let password = upstream.password_file.as_deref().map(read_text).transpose()?;
-        let credentials = upstream.username.clone().zip(password).map(|(user, password)| Credentials::Password {
-            user,
-            password: password.trim_end_matches(['\r', '\n']).to_owned(),
-        });
-        Ok((upstream.clone(), credentials))
+        Ok((upstream.clone(), credentials(upstream.username.as_deref(), upstream.password_file.as_deref())?))
     };
     let all: Vec<_> = config.upstreams.iter().map(one).collect::<anyhow::Result<_>>()?;
-    let hosts = folder.parent().map(|data| data.join("certs.d"));
-    Ok((!all.is_empty()).then(|| Upstreams::new(all, Registries::new(hosts, AuthFile::default()))))
+    Ok((!all.is_empty()).then(|| Upstreams::new(all, registries(folder))))
+}
+
+/// Where other registries are, as the node's hosts files say.
+fn registries(folder: &Path) -> Registries {
+    Registries::new(folder.parent().map(|data| data.join("certs.d")), AuthFile::default())
+}
+
+/// A user, with the password that a file holds.
+fn credentials(user: Option<&str>, password_file: Option<&Path>) -> anyhow::Result<Option<Credentials>> {
+    let password = password_file.map(read_text).transpose()?;
+    Ok(user.zip(password).map(|(user, password)| Credentials::Password {
+        user: user.to_owned(),
+        password: password.trim_end_matches(['\r', '\n']).to_owned(),
+    }))
+}
+
+/// The rules of replication, with whom to go where.
+fn replicators(config: &Config, folder: &Path) -> anyhow::Result<Vec<Replicator>> {
+    let registries = registries(folder);
+    let one = |rule: &Replication| {
+        let credentials = credentials(rule.username.as_deref(), rule.password_file.as_deref())?;
+        Ok(Replicator::new(rule.clone(), credentials, registries.clone()))
+    };
+    config.replication.iter().map(one).collect()
 }
 
 /// The key that signs tokens; it is made if there is none, and tokens hold on after a restart.

@@ -20,6 +20,7 @@ pub mod realm; // who may be asked for a token
 
 mod connect; // connections
 mod exchange; // one request and its answer
+mod tags; // which are there?
 mod token; // tokens that were given
 
 mod push; // uploads

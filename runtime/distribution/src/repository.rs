@@ -119,7 +119,7 @@ impl Repository {
     }
 
     /// The answer of the first endpoint that has it, what it was asked, and where.
-    async fn first(
+    pub(crate) async fn first(
         &self,
         reference: &str,
         ask: impl Fn(&Endpoint) -> Ask,

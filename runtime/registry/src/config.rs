@@ -3,6 +3,7 @@
 use crate::access::Policy;
 use crate::lifecycle;
 use crate::name::Name;
+use crate::replicate::Replication;
 use crate::rules::{Rules, matches};
 use crate::scan::Scanning;
 use crate::upstream::Upstream;
@@ -31,6 +32,9 @@ pub struct Config {
     /// Registries whose images are had here, too.
     #[serde(default)]
     pub upstreams: Vec<Upstream>,
+    /// Which images go to other registries, and which come from them.
+    #[serde(default)]
+    pub replication: Vec<Replication>,
     /// How images are scanned; without it they are not.
     pub scanning: Option<Scanning>,
     /// When what nobody needs is removed.
@@ -135,6 +139,9 @@ impl Config {
         }
         for (index, upstream) in self.upstreams.iter().enumerate() {
             upstream.check().map_err(|problem| format!("upstreams[{index}].{problem}"))?;
+        }
+        for (index, rule) in self.replication.iter().enumerate() {
+            rule.check().map_err(|problem| format!("replication[{index}].{problem}"))?;
         }
         let scanning = self.scanning.as_ref();
         scanning.map_or(Ok(()), Scanning::check).map_err(|problem| format!("scanning.{problem}"))?;

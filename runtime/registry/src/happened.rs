@@ -78,6 +78,7 @@ struct Figures {
     requests: BTreeMap<(&'static str, u16), u64>,
     events: BTreeMap<&'static str, u64>,
     logins: BTreeMap<&'static str, u64>,
+    replicated: BTreeMap<&'static str, u64>,
     bytes_received: u64,
     bytes_sent: u64,
 }
@@ -102,6 +103,10 @@ impl Metrics {
         self.with(|figures| *figures.logins.entry(if good { "good" } else { "bad" }).or_default() += 1);
     }
 
+    pub(crate) fn replicated(&self, good: bool) {
+        self.with(|figures| *figures.replicated.entry(if good { "copied" } else { "failed" }).or_default() += 1);
+    }
+
     /// All of them in Prometheus' form.
     #[must_use]
     pub fn text(&self, state: &State, findings: Option<&Counts>) -> String {
@@ -124,6 +129,9 @@ impl Metrics {
         let logins =
             figures.logins.iter().map(|(outcome, count)| (format!("{{outcome=\"{outcome}\"}}"), *count)).collect();
         family("logins_total", "counter", "Credentials that were believed, and that were not.", logins);
+        let replicated =
+            figures.replicated.iter().map(|(outcome, count)| (format!("{{outcome=\"{outcome}\"}}"), *count)).collect();
+        family("replications_total", "counter", "Images that went to other registries or came from them.", replicated);
         let one = |value: u64| vec![(String::new(), value)];
         family("received_bytes_total", "counter", "Bytes of requests.", one(figures.bytes_received));
         family("sent_bytes_total", "counter", "Bytes of answers.", one(figures.bytes_sent));

@@ -41,6 +41,7 @@ mod happened; // what is told of a call
 mod lists; // pages
 mod plan; // what does a request change?
 mod range; // which bytes?
+pub mod replicate; // which images go to others and come from them?
 mod route; // which call is it?
 mod text; // percent-encoding
 mod tokens; // tokens of ours and of clusters
@@ -69,6 +70,7 @@ pub use login::{Login, Remembered, Review};
 pub use name::{Name, Tag};
 pub use plan::Reference;
 pub use receive::Pace;
+pub use replicate::{Replication, Replicator, replicate};
 pub use route::Action;
 pub use scan::{Scanned, Scanner, Scanning};
 pub use serve::{Registry, Terms, keep_scanned};

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use std::sync::Arc;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinError, spawn_blocking};
 
 pub use findings::keep_scanned;
@@ -59,13 +59,13 @@ pub struct Registry {
     access: Access,
     listeners: Listeners,
     pub(crate) upstreams: Option<Upstreams>,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// Who looks for what is vulnerable.
     scanner: Option<Arc<Scanner>>,
     /// Whose turn it is to scan.
     scanning: Mutex<()>,
-    /// Wakes who scans.
-    pushed: Notify,
+    /// How many pushes there were: wakes who scans and who replicates.
+    pub(crate) pushed: watch::Sender<u64>,
 }
 
 /// An answer in the making.
@@ -133,7 +133,7 @@ impl Registry {
         let Terms { config, login, pace, listeners, upstreams } = terms;
         let access = if login.is_some() { Access::Policies(config.policies.clone()) } else { Access::Open };
         let scanner = config.scanning.clone().map(|scanning| Arc::new(Scanner::new(store.disk.root(), scanning)));
-        let (scanning, pushed, metrics) = (Mutex::default(), Notify::new(), Metrics::default());
+        let (scanning, pushed, metrics) = (Mutex::default(), watch::Sender::new(0), Metrics::default());
         let store = Arc::new(store);
         Self { store, pace, config, login, access, listeners, upstreams, metrics, scanner, scanning, pushed }
     }

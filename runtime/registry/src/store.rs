@@ -75,6 +75,12 @@ impl Store {
         journal::look(&root.join("journal"))
     }
 
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.disk.root()
+    }
+
     /// What the registry knows.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)

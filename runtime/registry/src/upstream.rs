@@ -143,6 +143,21 @@ impl Upstreams {
     }
 }
 
+/// The digest of what another registry answered, which must be the one that it was asked for, and the tags that name it then.
+pub(crate) fn named(bytes: &[u8], wanted: &Reference) -> Result<(Digest, Vec<Tag>), Refusal> {
+    match wanted {
+        Reference::Tag(tag) => Ok((Digest::of(Algorithm::Sha256, bytes), vec![tag.clone()])),
+        Reference::Digest(digest) => {
+            let found = Digest::of(digest.algorithm(), bytes);
+            if found == *digest {
+                return Ok((found, Vec::new()));
+            }
+            let text = format!("the registry that this repository is of answered {found} for {digest}");
+            Err(Refusal::new(502, Code::DigestInvalid, text))
+        }
+    }
+}
+
 /// What another registry's refusal is to who asked here.
 fn refused(error: &RegistryError, unknown: Code) -> Refusal {
     let text = format!("the registry that this repository is of: {error}");
@@ -185,17 +200,7 @@ impl Registry {
         let (store, rules, name_, wanted) = (self.store.clone(), self.rules(name), name.clone(), reference.clone());
         let taken = move || {
             let about = manifest::read(&document.bytes, Some(document.media_type.as_str()))?;
-            let (digest, tags) = match &wanted {
-                Reference::Tag(tag) => (Digest::of(Algorithm::Sha256, &document.bytes), vec![tag.clone()]),
-                Reference::Digest(digest) => {
-                    let found = Digest::of(digest.algorithm(), &document.bytes);
-                    if found != *digest {
-                        let text = format!("the registry that this repository is of answered {found} for {digest}");
-                        return Err(Refusal::new(502, Code::DigestInvalid, text));
-                    }
-                    (found, Vec::new())
-                }
-            };
+            let (digest, tags) = named(&document.bytes, &wanted)?;
             let conditions = Conditions::default();
             let push = Push {
                 repository: &name_,
@@ -223,15 +228,16 @@ impl Registry {
         }
         let work = async {
             // Whoever had it before us has put it there.
-            if is_here() { Ok(()) } else { self.fetch_blob(upstreams, name, digest).await }
+            let Some(there) = upstreams.repository(name).filter(|_| !is_here()) else { return Ok(()) };
+            let there = there.map_err(|error| refused(&error, Code::BlobUnknown))?;
+            self.fetch_blob(&there, name, digest).await
         };
         upstreams.alone(name, digest.to_string(), work).await
     }
 
-    async fn fetch_blob(&self, upstreams: &Upstreams, name: &Name, digest: &Digest) -> Result<(), Refusal> {
-        let failed = |error: RegistryError| refused(&error, Code::BlobUnknown);
-        let Some(repository) = upstreams.repository(name) else { return Ok(()) };
-        let blob = repository.map_err(failed)?.blob(digest.as_str(), 0).await.map_err(failed)?;
+    /// Takes a blob of another registry's repository.
+    pub(crate) async fn fetch_blob(&self, there: &Repository, name: &Name, digest: &Digest) -> Result<(), Refusal> {
+        let blob = there.blob(digest.as_str(), 0).await.map_err(|error| refused(&error, Code::BlobUnknown))?;
         let (store, repository, algorithm) = (self.store.clone(), name.clone(), digest.algorithm());
         let upload = blocking(move || store.uploads.start(&store.disk, &repository, algorithm)).await?;
         let id = upload.id;

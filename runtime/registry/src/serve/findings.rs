@@ -84,7 +84,9 @@ pub async fn keep_scanned(registry: Arc<Registry>, stop: CancellationToken) {
     let Some(scanner) = registry.scanner.clone() else { return };
     let every = Duration::from_secs(scanner.scanning().every_seconds);
     let (mut seen, mut known) = (None, BTreeSet::new());
+    let mut pushes = registry.pushed.subscribe();
     while !stop.is_cancelled() {
+        pushes.mark_unchanged();
         let database = skiff_scan::Database::at(&scanner.scanning().database);
         let revision = match blocking(move || Ok(database.revision().map_err(scan::ScanError::from)?)).await {
             Ok(revision) => revision,
@@ -105,7 +107,7 @@ pub async fn keep_scanned(registry: Arc<Registry>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(every) => {}
-            () = registry.pushed.notified() => tokio::time::sleep(REST).await,
+            _ = pushes.changed() => tokio::time::sleep(REST).await,
         }
     }
 }

@@ -73,7 +73,7 @@ impl Registry {
             Ok((reference, digest, about.subject, tags))
         });
         let (reference, digest, subject, tags) = pushed.await?;
-        self.pushed.notify_one();
+        self.pushed.send_modify(|pushes| *pushes += 1);
         let mut answer = Answer::new(StatusCode::CREATED)
             .header("location", format!("/v2/{repository}/manifests/{digest}"))
             .content(&digest);

@@ -16,6 +16,7 @@
 use crate::exit::sentence;
 use crate::folders::Folders;
 use anyhow::{Context, bail};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, Signal};
@@ -169,7 +170,14 @@ pub(crate) fn hold(run: &Path) -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("unshare(2)")?;
     // Mounts made in the box must not appear on the host.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .context("make mounts private")?;
+        .map_err(|errno| match errno {
+            // mount(2): the target is no mount point.
+            Errno::EINVAL => anyhow::anyhow!(
+                "/ is not a mount point here, as in a chroot, so that mounts cannot be made private; start the node outside, or \
+                 enter the folder with pivot_root"
+            ),
+            other => anyhow::Error::new(other).context("make mounts private"),
+        })?;
     // Written before the word: if `up` is killed before it has read that, the next `up` or `down` finds this box. If it
     // is dead already, the word finds no reader, and the box ends here.
     Holder::record_self(run)?;

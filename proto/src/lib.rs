@@ -6,6 +6,7 @@
 pub mod age; // 5m30s, 2d3h: how long ago, in tables and words
 pub mod duration; // 1h30m, 250ms: as Go writes it, on command lines and in messages
 pub mod quantity; // 100m, 1.5Gi: a word that every reader of an object needs
+pub mod usual; // lists that kubelet, CRI service and admission share
 
 /// etcd v3 (<https://etcd.io/docs/v3.5/learning/api/>).
 pub mod etcd {

@@ -5,24 +5,7 @@
 use super::memory::{Failure, ReadyImage};
 use k8s_openapi::api::core::v1::{AppArmorProfile, Container, PodSpec, SELinuxOptions, SeccompProfile};
 use skiff_proto::cri::v1 as cri;
-
-/// Paths that a container with `procMount: Default` does not see (Kubernetes, pkg/securitycontext).
-const MASKED: [&str; 12] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-/// Paths that it cannot write.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+use skiff_proto::usual::{MASKED_PATHS, READ_ONLY_PATHS};
 
 /// The namespaces that a pod shares with the node or among its containers.
 fn namespaces(spec: &PodSpec, users: Option<cri::UserNamespace>) -> cri::NamespaceOption {
@@ -163,8 +146,8 @@ pub(super) fn of_container(
         supplemental_groups: groups(spec),
         supplemental_groups_policy: groups_policy(spec),
         no_new_privs: own.allow_privilege_escalation == Some(false),
-        masked_paths: paths(&MASKED),
-        readonly_paths: paths(&READ_ONLY),
+        masked_paths: paths(&MASKED_PATHS),
+        readonly_paths: paths(&READ_ONLY_PATHS),
         selinux_options: own.se_linux_options.or(pod.se_linux_options).map(selinux),
         seccomp: Some(seccomp(seccomp_profile.as_ref())),
         apparmor: app_armor.as_ref().map(apparmor),

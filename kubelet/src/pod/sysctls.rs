@@ -2,25 +2,10 @@
 //! that the node's administrator allows besides (Kubernetes, "Using sysctls in a Kubernetes Cluster"). Pure.
 
 use k8s_openapi::api::core::v1::PodSpec;
+use skiff_proto::usual::SAFE_SYSCTLS;
 
 /// The reason of a pod that is turned away.
 pub(super) const REASON: &str = "SysctlForbidden";
-
-/// Parameters that every pod may set (Kubernetes, "Safe and unsafe sysctls").
-const SAFE: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
 
 /// Starts of the names that belong to a namespace, and which.
 const NAMESPACED: [(&str, Namespace); 5] = [
@@ -73,7 +58,7 @@ impl Allowed {
             Some(start) => name.starts_with(start),
             None => name == pattern,
         };
-        SAFE.contains(&name) || self.0.iter().any(matches)
+        SAFE_SYSCTLS.contains(&name) || self.0.iter().any(matches)
     }
 
     /// Why a pod's parameters cannot be set; `None` if they can.

@@ -52,7 +52,10 @@ impl OfQueue {
 pub(super) struct Queues(BTreeMap<&'static str, (Arc<OfQueue>, Vec<Weak<Look>>)>);
 
 /// Figures with the queues that say what is so now.
-pub(super) struct Snapshot(Vec<(&'static str, Arc<OfQueue>, Vec<Arc<Look>>)>);
+pub(super) struct Snapshot(Vec<Shown>);
+
+/// A queue's name, its figures, and those that look at what waits in it now.
+type Shown = (&'static str, Arc<OfQueue>, Vec<Arc<Look>>);
 
 impl Queues {
     pub(super) fn snapshot(&mut self) -> Snapshot {

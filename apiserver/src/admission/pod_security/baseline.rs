@@ -2,6 +2,7 @@
 
 use super::checks::{Check, Pod, Violation, containers, plural, quoted, setters};
 use serde_json::Value;
+use skiff_proto::usual::SAFE_SYSCTLS;
 use std::collections::BTreeSet;
 
 const fn since(id: &'static str, since: &'static [(u32, super::checks::Look)]) -> Check {
@@ -22,10 +23,10 @@ pub(super) const BASELINE: &[Check] = &[
     since(
         "sysctls",
         &[
-            (0, |pod| sysctls(pod, &SYSCTLS[..5])),
-            (27, |pod| sysctls(pod, &SYSCTLS[..6])),
-            (29, |pod| sysctls(pod, &SYSCTLS[..10])),
-            (32, |pod| sysctls(pod, &SYSCTLS)),
+            (0, |pod| sysctls(pod, &SAFE_SYSCTLS[..5])),
+            (27, |pod| sysctls(pod, &SAFE_SYSCTLS[..6])),
+            (29, |pod| sysctls(pod, &SAFE_SYSCTLS[..10])),
+            (32, |pod| sysctls(pod, &SAFE_SYSCTLS)),
         ],
     ),
     since("windowsHostProcess", &[(0, windows_host_process)]),
@@ -50,22 +51,6 @@ const CAPABILITIES: [&str; 13] = [
 
 /// Types that confine a container; the last one since 1.31.
 const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
-
-/// Namespaced settings that harm nobody else; the sixth since 1.27, four more since 1.29, the last two since 1.32.
-const SYSCTLS: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
 
 /// Annotations that named profiles before there were fields.
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";

@@ -4,23 +4,7 @@ use super::{Device, Host, Request, caps, namespaces, seccomp};
 use crate::error::CriError;
 use serde_json::{Map, Value, json};
 use skiff_proto::cri::v1::{ContainerConfig, LinuxContainerResources, MountPropagation, NamespaceMode};
-
-/// What the kubelet asks to hide by default.
-const MASKED: [&str; 12] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+use skiff_proto::usual::{MASKED_PATHS, READ_ONLY_PATHS};
 
 pub(super) fn linux(request: &Request<'_>, notes: &mut Vec<String>) -> Result<Value, CriError> {
     let security = request.security();
@@ -57,7 +41,7 @@ fn hidden(config: &ContainerConfig) -> (Vec<String>, Vec<String>) {
     let usual = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect();
     match config.linux.as_ref().and_then(|linux| linux.security_context.as_ref()) {
         Some(security) => (security.masked_paths.clone(), security.readonly_paths.clone()),
-        None => (usual(&MASKED), usual(&READONLY)),
+        None => (usual(&MASKED_PATHS), usual(&READ_ONLY_PATHS)),
     }
 }
 

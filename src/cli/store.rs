@@ -201,7 +201,7 @@ pub(crate) struct SnapshotSaveArgs {
 /// `skiff store snapshot restore`.
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotRestoreArgs {
-    /// A file that `snapshot save` or etcdctl saved from a store of ours
+    /// A file that `snapshot save` or `etcdctl snapshot save` saved, from a store of ours or from an etcd
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// The folder, in which there must be no store yet

@@ -28,7 +28,7 @@ mod serve; // sockets
 mod together; // a connection and its calls
 mod watch;
 mod who; // is asking
-mod words; // etcd's messages and ours
+pub(crate) mod words; // etcd's messages and ours
 
 use crate::{Limits, Store, StoreError};
 use skiff_proto::etcd::etcdserverpb::ResponseHeader;

@@ -4,6 +4,7 @@
 //! server's door to it, and to any etcd through [`etcd::Remote`].
 
 pub mod backend; // what the API server asks of a store
+mod bolt; // the file that etcd keeps everything in
 mod core; // what readers and the writer share
 mod embedded; // this store as a backend
 mod engine; // the disk

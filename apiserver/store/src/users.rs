@@ -18,6 +18,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub(crate) use keep::{Named, are_known, named_of as named, role_named, state, state_name, user_named};
 pub(crate) use password::from_base64;
 pub(crate) use password::{COST, Hashed, PASSWORD_BYTES_MAX, hash, matches};
 pub(crate) use permits::{Grant, Right};

@@ -1,13 +1,13 @@
 //! What an operator types, with the etcdctl of two releases, against our server and against a real etcd 3.5, with the same
-//! expectations. What differs is named by [`Ctl::real`]: we announce 3.5.16, a snapshot of ours is not a bbolt file (so `snapshot
-//! status` is `skiff store snapshot status`), and nobody can join.
+//! expectations. What differs is named by [`Ctl::real`]: we announce 3.5.16, and nobody can join. A snapshot
+//! moves from us to an etcd and back.
 
 #![allow(clippy::unwrap_used)]
 
 mod peers;
 
-use peers::{Ours, ours, peer, real_etcd};
-use skiff_store::Options;
+use peers::{Ours, ours, ours_over, peer, real_etcd, real_etcd_with};
+use skiff_store::{Options, Store};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -346,10 +346,73 @@ fn snapshots(ctl: &Ctl, folder: &Path) {
     let file = folder.join("saved");
     assert!(ctl.says(&["snapshot", "save", file.to_str().unwrap()]).contains("Snapshot saved at "));
     assert_eq!(std::fs::metadata(&file).unwrap().len() % 512, 32, "a checksum at its end");
-    if !ctl.real {
-        let summary = skiff_store::snapshot::restore(&file, &folder.join("restored")).unwrap();
-        assert_eq!(summary.revision, revision(ctl));
+    ctl.says(&["snapshot", "status", file.to_str().unwrap()]);
+    let summary = skiff_store::snapshot::restore(&file, &folder.join("restored")).unwrap();
+    assert_eq!(summary.revision, revision(ctl));
+}
+
+/// What both must have: keys with their revisions and versions, the sum of history, a lease with its keys, users.
+fn held(ctl: &Ctl) -> Vec<String> {
+    let json = |args: &[&str]| serde_json::from_str::<serde_json::Value>(&ctl.says(args)).unwrap();
+    let all = json(&["get", "--prefix", "", "-w", "json"]);
+    let hash = json(&["endpoint", "hashkv", "-w", "json"]);
+    let lease = json(&["lease", "timetolive", "1234", "--keys", "-w", "json"]);
+    vec![
+        all["kvs"].to_string(),
+        all["header"]["revision"].to_string(),
+        hash[0]["HashKV"]["hash"].to_string(),
+        lease["keys"].to_string(),
+        lease["granted-ttl"].to_string(),
+        ctl.says(&["get", "--prefix", "", "--rev=200"]),
+        ctl.says(&["role", "get", "r"]),
+        ctl.says(&["user", "list"]),
+    ]
+}
+
+fn fill(ctl: &Ctl) {
+    let numbers: Vec<String> =
+        (0..60).map(|number| format!("put key{number} {}\n", "v".repeat(number * 50 + 1))).collect();
+    for _ in 0..5 {
+        let puts = format!("\n{}\n\n", numbers.concat());
+        assert!(ctl.output(&["txn"], &puts).status.success());
+        for number in 0..60 {
+            ctl.says(&["put", &format!("key{number}"), &"w".repeat(number * 100 + 1)]);
+        }
     }
+    ctl.says(&["compaction", "100"]);
+    ctl.says(&["del", "key7"]);
+    ctl.says(&["put", "large", &"x".repeat(100_000)]);
+    ctl.says(&["role", "add", "r"]);
+    ctl.says(&["role", "grant-permission", "r", "read", "a", "b"]);
+    ctl.says(&["user", "add", "u:p"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_moves_to_an_etcd_and_back() {
+    let Some(program) = peer("etcdctl-3.5", "/nonexistent") else { return };
+    let Some(etcd) = peer("etcd-3.5", "/nonexistent") else { return };
+    let ctl = |url: &str, real| Ctl { program: program.clone(), url: url.to_owned(), real };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let first = ours(Options::default()).await;
+    let mine = ctl(&first.url, false);
+    first.store.grant(0x1234, 5000).await.unwrap();
+    mine.says(&["put", "leased", "1", "--lease=1234"]);
+    fill(&mine);
+    mine.says(&["snapshot", "save", &path("ours")]);
+    let status = mine.says(&["snapshot", "status", &path("ours"), "-w", "json"]);
+    assert!(status.contains(&format!("\"revision\":{}", revision(&mine))), "{status}");
+    mine.says(&["snapshot", "restore", &path("ours"), "--data-dir", &path("etcd")]);
+    let running = real_etcd_with(&etcd, &["--data-dir", &path("etcd")]).await;
+    let theirs = ctl(&running.url, true);
+    assert_eq!(held(&mine), held(&theirs));
+    theirs.says(&["put", "after", "1"]);
+    theirs.says(&["del", "key9"]);
+    theirs.says(&["snapshot", "save", &path("theirs")]);
+    skiff_store::snapshot::restore(Path::new(&path("theirs")), Path::new(&path("back"))).unwrap();
+    let store = Store::open(Path::new(&path("back")), Options::default()).unwrap();
+    let back = ours_over(tempfile::tempdir().unwrap(), store).await;
+    assert_eq!(held(&ctl(&back.url, false)), held(&theirs));
 }
 
 /// Copies what is below a prefix to another one of the same server.

@@ -1,6 +1,15 @@
 //! Reads a saved snapshot: proves it whole, and makes a store of it.
+//!
+//! Of an etcd's database see `import`. What our earlier releases saved is
+//!
+//! ```text
+//!  magic · version · compacted · a byte per alarm ‖ record … ‖ lease … ‖ user or role … ‖ end: revision, counts ‖ zeros to 512 ‖ SHA-256 of all before
+//! ```
+//!
+//! with little-endian numbers.
 
-use super::{MAGIC, SECTOR_BYTES, SUM_BYTES, VERSION, VERSION_USERS, tag};
+use super::{SECTOR_BYTES, SUM_BYTES, import};
+use crate::bolt::read::is_bolt;
 use crate::engine::redb::RedbEngine;
 use crate::engine::{Batch, Engine, EngineError, Mark};
 use crate::folder::Folder;
@@ -12,7 +21,23 @@ use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+const MAGIC: &[u8; 8] = b"SKIFFSNP";
+/// Of the format; another number is a snapshot this program cannot read.
+const VERSION: u32 = 1;
+/// Of the format with users in it: whoever knows only the other one must not make a store of it that is open to everybody.
+const VERSION_USERS: u32 = 2;
+const WRONG_SUM: &str = "is damaged: its checksum does not match";
+
+/// What follows in the stream.
+mod tag {
+    pub(super) const END: u8 = 0;
+    pub(super) const RECORD: u8 = 1;
+    pub(super) const LEASE: u8 = 2;
+    pub(super) const USER: u8 = 3;
+}
 
 /// Bytes of records that a restore makes durable at a time.
 const BATCH_BYTES: usize = 8 << 20;
@@ -114,7 +139,8 @@ impl Filling<'_> {
     }
 }
 
-enum Entry {
+/// A part of a store.
+pub(super) enum Entry {
     Head { compacted: Revision, alarms: Alarms },
     Record(Record),
     Lease(i64, i64),
@@ -122,7 +148,7 @@ enum Entry {
 }
 
 /// Why a file is not read on.
-enum Stop {
+pub(super) enum Stop {
     Io(io::Error),
     Foreign(String),
     Visitor(StoreError),
@@ -146,6 +172,10 @@ fn read(path: &Path, visit: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> 
         if left % SECTOR_BYTES != 0 {
             return Err(Stop::Foreign("is cut short, or not a snapshot: its size fits no checksum".to_owned()));
         }
+        if is_database(&file)? {
+            let sha256 = prove(&file, left)?;
+            return import::read(file, left, sha256, visit).map(|summary| Summary { bytes, ..summary });
+        }
         Source { input: BufReader::new(file), sum: Sha256::new(), left }.read(bytes, visit)
     };
     read().map_err(|stop| match stop {
@@ -153,6 +183,29 @@ fn read(path: &Path, visit: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> 
         Stop::Foreign(what) => StoreError::Foreign { path: path.to_owned(), what },
         Stop::Visitor(error) => error,
     })
+}
+
+/// Whether it begins as etcd's database does.
+fn is_database(file: &File) -> io::Result<bool> {
+    let mut first = [0; 32];
+    file.read_exact_at(&mut first, 0)?;
+    Ok(is_bolt(&first))
+}
+
+/// The trailer, if it is the sum of all before it.
+fn prove(file: &File, left: u64) -> Result<[u8; 32], Stop> {
+    let (mut sum, mut piece) = (Sha256::new(), vec![0; 1 << 16]);
+    let mut input = BufReader::with_capacity(1 << 16, file);
+    let mut rest = left;
+    while rest > 0 {
+        let part = usize::try_from(rest).map_or(piece.len(), |rest| rest.min(piece.len()));
+        input.read_exact(&mut piece[..part])?;
+        sum.update(&piece[..part]);
+        rest -= part as u64;
+    }
+    let mut trailer = [0; 32];
+    input.read_exact(&mut trailer)?;
+    if sum.finalize()[..] == trailer { Ok(trailer) } else { Err(Stop::Foreign(WRONG_SUM.to_owned())) }
 }
 
 struct Source {
@@ -165,7 +218,7 @@ struct Source {
 impl Source {
     fn read(mut self, bytes: u64, visit: &mut dyn FnMut(Entry) -> Result<(), StoreError>) -> Result<Summary, Stop> {
         if self.take::<8>()? != *MAGIC {
-            return Err(Stop::Foreign("is not a snapshot of this store".to_owned()));
+            return Err(Stop::Foreign("is neither a snapshot of this store nor of an etcd".to_owned()));
         }
         match u32::from_le_bytes(self.take()?) {
             VERSION | VERSION_USERS => (),
@@ -250,7 +303,7 @@ impl Source {
         let mut trailer = [0; 32];
         self.input.read_exact(&mut trailer)?;
         if self.sum.finalize()[..] != trailer {
-            return Err(Stop::Foreign("is damaged: its checksum does not match".to_owned()));
+            return Err(Stop::Foreign(WRONG_SUM.to_owned()));
         }
         Ok(trailer)
     }
@@ -258,4 +311,46 @@ impl Source {
 
 fn damaged() -> Stop {
     Stop::Foreign("is damaged: it does not hold what it says".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BufMut;
+
+    /// One key with a lease, as the releases before saved it.
+    fn former() -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.put_u32_le(VERSION);
+        bytes.put_i64_le(-1);
+        bytes.put_bytes(0, Alarm::ALL.len());
+        bytes.put_u8(tag::RECORD);
+        bytes.put_i64_le(2);
+        bytes.put_u32_le(0);
+        [2, 1, 7].into_iter().for_each(|number| bytes.put_i64_le(number));
+        bytes.put_u32_le(1);
+        bytes.put_u32_le(1);
+        bytes.put_slice(b"kv");
+        bytes.put_u8(tag::LEASE);
+        [7, 60].into_iter().for_each(|number| bytes.put_i64_le(number));
+        bytes.put_u8(tag::END);
+        [2, 1, 1].into_iter().for_each(|number| bytes.put_i64_le(number));
+        bytes.resize(512, 0);
+        let sum = Sha256::digest(&bytes);
+        bytes.put_slice(&sum);
+        bytes
+    }
+
+    #[test]
+    fn what_earlier_releases_saved_is_restored() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("saved");
+        std::fs::write(&file, former()).unwrap();
+        let summary = restore(&file, &folder.path().join("store")).unwrap();
+        assert_eq!((summary.revision, summary.keys, summary.records, summary.leases), (2, 1, 1, 1));
+        let mut damaged = former();
+        damaged[40] ^= 1;
+        std::fs::write(&file, damaged).unwrap();
+        assert!(status(&file).unwrap_err().to_string().contains("is damaged"));
+    }
 }

@@ -20,6 +20,51 @@ fn named(kind: u8, name: &str) -> Bytes {
     [&[kind], name.as_bytes()].concat().into()
 }
 
+/// What is kept under a name.
+pub(crate) enum Named<'a> {
+    State,
+    User(&'a str),
+    Role(&'a str),
+}
+
+/// What a name means; `None`: nothing.
+pub(crate) fn named_of(name: &[u8]) -> Option<Named<'_>> {
+    match name.split_first()? {
+        _ if name == STATE => Some(Named::State),
+        (&USER, name) => Some(Named::User(std::str::from_utf8(name).ok()?)),
+        (&ROLE, name) => Some(Named::Role(std::str::from_utf8(name).ok()?)),
+        _ => None,
+    }
+}
+
+/// Where a user is kept.
+pub(crate) fn user_named(name: &str) -> Bytes {
+    named(USER, name)
+}
+
+/// Where a role is kept.
+pub(crate) fn role_named(name: &str) -> Bytes {
+    named(ROLE, name)
+}
+
+/// Where the state is kept.
+pub(crate) fn state_name() -> Bytes {
+    Bytes::from_static(STATE)
+}
+
+/// The state as it is kept.
+pub(crate) fn state(enabled: bool, revision: u64) -> Bytes {
+    let mut value = BytesMut::with_capacity(9);
+    value.put_u8(enabled.into());
+    value.put_u64(revision);
+    value.freeze()
+}
+
+/// Whether somebody knows what all these grant.
+pub(crate) fn are_known(grants: Vec<authpb::Permission>) -> bool {
+    grants.into_iter().all(|grant| Grant::of(grant).is_some())
+}
+
 impl Right {
     /// etcd's number of it.
     pub(crate) fn number(self) -> i32 {
@@ -108,10 +153,7 @@ impl Users {
     }
 
     pub(super) fn state(&self) -> Kept {
-        let mut value = BytesMut::with_capacity(9);
-        value.put_u8(self.enabled.into());
-        value.put_u64(self.revision);
-        (Bytes::from_static(STATE), Some(value.freeze()))
+        (state_name(), Some(state(self.enabled, self.revision)))
     }
 
     pub(super) fn member(&self) -> Kept {

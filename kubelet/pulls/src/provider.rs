@@ -24,12 +24,15 @@ pub struct Found {
     pub account: Option<Account>,
 }
 
+/// An account's uid and annotations, or why they cannot be had.
+pub type About<'a> = BoxFuture<'a, Result<(String, BTreeMap<String, String>), String>>;
+
 /// What is asked of the API server about the service account of the pod that needs an image.
 pub trait Accounts: Send + Sync {
     /// Namespace and name of the account; none for a pod without.
     fn name(&self) -> Option<(String, String)>;
     /// Its uid and annotations.
-    fn about(&self) -> BoxFuture<'_, Result<(String, BTreeMap<String, String>), String>>;
+    fn about(&self) -> About<'_>;
     /// A token of the account with this uid for `audience`, bound to the pod.
     fn token<'a>(&'a self, uid: &'a str, audience: &'a str) -> BoxFuture<'a, Result<String, String>>;
 }

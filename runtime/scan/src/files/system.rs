@@ -42,7 +42,7 @@ fn distribution(bytes: &[u8]) -> Result<String, String> {
 }
 
 /// Records of fields, with an empty line between two of them.
-fn records<'a>(bytes: &'a [u8], separator: char) -> Vec<Vec<(&'a str, &'a str)>> {
+fn records(bytes: &[u8], separator: char) -> Vec<Vec<(&str, &str)>> {
     let mut all = vec![Vec::new()];
     for line in lines(bytes) {
         if line.is_empty() {

@@ -37,8 +37,10 @@ enum Local {
     Number(Number),
 }
 
-/// Spellings of what comes before a release.
-const BEFORE: [(&str, fn(Number) -> Before); 8] = [
+/// A spelling of what comes before a release, and what it stands for with its number.
+type Spelling = (&'static str, fn(Number) -> Before);
+
+const BEFORE: [Spelling; 8] = [
     ("alpha", Before::Alpha),
     ("beta", Before::Beta),
     ("preview", Before::Candidate),

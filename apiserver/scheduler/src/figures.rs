@@ -20,11 +20,14 @@ const OF_POD: &[f64] = &[
 /// More attempts than these are told as one number.
 const ATTEMPTS_MAX: u32 = 16;
 
+/// Attempts and their seconds, by profile and result.
+type Attempts = BTreeMap<(String, &'static str), (u64, Histogram)>;
+
 #[derive(Default)]
 struct Figures {
     pending: [AtomicU64; QUEUES.len()],
     /// Attempts by profile and result.
-    attempts: Mutex<BTreeMap<(String, &'static str), (u64, Histogram)>>,
+    attempts: Mutex<Attempts>,
     /// From when pods came until they were bound, by attempts.
     pods: Mutex<BTreeMap<u32, Histogram>>,
 }

@@ -46,6 +46,9 @@ pub struct Imported {
 /// Advisories by ecosystem, each with its package's name.
 type ByEcosystem = BTreeMap<String, Vec<(String, Advisory)>>;
 
+/// Packages with what is said of them, and ecosystems of which nothing is known, in words.
+pub type Known = (Vec<(Package, Advisory)>, Vec<String>);
+
 impl Database {
     /// The database in a folder, whether or not there is one yet.
     #[must_use]
@@ -145,7 +148,7 @@ impl Database {
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn known(&self, inventory: &Inventory) -> Result<(Vec<(Package, Advisory)>, Vec<String>), DatabaseError> {
+    pub fn known(&self, inventory: &Inventory) -> Result<Known, DatabaseError> {
         let (mut all, mut absent) = (Vec::new(), Vec::new());
         let mut wanted: BTreeMap<&str, BTreeMap<&str, Vec<&Package>>> = BTreeMap::new();
         for package in &inventory.packages {

@@ -91,6 +91,12 @@ fn meta(page: &[u8]) -> Option<(u64, u64, u64, u64)> {
     (is_whole && fits).then_some((u64_at(meta, 48)?, page_bytes, u64_at(meta, 16)?, u64_at(meta, 40)?))
 }
 
+/// What is done with an element of a tree: its flags, its key and its value.
+type OfElement<'a, E> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), E> + 'a;
+
+/// What is done with a key and its value.
+type OfPair<'a, E> = dyn FnMut(&[u8], &[u8]) -> Result<(), E> + 'a;
+
 impl<S: Source> Bolt<S> {
     /// Reads the first pages of a file of so many bytes.
     pub(crate) fn open(source: S, bytes: u64) -> Result<Self, Broken> {
@@ -130,7 +136,7 @@ impl<S: Source> Bolt<S> {
     pub(crate) fn walk<E: From<Broken>>(
         &self,
         tree: &Tree,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>,
+        visit: &mut OfPair<'_, E>,
     ) -> Result<(), E> {
         self.rows(tree, &mut |flags, key, value| {
             if flags & IS_BUCKET != 0 {
@@ -145,7 +151,7 @@ impl<S: Source> Bolt<S> {
     fn rows<E: From<Broken>>(
         &self,
         tree: &Tree,
-        visit: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), E>,
+        visit: &mut OfElement<'_, E>,
     ) -> Result<(), E> {
         let first = match tree {
             Tree::Inline(page) => return self.page(0, page, &mut Vec::new(), visit),
@@ -191,7 +197,7 @@ impl<S: Source> Bolt<S> {
         id: u64,
         page: &[u8],
         children: &mut Vec<u64>,
-        visit: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), E>,
+        visit: &mut OfElement<'_, E>,
     ) -> Result<(), E> {
         let outside = || damaged(id, "has an element that is not inside it");
         let head = page.get(..HEAD_BYTES).ok_or_else(outside)?;

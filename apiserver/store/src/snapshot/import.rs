@@ -49,10 +49,13 @@ pub(super) fn read(
     Ok(Summary { revision, compacted, keys: 0, records, leases, bytes, sha256 })
 }
 
+/// What is done with an entry of a snapshot.
+type Visitor<'a> = dyn FnMut(Entry) -> Result<(), StoreError> + 'a;
+
 struct Import<'a> {
     bolt: Bolt<File>,
     buckets: BTreeMap<Vec<u8>, Tree>,
-    visit: &'a mut dyn FnMut(Entry) -> Result<(), StoreError>,
+    visit: &'a mut Visitor<'a>,
 }
 
 impl Import<'_> {
@@ -64,7 +67,7 @@ impl Import<'_> {
     fn each(
         &mut self,
         bucket: &[u8],
-        visit: &mut dyn FnMut(&mut dyn FnMut(Entry) -> Result<(), StoreError>, &[u8], &[u8]) -> Result<(), Stop>,
+        visit: &mut dyn FnMut(&mut Visitor<'_>, &[u8], &[u8]) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let Some(tree) = self.buckets.get(bucket) else { return Ok(()) };
         self.bolt.walk(tree, &mut |key, value| visit(&mut *self.visit, key, value))

@@ -133,11 +133,7 @@ impl<S: Source> Bolt<S> {
     }
 
     /// Visits every key and value of a bucket, in order.
-    pub(crate) fn walk<E: From<Broken>>(
-        &self,
-        tree: &Tree,
-        visit: &mut OfPair<'_, E>,
-    ) -> Result<(), E> {
+    pub(crate) fn walk<E: From<Broken>>(&self, tree: &Tree, visit: &mut OfPair<'_, E>) -> Result<(), E> {
         self.rows(tree, &mut |flags, key, value| {
             if flags & IS_BUCKET != 0 {
                 return Err(Broken::Damaged("is not of an etcd: it has a bucket inside a bucket".to_owned()).into());
@@ -148,11 +144,7 @@ impl<S: Source> Bolt<S> {
 
     /// Visits every element of a tree with its flags, in order. Pages still to read and pages read are each no more than the file has,
     /// so that a tree whose branches name each other ends, whatever it says.
-    fn rows<E: From<Broken>>(
-        &self,
-        tree: &Tree,
-        visit: &mut OfElement<'_, E>,
-    ) -> Result<(), E> {
+    fn rows<E: From<Broken>>(&self, tree: &Tree, visit: &mut OfElement<'_, E>) -> Result<(), E> {
         let first = match tree {
             Tree::Inline(page) => return self.page(0, page, &mut Vec::new(), visit),
             Tree::Page(first) => *first,

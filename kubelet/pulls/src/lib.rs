@@ -23,7 +23,7 @@ mod records; // records as files
 pub use config::{Attributes, ConfigError, ProviderConfig};
 pub use name::{matches, repository, without_tag};
 pub use policy::{Policy, PolicyError};
-pub use provider::{Accounts, Found, Providers};
+pub use provider::{About, Accounts, Found, Providers};
 pub use record::{Account, Credentials, Record, Secret, Verdict};
 pub use records::Records;
 

@@ -52,6 +52,9 @@ pub(super) fn read(
 /// What is done with an entry of a snapshot.
 type Visitor<'a> = dyn FnMut(Entry) -> Result<(), StoreError> + 'a;
 
+/// What is done with a row of a bucket, for whom the entries are.
+type OfRow<'a> = dyn FnMut(&mut Visitor<'_>, &[u8], &[u8]) -> Result<(), Stop> + 'a;
+
 struct Import<'a> {
     bolt: Bolt<File>,
     buckets: BTreeMap<Vec<u8>, Tree>,
@@ -64,11 +67,7 @@ impl Import<'_> {
     }
 
     /// Walks a bucket that may be missing, as most are where nothing was ever put in them.
-    fn each(
-        &mut self,
-        bucket: &[u8],
-        visit: &mut dyn FnMut(&mut Visitor<'_>, &[u8], &[u8]) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
+    fn each(&mut self, bucket: &[u8], visit: &mut OfRow<'_>) -> Result<(), Stop> {
         let Some(tree) = self.buckets.get(bucket) else { return Ok(()) };
         self.bolt.walk(tree, &mut |key, value| visit(&mut *self.visit, key, value))
     }

@@ -64,7 +64,7 @@ fn server(tell: &mpsc::Sender<SocketAddr>, stop: &CancellationToken) -> Duration
 fn questions() -> Vec<Vec<u8>> {
     let question = |number: usize| {
         let name = format!("s{}.default.svc.cluster.local.", number * 39);
-        let name = if number % 2 == 0 { name } else { format!("{name}svc.cluster.local.") };
+        let name = if number.is_multiple_of(2) { name } else { format!("{name}svc.cluster.local.") };
         let mut message = Message::new(u16::try_from(number).unwrap(), MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));

@@ -88,10 +88,9 @@ pub async fn keep_scanned(registry: Arc<Registry>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         pushes.mark_unchanged();
         let database = skiff_scan::Database::at(&scanner.scanning().database);
-        let revision = match blocking(move || Ok(database.revision().map_err(scan::ScanError::from)?)).await {
-            Ok(revision) => revision,
-            Err(_logged) => None,
-        };
+        // Why it cannot be read is in the log; there are no findings then.
+        let revision =
+            blocking(move || Ok(database.revision().map_err(scan::ScanError::from)?)).await.unwrap_or_default();
         let tagged = registry.tagged();
         scanner.remember_only(&tagged);
         let changed = seen != Some(revision);

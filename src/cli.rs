@@ -8,6 +8,7 @@ mod client; // the small client
 mod dns; // names
 mod election; // which of several works
 mod encryption; // who encrypts what is stored
+mod etcd; // where objects are, if not here
 mod fairness; // how many requests at a time
 mod image; // `skiff image`
 mod ingress; // requests from outside
@@ -15,6 +16,7 @@ mod join; // a node of another cluster
 mod names; // names that the API takes
 mod node; // what a node is told
 mod pressure; // when a node is short of something
+mod pulls; // credentials for images
 mod ranges; // addresses
 mod refused; // flags of etcd that do not work here
 mod registry; // `skiff registry`
@@ -29,13 +31,11 @@ mod without_effect; // flags that stock manifests pass and that do nothing here
 #[cfg(test)]
 mod tests;
 
-use crate::duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 pub(crate) use apiserver::ApiserverArgs;
 pub(crate) use audit::{AuditArgs, AuditCommand, AuditVerifyArgs};
@@ -44,12 +44,14 @@ pub(crate) use client::*;
 pub(crate) use dns::{ClusterNameArgs, DnsArgs, Part};
 pub(crate) use election::{ControllersArgs, SchedulerArgs, standing};
 pub(crate) use encryption::EncryptionArgs;
+pub(crate) use etcd::EtcdArgs;
 pub(crate) use fairness::FairnessArgs;
 pub(crate) use image::*;
 pub(crate) use ingress::{IngressArgs, ServeIngressArgs};
 pub(crate) use join::{JoinArgs, TokenArgs, TokenCommand};
 pub(crate) use node::{DeviceArgs, NodeArgs};
 pub(crate) use pressure::{LogArgs, PressureArgs};
+pub(crate) use pulls::PullArgs;
 pub(crate) use ranges::RangeArgs;
 pub(crate) use registry::{RegistryArgs, RegistryCommand, ServeRegistryArgs, UpRegistryArgs};
 pub(crate) use run::{ListForm, Pull, RunArgs, RunCommand, RunLogsArgs, RunLsArgs, RunRmArgs};
@@ -363,29 +365,6 @@ pub(crate) struct DownArgs {
     pub(crate) cgroup_root: Option<String>,
 }
 
-/// Which etcd holds the objects, in the words of kube-apiserver.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct EtcdArgs {
-    /// Keep objects in this etcd instead of the embedded store: all members (may be repeated or separated by commas)
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
-    pub(crate) etcd_servers: Vec<String>,
-    /// The etcd's authority (PEM), for https://
-    #[arg(long, requires = "etcd_servers", value_name = "FILE")]
-    pub(crate) etcd_cafile: Option<PathBuf>,
-    /// Our certificate for etcd (PEM)
-    #[arg(long, requires = "etcd_keyfile", value_name = "FILE")]
-    pub(crate) etcd_certfile: Option<PathBuf>,
-    /// Its private key (PEM)
-    #[arg(long, requires = "etcd_certfile", value_name = "FILE")]
-    pub(crate) etcd_keyfile: Option<PathBuf>,
-    /// How often this etcd's history is compacted, together with other API servers on it; 0: by somebody else
-    #[arg(long, default_value = "5m", value_parser = duration::parse, value_name = "TIME")]
-    pub(crate) etcd_compaction_interval: Duration,
-    /// How long a request to etcd may take, whatever happens to its members meanwhile
-    #[arg(long, default_value = "10s", value_parser = duration::parse, value_name = "TIME")]
-    pub(crate) etcd_request_timeout: Duration,
-}
-
 /// How to reach an API server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClientArgs {
@@ -440,6 +419,8 @@ pub(crate) struct KubeletArgs {
     pub(crate) logs: LogArgs,
     #[command(flatten)]
     pub(crate) pressure: PressureArgs,
+    #[command(flatten)]
+    pub(crate) pulls: PullArgs,
     /// The cgroup below which pods live [default: /skiff]
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_root: Option<String>,

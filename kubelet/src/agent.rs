@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use skiff_client::{Cache, Caches};
 use skiff_devices::Devices;
 use skiff_proto::cri::v1::RuntimeHandlerFeatures;
+use skiff_pulls::{Providers, Records};
 use skiff_step::Engine;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +67,10 @@ pub(crate) struct Agent {
     pub(crate) drivers: Drivers,
     /// Devices that are asked for by number.
     pub(crate) counted: Devices,
+    /// Plugins that know credentials for images.
+    pub(crate) plugins_of_images: Providers,
+    /// With whose credentials images were pulled.
+    pub(crate) pull_records: Records,
     /// Images that are pulled at once: each takes a few connections, megabytes of memory and a processor.
     pub(crate) pulls: Semaphore,
 }
@@ -79,6 +84,7 @@ impl Agent {
         recorder: Recorder,
         (machine, gauge, counted): (Machine, Arc<Gauge>, Devices),
         sysctls: Allowed,
+        (plugins_of_images, pull_records): (Providers, Records),
     ) -> Self {
         let caches = Caches::new(config.client.clone());
         Self {
@@ -108,6 +114,8 @@ impl Agent {
             plugins: Plugins::new(&config.root_dir),
             drivers: Drivers::new(&config.root_dir),
             counted,
+            plugins_of_images,
+            pull_records,
             pulls: Semaphore::new(PULLS_MAX),
         }
     }

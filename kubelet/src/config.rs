@@ -52,10 +52,21 @@ pub struct KubeletConfig {
     pub logs: LogLimits,
     /// When the node is short of memory, space or processes, and what goes then.
     pub pressure: PressureLimits,
+    /// Credentials for images.
+    pub pulls: PullSettings,
     /// Awaited when a pod has its addresses, before any of its containers starts; `None`: nobody has to know of them.
     pub on_addresses: Option<OnAddresses>,
     /// Records the steps of pod starts.
     pub engine: Engine,
+}
+
+/// Credentials for images: who knows some, and who has to show some for an image that is there.
+#[derive(Debug, Clone, Default)]
+pub struct PullSettings {
+    /// The file or folder that names plugins, and the folder of their programs.
+    pub providers: Option<(PathBuf, PathBuf)>,
+    /// For which images a pod has to show credentials.
+    pub policy: skiff_pulls::Policy,
 }
 
 /// What is called with a pod and its addresses.

@@ -64,6 +64,12 @@ pub enum KubeletError {
         /// Which.
         message: String,
     },
+    /// Plugins that know credentials for images cannot be used.
+    #[error("plugins with credentials for images: {source}")]
+    Plugins {
+        /// Which, and why.
+        source: skiff_pulls::ConfigError,
+    },
     /// A folder cannot be made or read.
     #[error("{operation} {path}")]
     Folder {

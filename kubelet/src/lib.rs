@@ -21,11 +21,12 @@ mod server; // the HTTPS API: logs, exec, attach, port-forward
 mod unsupported; // what we refuse
 mod volume; // its files
 
-pub use config::{KubeletConfig, KubeletTls, OnAddresses, PodCidr};
+pub use config::{KubeletConfig, KubeletTls, OnAddresses, PodCidr, PullSettings};
 pub use error::KubeletError;
 pub use pod::users::{UNIT, UserSettings, Whose};
 pub use pressure::{ImageLimits, PressureLimits, Thresholds};
 pub use rotation::LogLimits;
+pub use skiff_pulls::Policy as PullPolicy;
 
 use agent::Agent;
 use cri::Cri;
@@ -34,6 +35,7 @@ use node::{Keeper, Machine, NodeInputs, PodRange};
 use pod::sysctls::Allowed;
 use pressure::Gauge;
 use skiff_devices::Devices;
+use skiff_pulls::{Providers, Records};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -86,8 +88,11 @@ impl Kubelet {
         let (recorder, write_events) = Recorder::new(config.client.clone(), &config.node_name);
         helpers.spawn(write_events);
         recorder.node(keeper.node(), Severity::Normal, "Starting", "Starting kubelet.");
-        let agent =
-            Arc::new(Agent::new(&config, cri, (runtime.name, features), recorder, (machine, gauge, counted), sysctls));
+        let pulls = open_pulls(&config)?;
+        let of_node = (machine, gauge, counted);
+        let agent = Agent::new(&config, cri, (runtime.name, features), recorder, of_node, sysctls, pulls);
+        let agent = Arc::new(agent);
+        pod::pulling::settle(&agent).await;
         if config.pod_cidr.ours().is_none() {
             helpers.spawn(pods.follow(agent.caches.clone()));
         }
@@ -121,6 +126,20 @@ impl Kubelet {
 fn open_devices(root: &Path) -> Result<Devices, KubeletError> {
     let path = root.parent().unwrap_or(root).join("device-plugins");
     Devices::open(&path).map_err(|source| KubeletError::Folder { operation: "open", path, source })
+}
+
+fn open_pulls(config: &KubeletConfig) -> Result<(Providers, Records), KubeletError> {
+    let providers = match &config.pulls.providers {
+        Some((file, folder)) => Providers::load(file, folder).map_err(|source| KubeletError::Plugins { source })?,
+        None => Providers::default(),
+    };
+    let root = config.root_dir.parent().unwrap_or(&config.root_dir);
+    let records = Records::open(root, config.pulls.policy.clone()).map_err(|source| KubeletError::Folder {
+        operation: "create",
+        path: root.join("image_manager"),
+        source,
+    })?;
+    Ok((providers, records))
 }
 
 fn make_folder(path: &Path) -> Result<(), KubeletError> {

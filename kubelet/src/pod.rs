@@ -34,6 +34,7 @@ mod orphans; // sandboxes whose pod is gone
 pub(crate) mod plan; // what to do next; no I/O
 mod probing; // which probes run, and what they do
 mod pull_secrets; // credentials for images; no I/O
+pub(crate) mod pulling; // with whose credentials, and who may use what is there
 pub(crate) mod report; // writes the status
 mod resize; // CPU and memory that change while it runs
 mod resize_act; // puts them in force

@@ -109,6 +109,7 @@ impl Bench {
             users: skiff_kubelet::UserSettings::default(),
             logs: skiff_kubelet::LogLimits::default(),
             pressure: self.pressure.clone(),
+            pulls: skiff_kubelet::PullSettings::default(),
             on_addresses: None,
             engine: skiff_step::Engine::off(),
         }

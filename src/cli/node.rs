@@ -1,6 +1,6 @@
 //! What a node is told that brings all its components with it: `skiff up`, `skiff join`.
 
-use super::{DnsArgs, LogArgs, PressureArgs, UserArgs, names};
+use super::{DnsArgs, LogArgs, PressureArgs, PullArgs, UserArgs, names};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -27,6 +27,8 @@ pub(crate) struct NodeArgs {
     pub(crate) logs: LogArgs,
     #[command(flatten)]
     pub(crate) pressure: PressureArgs,
+    #[command(flatten)]
+    pub(crate) pulls: PullArgs,
     /// The cgroup below which everything lives [default: /skiff]
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup_root: Option<String>,

@@ -60,6 +60,7 @@ pub(crate) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         users: args.users.settings(),
         logs: log_limits(&args.logs)?,
         pressure: pressure_limits(&args.pressure, PressureDefaults::of_the_kubelet())?,
+        pulls: args.pulls.settings()?,
         // Whoever connects the pods there enforces policies, too.
         on_addresses: None,
         engine: engine("kubelet")?,

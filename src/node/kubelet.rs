@@ -8,8 +8,8 @@ use kube::Client;
 use skiff_apiserver::Pki;
 use skiff_client::Presented;
 use skiff_kubelet::{
-    ImageLimits, Kubelet, KubeletConfig, KubeletTls, LogLimits, OnAddresses, PodCidr, PressureLimits, Thresholds,
-    UserSettings,
+    ImageLimits, Kubelet, KubeletConfig, KubeletTls, LogLimits, OnAddresses, PodCidr, PressureLimits, PullSettings,
+    Thresholds, UserSettings,
 };
 use skiff_netpol::Gate;
 use skiff_proto::quantity::Quantity;
@@ -37,6 +37,7 @@ pub(crate) struct NodeSettings {
     pub(crate) users: UserSettings,
     pub(crate) logs: LogLimits,
     pub(crate) pressure: PressureLimits,
+    pub(crate) pulls: PullSettings,
     pub(crate) oci_runtime: Option<PathBuf>,
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
 }
@@ -55,6 +56,7 @@ impl NodeSettings {
             users: args.users.settings(),
             logs: log_limits(&args.logs)?,
             pressure: pressure_limits(&args.pressure, PressureDefaults::of_up()?)?,
+            pulls: args.pulls.settings()?,
             oci_runtime: args.oci_runtime.clone(),
             cdi_spec_dirs: args.devices.cdi_spec_dirs.clone(),
         })
@@ -92,6 +94,7 @@ pub(super) async fn start_kubelet(
         users: settings.users,
         logs: settings.logs,
         pressure: settings.pressure.clone(),
+        pulls: settings.pulls.clone(),
         on_addresses: gate.map(opened_by),
         engine: engine("kubelet")?,
     };

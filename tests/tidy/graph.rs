@@ -46,7 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("skiff-csi-local", &["skiff-csi"]),
     ("skiff-devices", &["skiff-csi"]),
     ("skiff-pulls", &[]),
-    ("skiff-kubelet", &["skiff-client", "skiff-csi", "skiff-devices", "skiff-proto", "skiff-step"]),
+    ("skiff-kubelet", &["skiff-client", "skiff-csi", "skiff-devices", "skiff-proto", "skiff-pulls", "skiff-step"]),
     ("skiff-proxy", &["skiff-client", "skiff-sys", "skiff-step"]),
     ("skiff-dns", &["skiff-client"]),
     ("skiff-ingress", &["skiff-client"]),

@@ -8,7 +8,7 @@ use super::resources::{Needs, of_pod};
 use super::sandbox::{SandboxInputs, config, correlation};
 use super::sources::{self, References};
 use super::wanted::PullPolicy;
-use super::{env::Downward, ephemeral, hooks, pull_secrets, report, resize_act, start, users};
+use super::{env::Downward, ephemeral, hooks, pulling, report, resize_act, start, users};
 use crate::agent::Agent;
 use crate::cri::said;
 use crate::devices;
@@ -261,9 +261,20 @@ async fn ensure_image(scene: &Scene, container: &str, attempt: u32) -> Result<Re
 async fn find_or_pull(scene: &Scene, container: &str, name: &str, spec: cri::ImageSpec) -> Result<ReadyImage, Failure> {
     let runtime = &scene.agent.cri;
     let present = runtime.image(spec.clone()).await.map_err(|status| uninspected(scene, container, name, &status))?;
+    // Whether it is there is nobody's business who may not use it.
+    let present = match present {
+        Some(image)
+            if scene.pull == PullPolicy::Always
+                || pulling::may_use(&scene.agent, &scene.pod, name, &image.id).await =>
+        {
+            Some(image)
+        }
+        _ => None,
+    };
     match (scene.pull, present) {
         (PullPolicy::Never | PullPolicy::IfNotPresent, Some(image)) => {
-            let message = format!("Container image \"{name}\" already present on machine");
+            let message =
+                format!("Container image \"{name}\" already present on machine and can be accessed by the pod");
             scene.event(Some(container), Severity::Normal, "Pulled", message);
             return Ok(ready(&image));
         }
@@ -279,19 +290,8 @@ async fn find_or_pull(scene: &Scene, container: &str, name: &str, spec: cri::Ima
     // Nobody closes it: an error is as good as a permit.
     let _permit = scene.agent.pulls.acquire().await;
     let started = Instant::now();
-    if let Err(status) = pull(scene, name, &spec).await {
-        let message = said(&status);
-        let shown = format!("Failed to pull image \"{name}\": {message}");
-        scene.event(Some(container), Severity::Warning, "Failed", shown);
-        return Err(match message.strip_prefix(UNAVAILABLE) {
-            Some(rest) => {
-                let message = format!("image pull failed for {name} because the registry is unavailable{rest}");
-                Failure::new(UNAVAILABLE, message)
-            }
-            None => Failure::new("ErrImagePull", message),
-        });
-    }
-    let image = runtime.image(spec).await.map_err(|status| uninspected(scene, container, name, &status))?;
+    let pulled = pulling::pull(&scene.agent, &scene.pod, &spec, &scene.sandbox_config(0)).await;
+    let image = pulled.map_err(|status| unpulled(scene, container, name, &status))?;
     let image =
         image.ok_or_else(|| Failure::new("ErrImagePull", format!("image \"{name}\" is not there after its pull")))?;
     let (took, with_waiting) = (shown_time(started.elapsed()), shown_time(waiting.elapsed()));
@@ -301,6 +301,20 @@ async fn find_or_pull(scene: &Scene, container: &str, name: &str, spec: cri::Ima
     );
     scene.event(Some(container), Severity::Normal, "Pulled", message);
     Ok(ready(&image))
+}
+
+/// Why an image cannot be had.
+fn unpulled(scene: &Scene, container: &str, name: &str, status: &tonic::Status) -> Failure {
+    let message = said(status);
+    let shown = format!("Failed to pull image \"{name}\": {message}");
+    scene.event(Some(container), Severity::Warning, "Failed", shown);
+    match message.strip_prefix(UNAVAILABLE) {
+        Some(rest) => {
+            let message = format!("image pull failed for {name} because the registry is unavailable{rest}");
+            Failure::new(UNAVAILABLE, message)
+        }
+        None => Failure::new("ErrImagePull", message),
+    }
 }
 
 /// Why the runtime cannot say whether it has an image; a name that is none has a reason of its own.
@@ -329,27 +343,6 @@ fn shown_time(took: std::time::Duration) -> String {
         60_000..3_600_000 => format!("{}m{}", millis / 60_000, seconds(millis % 60_000)),
         _ => format!("{}h{}m{}", millis / 3_600_000, millis / 60_000 % 60, seconds(millis % 60_000)),
     }
-}
-
-/// Pulls with each of the pod's credentials for the image until one is good for it, and without any if there are none.
-async fn pull(scene: &Scene, name: &str, spec: &cri::ImageSpec) -> Result<String, tonic::Status> {
-    let namespace = scene.pod.metadata.namespace.as_deref().unwrap_or_default();
-    let references = scene.pod.spec.as_ref().map(References::of_pulls).unwrap_or_default();
-    // A secret that is not there, or not ours to see, must not keep a pod from an image that everybody may have.
-    let found = sources::fetch(&scene.agent.client, namespace, &references).await;
-    let secrets: Vec<_> = found.unwrap_or_default().secrets.into_values().flatten().collect();
-    let mut tries: Vec<_> = pull_secrets::for_image(name, &secrets).into_iter().map(Some).collect();
-    if tries.is_empty() {
-        tries.push(None);
-    }
-    let mut last = Err(tonic::Status::unknown("no credentials were tried"));
-    for auth in tries {
-        last = scene.agent.cri.pull(spec.clone(), auth, scene.sandbox_config(0)).await;
-        if last.is_ok() {
-            break;
-        }
-    }
-    last
 }
 
 fn ready(image: &cri::Image) -> ReadyImage {

@@ -7,7 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use skiff_proto::cri::v1::AuthConfig;
+use skiff_pulls::Secret as Shown;
 use std::collections::BTreeMap;
 
 /// The registry of names that have none.
@@ -27,6 +29,7 @@ struct Entry {
     username: String,
     password: String,
     auth: String,
+    email: String,
 }
 
 impl Entry {
@@ -41,18 +44,41 @@ impl Entry {
     }
 }
 
+/// The sum by which a kubelet knows credentials again: of the JSON that Go makes of them.
+fn sum(credentials: &AuthConfig, email: &str) -> String {
+    let fields = [("username", credentials.username.as_str()), ("password", &credentials.password), ("email", email)];
+    let given = fields.iter().filter(|(_, value)| !value.is_empty());
+    let text = given.map(|(key, value)| format!("\"{key}\":{}", serde_json::Value::from(*value))).collect::<Vec<_>>();
+    let text =
+        format!("{{{}}}", text.join(",")).replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// Which secret holds these credentials.
+fn shown(secret: &Secret, credentials: &AuthConfig, email: &str) -> Shown {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let meta = &secret.metadata;
+    let credential_hash = sum(credentials, email);
+    Shown { uid: text(&meta.uid), namespace: text(&meta.namespace), name: text(&meta.name), credential_hash }
+}
+
 /// What `secrets` hold for `image`, the most fitting first, each once. A secret that does not parse holds nothing.
-pub(super) fn for_image(image: &str, secrets: &[Secret]) -> Vec<AuthConfig> {
-    let entries = secrets.iter().flat_map(entries);
+pub(super) fn for_image(image: &str, secrets: &[Secret]) -> Vec<(AuthConfig, Shown)> {
+    let entries =
+        secrets.iter().flat_map(|secret| entries(secret).into_iter().map(move |(key, entry)| (secret, key, entry)));
     let (host, path) = parts(image);
     let mut found: Vec<_> = entries
-        .filter(|(key, _)| matches(key, &host, &path))
-        .filter_map(|(key, entry)| Some((key.len(), entry.credentials()?)))
+        .filter(|(_, key, _)| matches(key, &host, &path))
+        .filter_map(|(secret, key, entry)| {
+            let credentials = entry.credentials()?;
+            let shown = shown(secret, &credentials, &entry.email);
+            Some((key.len(), (credentials, shown)))
+        })
         .collect();
     found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-    let mut once: Vec<AuthConfig> = Vec::new();
+    let mut once: Vec<(AuthConfig, Shown)> = Vec::new();
     for (_, credentials) in found {
-        if !once.contains(&credentials) {
+        if !once.iter().any(|(known, _)| *known == credentials.0) {
             once.push(credentials);
         }
     }
@@ -117,7 +143,7 @@ mod tests {
 
     fn users(image: &str, auths: Value) -> Vec<String> {
         let found = for_image(image, &[secret(".dockerconfigjson", json!({ "auths": auths }))]);
-        found.into_iter().map(|one| format!("{}:{}", one.username, one.password)).collect()
+        found.into_iter().map(|(one, _)| format!("{}:{}", one.username, one.password)).collect()
     }
 
     #[test]
@@ -127,6 +153,15 @@ mod tests {
         assert_eq!(users("example.com/team/app:1", auths.clone()), ["b:2", "a:1", "d:"]);
         assert_eq!(users("example.com/teams/app", auths.clone()), ["a:1", "d:"]);
         assert_eq!(users("example.org/app", auths), [""; 0]);
+    }
+
+    /// As `sha256sum` has it of what Go's encoder writes.
+    #[test]
+    fn credentials_are_known_by_their_sum_as_in_other_kubelets() {
+        let auth = AuthConfig { username: "a".to_owned(), password: "b<".to_owned(), ..Default::default() };
+        let expected = hex::encode(Sha256::digest(b"{\"username\":\"a\",\"password\":\"b\\u003c\"}"));
+        assert_eq!(sum(&auth, ""), expected);
+        assert_ne!(sum(&auth, "a@b"), expected);
     }
 
     #[test]
@@ -141,6 +176,6 @@ mod tests {
     fn the_old_form_is_read_and_rubbish_is_nothing() {
         let old = secret(".dockercfg", json!({"example.com": {"username": "a", "password": "b"}}));
         assert_eq!(for_image("example.com/x", &[old]).len(), 1);
-        assert_eq!(for_image("example.com/x", &[secret(".dockerconfigjson", json!([1]))]), []);
+        assert_eq!(for_image("example.com/x", &[secret(".dockerconfigjson", json!([1]))]), Vec::new());
     }
 }

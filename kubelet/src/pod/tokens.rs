@@ -9,6 +9,7 @@ use crate::volume::content::token_requests;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::PostParams;
 use skiff_client::sentence;
@@ -129,6 +130,31 @@ async fn ask(agent: &Agent, pod: &Pod, audience: &str, seconds: i64) -> Result<H
     let ends =
         status.expiration_timestamp.map_or_else(|| Timestamp::now() + SignedDuration::from_secs(seconds), |at| at.0);
     Ok(Held { token, ends, ages: ages(ends, seconds) })
+}
+
+/// One for a plugin that gets credentials for images: of the account with this uid, for as long as the server gives.
+pub(super) async fn for_plugin(agent: &Agent, pod: &Pod, uid: &str, audience: &str) -> Result<String, String> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or_default();
+    let bound = BoundObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+    };
+    let spec = TokenRequestSpec {
+        audiences: Some(vec![audience.to_owned()]),
+        expiration_seconds: None,
+        bound_object_ref: Some(bound),
+    };
+    // The server refuses if the account is another one by now.
+    let metadata = ObjectMeta { uid: Some(uid.to_owned()), ..Default::default() };
+    let request = TokenRequest { metadata, spec: Some(spec), ..Default::default() };
+    let accounts: Api<ServiceAccount> = Api::namespaced(agent.client.clone(), namespace);
+    let issued = accounts.create_token_request(account, &PostParams::default(), &request).await;
+    let issued =
+        issued.map_err(|error| format!("token of serviceaccount {namespace}/{account}: {}", sentence(&error)))?;
+    issued.status.and_then(|status| status.token).ok_or_else(|| "the API server's answer has no token".to_owned())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use crate::agent::Agent;
 use skiff_proto::cri::v1 as cri;
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// An image is not removed sooner after it came: its pod may be about to start.
 const AGE_MIN: Duration = Duration::from_secs(120);
@@ -84,8 +84,10 @@ async fn used(agent: &Agent) -> Result<HashSet<String>, tonic::Status> {
 
 /// Looks which images are in use, without removing any.
 pub(super) async fn look(agent: &Agent, known: &mut Known) -> Result<(), tonic::Status> {
+    let asked_at = SystemTime::now();
     let (images, used) = (agent.cri.list_images().await?, used(agent).await?);
     known.see(&images, &used, Instant::now());
+    agent.pull_records.keep_only(&images.iter().map(|image| image.id.as_str()).collect(), asked_at);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::cri::said;
 use crate::events::Severity;
 use crate::pod::act::blocking;
 use crate::pod::memory::Failure;
+use crate::pod::pulling;
 use crate::pod::wanted::PullPolicy;
 use k8s_openapi::api::core::v1::{ImageVolumeSource, Pod};
 use skiff_proto::cri::v1 as cri;
@@ -30,14 +31,19 @@ pub(super) async fn set_up(
     let inspect = |status: tonic::Status| failed("ImageInspectError", said(&status));
     let mut present = agent.cri.image(spec.clone()).await.map_err(inspect)?;
     let policy = PullPolicy::of(source.pull_policy.as_deref(), &name);
+    if let Some(image) = &present
+        && policy != PullPolicy::Always
+        && !pulling::may_use(agent, pod, &name, &image.id).await
+    {
+        present = None;
+    }
     if policy == PullPolicy::Never && present.is_none() {
         return Err(failed("ErrImageNeverPull", format!("image \"{name}\" is not present with pull policy of Never")));
     }
     if policy == PullPolicy::Always || present.is_none() {
         agent.recorder.pod(pod, None, Severity::Normal, "Pulling", format!("Pulling image \"{name}\""));
-        let pulled = agent.cri.pull(spec.clone(), None, cri::PodSandboxConfig::default()).await;
-        match pulled {
-            Ok(_) => present = agent.cri.image(spec).await.map_err(inspect)?,
+        match pulling::pull(agent, pod, &spec, &cri::PodSandboxConfig::default()).await {
+            Ok(image) => present = image,
             Err(status) => {
                 let why = format!("Failed to pull image \"{name}\": {}", said(&status));
                 return Err(failed("ErrImagePull", why));

@@ -263,9 +263,8 @@ impl Component for Kubelet {
              sync-frequency runonce",
         ),
         (
-            "images are pulled one after another, without plugins for credentials",
-            "image-credential-provider-bin-dir image-credential-provider-config registry-burst registry-qps \
-             serialize-image-pulls minimum-image-ttl-duration",
+            "images are pulled eight at a time",
+            "registry-burst registry-qps serialize-image-pulls minimum-image-ttl-duration",
         ),
         (
             "the limit is not adjustable here",

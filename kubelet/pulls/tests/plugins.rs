@@ -67,7 +67,7 @@ async fn a_plugin_is_asked_once_for_what_its_answer_is_good_for() {
     let nobody = pod(None);
     let (one, two) = tokio::join!(providers.find("r.io/a", &nobody), providers.find("r.io/a", &nobody));
     assert_eq!((one, two), (vec![expected.clone()], vec![expected.clone()]));
-    assert_eq!(providers.find("r.io/b", &pod(Some("account"))).await, [expected.clone()]);
+    assert_eq!(providers.find("r.io/b", &pod(Some("account"))).await, std::slice::from_ref(&expected));
     assert_eq!(providers.find("r.com/b", &pod(None)).await, [], "it is not for that registry");
     assert_eq!(runs(dir.path()).len(), 1);
     assert_eq!(runs(dir.path())[0]["image"], "r.io/a");

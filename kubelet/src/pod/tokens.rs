@@ -101,19 +101,23 @@ fn ages(ends: Timestamp, seconds: i64) -> Timestamp {
     last_fifth.min(made + AGE_MAX)
 }
 
-async fn ask(agent: &Agent, pod: &Pod, audience: &str, seconds: i64) -> Result<Held, Failure> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
-    let bound = BoundObjectReference {
+/// A token ends with its pod.
+fn bound_to(pod: &Pod) -> BoundObjectReference {
+    BoundObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Pod".to_owned()),
         name: pod.metadata.name.clone(),
         uid: pod.metadata.uid.clone(),
-    };
+    }
+}
+
+async fn ask(agent: &Agent, pod: &Pod, audience: &str, seconds: i64) -> Result<Held, Failure> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
     let spec = TokenRequestSpec {
         audiences: Some(audience.to_owned()).filter(|text| !text.is_empty()).map(|text| vec![text]),
         expiration_seconds: Some(seconds),
-        bound_object_ref: Some(bound),
+        bound_object_ref: Some(bound_to(pod)),
     };
     let request = TokenRequest { spec: Some(spec), ..Default::default() };
     let accounts: Api<ServiceAccount> = Api::namespaced(agent.client.clone(), namespace);
@@ -136,16 +140,10 @@ async fn ask(agent: &Agent, pod: &Pod, audience: &str, seconds: i64) -> Result<H
 pub(super) async fn for_plugin(agent: &Agent, pod: &Pod, uid: &str, audience: &str) -> Result<String, String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or_default();
-    let bound = BoundObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Pod".to_owned()),
-        name: pod.metadata.name.clone(),
-        uid: pod.metadata.uid.clone(),
-    };
     let spec = TokenRequestSpec {
         audiences: Some(vec![audience.to_owned()]),
         expiration_seconds: None,
-        bound_object_ref: Some(bound),
+        bound_object_ref: Some(bound_to(pod)),
     };
     // The server refuses if the account is another one by now.
     let metadata = ObjectMeta { uid: Some(uid.to_owned()), ..Default::default() };

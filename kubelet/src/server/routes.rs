@@ -7,7 +7,7 @@ use super::{auth, known, metrics, streams};
 use crate::agent::Agent;
 use crate::board::Posted;
 use crate::pod::ephemeral;
-use crate::pod::observed::Instance;
+use crate::pod::observed::{Instance, Life};
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -160,7 +160,8 @@ fn choose<'a>(posted: &'a Posted, container: &str, previous: bool) -> Result<&'a
             .next()
             .ok_or_else(|| bad(format!("container \"{container}\" in pod \"{name}\" is waiting to start")));
     }
-    let dead = posted.seen.instances(container).nth(usize::from(instances.next().is_some_and(Instance::is_running)));
+    // One that is made and not started yet has said nothing.
+    let dead = instances.find(|instance| matches!(instance.life, Life::Exited { .. }));
     dead.ok_or_else(|| bad(format!("previous terminated container \"{container}\" in pod \"{name}\" not found")))
 }
 

@@ -15,7 +15,7 @@ use crate::store::now;
 use bytes::Bytes;
 use http_body::Frame;
 use serde::Deserialize;
-use skiff_distribution::{Blob, Credentials, Kind, Registries, RegistryError, Repository};
+use skiff_distribution::{Blob, Credentials, Document, Kind, Registries, RegistryError, Repository};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -197,13 +197,22 @@ impl Registry {
         let failed = |error: RegistryError| refused(&error, Code::ManifestUnknown);
         let Some(repository) = upstreams.repository(name) else { return Ok(()) };
         let document = repository.map_err(failed)?.manifest(&reference.to_string()).await.map_err(failed)?;
-        let (store, rules, name_, wanted) = (self.store.clone(), self.rules(name), name.clone(), reference.clone());
-        let taken = move || {
-            let about = manifest::read(&document.bytes, Some(document.media_type.as_str()))?;
-            let (digest, tags) = named(&document.bytes, &wanted)?;
+        self.place(name, document, reference.clone()).await?;
+        if let Reference::Tag(tag) = reference {
+            upstreams.looked(name, tag);
+        }
+        Ok(())
+    }
+
+    /// Takes another registry's manifest in.
+    pub(crate) async fn place(&self, name: &Name, document: Document, reference: Reference) -> Result<(), Refusal> {
+        let (store, rules, name) = (self.store.clone(), self.rules(name), name.clone());
+        let placed = move || {
+            let about = manifest::read(&document.bytes, Some(&document.media_type))?;
+            let (digest, tags) = named(&document.bytes, &reference)?;
             let conditions = Conditions::default();
             let push = Push {
-                repository: &name_,
+                repository: &name,
                 digest: &digest,
                 about: &about,
                 tags: &tags,
@@ -212,11 +221,7 @@ impl Registry {
             };
             store.push(&document.bytes, &rules, &push)
         };
-        blocking(taken).await?;
-        if let Reference::Tag(tag) = reference {
-            upstreams.looked(name, tag);
-        }
-        Ok(())
+        blocking(placed).await
     }
 
     /// Has a blob here that is another registry's.

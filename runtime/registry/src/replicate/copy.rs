@@ -5,10 +5,9 @@ use crate::digest::Digest;
 use crate::disk::blob_below;
 use crate::manifest::{self, About};
 use crate::name::{Name, Tag};
-use crate::plan::{Conditions, Push, Reference};
+use crate::plan::Reference;
 use crate::refusal::Refusal;
 use crate::serve::{Registry, blocking};
-use crate::store::now;
 use skiff_distribution::{Credentials, Document, Kind, Registries, RegistryError, Repository, Sent, Upload};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -141,26 +140,6 @@ impl Registry {
             }
         }
         Ok(())
-    }
-
-    /// Takes a manifest whose parts are here.
-    async fn place(&self, name: &Name, document: Document, reference: Reference) -> Result<(), Refusal> {
-        let (store, rules, name) = (self.store.clone(), self.rules(name), name.clone());
-        let placed = move || {
-            let about = manifest::read(&document.bytes, Some(&document.media_type))?;
-            let (digest, tags) = crate::upstream::named(&document.bytes, &reference)?;
-            let conditions = Conditions::default();
-            let push = Push {
-                repository: &name,
-                digest: &digest,
-                about: &about,
-                tags: &tags,
-                conditions: &conditions,
-                at: now(),
-            };
-            store.push(&document.bytes, &rules, &push)
-        };
-        blocking(placed).await
     }
 
     /// One round of a rule that pulls.

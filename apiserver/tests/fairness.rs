@@ -40,7 +40,7 @@ impl Scene {
         let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"});
         let binding = json!({"metadata": {"name": "both"}, "roleRef": role, "subjects": subjects});
         world.must("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding).await;
-        let queuing = json!({"queues": 64, "handSize": 2, "queueLengthLimit": 3});
+        let queuing = json!({"queues": 512, "handSize": 2, "queueLengthLimit": 3});
         // As many shares as the levels that every cluster has, of eight seats.
         let limited = json!({"nominalConcurrencyShares": 245, "borrowingLimitPercent": 0,
             "limitResponse": {"type": "Queue", "queuing": queuing}});
@@ -119,14 +119,15 @@ async fn a_flood_leaves_others_served() {
     let scene = Scene::new().await;
     let flood: Vec<_> = (0..100).map(|number| scene.write("flood", number)).collect();
     scene.settle(4, 6).await;
-    let victim: Vec<_> = (0..5).map(|number| scene.write("victim", number)).collect();
-    scene.settle(4, 11).await;
+    // Hands are dealt by a hash that nobody can foresee: two flows share a queue once in 128 times, and hardly ever both of theirs.
+    let victim: Vec<_> = (0..3).map(|number| scene.write("victim", number)).collect();
+    scene.settle(4, 9).await;
     let (code, ..) = scene.request("admin", "POST", MAPS, &json!({"metadata": {"name": "of-admin"}})).await;
     assert_eq!(code, StatusCode::CREATED, "administrators do not wait");
-    scene.store.gate.add_permits(12);
+    scene.store.gate.add_permits(10);
     scene.settle(3, 0).await;
     let served = victim.iter().filter(|task| task.is_finished()).count();
-    assert!(served >= 3, "{served} of five, when eight were served after they had come");
+    assert!(served >= 2, "{served} of three, when six were served after they had come");
     scene.store.gate.add_permits(100);
     scene.settle(0, 0).await;
     assert!(all(victim).await.iter().all(|(code, ..)| *code == StatusCode::CREATED));

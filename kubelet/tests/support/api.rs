@@ -64,6 +64,8 @@ fn merge(into: &mut Value, patch: &Value) {
                 }
             }
             (value, Some(old)) => merge(old, value),
+            // Directives are not stored, wherever they are in what is new.
+            (Value::Object(_), None) => merge(into.entry(key.clone()).or_insert_with(|| json!({})), value),
             (value, None) => drop(into.insert(key.clone(), value.clone())),
         }
         if let Some(Value::Array(list)) = into.get_mut(key) {

@@ -10,7 +10,7 @@
 //! [`plan`] and [`status`] are pure; [`worker`] is the one task that owns a pod's memory; [`act`] performs.
 
 pub(crate) mod act; // performs one step
-mod admission; // whether the node takes it; no I/O
+pub(crate) mod admission; // whether the node takes it; no I/O
 mod again; // when a container that ended starts again; no I/O
 pub(crate) mod backoff; // when may it be tried again
 pub(crate) mod cgroup; // the pod's cgroup

@@ -61,13 +61,7 @@ struct Scaler {
 
 pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let mut looking = Loop::new(context.reporting_as("horizontal-pod-autoscaler"));
-    let autoscalers = looking.context.caches.all::<HorizontalPodAutoscaler>();
-    // Its own status is no reason to look again.
-    looking.when(&autoscalers, |change| {
-        let spec = |one: Option<&Arc<HorizontalPodAutoscaler>>| one.map(|one| one.fields["spec"].clone());
-        let same = spec(change.before) == spec(change.now);
-        if same { Vec::new() } else { vec![Key::of(change.meta())] }
-    });
+    let autoscalers: Cache<HorizontalPodAutoscaler> = looking.over_specs();
     let pods = looking.context.caches.all::<Pod>();
     looking.needs(&pods);
     let (context, own) = (looking.context.clone(), looking.own.clone());

@@ -8,6 +8,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use serde::Serialize;
 use serde_json::{Value, json};
 use skiff_client::expect::Expectations;
+use skiff_client::loose::{Loose, Named};
 use skiff_client::{Cache, Change, Kept, Key, Queue, Subscription};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -167,6 +168,20 @@ impl Loop {
             }
         }));
         self.needs(cache);
+    }
+
+    /// Looks at every object of a kind when it comes, goes, or its specification changes: the status, which we write, is no reason to look
+    /// again.
+    pub(crate) fn over_specs<N: Named>(&mut self) -> Cache<Loose<N>>
+    where
+        Loose<N>: Kept,
+    {
+        let cache = self.context.caches.all();
+        self.when(&cache, |change: Change<'_, Loose<N>>| {
+            let [before, now] = [change.before, change.now].map(|one| one.map(|one| &one.fields["spec"]));
+            if before == now { Vec::new() } else { vec![Key::of(change.meta())] }
+        });
+        cache
     }
 
     /// Waits for `cache` before anything is decided.

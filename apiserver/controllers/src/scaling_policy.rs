@@ -87,13 +87,7 @@ fn is_established(definition: &Value) -> bool {
 
 async fn follow(context: Context, shutdown: CancellationToken) {
     let mut looking = Loop::new(context.reporting_as("scaling-policy"));
-    let policies = looking.context.caches.all::<ScalingPolicy>();
-    // Its own status is no reason to look again.
-    looking.when(&policies, |change| {
-        let spec = |one: Option<&Arc<ScalingPolicy>>| one.map(|one| one.fields["spec"].clone());
-        let same = spec(change.before) == spec(change.now);
-        if same { Vec::new() } else { vec![Key::of(change.meta())] }
-    });
+    let policies: Cache<ScalingPolicy> = looking.over_specs();
     let pods = looking.context.caches.all::<Pod>();
     looking.needs(&pods);
     let (context, own) = (looking.context.clone(), looking.own.clone());

@@ -25,6 +25,7 @@ mod workload; // what makes pods: deployments, jobs and the like
 
 pub use answer::{Answer, Finding, Style, Verdict};
 pub use facts::{Facts, Told};
+pub use look::condition;
 
 /// What is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]

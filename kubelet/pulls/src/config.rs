@@ -1,7 +1,7 @@
 //! Which plugins there are: a file or a folder of files of `kubelet.config.k8s.io/v1`, kind `CredentialProviderConfig`.
 
-use crate::duration;
 use serde::Deserialize;
+use skiff_proto::duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

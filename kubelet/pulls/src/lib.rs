@@ -12,7 +12,6 @@
 
 mod cache; // answers of plugins, for a while
 mod config; // which plugins there are
-mod duration; // Go's way to write a time
 mod name; // images' names, and patterns for them
 mod plugin; // one run of a plugin
 mod policy; // whose credentials are looked at

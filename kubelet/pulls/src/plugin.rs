@@ -1,9 +1,9 @@
 //! One run of a plugin: a request on its standard input, an answer on its standard output (`credentialprovider.kubelet.k8s.io`).
 
 use crate::config::ProviderConfig;
-use crate::duration;
 use serde::Deserialize;
 use serde_json::json;
+use skiff_proto::duration;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;

@@ -1,6 +1,7 @@
 //! Devices that plugins count and hand out by resources such as `example.com/gpu`: what a pod asks for, and what becomes of that.
 
 use crate::agent::Agent;
+use crate::pod::admission::has_ended;
 use crate::pod::memory::Failure;
 use crate::pod::worker::Event;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus, ResourceHealth, ResourceStatus};
@@ -107,12 +108,8 @@ async fn follow(agent: &Agent) {
 /// The pods that have not ended, for monitors.
 fn names(agent: &Agent) -> Vec<PodNames> {
     let pods = agent.board.all().into_iter().map(|posted| posted.pod);
-    let ended = |pod: &Arc<Pod>| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        matches!(phase, Some("Succeeded" | "Failed"))
-    };
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    pods.filter(|pod| !ended(pod))
+    pods.filter(|pod| !has_ended(pod))
         .map(|pod| {
             let spec = pod.spec.clone().unwrap_or_default();
             let sidecars = spec.init_containers.into_iter().flatten().filter(is_sidecar);

@@ -43,10 +43,15 @@ pub(super) fn refusal(pod: &Pod, pods: usize, pods_max: usize, sysctls: &Allowed
     Some(out_of(&name, &asked, 0, 0))
 }
 
-/// Whether a pod will have nothing started any more.
-pub(super) fn is_over(pod: &Pod) -> bool {
+/// Whether all of a pod has ended for good.
+pub(crate) fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether a pod will have nothing started any more.
+pub(crate) fn is_over(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some() || has_ended(pod)
 }
 
 /// A port of the node that a pod asks for.

@@ -37,13 +37,11 @@ async fn credentials(agent: &Agent, pod: &Pod, image: &str) -> Vec<Tried> {
 
 /// Whether the pod may use `image`, which is there as `image_ref`, without showing that it can pull it.
 pub(crate) async fn may_use(agent: &Agent, pod: &Pod, image: &str, image_ref: &str) -> bool {
-    if !agent.pull_records.asks(image, image_ref) {
+    if !agent.pull_records.asks(image, image_ref) || agent.pull_records.is_everybodys(image, image_ref) {
         return true;
     }
-    let shown: Vec<Source> = match agent.pull_records.is_everybodys(image, image_ref) {
-        true => return true,
-        false => credentials(agent, pod, image).await.into_iter().filter_map(|(_, source)| source).collect(),
-    };
+    let found = credentials(agent, pod, image).await;
+    let shown: Vec<Source> = found.into_iter().filter_map(|(_, source)| source).collect();
     agent.pull_records.may_use(image, image_ref, &shown)
 }
 

@@ -1,5 +1,6 @@
 //! A worker's part in changing its pod's resources: what it gives, and when that is in force.
 
+use super::admission::has_ended;
 use super::memory::Failure;
 use super::observed::{Instance, Life};
 use super::plan::Plan;
@@ -94,10 +95,12 @@ impl Worker {
     }
 
     fn room_of_others(&self) -> Room {
-        let others = self.agent.board.all().into_iter().filter(|posted| {
-            let phase = posted.pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            posted.pod.metadata.uid.as_deref() != Some(&self.uid) && !matches!(phase, Some("Succeeded" | "Failed"))
-        });
+        let others = self
+            .agent
+            .board
+            .all()
+            .into_iter()
+            .filter(|posted| posted.pod.metadata.uid.as_deref() != Some(&self.uid) && !has_ended(&posted.pod));
         others.map(|posted| of_pod(&posted.pod)).fold(Room::default(), |sum, needs| Room {
             milli_cpu: sum.milli_cpu.saturating_add(needs.cpu_request.unwrap_or(0)),
             memory_bytes: sum.memory_bytes.saturating_add(needs.memory_request.unwrap_or(0)),

@@ -4,6 +4,7 @@ use super::plan::{Candidate, Use};
 use super::signals::Signal;
 use crate::agent::Agent;
 use crate::board::Posted;
+use crate::pod::admission::is_over;
 use crate::{labels, rotation, volume};
 use k8s_openapi::api::core::v1::Pod;
 use skiff_proto::cri::v1 as cri;
@@ -38,8 +39,7 @@ pub(super) async fn candidates(agent: &Arc<Agent>, signal: Signal) -> Vec<Candid
 
 /// Neither over nor about to be.
 fn is_staying(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
+    !is_over(pod)
 }
 
 fn candidate(agent: &Agent, posted: &Posted, stats: &[cri::ContainerStats], signal: Signal) -> Candidate {

@@ -124,28 +124,14 @@ pub(crate) type Image = (Name, Tag, Digest);
 /// The manifests of an image in the order in which they go: what an index lists before it, and what is about any of them behind it.
 pub(crate) fn manifests(held: &Repository, digest: &Digest) -> Vec<Digest> {
     let (mut order, mut seen) = (Vec::new(), BTreeSet::new());
-    add(held, digest, &mut seen, &mut order);
+    held.add_with_parts(digest, &mut seen, &mut order);
     let mut at = 0;
     while at < order.len() {
         let about = held.referrers.get(&order[at]).cloned().unwrap_or_default();
-        about.iter().for_each(|one| add(held, one, &mut seen, &mut order));
+        about.iter().for_each(|one| held.add_with_parts(one, &mut seen, &mut order));
         at += 1;
     }
     order
-}
-
-/// Adds a manifest behind those that it lists. Indexes list each other as deep as strangers like, so this does not call itself.
-fn add(held: &Repository, digest: &Digest, seen: &mut BTreeSet<Digest>, order: &mut Vec<Digest>) {
-    let mut open = vec![(digest.clone(), false)];
-    while let Some((digest, parts_are_in)) = open.pop() {
-        let Some(manifest) = held.manifests.get(&digest) else { continue };
-        if parts_are_in {
-            order.push(digest);
-        } else if seen.insert(digest.clone()) {
-            open.push((digest, true));
-            open.extend(manifest.about.manifests.iter().map(|listed| (listed.digest.clone(), false)));
-        }
-    }
 }
 
 #[cfg(test)]

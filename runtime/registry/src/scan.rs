@@ -266,17 +266,13 @@ pub(crate) fn is_refused(report: &Report, from: Option<Severity>) -> bool {
 /// The image manifests behind a manifest that a repository holds: itself, or those that an index lists.
 #[must_use]
 pub fn images(held: &Repository, digest: &Digest) -> Vec<Digest> {
-    let (mut seen, mut next, mut images) = (BTreeSet::new(), vec![digest.clone()], Vec::new());
-    while let Some(digest) = next.pop() {
-        let Some(manifest) = held.manifests.get(&digest).filter(|_| seen.insert(digest.clone())) else { continue };
-        next.extend(manifest.about.manifests.iter().map(|listed| listed.digest.clone()));
-        // What is about another image is a signature or a list of parts.
-        let is_image =
-            manifest.about.manifests.is_empty() && manifest.about.blobs.len() > 1 && manifest.about.subject.is_none();
-        if is_image {
-            images.push(digest);
-        }
-    }
+    let mut images = Vec::new();
+    held.add_with_parts(digest, &mut BTreeSet::new(), &mut images);
+    // What is about another image is a signature or a list of parts.
+    images.retain(|one| {
+        let about = held.manifests.get(one).map(|manifest| &manifest.about);
+        about.is_some_and(|about| about.manifests.is_empty() && about.blobs.len() > 1 && about.subject.is_none())
+    });
     images
 }
 

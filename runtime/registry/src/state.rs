@@ -113,6 +113,21 @@ impl Repository {
         let manifests = self.manifests.values();
         manifests.flat_map(|manifest| manifest.about.blobs.iter().map(|needed| &needed.digest)).collect()
     }
+
+    /// Adds a manifest to `order`, behind those that it lists and that are held. Indexes list each other as deep as strangers like, so
+    /// this does not call itself.
+    pub(crate) fn add_with_parts(&self, digest: &Digest, seen: &mut BTreeSet<Digest>, order: &mut Vec<Digest>) {
+        let mut open = vec![(digest.clone(), false)];
+        while let Some((digest, parts_are_in)) = open.pop() {
+            let Some(manifest) = self.manifests.get(&digest) else { continue };
+            if parts_are_in {
+                order.push(digest);
+            } else if seen.insert(digest.clone()) {
+                open.push((digest, true));
+                open.extend(manifest.about.manifests.iter().map(|listed| (listed.digest.clone(), false)));
+            }
+        }
+    }
 }
 
 /// All repositories.

@@ -4,6 +4,7 @@
 //! that listens elsewhere runs for ever. Whoever waits wants to know at the first sign that cannot be a passing one.
 
 use serde_json::Value;
+use skiff_why::condition;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -105,10 +106,6 @@ impl Watch {
 
 fn trouble(cause: Cause, pod: &Value, message: String) -> Trouble {
     Trouble { cause, pod: pod["metadata"]["name"].as_str().map(str::to_owned), message }
-}
-
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|one| one["type"] == kind)
 }
 
 /// What the API server or a quota says to pods of this deployment.
